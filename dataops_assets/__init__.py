@@ -1,0 +1,1 @@
+"""DataOps assets: declared feeds become a gated, versioned Dagster asset graph."""

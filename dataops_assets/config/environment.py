@@ -1,0 +1,73 @@
+"""Which deployment this is and where it keeps things, read from environment variables.
+
+`DATAOPS_ENV` picks one of an exhaustive set; a missing setting is an error that says which and how to set it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from dataops_assets.errors import ConfigError
+
+EnvironmentName = Literal["local", "test", "staging", "production"]
+EngineName = Literal["duckdb"]
+
+
+class Environment(BaseModel):
+    """The settings of one deployment. Paths are absolute paths or URLs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: EnvironmentName
+    engine: EngineName
+    home: Path
+    storage: str
+    landing: str
+    metadata_url: str
+    warehouse: str
+    dbt_target: str
+
+
+def environment_from(variables: Mapping[str, str], project: Path) -> Environment:
+    """The environment that `variables` (usually `os.environ`) describe.
+
+    `DATAOPS_ENV` defaults to `local`, where everything lives below `DATAOPS_HOME` (default `<project>/.dataops`).
+    Elsewhere storage, landing and metadata must be named. Raises ConfigError for an unknown name or a missing setting.
+    """
+    name = variables.get("DATAOPS_ENV", "local")
+    if name not in get_args(EnvironmentName):
+        raise ConfigError(
+            "reading DATAOPS_ENV", received=repr(name), known=get_args(EnvironmentName), next_step="set DATAOPS_ENV to one"
+        )
+    engine = variables.get("DATAOPS_ENGINE", "duckdb")
+    if engine not in get_args(EngineName):
+        raise ConfigError("reading DATAOPS_ENGINE", received=repr(engine), known=get_args(EngineName))
+    home = Path(variables.get("DATAOPS_HOME", str(project / ".dataops"))).absolute()
+    local = name in ("local", "test")
+
+    def setting(variable: str, default: str) -> str:
+        value = variables.get(variable, "")
+        if value:
+            return value
+        if local:
+            return default
+        raise ConfigError(
+            f"reading {variable} for DATAOPS_ENV={name}", received="nothing", next_step=f"set {variable} in the environment"
+        )
+
+    return Environment.model_validate(
+        {
+            "name": name,
+            "engine": engine,
+            "home": home,
+            "storage": setting("DATAOPS_STORAGE", str(home / "storage")),
+            "landing": setting("DATAOPS_LANDING", str(home / "landing")),
+            "metadata_url": setting("DATAOPS_METADATA_URL", f"sqlite:///{home / 'metadata.db'}"),
+            "warehouse": setting("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),
+            "dbt_target": setting("DATAOPS_DBT_TARGET", "duckdb"),
+        }
+    )

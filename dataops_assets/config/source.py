@@ -1,0 +1,412 @@
+"""What a data team declares about one feed: the `Source` model and its parts.
+
+Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` and editors show it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+SYSTEM_PREFIX = "s_"
+Severity = Literal["warn", "fail"]
+
+
+class Declared(BaseModel):
+    """Base of everything a YAML file declares: unknown fields are refused, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+class CsvFormat(Declared):
+    """Delimited text with all the usual trouble."""
+
+    type: Literal["csv"] = "csv"
+    delimiter: str = Field(",", description="Field separator.")
+    quote: str = Field('"', description="Quote character; empty for none.")
+    escape: str = Field('"', description="Escape character inside quoted fields.")
+    encoding: str = Field("utf-8", description="Text encoding, any name Python knows (utf-8, latin-1, utf-16, ...).")
+    header: bool = Field(True, description="Whether the first row (after skip_rows) names the columns.")
+    skip_rows: int = Field(0, ge=0, description="Rows to skip before the header.")
+    null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
+    decimal_mark: str = Field(".", description="Decimal mark of numbers.")
+    thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
+
+
+class JsonFormat(Declared):
+    """A JSON document: an array of objects, or an object holding one under `records`."""
+
+    type: Literal["json"]
+    records: str = Field("", description="Dotted path to the array of records; empty when the document is the array.")
+
+
+class JsonLinesFormat(Declared):
+    """One JSON object a line."""
+
+    type: Literal["jsonl"]
+
+
+class ParquetFormat(Declared):
+    """Apache Parquet."""
+
+    type: Literal["parquet"]
+
+
+class ExcelFormat(Declared):
+    """An Excel workbook (.xlsx)."""
+
+    type: Literal["excel"]
+    sheet: str = Field("", description="Sheet name; empty for the first.")
+    header: bool = Field(True, description="Whether the first row (after skip_rows) names the columns.")
+    skip_rows: int = Field(0, ge=0, description="Rows to skip before the header.")
+    null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
+
+
+FileFormat = Annotated[
+    CsvFormat | JsonFormat | JsonLinesFormat | ParquetFormat | ExcelFormat, Field(discriminator="type")
+]
+
+
+class ExtractTime(Declared):
+    """Where an input's extract time comes from."""
+
+    pattern: str = Field(
+        "",
+        description="strptime pattern matched against the file name, e.g. 'flights_%Y-%m-%d.csv'; a '*' matches any "
+        "text. Empty: the file's modification time.",
+    )
+
+
+class FileConnection(Declared):
+    """Files in a folder, glob or object store prefix; each file is one input."""
+
+    type: Literal["files"]
+    path: str = Field(
+        description="Folder, glob or URL (s3://, gs://, ...). A relative path is below the deployment's landing area."
+    )
+    format: FileFormat = Field(CsvFormat(), description="How the bytes are laid out.")
+    compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
+        "infer", description="Compression; 'infer' goes by the file's ending."
+    )
+    extract_time: ExtractTime = Field(ExtractTime(), description="Where the extract time comes from.")
+    settle_seconds: float = Field(
+        2.0, ge=0, description="A file is taken only after size and modification time stood still for this long."
+    )
+    storage_options: dict[str, str] = Field({}, description="fsspec options; values may be '${ENV_NAME}'.")
+
+
+class PythonConnection(Declared):
+    """A Python generator: the hook for the odd feed."""
+
+    type: Literal["python"]
+    function: str = Field(
+        description="'module:function'. Called with the previous extract time (or None); yields "
+        "dataops_assets.connections.python.Extract objects, each one input."
+    )
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments for the function.")
+
+
+Connection = Annotated[FileConnection | PythonConnection, Field(discriminator="type")]
+
+
+# --- schema contract -------------------------------------------------------------------------------------------------
+
+COLUMN_TYPE = re.compile(r"^(text|boolean|integer|double|date|timestamp|timestamptz|binary|decimal\(\d{1,2},\d{1,2}\))$")
+
+
+class Column(Declared):
+    """One column of the schema contract, with its checks."""
+
+    name: str = Field(description="Column name in the lake.")
+    type: str = Field(
+        "text",
+        description="text, boolean, integer (64 bit), double, decimal(p,s), date, timestamp, timestamptz or binary.",
+    )
+    source_name: str = Field("", description="Name in the raw data when it differs.")
+    description: str = Field("", description="What the column means; shown in the UI.")
+    nullable: bool = Field(True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row.")
+    date_format: str = Field("", description="strptime format for dates and timestamps in text data; empty for ISO 8601.")
+    default: str | None = Field(None, description="SQL literal that replaces null while parsing, e.g. \"0\" or \"''\".")
+    tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if not COLUMN_TYPE.match(value):
+            raise ValueError(
+                f"unknown column type {value!r}; known: text, boolean, integer, double, decimal(p,s), date, timestamp, "
+                "timestamptz, binary"
+            )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value.lower().startswith(SYSTEM_PREFIX):
+            raise ValueError(f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name")
+        return value
+
+    @property
+    def raw_name(self) -> str:
+        """The column's name in the raw data."""
+        return self.source_name or self.name
+
+
+class Drift(Declared):
+    """What happens when an input's columns differ from the contract."""
+
+    new_column: Literal["ignore", "fail"] = Field("ignore", description="A column the contract does not know.")
+    missing_column: Literal["ignore", "fail"] = Field("fail", description="A contract column the input lacks.")
+
+
+class Gate(Declared):
+    """A blocking contract: a pandera schema checked before the table is published."""
+
+    contract: str = Field(
+        description="'module:attribute' of a pandera DataFrameSchema or DataFrameModel, evaluated in the engine."
+    )
+    severity: Severity = Field("fail", description="'fail' publishes nothing; 'warn' only reports.")
+
+
+# --- refresh ---------------------------------------------------------------------------------------------------------
+
+
+class FullRefresh(Declared):
+    """The newest input is the table."""
+
+    type: Literal["full"]
+    key: tuple[str, ...] = Field((), description="Key columns; without them rows are compared whole.")
+    ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+
+    @property
+    def order_by(self) -> str | None:
+        """Extracts are ordered by their extract time alone."""
+        return None
+
+    @property
+    def delete_when(self) -> str:
+        """Deletes are read from absence, never from a marker."""
+        return ""
+
+
+class KeyRefresh(Declared):
+    """For each key the row with the highest order wins."""
+
+    type: Literal["key"]
+    key: tuple[str, ...] = Field(min_length=1, description="Key columns.")
+    order_by: str | None = Field(None, description="Column that orders a key's rows; default: the extract time.")
+    delete_when: str = Field("", description="SQL predicate over the row that marks a delete.")
+    ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+
+
+class AppendRefresh(Declared):
+    """All rows of all inputs; the same bytes twice are one input."""
+
+    type: Literal["append"]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """A row is its own key."""
+        return ()
+
+    @property
+    def order_by(self) -> str | None:
+        """Rows are never compared, so they have no order beyond their extract time."""
+        return None
+
+
+Refresh = Annotated[FullRefresh | KeyRefresh | AppendRefresh, Field(discriminator="type")]
+
+
+# --- relations, rules, validations -----------------------------------------------------------------------------------
+
+
+class Relation(Declared):
+    """A named to-one join from this source to another."""
+
+    source: str = Field(description="Name of the related source.")
+    on: dict[str, str] = Field(min_length=1, description="This source's column: the related source's column.")
+    description: str = Field("", description="What the relation means.")
+
+
+class Rule(Declared):
+    """One SQL expression giving one column of the hub."""
+
+    name: str = Field(description="Column name in the hub.")
+    expression: str = Field(description="SQL expression; bare columns are this source's, 'relation.column' is looked up.")
+    mode: Literal["snapshot", "keep_current"] = Field(
+        "snapshot", description="'snapshot': frozen when the row is processed; 'keep_current': as if computed now."
+    )
+    type: str = Field("", description="Result type to cast to; empty keeps the expression's own.")
+    description: str = Field("", description="What the column means; shown in the UI.")
+
+
+class Validation(Declared):
+    """A boolean rule over one row; null counts as true, as in a SQL CHECK."""
+
+    name: str = Field(description="Validation name, shown with every failing row.")
+    expression: str = Field(description="SQL boolean expression; rows where it is false fail the validation.")
+    severity: Literal["warn", "quarantine", "fail"] = Field(
+        "warn", description="'warn' marks the row, 'quarantine' keeps it out of the hub, 'fail' stops the input."
+    )
+    description: str = Field("", description="Why the rule exists.")
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+class FreshnessCheck(Declared):
+    """How recent the source's tables must be."""
+
+    enabled: bool = True
+    warn_after_hours: float = Field(24.0, gt=0, description="Hours without a materialization before a warning.")
+    fail_after_hours: float = Field(48.0, gt=0, description="Hours without a materialization before a failure.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FreshnessCheck:
+        if self.warn_after_hours >= self.fail_after_hours:
+            raise ValueError(
+                f"freshness: warn_after_hours ({self.warn_after_hours}) must be below fail_after_hours "
+                f"({self.fail_after_hours})"
+            )
+        return self
+
+    @property
+    def warn_window(self) -> timedelta:
+        """`warn_after_hours` as a duration."""
+        return timedelta(hours=self.warn_after_hours)
+
+    @property
+    def fail_window(self) -> timedelta:
+        """`fail_after_hours` as a duration."""
+        return timedelta(hours=self.fail_after_hours)
+
+
+class VolumeCheck(Declared):
+    """Rows (bytes for raw) of one input, against fixed limits and against the inputs before it."""
+
+    enabled: bool = True
+    severity: Severity = "warn"
+    min_rows: int = Field(1, ge=0, description="Fewest rows of one input.")
+    max_rows: int | None = Field(None, ge=0, description="Most rows of one input.")
+    max_change_ratio: float = Field(
+        10.0, gt=1, description="Largest factor, up or down, against the median of the last inputs."
+    )
+
+
+class SchemaCheck(Declared):
+    """Columns and types of the table against the contract."""
+
+    enabled: bool = True
+    severity: Severity = "warn"
+
+
+class DistributionCheck(Declared):
+    """Null shares and means of one input's columns, against the inputs before it."""
+
+    enabled: bool = True
+    severity: Severity = "warn"
+    max_null_share_increase: float = Field(0.2, gt=0, le=1, description="Largest rise of a column's share of nulls.")
+    max_mean_shift: float = Field(
+        6.0, gt=0, description="Largest shift of a numeric column's mean, in standard deviations of earlier inputs' means."
+    )
+    ignore: tuple[str, ...] = Field((), description="Columns that are not looked at.")
+
+
+class Checks(Declared):
+    """The four kinds of check, on by default for every table of the source."""
+
+    freshness: FreshnessCheck = FreshnessCheck()
+    volume: VolumeCheck = VolumeCheck()
+    table_schema: SchemaCheck = Field(SchemaCheck(), alias="schema")
+    distribution: DistributionCheck = DistributionCheck()
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Gates(Declared):
+    """Blocking contracts by layer."""
+
+    lake: Gate | None = Field(None, description="Checked on parsed rows before the lake is written.")
+    hub: Gate | None = Field(None, description="Checked on enriched rows before the hub is changed.")
+    current: Gate | None = Field(None, description="Checked on recalculated rows before sales_current is changed.")
+
+
+class Discovery(Declared):
+    """How new inputs are found."""
+
+    every_seconds: int = Field(30, ge=5, description="Seconds between two looks of the sensor.")
+    inputs_per_run: int = Field(500, ge=1, description="Most inputs in one run; a history is loaded in runs of this size.")
+    schedule: str = Field("", description="Cron expression; when set, the source is looked at then instead of by the sensor.")
+    timezone: str = Field("UTC", description="IANA zone of the cron expression and of naive extract times.")
+
+
+# --- the source ------------------------------------------------------------------------------------------------------
+
+
+class Source(Declared):
+    """A declared feed with a table shape."""
+
+    name: str = Field(description="Source name: lower case letters, digits and underscores.")
+    area: str = Field(description="Subject area; the group in the Dagster UI.")
+    description: str = Field("", description="What one row is, where it comes from.")
+    owners: tuple[str, ...] = Field((), description="E-mail addresses or 'team:name'.")
+    connection: Connection = Field(description="Where the data comes from.")
+    columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
+    drift: Drift = Field(Drift(), description="What happens when an input's columns differ.")
+    refresh: Refresh = Field(description="How inputs make the hub.")
+    relations: dict[str, Relation] = Field({}, description="Named to-one joins to other sources.")
+    rules: tuple[Rule, ...] = Field((), description="Derived columns.")
+    validations: tuple[Validation, ...] = Field((), description="Row rules with a severity.")
+    gates: Gates = Field(Gates(), description="Blocking contracts.")
+    checks: Checks = Field(Checks(), description="The four kinds of check.")
+    discovery: Discovery = Field(Discovery(), description="How new inputs are found.")
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError(f"source name {value!r} must match {NAME.pattern}")
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Source:
+        names = [column.name for column in self.columns]
+        lowered = [name.lower() for name in names] + [rule.name.lower() for rule in self.rules]
+        for name in lowered:
+            if lowered.count(name) > 1:
+                raise ValueError(f"source {self.name!r}: column or rule {name!r} is declared twice (case is ignored)")
+        used = {"refresh.key": self.refresh.key}
+        if self.refresh.order_by is not None:
+            used["refresh.order_by"] = (self.refresh.order_by,)
+        if not isinstance(self.refresh, AppendRefresh):
+            used["refresh.ignore_changes_in"] = self.refresh.ignore_changes_in
+        for relation_name, relation in self.relations.items():
+            used[f"relations.{relation_name}.on"] = tuple(relation.on)
+        for field, columns in used.items():
+            for column in columns:
+                if column not in names:
+                    raise ValueError(f"source {self.name!r}: {field} names {column!r}; known columns: {', '.join(names)}")
+        return self
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the contract's columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def snapshot_rules(self) -> tuple[Rule, ...]:
+        """Rules whose values freeze when a row is processed."""
+        return tuple(rule for rule in self.rules if rule.mode == "snapshot")
+
+    @property
+    def keep_current_rules(self) -> tuple[Rule, ...]:
+        """Rules that are recalculated; they make the asset `hub/<source>_current` exist."""
+        return tuple(rule for rule in self.rules if rule.mode == "keep_current")

@@ -1,0 +1,70 @@
+"""Typed failures of the platform.
+
+Every error says what was attempted, what was received, what is known, and what to do next. `permanent` tells a caller
+whether trying the same thing again can help: a permanent fault (a wrong file, a failed gate) needs a change of input
+or configuration, a transient one (a lost race, an unreachable store) does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+
+class DataOpsError(Exception):
+    """Base of all platform errors.
+
+    `attempted`: what the platform was doing. `received`: the value or state it met. `known`: the valid alternatives.
+    `next_step`: what a person can do about it.
+    """
+
+    permanent = True
+
+    def __init__(self, attempted: str, *, received: str = "", known: Sequence[str] = (), next_step: str = "") -> None:
+        self.attempted = attempted
+        self.received = received
+        self.known = tuple(known)
+        self.next_step = next_step
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        parts = [self.attempted]
+        if self.received:
+            parts.append(f"received: {self.received}")
+        if self.known:
+            parts.append(f"known: {', '.join(self.known)}")
+        if self.next_step:
+            parts.append(f"next: {self.next_step}")
+        return "; ".join(parts)
+
+
+class ConfigError(DataOpsError):
+    """A declaration or setting is wrong; nothing was run."""
+
+
+class InputError(DataOpsError):
+    """An input cannot be taken as it is (truncated, wrong type, null key, ...); the hub is untouched."""
+
+
+class GateFailed(DataOpsError):
+    """A blocking check failed before publishing; nothing was published."""
+
+
+class RuleError(ConfigError):
+    """A rule expression is wrong."""
+
+
+class StorageError(DataOpsError):
+    """A table or raw object could not be read or written; the last published version stays readable."""
+
+    permanent = False
+
+
+class CommitConflict(StorageError):
+    """Another writer published first; read the new version and try again."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A `did you mean` hint for `name`, or an empty string where nothing is close."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {match[0]!r}?" if match else ""

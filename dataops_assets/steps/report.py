@@ -1,0 +1,79 @@
+"""What a step takes and tells: inputs, and a report that the edge turns into metadata and check results."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dataops_assets.errors import DataOpsError
+
+
+@dataclass(frozen=True, order=True)
+class Input:
+    """One arrival of a source. Sorts by (extract time, id), the order in which inputs supersede each other.
+
+    `extract_time` is aware, in UTC, at microsecond precision. `digest` is the sha256 of the bytes as received.
+    """
+
+    extract_time: dt.datetime
+    input_id: str
+    digest: str
+    origin: str
+    size: int
+
+
+CheckKind = Literal["contract", "volume", "schema", "distribution", "validation"]
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """The result of one check on one asset, for one input where `input_id` is set."""
+
+    asset: str
+    check: CheckKind
+    passed: bool
+    severity: Literal["warn", "fail"]
+    explanation: str
+    input_id: str | None = None
+    numbers: Mapping[str, float | int | str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InputReport:
+    """What a step did with one input. `error` set: nothing of this input was published by this step."""
+
+    input_id: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    error: DataOpsError | None = None
+    checks: tuple[CheckOutcome, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did: per input, and to its table.
+
+    `rows` is the table's row count after the step, `version` its Delta version (None for raw), `columns` its column
+    names and SQL types in order, `notes` short facts worth showing (partitions touched, files rewritten, ...).
+    """
+
+    step: str
+    asset: str
+    inputs: tuple[InputReport, ...]
+    rows: int | None
+    version: int | None
+    columns: Mapping[str, str]
+    seconds: float
+    checks: tuple[CheckOutcome, ...] = ()
+    notes: Mapping[str, str | int | float] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[InputReport, ...]:
+        """The inputs that this step could not take."""
+        return tuple(item for item in self.inputs if item.error is not None)
+
+    @property
+    def outcomes(self) -> tuple[CheckOutcome, ...]:
+        """All check results: of the table, then of each input."""
+        return self.checks + tuple(check for item in self.inputs for check in item.checks)

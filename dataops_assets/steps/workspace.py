@@ -1,0 +1,63 @@
+"""Everything a step works with, in one value: the declared source, the engine, the tables, the metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Engine
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.raw import RawArea
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The world of one source's steps. `sources` holds every source of the code location, by name."""
+
+    environment: Environment
+    source: Source
+    sources: Mapping[str, Source]
+    engine: Engine
+    metadata: MetadataStore
+
+    @property
+    def raw(self) -> RawArea:
+        """The source's raw area."""
+        return RawArea(f"{self.environment.storage}/raw/{self.source.name}")
+
+    @property
+    def lake(self) -> Table:
+        """Parsed rows, partitioned by s_input_id."""
+        return self.table(f"lake/{self.source.name}")
+
+    @property
+    def quarantine(self) -> Table:
+        """Rows that could not be parsed, partitioned by s_input_id."""
+        return self.table(f"lake/{self.source.name}_quarantine")
+
+    @property
+    def changes(self) -> Table:
+        """Change sets, partitioned by s_input_id."""
+        return self.table(f"lake/{self.source.name}_changes")
+
+    @property
+    def enriched(self) -> Table:
+        """Enriched change sets, partitioned by s_input_id."""
+        return self.table(f"hub/{self.source.name}_enriched")
+
+    @property
+    def hub(self) -> Table:
+        """The merged hub table."""
+        return self.table(f"hub/{self.source.name}")
+
+    @property
+    def current(self) -> Table:
+        """The hub with its keep-current rules."""
+        return self.table(f"hub/{self.source.name}_current")
+
+    def table(self, key: str) -> Table:
+        """The table behind an asset key such as 'hub/sales'."""
+        return Table(f"{self.environment.storage}/{key}")
