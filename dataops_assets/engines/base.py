@@ -15,15 +15,21 @@ from sqlglot import exp
 
 from dataops_assets.storage.delta import DataFile, Snapshot
 
+FILE = "s_file"
+POSITION = "s_position"
+
 
 class Session(Protocol):
     """One unit of work on an engine."""
 
-    def scan(self, snapshot: Snapshot) -> exp.Expression:
-        """The rows of one version of a table, for use in FROM (deleted rows already left out)."""
+    def scan(self, snapshot: Snapshot, *, positions: bool = False) -> exp.Expression:
+        """The rows of one version of a table, for use in FROM (deleted rows already left out).
+
+        With `positions`, two columns more say where each row lies: `s_file` (data file) and `s_position` (row in it).
+        """
         ...
 
-    def create(self, name: str, query: exp.Query) -> None:
+    def create(self, name: str, query: exp.Expression) -> None:
         """A temporary table from a query, replacing one of that name."""
         ...
 
@@ -31,20 +37,20 @@ class Session(Protocol):
         """A small Arrow table as a temporary table."""
         ...
 
-    def fetch(self, query: exp.Query) -> pa.Table:
+    def fetch(self, query: exp.Expression) -> pa.Table:
         """The rows of a query; for counts, profiles and examples, never for whole tables."""
         ...
 
-    def schema(self, query: exp.Query) -> Mapping[str, str]:
+    def schema(self, query: exp.Expression) -> Mapping[str, str]:
         """Column name to SQL type of a query's result, without running it."""
         ...
 
-    def write(self, query: exp.Query, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+    def write(self, query: exp.Expression, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
         """Write a query's rows as Parquet files below `uri`; not visible until committed."""
         ...
 
-    def row_positions(self, snapshot: Snapshot, rows: exp.Query) -> dict[str, list[int]]:
-        """File path (as in the snapshot) to positions of the rows in `rows` (columns s_input_id, s_row_id)."""
+    def positions(self, snapshot: Snapshot, rows: exp.Expression) -> dict[str, Sequence[int]]:
+        """Data file path, as in the snapshot, to row positions, of `rows` (columns `s_file`, `s_position`)."""
         ...
 
 

@@ -1,0 +1,238 @@
+"""The embedded engine: DuckDB over Delta tables, in this process, with no services."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+from duckdb_extensions import import_extension
+from sqlglot import exp
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.base import FILE, POSITION
+from dataops_assets.errors import StorageError
+from dataops_assets.sql import DIALECT, alias, identifier, query, table
+from dataops_assets.storage.delta import DataFile, Snapshot
+from dataops_assets.storage.objects import is_remote
+
+_FILE_SIZE = "256MB"
+_STATS_TEXT_LIMIT = 64
+
+
+def prepare_extensions(directory: Path, names: Sequence[str] = ("delta",)) -> None:
+    """Install DuckDB extensions from their Python packages into `directory`; nothing is downloaded."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(config={"extension_directory": str(directory)}) as connection:
+        for name in names:
+            import_extension(name, con=connection)
+
+
+class DuckDBEngine:
+    """Opens DuckDB sessions. `home` keeps extensions and spill files; `memory_limit` is DuckDB's own setting.
+
+    One database a process holds the extensions (loading them costs 0.15 s); a session is a connection of its own to it,
+    so temporary tables are private and sessions may run in parallel threads.
+    """
+
+    name = "duckdb"
+
+    def __init__(self, environment: Environment, memory_limit: str = "") -> None:
+        self._extensions = environment.home / "duckdb_extensions"
+        self._spill = environment.home / "spill"
+        self._remote = is_remote(environment.storage)
+        self._memory_limit = memory_limit
+        self._lock = threading.Lock()
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def session(self) -> Iterator[DuckDBSession]:
+        """A connection whose temporary tables vanish with it."""
+        with self._lock:
+            if self._database is None:
+                self._database = self._open()
+            connection = self._database.cursor()
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield DuckDBSession(connection)
+        finally:
+            connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, Any] = {"extension_directory": str(self._extensions), "temp_directory": str(self._spill)}
+        if self._memory_limit:
+            config["memory_limit"] = self._memory_limit
+        extensions = ("delta", "httpfs") if self._remote else ("delta",)
+        database = duckdb.connect(config=config)
+        for extension in extensions:
+            try:
+                database.load_extension(extension)
+            except duckdb.IOException:
+                prepare_extensions(self._extensions, extensions)
+                database.load_extension(extension)
+        if self._remote:
+            _use_s3(database)
+        return database
+
+
+def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    options = {
+        "TYPE": "s3",
+        "KEY_ID": os.environ.get("AWS_ACCESS_KEY_ID", ""),
+        "SECRET": os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
+        "SESSION_TOKEN": os.environ.get("AWS_SESSION_TOKEN", ""),
+        "REGION": os.environ.get("AWS_REGION", os.environ.get("AWS_DEFAULT_REGION", "us-east-1")),
+        "ENDPOINT": endpoint.split("://")[-1],
+        "USE_SSL": "" if endpoint.startswith("https") or not endpoint else "false",
+        "URL_STYLE": "path" if endpoint else "",
+    }
+    given = ", ".join(f"{name} {exp.Literal.string(value).sql(DIALECT)}" for name, value in options.items() if value)
+    connection.execute(f"CREATE OR REPLACE SECRET object_store ({given})")
+
+
+class DuckDBSession:
+    """One DuckDB connection and its temporary tables."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def scan(self, snapshot: Snapshot, *, positions: bool = False) -> exp.Expression:
+        """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
+        if not snapshot.files:
+            extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
+            return exp.Subquery(this=empty({**snapshot.columns, **extra}))
+        source = query("SELECT * FROM delta_scan(:uri, version = :version)", uri=snapshot.uri, version=snapshot.version)
+        names: list[exp.Expression] = [exp.column(name, quoted=True) for name in snapshot.columns]
+        if positions:
+            names += [alias(exp.column("filename"), FILE), alias(exp.column("file_row_number"), POSITION)]
+        source.set("expressions", names)
+        return exp.Subquery(this=source)
+
+    def execute(self, statement: exp.Expression) -> duckdb.DuckDBPyConnection:
+        """Run a statement. Raises StorageError where files cannot be read or written."""
+        try:
+            return self.connection.execute(statement.sql(DIALECT))
+        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.HTTPException) as error:
+            raise StorageError(
+                "running a query", received=str(error), next_step="check storage, disk space and memory, then run again"
+            ) from error
+
+    def create(self, name: str, query: exp.Expression) -> None:
+        """See `Session.create`."""
+        self.execute(exp.Create(this=table(name), kind="TABLE", replace=True, expression=query, properties=_TEMPORARY))
+
+    def register(self, name: str, rows: pa.Table) -> None:
+        """See `Session.register`."""
+        self.connection.register("s_registered", rows)
+        self.create(name, query("SELECT * FROM s_registered"))
+        self.connection.unregister("s_registered")
+
+    def fetch(self, query: exp.Expression) -> pa.Table:
+        """See `Session.fetch`."""
+        return self.execute(query).to_arrow_table()
+
+    def schema(self, query: exp.Expression) -> Mapping[str, str]:
+        """See `Session.schema`."""
+        described = self.execute(exp.Describe(this=query)).fetchall()
+        return {row[0]: row[1] for row in described}
+
+    def write(self, query: exp.Expression, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+        """See `Session.write`. Statistics come from the writer, so nothing is read back."""
+        if not is_remote(uri):
+            Path(uri).mkdir(parents=True, exist_ok=True)
+        types = self.schema(query)
+        if partition_by:
+            layout = "PARTITION_BY (" + ", ".join(identifier(name).sql(DIALECT) for name in partition_by) + ")"
+        else:
+            layout = f"FILE_SIZE_BYTES '{_FILE_SIZE}'"
+        options = f"FORMAT parquet, COMPRESSION zstd, {layout}, FILENAME_PATTERN 'part-{{uuid}}', APPEND, RETURN_STATS"
+        target = exp.Literal.string(uri).sql(DIALECT)
+        statement = exp.Command(this="COPY", expression=f"({query.sql(DIALECT)}) TO {target} ({options})")
+        return [
+            DataFile(
+                path=_relative(row[0], uri),
+                size=int(row[2]),
+                rows=int(row[1]),
+                partition_values={name: _partition_value(row[5], name) for name in partition_by},
+                stats=_delta_stats(row[4] or {}, types),
+            )
+            for row in self.execute(statement).fetchall()
+            if row[1]
+        ]
+
+    def positions(self, snapshot: Snapshot, rows: exp.Expression) -> dict[str, Sequence[int]]:
+        """See `Session.positions`."""
+        grouped = self.execute(
+            query(
+                "SELECT s_file, list(s_position) AS s_positions FROM :rows AS r GROUP BY s_file",
+                rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
+            )
+        ).to_arrow_table()
+        files = grouped.column("s_file").to_pylist()
+        lists = grouped.column("s_positions").combine_chunks()
+        return {_relative(unquote(file), snapshot.uri): lists[i].values.to_numpy() for i, file in enumerate(files)}
+
+
+_TEMPORARY = exp.Properties(expressions=[exp.TemporaryProperty()])
+
+
+def empty(columns: Mapping[str, str]) -> exp.Query:
+    """A query without rows, of the given columns and SQL types."""
+    nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
+    return exp.select(*nothing).where(exp.false())
+
+
+def _relative(path: str, uri: str) -> str:
+    return path.removeprefix("file://").removeprefix(uri.rstrip("/") + "/")
+
+
+def _partition_value(keys: Mapping[str, str | None] | None, name: str) -> str | None:
+    return (keys or {}).get(name)
+
+
+def _delta_stats(statistics: Mapping[str, Mapping[str, str]], types: Mapping[str, str]) -> dict[str, Any]:
+    stats: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
+    for quoted, found in statistics.items():
+        name = quoted[1:-1].replace('""', '"') if quoted.startswith('"') else quoted
+        if name not in types:
+            continue
+        if "null_count" in found:
+            stats["nullCount"][name] = int(found["null_count"])
+        if "min" not in found or "max" not in found:
+            continue
+        low, high = (_stat_value(found[end], types[name]) for end in ("min", "max"))
+        if low is not None and high is not None and found.get("has_nan") != "true":
+            stats["minValues"][name] = low
+            stats["maxValues"][name] = high
+    return stats
+
+
+def _stat_value(text: str, kind: str) -> Any:
+    """One bound as Delta writes it; None where a bound would not be safe to prune by."""
+    if kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"):
+        return int(text)
+    if kind.startswith("DECIMAL"):
+        return json.loads(text)
+    if kind == "VARCHAR":
+        return text if len(text) <= _STATS_TEXT_LIMIT else None
+    try:
+        if kind == "DATE":
+            return dt.date.fromisoformat(text).isoformat()
+        if kind == "TIMESTAMP":
+            return dt.datetime.fromisoformat(text).isoformat(timespec="microseconds")
+        if kind == "TIMESTAMP WITH TIME ZONE":
+            moment = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+            return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    except (ValueError, OverflowError):
+        # a date outside Python's years; without a bound the file is simply always read
+        return None
+    return None

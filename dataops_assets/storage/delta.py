@@ -1,0 +1,414 @@
+"""Delta tables: read a version, commit a version.
+
+A commit is one JSON object created if absent in `_delta_log`, so it happens wholly or not at all, on a local disk and
+on an object store. Data files and deletion vectors are written before it and are invisible without it. The platform
+writes its own log entries because one commit must remove rows (by deletion vector), add files and say which inputs the
+table is made of; `deltalake` offers no such commit. Standard readers (DuckDB, Spark, Polars, deltalake) read the tables.
+
+Source of the format: PROTOCOL.md of Delta Lake.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from dataops_assets.errors import StorageError
+from dataops_assets.storage import deletion_vectors
+from dataops_assets.storage.objects import Folder, is_remote
+
+CHECKPOINT_EVERY = 20
+INFO_KEY = "dataops"
+
+_TO_DELTA = {
+    "VARCHAR": "string",
+    "BIGINT": "long",
+    "INTEGER": "integer",
+    "SMALLINT": "short",
+    "TINYINT": "byte",
+    "DOUBLE": "double",
+    "FLOAT": "float",
+    "BOOLEAN": "boolean",
+    "BLOB": "binary",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp_ntz",
+    "TIMESTAMP WITH TIME ZONE": "timestamp",
+}
+_FROM_DELTA = {delta: sql for sql, delta in _TO_DELTA.items()}
+
+
+def delta_type(sql_type: str) -> str:
+    """The Delta type of an SQL type as DuckDB names it. Raises StorageError for a type Delta cannot hold."""
+    if sql_type.startswith("DECIMAL"):
+        return sql_type.lower()
+    if sql_type not in _TO_DELTA:
+        raise StorageError(
+            "mapping an SQL type to Delta",
+            received=sql_type,
+            known=[*_TO_DELTA, "DECIMAL(p,s)"],
+            next_step="cast the column to a known type",
+        )
+    return _TO_DELTA[sql_type]
+
+
+def sql_type(delta: str) -> str:
+    """The SQL type, as DuckDB names it, of a primitive Delta type."""
+    return delta.upper() if delta.startswith("decimal") else _FROM_DELTA.get(delta, delta.upper())
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of a table.
+
+    `path` is relative to the table and as on disk; `rows` counts all rows, of which `deleted` are masked by
+    `deletion_vector` (a Delta descriptor); `stats` is the Delta statistics object.
+    """
+
+    path: str
+    size: int
+    rows: int
+    partition_values: Mapping[str, str | None] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    deletion_vector: Mapping[str, Any] | None = None
+
+    @property
+    def deleted(self) -> int:
+        """Rows masked by the deletion vector."""
+        return int(self.deletion_vector["cardinality"]) if self.deletion_vector else 0
+
+    def _identity(self) -> tuple[str, str]:
+        vector = self.deletion_vector
+        return self.path, f"{vector['pathOrInlineDv']}@{vector.get('offset')}" if vector else ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded."""
+
+    uri: str
+    version: int
+    columns: Mapping[str, str]
+    partition_columns: tuple[str, ...]
+    files: tuple[DataFile, ...]
+    info: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Rows a reader of this version sees."""
+        return sum(file.rows - file.deleted for file in self.files)
+
+
+def _log_path(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
+
+
+class Table:
+    """A Delta table at a URI; it need not exist yet."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.folder = Folder(self.uri)
+
+    def snapshot(self, version: int | None = None) -> Snapshot | None:
+        """The newest version (or the given one); None when the table does not exist.
+
+        Raises StorageError when the version is unknown or the log cannot be read.
+        """
+        names = self.folder.list("_delta_log")
+        commits = {
+            int(name.removeprefix("_delta_log/").removesuffix(".json")): name
+            for name in names
+            if name.endswith(".json") and name.removeprefix("_delta_log/").removesuffix(".json").isdigit()
+        }
+        if not commits:
+            return None
+        target = max(commits) if version is None else version
+        checkpoints = [
+            int(name.removeprefix("_delta_log/").split(".")[0])
+            for name in names
+            if name.endswith(".checkpoint.parquet") and name.removeprefix("_delta_log/").split(".")[0].isdigit()
+        ]
+        start = max((number for number in checkpoints if number <= target), default=-1)
+        state = _State()
+        if start >= 0:
+            state.load_checkpoint(self._read(f"_delta_log/{start:020d}.checkpoint.parquet"))
+        for number in range(start + 1, target + 1):
+            if number not in commits:
+                raise StorageError(
+                    f"reading version {target} of {self.uri}",
+                    received=f"no commit {number}",
+                    known=[f"versions {min(commits)} to {max(commits)}"],
+                )
+            state.apply(_actions(self._read(commits[number])))
+        if not state.info:
+            state.info = self._last_info(commits, min(start, target))
+        return state.snapshot(self.uri, target)
+
+    def _last_info(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
+        # the commits behind a checkpoint are read only when those after it, made by other tools, recorded nothing
+        for number in range(newest, -1, -1):
+            if number not in commits:
+                break
+            for action in _actions(self._read(commits[number])):
+                if INFO_KEY in action.get("commitInfo", {}):
+                    return dict(action["commitInfo"][INFO_KEY])
+        return {}
+
+    def _read(self, path: str) -> bytes:
+        content = self.folder.read(path)
+        if content is None:
+            raise StorageError(f"reading {self.uri}/{path}", received="no such object")
+        return content
+
+    def commit(
+        self,
+        base: Snapshot | None,
+        *,
+        operation: str,
+        columns: Mapping[str, str],
+        partition_columns: Sequence[str] = (),
+        add: Iterable[DataFile] = (),
+        remove: Iterable[DataFile] = (),
+        mask: Mapping[str, Iterable[int]] | None = None,
+        info: Mapping[str, Any] | None = None,
+        data_change: bool = True,
+    ) -> Snapshot:
+        """Publish the version after `base`: without `remove`, with `mask`ed rows deleted, with `add`.
+
+        `mask` maps data file paths to further deleted row positions. `info` is recorded with the version. Raises
+        CommitConflict when another writer published that version first (nothing is published then).
+        """
+        version = base.version + 1 if base else 0
+        now = int(time.time() * 1000)
+        removed = {file.path: file for file in remove}
+        added = list(add)
+        masked = self._masked(base, mask or {}, removed)
+        added.extend(file for file in masked if file.rows > file.deleted)
+        current = {file.path: file for file in base.files} if base else {}
+        removed.update({file.path: current[file.path] for file in masked})
+
+        actions: list[dict[str, Any]] = [
+            {
+                "commitInfo": {
+                    "timestamp": now,
+                    "operation": operation,
+                    "operationParameters": {},
+                    "engineInfo": "dataops-assets",
+                    "txnId": str(uuid.uuid4()),
+                    INFO_KEY: dict(info or {}),
+                }
+            }
+        ]
+        metadata = _metadata(base, columns, tuple(partition_columns), now)
+        if base is None:
+            actions.append({"protocol": _PROTOCOL})
+        if base is None or metadata != base.metadata:
+            actions.append({"metaData": metadata})
+        actions.extend({"remove": _remove_action(file, now, data_change)} for file in removed.values())
+        actions.extend({"add": _add_action(file, now, data_change)} for file in added)
+        body = "\n".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) for action in actions) + "\n"
+        self.folder.create(_log_path(version), body.encode("utf-8"))
+
+        kept = [file for file in (base.files if base else ()) if file.path not in removed]
+        snapshot = Snapshot(
+            uri=self.uri,
+            version=version,
+            columns=dict(columns),
+            partition_columns=tuple(partition_columns),
+            files=(*kept, *added),
+            info=dict(info or {}),
+            metadata=metadata,
+        )
+        if version and version % CHECKPOINT_EVERY == 0:
+            self.checkpoint()
+        return snapshot
+
+    def _masked(
+        self, base: Snapshot | None, mask: Mapping[str, Iterable[int]], removed: Mapping[str, DataFile]
+    ) -> list[DataFile]:
+        if base is None:
+            return []
+        current = {file.path: file for file in base.files}
+        vectors = {}
+        for path, positions in mask.items():
+            if path in removed:
+                continue
+            bitmap = deletion_vectors.BitMap64(positions)
+            previous = current[path].deletion_vector
+            if previous:
+                bitmap |= deletion_vectors.read(self.folder, previous)
+            vectors[path] = bitmap
+        partial = {path: bitmap for path, bitmap in vectors.items() if len(bitmap) < current[path].rows}
+        descriptors = deletion_vectors.write_all(self.folder, partial)
+        result = []
+        for path, bitmap in vectors.items():
+            file = current[path]
+            whole = {"storageType": "i", "pathOrInlineDv": "", "cardinality": len(bitmap)}
+            result.append(replace(file, deletion_vector=descriptors.get(path, whole)))
+        return result
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint so that readers need not replay the whole log; a failure here harms nothing."""
+        try:
+            DeltaTable(self.uri).create_checkpoint()
+        except (DeltaError, OSError):
+            # the log itself is complete; the next checkpoint will do
+            return
+
+    def referenced_files(self, snapshots: Iterable[Snapshot]) -> set[str]:
+        """Paths, relative to the table, that the given versions need."""
+        found: set[str] = set()
+        for snapshot in snapshots:
+            for file in snapshot.files:
+                found.add(file.path)
+                vector = deletion_vectors.path_of(file.deletion_vector) if file.deletion_vector else None
+                if vector:
+                    found.add(vector)
+        return found
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the table lives in an object store."""
+        return is_remote(self.uri)
+
+
+_FEATURES = ["deletionVectors", "timestampNtz"]
+_PROTOCOL = {
+    "minReaderVersion": 3,
+    "minWriterVersion": 7,
+    "readerFeatures": _FEATURES,
+    "writerFeatures": [*_FEATURES, "appendOnly", "invariants"],
+}
+
+
+def _metadata(
+    base: Snapshot | None, columns: Mapping[str, str], partition_columns: tuple[str, ...], now: int
+) -> dict[str, Any]:
+    schema = {
+        "type": "struct",
+        "fields": [
+            {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
+        ],
+    }
+    fresh = {
+        "id": base.metadata["id"] if base else str(uuid.uuid4()),
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps(schema, ensure_ascii=False),
+        "partitionColumns": list(partition_columns),
+        "configuration": {"delta.enableDeletionVectors": "true"},
+        "createdTime": base.metadata.get("createdTime", now) if base else now,
+    }
+    if base is None:
+        return fresh
+    same = {**base.metadata, "schemaString": fresh["schemaString"], "partitionColumns": fresh["partitionColumns"]}
+    before = json.loads(base.metadata["schemaString"])
+    # a schema that only differs in how its text is laid out is the same schema
+    return dict(base.metadata) if before == schema and same["partitionColumns"] == base.metadata["partitionColumns"] else same
+
+
+def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
+    stats = {"numRecords": file.rows, **file.stats}
+    if file.deletion_vector:
+        stats["tightBounds"] = False
+    action = {
+        "path": quote(file.path),
+        "partitionValues": dict(file.partition_values),
+        "size": file.size,
+        "modificationTime": now,
+        "dataChange": data_change,
+        "stats": json.dumps(stats, ensure_ascii=False, separators=(",", ":")),
+    }
+    if file.deletion_vector:
+        action["deletionVector"] = dict(file.deletion_vector)
+    return action
+
+
+def _remove_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
+    action = {
+        "path": quote(file.path),
+        "deletionTimestamp": now,
+        "dataChange": data_change,
+        "extendedFileMetadata": True,
+        "partitionValues": dict(file.partition_values),
+        "size": file.size,
+    }
+    if file.deletion_vector:
+        action["deletionVector"] = dict(file.deletion_vector)
+    return action
+
+
+def _actions(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+
+
+class _State:
+    """The log replayed so far."""
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[str, str], DataFile] = {}
+        self.metadata: Mapping[str, Any] = {}
+        self.info: Mapping[str, Any] = {}
+
+    def load_checkpoint(self, content: bytes) -> None:
+        for row in pq.read_table(io.BytesIO(content)).to_pylist():
+            self.apply([{kind: value} for kind, value in row.items() if value is not None])
+
+    def apply(self, actions: Iterable[dict[str, Any]]) -> None:
+        for action in actions:
+            if "metaData" in action:
+                found = dict(action["metaData"])
+                found["configuration"] = dict(found.get("configuration") or {})
+                found["partitionColumns"] = list(found.get("partitionColumns") or [])
+                found.pop("name", None)
+                found.pop("description", None)
+                self.metadata = found
+            elif "remove" in action:
+                file = _file(action["remove"])
+                self.files.pop(file._identity(), None)
+            elif "add" in action:
+                file = _file(action["add"])
+                self.files[file._identity()] = file
+            elif INFO_KEY in action.get("commitInfo", {}):
+                self.info = dict(action["commitInfo"][INFO_KEY])
+
+    def snapshot(self, uri: str, version: int) -> Snapshot:
+        fields = json.loads(self.metadata["schemaString"])["fields"]
+        return Snapshot(
+            uri=uri,
+            version=version,
+            columns={item["name"]: sql_type(str(item["type"])) for item in fields},
+            partition_columns=tuple(self.metadata["partitionColumns"]),
+            files=tuple(self.files.values()),
+            info=self.info,
+            metadata=self.metadata,
+        )
+
+
+def _file(action: Mapping[str, Any]) -> DataFile:
+    stats = json.loads(action["stats"]) if action.get("stats") else {}
+    rows = int(stats.pop("numRecords", 0))
+    stats.pop("tightBounds", None)
+    values = action.get("partitionValues") or {}
+    vector = action.get("deletionVector")
+    return DataFile(
+        path=unquote(action["path"]),
+        size=int(action.get("size") or 0),
+        rows=rows,
+        # Arrow reads a map as pairs
+        partition_values=dict(values),
+        stats=stats,
+        deletion_vector={key: value for key, value in vector.items() if value is not None} if vector else None,
+    )
+
+
