@@ -6,10 +6,10 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 SYSTEM_PREFIX = "s_"
@@ -82,6 +82,31 @@ class ExtractTime(Declared):
         description="strptime pattern matched against the file name, e.g. 'flights_%Y-%m-%d.csv'; a '*' matches any "
         "text. Empty: the file's modification time.",
     )
+    otherwise: str = Field(
+        "",
+        description="Extract time of a file whose name does not match the pattern: an ISO 8601 date or time (UTC without "
+        "an offset), e.g. of an undated history file that dated deliveries follow; 'modified' for the file's modification "
+        "time. Empty: the file is refused.",
+    )
+
+    @field_validator("otherwise")
+    @classmethod
+    def _known_otherwise(cls, value: str) -> str:
+        if value in ("", "modified"):
+            return value
+        try:
+            datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"otherwise is {value!r}; known: an ISO 8601 date or time, 'modified', or nothing") from error
+        return value
+
+    @property
+    def otherwise_time(self) -> datetime | None:
+        """`otherwise` as an aware time in UTC; None where it is not a time."""
+        if self.otherwise in ("", "modified"):
+            return None
+        time = datetime.fromisoformat(self.otherwise)
+        return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
 
 
 class FileConnection(Declared):
@@ -164,6 +189,9 @@ class Drift(Declared):
 
     new_column: Literal["ignore", "fail"] = Field("ignore", description="A column the contract does not know.")
     missing_column: Literal["ignore", "fail"] = Field("fail", description="A contract column the input lacks.")
+    column_order: Literal["ignore", "fail"] = Field(
+        "ignore", description="The input's columns stand in another order than the contract's."
+    )
 
 
 class Gate(Declared):
@@ -245,6 +273,11 @@ class Rule(Declared):
         "snapshot", description="'snapshot': frozen when the row is processed; 'keep_current': as if computed now."
     )
     type: str = Field("", description="Result type to cast to; empty keeps the expression's own.")
+    compatible: str = Field(
+        "",
+        description="Another expression that reproduces a known implementation the column is compared with; it takes the "
+        "place of `expression` when the source says `compatible: true`.",
+    )
     description: str = Field("", description="What the column means; shown in the UI.")
 
 
@@ -363,6 +396,7 @@ class Source(Declared):
     drift: Drift = Field(Drift(), description="What happens when an input's columns differ.")
     refresh: Refresh = Field(description="How inputs make the hub.")
     relations: dict[str, Relation] = Field({}, description="Named to-one joins to other sources.")
+    compatible: bool = Field(False, description="Whether rules use their `compatible` expression where they have one.")
     rules: tuple[Rule, ...] = Field((), description="Derived columns.")
     validations: tuple[Validation, ...] = Field((), description="Row rules with a severity.")
     gates: Gates = Field(Gates(), description="Blocking contracts.")
@@ -375,6 +409,17 @@ class Source(Declared):
         if not NAME.match(value):
             raise ValueError(f"source name {value!r} must match {NAME.pattern}")
         return value
+
+    @field_validator("rules")
+    @classmethod
+    def _chosen_expressions(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        # settled here, so that everything that reads rules sees the one expression that is in force
+        if not info.data.get("compatible"):
+            return rules
+        return tuple(
+            rule.model_copy(update={"expression": rule.compatible, "compatible": ""}) if rule.compatible else rule
+            for rule in rules
+        )
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Source:
