@@ -6,7 +6,7 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -106,7 +106,7 @@ class ExtractTime(Declared):
         if self.otherwise in ("", "modified"):
             return None
         time = datetime.fromisoformat(self.otherwise)
-        return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 class FileConnection(Declared):
