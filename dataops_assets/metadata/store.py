@@ -1,0 +1,576 @@
+"""The metadata store: what the platform remembers about sources, inputs, steps, profiles and checks.
+
+Methods take and give the platform's own values and know nothing of Dagster. Each is one short transaction of a handful
+of statements, whatever the number of inputs, and several processes and threads may call them at once: writers on SQLite
+queue (WAL, BEGIN IMMEDIATE, busy timeout), writers on PostgreSQL upsert their rows in one order, so they never deadlock.
+
+Where the platform says `input_id` '' (a step or profile over a whole table) the tables hold null.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dataops_assets.config.source import Source
+from dataops_assets.errors import ConfigError, InputError, nearest
+from dataops_assets.metadata import tables
+from dataops_assets.metadata.database import Database
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+
+# SQLite takes 32,766 parameters in one statement
+_IDS_AT_ONCE = 10_000
+_CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
+# A better description is no new contract
+_WITHOUT_DESCRIPTIONS = {
+    field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
+}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One version of a file as discovery saw it; (origin, size, modified) tells versions apart.
+
+    `input_id` is the input it is, or '' where none was made of it; `note` says why it made no new input.
+    Both times are aware.
+    """
+
+    origin: str
+    size: int
+    modified: dt.datetime
+    digest: str
+    input_id: str
+    seen_at: dt.datetime
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """The last attempt of one step for one input ('' for the whole table). Counts are rows; times are aware, in UTC."""
+
+    source: str
+    step: str
+    input_id: str
+    status: str
+    attempts: int
+    run_id: str
+    contract_version: int
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    asset: str | None
+    table_version: int | None
+    seconds: float | None
+    counts: Mapping[str, int]
+    error_type: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check as one run found it."""
+
+    step: str
+    run_id: str
+    checked_at: dt.datetime
+    outcome: CheckOutcome
+
+
+class MetadataStore:
+    """The metadata structure behind one database URL (SQLite or PostgreSQL).
+
+    Opening does no I/O; call `migrate` once before anything else. All methods raise StorageError where the database
+    cannot be reached or refuses, and ConfigError for a source that is not registered.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self._insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+
+    def migrate(self) -> None:
+        """Create the tables or bring them up to this code's version; one cheap query where they are already."""
+        self._database.migrate()
+
+    # --- what is declared --------------------------------------------------------------------------------------------
+
+    def register_source(self, source: Source) -> int:
+        """Remember a declaration and return its contract version.
+
+        The version goes up when the columns, drift policy, refresh, relations, rules or validations differ from the
+        newest known ones. Writes only if something differs.
+        """
+        declared = {
+            "area": tables.storable(source.area),
+            "description": tables.storable(source.description),
+            "owners": tables.plain(source.owners),
+            "refresh_type": source.refresh.type,
+        }
+        definition = tables.plain(source.model_dump(mode="json", include=_CONTRACT, exclude=_WITHOUT_DESCRIPTIONS))
+        attempted = f"registering source {source.name!r}"
+        with self._database.read(attempted) as connection:
+            version = _unchanged_version(connection, source.name, declared, definition)
+        if version is not None:
+            return version
+        with self._database.write(attempted) as connection:
+            # The row lock this takes makes processes that register the same change agree on one version
+            self._upsert(
+                connection,
+                tables.sources,
+                [{"source": source.name, **declared, "registered_at": _now(), "updated_at": _now()}],
+                keep=("registered_at",),
+            )
+            version, known = _newest_contract(connection, source.name)
+            if known != definition:
+                version += 1
+                connection.execute(
+                    tables.contracts.insert(),
+                    {"source": source.name, "version": version, "definition": definition, "registered_at": _now()},
+                )
+        return version
+
+    # --- what arrived ------------------------------------------------------------------------------------------------
+
+    def register_inputs(self, source: str, inputs: Sequence[Input]) -> list[str]:
+        """Remember inputs and return the ids that were not known before, in the order given.
+
+        An id that is known stays as it is.
+        """
+        if not inputs:
+            return []
+        now = _now()
+        unique = {item.input_id: item for item in sorted(inputs, reverse=True)}
+        rows = [
+            {
+                "source": source,
+                "input_id": item.input_id,
+                "extract_time": item.extract_time,
+                "digest": item.digest,
+                "origin": item.origin,
+                "size": item.size,
+                "registered_at": now,
+            }
+            for _, item in sorted(unique.items())
+        ]
+        statement = self._insert(tables.inputs).on_conflict_do_nothing().returning(tables.inputs.c.input_id)
+        with self._database.write(f"registering {len(rows)} inputs of source {source!r}") as connection:
+            _contract_version(connection, source)
+            new = set(connection.execute(statement, rows).scalars())
+        return [input_id for input_id in dict.fromkeys(item.input_id for item in inputs) if input_id in new]
+
+    def inputs(self, source: str, ids: Sequence[str] | None = None) -> list[Input]:
+        """The source's inputs, or those with these ids, in the order in which they supersede each other.
+
+        Raises InputError if an id is not known.
+        """
+        with self._database.read(f"reading inputs of source {source!r}") as connection:
+            if ids is None:
+                return _inputs(connection, source)
+            found = [
+                item
+                for some in _portions(ids)
+                for item in _inputs(connection, source, tables.inputs.c.input_id.in_(some))
+            ]
+        _require(source, ids, [item.input_id for item in found])
+        return sorted(found)
+
+    def inputs_with_digest(self, source: str, digest: str) -> list[Input]:
+        """The source's inputs that hold exactly these bytes, earliest first."""
+        with self._database.read(f"looking for an input of source {source!r} by digest") as connection:
+            return _inputs(connection, source, tables.inputs.c.digest == digest)
+
+    def remember_arrivals(self, source: str, arrivals: Sequence[Arrival]) -> None:
+        """Remember file versions that discovery looked at; the same version again replaces what was known of it.
+
+        Register an arrival's input first. Raises InputError if an input is not known.
+        """
+        if not arrivals:
+            return
+        unique = {(item.origin, item.size, item.modified): item for item in arrivals}
+        rows = [
+            {
+                "source": source,
+                "origin": item.origin,
+                "size": item.size,
+                "modified": item.modified,
+                "digest": item.digest,
+                "input_id": item.input_id or None,
+                "seen_at": item.seen_at,
+                "note": item.note,
+            }
+            for _, item in sorted(unique.items())
+        ]
+        with self._database.write(f"remembering {len(rows)} arrivals of source {source!r}") as connection:
+            _contract_version(connection, source)
+            _require_inputs(connection, source, [item.input_id for item in arrivals])
+            self._upsert(connection, tables.arrivals, rows)
+
+    def arrivals(self, source: str) -> list[Arrival]:
+        """All file versions that discovery has looked at, by origin, modification time and size."""
+        table = tables.arrivals
+        statement = sa.select(table).where(table.c.source == source)
+        with self._database.read(f"reading arrivals of source {source!r}") as connection:
+            found = connection.execute(statement).mappings().all()
+        arrivals = [Arrival(**{name: value for name, value in row.items() if name != "source"}) for row in found]
+        ordered = sorted(arrivals, key=lambda item: (item.origin, item.modified, item.size))
+        return [replace(item, input_id=item.input_id or "") for item in ordered]
+
+    # --- what was done -----------------------------------------------------------------------------------------------
+
+    def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
+        """Record that a run starts a step for these inputs ('' for the whole table): status 'running', one more attempt.
+
+        What an earlier attempt left behind, finished or not, is superseded. Raises InputError if an input is not known.
+        """
+        if not input_ids:
+            return
+        with self._database.write(f"starting {step} of source {source!r}") as connection:
+            version = _contract_version(connection, source)
+            _require_inputs(connection, source, input_ids)
+            blank = dict.fromkeys(("asset", "finished_at", "seconds", "table_version", "error_type", "error"))
+            shared = {
+                "source": source,
+                "step": step,
+                "status": "running",
+                "attempts": 1,
+                "run_id": run_id,
+                "contract_version": version,
+                "started_at": _now(),
+                **blank,
+                **_counts({}),
+            }
+            rows = [{**shared, "input_id": input_id or None} for input_id in sorted(set(input_ids))]
+            self._upsert(
+                connection,
+                tables.processes,
+                rows,
+                by=("source", "step", "input_id"),
+                change={"attempts": tables.processes.c.attempts + 1},
+            )
+
+    def finish(self, source: str, report: StepReport, run_id: str) -> None:
+        """Record what a step did: per input status 'done' or 'failed', counts, time and error; and all check results.
+
+        The step's seconds are shared evenly by its inputs. A report without inputs is one of the whole table. Where a
+        later run has started the same step of an input meanwhile, that run's record stays and only the check results
+        are added. Raises InputError if an input is not known.
+        """
+        reports = report.inputs or (InputReport("", {} if report.rows is None else {"rows": report.rows}),)
+        now = _now()
+        shared = {
+            "source": source,
+            "step": report.step,
+            "attempts": 1,
+            "run_id": run_id,
+            "started_at": now - dt.timedelta(seconds=report.seconds),
+            "finished_at": now,
+            "asset": report.asset,
+            "table_version": report.version,
+            "seconds": report.seconds / len(reports),
+        }
+        unique = {item.input_id: item for item in reports}
+        rows = [
+            {
+                **shared,
+                "input_id": input_id or None,
+                "status": "failed" if item.error else "done",
+                "error_type": type(item.error).__name__ if item.error else None,
+                "error": str(item.error) if item.error else None,
+                **_counts(item.counts),
+            }
+            for input_id, item in sorted(unique.items())
+        ]
+        checks = [_check_row(outcome, "") for outcome in report.checks]
+        checks += [_check_row(outcome, item.input_id) for item in reports for outcome in item.checks]
+        for check in checks:
+            check.update(source=source, step=report.step, run_id=run_id, checked_at=now)
+        with self._database.write(f"finishing {report.step} of source {source!r}") as connection:
+            version = _contract_version(connection, source)
+            _require_inputs(connection, source, [*unique, *(check["input_id"] for check in checks)])
+            self._upsert(
+                connection,
+                tables.processes,
+                [{**row, "contract_version": version} for row in rows],
+                by=("source", "step", "input_id"),
+                keep=("attempts", "started_at", "contract_version"),
+                only_same=("run_id",),
+            )
+            if checks:
+                connection.execute(tables.check_results.insert(), checks)
+
+    def step_status(self, source: str, step: str) -> dict[str, str]:
+        """Status ('running', 'done' or 'failed') of a step's last attempt by input id; inputs never tried are absent."""
+        table = tables.processes
+        statement = sa.select(table.c.input_id, table.c.status).where(table.c.source == source, table.c.step == step)
+        with self._database.read(f"reading the status of {step} of source {source!r}") as connection:
+            return {row.input_id or "": row.status for row in connection.execute(statement)}
+
+    def processes(self, source: str, step: str | None = None) -> list[Process]:
+        """The last attempts of a source's steps, or of one step, by step and input id."""
+        table = tables.processes
+        statement = sa.select(*[table.c[name] for name in Process.__dataclass_fields__]).where(table.c.source == source)
+        if step is not None:
+            statement = statement.where(table.c.step == step)
+        with self._database.read(f"reading processes of source {source!r}") as connection:
+            found = [Process(**row) for row in connection.execute(statement).mappings()]
+        named = [replace(item, input_id=item.input_id or "") for item in found]
+        return sorted(named, key=lambda item: (item.step, item.input_id))
+
+    def check_results(self, source: str, asset: str | None = None) -> list[CheckResult]:
+        """Every result of a source's checks, or of those on one asset, in the order they were recorded."""
+        table = tables.check_results
+        statement = sa.select(table).where(table.c.source == source).order_by(table.c.check_result_id)
+        if asset is not None:
+            statement = statement.where(table.c.asset == asset)
+        with self._database.read(f"reading check results of source {source!r}") as connection:
+            return [_check_result(row) for row in connection.execute(statement).mappings()]
+
+    # --- how it looked -----------------------------------------------------------------------------------------------
+
+    def save_profiles(self, source: str, asset: str, profiles: Sequence[Profile]) -> None:
+        """Remember how inputs look in a table; a newer profile of the same input replaces the older.
+
+        Raises InputError if an input is not known.
+        """
+        if not profiles:
+            return
+        now = _now()
+        unique = {item.input_id: item for item in profiles}
+        rows = [
+            {"source": source, "asset": asset, "input_id": key or None, "rows": item.rows, "profiled_at": now}
+            for key, item in sorted(unique.items())
+        ]
+        of_asset = sa.and_(tables.profiles.c.source == source, tables.profiles.c.asset == asset)
+        columns = tables.profile_columns
+        with self._database.write(f"saving {len(rows)} profiles of {asset}") as connection:
+            _contract_version(connection, source)
+            _require_inputs(connection, source, list(unique))
+            self._upsert(connection, tables.profiles, rows, by=("source", "asset", "input_id"))
+            ids = {
+                row.input_id or "": row.profile_id
+                for row in connection.execute(
+                    sa.select(tables.profiles.c.input_id, tables.profiles.c.profile_id).where(of_asset)
+                )
+                if (row.input_id or "") in unique
+            }
+            for some in _portions(list(ids.values())):
+                connection.execute(columns.delete().where(columns.c.profile_id.in_(some)))
+            described = [
+                row for input_id, item in unique.items() for row in _profile_column_rows(ids[input_id], item.columns)
+            ]
+            if described:
+                connection.execute(columns.insert(), described)
+
+    def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
+        """The profiles of the newest inputs in a table, newest extract time first, at most `limit` and none of `exclude`.
+
+        The profile of the whole table, if there is one, comes last.
+        """
+        table, inputs, columns = tables.profiles, tables.inputs, tables.profile_columns
+        newest_first = (
+            sa.select(table.c.profile_id, table.c.input_id, table.c.rows)
+            .select_from(
+                table.outerjoin(
+                    inputs, sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
+                )
+            )
+            .where(table.c.source == source, table.c.asset == asset)
+            .order_by(inputs.c.extract_time.desc().nulls_last(), table.c.input_id.desc())
+            # Leaving out here and not in SQL needs no parameter for each excluded id
+            .limit(limit + len(exclude))
+        )
+        left_out = set(exclude)
+        with self._database.read(f"reading profiles of {asset}") as connection:
+            found = [row for row in connection.execute(newest_first) if (row.input_id or "") not in left_out][:limit]
+            described: dict[int, list[ColumnProfile]] = {row.profile_id: [] for row in found}
+            for some in _portions(list(described)):
+                statement = (
+                    sa.select(columns)
+                    .where(columns.c.profile_id.in_(some))
+                    .order_by(columns.c.profile_id, columns.c.position)
+                )
+                for row in connection.execute(statement):
+                    described[row.profile_id].append(_column_profile(row))
+        return [Profile(asset, row.input_id or "", row.rows, tuple(described[row.profile_id])) for row in found]
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def _upsert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        by: Sequence[str] = (),
+        keep: Sequence[str] = (),
+        change: Mapping[str, Any] | None = None,
+        only_same: Sequence[str] = (),
+    ) -> None:
+        """Insert rows (all with the same columns), or update those that are there by the columns `by` (default: the key).
+
+        An update leaves the columns `keep`, sets `change` as given, the rest to the new values, and touches only rows
+        that agree in `only_same`. Rows come in key order: writers that lock rows in one order do not deadlock.
+        """
+        found_by = tuple(by) or tuple(table.primary_key.columns.keys())
+        of_inputs = [row for row in rows if "input_id" not in found_by or row["input_id"] is not None]
+        of_table = [row for row in rows if "input_id" in found_by and row["input_id"] is None]
+        for some, target, where in (
+            (of_inputs, found_by, None),
+            (of_table, tuple(name for name in found_by if name != "input_id"), table.c.get("input_id")),
+        ):
+            if not some:
+                continue
+            statement = self._insert(table)
+            values = {name: statement.excluded[name] for name in some[0] if name not in found_by and name not in keep}
+            same = [table.c[name] == statement.excluded[name] for name in only_same]
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=target,
+                    index_where=None if where is None else where.is_(None),
+                    set_={**values, **(change or {})},
+                    where=sa.and_(*same) if same else None,
+                ),
+                some,
+            )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _portions(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
+
+
+def _newest_contract(connection: sa.Connection, source: str) -> tuple[int, Any]:
+    table = tables.contracts
+    statement = sa.select(table.c.version, table.c.definition).where(table.c.source == source)
+    row = connection.execute(statement.order_by(table.c.version.desc()).limit(1)).one_or_none()
+    return (0, None) if row is None else (row.version, row.definition)
+
+
+def _unchanged_version(
+    connection: sa.Connection, source: str, declared: Mapping[str, Any], definition: Any
+) -> int | None:
+    table = tables.sources
+    statement = sa.select(*[table.c[name] for name in declared]).where(table.c.source == source)
+    known = connection.execute(statement).mappings().one_or_none()
+    if known is None or dict(known) != dict(declared):
+        return None
+    version, known_definition = _newest_contract(connection, source)
+    return version if known_definition == definition else None
+
+
+def _contract_version(connection: sa.Connection, source: str) -> int:
+    version, _ = _newest_contract(connection, source)
+    if not version:
+        known = list(connection.execute(sa.select(tables.sources.c.source)).scalars())
+        raise ConfigError(
+            "finding a registered source",
+            received=repr(source),
+            known=known,
+            next_step=nearest(source, known) or "register the source first",
+        )
+    return version
+
+
+def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElement[bool]) -> list[Input]:
+    table = tables.inputs
+    statement = sa.select(*[table.c[name] for name in Input.__dataclass_fields__]).where(
+        table.c.source == source, *conditions
+    )
+    return sorted(Input(**row) for row in connection.execute(statement).mappings())
+
+
+def _require_inputs(connection: sa.Connection, source: str, ids: Iterable[str | None]) -> None:
+    wanted = sorted({input_id for input_id in ids if input_id})
+    known = tables.inputs.c
+    found = [
+        input_id
+        for some in _portions(wanted)
+        for input_id in connection.execute(
+            sa.select(known.input_id).where(known.source == source, known.input_id.in_(some))
+        ).scalars()
+    ]
+    _require(source, wanted, found)
+
+
+def _require(source: str, wanted: Sequence[str], found: Sequence[str]) -> None:
+    unknown = sorted(set(wanted) - set(found))
+    if unknown:
+        examples = ", ".join(unknown[:3])
+        raise InputError(
+            f"finding {len(set(wanted))} inputs of source {source!r}",
+            received=f"{len(unknown)} that are not registered, such as {examples}",
+            next_step="register inputs (discovery does) before steps take them",
+        )
+
+
+def _counts(counts: Mapping[str, int]) -> dict[str, Any]:
+    return {**{name: tables.plain(counts.get(name)) for name in tables.COUNTS}, "counts": counts}
+
+
+def _check_row(outcome: CheckOutcome, input_id: str) -> dict[str, Any]:
+    return {
+        "asset": outcome.asset,
+        "input_id": outcome.input_id or input_id or None,
+        "kind": outcome.check,
+        "passed": bool(outcome.passed),
+        "severity": outcome.severity,
+        "explanation": outcome.explanation,
+        "numbers": outcome.numbers,
+    }
+
+
+def _check_result(row: Mapping[Any, Any]) -> CheckResult:
+    outcome = CheckOutcome(
+        asset=row["asset"],
+        check=row["kind"],
+        passed=row["passed"],
+        severity=row["severity"],
+        explanation=row["explanation"],
+        input_id=row["input_id"],
+        numbers=row["numbers"],
+    )
+    return CheckResult(row["step"], row["run_id"], row["checked_at"], outcome)
+
+
+def _finite(value: float | None) -> float | None:
+    # SQLite turns NaN into null and cannot add infinity to anything useful
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> list[dict[str, Any]]:
+    return [
+        {
+            "profile_id": profile_id,
+            "position": position,
+            "name": column.name,
+            "type": column.type,
+            "nulls": column.nulls,
+            "distinct_values": column.distinct,
+            "min_value": column.min,
+            "max_value": column.max,
+            "mean": _finite(column.mean),
+            "stddev": _finite(column.stddev),
+        }
+        for position, column in enumerate(columns)
+    ]
+
+
+def _column_profile(row: Any) -> ColumnProfile:
+    return ColumnProfile(
+        name=row.name,
+        type=row.type,
+        nulls=row.nulls,
+        distinct=row.distinct_values,
+        min=row.min_value,
+        max=row.max_value,
+        mean=row.mean,
+        stddev=row.stddev,
+    )

@@ -1,0 +1,279 @@
+"""The metadata structure as SQLAlchemy tables: what is declared, what arrived, what was done with it, how it looked.
+
+The same tables live on SQLite and on PostgreSQL. Names are meant for people who query them: natural keys (`source`,
+`input_id`) are in every table, so most questions need one table. Where a row is about a whole table instead of one
+input, `input_id` is null. Times are UTC; counts are rows, durations seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+COUNTS = ("rows", "new", "changed", "unchanged", "old", "deleted", "rejected")
+"""The keys of a step's counts that have a column of their own, so that SQL can sum them."""
+
+
+def storable(text: str) -> str:
+    """`text` with what no database stores (NUL, lone surrogates of undecodable file names) written as an escape."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON that both databases take: numbers of any library become plain, NaN and infinity become texts."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else str(number)
+    if isinstance(value, Mapping):
+        return {storable(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return storable(str(value))
+
+
+class Text(sa.types.TypeDecorator[str]):
+    """Text of any content: what the database cannot hold is escaped instead of failing a whole step's report."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Escape on the way in; comparisons escape alike, so a text finds itself again."""
+        return None if value is None else storable(value)
+
+
+class Timestamp(sa.types.TypeDecorator[dt.datetime]):
+    """An aware datetime, kept and given back in UTC; SQLite, which has no zones, keeps the UTC clock time."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
+        """Convert to UTC; a naive value raises ValueError because its instant is unknown."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value.isoformat()} has no zone")
+        utc = value.astimezone(dt.UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
+        """Give back UTC, whatever zone the server's session has."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """A JSON value; JSONB on PostgreSQL, so that it can be indexed and queried there."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """The database's own JSON type."""
+        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        """Make the value plain JSON."""
+        return plain(value)
+
+
+# A surrogate key must be INTEGER on SQLite to be filled in by it
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _source() -> sa.Column[str]:
+    return sa.Column(
+        "source", Text, sa.ForeignKey("sources.source"), nullable=False, comment="Name of the declared source"
+    )
+
+
+def _of_input() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(["source", "input_id"], ["inputs.source", "inputs.input_id"])
+
+
+def _once_per_table(table: str, *columns: str) -> sa.Index:
+    # A unique constraint lets nulls repeat, and rows about a whole table have a null input_id
+    about_table = sa.text("input_id IS NULL")
+    return sa.Index(
+        f"uq_{table}_whole_table", *columns, unique=True, sqlite_where=about_table, postgresql_where=about_table
+    )
+
+
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("source", Text, primary_key=True, comment="Name of the declared source"),
+    sa.Column("area", Text, nullable=False, comment="Subject area; the group in the Dagster UI"),
+    sa.Column("description", Text, nullable=False, comment="What one row is and where it comes from"),
+    sa.Column("owners", Json, nullable=False, comment="JSON list of e-mail addresses or team names"),
+    sa.Column("refresh_type", Text, nullable=False, comment="How inputs make the hub: full, key, append, ..."),
+    sa.Column("registered_at", Timestamp, nullable=False, comment="When the source was first seen (UTC)"),
+    sa.Column("updated_at", Timestamp, nullable=False, comment="When its declaration last changed (UTC)"),
+    comment="One row a declared source, as it is declared now",
+)
+
+contracts = sa.Table(
+    "contracts",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column(
+        "version", sa.Integer, primary_key=True, autoincrement=False, comment="1, 2, ...; the highest is in force"
+    ),
+    sa.Column(
+        "definition",
+        Json,
+        nullable=False,
+        comment="JSON of columns, drift, refresh, relations, rules and validations, without descriptions",
+    ),
+    sa.Column("registered_at", Timestamp, nullable=False, comment="When this version was first seen (UTC)"),
+    comment="One row a version of what a source's data means; a new version whenever that changes",
+)
+
+inputs = sa.Table(
+    "inputs",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("input_id", Text, primary_key=True, comment="Extract time and digest; the partition key in the UI"),
+    sa.Column("extract_time", Timestamp, nullable=False, comment="When the data was taken from its system (UTC)"),
+    sa.Column("digest", Text, nullable=False, comment="SHA-256 of the bytes as received"),
+    sa.Column("origin", Text, nullable=False, comment="Path or URL it was taken from"),
+    sa.Column("size", sa.BigInteger, nullable=False, comment="Bytes as received"),
+    sa.Column("registered_at", Timestamp, nullable=False, comment="When the platform first saw it (UTC)"),
+    sa.Index(None, "source", "extract_time", "input_id"),
+    sa.Index(None, "source", "digest"),
+    comment="One row an input: a file, an extract or a slice that a source was given",
+)
+
+arrivals = sa.Table(
+    "arrivals",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("origin", Text, primary_key=True, comment="Path or URL that was looked at"),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False, comment="Bytes"),
+    sa.Column("modified", Timestamp, primary_key=True, comment="Modification time (UTC)"),
+    sa.Column("digest", Text, nullable=False, comment="SHA-256 of the bytes; empty if they were not read"),
+    sa.Column("input_id", Text, comment="The input it is; null if none was made of it"),
+    sa.Column("seen_at", Timestamp, nullable=False, comment="When discovery looked at it (UTC)"),
+    sa.Column("note", Text, nullable=False, comment="Why it made no new input, e.g. already known; empty if it did"),
+    _of_input(),
+    sa.Index(None, "source", "input_id"),
+    comment="One row a version of a file that discovery looked at, so that each is read once",
+)
+
+processes = sa.Table(
+    "processes",
+    metadata,
+    sa.Column("process_id", Serial, primary_key=True, comment="Surrogate key"),
+    _source(),
+    sa.Column("step", Text, nullable=False, comment="ingest, parse, cdc, enrich, refresh or recalculate"),
+    sa.Column("input_id", Text, comment="The input; null for a step over the whole table"),
+    sa.Column("asset", Text, comment="Asset key of the table the step writes, e.g. lake/sales"),
+    sa.Column("status", Text, nullable=False, comment="Of the last attempt: running, done or failed"),
+    sa.Column("attempts", sa.Integer, nullable=False, comment="How often the step was started"),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run of the last attempt"),
+    sa.Column("contract_version", sa.Integer, nullable=False, comment="Contract in force at the last attempt"),
+    sa.Column("started_at", Timestamp, nullable=False, comment="Start of the last attempt (UTC)"),
+    sa.Column("finished_at", Timestamp, comment="End of the last attempt (UTC); null while running"),
+    sa.Column("seconds", sa.Double, comment="This input's even share of the step's seconds, so they can be summed"),
+    sa.Column("table_version", sa.BigInteger, comment="Delta version of the table after the step"),
+    sa.Column("rows", sa.BigInteger, comment="Rows the step handled"),
+    sa.Column("new", sa.BigInteger, comment="Rows with a key the hub did not have"),
+    sa.Column("changed", sa.BigInteger, comment="Rows that change a row of the hub"),
+    sa.Column("unchanged", sa.BigInteger, comment="Rows the hub has already"),
+    sa.Column("old", sa.BigInteger, comment="Rows older than what the hub has"),
+    sa.Column("deleted", sa.BigInteger, comment="Rows the input deletes"),
+    sa.Column("rejected", sa.BigInteger, comment="Rows put into quarantine"),
+    sa.Column("counts", Json, nullable=False, comment="JSON object of all counts the step reported"),
+    sa.Column("error_type", Text, comment="Kind of failure, e.g. GateFailed"),
+    sa.Column("error", Text, comment="What failed, in words"),
+    sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="status"),
+    sa.UniqueConstraint("source", "step", "input_id"),
+    sa.ForeignKeyConstraint(["source", "contract_version"], ["contracts.source", "contracts.version"]),
+    _of_input(),
+    _once_per_table("processes", "source", "step"),
+    sa.Index(None, "source", "input_id"),
+    sa.Index(None, "status"),
+    comment="One row a step and input (or table): the last attempt and how many there were",
+)
+
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    sa.Column("profile_id", Serial, primary_key=True, comment="Surrogate key"),
+    _source(),
+    sa.Column("asset", Text, nullable=False, comment="Asset key of the table, e.g. lake/sales"),
+    sa.Column("input_id", Text, comment="The input; null for the whole table"),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="Rows"),
+    sa.Column("profiled_at", Timestamp, nullable=False, comment="When it was computed (UTC)"),
+    sa.UniqueConstraint("source", "asset", "input_id"),
+    _of_input(),
+    _once_per_table("profiles", "source", "asset"),
+    sa.Index(None, "source", "input_id"),
+    comment="One row an input in a table (or a whole table): how many rows, when profiled",
+)
+
+profile_columns = sa.Table(
+    "profile_columns",
+    metadata,
+    sa.Column(
+        "profile_id",
+        Serial,
+        sa.ForeignKey("profiles.profile_id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The profile it is part of",
+    ),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False, comment="Order in the table, from 0"),
+    sa.Column("name", Text, nullable=False, comment="Column name"),
+    sa.Column("type", Text, nullable=False, comment="SQL type in the engine"),
+    sa.Column("nulls", sa.BigInteger, nullable=False, comment="Rows where it is null"),
+    sa.Column("distinct_values", sa.BigInteger, nullable=False, comment="Distinct values; may be an estimate"),
+    sa.Column("min_value", Text, comment="Lowest value, as text"),
+    sa.Column("max_value", Text, comment="Highest value, as text"),
+    sa.Column("mean", sa.Double, comment="Mean of a numeric column"),
+    sa.Column("stddev", sa.Double, comment="Sample standard deviation of a numeric column"),
+    comment="One row a column of a profile",
+)
+
+check_results = sa.Table(
+    "check_results",
+    metadata,
+    sa.Column("check_result_id", Serial, primary_key=True, comment="Surrogate key; ascends with time"),
+    _source(),
+    sa.Column("step", Text, nullable=False, comment="Step that ran the check"),
+    sa.Column("asset", Text, nullable=False, comment="Asset key of the table, e.g. lake/sales"),
+    sa.Column("input_id", Text, comment="The input; null for the whole table"),
+    sa.Column("kind", Text, nullable=False, comment="contract, volume, schema, distribution or validation"),
+    sa.Column("passed", sa.Boolean, nullable=False, comment="Whether the check passed"),
+    sa.Column("severity", Text, nullable=False, comment="warn or fail"),
+    sa.Column("explanation", Text, nullable=False, comment="The outcome in words, with numbers"),
+    sa.Column("numbers", Json, nullable=False, comment="JSON object of the numbers behind it"),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run that ran the check"),
+    sa.Column("checked_at", Timestamp, nullable=False, comment="When (UTC)"),
+    sa.CheckConstraint("severity IN ('warn', 'fail')", name="severity"),
+    _of_input(),
+    sa.Index(None, "source", "asset", "kind", "checked_at"),
+    sa.Index(None, "source", "input_id"),
+    comment="One row a check each time it ran; the newest of a kind, asset and input is in force",
+)

@@ -1,0 +1,23 @@
+"""Run the migrations shipped with the package on an open connection."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from dataops_assets.metadata.database import HEAD
+
+
+def configuration() -> Config:
+    """Alembic's configuration for the migrations beside this module."""
+    config = Config()
+    config.set_main_option("script_location", "dataops_assets.metadata:migrations")
+    return config
+
+
+def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
+    """Upgrade the schema inside the connection's transaction; the caller commits."""
+    config = configuration()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

@@ -1,0 +1,61 @@
+"""What tests of every kind share: a real PostgreSQL, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+# Debian keeps the server's programs outside PATH, by major version
+_DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+
+
+def _program(name: str) -> str | None:
+    return next((str(folder / name) for folder in _DEBIAN if (folder / name).exists()), None) or shutil.which(name)
+
+
+def _run(command: Sequence[str]) -> None:
+    """Run a server program, as the postgres user if we are root: PostgreSQL refuses to run as root."""
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    # pg_ctl leaves the server behind with inherited pipes, so the output goes to a file
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run([*prefix, *command], stdout=output, stderr=output, cwd="/", timeout=120)
+        output.seek(0)
+        assert done.returncode == 0, f"{' '.join(command)}: {output.read()}"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty database in a private cluster; a session's tests make databases of their own in it."""
+    programs = [_program("initdb"), _program("pg_ctl")]
+    if None in programs:
+        message = "no PostgreSQL server programs here (Debian: apt-get install postgresql)"
+        if os.environ.get("DATAOPS_CI") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    initdb, pg_ctl = [str(program) for program in programs]
+    folder = Path(tempfile.mkdtemp(prefix="dataops-postgres-"))
+    try:
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        data = str(folder / "data")
+        _run([initdb, "--pgdata", data, "--username", "dataops", "--auth", "trust", "--encoding", "UTF8", "--no-sync"])
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+        _run([pg_ctl, "--pgdata", data, "--log", str(folder / "log"), "--options", settings, "--wait", "start"])
+        try:
+            yield f"postgresql://dataops@127.0.0.1:{port}/postgres"
+        finally:
+            _run([pg_ctl, "--pgdata", data, "--mode", "immediate", "--wait", "stop"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
