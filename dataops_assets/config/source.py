@@ -6,6 +6,7 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -212,6 +213,7 @@ class FullRefresh(Declared):
     type: Literal["full"]
     key: tuple[str, ...] = Field((), description="Key columns; without them rows are compared whole.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+    history: bool = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
 
     @property
     def order_by(self) -> str | None:
@@ -232,6 +234,7 @@ class KeyRefresh(Declared):
     order_by: str | None = Field(None, description="Column that orders a key's rows; default: the extract time.")
     delete_when: str = Field("", description="SQL predicate over the row that marks a delete.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+    history: bool = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
 
 
 class AppendRefresh(Declared):
@@ -249,6 +252,11 @@ class AppendRefresh(Declared):
         """Rows are never compared, so they have no order beyond their extract time."""
         return None
 
+    @property
+    def history(self) -> bool:
+        """Rows are never superseded, so there are no versions to keep."""
+        return False
+
 
 Refresh = Annotated[FullRefresh | KeyRefresh | AppendRefresh, Field(discriminator="type")]
 
@@ -262,6 +270,14 @@ class Relation(Declared):
     source: str = Field(description="Name of the related source.")
     on: dict[str, str] = Field(min_length=1, description="This source's column: the related source's column.")
     description: str = Field("", description="What the relation means.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, data: Any) -> Any:
+        # YAML 1.1, which Dagster reads, takes a bare `on` for true
+        if isinstance(data, Mapping) and True in data and "on" not in data:
+            return {"on" if key is True else key: value for key, value in data.items()}
+        return data
 
 
 class Rule(Declared):
