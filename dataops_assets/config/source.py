@@ -85,9 +85,9 @@ class ExtractTime(Declared):
     )
     otherwise: str = Field(
         "",
-        description="Extract time of a file whose name does not match the pattern: an ISO 8601 date or time (UTC without "
-        "an offset), e.g. of an undated history file that dated deliveries follow; 'modified' for the file's modification "
-        "time. Empty: the file is refused.",
+        description="Extract time of a file whose name does not match the pattern: an ISO 8601 date or time (UTC "
+        "without an offset), e.g. of an undated history file that dated deliveries follow; 'modified' for the file's "
+        "modification time. Empty: the file is refused.",
     )
 
     @field_validator("otherwise")
@@ -98,7 +98,7 @@ class ExtractTime(Declared):
         try:
             datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError(f"otherwise is {value!r}; known: an ISO 8601 date or time, 'modified', or nothing") from error
+            raise ValueError(f"otherwise is {value!r}; known: an ISO 8601 time, 'modified', or nothing") from error
         return value
 
     @property
@@ -291,8 +291,8 @@ class Rule(Declared):
     type: str = Field("", description="Result type to cast to; empty keeps the expression's own.")
     compatible: str = Field(
         "",
-        description="Another expression that reproduces a known implementation the column is compared with; it takes the "
-        "place of `expression` when the source says `compatible: true`.",
+        description="Another expression that reproduces a known implementation the column is compared with; it takes "
+        "the place of `expression` when the source says `compatible: true`.",
     )
     description: str = Field("", description="What the column means; shown in the UI.")
 

@@ -1,0 +1,1 @@
+"""What this deployment runs: a folder a subject area, in it one a source."""

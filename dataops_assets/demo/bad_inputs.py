@@ -44,7 +44,9 @@ def bad_inputs() -> list[BadInput]:
             "already known",
             "the bytes of an earlier delivery under another name",
         ),
-        BadInput("rossmann/sales/sales_2015-08-01_missing_column.csv", missing_column, "refused", "no column Customers"),
+        BadInput(
+            "rossmann/sales/sales_2015-08-01_missing_column.csv", missing_column, "refused", "no column Customers"
+        ),
         BadInput(
             "rossmann/sales/sales_2015-08-02_bad_rows.csv",
             bad_rows,
@@ -104,7 +106,9 @@ def png() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00\x80")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00\x80")) + chunk(b"IEND", b"")
+    )
 
 
 def implausible() -> bytes:

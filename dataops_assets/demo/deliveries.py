@@ -38,8 +38,8 @@ class Delivered:
 def deliver(landing: Path, stage: Stage) -> Delivered:
     """Make sure that every file of `stage` is in `landing`.
 
-    Files whose extract time is not in their name have a declared one, so nothing depends on the modification times; they
-    are set to the stage's time all the same, to be the same in every run. Raises ConfigError when only one of the two
+    Files whose extract time is not in their name have a declared one, so nothing depends on the modification times;
+    they are set to the stage's time all the same, to be the same in every run. Raises ConfigError when only one of the two
     public Rossmann files is there, and OSError when the folder cannot be written.
     """
     public_files = has_public_files(landing)
@@ -47,7 +47,8 @@ def deliver(landing: Path, stage: Stage) -> Delivered:
     if not public_files:
         files += rossmann.stage_files(stage)
         files += bad_inputs.stage_files() if stage == "bad" else []
-    kept, missing = [], []
+    kept: list[LandingFile] = []
+    missing: list[LandingFile] = []
     for file in sorted(files, key=lambda file: file.path):
         (kept if (landing / file.path).exists() else missing).append(file)
     _write(landing, missing, ARRIVED[stage])

@@ -6,7 +6,7 @@ those of the public `train.csv` and `store.csv`; the figures are invented, with 
 closures. Same seed, same bytes.
 
 As in the public data, 180 stores have no rows from July to December 2014 and one store lacks the first day:
-1,115 × 942 - 180 × 184 - 1 = 1,017,209.
+1,115 * 942 - 180 * 184 - 1 = 1,017,209.
 
 Delivered as a history up to 7 June 2015 and then week by week. In the newest week of a file some figures are
 preliminary; the next week's file brings them again, corrected. One week arrives late, after the two that follow it, and
@@ -144,8 +144,8 @@ def _random(part: str) -> np.random.Generator:
 def stores(revised: bool = False) -> pa.Table:
     """The store list; `revised` is its second extract, in which five stores have new facts.
 
-    Nulls as in the public file: three stores without a competitor's distance, 354 without its opening month, 544 outside
-    Promo2 (their interval is an empty text, not a null).
+    Nulls as in the public file: three stores without a competitor's distance, 354 without its opening month, 544
+    outside Promo2 (their interval is an empty text, not a null).
     """
     random = _random("stores")
     kinds = random.permutation(np.repeat(list(STORE_TYPES), list(STORE_TYPES.values())))
@@ -208,7 +208,7 @@ def gap_stores() -> Integers:
 def sales() -> pa.Table:
     """Every row of sales with its final figures, newest day first, then by store.
 
-    Made as arrays of days × stores, newest day first, of which the missing rows are then left out.
+    Made as arrays of days by stores, newest day first, of which the missing rows are then left out.
     """
     dates = np.arange(np.datetime64(LAST_DAY), np.datetime64(FIRST_DAY) - 1, -1)
     weekday = (dates.astype(int) + 3) % 7 + 1
@@ -249,7 +249,7 @@ def sales() -> pa.Table:
 
 
 def _holidays(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.str_]:
-    """Days × states: '0' none, 'a' public holiday, 'b' Easter, 'c' Christmas."""
+    """Days by states: '0' none, 'a' public holiday, 'b' Easter, 'c' Christmas."""
     kinds = np.full((len(dates), len(STATE_SHARES)), "0")
     everywhere = tuple(range(len(STATE_SHARES)))
     for year, easter in EASTER.items():
@@ -277,7 +277,7 @@ def _holidays(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.str_]:
 
 
 def _school_holidays(dates: npt.NDArray[np.datetime64], states: int) -> Flags:
-    """Days × states. Summer holidays are six weeks whose start moves from state to state; Sundays do not count."""
+    """Days by states. Summer holidays are six weeks whose start moves from state to state; Sundays do not count."""
     result = np.zeros((len(dates), states), dtype=bool)
     for year, easter in EASTER.items():
         for state in range(states):
@@ -306,7 +306,7 @@ def _promotions(dates: npt.NDArray[np.datetime64], weekday: Integers) -> Flags:
 
 
 def _open_days(weekday: Integers, holiday: npt.NDArray[np.str_]) -> Flags:
-    """Days × stores: closed on Sundays and holidays but for a few stores, and while a store is refurbished."""
+    """Days by stores: closed on Sundays and holidays but for a few stores, and while a store is refurbished."""
     random = _random("open")
     kinds = stores()["StoreType"].to_numpy(zero_copy_only=False)
     always = (kinds == "b") | (random.random(STORES) < 0.015)
@@ -319,8 +319,10 @@ def _open_days(weekday: Integers, holiday: npt.NDArray[np.str_]) -> Flags:
     return is_open
 
 
-def _amounts(dates: npt.NDArray[np.datetime64], weekday: Integers, promo: Flags, holiday: Flags, is_open: Flags) -> Floats:
-    """Days × stores: the sales an open store makes, in euros."""
+def _amounts(
+    dates: npt.NDArray[np.datetime64], weekday: Integers, promo: Flags, holiday: Flags, is_open: Flags
+) -> Floats:
+    """Days by stores: the sales an open store makes, in euros."""
     random = _random("amounts")
     kinds = stores()["StoreType"].to_numpy(zero_copy_only=False)
     level = random.lognormal(np.log(5170), 0.28, STORES) * np.where(kinds == "b", 1.5, 1.0)
