@@ -39,8 +39,8 @@ def deliver(landing: Path, stage: Stage) -> Delivered:
     """Make sure that every file of `stage` is in `landing`.
 
     Files whose extract time is not in their name have a declared one, so nothing depends on the modification times;
-    they are set to the stage's time all the same, to be the same in every run. Raises ConfigError when only one of the two
-    public Rossmann files is there, and OSError when the folder cannot be written.
+    they are set to the stage's time all the same, to be the same in every run. Raises ConfigError when only one of the
+    two public Rossmann files is there, and OSError when the folder cannot be written.
     """
     public_files = has_public_files(landing)
     files = flights.stage_files(stage)
