@@ -58,12 +58,12 @@ def _template(text: str) -> exp.Expression:
     return sqlglot.parse_one(text, dialect=DIALECT)
 
 
-def query(text: str, **holes: Any) -> Any:
-    """The template `text` with every `:name` replaced by `holes[name]`.
+def query(template: str, /, **holes: Any) -> Any:
+    """`template` with every `:name` replaced by `holes[name]`.
 
     Raises KeyError for a hole that is not given and TypeError for a given value that no hole takes.
     """
-    tree = _template(text).copy()
+    tree = _template(template).copy()
     used: set[str] = set()
     for hole in list(tree.find_all(exp.Placeholder)):
         name = hole.name
@@ -90,7 +90,7 @@ def query(text: str, **holes: Any) -> Any:
             target.replace(replacement.copy())
     unknown = set(holes) - used
     if unknown:
-        raise TypeError(f"no hole in the template for {sorted(unknown)}: {text}")
+        raise TypeError(f"no hole in the template for {sorted(unknown)}: {template}")
     return tree
 
 

@@ -6,7 +6,7 @@ work (one step over some inputs) with temporary tables of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -22,10 +22,13 @@ POSITION = "s_position"
 class Session(Protocol):
     """One unit of work on an engine."""
 
-    def scan(self, snapshot: Snapshot, *, positions: bool = False) -> exp.Expression:
+    def scan(
+        self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None
+    ) -> exp.Subquery:
         """The rows of one version of a table, for use in FROM (deleted rows already left out).
 
         With `positions`, two columns more say where each row lies: `s_file` (data file) and `s_position` (row in it).
+        With `only`, just the rows of these data files.
         """
         ...
 

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,9 @@ class DuckDBSession:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def scan(self, snapshot: Snapshot, *, positions: bool = False) -> exp.Expression:
+    def scan(
+        self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None
+    ) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
         if not snapshot.files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
@@ -115,6 +117,9 @@ class DuckDBSession:
         if positions:
             names += [alias(exp.column("filename"), FILE), alias(exp.column("file_row_number"), POSITION)]
         source.set("expressions", names)
+        if only is not None:
+            wanted = [exp.Literal.string(f"{snapshot.uri}/{path}") for path in sorted(only)]
+            source = source.where(exp.In(this=exp.column("filename"), expressions=wanted))
         return exp.Subquery(this=source)
 
     def execute(self, statement: exp.Expression) -> duckdb.DuckDBPyConnection:

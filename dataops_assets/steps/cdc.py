@@ -1,0 +1,188 @@
+"""Step 3, change data capture: what each input changes in the hub, as a change set with counts per kind."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.config.source import FullRefresh, Source
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.sql import column, columns, literal, query
+from dataops_assets.steps import merge
+from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage import publish
+from dataops_assets.storage.delta import Snapshot
+
+STEP = "cdc"
+_EXAMPLES = 3
+_PLANS_KEPT = 5000
+
+
+def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+    """Compare parsed inputs with the hub and write their change sets to `lake/<source>_changes`.
+
+    Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only counted.
+    A keyed full extract also has a row (position -1) for each key that is gone. An input with null or incomparable keys
+    or orders fails alone, naming column, count and examples. Running it again gives the same.
+    """
+    started = time.perf_counter()
+    source = workspace.source
+    base = workspace.hub.snapshot()
+    manifest = Manifest.read(base.info if base else None)
+    with workspace.engine.session() as session:
+        lake = session.scan(lake_of(workspace))
+        errors = refused(session, source, lake, inputs)
+        good = tuple(item for item in inputs if item.input_id not in errors)
+        change = change_for(workspace, session, manifest, good)
+        counts: Mapping[str, Mapping[str, int]] = {}
+        late = False
+        if good:
+            merge.observe(session, change, lake)
+            late = merge.is_late(session, change)
+            merge.exclude_nothing(session)
+            merge.touch(session, change, base, lake, late=late)
+            merge.gather(session, change, base, lake, late=late)
+            merge.resolve(session, change)
+            merge.classify(session, source)
+            counts = merge.counts(session, change.ids)
+            plan = plan_name(change)
+
+            def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
+                known = {k: v for k, v in info.get("plans", {}).items() if k not in change.ids}
+                kept = dict(list(known.items())[-_PLANS_KEPT:])
+                return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
+
+            snapshot = publish.replace_inputs(
+                session, workspace.changes, _change_set(change, lake), change.ids, with_plans
+            )
+        else:
+            snapshot = workspace.changes.snapshot()
+    return StepReport(
+        step=STEP,
+        asset=f"lake/{source.name}_changes",
+        inputs=tuple(
+            InputReport(item.input_id, counts.get(item.input_id, {}), errors.get(item.input_id)) for item in inputs
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        version=snapshot.version if snapshot else None,
+        columns=snapshot.columns if snapshot else {},
+        seconds=time.perf_counter() - started,
+        notes={"compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)"},
+    )
+
+
+def plan_name(change: merge.Change) -> str:
+    """Equal when the same inputs are compared with the same hub: then the change set still holds."""
+    ids = hashlib.sha256("\n".join(sorted(change.ids)).encode()).hexdigest()[:16]
+    return f"{change.manifest.fingerprint}:{ids}"
+
+
+def lake_of(workspace: Workspace) -> Snapshot:
+    """The newest version of the source's lake table. Raises InputError when nothing was parsed yet."""
+    snapshot = workspace.lake.snapshot()
+    if snapshot is None:
+        raise InputError(
+            f"comparing inputs of {workspace.source.name!r} with its hub",
+            received="no lake table",
+            next_step=f"materialize lake/{workspace.source.name} first",
+        )
+    return snapshot
+
+
+def change_for(workspace: Workspace, session: Session, manifest: Manifest, inputs: tuple[Input, ...]) -> merge.Change:
+    """The change that adds `inputs`. Raises ConfigError when the hub was merged under other settings."""
+    incomplete: frozenset[str] = frozenset()
+    quarantine = workspace.quarantine.snapshot()
+    if inputs and quarantine is not None and isinstance(workspace.source.refresh, FullRefresh):
+        found = session.fetch(
+            query(
+                "SELECT DISTINCT s_input_id FROM :rows AS q WHERE s_input_id IN (:ids)",
+                rows=session.scan(quarantine),
+                ids=[literal(item.input_id) for item in inputs],
+            )
+        )
+        incomplete = frozenset(found.column("s_input_id").to_pylist())
+    change = merge.Change(workspace.source, manifest, inputs, incomplete=incomplete)
+    if not merge.settings_match(change):
+        raise ConfigError(
+            f"changing the hub of {workspace.source.name!r}",
+            received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
+            next_step=f"rebuild the hub from the lake: dataops rebuild {workspace.source.name}",
+        )
+    return change
+
+
+def _change_set(change: merge.Change, lake: exp.Expression) -> exp.Query:
+    names = change.source.column_names
+    rows: exp.Query = query(
+        """
+        SELECT :columns, k.s_key, k.s_input_id, k.s_row_id, k.s_order, k.s_row_hash, k.s_change
+        FROM :kinds AS k
+        LEFT JOIN (SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)) AS r
+          ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
+        WHERE k.s_change <> 'unchanged'
+        """,
+        columns=columns(names, "r"),
+        kinds=merge.T.kinds,
+        lake=lake,
+        ids=[literal(input_id) for input_id in change.ids],
+    )
+    return rows
+
+
+def refused(session: Session, source: Source, lake: exp.Expression, inputs: Sequence[Input]) -> dict[str, DataOpsError]:
+    """Inputs whose key or order cannot be compared: null, or NaN. One error an input, with column, count and examples."""
+    kinds = {item.name: item.type for item in source.columns}
+    decisive = list(
+        dict.fromkeys([*source.refresh.key, *([source.refresh.order_by] if source.refresh.order_by else [])])
+    )
+    if not decisive or not inputs:
+        return {}
+    bad = {
+        name: query("isnan(:value) OR :value IS NULL", value=column(name, "r"))
+        if kinds[name] == "double"
+        else query(":value IS NULL", value=column(name, "r"))
+        for name in decisive
+    }
+    chosen = query(
+        "SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)",
+        lake=lake,
+        ids=[literal(item.input_id) for item in inputs],
+    )
+    found = session.fetch(
+        query(
+            """
+            SELECT r.s_input_id, :columns, r.s_row_id FROM :rows AS r WHERE :bad
+            QUALIFY row_number() OVER (PARTITION BY r.s_input_id ORDER BY r.s_row_id) <= :examples
+            """,
+            columns=[
+                exp.alias_(
+                    query("sum(CASE WHEN :bad THEN 1 ELSE 0 END) OVER (PARTITION BY r.s_input_id)", bad=condition),
+                    name,
+                    quoted=True,
+                )
+                for name, condition in bad.items()
+            ],
+            rows=chosen,
+            bad=exp.or_(*bad.values()),
+            examples=_EXAMPLES,
+        )
+    )
+    errors: dict[str, DataOpsError] = {}
+    examples: dict[str, list[int]] = {}
+    for row in found.to_pylist():
+        examples.setdefault(row["s_input_id"], []).append(row["s_row_id"])
+        columns_hit = ", ".join(f"{name}: {int(row[name])}" for name in decisive if row[name])
+        errors[row["s_input_id"]] = InputError(
+            f"taking input {row['s_input_id']} of {source.name!r}: key and order columns must have a comparable value",
+            received=f"rows with null or NaN in {columns_hit}; e.g. rows {', '.join(map(str, examples[row['s_input_id']]))}",
+            next_step="correct the file and deliver it again; the hub is untouched",
+        )
+    return errors

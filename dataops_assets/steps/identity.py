@@ -1,0 +1,118 @@
+"""System columns that say what a row is: its key, its order, its content hash.
+
+They are computed from the row and its input alone, never from the wall clock, so the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from dataops_assets.config.source import AppendRefresh, KeyRefresh, Source
+from dataops_assets.config.types import sql_type
+from dataops_assets.sql import column, query
+
+ORDER_BY_TIME = "TIMESTAMP WITH TIME ZONE"
+
+
+def order_type(source: Source) -> str:
+    """SQL type of `s_order`: the order column's, or an instant where the extract time orders."""
+    if source.refresh.order_by is None:
+        return ORDER_BY_TIME
+    declared = next(item.type for item in source.columns if item.name == source.refresh.order_by)
+    return ORDER_BY_TIME if declared == "timestamptz" else sql_type(declared)
+
+
+def key_text(source: Source, table: str = "") -> exp.Expression:
+    """`s_key`: the key columns as one text.
+
+    Injective: with several columns, text values are escaped (`\\` and `|`), so ('a', 'b|c') and ('a|b', 'c') differ.
+    A source without a key is keyed by its whole row, or for `append` by the row's place in its input.
+    """
+    if isinstance(source.refresh, AppendRefresh):
+        return query(":input || ':' || :row", input=column("s_input_id", table), row=column("s_row_id", table))
+    if not source.refresh.key:
+        # the same row may stand in an extract many times: the n-th of them is another row
+        content = exp.func("md5", _content(source, table))
+        return query(
+            ":content || '|' || row_number() OVER (PARTITION BY :input, :content ORDER BY :row)",
+            content=content,
+            input=column("s_input_id", table),
+            row=column("s_row_id", table),
+        )
+    kinds = {item.name: item.type for item in source.columns}
+    texts = [_text(column(name, table), kinds[name]) for name in source.refresh.key]
+    if len(texts) == 1:
+        return texts[0]
+    parts = [
+        query("replace(replace(:text, '\\', '\\\\'), '|', '\\|')", text=text) if kinds[name] == "text" else text
+        for name, text in zip(source.refresh.key, texts, strict=True)
+    ]
+    return _joined(parts)
+
+
+def order_value(source: Source, table: str, extract_time: exp.Expression) -> exp.Expression:
+    """`s_order`: the order column, or the extract time."""
+    return column(source.refresh.order_by, table) if source.refresh.order_by is not None else extract_time
+
+
+def row_hash(source: Source, table: str = "") -> exp.Expression:
+    """`s_row_hash`: 63 bits of the md5 of all tracked columns.
+
+    Two versions of one key collide with a chance of 2^-63; it is only ever compared within a key.
+    """
+    return query("CAST(md5_number_lower(:content) >> 1 AS BIGINT)", content=_content(source, table))
+
+
+def tracked_columns(source: Source) -> tuple[str, ...]:
+    """Columns whose change is a change of the row."""
+    if isinstance(source.refresh, AppendRefresh):
+        return source.column_names
+    left_out = {*source.refresh.key, *source.refresh.ignore_changes_in}
+    return tuple(name for name in source.column_names if name not in left_out)
+
+
+def delete_marker(source: Source, table: str = "") -> exp.Expression:
+    """Whether a row says that its key is deleted."""
+    if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
+        return exp.false()
+    predicate = exp.maybe_parse(source.refresh.delete_when, dialect="duckdb")
+    spelled = {name.lower(): name for name in source.column_names}
+
+    def qualified(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Column) and not node.table:
+            return column(spelled.get(node.name.lower(), node.name), table)
+        return node
+
+    return query("coalesce(CAST(:predicate AS BOOLEAN), FALSE)", predicate=predicate.transform(qualified))
+
+
+def _content(source: Source, table: str) -> exp.Expression:
+    """All tracked columns as one text; null, empty and every split of a text give different results."""
+    kinds = {item.name: item.type for item in source.columns}
+    parts: list[exp.Expression] = []
+    for name in tracked_columns(source):
+        text = _text(column(name, table), kinds[name])
+        if kinds[name] in ("text", "binary"):
+            parts.append(query("coalesce(strlen(:text) || ':' || :text, '')", text=text))
+        else:
+            parts.append(query("coalesce(:text, '')", text=text))
+    return _joined(parts) if parts else exp.Literal.string("")
+
+
+def _joined(parts: list[exp.Expression]) -> exp.Expression:
+    # sqlglot's own ConcatWs wraps every part in a null check; no part is null here (null keys are refused before)
+    return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
+
+
+def _text(value: exp.Expression, kind: str) -> exp.Expression:
+    """The one text of a value; equal values have equal texts."""
+    if kind == "text":
+        return value
+    if kind == "binary":
+        return query("hex(:value)", value=value)
+    if kind == "double":
+        # adding zero makes -0.0 and 0.0 one value
+        return query("CAST(:value + 0.0 AS VARCHAR)", value=value)
+    if kind == "timestamptz":
+        return query("CAST(epoch_us(:value) AS VARCHAR)", value=value)
+    return query("CAST(:value AS VARCHAR)", value=value)

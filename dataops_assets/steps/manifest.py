@@ -1,0 +1,87 @@
+"""Which inputs a hub is made of, recorded in the very commit that publishes it.
+
+So the hub and the knowledge of its inputs can never disagree: not after a crash, not after a rollback.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataops_assets.config.source import Source
+from dataops_assets.steps.identity import order_type, tracked_columns
+from dataops_assets.steps.report import Input
+
+
+@dataclass(frozen=True, order=True)
+class AppliedInput:
+    """One input of the hub. `complete`: absence of a key from it means that the key is gone (full extracts).
+
+    `high` is the highest order value in it, as text; None where the extract time orders or the input has no rows.
+    """
+
+    extract_time: dt.datetime
+    input_id: str
+    complete: bool = True
+    high: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The set of inputs of one hub version and the settings under which they were merged."""
+
+    settings: str = ""
+    inputs: Mapping[str, AppliedInput] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, info: Mapping[str, Any] | None) -> Manifest:
+        """The manifest recorded in a hub version; an empty one for a hub that does not exist."""
+        if not info:
+            return cls()
+        found = (
+            AppliedInput(dt.datetime.fromisoformat(time), input_id, complete, high)
+            for input_id, time, complete, high in info["inputs"]
+        )
+        return cls(info["settings"], {item.input_id: item for item in found})
+
+    def record(self) -> dict[str, Any]:
+        """The manifest as JSON for the commit."""
+        return {
+            "settings": self.settings,
+            "inputs": [
+                [item.input_id, item.extract_time.isoformat(), item.complete, item.high]
+                for item in sorted(self.inputs.values())
+            ],
+        }
+
+    def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> Manifest:
+        """The manifest once `adding` are in and `removing` are out."""
+        gone = set(removing)
+        kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
+        return Manifest(settings_of(source), {**kept, **{item.input_id: item for item in adding}})
+
+    def is_before(self, inputs: Iterable[Input]) -> bool:
+        """Whether every applied input was extracted before each of `inputs`; equal times are not before."""
+        applied = [item.extract_time for item in self.inputs.values()]
+        return not applied or max(applied) < min(item.extract_time for item in inputs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for hubs made of the same inputs under the same settings."""
+        return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
+
+
+def settings_of(source: Source) -> str:
+    """Fingerprint of what decides keys, orders and comparisons; a hub merged under another needs a rebuild."""
+    refresh = source.refresh
+    kinds = {item.name: item.type for item in source.columns}
+    decisive = {
+        "refresh": refresh.model_dump(mode="json"),
+        "order": order_type(source),
+        "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key})],
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

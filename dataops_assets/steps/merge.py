@@ -1,0 +1,591 @@
+"""The law of the hub: which of its rows a set of inputs changes.
+
+The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete marker,
+or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the observations of
+a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row appears or its
+content changes, and ends where the next one starts or the key is deleted. The hub keeps the last version, or all of
+them with `history`.
+
+An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
+of their timelines. A late input, a repeated one or a removal reads the whole timelines of its keys from the lake. Both
+go through the same query, so they cannot disagree. What is written is the difference between the versions as they
+should be and the hub as it is.
+
+Everything here is one session's temporary tables (named in `Tables`); nothing is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from sqlglot import exp
+
+from dataops_assets.config.source import AppendRefresh, FullRefresh, Source
+from dataops_assets.engines.base import FILE, POSITION, Session
+from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.steps.identity import delete_marker, key_text, order_type, order_value, row_hash
+from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
+from dataops_assets.steps.report import Input
+from dataops_assets.storage.delta import Snapshot
+
+IDENTITY = ("s_input_id", "s_row_id")
+VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current")
+KINDS = ("new", "changed", "unchanged", "old", "deleted")
+ABSENT = -1
+"""Row position of the observation that a key is absent from a full extract."""
+
+
+def system_columns(source: Source) -> tuple[str, ...]:
+    """System columns of the source's hub, in order, without `s_status`."""
+    basic = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_created_at", "s_updated_at")
+    return basic + (VALIDITY if source.refresh.history else ())
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Names of the session's temporary tables that a merge leaves behind.
+
+    `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched keys
+    as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions whose
+    content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`: file and
+    position of hub rows that go.
+    """
+
+    inputs: str = "s_inputs"
+    excluded: str = "s_excluded"
+    added: str = "s_added_observations"
+    touched: str = "s_touched"
+    existing: str = "s_existing"
+    observed: str = "s_observed"
+    timeline: str = "s_timeline"
+    kinds: str = "s_kinds"
+    versions: str = "s_versions"
+    fresh: str = "s_fresh"
+    amended: str = "s_amended"
+    removed: str = "s_removed"
+
+
+T = Tables()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
+
+    `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected.
+    """
+
+    source: Source
+    manifest: Manifest
+    adding: tuple[Input, ...]
+    removing: tuple[str, ...] = ()
+    incomplete: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the added inputs."""
+        return tuple(item.input_id for item in self.adding)
+
+    @property
+    def known_repeats(self) -> bool:
+        """Whether an added input is in the hub already."""
+        return any(input_id in self.manifest.inputs for input_id in self.ids)
+
+    def applied_after(self) -> list[AppliedInput]:
+        """All inputs of the hub afterwards, in order."""
+        kept = {k: v for k, v in self.manifest.inputs.items() if k not in self.removing}
+        kept.update(
+            {
+                item.input_id: AppliedInput(item.extract_time, item.input_id, item.input_id not in self.incomplete)
+                for item in self.adding
+            }
+        )
+        return sorted(kept.values())
+
+
+def is_late(session: Session, change: Change) -> bool:
+    """Whether the lake must be read: some added observation may come before one that is applied already."""
+    if change.removing or change.known_repeats:
+        return True
+    if isinstance(change.source.refresh, AppendRefresh) or not change.manifest.inputs:
+        return False
+    if change.source.refresh.order_by is None:
+        return not change.manifest.is_before(change.adding)
+    highs = [item.high for item in change.manifest.inputs.values() if item.high is not None]
+    if not highs:
+        return False
+    kind = order_type(change.source)
+    known = exp.func("greatest", *[exp.cast(literal(high), kind, dialect="duckdb") for high in highs])
+    found = session.fetch(
+        query("SELECT coalesce(min(s_order) <= :known, FALSE) AS late FROM :added AS a", known=known, added=T.added)
+    )
+    return bool(found.column("late")[0].as_py())
+
+
+def observe(session: Session, change: Change, lake: exp.Expression) -> None:
+    """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
+    _create_inputs(session, change.applied_after(), set(change.ids))
+    chosen = query(
+        "SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)",
+        lake=lake,
+        ids=[literal(i) for i in change.ids] or [exp.null()],
+    )
+    session.create(T.added, observations(change.source, chosen))
+
+
+def observe_change_set(session: Session, change: Change, enriched: exp.Expression) -> None:
+    """Create `inputs` and `added` from a change set that was made against this very hub, and touch all its keys."""
+    _create_inputs(session, change.applied_after(), set(change.ids))
+    session.create(
+        T.added,
+        query(
+            """
+            SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
+                   e.s_change = 'deleted' AS s_deleted
+            FROM :enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_input_id IN (:ids)
+            """,
+            enriched=enriched,
+            ids=[literal(input_id) for input_id in change.ids],
+        ),
+    )
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM :added AS a", added=T.added))
+
+
+def observations(source: Source, rows: exp.Expression) -> exp.Query:
+    """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
+    return query(
+        """
+        SELECT r.s_input_id, r.s_row_id, :key AS s_key, :order AS s_order, :hash AS s_row_hash,
+               i.s_extract_time, i.s_rank, i.s_added, :deleted AS s_deleted
+        FROM :rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
+        """,
+        key=key_text(source, "r"),
+        order=order_value(source, "r", column("s_extract_time", "i")),
+        hash=row_hash(source, "r"),
+        deleted=delete_marker(source, "r"),
+        rows=rows,
+    )
+
+
+def _create_inputs(session: Session, applied: Sequence[AppliedInput], added: set[str]) -> None:
+    """The table `inputs`: applied inputs ranked in order from 1, each with the next complete one after it.
+
+    Rank 0 stands for the hub as it is.
+    """
+    following: list[int | None] = []
+    upcoming: int | None = None
+    for rank in range(len(applied), -1, -1):
+        following.append(upcoming)
+        if rank and applied[rank - 1].complete:
+            upcoming = rank
+    following.reverse()
+    everything: list[AppliedInput | None] = [None, *applied]
+    session.register(
+        T.inputs,
+        pa.table(
+            {
+                "s_input_id": pa.array([item.input_id if item else None for item in everything], pa.string()),
+                "s_extract_time": pa.array(
+                    [item.extract_time if item else None for item in everything], pa.timestamp("us", tz="UTC")
+                ),
+                "s_rank": pa.array(range(len(everything)), pa.int64()),
+                "s_added": pa.array([bool(item) and item.input_id in added for item in everything], pa.bool_()),
+                "s_next_rank": pa.array(following, pa.int64()),
+            }
+        ),
+    )
+
+
+def exclude_nothing(session: Session) -> None:
+    """Start with an empty table `excluded`: rows that validations keep out of the hub."""
+    session.create(
+        T.excluded, query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE")
+    )
+
+
+def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expression, *, late: bool) -> None:
+    """Create `touched`: the keys whose versions may change."""
+    source = change.source
+    if base is None:
+        session.create(T.touched, query("SELECT DISTINCT s_key FROM :added AS a", added=T.added))
+        return
+    current = _hub_rows(session, source, base, only_current=True)
+    if late:
+        keys = _touched_late(change, current, lake)
+    else:
+        keys = _changed_keys(current)
+        if isinstance(source.refresh, FullRefresh):
+            keys = exp.union(keys, _missing_keys(current, len(change.adding)), distinct=False)
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM :keys AS k", keys=keys))
+
+
+def _changed_keys(current: exp.Expression) -> exp.Expression:
+    return query(
+        """
+        SELECT a.s_key FROM :added AS a LEFT JOIN :current AS h ON h.s_key = a.s_key
+        WHERE CASE WHEN a.s_deleted THEN h.s_key IS NOT NULL
+                   ELSE h.s_key IS NULL OR h.s_row_hash <> a.s_row_hash END
+        """,
+        added=T.added,
+        current=current,
+    )
+
+
+def _missing_keys(current: exp.Expression, extracts: int) -> exp.Expression:
+    """Keys of the hub that are not in every one of the added extracts."""
+    return query(
+        """
+        SELECT h.s_key FROM :current AS h
+        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM :added AS a GROUP BY s_key) AS p ON p.s_key = h.s_key
+        WHERE coalesce(p.s_seen, 0) < :extracts
+        """,
+        current=current,
+        added=T.added,
+        extracts=extracts,
+    )
+
+
+def _touched_late(change: Change, current: exp.Expression, lake: exp.Expression) -> exp.Expression:
+    """Keys of the added and removed inputs; for full extracts, where absence counts too, the keys of all."""
+    moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
+    rows = query("SELECT :key AS s_key, r.s_input_id FROM :lake AS r", key=key_text(change.source, "r"), lake=lake)
+    if not isinstance(change.source.refresh, FullRefresh):
+        rows = query("SELECT r.s_key FROM :rows AS r WHERE r.s_input_id IN (:moved)", rows=rows, moved=moved)
+    held = query("SELECT h.s_key FROM :current AS h WHERE h.s_input_id IN (:moved)", current=current, moved=moved)
+    return exp.union(query("SELECT r.s_key FROM :rows AS r", rows=rows), held, distinct=False)
+
+
+def _hub_rows(session: Session, source: Source, base: Snapshot, *, only_current: bool) -> exp.Query:
+    rows: exp.Select = query(
+        "SELECT :names FROM :hub AS h",
+        names=columns((*system_columns(source), FILE, POSITION), "h"),
+        hub=session.scan(base, positions=True),
+    )
+    return rows.where(column("s_is_current", "h")) if only_current and source.refresh.history else rows
+
+
+def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Expression, *, late: bool) -> None:
+    """Create `existing` and `observed`: hub rows and observations of the touched keys."""
+    source = change.source
+    own = query(
+        "SELECT :names, a.s_extract_time AS s_created_at FROM :added AS a", names=columns(_OBSERVED, "a"), added=T.added
+    )
+    if isinstance(source.refresh, AppendRefresh):
+        moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
+        held = (
+            query(
+                "SELECT h.* FROM :hub AS h WHERE h.s_input_id IN (:moved)",
+                hub=_hub_rows(session, source, base, only_current=False),
+                moved=moved,
+            )
+            if base and late
+            else _no_hub_rows(source)
+        )
+        session.create(T.existing, held)
+        session.create(T.observed, own)
+        return
+    if base is None:
+        session.create(T.existing, _no_hub_rows(source))
+    else:
+        rows = _hub_rows(session, source, base, only_current=not late)
+        session.create(
+            T.existing,
+            query(
+                "SELECT h.* FROM :rows AS h SEMI JOIN :touched AS t ON t.s_key = h.s_key", rows=rows, touched=T.touched
+            ),
+        )
+    if late:
+        session.create(T.observed, _observed_in_lake(source, lake))
+        return
+    if base is not None:
+        own = query(
+            "SELECT o.* FROM :own AS o SEMI JOIN :touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
+        )
+        start = query(
+            """
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
+                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted, s_created_at
+            FROM :existing AS e
+            """,
+            existing=T.existing,
+        )
+        own = exp.union(own, start, distinct=False)
+    session.create(T.observed, own)
+
+
+def _observed_in_lake(source: Source, lake: exp.Expression) -> exp.Query:
+    """The whole timelines of the touched keys."""
+    if source.refresh.key:
+        rows = query(
+            "SELECT r.* FROM :lake AS r SEMI JOIN :touched AS t ON t.s_key = :key",
+            lake=lake,
+            touched=T.touched,
+            key=key_text(source, "r"),
+        )
+    else:
+        # a keyless row is keyed by its content and its place, so all rows of an input are needed to know its key
+        rows = query("SELECT r.* FROM :lake AS r", lake=lake)
+    return query(
+        """
+        SELECT :names, o.s_extract_time AS s_created_at FROM :observations AS o
+        SEMI JOIN :touched AS t ON t.s_key = o.s_key
+        """,
+        names=columns(_OBSERVED, "o"),
+        observations=observations(source, rows),
+        touched=T.touched,
+    )
+
+
+def _no_hub_rows(source: Source) -> exp.Query:
+    order = order_type(source)
+    kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
+    names = (*system_columns(source), FILE, POSITION)
+    nulls = [alias(exp.cast(exp.null(), kinds[name], dialect="duckdb"), name) for name in names]
+    return exp.select(*nulls).where(exp.false())
+
+
+_OBSERVED = (
+    "s_input_id",
+    "s_row_id",
+    "s_key",
+    "s_order",
+    "s_row_hash",
+    "s_extract_time",
+    "s_rank",
+    "s_added",
+    "s_deleted",
+)
+_SYSTEM_TYPES: Mapping[str, str] = {
+    "s_key": "VARCHAR",
+    "s_input_id": "VARCHAR",
+    "s_row_id": "BIGINT",
+    "s_row_hash": "BIGINT",
+    "s_created_at": "TIMESTAMPTZ",
+    "s_updated_at": "TIMESTAMPTZ",
+    "s_is_current": "BOOLEAN",
+    FILE: "VARCHAR",
+    POSITION: "BIGINT",
+}
+
+
+def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
+    """Create `timeline`, `versions` and the difference to the hub from `observed`, `existing` and `excluded`.
+
+    May be run again after more rows were excluded. Without `absences`, `observed` says itself which keys are gone from
+    a full extract. Rows of an input that is in the hub already are written again, because parsing or rules may have
+    changed since.
+    """
+    source = change.source
+    if isinstance(source.refresh, AppendRefresh):
+        session.create(T.versions, _appended(source))
+    else:
+        session.create(T.timeline, _timeline(source, absences=absences))
+        session.create(T.versions, _versions(source))
+    same = exp.and_(
+        *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
+    )
+    one = exp.and_(*[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in IDENTITY])
+    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
+    if again:
+        kept = exp.In(this=column("s_input_id", "v"), expressions=again).not_()
+        same, one = exp.and_(same, kept), exp.and_(one, kept.copy())
+    session.create(
+        T.removed,
+        query(
+            "SELECT e.s_file, e.s_position FROM :existing AS e ANTI JOIN :versions AS v ON :same",
+            existing=T.existing,
+            versions=T.versions,
+            same=same,
+        ),
+    )
+    session.create(
+        T.fresh,
+        query(
+            "SELECT v.* FROM :versions AS v ANTI JOIN :existing AS e ON :one",
+            versions=T.versions,
+            existing=T.existing,
+            one=one,
+        ),
+    )
+    session.create(
+        T.amended,
+        query(
+            "SELECT v.*, e.s_file, e.s_position FROM :versions AS v JOIN :existing AS e ON :one WHERE NOT (:same)",
+            versions=T.versions,
+            existing=T.existing,
+            one=one,
+            same=same,
+        ),
+    )
+
+
+def _kept_observations() -> exp.Query:
+    kept: exp.Query = query(
+        """
+        SELECT :names, o.s_created_at FROM :observed AS o
+        ANTI JOIN :excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
+        """,
+        names=columns(_OBSERVED, "o"),
+        observed=T.observed,
+        excluded=T.excluded,
+    )
+    return kept
+
+
+def _appended(source: Source) -> exp.Query:
+    """For `append`, every observation is a version."""
+    rows: exp.Query = query(
+        """
+        SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
+        FROM :kept AS o
+        """,
+        kept=_kept_observations(),
+    )
+    return rows
+
+
+def _timeline(source: Source, *, absences: bool) -> exp.Query:
+    """Observations of the touched keys, one an instant, each with what came just before it.
+
+    `s_is_event`: a version starts or ends here. `s_is_old`: an input that was applied before says something later.
+    """
+    seen = _kept_observations()
+    if absences and isinstance(source.refresh, FullRefresh):
+        # an excluded row is still present in its extract, so presence looks at all that was observed
+        gone = query(
+            """
+            SELECT n.s_input_id, CAST(:absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
+                   CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
+                   n.s_extract_time AS s_created_at
+            FROM (
+                SELECT s_key, s_rank, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
+                FROM (SELECT DISTINCT s_key, s_rank FROM :observed AS o) AS present
+            ) AS p
+            JOIN s_inputs AS i ON i.s_rank = p.s_rank
+            JOIN s_inputs AS n ON n.s_rank = i.s_next_rank
+            WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
+            """,
+            absent=ABSENT,
+            observed=T.observed,
+        )
+        seen = exp.union(seen, gone, distinct=False)
+    timeline: exp.Query = query(
+        """
+        WITH latest AS (
+            SELECT o.* FROM :seen AS o
+            QUALIFY row_number() OVER (
+                PARTITION BY s_key, s_order ORDER BY s_extract_time DESC, s_input_id DESC, s_row_id DESC
+            ) = 1
+        ), placed AS (
+            SELECT o.*,
+                   lag(s_deleted) OVER w AS s_deleted_before, lag(s_row_hash) OVER w AS s_hash_before,
+                   coalesce(sum(CASE WHEN s_deleted THEN 1 ELSE 0 END)
+                            OVER (PARTITION BY s_key ORDER BY s_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS s_life,
+                   coalesce(max(CASE WHEN s_added THEN 0 ELSE 1 END)
+                            OVER (PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 0) = 1 AS s_is_old
+            FROM latest AS o
+            WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
+        )
+        SELECT p.*,
+               CASE WHEN s_deleted THEN s_deleted_before = FALSE
+                    ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END AS s_is_event,
+               first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
+        FROM placed AS p
+        """,
+        seen=seen,
+    )
+    return timeline
+
+
+def _versions(source: Source) -> exp.Query:
+    """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
+    versions = query(
+        """
+        SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_life_started_at AS s_created_at,
+               s_extract_time AS s_updated_at, s_order AS s_valid_from, s_next AS s_valid_to, s_next IS NULL AS s_is_current
+        FROM (
+            SELECT t.*, lead(s_order) OVER (PARTITION BY s_key ORDER BY s_order) AS s_next
+            FROM :timeline AS t WHERE coalesce(s_is_event, FALSE)
+        ) AS e
+        WHERE NOT s_deleted
+        """,
+        timeline=T.timeline,
+    )
+    kept = query("SELECT :names FROM :versions AS v", names=columns(system_columns(source), "v"), versions=versions)
+    return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
+
+
+def classify(session: Session, source: Source) -> None:
+    """Create `kinds`: what each observation of the added inputs changes."""
+    if isinstance(source.refresh, AppendRefresh):
+        session.create(
+            T.kinds,
+            query(
+                "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM :added AS a",
+                added=T.added,
+            ),
+        )
+        return
+    session.create(
+        T.kinds,
+        query(
+            """
+            SELECT a.s_input_id, a.s_row_id, a.s_key, a.s_order, a.s_row_hash,
+                   CASE WHEN t.s_key IS NULL AND u.s_key IS NULL THEN 'unchanged'
+                        WHEN t.s_key IS NULL OR t.s_is_old THEN 'old'
+                        WHEN a.s_deleted THEN CASE WHEN coalesce(t.s_is_event, FALSE) THEN 'deleted' ELSE 'unchanged' END
+                        WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
+                        WHEN t.s_is_event THEN 'changed'
+                        ELSE 'unchanged' END AS s_change
+            FROM :added AS a
+            LEFT JOIN :touched AS u ON u.s_key = a.s_key
+            LEFT JOIN :timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
+            UNION ALL
+            SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
+                   CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change
+            FROM :timeline AS t WHERE s_row_id = :absent AND s_added AND s_is_event
+            """,
+            added=T.added,
+            touched=T.touched,
+            timeline=T.timeline,
+            absent=ABSENT,
+        ),
+    )
+
+
+def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Per added input, the number of observations of each kind."""
+    found = session.fetch(
+        query(
+            "SELECT s_input_id, s_change, count(*) AS n FROM :kinds AS k GROUP BY s_input_id, s_change", kinds=T.kinds
+        )
+    )
+    result = {input_id: dict.fromkeys(KINDS, 0) for input_id in ids}
+    for row in found.to_pylist():
+        result[row["s_input_id"]][row["s_change"]] = row["n"]
+    return result
+
+
+def manifest_after(session: Session, change: Change) -> Manifest:
+    """The manifest of the hub once the change is applied."""
+    highs: dict[str, str | None] = {}
+    if change.source.refresh.order_by is not None and change.adding:
+        found = session.fetch(
+            query(
+                "SELECT s_input_id, CAST(max(s_order) AS VARCHAR) AS high FROM :added AS a GROUP BY s_input_id",
+                added=T.added,
+            )
+        )
+        highs = {row["s_input_id"]: row["high"] for row in found.to_pylist()}
+    applied = [
+        AppliedInput(item.extract_time, item.input_id, item.input_id not in change.incomplete, highs.get(item.input_id))
+        for item in change.adding
+    ]
+    return change.manifest.after(change.source, applied, change.removing)
+
+
+def settings_match(change: Change) -> bool:
+    """Whether the hub was merged under the settings now declared."""
+    return not change.manifest.inputs or change.manifest.settings == settings_of(change.source)

@@ -1,0 +1,286 @@
+"""Step 5, refresh: merge enriched change sets into the hub by one atomic commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sqlglot import exp
+
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import CommitConflict, DataOpsError
+from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.steps import merge
+from dataops_assets.steps.cdc import change_for, lake_of, plan_name, refused
+from dataops_assets.steps.enrich import enrich_query
+from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage import publish
+from dataops_assets.storage.delta import Snapshot
+
+STEP = "refresh"
+_ATTEMPTS = 20
+
+
+def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+    """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
+
+    Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
+    and lost races make no difference. Rows that a validation quarantined stay out. Raises CommitConflict after many lost
+    races, StorageError when storage fails; the last version stays readable.
+    """
+    return _publish(workspace, inputs, removing=())
+
+
+def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
+    """Take inputs out of the hub: afterwards it is as if they had never come."""
+    return _publish(workspace, (), removing=tuple(input_ids))
+
+
+def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
+    started = time.perf_counter()
+    for attempt in range(_ATTEMPTS):
+        base = workspace.hub.snapshot()
+        try:
+            with workspace.engine.session() as session:
+                return _attempt(workspace, session, base, inputs, removing, started)
+        except CommitConflict:
+            # somebody else changed the hub: the comparison is made again with what it is now
+            time.sleep(min(0.05 * 2**attempt, 2.0))
+    raise CommitConflict(
+        f"publishing hub/{workspace.source.name}",
+        received=f"{_ATTEMPTS} lost races",
+        next_step="lower the number of concurrent runs of this source",
+    )
+
+
+def _attempt(
+    workspace: Workspace,
+    session: Session,
+    base: Snapshot | None,
+    inputs: Sequence[Input],
+    removing: tuple[str, ...],
+    started: float,
+) -> StepReport:
+    source = workspace.source
+    manifest = Manifest.read(base.info if base else None)
+    enriched = workspace.enriched.snapshot()
+    lake = session.scan(lake_of(workspace))
+    errors = refused(session, source, lake, inputs)
+    good = tuple(item for item in inputs if item.input_id not in errors)
+    gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
+    change = replace(change_for(workspace, session, manifest, good), removing=gone)
+    if not good and not change.removing:
+        return _report(workspace, base, inputs, errors, {}, {}, started)
+
+    late = _gather(workspace, session, base, change, enriched, lake)
+    counts = _counts(session, enriched, change)
+    after = merge.manifest_after(session, change)
+    hub_columns = _hub_columns(source)
+    _settle(workspace, session, change, enriched, lake, hub_columns)
+
+    insert = exp.union(
+        query("SELECT :names FROM s_fresh_rows AS f", names=columns(hub_columns, "f")),
+        _amended_rows(session, base, hub_columns, merge.system_columns(source)),
+        distinct=False,
+    )
+    tally = session.fetch(
+        query(
+            """
+            SELECT (SELECT count(*) FROM s_fresh_rows) AS inserted, (SELECT count(*) FROM :removed AS r) AS removed,
+                   (SELECT count(*) FROM :amended AS a) AS amended
+            """,
+            removed=merge.T.removed,
+            amended=merge.T.amended,
+        )
+    ).to_pylist()[0]
+    snapshot = publish.apply(
+        session,
+        workspace.hub,
+        base,
+        columns=publish.merged_columns(base, session.schema(insert)),
+        remove=query("SELECT s_file, s_position FROM :removed AS r", removed=merge.T.removed)
+        if tally["removed"]
+        else None,
+        insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
+        info=after.record(),
+    )
+    snapshot = publish.compact(session, workspace.hub, snapshot)
+    notes = {
+        "merged": "whole timelines from the lake" if late else "in order",
+        **tally,
+        "inputs_in_hub": len(after.inputs),
+    }
+    return _report(workspace, snapshot, inputs, errors, counts, notes, started)
+
+
+def _gather(
+    workspace: Workspace,
+    session: Session,
+    base: Snapshot | None,
+    change: merge.Change,
+    enriched: Snapshot | None,
+    lake: exp.Expression,
+) -> bool:
+    """Leave `observed` and `existing` of the touched keys in the session; the result says whether the lake was read.
+
+    A change set that was made against this very hub is used as it is; any other is made again here.
+    """
+    changes = workspace.changes.snapshot()
+    plans = changes.info.get("plans", {}) if changes else {}
+    late = False
+    planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
+    if planned and enriched is not None:
+        merge.observe_change_set(session, change, session.scan(enriched))
+    else:
+        planned = False
+        merge.observe(session, change, lake)
+        late = merge.is_late(session, change)
+        merge.touch(session, change, base, lake, late=late)
+    merge.gather(session, change, base, lake, late=late)
+    if enriched is None:
+        merge.exclude_nothing(session)
+    else:
+        failed = query("SELECT s_input_id, s_row_id FROM :e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
+        session.create(merge.T.excluded, failed)
+    merge.resolve(session, change, absences=not planned)
+    return late
+
+
+def _settle(
+    workspace: Workspace,
+    session: Session,
+    change: merge.Change,
+    enriched: Snapshot | None,
+    lake: exp.Expression,
+    hub_columns: Sequence[str],
+) -> None:
+    """Create `s_fresh_rows`: the full rows of `fresh`, none of them failing a validation.
+
+    A row that an earlier change set did not need (it changed nothing then) is enriched now; if it fails, it is excluded
+    and the versions are resolved again without it, until all that remain hold.
+    """
+    source = workspace.source
+    system = merge.system_columns(source)
+    own = [name for name in hub_columns if name not in system]
+    while True:
+        lacking = query("SELECT f.* FROM :fresh AS f", fresh=merge.T.fresh)
+        known: exp.Query | None = None
+        if enriched is not None:
+            rows = session.scan(enriched)
+            known = query(
+                """
+                SELECT :own, :system FROM :fresh AS f JOIN :rows AS e
+                  ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
+                """,
+                own=columns(own, "e"),
+                system=columns(system, "f"),
+                fresh=merge.T.fresh,
+                rows=rows,
+            )
+            session.create("s_known_rows", known)
+            lacking = query(
+                "SELECT f.* FROM :fresh AS f ANTI JOIN s_known_rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
+                fresh=merge.T.fresh,
+            )
+        session.create("s_lacking", lacking)
+        count = session.fetch(query("SELECT count(*) AS n FROM s_lacking")).column("n")[0].as_py()
+        if not count:
+            session.create(
+                "s_fresh_rows", query("SELECT :names FROM s_known_rows AS k", names=columns(hub_columns, "k"))
+            )
+            return
+        parsed = query(
+            """
+            SELECT :columns, :system FROM s_lacking AS f JOIN :lake AS r
+              ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
+            """,
+            columns=columns(source.column_names, "r"),
+            system=columns(system, "f"),
+            lake=lake,
+        )
+        session.create("s_enriched_now", enrich_query(workspace, session, parsed))
+        failing = query("SELECT s_input_id, s_row_id FROM s_enriched_now WHERE s_status = 'fail'")
+        if not session.fetch(failing).num_rows:
+            now = query("SELECT :names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
+            if known is not None:
+                now = exp.union(
+                    query("SELECT :names FROM s_known_rows AS k", names=columns(hub_columns, "k")), now, distinct=False
+                )
+            session.create("s_fresh_rows", now)
+            return
+        session.create(
+            "s_excluded_now", exp.union(query("SELECT * FROM :x AS x", x=merge.T.excluded), failing, distinct=False)
+        )
+        session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
+        merge.resolve(session, change)
+
+
+def _hub_columns(source: Source) -> tuple[str, ...]:
+    rules = tuple(rule.name for rule in source.snapshot_rules)
+    return (*source.column_names, *rules, *merge.system_columns(source), "s_status")
+
+
+def _amended_rows(
+    session: Session, base: Snapshot | None, hub_columns: Sequence[str], system: Sequence[str]
+) -> exp.Query:
+    """Rows whose content stays and whose system columns change, read from the hub itself."""
+    if base is None:
+        return query("SELECT :names FROM s_fresh_rows AS f WHERE FALSE", names=columns(hub_columns, "f"))
+    present = set(base.columns)
+    names = [
+        column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)
+        for name in hub_columns
+    ]
+    rows: exp.Query = query(
+        "SELECT :names FROM :hub AS h JOIN :amended AS a ON a.s_file = h.s_file AND a.s_position = h.s_position",
+        names=names,
+        hub=session.scan(base, positions=True),
+        amended=merge.T.amended,
+    )
+    return rows
+
+
+def _counts(session: Session, enriched: Snapshot | None, change: merge.Change) -> dict[str, dict[str, int]]:
+    result: dict[str, dict[str, int]] = {input_id: {} for input_id in change.ids}
+    if enriched is None or not change.ids:
+        return result
+    found = session.fetch(
+        query(
+            """
+            SELECT s_input_id, CASE WHEN s_status = 'fail' THEN 'quarantined' ELSE s_change END AS kind, count(*) AS n
+            FROM :e AS e WHERE s_input_id IN (:ids) GROUP BY 1, 2
+            """,
+            e=session.scan(enriched),
+            ids=[literal(input_id) for input_id in change.ids],
+        )
+    )
+    for row in found.to_pylist():
+        result[row["s_input_id"]][row["kind"]] = row["n"]
+    return result
+
+
+def _report(
+    workspace: Workspace,
+    snapshot: Snapshot | None,
+    inputs: Sequence[Input],
+    errors: Mapping[str, DataOpsError],
+    counts: Mapping[str, Mapping[str, int]],
+    notes: Mapping[str, str | int | float],
+    started: float,
+) -> StepReport:
+    return StepReport(
+        step=STEP,
+        asset=f"hub/{workspace.source.name}",
+        inputs=tuple(
+            InputReport(item.input_id, counts.get(item.input_id, {}), errors.get(item.input_id)) for item in inputs
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        version=snapshot.version if snapshot else None,
+        columns=snapshot.columns if snapshot else {},
+        seconds=time.perf_counter() - started,
+        notes=notes,
+    )

@@ -1,0 +1,323 @@
+"""The raw area of one source: the bytes of every input as received, never changed.
+
+    objects/<sha256>/<file name>   the bytes, named by what they are
+    inputs/<input id>.json         the manifest; an input is here once it has one
+    temporary/                     local areas only: what is being written
+
+The same on a local disk and in an object store. An object appears under its name only when it is whole and its digest
+is the expected one, so neither a killed process nor a full disk leaves a half-written one; writing it again is free.
+
+Durability, local: the bytes of objects and manifests are on the disk before they get their names (fsync, then an
+atomic rename), so no crash shows torn bytes under a valid name. The names themselves become durable with `sync`, once
+for a whole set of inputs instead of three folders an input; a step calls it before it reports success, and what a
+crash of the machine loses before that is simply ingested again. An object store gives the same promise for each put.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError
+
+from dataops_assets.errors import InputError, StorageError
+from dataops_assets.steps.report import Input
+from dataops_assets.storage.objects import Folder, is_remote, open_store
+
+# Anything that a shell, a URL or an engine's glob could read as more than a name
+_UNSAFE = re.compile(r"[^\w.\-+=@ ]")
+_LONGEST_NAME = 200
+_LEFTOVER_SECONDS = 86_400
+_SPOOL_BYTES = 8 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Where an input came from. `modified` is the origin's modification time, None where it has none.
+
+    `object` is the object's path in the area, `size` in bytes, times are aware in UTC.
+    """
+
+    input_id: str
+    origin: str
+    object: str
+    extract_time: dt.datetime
+    modified: dt.datetime | None
+    size: int
+    sha256: str
+
+
+class RawArea:
+    """The raw area at `uri`, a local path or an object store's URL. Safe for threads and concurrent processes."""
+
+    def __init__(self, uri: str) -> None:
+        """Opens nothing yet."""
+        self.uri = uri.rstrip("/")
+        self._folder = Folder(self.uri)
+        self._is_remote = is_remote(self.uri)
+        self._root = Path(self.uri.removeprefix("file://"))
+        self._unsynced: set[Path] = set()
+
+    @classmethod
+    def of(cls, storage: str, source: str) -> RawArea:
+        """The area of the source named `source` below an environment's storage."""
+        return cls(f"{storage}/raw/{source}")
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def add(self, item: Input, chunks: Iterable[bytes], modified: dt.datetime | None) -> bool:
+        """Copy an input's bytes and write its manifest; False where both were there and nothing was read.
+
+        `chunks` is only iterated when the object is missing. Raises InputError when the bytes are not those of
+        `item` (the origin changed), StorageError when the store fails; nothing is visible then.
+        """
+        if self.holds(item):
+            return False
+        if not self._has_object(item):
+            self._write(self.object_path(item), _verified(item, chunks))
+        manifest = Manifest(
+            item.input_id, item.origin, self.object_path(item), item.extract_time, modified, item.size, item.digest
+        )
+        self._write(_manifest_path(item.input_id), [_to_json(manifest)])
+        return True
+
+    def put(self, item: Input, content: bytes) -> None:
+        """Keep the bytes of an extract that has no origin to go back to; `add` makes them an input later.
+
+        Without a manifest they belong to no input. Raises InputError and StorageError like `add`.
+        """
+        if not self._has_object(item):
+            self._write(self.object_path(item), _verified(item, [content]))
+
+    def sync(self) -> None:
+        """Make the names of what was written durable; see the module. Raises StorageError."""
+        with self._storing("making names durable"):
+            while self._unsynced:
+                directory = os.open(self._unsynced.pop(), os.O_RDONLY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+            self._sweep()
+
+    def delete(self, input_id: str) -> None:
+        """Remove an input; its object goes with the last input that has it. No error when it is gone.
+
+        The manifest goes first: what a killed deletion leaves is an object without an owner.
+        """
+        manifest = self.manifest(input_id)
+        if manifest is None:
+            return
+        self._folder.delete([_manifest_path(input_id)])
+        others = (self.manifest(other) for other in self.inputs())
+        if not any(other.object == manifest.object for other in others if other is not None):
+            self._folder.delete([manifest.object])
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def holds(self, item: Input) -> bool:
+        """Whether the input's object and manifest are here."""
+        manifest = self.manifest(item.input_id)
+        return manifest is not None and manifest.sha256 == item.digest and self._has_object(item)
+
+    def manifest(self, input_id: str) -> Manifest | None:
+        """The manifest of an input, or None where it was not ingested. Raises StorageError."""
+        content = self._folder.read(_manifest_path(input_id))
+        return None if content is None else _from_json(f"{self.uri}/{_manifest_path(input_id)}", content)
+
+    def inputs(self) -> list[str]:
+        """Ids of the inputs that are here, sorted. Raises StorageError."""
+        names = (path.rpartition("/")[2] for path in self._folder.list("inputs"))
+        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+    def object_path(self, item: Input) -> str:
+        """Where the input's bytes are, relative to the area.
+
+        The name keeps its ending, which says how to read it, and loses what an engine could take for a pattern.
+        """
+        return f"objects/{item.digest}/{_safe_name(item.origin.rpartition('/')[2])}"
+
+    def object_uri(self, item: Input) -> str:
+        """Absolute path or URL of the input's bytes, for an engine that reads its store itself."""
+        return f"{self.uri}/{self.object_path(item)}"
+
+    def local_path(self, item: Input) -> Path:
+        """The input's bytes as a local file, for reading only.
+
+        From an object store they are fetched once a process; the copy is removed when the process ends. Raises
+        StorageError when they are not here.
+        """
+        path = self._fetched(item) if self._is_remote else self._root / self.object_path(item)
+        if not path.is_file():
+            raise self._absent(item)
+        return path
+
+    def open(self, item: Input) -> BinaryIO:
+        """The input's bytes as a stream. Raises StorageError when they are not here."""
+        return self.local_path(item).open("rb")
+
+    # --- the two kinds of store ------------------------------------------------------------------------------------
+
+    def _has_object(self, item: Input) -> bool:
+        path = self.object_path(item)
+        with self._storing(f"looking at {path}"):
+            try:
+                if self._is_remote:
+                    return bool(obstore.head(open_store(self.uri), path)["size"] == item.size)
+                return (self._root / path).stat().st_size == item.size
+            except FileNotFoundError:
+                return False
+
+    def _write(self, path: str, chunks: Iterable[bytes]) -> None:
+        with self._storing(f"writing {path}"):
+            if self._is_remote:
+                with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+                    _fill(spool, chunks)
+                    spool.seek(0)
+                    obstore.put(open_store(self.uri), path, spool)
+                return
+            self._write_local(self._root / path, chunks)
+
+    def _write_local(self, target: Path, chunks: Iterable[bytes]) -> None:
+        temporary = self._root / "temporary" / uuid.uuid4().hex
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                _fill(stream, chunks)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._unsynced.update((target.parent.parent, self._root, self._root.parent))
+            temporary.replace(target)
+            self._unsynced.add(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def _fetched(self, item: Input) -> Path:
+        target = Path(_downloads().name) / item.digest / self.object_path(item).rpartition("/")[2]
+        if target.is_file():
+            return target
+        with self._storing(f"fetching {self.object_path(item)}"):
+            try:
+                content = obstore.get(open_store(self.uri), self.object_path(item))
+            except FileNotFoundError as error:
+                raise self._absent(item) from error
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f"{uuid.uuid4().hex}.part")
+            with partial.open("xb") as stream:
+                _fill(stream, (bytes(chunk) for chunk in content))
+            partial.replace(target)
+        return target
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left; only what is too old to belong to one that still runs."""
+        temporary = self._root / "temporary"
+        if self._is_remote or not temporary.is_dir():
+            return
+        for leftover in temporary.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                    leftover.unlink()
+
+    @contextlib.contextmanager
+    def _storing(self, attempted: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, BaseError) as error:
+            is_full = isinstance(error, OSError) and error.errno in _FULL
+            raise StorageError(
+                f"{attempted} in {self.uri}",
+                received=f"{type(error).__name__}: {error}",
+                next_step="free space in the store, then run again; nothing half-written is visible"
+                if is_full
+                else "check that the store is there and may be written, then run again; nothing half-written is visible",
+            ) from error
+
+    def _absent(self, item: Input) -> StorageError:
+        return StorageError(
+            f"reading input {item.input_id} in {self.uri}",
+            received=f"no object {self.object_path(item)}",
+            next_step="ingest the input first",
+        )
+
+
+def _verified(item: Input, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, if at the end they are the bytes that were discovered."""
+    hashed = hashlib.sha256()
+    size = 0
+    for chunk in chunks:
+        hashed.update(chunk)
+        size += len(chunk)
+        if size > item.size:
+            break
+        yield chunk
+    if size != item.size or hashed.hexdigest() != item.digest:
+        more = "more than " if size > item.size else ""
+        raise InputError(
+            f"copying {item.origin} as input {item.input_id}",
+            received=f"{more}{min(size, item.size):,} bytes, sha256 {hashed.hexdigest()[:12]}..., where discovery saw "
+            f"{item.size:,} bytes, sha256 {item.digest[:12]}...: the origin changed since",
+            next_step="nothing; what it is now is found as a new input. Remove this one if its bytes cannot be had again",
+        )
+
+
+def _fill(stream: IO[bytes], chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        stream.write(chunk)
+
+
+def _safe_name(name: str) -> str:
+    safe = _UNSAFE.sub("_", name)
+    while len(safe.encode()) > _LONGEST_NAME:
+        safe = safe[1:]
+    # a hidden or empty name would be overlooked by readers
+    return f"_{safe}" if not safe or safe.startswith(".") else safe
+
+
+def _manifest_path(input_id: str) -> str:
+    return f"inputs/{input_id}.json"
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    return json.dumps(asdict(manifest), indent=2, default=_iso).encode() + b"\n"
+
+
+def _iso(time: dt.datetime) -> str:
+    return time.isoformat()
+
+
+def _from_json(uri: str, content: bytes) -> Manifest:
+    try:
+        fields = json.loads(content)
+        for name in ("extract_time", "modified"):
+            fields[name] = dt.datetime.fromisoformat(fields[name]) if fields[name] is not None else None
+        return Manifest(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"reading the manifest {uri}",
+            received=f"{type(error).__name__}: {error}",
+            next_step="delete the file and ingest the input again",
+        ) from error
+
+
+@functools.cache
+def _downloads() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="dataops-raw-")

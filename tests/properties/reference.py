@@ -1,0 +1,100 @@
+"""What a hub is, written from the definitions and nothing else: slow, small and obviously right.
+
+An input is (extract time, id, rows); a row is a dict of columns. The reference replays the timeline of every key.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class GivenInput:
+    """One arrival: its rows in order."""
+
+    time: dt.datetime
+    input_id: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of one key."""
+
+    key: Any
+    row: Row
+    input_id: str
+    row_id: int
+    order: Any
+    created: dt.datetime
+    updated: dt.datetime
+    valid_to: Any
+
+    @property
+    def is_current(self) -> bool:
+        return self.valid_to is None
+
+
+def append(inputs: Iterable[GivenInput]) -> set[tuple[str, int]]:
+    """All rows of all inputs, as (input id, row position)."""
+    return {(item.input_id, position) for item in inputs for position in range(len(item.rows))}
+
+
+def keyed(
+    inputs: Iterable[GivenInput],
+    *,
+    key: Sequence[str],
+    tracked: Sequence[str],
+    order_by: str | None = None,
+    is_delete: Any = lambda row: False,
+    absence_deletes: bool = False,
+) -> list[Version]:
+    """Every version of every key.
+
+    Observations of a key, sorted by (order, extract time, input id, row position), the last of equal order winning, are
+    replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
+    ends it. With `absence_deletes` an input without a key that is present deletes it.
+    """
+    inputs = sorted(inputs, key=lambda item: (item.time, item.input_id))
+    observations: dict[Any, list[tuple[Any, dt.datetime, str, int, Row | None]]] = defaultdict(list)
+    for item in inputs:
+        seen = set()
+        for position, row in enumerate(item.rows):
+            identity = tuple(row[name] for name in key)
+            seen.add(identity)
+            order = item.time if order_by is None else row[order_by]
+            observations[identity].append((order, item.time, item.input_id, position, None if is_delete(row) else row))
+        if absence_deletes:
+            for identity in list(observations):
+                if identity not in seen:
+                    observations[identity].append((item.time, item.time, item.input_id, -1, None))
+    versions: list[Version] = []
+    for identity, found in observations.items():
+        last_of_order: dict[Any, tuple[Any, dt.datetime, str, int, Row | None]] = {}
+        for observation in sorted(found, key=lambda entry: entry[:4]):
+            last_of_order[observation[0]] = observation
+        present: Version | None = None
+        for order, time, input_id, position, row in last_of_order.values():
+            content = None if row is None else tuple(row[name] for name in tracked)
+            if present is not None and row is not None and tuple(present.row[name] for name in tracked) == content:
+                continue
+            if present is not None:
+                versions.append(_ended(present, order))
+            if row is None:
+                present = None
+                continue
+            created = present.created if present is not None else time
+            present = Version(identity, row, input_id, position, order, created, time, None)
+        if present is not None:
+            versions.append(present)
+    return versions
+
+
+def _ended(version: Version, order: Any) -> Version:
+    return Version(**{**version.__dict__, "valid_to": order})
