@@ -1,0 +1,1 @@
+"""Where data comes from: discovering inputs, and reading their bytes."""

@@ -26,7 +26,7 @@ class Workspace:
     @property
     def raw(self) -> RawArea:
         """The source's raw area."""
-        return RawArea(f"{self.environment.storage}/raw/{self.source.name}")
+        return RawArea.of(self.environment.storage, self.source.name)
 
     @property
     def lake(self) -> Table:

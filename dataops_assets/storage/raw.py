@@ -26,7 +26,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -246,9 +246,8 @@ class RawArea:
             raise StorageError(
                 f"{attempted} in {self.uri}",
                 received=f"{type(error).__name__}: {error}",
-                next_step="free space in the store, then run again; nothing half-written is visible"
-                if is_full
-                else "check that the store is there and may be written, then run again; nothing half-written is visible",
+                next_step=("free space in the store" if is_full else "check that the store is there and may be written")
+                + ", then run again; nothing half-written is visible",
             ) from error
 
     def _absent(self, item: Input) -> StorageError:
@@ -275,7 +274,7 @@ def _verified(item: Input, chunks: Iterable[bytes]) -> Iterator[bytes]:
             f"copying {item.origin} as input {item.input_id}",
             received=f"{more}{min(size, item.size):,} bytes, sha256 {hashed.hexdigest()[:12]}..., where discovery saw "
             f"{item.size:,} bytes, sha256 {item.digest[:12]}...: the origin changed since",
-            next_step="nothing; what it is now is found as a new input. Remove this one if its bytes cannot be had again",
+            next_step="nothing; what it is now is found as a new input. Remove this one if its bytes are lost",
         )
 
 

@@ -1,0 +1,136 @@
+"""When an input was extracted: read from its file name, or its modification time.
+
+Grain: one file name. Times are aware, in UTC, at microsecond precision.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import re
+from dataclasses import dataclass
+
+from dataops_assets.config.source import ExtractTime
+from dataops_assets.errors import ConfigError, InputError
+
+_WORD = r"[^\W\d_]+\.?"
+# What each strptime directive matches. Locale-wide ones (%c, %x, %X) have no fixed shape and are left out.
+_DIRECTIVES = {
+    "Y": r"[0-9]{4}",
+    "G": r"[0-9]{4}",
+    "y": r"[0-9]{2}",
+    "m": r"1[0-2]|0[1-9]|[1-9]",
+    "d": r"3[01]|[12][0-9]|0[1-9]|[1-9]",
+    "H": r"2[0-3]|[01][0-9]|[0-9]",
+    "I": r"1[0-2]|0[1-9]|[1-9]",
+    "M": r"[0-5][0-9]|[0-9]",
+    "S": r"[0-5][0-9]|[0-9]",
+    "f": r"[0-9]{1,6}",
+    "j": r"36[0-6]|3[0-5][0-9]|[12][0-9]{2}|0[1-9][0-9]|00[1-9]|[1-9][0-9]|[1-9]",
+    "U": r"5[0-3]|[0-4][0-9]|[0-9]",
+    "W": r"5[0-3]|[0-4][0-9]|[0-9]",
+    "V": r"5[0-3]|0[1-9]|[1-4][0-9]|[1-9]",
+    "w": r"[0-6]",
+    "u": r"[1-7]",
+    "a": _WORD,
+    "A": _WORD,
+    "b": _WORD,
+    "B": _WORD,
+    "p": r"[AaPp][Mm]",
+    "z": r"[+-][0-9]{2}:?[0-5][0-9]|Z",
+}
+_YEARS = frozenset("YGy")
+_WORDLIKE = frozenset("aAbBpz")
+# Digits that stand where a number belongs, whatever their value; bounded, so that matching stays fast
+_DIGITS = "[0-9]{1,6}"
+_TOKEN = re.compile(r"%(?P<directive>.?)|(?P<any>\*)|(?P<text>[^%*]+)", re.DOTALL)
+# Between two values, so that strptime splits them where the pattern did; no directive matches it.
+_BETWEEN = "|"
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    name: re.Pattern[str]
+    shape: re.Pattern[str]
+    format: str
+
+
+def extract_time(rule: ExtractTime, name: str, modified: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
+    """The extract time of the file `name`, last changed at `modified` (aware).
+
+    A time without an offset in a name is in `zone`. Raises InputError for a name the pattern does not match, unless
+    the rule says what holds otherwise, and for a name that has the pattern's shape but no date that exists: such a
+    file is dated, so treating it as undated would be wrong. Raises ConfigError for a pattern strptime has no use for.
+    """
+    if not rule.pattern:
+        return modified
+    pattern = _compiled(rule.pattern)
+    match = pattern.name.fullmatch(name)
+    if match is not None:
+        try:
+            time = dt.datetime.strptime(_BETWEEN.join(match.groups()), pattern.format)  # noqa: DTZ007 - the zone follows
+            return _as_utc(time, zone)
+        except (ValueError, OverflowError) as error:
+            raise _no_time(name, rule.pattern, str(error)) from error
+    if pattern.shape.fullmatch(name):
+        raise _no_time(name, rule.pattern, "no such date or time")
+    if rule.otherwise == "modified":
+        return modified
+    if rule.otherwise_time is not None:
+        return rule.otherwise_time
+    raise _no_time(name, rule.pattern, "the name does not match the pattern")
+
+
+def _as_utc(time: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=zone)
+    return aware.astimezone(dt.UTC)
+
+
+def _no_time(name: str, pattern: str, reason: str) -> InputError:
+    return InputError(
+        f"reading the extract time of file {name!r} with connection.extract_time.pattern {pattern!r}",
+        received=reason,
+        next_step="rename the file, correct the pattern, set extract_time.otherwise, or narrow connection.path",
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(pattern: str) -> _Pattern:
+    name: list[str] = []
+    shape: list[str] = []
+    directives: list[str] = []
+    for token in _TOKEN.finditer(pattern):
+        if token["any"]:
+            # lazy: where a name holds two dates, the first one counts
+            name.append(".*?")
+            shape.append(".*?")
+            continue
+        directive = token["directive"]
+        text = "%" if directive == "%" else token["text"]
+        if text is not None:
+            name.append(re.escape(text))
+            shape.append(re.escape(text))
+            continue
+        if directive not in _DIRECTIVES or directive in directives:
+            raise ConfigError(
+                f"reading connection.extract_time.pattern {pattern!r}",
+                received=f"'%{directive}' " + ("twice" if directive in directives else ""),
+                known=[f"%{known}" for known in _DIRECTIVES],
+                next_step="use each directive once; '*' matches any text",
+            )
+        directives.append(directive)
+        name.append(f"({_DIRECTIVES[directive]})")
+        shape.append(_DIRECTIVES[directive] if directive in _WORDLIKE else _DIGITS)
+    if not _YEARS.intersection(directives):
+        raise ConfigError(
+            f"reading connection.extract_time.pattern {pattern!r}",
+            received="no year",
+            known=["%Y", "%y", "%G"],
+            next_step="name the year in the pattern, or leave it empty to take the file's modification time",
+        )
+    flags = re.IGNORECASE | re.DOTALL
+    return _Pattern(
+        re.compile("".join(name), flags),
+        re.compile("".join(f"(?:{part})" for part in shape), flags),
+        _BETWEEN.join(f"%{directive}" for directive in directives),
+    )

@@ -1,0 +1,120 @@
+"""The Python hook: a project's own generator that yields extracts, for the feed that is no file.
+
+The function is called as `function(previous, **arguments)`, where `previous` is the extract time of the newest extract
+taken so far (aware, UTC) or None. It yields `Extract`s in the order of their extract times, because a look may end
+after any of them and the next one goes on from there. Extracts are held in memory one at a time: yield many small
+ones rather than one huge one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataops_assets.errors import ConfigError, InputError, nearest
+
+_BINARY = (bytes, bytearray, memoryview)
+
+
+@dataclass(frozen=True)
+class Extract:
+    """One extract; it becomes one input.
+
+    `records`: dicts (one a row), a pyarrow Table, or the bytes of a file. Bytes need a `file_name`, whose ending says
+    what they are; rows and tables are kept as Parquet. A naive `extract_time` is in the source's
+    `discovery.timezone`.
+    """
+
+    extract_time: dt.datetime
+    records: Iterable[Mapping[str, Any]] | pa.Table | bytes
+    file_name: str = ""
+
+
+Hook = Callable[..., Iterable[Extract]]
+
+
+def load_hook(function: str) -> Hook:
+    """The function that 'module:function' names. Raises ConfigError when there is none."""
+    module_name, colon, name = function.partition(":")
+    if not colon or not module_name or not name:
+        raise ConfigError("reading connection.function", received=repr(function), next_step="write 'module:function'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # a module that the hook's own module lacks is another mistake, told as Python tells it
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        raise ConfigError(
+            f"loading connection.function {function!r}",
+            received=f"no module {error.name!r}",
+            next_step="install the project that has it, or correct the name",
+        ) from error
+    hook = getattr(module, name, None)
+    if not callable(hook):
+        known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise ConfigError(
+            f"loading connection.function {function!r}",
+            received=f"module {module_name!r} has no function {name!r}",
+            known=known,
+            next_step=nearest(name, known),
+        )
+    return hook
+
+
+def encode(extract: Extract, function: str) -> tuple[str, bytes]:
+    """File name and bytes of an extract.
+
+    The same rows give the same bytes with the same version of pyarrow. Raises InputError, which names the function,
+    for something that is no extract, for bytes without a usable file name, and for rows that have no common types.
+    """
+    attempted = f"taking an extract of {function}"
+    if not isinstance(extract, Extract):
+        raise InputError(attempted, received=type(extract).__name__, next_step="yield Extract objects")
+    if not isinstance(extract.extract_time, dt.datetime):
+        raise InputError(attempted, received=f"extract_time {extract.extract_time!r}", next_step="give a datetime")
+    attempted += f" at {extract.extract_time.isoformat()}"
+    name = extract.file_name
+    if name and (name.strip() in (".", "..") or set(name) & set("/\\\0") or not name.isprintable()):
+        raise InputError(attempted, received=f"file name {name!r}", next_step="use a plain file name")
+    if isinstance(extract.records, _BINARY):
+        if not name:
+            raise InputError(attempted, received="bytes without a file name", next_step="set Extract.file_name")
+        return name, bytes(extract.records)
+    name = name or f"{function.rpartition(':')[2]}_{extract.extract_time:%Y%m%dT%H%M%S}.parquet"
+    buffer = io.BytesIO()
+    pq.write_table(_table(extract.records, attempted), buffer)
+    return name if name.endswith(".parquet") else f"{name}.parquet", buffer.getvalue()
+
+
+def _table(records: Iterable[Mapping[str, Any]] | pa.Table | bytes, attempted: str) -> pa.Table:
+    if isinstance(records, pa.Table):
+        return records
+    if isinstance(records, (str, Mapping)) or not isinstance(records, Iterable):
+        raise InputError(
+            attempted,
+            received=type(records).__name__,
+            known=["an iterable of dicts", "a pyarrow Table", "bytes with a file name"],
+            next_step="yield one of these as Extract.records",
+        )
+    rows = list(records)
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise InputError(attempted, received=f"a row that is a {type(row).__name__}", known=["dict"])
+    # of all rows, in order of appearance: a key that the first row lacks must not be lost
+    names = dict.fromkeys(str(key) for row in rows for key in row)
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            raise InputError(
+                attempted, received=f"column {name!r}: {error}", next_step="give all values of a column one type"
+            ) from error
+    return pa.table(columns)
