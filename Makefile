@@ -1,0 +1,58 @@
+# What a developer does here, each one command. A fresh machine needs make, bash and Python 3.11, 3.12 or 3.13.
+.DEFAULT_GOAL := help
+
+VENV ?= $(CURDIR)/.venv
+PORT ?= 3000
+PYTEST_WORKERS ?= 2
+# All but Spark: its package alone is 450 MB and has no part in the embedded deployment
+GROUPS := aws snowflake demo dev test
+
+export DATAOPS_HOME ?= $(CURDIR)/.dataops
+export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
+# dagster-dbt and dg start their programs by name
+export PATH := $(VENV)/bin:$(PATH)
+
+INSTALLED := $(VENV)/.installed
+INSTANCE := $(DAGSTER_HOME)/dagster.yaml
+
+.PHONY: help setup demo dev test lint format lock clean
+
+help: ## Say what there is to make
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
+
+setup: $(INSTALLED) $(INSTANCE) ## Install the locked packages into .venv
+
+demo: setup ## Run two subject areas from raw data to the warehouse
+	@$(VENV)/bin/dataops demo
+
+dev: setup ## Open the Dagster UI on the result, with its daemon
+	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+test: setup ## Run all tests
+	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+lint: setup ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup ## Mend what the linter can mend
+	$(VENV)/bin/ruff check --fix-only --quiet .
+	$(VENV)/bin/ruff format .
+
+lock: ## Resolve the pinned dependencies again into requirements.lock
+	@deploy/local/setup.sh $(VENV)
+	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--quiet --output-file requirements.lock
+
+clean: ## Remove what demo and tests made; the environment stays
+	rm -rf $(DATAOPS_HOME) dbt_project/target dbt_project/logs .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+$(INSTALLED): pyproject.toml requirements.lock deploy/local/setup.sh
+	@deploy/local/setup.sh $(VENV) $(GROUPS)
+	@touch $@
+
+$(INSTANCE): deploy/local/dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@
