@@ -9,7 +9,7 @@ day = pa.DataFrameSchema(
         "origin": pa.Column(str, pa.Check.isin(["EWR", "JFK", "LGA"])),
         "hour": pa.Column(int, pa.Check.in_range(0, 23)),
         "humid": pa.Column(float, pa.Check.in_range(0, 100), nullable=True),
-        "wind_dir": pa.Column(float, pa.Check.in_range(0, 360), nullable=True),
+        "wind_dir": pa.Column(int, pa.Check.in_range(0, 360), nullable=True),
         "wind_speed": pa.Column(float, pa.Check.ge(0), nullable=True),
         "visib": pa.Column(float, pa.Check.in_range(0, 10), nullable=True),
         "time_hour": pa.Column("datetime64[ns, UTC]"),
