@@ -10,9 +10,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+# Every character that a URL must escape
+_PASSWORD = "pass word/@:%"
 # Debian keeps the server's programs outside PATH, by major version
 _DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
 
@@ -47,14 +50,17 @@ def postgres_url() -> Iterator[str]:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
         data = str(folder / "data")
-        _run([initdb, "--pgdata", data, "--username", "dataops", "--auth", "trust", "--encoding", "UTF8", "--no-sync"])
+        passwords = folder / "password"
+        passwords.write_text(_PASSWORD)
+        login = ["--username", "dataops", "--auth", "scram-sha-256", "--pwfile", str(passwords)]
+        _run([initdb, "--pgdata", data, *login, "--encoding", "UTF8", "--no-sync"])
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         settings = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
         _run([pg_ctl, "--pgdata", data, "--log", str(folder / "log"), "--options", settings, "--wait", "start"])
         try:
-            yield f"postgresql://dataops@127.0.0.1:{port}/postgres"
+            yield f"postgresql://dataops:{quote(_PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
         finally:
             _run([pg_ctl, "--pgdata", data, "--mode", "immediate", "--wait", "stop"])
     finally:

@@ -27,6 +27,8 @@ HEAD = "0001"
 VERSION_TABLE = "dataops_schema_version"
 _MIGRATION_LOCK = 0x44_61_74_61_4F_70_73
 _BUSY_SECONDS = 30.0
+_UNDEFINED_TABLE = "42P01"
+_ATTEMPTED = "reading DATAOPS_METADATA_URL"
 _EXAMPLES = ("sqlite:////path/metadata.db", "postgresql://user:password@host:5432/database")
 
 
@@ -41,7 +43,10 @@ class Database:
         self.dialect = self._url.get_backend_name()
         sqlite = self.dialect == "sqlite"
         arguments = {"timeout": _BUSY_SECONDS} if sqlite else {"connect_timeout": 10}
-        self._engine = sa.create_engine(self._url, poolclass=NullPool, connect_args=arguments)
+        try:
+            self._engine = sa.create_engine(self._url, poolclass=NullPool, connect_args=arguments)
+        except (exc.ArgumentError, ModuleNotFoundError):
+            raise ConfigError(_ATTEMPTED, received=f"driver {self._url.drivername!r}", known=_EXAMPLES) from None
         if sqlite:
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -54,6 +59,11 @@ class Database:
         return (
             f"PostgreSQL database {self._url.database!r} at {self._url.host or 'local socket'}:{self._url.port or 5432}"
         )
+
+    @property
+    def _secrets(self) -> list[str]:
+        in_query = [str(value) for name, value in self._url.query.items() if "password" in name]
+        return [secret for secret in (str(self._url.password or ""), *in_query) if secret]
 
     @contextmanager
     def read(self, attempted: str) -> Iterator[sa.Connection]:
@@ -74,8 +84,8 @@ class Database:
         Raises ConfigError if the schema is newer than this code knows.
         """
         attempted = "bringing the metadata structure up to date"
-        if self.dialect == "sqlite" and self._url.database:
-            Path(self._url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        if self.dialect == "sqlite":
+            self._make_folder(attempted)
         with self.read(attempted) as connection:
             if self._version(connection) == HEAD:
                 return
@@ -92,6 +102,12 @@ class Database:
 
                 upgrade.upgrade(connection)
 
+    def _make_folder(self, attempted: str) -> None:
+        try:
+            Path(str(self._url.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{attempted} in the {self.where}", received=str(error)) from error
+
     def _version(self, connection: sa.Connection) -> str | None:
         if not sa.inspect(connection).has_table(VERSION_TABLE):
             return None
@@ -107,8 +123,9 @@ class Database:
             try:
                 connection.cursor().execute("PRAGMA journal_mode=WAL")
                 return
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
                     raise
             finally:
                 connection.close()
@@ -121,38 +138,36 @@ class Database:
         except (exc.DBAPIError, sqlite3.Error) as error:
             cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
             text = " ".join(str(cause).split())
-            if self._url.password:
-                text = text.replace(str(self._url.password), "***")
-            missing = "no such table" in text or ("does not exist" in text and "relation" in text)
+            for secret in self._secrets:
+                text = text.replace(secret, "***")
+            # By code on PostgreSQL, which speaks the server's language
+            missing = getattr(cause, "pgcode", "") == _UNDEFINED_TABLE or "no such table" in text
+            next_step = "check DATAOPS_METADATA_URL and the database"
             # Without the cause: its text may hold what is left out here
             raise StorageError(
                 f"{attempted} in the {self.where}",
                 received=text,
-                next_step="migrate the metadata structure first"
-                if missing
-                else "check DATAOPS_METADATA_URL and the database",
+                next_step="migrate the metadata structure first" if missing else next_step,
             ) from None
 
 
 def _parsed(url: str) -> sa.URL:
-    attempted = "reading DATAOPS_METADATA_URL"
     # The short name that hosting providers give
     spelled = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
     try:
         parsed = make_url(spelled)
-        backend = parsed.get_backend_name()
     except (exc.ArgumentError, ValueError):
-        raise ConfigError(
-            attempted, received="no database URL (not shown, it may hold a password)", known=_EXAMPLES
-        ) from None
+        # The text is not shown: it may hold a password
+        raise ConfigError(_ATTEMPTED, received="what is no database URL", known=_EXAMPLES) from None
+    backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
-        raise ConfigError(attempted, received=f"a URL for {backend!r}", known=_EXAMPLES)
+        raise ConfigError(_ATTEMPTED, received=f"a URL for {backend!r}", known=_EXAMPLES)
     if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise ConfigError(
-            attempted, received="an SQLite database in memory, which other processes cannot see", known=_EXAMPLES
-        )
-    if backend == "postgresql" and "@" in (parsed.host or ""):
-        raise ConfigError(attempted, received="a password with an unescaped '@'", next_step="write it as %40")
+        received = "an SQLite database in memory, which other processes cannot see"
+        raise ConfigError(_ATTEMPTED, received=received, known=_EXAMPLES)
+    if backend == "postgresql" and url.partition("?")[0].count("@") > 1:
+        # The rest of the password would be taken for the host, and shown
+        raise ConfigError(_ATTEMPTED, received="a password with an unescaped '@'", next_step="write it as %40")
     return parsed
 
 

@@ -1,8 +1,8 @@
 """The metadata store: what the platform remembers about sources, inputs, steps, profiles and checks.
 
 Methods take and give the platform's own values and know nothing of Dagster. Each is one short transaction of a handful
-of statements, whatever the number of inputs, and several processes and threads may call them at once: writers on SQLite
-queue (WAL, BEGIN IMMEDIATE, busy timeout), writers on PostgreSQL upsert their rows in one order, so they never deadlock.
+of statements, whatever the number of inputs, and several processes and threads may call them at once: writers queue on
+SQLite (WAL, BEGIN IMMEDIATE, busy timeout); on PostgreSQL they upsert their rows in one order, so they never deadlock.
 
 Where the platform says `input_id` '' (a step or profile over a whole table) the tables hold null.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,15 +38,15 @@ _WITHOUT_DESCRIPTIONS = {
 class Arrival:
     """One version of a file as discovery saw it; (origin, size, modified) tells versions apart.
 
-    `input_id` is the input it is, or '' where none was made of it; `note` says why it made no new input.
-    Both times are aware.
+    `input_id` is the input it is, None where none was made of it (yet); `note` says why it made no new input. Both
+    times are aware.
     """
 
     origin: str
     size: int
     modified: dt.datetime
     digest: str
-    input_id: str
+    input_id: str | None
     seen_at: dt.datetime
     note: str = ""
 
@@ -213,17 +213,16 @@ class MetadataStore:
     def arrivals(self, source: str) -> list[Arrival]:
         """All file versions that discovery has looked at, by origin, modification time and size."""
         table = tables.arrivals
-        statement = sa.select(table).where(table.c.source == source)
+        statement = sa.select(*_columns(table, Arrival)).where(table.c.source == source)
         with self._database.read(f"reading arrivals of source {source!r}") as connection:
-            found = connection.execute(statement).mappings().all()
-        arrivals = [Arrival(**{name: value for name, value in row.items() if name != "source"}) for row in found]
-        ordered = sorted(arrivals, key=lambda item: (item.origin, item.modified, item.size))
-        return [replace(item, input_id=item.input_id or "") for item in ordered]
+            found = [Arrival(**row) for row in connection.execute(statement).mappings()]
+        # Ordered here: databases sort text by their own collations
+        return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
     # --- what was done -----------------------------------------------------------------------------------------------
 
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
-        """Record that a run starts a step for these inputs ('' for the whole table): status 'running', one more attempt.
+        """Record that a run starts a step for these inputs ('' for the whole table): 'running', one more attempt.
 
         What an earlier attempt left behind, finished or not, is superseded. Raises InputError if an input is not known.
         """
@@ -304,7 +303,7 @@ class MetadataStore:
                 connection.execute(tables.check_results.insert(), checks)
 
     def step_status(self, source: str, step: str) -> dict[str, str]:
-        """Status ('running', 'done' or 'failed') of a step's last attempt by input id; inputs never tried are absent."""
+        """Status ('running', 'done', 'failed') of a step's last attempt by input id; what was never tried is absent."""
         table = tables.processes
         statement = sa.select(table.c.input_id, table.c.status).where(table.c.source == source, table.c.step == step)
         with self._database.read(f"reading the status of {step} of source {source!r}") as connection:
@@ -313,7 +312,7 @@ class MetadataStore:
     def processes(self, source: str, step: str | None = None) -> list[Process]:
         """The last attempts of a source's steps, or of one step, by step and input id."""
         table = tables.processes
-        statement = sa.select(*[table.c[name] for name in Process.__dataclass_fields__]).where(table.c.source == source)
+        statement = sa.select(*_columns(table, Process)).where(table.c.source == source)
         if step is not None:
             statement = statement.where(table.c.step == step)
         with self._database.read(f"reading processes of source {source!r}") as connection:
@@ -345,19 +344,18 @@ class MetadataStore:
             {"source": source, "asset": asset, "input_id": key or None, "rows": item.rows, "profiled_at": now}
             for key, item in sorted(unique.items())
         ]
-        of_asset = sa.and_(tables.profiles.c.source == source, tables.profiles.c.asset == asset)
-        columns = tables.profile_columns
+        table, columns = tables.profiles, tables.profile_columns
         with self._database.write(f"saving {len(rows)} profiles of {asset}") as connection:
             _contract_version(connection, source)
             _require_inputs(connection, source, list(unique))
-            self._upsert(connection, tables.profiles, rows, by=("source", "asset", "input_id"))
-            ids = {
-                row.input_id or "": row.profile_id
-                for row in connection.execute(
-                    sa.select(tables.profiles.c.input_id, tables.profiles.c.profile_id).where(of_asset)
-                )
-                if (row.input_id or "") in unique
-            }
+            saved = self._upsert(
+                connection,
+                table,
+                rows,
+                by=("source", "asset", "input_id"),
+                returning=(table.c.input_id, table.c.profile_id),
+            )
+            ids = {row.input_id or "": row.profile_id for row in saved}
             for some in _portions(list(ids.values())):
                 connection.execute(columns.delete().where(columns.c.profile_id.in_(some)))
             described = [
@@ -367,7 +365,7 @@ class MetadataStore:
                 connection.execute(columns.insert(), described)
 
     def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
-        """The profiles of the newest inputs in a table, newest extract time first, at most `limit` and none of `exclude`.
+        """The profiles of the newest inputs in a table, newest extract time first: `limit` of them, none of `exclude`.
 
         The profile of the whole table, if there is one, comes last.
         """
@@ -410,37 +408,48 @@ class MetadataStore:
         keep: Sequence[str] = (),
         change: Mapping[str, Any] | None = None,
         only_same: Sequence[str] = (),
-    ) -> None:
-        """Insert rows (all with the same columns), or update those that are there by the columns `by` (default: the key).
+        returning: Sequence[sa.Column[Any]] = (),
+    ) -> list[sa.Row[Any]]:
+        """Insert rows, all with the same columns, or update those there are by the columns `by` (default: the key).
 
         An update leaves the columns `keep`, sets `change` as given, the rest to the new values, and touches only rows
-        that agree in `only_same`. Rows come in key order: writers that lock rows in one order do not deadlock.
+        that agree in `only_same`. Give rows in key order: writers that lock rows in one order do not deadlock.
         """
+        result: list[sa.Row[Any]] = []
         found_by = tuple(by) or tuple(table.primary_key.columns.keys())
-        of_inputs = [row for row in rows if "input_id" not in found_by or row["input_id"] is not None]
-        of_table = [row for row in rows if "input_id" in found_by and row["input_id"] is None]
-        for some, target, where in (
+        by_input = "input_id" in found_by
+        of_inputs = [row for row in rows if not by_input or row["input_id"] is not None]
+        of_table = [row for row in rows if by_input and row["input_id"] is None]
+        without_input = tuple(name for name in found_by if name != "input_id")
+        # Two unique indexes: one by input, one among the rows of no input
+        for some, target, index_where in (
             (of_inputs, found_by, None),
-            (of_table, tuple(name for name in found_by if name != "input_id"), table.c.get("input_id")),
+            (of_table, without_input, sa.text("input_id IS NULL")),
         ):
             if not some:
                 continue
             statement = self._insert(table)
             values = {name: statement.excluded[name] for name in some[0] if name not in found_by and name not in keep}
             same = [table.c[name] == statement.excluded[name] for name in only_same]
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=target,
-                    index_where=None if where is None else where.is_(None),
-                    set_={**values, **(change or {})},
-                    where=sa.and_(*same) if same else None,
-                ),
-                some,
+            statement = statement.on_conflict_do_update(
+                index_elements=target,
+                index_where=index_where,
+                set_={**values, **(change or {})},
+                where=sa.and_(*same) if same else None,
             )
+            if returning:
+                result.extend(connection.execute(statement.returning(*returning), some))
+            else:
+                connection.execute(statement, some)
+        return result
 
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
+
+
+def _columns(table: sa.Table, kind: type[Any]) -> list[sa.Column[Any]]:
+    return [table.c[field.name] for field in fields(kind)]
 
 
 def _portions(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -481,9 +490,7 @@ def _contract_version(connection: sa.Connection, source: str) -> int:
 
 def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElement[bool]) -> list[Input]:
     table = tables.inputs
-    statement = sa.select(*[table.c[name] for name in Input.__dataclass_fields__]).where(
-        table.c.source == source, *conditions
-    )
+    statement = sa.select(*_columns(table, Input)).where(table.c.source == source, *conditions)
     return sorted(Input(**row) for row in connection.execute(statement).mappings())
 
 

@@ -47,7 +47,7 @@ class Text(sa.types.TypeDecorator[str]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: str | None, _dialect: sa.Dialect) -> str | None:
         """Escape on the way in; comparisons escape alike, so a text finds itself again."""
         return None if value is None else storable(value)
 
@@ -67,7 +67,7 @@ class Timestamp(sa.types.TypeDecorator[dt.datetime]):
         utc = value.astimezone(dt.UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
+    def process_result_value(self, value: dt.datetime | None, _dialect: sa.Dialect) -> dt.datetime | None:
         """Give back UTC, whatever zone the server's session has."""
         if value is None:
             return None
@@ -84,7 +84,7 @@ class Json(sa.types.TypeDecorator[Any]):
         """The database's own JSON type."""
         return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+    def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> Any:
         """Make the value plain JSON."""
         return plain(value)
 

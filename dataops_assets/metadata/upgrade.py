@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
+from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.database import HEAD
 
 
@@ -17,7 +19,18 @@ def configuration() -> Config:
 
 
 def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
-    """Upgrade the schema inside the connection's transaction; the caller commits."""
+    """Upgrade the schema inside the connection's transaction; the caller commits.
+
+    Raises ConfigError if the schema is at a version that this code does not have.
+    """
     config = configuration()
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise ConfigError(
+            "upgrading the metadata structure",
+            received=str(error),
+            known=[revision],
+            next_step="run the newest version of this software that has used the database",
+        ) from error

@@ -18,7 +18,7 @@ def ours(_object: object, name: str | None, type_: str, _reflected: bool, _compa
 
 
 def rendered(kind: str, value: Any, _context: object) -> str | Literal[False]:
-    """How autogenerate writes our column types: as the database's, so that old migrations do not change with our code."""
+    """Our column types as the database's, so that old migrations do not change with our code."""
     if kind != "type" or not isinstance(value, sa.types.TypeDecorator):
         return False
     if isinstance(value, tables.Json):

@@ -1,0 +1,32 @@
+"""Small values that the tests of the metadata store share."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from dataops_assets.config.source import AppendRefresh, Column, FileConnection, Rule, Source
+from dataops_assets.steps.report import Input
+
+START = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+
+
+def source(name: str = "sales", *, rules: tuple[Rule, ...] = (), **changes: object) -> Source:
+    """A declared source with two columns."""
+    declared = {
+        "name": name,
+        "area": "shop",
+        "description": "One row a sale",
+        "owners": ("team:data",),
+        "connection": FileConnection(type="files", path="sales/*.csv"),
+        "columns": (Column(name="store", type="integer"), Column(name="amount", type="decimal(10,2)")),
+        "refresh": AppendRefresh(type="append"),
+        "rules": rules,
+    }
+    return Source.model_validate({**declared, **changes})
+
+
+def an_input(number: int, *, digest: str = "", origin: str = "") -> Input:
+    """The input of one day."""
+    time = START + dt.timedelta(days=number)
+    digest = digest or f"{number:064x}"
+    return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{number:012x}", digest, origin or f"/landing/{number}.csv", 10 + number)
