@@ -1,0 +1,1 @@
+"""What is declared: sources and environments as immutable models, read without any I/O."""

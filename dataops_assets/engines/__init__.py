@@ -1,0 +1,1 @@
+"""Where queries run: sessions over tables, one module an engine."""

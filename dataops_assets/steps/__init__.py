@@ -1,0 +1,1 @@
+"""The steps of the asset graph as plain functions: a set of inputs in, a report out."""

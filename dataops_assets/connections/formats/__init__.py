@@ -1,0 +1,1 @@
+"""How the bytes of an input become rows: one module a family of formats."""
