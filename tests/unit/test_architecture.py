@@ -1,0 +1,218 @@
+"""The laws of the code's structure, read from its syntax trees, and proven by importing it in a fresh interpreter."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGE = "dataops_assets"
+
+# From the bottom up: a module imports from its own layer and the ones before it, never from a later one. The report is
+# the vocabulary in which every layer speaks of inputs and outcomes.
+LAYERS = (
+    {"errors", "sql", "steps.report"},
+    {"config"},
+    {"connections", "engines", "metadata", "quality", "rules", "storage"},
+    {"steps"},
+    {"components"},
+    {"definitions", "defs"},
+    {"demo", "operations"},
+)
+EDGE = {"components", "definitions", "defs"}
+
+SQL_TEXT = re.compile(
+    r"\b(SELECT|FROM|WHERE|INSERT|DELETE|UPDATE|MERGE|CREATE|DROP|ALTER|ATTACH|COPY|PRAGMA|GROUP BY|ORDER BY)\b"
+    r"|\b(select\b.*\bfrom|insert into|delete from|update\b.*\bset|merge into|(create|drop|alter) (table|view))\b"
+)
+
+MODULES = {
+    ".".join((PACKAGE, *path.relative_to(PROJECT / PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted((PROJECT / PACKAGE).rglob("*.py"))
+}
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that `module` imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{module}: imports are absolute"
+            # `from package import module` imports the module
+            for name in node.names:
+                inner = f"{node.module}.{name.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def layer(module: str) -> int:
+    inner = module.removeprefix(f"{PACKAGE}.")
+    for rank, names in enumerate(LAYERS):
+        if inner in names:
+            return rank
+    area = inner.partition(".")[0]
+    return next(rank for rank, names in enumerate(LAYERS) if area in names)
+
+
+def inside(modules: Iterator[str]) -> set[str]:
+    return {module for module in modules if module.startswith(f"{PACKAGE}.")}
+
+
+def names_in(node: ast.expr) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+def joined_texts(node: ast.AST) -> Sequence[ast.expr]:
+    """The parts of a text that is put together: an f-string, `+`, `%` or `.format()`."""
+    if isinstance(node, ast.JoinedStr):
+        return node.values
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
+        return [node.left, node.right]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        return [node.func.value]
+    return []
+
+
+def test_every_module_has_a_layer() -> None:
+    areas = {module.split(".")[1] for module in MODULES if module != PACKAGE}
+    assert areas <= set().union(*LAYERS)
+
+
+def test_imports_go_one_way() -> None:
+    upward = [
+        (module, other)
+        for module in MODULES
+        for other in inside(imports(module))
+        if module == PACKAGE or layer(other) > layer(module)
+    ]
+    assert not upward
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: inside(imports(module)) & set(MODULES) - {module} for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_only_the_edge_knows_dagster() -> None:
+    known = [
+        (module, name)
+        for module in MODULES
+        for name in imports(module)
+        if name.split(".")[0].startswith("dagster") and not set(module.split(".")[1:2]) & EDGE
+    ]
+    assert not known
+
+
+def test_nothing_private_of_dagster_is_used() -> None:
+    private = [
+        (module, name)
+        for module in MODULES
+        for name in imports(module)
+        if name.startswith("dagster") and any(part.startswith("_") for part in name.split("."))
+    ]
+    assert not private
+
+
+def test_excepts_name_what_they_expect() -> None:
+    broad = [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or names_in(node.type) & {"Exception", "BaseException"})
+    ]
+    assert not broad
+
+
+def test_sql_is_never_put_together_from_text() -> None:
+    found = [
+        f"{module}:{node.lineno}: {part.value!r}"
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        for part in joined_texts(node)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and SQL_TEXT.search(part.value)
+    ]
+    assert not found
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert not [module for module in MODULES if not ast.get_docstring(tree_of(module))]
+
+
+def test_types_are_published() -> None:
+    assert (PROJECT / PACKAGE / "py.typed").exists()
+
+
+# What an import may not do: open a connection, start a process, write or remove a file. Bytecode is written by the
+# interpreter itself, so it is told not to.
+WATCHED_IMPORT = """
+import importlib, json, os, sys
+
+seen = []
+
+def watch(event, arguments):
+    if event in ("socket.connect", "subprocess.Popen", "os.mkdir", "os.remove", "os.rename", "sqlite3.connect"):
+        seen.append([event, repr(arguments)[:200]])
+    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append([event, repr(arguments)[:200]])
+
+# what other packages do at import is theirs, so they are imported before the watch begins
+modules, outside = json.load(sys.stdin)
+for name in outside:
+    importlib.import_module(name)
+sys.addaudithook(watch)
+for name in modules:
+    importlib.import_module(name)
+print(json.dumps({"seen": seen, "dagster": sorted(name for name in sys.modules if name.split(".")[0] == "dagster")}))
+"""
+
+
+def test_all_below_the_edge_is_imported_without_dagster_and_without_effects() -> None:
+    # Alembic's environment is a script that Alembic runs, with a connection at hand
+    modules = [
+        module
+        for module in MODULES
+        if not set(module.split(".")) & EDGE and not module.startswith(f"{PACKAGE}.metadata.migrations")
+    ]
+    outside = sorted({name for module in modules for name in imports(module) if not name.startswith(PACKAGE)})
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED_IMPORT],
+        input=json.dumps([modules, outside]),
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"seen": [], "dagster": []}
+
+
+def test_nothing_committed_names_a_registry_or_a_machine() -> None:
+    hosts = "python" + r"hosted|pypi\.o" + r"rg|registry\.n" + r"pmjs|repo1?\.m" + "aven"
+    machine = r"(^|[^a-z])/(root|tmp|work)/[a-z]"
+    done = subprocess.run(
+        ["git", "grep", "-nIE", f"{hosts}|{machine}"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stdout or done.stderr
+
+
+def test_the_lock_pins_every_package_with_hashes_and_names_no_address() -> None:
+    lock = (PROJECT / "requirements.lock").read_text()
+    assert "://" not in lock
+    requirements = [block for block in re.split(r"\n(?=[a-z0-9])", re.sub(r"(?m)^\s*#.*\n", "", lock)) if block.strip()]
+    assert len(requirements) > 150
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9][a-z0-9.-]*(\[[a-z0-9,-]+\])?==[^\s;]+", requirement), requirement
+        assert "--hash=sha256:" in requirement, requirement
