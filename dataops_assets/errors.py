@@ -51,7 +51,35 @@ class GateFailed(DataOpsError):
 
 
 class RuleError(ConfigError):
-    """A rule expression is wrong."""
+    """A rule expression is wrong.
+
+    `source` and `rule` name it; `line` and `column` (from 1) say where in the expression, `excerpt` shows that line
+    with a caret below the place; all three are empty where the fault has no place.
+    """
+
+    def __init__(
+        self,
+        attempted: str,
+        *,
+        received: str = "",
+        known: Sequence[str] = (),
+        next_step: str = "",
+        source: str = "",
+        rule: str = "",
+        line: int = 0,
+        column: int = 0,
+        excerpt: str = "",
+    ) -> None:
+        self.source = source
+        self.rule = rule
+        self.line = line
+        self.column = column
+        self.excerpt = excerpt
+        super().__init__(attempted, received=received, known=known, next_step=next_step)
+
+    def _message(self) -> str:
+        message = super()._message()
+        return f"{message}\n{self.excerpt}" if self.excerpt else message
 
 
 class StorageError(DataOpsError):

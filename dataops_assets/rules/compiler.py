@@ -1,0 +1,457 @@
+"""From what sources declare to expressions that can be run: `compile_rules`.
+
+Pure but for an empty in-memory database that answers which type an expression has; milliseconds a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from dataops_assets.config.source import COLUMN_TYPE, SYSTEM_PREFIX, Severity, Source
+from dataops_assets.rules.lineage import ColumnReference, traced
+from dataops_assets.rules.order import CycleError, levels
+from dataops_assets.rules.parse import parse
+from dataops_assets.rules.place import Place, Span, span_of
+from dataops_assets.rules.resolve import Reference, hops, names_of, related_source, resolve
+from dataops_assets.rules.semantics import attempt, total
+from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
+from dataops_assets.rules.windows import TypeOf, hoist, is_inexact, settle
+from dataops_assets.sql import DIALECT, query
+
+# what a row of a change set has already; the other system columns are known once it is merged into the hub
+_SEEN_BY_SNAPSHOT = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash")
+_TYPES = ("text", "boolean", "integer", "double", "decimal(p,s)", "date", "timestamp", "timestamptz", "binary")
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One to-one join. `path` are the relations from the source; the join starts at `path[:-1]`.
+
+    `on` pairs the columns there with those of `source`, whose `columns` (name to SQL type) are needed. `unique`: at
+    most one row matches, because the join covers the related key.
+    """
+
+    path: tuple[str, ...]
+    source: str
+    on: tuple[tuple[str, str], ...]
+    columns: Mapping[str, str]
+    unique: bool
+
+    @property
+    def name(self) -> str:
+        """The path as users write it."""
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True)
+class CompiledRule:
+    """One rule, ready to run on rows with the source's columns, the rules of earlier levels and the look-ups.
+
+    `expression` has SQL type `type`. `failed_cast` is true where a value did not fit a declared type; None where it
+    always fits. `reads` are the columns of the source's own rows that it needs, `inexact` says that the last digits
+    depend on the order of additions.
+    """
+
+    name: str
+    expression: exp.Expression
+    type: str
+    failed_cast: exp.Expression | None
+    reads: tuple[str, ...]
+    lineage: frozenset[ColumnReference]
+    inexact: bool
+
+
+@dataclass(frozen=True)
+class CompiledValidation:
+    """One validation: `failed` is true where a row fails it, never null."""
+
+    name: str
+    severity: Severity | str
+    failed: exp.Expression
+    reads: tuple[str, ...]
+    lineage: frozenset[ColumnReference]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Rules that can be computed side by side, after the windows they use."""
+
+    windows: Mapping[str, exp.Expression]
+    rules: tuple[CompiledRule, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that one step computes: look-ups, then level by level of rules, then validations."""
+
+    lookups: tuple[Lookup, ...]
+    levels: tuple[Level, ...]
+    validations: tuple[CompiledValidation, ...] = ()
+
+    @property
+    def rules(self) -> Mapping[str, CompiledRule]:
+        """The rules by name, in an order in which each follows those it uses."""
+        return {rule.name: rule for level in self.levels for rule in level.rules}
+
+    @property
+    def related(self) -> tuple[str, ...]:
+        """Names of the sources that are looked up."""
+        return tuple(sorted({lookup.source for lookup in self.lookups}))
+
+
+@dataclass(frozen=True)
+class CompiledRules:
+    """The rules of one source. `snapshot` runs on a change set in enrich, `current` on the hub in recalculate."""
+
+    source: Source
+    snapshot: Stage
+    current: Stage
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """SQL type of every rule, in declared order."""
+        compiled = {**self.snapshot.rules, **self.current.rules}
+        return {rule.name: compiled[rule.name].type for rule in self.source.rules}
+
+    @property
+    def hub_columns(self) -> Mapping[str, str]:
+        """The columns of the hub and their SQL types: contract, snapshot rules, system."""
+        return {
+            **{column.name: described(column.type) for column in self.source.columns},
+            **{rule.name: self.snapshot.rules[rule.name].type for rule in self.source.snapshot_rules},
+            **system_columns(self.source),
+        }
+
+    @property
+    def lineage(self) -> Mapping[str, frozenset[ColumnReference]]:
+        """For every rule the stored columns it comes from: of the change set for snapshot rules, else of hubs."""
+        compiled = {**self.snapshot.rules, **self.current.rules}
+        return {rule.name: compiled[rule.name].lineage for rule in self.source.rules}
+
+
+def compile_rules(source: Source, sources: Mapping[str, Source]) -> CompiledRules:
+    """Compile all rules and validations of `source`; `sources` holds every source by name.
+
+    Raises RuleError (ConfigError for a relation) that names source and rule and points at the place: unknown name or
+    function, wrong syntax or type, cycle, a window or keep-current dependency in a snapshot rule, a look-up of a column
+    that the related hub does not have, snapshot look-ups that lead back to the source.
+    """
+    with types() as asked:
+        return _Compiler({**sources, source.name: source}, asked).compile(source)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A rule or validation before it is compiled."""
+
+    place: Place
+    tree: exp.Expression
+    references: frozenset[Reference]
+    type: str
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+
+class _Compiler:
+    def __init__(self, sources: Mapping[str, Source], types: Types) -> None:
+        self._sources = sources
+        self._types = types
+        self._snapshots: dict[str, Stage] = {}
+        self._open: list[str] = []
+
+    def compile(self, source: Source) -> CompiledRules:
+        _check_names(source)
+        for relation in source.relations:
+            related_source(source, relation, self._sources)
+        snapshot = self._snapshot(source)
+        hub = CompiledRules(source, snapshot, Stage((), ()))
+        declared = [
+            self._declare(source, Place(source.name, "rule", rule.name, rule.expression), rule.type)
+            for rule in source.keep_current_rules
+        ]
+        current = self._stage(source, declared, f"hub/{source.name}", hub.hub_columns)
+        return CompiledRules(source, snapshot, current)
+
+    def _snapshot(self, source: Source) -> Stage:
+        if source.name in self._snapshots:
+            return self._snapshots[source.name]
+        self._open.append(source.name)
+        rules = [
+            self._declare(source, Place(source.name, "rule", rule.name, rule.expression), rule.type)
+            for rule in source.snapshot_rules
+        ]
+        checks = [
+            self._declare(source, Place(source.name, "validation", item.name, item.expression), "boolean")
+            for item in source.validations
+        ]
+        for item in (*rules, *checks):
+            _check_snapshot(item)
+        for item in (*rules, *checks):
+            self._check_way_round(source, item)
+        columns = {column.name: described(column.type) for column in source.columns}
+        columns.update((name, kind) for name, kind in system_columns(source).items() if name in _SEEN_BY_SNAPSHOT)
+        stage = self._stage(source, rules, f"lake/{source.name}_changes", columns, checks)
+        self._open.pop()
+        self._snapshots[source.name] = stage
+        return stage
+
+    def _declare(self, source: Source, place: Place, kind: str) -> _Declared:
+        if kind and not COLUMN_TYPE.match(kind):
+            raise place.error(f"unknown type {kind!r}", known=_TYPES)
+        tree, references = resolve(place, parse(place), source, self._sources)
+        return _Declared(place, tree, references, kind)
+
+    def _check_way_round(self, source: Source, item: _Declared) -> None:
+        """A snapshot look-up reads another hub, which then comes first: that must not lead back here."""
+        for reference in sorted(item.references):
+            for _, _, target in hops(source, reference.path, self._sources):
+                if target.name in self._open:
+                    path = [*self._open[self._open.index(target.name) :], target.name]
+                    raise item.place.error(
+                        f"snapshot look-ups go round: {' → '.join(path)}",
+                        _reference_span(item, reference),
+                        next_step="declare the rule 'mode: keep_current'",
+                    )
+                self._snapshot(target)
+
+    def _hub_columns(self, source: Source) -> Mapping[str, str]:
+        return CompiledRules(source, self._snapshot(source), Stage((), ())).hub_columns
+
+    def _stage(
+        self,
+        source: Source,
+        declared: Sequence[_Declared],
+        table: str,
+        columns: Mapping[str, str],
+        checks: Sequence[_Declared] = (),
+    ) -> Stage:
+        lookups = self._lookups(source, [*declared, *checks])
+        known = dict(columns)
+        for item in (*declared, *checks):
+            for reference in item.references:
+                if reference.path:
+                    known[reference.internal] = self._lookup_type(source, reference)
+        by_name = {item.name: item for item in declared}
+        done: dict[str, CompiledRule] = {}
+        found = []
+        for names in _levels(by_name):
+            compiled = []
+            for name in names:
+                rule = self._rule(source, by_name[name], table, known, done)
+                compiled.append(rule)
+            for rule in compiled:
+                done[rule.name] = rule
+                known[rule.name] = rule.type
+            found.append(_level(compiled))
+        validations = tuple(self._validation(source, item, table, known, done) for item in checks)
+        return Stage(lookups, tuple(found), validations)
+
+    def _rule(
+        self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
+    ) -> CompiledRule:
+        type_of = self._type_of(item.place, known)
+        value = total(item.tree)
+        self._check_constants(item.place, item.tree)
+        inferred = type_of(value)
+        kind = described(item.type) if item.type else stored(inferred)
+        if kind is None:
+            raise item.place.error(
+                f"the expression gives {inferred}, which no column can hold",
+                next_step="declare 'type', or write an expression that gives one of the column types",
+            )
+        value = settle(item.place, value, type_of)
+        used = [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
+        inexact = is_inexact(value, type_of) or any(rule.inexact for rule in used)
+        failed = None
+        value = _attempted(value)
+        if kind != inferred:
+            cast = exp.TryCast(this=value, to=exp.DataType.build(kind, dialect=DIALECT))
+            if not always_fits(inferred, kind):
+                failed = query("(:value) IS NOT NULL AND (:cast) IS NULL", value=value, cast=cast)
+            value = cast
+        return CompiledRule(
+            name=item.name,
+            expression=value,
+            type=kind,
+            failed_cast=failed,
+            reads=_reads(item, source, done),
+            lineage=self._lineage(item, source, table, done),
+            inexact=inexact,
+        )
+
+    def _validation(
+        self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
+    ) -> CompiledValidation:
+        value = total(item.tree)
+        self._check_constants(item.place, item.tree)
+        inferred = self._type_of(item.place, known)(value)
+        if inferred != "BOOLEAN":
+            raise item.place.error(
+                f"a validation is true or false, this gives {inferred}", next_step="compare the value"
+            )
+        severity = next(validation.severity for validation in source.validations if validation.name == item.name)
+        return CompiledValidation(
+            name=item.name,
+            severity=severity,
+            failed=query("NOT coalesce(:value, TRUE)", value=_attempted(value)),
+            reads=_reads(item, source, done),
+            lineage=self._lineage(item, source, table, done),
+        )
+
+    def _lineage(
+        self, item: _Declared, source: Source, table: str, done: Mapping[str, CompiledRule]
+    ) -> frozenset[ColumnReference]:
+        rules = {name: rule.lineage for name, rule in done.items()}
+        return traced(item.references, source, self._sources, table, rules)
+
+    def _type_of(self, place: Place, known: Mapping[str, str]) -> TypeOf:
+        def type_of(expression: exp.Expression) -> str:
+            try:
+                return self._types.of(expression, known)
+            except UntypedError as error:
+                raise place.error(str(error), self._culprit(expression, known)) from error
+
+        return type_of
+
+    def _culprit(self, expression: exp.Expression, known: Mapping[str, str]) -> Span | None:
+        """The smallest part that has no type."""
+        for node in reversed(list(expression.walk())):
+            if not isinstance(node, exp.Condition) or isinstance(node, (exp.Identifier, exp.AggFunc)):
+                continue
+            try:
+                self._types.of(node, known)
+            except UntypedError:
+                return span_of(node)
+        return None
+
+    def _check_constants(self, place: Place, tree: exp.Expression) -> None:
+        for cast in tree.find_all(exp.Cast):
+            if not isinstance(cast.this, exp.Literal):
+                continue
+            if self._types.is_null(exp.TryCast(this=cast.this.copy(), to=cast.to.copy())):
+                raise place.error(f"{cast.this.sql(DIALECT)} is no {cast.to.sql(DIALECT).lower()}")
+
+    def _lookup_type(self, source: Source, reference: Reference) -> str:
+        _, _, target = hops(source, reference.path, self._sources)[-1]
+        return self._hub_columns(target)[reference.name]
+
+    def _lookups(self, source: Source, items: Sequence[_Declared]) -> tuple[Lookup, ...]:
+        needed: dict[tuple[str, ...], set[str]] = {}
+        for reference in sorted({reference for item in items for reference in item.references if reference.path}):
+            needed.setdefault(reference.path, set()).add(reference.name)
+            joins = hops(source, reference.path, self._sources)
+            for position, (_, relation, _) in enumerate(joins):
+                path = reference.path[: position + 1]
+                needed.setdefault(path, set()).update(relation.on.values())
+                if position:
+                    needed[path[:-1]].update(relation.on)
+        found = []
+        for path in sorted(needed, key=lambda path: (len(path), path)):
+            _, relation, target = hops(source, path, self._sources)[-1]
+            kinds = self._hub_columns(target)
+            key = target.refresh.key
+            found.append(
+                Lookup(
+                    path=path,
+                    source=target.name,
+                    on=tuple(relation.on.items()),
+                    columns={name: kinds[name] for name in kinds if name in needed[path]},
+                    unique=bool(key) and set(key) <= set(relation.on.values()),
+                )
+            )
+        return tuple(found)
+
+
+def _check_names(source: Source) -> None:
+    for rule in source.rules:
+        if rule.name.lower().startswith(SYSTEM_PREFIX):
+            place = Place(source.name, "rule", rule.name, "")
+            raise place.error("the prefix 's_' belongs to system columns", next_step="choose another name")
+    seen: set[str] = set()
+    for validation in source.validations:
+        place = Place(source.name, "validation", validation.name, "")
+        if not validation.name.strip() or "," in validation.name or not validation.name.isprintable():
+            # the names of the failed ones are kept in one text, separated by commas
+            raise place.error("a validation's name is printable text without commas")
+        if validation.name in seen:
+            raise place.error("the name is declared twice")
+        seen.add(validation.name)
+
+
+def _check_snapshot(item: _Declared) -> None:
+    window = item.tree.find(exp.Window)
+    if window is not None:
+        what = "a snapshot rule" if item.place.kind == "rule" else "a validation"
+        raise item.place.error(
+            f"{what} sees one row, a window function needs its neighbours",
+            span_of(window),
+            next_step="declare 'mode: keep_current'" if item.place.kind == "rule" else "use a gate on hub/..._current",
+        )
+    for reference in sorted(item.references):
+        if reference.path:
+            continue
+        if reference.kind == "keep_current":
+            what = "snapshot rule" if item.place.kind == "rule" else "validation"
+            raise item.place.error(
+                f"{what} {item.name!r} depends on keep_current rule {reference.name!r}",
+                _reference_span(item, reference),
+                next_step="declare 'mode: keep_current' here too" if item.place.kind == "rule" else "",
+            )
+        if reference.kind == "system" and reference.name not in _SEEN_BY_SNAPSHOT:
+            raise item.place.error(
+                f"{reference.name} is known only once the row is in the hub",
+                _reference_span(item, reference),
+                next_step="declare 'mode: keep_current'",
+            )
+
+
+def _reference_span(item: _Declared, reference: Reference) -> Span | None:
+    node = next(node for node in item.tree.find_all(exp.Column) if node.name == reference.internal)
+    return span_of(node)
+
+
+def _levels(items: Mapping[str, _Declared]) -> list[list[str]]:
+    needs = {
+        name: sorted(reference.name for reference in item.references if not reference.path and reference.name in items)
+        for name, item in items.items()
+    }
+    try:
+        return levels(needs)
+    except CycleError as cycle:
+        item = items[cycle.path[0]]
+        used = next(found for found in item.references if found.name == cycle.path[1] and not found.path)
+        way = " → ".join(cycle.path)
+        raise item.place.error(f"rules need each other: {way}", _reference_span(item, used)) from cycle
+
+
+def _level(rules: Sequence[CompiledRule]) -> Level:
+    found = []
+    parts = [part for rule in rules for part in (rule.expression, rule.failed_cast) if part is not None]
+    rewritten, windows = hoist(parts)
+    remaining = iter(rewritten)
+    for rule in rules:
+        expression = next(remaining)
+        failed = next(remaining) if rule.failed_cast is not None else None
+        found.append(replace(rule, expression=expression, failed_cast=failed))
+    return Level(windows, tuple(found))
+
+
+def _attempted(value: exp.Expression) -> exp.Expression:
+    return value if isinstance(value, exp.Window) else attempt(value)
+
+
+def _reads(item: _Declared, source: Source, done: Mapping[str, CompiledRule]) -> tuple[str, ...]:
+    read: set[str] = set()
+    for reference in item.references:
+        if reference.path:
+            read.update(source.relations[reference.path[0]].on)
+        elif reference.name in done:
+            read.update(done[reference.name].reads)
+        else:
+            read.add(reference.name)
+    return tuple(name for name in names_of(source) if name in read)

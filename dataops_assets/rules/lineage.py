@@ -1,0 +1,43 @@
+"""Column lineage: which stored columns a rule's value comes from, directly or through other rules and look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dataops_assets.config.source import Source
+from dataops_assets.rules.resolve import Reference, hops
+
+
+@dataclass(frozen=True, order=True)
+class ColumnReference:
+    """A column of a table, named by its asset key such as 'hub/stores'."""
+
+    table: str
+    column: str
+
+
+def traced(
+    references: Iterable[Reference],
+    source: Source,
+    sources: Mapping[str, Source],
+    table: str,
+    rules: Mapping[str, frozenset[ColumnReference]],
+) -> frozenset[ColumnReference]:
+    """What `references` come from. `table` holds the source's own columns; `rules` is the lineage of those used.
+
+    The columns that join a look-up decide its value, so they are part of it.
+    """
+    found: set[ColumnReference] = set()
+    for reference in references:
+        if not reference.path:
+            found |= rules.get(reference.name, {ColumnReference(table, reference.name)})
+            continue
+        here = table
+        target = source
+        for _, relation, target in hops(source, reference.path, sources):
+            found.update(ColumnReference(here, own) for own in relation.on)
+            here = f"hub/{target.name}"
+            found.update(ColumnReference(here, other) for other in relation.on.values())
+        found.add(ColumnReference(f"hub/{target.name}", reference.name))
+    return frozenset(found)

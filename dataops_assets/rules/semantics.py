@@ -1,0 +1,46 @@
+"""What cannot be computed is null: division by zero, a cast that does not fit, overflow, a logarithm of zero, ...
+
+Stated once here, so that no row can stop an input and every engine can be made to agree.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from dataops_assets.sql import query
+
+_DIVISIONS = (exp.Div, exp.IntDiv, exp.Mod)
+
+
+def total(expression: exp.Expression) -> exp.Expression:
+    """`expression` with divisions that are null where the divisor is zero, and casts that are null where they fail."""
+
+    def replaced(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, _DIVISIONS) and not _is_nonzero_number(node.expression):
+            node.set("expression", query("NULLIF($divisor, 0)", divisor=node.expression))
+        if type(node) is exp.Cast and not isinstance(node.this, exp.Literal):
+            # a cast of a literal is how a date is written; a wrong one is refused when the rule is compiled
+            return exp.TryCast(this=node.this, to=node.to)
+        return node
+
+    tree = expression.copy()
+    # children before parents: a replaced node takes its finished children with it
+    for node in reversed(list(tree.walk())):
+        settled = replaced(node)
+        if settled is node:
+            continue
+        if node is tree:
+            return settled
+        node.replace(settled)
+    return tree
+
+
+def attempt(expression: exp.Expression) -> exp.Expression:
+    """`expression`, or null where computing it fails for any other reason."""
+    if isinstance(expression, (exp.Column, exp.Literal, exp.Null, exp.Boolean, exp.Star)):
+        return expression
+    return exp.Try(this=expression)
+
+
+def _is_nonzero_number(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Literal) and not node.is_string and float(node.this) != 0

@@ -1,0 +1,115 @@
+"""The SQL type of an expression, asked of DuckDB, whose dialect the rules are written in.
+
+An empty in-memory database with no access to files or network answers; no data is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+from sqlglot import exp
+
+from dataops_assets.config.source import Source
+from dataops_assets.config.types import sql_type
+from dataops_assets.sql import DIALECT, alias, query
+
+INSTANT = "TIMESTAMP WITH TIME ZONE"
+INTEGERS = frozenset(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"))
+_STORED = frozenset(("VARCHAR", "BOOLEAN", "BIGINT", "DOUBLE", "DATE", "TIMESTAMP", INSTANT, "BLOB"))
+_KEPT_AS = {
+    **dict.fromkeys((*INTEGERS, "UBIGINT", "HUGEINT", "UHUGEINT"), "BIGINT"),
+    "FLOAT": "DOUBLE",
+    **dict.fromkeys(("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "TIMESTAMP"),
+}
+
+
+class UntypedError(Exception):
+    """DuckDB cannot give an expression a type; the message says why in one line."""
+
+
+class Types:
+    """Answers what type an expression over typed names has."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def of(self, expression: exp.Expression, names: Mapping[str, str]) -> str:
+        """The SQL type of `expression`, whose columns are typed by `names`. Raises UntypedError."""
+        used = sorted({column.name for column in expression.find_all(exp.Column)})
+        rows = exp.select(
+            *[alias(exp.cast(exp.null(), names[name], dialect=DIALECT), name) for name in used] or [exp.null()]
+        )
+        described = exp.Describe(this=query("SELECT $e FROM $rows AS r", e=expression, rows=rows))
+        try:
+            return str(self._connection.execute(described.sql(DIALECT)).fetchall()[0][1])
+        except duckdb.Error as error:
+            raise UntypedError(_reason(error)) from error
+
+    def is_null(self, constant: exp.Expression) -> bool:
+        """Whether an expression without columns is null. Raises UntypedError when it cannot be computed."""
+        try:
+            row = self._connection.execute(exp.select(constant.is_(exp.null())).sql(DIALECT)).fetchall()[0]
+        except duckdb.Error as error:
+            raise UntypedError(_reason(error)) from error
+        return bool(row[0])
+
+
+@contextmanager
+def types() -> Iterator[Types]:
+    """A `Types` for the length of a block."""
+    config = {"threads": "1", "enable_external_access": "false", "autoinstall_known_extensions": "false"}
+    with duckdb.connect(":memory:", config=config) as connection:
+        yield Types(connection)
+
+
+def _reason(error: duckdb.Error) -> str:
+    first = str(error).strip().splitlines()[0]
+    # "Binder Error: ..." says who found it, not what is wrong
+    return first.partition("Error: ")[2] or first
+
+
+def stored(inferred: str) -> str | None:
+    """The type in which a table keeps values of type `inferred`; None where no table can (an interval, a list, ...)."""
+    if inferred in _STORED or inferred.startswith("DECIMAL("):
+        return inferred
+    return _KEPT_AS.get(inferred)
+
+
+def described(declared: str) -> str:
+    """A declared column type as DuckDB names it."""
+    name = sql_type(declared)
+    if name == "TIMESTAMPTZ":
+        return INSTANT
+    return name.replace(" ", "")
+
+
+def always_fits(inferred: str, target: str) -> bool:
+    """Whether every value of one SQL type has a value in the other."""
+    if target in (inferred, "VARCHAR"):
+        return True
+    if inferred == "BOOLEAN" or inferred in INTEGERS:
+        return target in ("BIGINT", "DOUBLE")
+    if target == "DOUBLE":
+        return inferred == "FLOAT" or inferred.startswith("DECIMAL(")
+    return (inferred, target) == ("DATE", "TIMESTAMP")
+
+
+def system_columns(source: Source) -> dict[str, str]:
+    """The system columns of the source's hub and their SQL types."""
+    order = INSTANT
+    if source.refresh.order_by is not None:
+        order = described(next(column.type for column in source.columns if column.name == source.refresh.order_by))
+    validity = {"s_valid_from": order, "s_valid_to": order, "s_is_current": "BOOLEAN"}
+    return {
+        "s_key": "VARCHAR",
+        "s_input_id": "VARCHAR",
+        "s_row_id": "BIGINT",
+        "s_order": order,
+        "s_row_hash": "BIGINT",
+        "s_created_at": INSTANT,
+        "s_updated_at": INSTANT,
+        **(validity if source.refresh.history else {}),
+        "s_status": "VARCHAR",
+    }

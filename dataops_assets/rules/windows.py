@@ -1,0 +1,179 @@
+"""Window functions that depend on nothing but the set of rows, and share their sorting.
+
+SQL leaves three things to chance or to the engine's arithmetic, and each is settled here before a rule runs:
+
+* Rows that are equal in ORDER BY come in any order. Where that matters (`lag`, `row_number`, ROWS frames, ...) they are
+  ordered by input and row position.
+* A RANGE frame in days over a date is computed on day numbers: the same rows, three times as fast on DuckDB, and
+  every window over the date shares one sort.
+* The standard deviation and variance of integers are computed from exact integer sums, so the last digits do not depend
+  on the order of additions, and there is no cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlglot import exp
+
+from dataops_assets.rules.parse import windowed
+from dataops_assets.rules.place import Place, span_of
+from dataops_assets.rules.semantics import attempt
+from dataops_assets.rules.types import INTEGERS
+from dataops_assets.sql import DIALECT, column, query
+
+WINDOW_PREFIX = "s_window."
+
+TypeOf = Callable[[exp.Expression], str]
+
+_ORDERED_FUNCTIONS = (exp.FirstValue, exp.Lag, exp.LastValue, exp.Lead, exp.NthValue, exp.Ntile, exp.RowNumber)
+_ROW_IDENTITY = ("s_input_id", "s_row_id")
+_DAYS = {"DAY": 1, "DAYS": 1, "WEEK": 7, "WEEKS": 7}
+_SAMPLE = (exp.Stddev, exp.StddevSamp, exp.Variance)
+_DEVIATIONS = (exp.Stddev, exp.StddevSamp, exp.StddevPop)
+_SPREADS = (*_DEVIATIONS, exp.Variance, exp.VariancePop)
+
+
+def settle(place: Place, expression: exp.Expression, type_of: TypeOf) -> exp.Expression:
+    """`expression` with every window made deterministic.
+
+    Raises RuleError for a window whose result would still depend on the order of equal rows.
+    """
+    return expression.transform(
+        lambda node: _settled(place, node, type_of) if isinstance(node, exp.Window) else node, copy=True
+    )
+
+
+def hoist(expressions: Iterable[exp.Expression]) -> tuple[list[exp.Expression], dict[str, exp.Expression]]:
+    """The expressions with each window replaced by a column, and those columns: equal windows are one column."""
+    found: dict[str, tuple[str, exp.Expression]] = {}
+
+    def replaced(node: exp.Expression) -> exp.Expression:
+        if not isinstance(node, exp.Window):
+            return node
+        name, _ = found.setdefault(node.sql(DIALECT), (f"{WINDOW_PREFIX}{len(found)}", node))
+        return column(name)
+
+    rewritten = [expression.transform(replaced) for expression in expressions]
+    return rewritten, dict(found.values())
+
+
+def is_inexact(expression: exp.Expression, type_of: TypeOf) -> bool:
+    """Whether the last digits depend on the order in which a window adds floating-point numbers."""
+    for window in expression.find_all(exp.Window):
+        function = windowed(window)
+        if isinstance(function, (exp.Sum, exp.Avg)) and type_of(_argument(function)) in ("DOUBLE", "FLOAT"):
+            return True
+        if isinstance(function, _SPREADS) and not _is_exact_spread(function, type_of):
+            return True
+    return False
+
+
+def _argument(function: exp.Expression) -> exp.Expression:
+    argument = function.this
+    return argument.expressions[0] if isinstance(argument, exp.Distinct) else argument
+
+
+def _settled(place: Place, window: exp.Window, type_of: TypeOf) -> exp.Expression:
+    spec = window.args.get("spec")
+    frame = str(spec.args.get("kind", "")).upper() if spec else ""
+    offsets = [spec.args.get(end) for end in ("start", "end")] if spec else []
+    has_offset = any(isinstance(offset, exp.Expression) for offset in offsets)
+    function = windowed(window)
+    order = window.args.get("order")
+    ordered = isinstance(function, _ORDERED_FUNCTIONS) or frame == "ROWS"
+    if ordered and order is None:
+        raise place.error(
+            "a window whose result depends on the order of rows needs ORDER BY",
+            span_of(window),
+            next_step="write OVER (PARTITION BY ... ORDER BY ...)",
+        )
+    if isinstance(function, _ORDERED_FUNCTIONS) and frame == "RANGE" and has_offset:
+        raise place.error(
+            "which row stands first or last is not defined where two rows of a RANGE frame are equal in ORDER BY",
+            span_of(window),
+            next_step="use min, max or another aggregate over the RANGE frame, or a ROWS frame",
+        )
+    _number_days(window, frame if has_offset else "", type_of)
+    _guard(window, function)
+    if ordered and order is not None:
+        for name in _ROW_IDENTITY:
+            order.append("expressions", exp.Ordered(this=column(name), nulls_first=False))
+    if isinstance(function, _SPREADS) and _is_exact_spread(function, type_of):
+        return _exact_spread(window, function)
+    return window
+
+
+def _number_days(window: exp.Window, offset_frame: str, type_of: TypeOf) -> None:
+    order = window.args.get("order")
+    if order is None or any(type_of(key.this) != "DATE" for key in order.expressions[:1]):
+        return
+    if offset_frame == "RANGE":
+        spec = window.args["spec"]
+        ends = {end: spec.args.get(end) for end in ("start", "end")}
+        days = {end: _in_days(offset) for end, offset in ends.items() if isinstance(offset, exp.Expression)}
+        if any(number is None for number in days.values()):
+            return
+        for end, number in days.items():
+            spec.set(end, number)
+    key = order.expressions[0]
+    key.set("this", query("date_diff('day', CAST('1970-01-01' AS DATE), $day)", day=key.this))
+
+
+def _in_days(offset: exp.Expression) -> exp.Expression | None:
+    """The offset as a number of days; None where it is not a whole number of them."""
+    if not isinstance(offset, exp.Interval) or not isinstance(offset.this, exp.Literal) or offset.unit is None:
+        return None
+    factor = _DAYS.get(offset.unit.name.upper())
+    if factor is None or not offset.this.name.isdigit():
+        return None
+    return exp.Literal.number(int(offset.this.name) * factor)
+
+
+def _guard(window: exp.Window, function: exp.Expression) -> None:
+    """A value that cannot be computed is null for the window too; the engine would stop at it."""
+    argument = function.args.get("this")
+    arguments = argument.expressions if isinstance(argument, exp.Distinct) else [argument]
+    keys = window.args.get("order")
+    parts = [
+        *arguments,
+        *window.args.get("partition_by", ()),
+        *(key.this for key in (keys.expressions if keys else ())),
+    ]
+    if isinstance(window.this, exp.Filter):
+        parts.append(window.this.expression.this)
+    for part in parts:
+        if isinstance(part, exp.Expression) and part.find(exp.Column) is not None:
+            guarded = attempt(part.copy())
+            if type(guarded) is not type(part):
+                part.replace(guarded)
+
+
+def _is_exact_spread(function: exp.Expression, type_of: TypeOf) -> bool:
+    return not isinstance(function.this, exp.Distinct) and type_of(function.this) in INTEGERS
+
+
+def _exact_spread(window: exp.Window, function: exp.Expression) -> exp.Expression:
+    """Variance as (n Σx² - (Σx)²) / (n (n - 1)), or / n² for a population, in 128-bit integers; null on overflow."""
+    value = function.this.copy()
+    # squares of larger numbers could overflow inside the window, where nothing can catch it
+    bounded = query("CASE WHEN $x BETWEEN -9007199254740992 AND 9007199254740992 THEN CAST($x AS HUGEINT) END", x=value)
+
+    def over(aggregate: exp.Expression) -> exp.Expression:
+        copied = window.copy()
+        windowed(copied).replace(aggregate)
+        return copied
+
+    sample = isinstance(function, _SAMPLE)
+    spread = query(
+        "CASE WHEN $n = $bounded AND $n > $least THEN CAST($n * $squares - $sum * $sum AS DOUBLE) / $divisor END",
+        n=over(query("count($x)", x=value)),
+        bounded=over(query("count($x)", x=bounded)),
+        squares=over(query("sum($x * $x)", x=bounded)),
+        sum=over(query("sum($x)", x=value)),
+        least=1 if sample else 0,
+        divisor=query(
+            "(CAST($n AS DOUBLE) * ($n - $one))", n=over(query("count($x)", x=value)), one=1 if sample else 0
+        ),
+    )
+    return query("sqrt($spread)", spread=spread) if isinstance(function, _DEVIATIONS) else exp.paren(spread)
