@@ -276,8 +276,9 @@ def _examine(files: Files, version: FileVersion, deadline: float | None, clock: 
 
 def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, deadline: float, clock: _Clock) -> None:
     hook = load_hook(connection.function)
+    origins = f"python:{connection.function}/"
     # a duplicate makes no input, but the hook must not have to give it again
-    times = [item.modified for item in look.known.values()]
+    times = [item.modified for item in look.known.values() if item.origin.startswith(origins)]
     newest = look.inventory.newest()
     previous = max([*times, newest] if newest is not None else times, default=None)
     last: dt.datetime | None = None
@@ -298,7 +299,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, d
                     next_step="yield extracts in the order of their extract times; nothing of this look was taken",
                 )
             last = extracted
-            version = FileVersion(f"python:{connection.function}/{name}", len(content), extracted)
+            version = FileVersion(f"{origins}{name}", len(content), extracted)
             item = input_from(extracted, hashlib.sha256(content).hexdigest(), version.origin, version.size)
             seen = look.seen(version)
             if seen is None or seen.digest != item.digest:

@@ -41,8 +41,7 @@ _DIRECTIVES = {
 }
 _YEARS = frozenset("YGy")
 _WORDLIKE = frozenset("aAbBpz")
-# Digits that stand where a number belongs, whatever their value; bounded, so that matching stays fast
-_DIGITS = "[0-9]{1,6}"
+_WIDTHS = {"Y": 4, "G": 4, "f": 6, "j": 3, "w": 1, "u": 1}
 _TOKEN = re.compile(r"%(?P<directive>.?)|(?P<any>\*)|(?P<text>[^%*]+)", re.DOTALL)
 # Between two values, so that strptime splits them where the pattern did; no directive matches it.
 _BETWEEN = "|"
@@ -120,7 +119,8 @@ def _compiled(pattern: str) -> _Pattern:
             )
         directives.append(directive)
         name.append(f"({_DIRECTIVES[directive]})")
-        shape.append(_DIRECTIVES[directive] if directive in _WORDLIKE else _DIGITS)
+        # digits where a number belongs, whatever their value; possessive, so that a long name is no long search
+        shape.append(_DIRECTIVES[directive] if directive in _WORDLIKE else f"[0-9]{{1,{_WIDTHS.get(directive, 2)}}}+")
     if not _YEARS.intersection(directives):
         raise ConfigError(
             f"reading connection.extract_time.pattern {pattern!r}",
