@@ -1,4 +1,4 @@
-"""What tests of every kind share: a real PostgreSQL, started when the first test asks for it; in CI nothing is skipped."""
+"""What all tests share: a real PostgreSQL, started when the first test asks for it, and no skipping in CI."""
 
 from __future__ import annotations
 
