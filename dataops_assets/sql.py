@@ -1,6 +1,6 @@
 """SQL as values: templates with named holes, filled with sqlglot expressions and never with text.
 
-A template is DuckDB-dialect SQL in which `:name` is a hole. `query("SELECT :cols FROM :source", cols=[...], source=...)`
+A template is DuckDB-dialect SQL in which `$name` is a hole. `query("SELECT $cols FROM $source", cols=[...], source=...)`
 parses the template once, then puts expressions in the holes: a list fills a hole in a list position (select list, group
 by, function arguments), a single expression fills it anywhere, plain Python values become literals.
 """
@@ -59,7 +59,7 @@ def _template(text: str) -> exp.Expression:
 
 
 def query(template: str, /, **holes: Any) -> Any:
-    """`template` with every `:name` replaced by `holes[name]`.
+    """`template` with every `$name` replaced by `holes[name]`.
 
     Raises KeyError for a hole that is not given and TypeError for a given value that no hole takes.
     """
@@ -70,7 +70,7 @@ def query(template: str, /, **holes: Any) -> Any:
         value = holes[name]
         used.add(name)
         target: exp.Expression = hole
-        # `FROM :t` parses as a table whose name is the placeholder: replace the table, keep its alias
+        # `FROM $t` parses as a table whose name is the placeholder: replace the table, keep its alias
         parent = hole.parent
         if isinstance(parent, exp.Table) and parent.this is hole:
             target = parent

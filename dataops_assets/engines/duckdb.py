@@ -36,6 +36,22 @@ def prepare_extensions(directory: Path, names: Sequence[str] = ("delta",)) -> No
             import_extension(name, con=connection)
 
 
+def load_extensions(connection: duckdb.DuckDBPyConnection, directory: Path, *, remote: bool) -> None:
+    """Let a connection read Delta tables, on an object store where `remote`; extensions are kept in `directory`.
+
+    The connection's `extension_directory` must be `directory`.
+    """
+    extensions = ("delta", "httpfs") if remote else ("delta",)
+    for extension in extensions:
+        try:
+            connection.load_extension(extension)
+        except duckdb.IOException:
+            prepare_extensions(directory, extensions)
+            connection.load_extension(extension)
+    if remote:
+        _use_s3(connection)
+
+
 class DuckDBEngine:
     """Opens DuckDB sessions. `home` keeps extensions and spill files; `memory_limit` is DuckDB's own setting.
 
@@ -70,16 +86,8 @@ class DuckDBEngine:
         config: dict[str, Any] = {"extension_directory": str(self._extensions), "temp_directory": str(self._spill)}
         if self._memory_limit:
             config["memory_limit"] = self._memory_limit
-        extensions = ("delta", "httpfs") if self._remote else ("delta",)
         database = duckdb.connect(config=config)
-        for extension in extensions:
-            try:
-                database.load_extension(extension)
-            except duckdb.IOException:
-                prepare_extensions(self._extensions, extensions)
-                database.load_extension(extension)
-        if self._remote:
-            _use_s3(database)
+        load_extensions(database, self._extensions, remote=self._remote)
         return database
 
 
@@ -112,7 +120,7 @@ class DuckDBSession:
         if not snapshot.files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
             return exp.Subquery(this=empty({**snapshot.columns, **extra}))
-        source = query("SELECT * FROM delta_scan(:uri, version = :version)", uri=snapshot.uri, version=snapshot.version)
+        source = query("SELECT * FROM delta_scan($uri, version = $version)", uri=snapshot.uri, version=snapshot.version)
         names: list[exp.Expression] = [exp.column(name, quoted=True) for name in snapshot.columns]
         if positions:
             names += [alias(exp.column("filename"), FILE), alias(exp.column("file_row_number"), POSITION)]
@@ -178,7 +186,7 @@ class DuckDBSession:
         """See `Session.positions`."""
         grouped = self.execute(
             query(
-                "SELECT s_file, list(s_position) AS s_positions FROM :rows AS r GROUP BY s_file",
+                "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",
                 rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
             )
         ).to_arrow_table()

@@ -103,7 +103,7 @@ def change_for(workspace: Workspace, session: Session, manifest: Manifest, input
     if inputs and quarantine is not None and isinstance(workspace.source.refresh, FullRefresh):
         found = session.fetch(
             query(
-                "SELECT DISTINCT s_input_id FROM :rows AS q WHERE s_input_id IN (:ids)",
+                "SELECT DISTINCT s_input_id FROM $rows AS q WHERE s_input_id IN ($ids)",
                 rows=session.scan(quarantine),
                 ids=[literal(item.input_id) for item in inputs],
             )
@@ -123,9 +123,9 @@ def _change_set(change: merge.Change, lake: exp.Expression) -> exp.Query:
     names = change.source.column_names
     rows: exp.Query = query(
         """
-        SELECT :columns, k.s_key, k.s_input_id, k.s_row_id, k.s_order, k.s_row_hash, k.s_change
-        FROM :kinds AS k
-        LEFT JOIN (SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)) AS r
+        SELECT $columns, k.s_key, k.s_input_id, k.s_row_id, k.s_order, k.s_row_hash, k.s_change
+        FROM $kinds AS k
+        LEFT JOIN (SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)) AS r
           ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
         WHERE k.s_change <> 'unchanged'
         """,
@@ -146,21 +146,21 @@ def refused(session: Session, source: Source, lake: exp.Expression, inputs: Sequ
     if not decisive or not inputs:
         return {}
     bad = {
-        name: query("isnan(:value) OR :value IS NULL", value=column(name, "r"))
+        name: query("isnan($value) OR $value IS NULL", value=column(name, "r"))
         if kinds[name] == "double"
-        else query(":value IS NULL", value=column(name, "r"))
+        else query("$value IS NULL", value=column(name, "r"))
         for name in decisive
     }
     chosen = query(
-        "SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)",
+        "SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)",
         lake=lake,
         ids=[literal(item.input_id) for item in inputs],
     )
     found = session.fetch(
         query(
             """
-            SELECT r.s_input_id, :columns, r.s_row_id FROM :rows AS r WHERE :bad
-            QUALIFY row_number() OVER (PARTITION BY r.s_input_id ORDER BY r.s_row_id) <= :examples
+            SELECT r.s_input_id, $columns, r.s_row_id FROM $rows AS r WHERE $bad
+            QUALIFY row_number() OVER (PARTITION BY r.s_input_id ORDER BY r.s_row_id) <= $examples
             """,
             columns=[
                 exp.alias_(

@@ -29,12 +29,12 @@ def key_text(source: Source, table: str = "") -> exp.Expression:
     A source without a key is keyed by its whole row, or for `append` by the row's place in its input.
     """
     if isinstance(source.refresh, AppendRefresh):
-        return query(":input || ':' || :row", input=column("s_input_id", table), row=column("s_row_id", table))
+        return query("$input || ':' || $row", input=column("s_input_id", table), row=column("s_row_id", table))
     if not source.refresh.key:
         # the same row may stand in an extract many times: the n-th of them is another row
         content = exp.func("md5", _content(source, table))
         return query(
-            ":content || '|' || row_number() OVER (PARTITION BY :input, :content ORDER BY :row)",
+            "$content || '|' || row_number() OVER (PARTITION BY $input, $content ORDER BY $row)",
             content=content,
             input=column("s_input_id", table),
             row=column("s_row_id", table),
@@ -44,7 +44,7 @@ def key_text(source: Source, table: str = "") -> exp.Expression:
     if len(texts) == 1:
         return texts[0]
     parts = [
-        query("replace(replace(:text, '\\', '\\\\'), '|', '\\|')", text=text) if kinds[name] == "text" else text
+        query("replace(replace($text, '\\', '\\\\'), '|', '\\|')", text=text) if kinds[name] == "text" else text
         for name, text in zip(source.refresh.key, texts, strict=True)
     ]
     return _joined(parts)
@@ -60,7 +60,7 @@ def row_hash(source: Source, table: str = "") -> exp.Expression:
 
     Two versions of one key collide with a chance of 2^-63; it is only ever compared within a key.
     """
-    return query("CAST(md5_number_lower(:content) >> 1 AS BIGINT)", content=_content(source, table))
+    return query("CAST(md5_number_lower($content) >> 1 AS BIGINT)", content=_content(source, table))
 
 
 def tracked_columns(source: Source) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def delete_marker(source: Source, table: str = "") -> exp.Expression:
             return column(spelled.get(node.name.lower(), node.name), table)
         return node
 
-    return query("coalesce(CAST(:predicate AS BOOLEAN), FALSE)", predicate=predicate.transform(qualified))
+    return query("coalesce(CAST($predicate AS BOOLEAN), FALSE)", predicate=predicate.transform(qualified))
 
 
 def _content(source: Source, table: str) -> exp.Expression:
@@ -93,9 +93,9 @@ def _content(source: Source, table: str) -> exp.Expression:
     for name in tracked_columns(source):
         text = _text(column(name, table), kinds[name])
         if kinds[name] in ("text", "binary"):
-            parts.append(query("coalesce(strlen(:text) || ':' || :text, '')", text=text))
+            parts.append(query("coalesce(strlen($text) || ':' || $text, '')", text=text))
         else:
-            parts.append(query("coalesce(:text, '')", text=text))
+            parts.append(query("coalesce($text, '')", text=text))
     return _joined(parts) if parts else exp.Literal.string("")
 
 
@@ -109,10 +109,10 @@ def _text(value: exp.Expression, kind: str) -> exp.Expression:
     if kind == "text":
         return value
     if kind == "binary":
-        return query("hex(:value)", value=value)
+        return query("hex($value)", value=value)
     if kind == "double":
         # adding zero makes -0.0 and 0.0 one value
-        return query("CAST(:value + 0.0 AS VARCHAR)", value=value)
+        return query("CAST($value + 0.0 AS VARCHAR)", value=value)
     if kind == "timestamptz":
-        return query("CAST(epoch_us(:value) AS VARCHAR)", value=value)
-    return query("CAST(:value AS VARCHAR)", value=value)
+        return query("CAST(epoch_us($value) AS VARCHAR)", value=value)
+    return query("CAST($value AS VARCHAR)", value=value)

@@ -119,7 +119,7 @@ def is_late(session: Session, change: Change) -> bool:
     kind = order_type(change.source)
     known = exp.func("greatest", *[exp.cast(literal(high), kind, dialect="duckdb") for high in highs])
     found = session.fetch(
-        query("SELECT coalesce(min(s_order) <= :known, FALSE) AS late FROM :added AS a", known=known, added=T.added)
+        query("SELECT coalesce(min(s_order) <= $known, FALSE) AS late FROM $added AS a", known=known, added=T.added)
     )
     return bool(found.column("late")[0].as_py())
 
@@ -128,7 +128,7 @@ def observe(session: Session, change: Change, lake: exp.Expression) -> None:
     """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
     _create_inputs(session, change.applied_after(), set(change.ids))
     chosen = query(
-        "SELECT r.* FROM :lake AS r WHERE r.s_input_id IN (:ids)",
+        "SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)",
         lake=lake,
         ids=[literal(i) for i in change.ids] or [exp.null()],
     )
@@ -144,22 +144,22 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expressio
             """
             SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
                    e.s_change = 'deleted' AS s_deleted
-            FROM :enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_input_id IN (:ids)
+            FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_input_id IN ($ids)
             """,
             enriched=enriched,
             ids=[literal(input_id) for input_id in change.ids],
         ),
     )
-    session.create(T.touched, query("SELECT DISTINCT s_key FROM :added AS a", added=T.added))
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
 
 
 def observations(source: Source, rows: exp.Expression) -> exp.Query:
     """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
     return query(
         """
-        SELECT r.s_input_id, r.s_row_id, :key AS s_key, :order AS s_order, :hash AS s_row_hash,
-               i.s_extract_time, i.s_rank, i.s_added, :deleted AS s_deleted
-        FROM :rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
+        SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
+               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted
+        FROM $rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
         """,
         key=key_text(source, "r"),
         order=order_value(source, "r", column("s_extract_time", "i")),
@@ -209,7 +209,7 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     """Create `touched`: the keys whose versions may change."""
     source = change.source
     if base is None:
-        session.create(T.touched, query("SELECT DISTINCT s_key FROM :added AS a", added=T.added))
+        session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
         return
     current = _hub_rows(session, source, base, only_current=True)
     if late:
@@ -218,13 +218,13 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
         keys = _changed_keys(current)
         if isinstance(source.refresh, FullRefresh):
             keys = exp.union(keys, _missing_keys(current, len(change.adding)), distinct=False)
-    session.create(T.touched, query("SELECT DISTINCT s_key FROM :keys AS k", keys=keys))
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
 
 
 def _changed_keys(current: exp.Expression) -> exp.Expression:
     return query(
         """
-        SELECT a.s_key FROM :added AS a LEFT JOIN :current AS h ON h.s_key = a.s_key
+        SELECT a.s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
         WHERE CASE WHEN a.s_deleted THEN h.s_key IS NOT NULL
                    ELSE h.s_key IS NULL OR h.s_row_hash <> a.s_row_hash END
         """,
@@ -237,9 +237,9 @@ def _missing_keys(current: exp.Expression, extracts: int) -> exp.Expression:
     """Keys of the hub that are not in every one of the added extracts."""
     return query(
         """
-        SELECT h.s_key FROM :current AS h
-        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM :added AS a GROUP BY s_key) AS p ON p.s_key = h.s_key
-        WHERE coalesce(p.s_seen, 0) < :extracts
+        SELECT h.s_key FROM $current AS h
+        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM $added AS a GROUP BY s_key) AS p ON p.s_key = h.s_key
+        WHERE coalesce(p.s_seen, 0) < $extracts
         """,
         current=current,
         added=T.added,
@@ -250,16 +250,16 @@ def _missing_keys(current: exp.Expression, extracts: int) -> exp.Expression:
 def _touched_late(change: Change, current: exp.Expression, lake: exp.Expression) -> exp.Expression:
     """Keys of the added and removed inputs; for full extracts, where absence counts too, the keys of all."""
     moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
-    rows = query("SELECT :key AS s_key, r.s_input_id FROM :lake AS r", key=key_text(change.source, "r"), lake=lake)
+    rows = query("SELECT $key AS s_key, r.s_input_id FROM $lake AS r", key=key_text(change.source, "r"), lake=lake)
     if not isinstance(change.source.refresh, FullRefresh):
-        rows = query("SELECT r.s_key FROM :rows AS r WHERE r.s_input_id IN (:moved)", rows=rows, moved=moved)
-    held = query("SELECT h.s_key FROM :current AS h WHERE h.s_input_id IN (:moved)", current=current, moved=moved)
-    return exp.union(query("SELECT r.s_key FROM :rows AS r", rows=rows), held, distinct=False)
+        rows = query("SELECT r.s_key FROM $rows AS r WHERE r.s_input_id IN ($moved)", rows=rows, moved=moved)
+    held = query("SELECT h.s_key FROM $current AS h WHERE h.s_input_id IN ($moved)", current=current, moved=moved)
+    return exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows), held, distinct=False)
 
 
 def _hub_rows(session: Session, source: Source, base: Snapshot, *, only_current: bool) -> exp.Query:
     rows: exp.Select = query(
-        "SELECT :names FROM :hub AS h",
+        "SELECT $names FROM $hub AS h",
         names=columns((*system_columns(source), FILE, POSITION), "h"),
         hub=session.scan(base, positions=True),
     )
@@ -270,13 +270,13 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
     """Create `existing` and `observed`: hub rows and observations of the touched keys."""
     source = change.source
     own = query(
-        "SELECT :names, a.s_extract_time AS s_created_at FROM :added AS a", names=columns(_OBSERVED, "a"), added=T.added
+        "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a", names=columns(_OBSERVED, "a"), added=T.added
     )
     if isinstance(source.refresh, AppendRefresh):
         moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
         held = (
             query(
-                "SELECT h.* FROM :hub AS h WHERE h.s_input_id IN (:moved)",
+                "SELECT h.* FROM $hub AS h WHERE h.s_input_id IN ($moved)",
                 hub=_hub_rows(session, source, base, only_current=False),
                 moved=moved,
             )
@@ -293,7 +293,7 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         session.create(
             T.existing,
             query(
-                "SELECT h.* FROM :rows AS h SEMI JOIN :touched AS t ON t.s_key = h.s_key", rows=rows, touched=T.touched
+                "SELECT h.* FROM $rows AS h SEMI JOIN $touched AS t ON t.s_key = h.s_key", rows=rows, touched=T.touched
             ),
         )
     if late:
@@ -301,13 +301,13 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         return
     if base is not None:
         own = query(
-            "SELECT o.* FROM :own AS o SEMI JOIN :touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
+            "SELECT o.* FROM $own AS o SEMI JOIN $touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
         )
         start = query(
             """
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
                    CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted, s_created_at
-            FROM :existing AS e
+            FROM $existing AS e
             """,
             existing=T.existing,
         )
@@ -319,18 +319,18 @@ def _observed_in_lake(source: Source, lake: exp.Expression) -> exp.Query:
     """The whole timelines of the touched keys."""
     if source.refresh.key:
         rows = query(
-            "SELECT r.* FROM :lake AS r SEMI JOIN :touched AS t ON t.s_key = :key",
+            "SELECT r.* FROM $lake AS r SEMI JOIN $touched AS t ON t.s_key = $key",
             lake=lake,
             touched=T.touched,
             key=key_text(source, "r"),
         )
     else:
         # a keyless row is keyed by its content and its place, so all rows of an input are needed to know its key
-        rows = query("SELECT r.* FROM :lake AS r", lake=lake)
+        rows = query("SELECT r.* FROM $lake AS r", lake=lake)
     return query(
         """
-        SELECT :names, o.s_extract_time AS s_created_at FROM :observations AS o
-        SEMI JOIN :touched AS t ON t.s_key = o.s_key
+        SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
+        SEMI JOIN $touched AS t ON t.s_key = o.s_key
         """,
         names=columns(_OBSERVED, "o"),
         observations=observations(source, rows),
@@ -394,7 +394,7 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     session.create(
         T.removed,
         query(
-            "SELECT e.s_file, e.s_position FROM :existing AS e ANTI JOIN :versions AS v ON :same",
+            "SELECT e.s_file, e.s_position FROM $existing AS e ANTI JOIN $versions AS v ON $same",
             existing=T.existing,
             versions=T.versions,
             same=same,
@@ -403,7 +403,7 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     session.create(
         T.fresh,
         query(
-            "SELECT v.* FROM :versions AS v ANTI JOIN :existing AS e ON :one",
+            "SELECT v.* FROM $versions AS v ANTI JOIN $existing AS e ON $one",
             versions=T.versions,
             existing=T.existing,
             one=one,
@@ -412,7 +412,7 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     session.create(
         T.amended,
         query(
-            "SELECT v.*, e.s_file, e.s_position FROM :versions AS v JOIN :existing AS e ON :one WHERE NOT (:same)",
+            "SELECT v.*, e.s_file, e.s_position FROM $versions AS v JOIN $existing AS e ON $one WHERE NOT ($same)",
             versions=T.versions,
             existing=T.existing,
             one=one,
@@ -424,8 +424,8 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
 def _kept_observations() -> exp.Query:
     kept: exp.Query = query(
         """
-        SELECT :names, o.s_created_at FROM :observed AS o
-        ANTI JOIN :excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
+        SELECT $names, o.s_created_at FROM $observed AS o
+        ANTI JOIN $excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
         """,
         names=columns(_OBSERVED, "o"),
         observed=T.observed,
@@ -439,7 +439,7 @@ def _appended(source: Source) -> exp.Query:
     rows: exp.Query = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
-        FROM :kept AS o
+        FROM $kept AS o
         """,
         kept=_kept_observations(),
     )
@@ -456,12 +456,12 @@ def _timeline(source: Source, *, absences: bool) -> exp.Query:
         # an excluded row is still present in its extract, so presence looks at all that was observed
         gone = query(
             """
-            SELECT n.s_input_id, CAST(:absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
+            SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
                    CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
                    n.s_extract_time AS s_created_at
             FROM (
                 SELECT s_key, s_rank, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
-                FROM (SELECT DISTINCT s_key, s_rank FROM :observed AS o) AS present
+                FROM (SELECT DISTINCT s_key, s_rank FROM $observed AS o) AS present
             ) AS p
             JOIN s_inputs AS i ON i.s_rank = p.s_rank
             JOIN s_inputs AS n ON n.s_rank = i.s_next_rank
@@ -474,7 +474,7 @@ def _timeline(source: Source, *, absences: bool) -> exp.Query:
     timeline: exp.Query = query(
         """
         WITH latest AS (
-            SELECT o.* FROM :seen AS o
+            SELECT o.* FROM $seen AS o
             QUALIFY row_number() OVER (
                 PARTITION BY s_key, s_order ORDER BY s_extract_time DESC, s_input_id DESC, s_row_id DESC
             ) = 1
@@ -507,13 +507,13 @@ def _versions(source: Source) -> exp.Query:
                s_extract_time AS s_updated_at, s_order AS s_valid_from, s_next AS s_valid_to, s_next IS NULL AS s_is_current
         FROM (
             SELECT t.*, lead(s_order) OVER (PARTITION BY s_key ORDER BY s_order) AS s_next
-            FROM :timeline AS t WHERE coalesce(s_is_event, FALSE)
+            FROM $timeline AS t WHERE coalesce(s_is_event, FALSE)
         ) AS e
         WHERE NOT s_deleted
         """,
         timeline=T.timeline,
     )
-    kept = query("SELECT :names FROM :versions AS v", names=columns(system_columns(source), "v"), versions=versions)
+    kept = query("SELECT $names FROM $versions AS v", names=columns(system_columns(source), "v"), versions=versions)
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
 
 
@@ -523,7 +523,7 @@ def classify(session: Session, source: Source) -> None:
         session.create(
             T.kinds,
             query(
-                "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM :added AS a",
+                "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM $added AS a",
                 added=T.added,
             ),
         )
@@ -539,13 +539,13 @@ def classify(session: Session, source: Source) -> None:
                         WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
                         WHEN t.s_is_event THEN 'changed'
                         ELSE 'unchanged' END AS s_change
-            FROM :added AS a
-            LEFT JOIN :touched AS u ON u.s_key = a.s_key
-            LEFT JOIN :timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
+            FROM $added AS a
+            LEFT JOIN $touched AS u ON u.s_key = a.s_key
+            LEFT JOIN $timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
             UNION ALL
             SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
                    CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change
-            FROM :timeline AS t WHERE s_row_id = :absent AND s_added AND s_is_event
+            FROM $timeline AS t WHERE s_row_id = $absent AND s_added AND s_is_event
             """,
             added=T.added,
             touched=T.touched,
@@ -559,7 +559,7 @@ def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Per added input, the number of observations of each kind."""
     found = session.fetch(
         query(
-            "SELECT s_input_id, s_change, count(*) AS n FROM :kinds AS k GROUP BY s_input_id, s_change", kinds=T.kinds
+            "SELECT s_input_id, s_change, count(*) AS n FROM $kinds AS k GROUP BY s_input_id, s_change", kinds=T.kinds
         )
     )
     result = {input_id: dict.fromkeys(KINDS, 0) for input_id in ids}
@@ -574,7 +574,7 @@ def manifest_after(session: Session, change: Change) -> Manifest:
     if change.source.refresh.order_by is not None and change.adding:
         found = session.fetch(
             query(
-                "SELECT s_input_id, CAST(max(s_order) AS VARCHAR) AS high FROM :added AS a GROUP BY s_input_id",
+                "SELECT s_input_id, CAST(max(s_order) AS VARCHAR) AS high FROM $added AS a GROUP BY s_input_id",
                 added=T.added,
             )
         )

@@ -83,15 +83,15 @@ def _attempt(
     _settle(workspace, session, change, enriched, lake, hub_columns)
 
     insert = exp.union(
-        query("SELECT :names FROM s_fresh_rows AS f", names=columns(hub_columns, "f")),
+        query("SELECT $names FROM s_fresh_rows AS f", names=columns(hub_columns, "f")),
         _amended_rows(session, base, hub_columns, merge.system_columns(source)),
         distinct=False,
     )
     tally = session.fetch(
         query(
             """
-            SELECT (SELECT count(*) FROM s_fresh_rows) AS inserted, (SELECT count(*) FROM :removed AS r) AS removed,
-                   (SELECT count(*) FROM :amended AS a) AS amended
+            SELECT (SELECT count(*) FROM s_fresh_rows) AS inserted, (SELECT count(*) FROM $removed AS r) AS removed,
+                   (SELECT count(*) FROM $amended AS a) AS amended
             """,
             removed=merge.T.removed,
             amended=merge.T.amended,
@@ -102,7 +102,7 @@ def _attempt(
         workspace.hub,
         base,
         columns=publish.merged_columns(base, session.schema(insert)),
-        remove=query("SELECT s_file, s_position FROM :removed AS r", removed=merge.T.removed)
+        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=merge.T.removed)
         if tally["removed"]
         else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
@@ -144,7 +144,7 @@ def _gather(
     if enriched is None:
         merge.exclude_nothing(session)
     else:
-        failed = query("SELECT s_input_id, s_row_id FROM :e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
+        failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
         session.create(merge.T.excluded, failed)
     merge.resolve(session, change, absences=not planned)
     return late
@@ -167,13 +167,13 @@ def _settle(
     system = merge.system_columns(source)
     own = [name for name in hub_columns if name not in system]
     while True:
-        lacking = query("SELECT f.* FROM :fresh AS f", fresh=merge.T.fresh)
+        lacking = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
         known: exp.Query | None = None
         if enriched is not None:
             rows = session.scan(enriched)
             known = query(
                 """
-                SELECT :own, :system FROM :fresh AS f JOIN :rows AS e
+                SELECT $own, $system FROM $fresh AS f JOIN $rows AS e
                   ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
                 """,
                 own=columns(own, "e"),
@@ -183,19 +183,19 @@ def _settle(
             )
             session.create("s_known_rows", known)
             lacking = query(
-                "SELECT f.* FROM :fresh AS f ANTI JOIN s_known_rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
+                "SELECT f.* FROM $fresh AS f ANTI JOIN s_known_rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
                 fresh=merge.T.fresh,
             )
         session.create("s_lacking", lacking)
         count = session.fetch(query("SELECT count(*) AS n FROM s_lacking")).column("n")[0].as_py()
         if not count:
             session.create(
-                "s_fresh_rows", query("SELECT :names FROM s_known_rows AS k", names=columns(hub_columns, "k"))
+                "s_fresh_rows", query("SELECT $names FROM s_known_rows AS k", names=columns(hub_columns, "k"))
             )
             return
         parsed = query(
             """
-            SELECT :columns, :system FROM s_lacking AS f JOIN :lake AS r
+            SELECT $columns, $system FROM s_lacking AS f JOIN $lake AS r
               ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
             """,
             columns=columns(source.column_names, "r"),
@@ -205,15 +205,15 @@ def _settle(
         session.create("s_enriched_now", enrich_query(workspace, session, parsed))
         failing = query("SELECT s_input_id, s_row_id FROM s_enriched_now WHERE s_status = 'fail'")
         if not session.fetch(failing).num_rows:
-            now = query("SELECT :names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
+            now = query("SELECT $names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
             if known is not None:
                 now = exp.union(
-                    query("SELECT :names FROM s_known_rows AS k", names=columns(hub_columns, "k")), now, distinct=False
+                    query("SELECT $names FROM s_known_rows AS k", names=columns(hub_columns, "k")), now, distinct=False
                 )
             session.create("s_fresh_rows", now)
             return
         session.create(
-            "s_excluded_now", exp.union(query("SELECT * FROM :x AS x", x=merge.T.excluded), failing, distinct=False)
+            "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=merge.T.excluded), failing, distinct=False)
         )
         session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
         merge.resolve(session, change)
@@ -229,14 +229,14 @@ def _amended_rows(
 ) -> exp.Query:
     """Rows whose content stays and whose system columns change, read from the hub itself."""
     if base is None:
-        return query("SELECT :names FROM s_fresh_rows AS f WHERE FALSE", names=columns(hub_columns, "f"))
+        return query("SELECT $names FROM s_fresh_rows AS f WHERE FALSE", names=columns(hub_columns, "f"))
     present = set(base.columns)
     names = [
         column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)
         for name in hub_columns
     ]
     rows: exp.Query = query(
-        "SELECT :names FROM :hub AS h JOIN :amended AS a ON a.s_file = h.s_file AND a.s_position = h.s_position",
+        "SELECT $names FROM $hub AS h JOIN $amended AS a ON a.s_file = h.s_file AND a.s_position = h.s_position",
         names=names,
         hub=session.scan(base, positions=True),
         amended=merge.T.amended,
@@ -252,7 +252,7 @@ def _counts(session: Session, enriched: Snapshot | None, change: merge.Change) -
         query(
             """
             SELECT s_input_id, CASE WHEN s_status = 'fail' THEN 'quarantined' ELSE s_change END AS kind, count(*) AS n
-            FROM :e AS e WHERE s_input_id IN (:ids) GROUP BY 1, 2
+            FROM $e AS e WHERE s_input_id IN ($ids) GROUP BY 1, 2
             """,
             e=session.scan(enriched),
             ids=[literal(input_id) for input_id in change.ids],
