@@ -1,0 +1,54 @@
+{#
+  Logs what a table looks like, as JSON that the platform reads from dbt's events: rows, and per column its type, nulls,
+  distinct values (estimated), least and greatest value, mean and standard deviation. One query a table.
+
+  `log_profile()` is the post-hook of every model; `log_profiles(models)` is an operation, for tables that are not built.
+#}
+{% macro log_profile() %}
+  {%- if execute -%}
+    {%- do log_profile_of(this, model.unique_id) -%}
+  {%- endif -%}
+{% endmacro %}
+
+{% macro log_profiles(models) %}
+  {%- for node in graph.nodes.values() if node.unique_id in models -%}
+    {%- set relation = adapter.get_relation(node.database, node.schema, node.alias) -%}
+    {%- if relation is not none -%}
+      {%- do log_profile_of(relation, node.unique_id) -%}
+    {%- endif -%}
+  {%- endfor -%}
+{% endmacro %}
+
+{% macro log_profile_of(relation, unique_id) %}
+  {%- set columns = adapter.get_columns_in_relation(relation) -%}
+  {%- set found = run_query(profile_query(relation, columns)).rows[0] -%}
+  {%- set described = [] -%}
+  {%- for column in columns -%}
+    {%- set at = 1 + loop.index0 * 6 -%}
+    {%- do described.append({
+      'name': column.name, 'type': column.data_type, 'nulls': found[at], 'distinct': found[at + 1],
+      'min': found[at + 2], 'max': found[at + 3], 'mean': found[at + 4], 'stddev': found[at + 5]
+    }) -%}
+  {%- endfor -%}
+  {%- do log(tojson({'profile_of': unique_id, 'rows': found[0], 'columns': described})) -%}
+{% endmacro %}
+
+{# Everything as text, so that it reaches the log as the engine writes it, whatever its type. #}
+{% macro profile_query(relation, columns) %}
+  select
+    cast(count(*) as varchar)
+    {%- for column in columns %}
+    , cast(count(*) - count({{ column.quoted }}) as varchar)
+    , cast(approx_count_distinct({{ column.quoted }}) as varchar)
+    , cast(min({{ column.quoted }}) as varchar)
+    , cast(max({{ column.quoted }}) as varchar)
+    {%- if column.is_number() %}
+    , cast(avg(cast({{ column.quoted }} as double)) as varchar)
+    , cast(stddev_samp(cast({{ column.quoted }} as double)) as varchar)
+    {%- else %}
+    , cast(null as varchar)
+    , cast(null as varchar)
+    {%- endif %}
+    {%- endfor %}
+  from {{ relation }}
+{% endmacro %}
