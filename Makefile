@@ -4,8 +4,8 @@
 VENV ?= $(CURDIR)/.venv
 PORT ?= 3000
 PYTEST_WORKERS ?= 2
-# All but Spark: its package alone is 450 MB and has no part in the embedded deployment
-GROUPS := aws snowflake demo dev test
+# All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
+GROUPS := aws build demo dev snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
