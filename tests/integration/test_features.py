@@ -19,7 +19,9 @@ from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.demo import rossmann
-from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.rules.compiler import Lookup, compile_rules
+from dataops_assets.rules.query import evaluate
+from dataops_assets.sql import DIALECT, query
 
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs" / "rossmann"
 LAGS = (1, 7, 14, 28)
@@ -73,28 +75,23 @@ def sales(stores: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["Store", "Date"]).reset_index(drop=True)
 
 
-def _qualified(node: exp.Expression) -> exp.Expression:
-    if not isinstance(node, exp.Column):
-        return node
-    return column(node.name, "related" if node.table == "store" else "own")
-
-
 def _computed(sales: pd.DataFrame, stores: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The rules' values, each expression run as it stands over sales joined to stores."""
-    selected = []
-    for rule in source.rules:
-        expression = sqlglot.parse_one(rule.expression, dialect=DIALECT).transform(_qualified)
-        kind = {"integer": "BIGINT", "double": "DOUBLE", "": ""}[rule.type]
-        selected.append(alias(exp.cast(expression, kind) if kind else expression, rule.name))
-    statement = query(
-        """SELECT own."Store", own."Date", own."Sales", :rules
-        FROM own LEFT JOIN related ON own."Store" = related."Store" ORDER BY own."Store", own."Date" """,
-        rules=selected,
+    """The compiled rules over sales and stores, snapshot rules first, ordered by store and date."""
+    compiled = compile_rules(source, {"sales": source, "stores": _source("stores")})
+    own = pa.Table.from_pandas(sales.assign(Date=sales.Date.dt.date), preserve_index=False)
+    own = own.append_column("s_input_id", pa.repeat("input", len(own))).append_column(
+        "s_row_id", pa.array(range(len(own)))
     )
+
+    def related(_: Lookup) -> exp.Query:
+        return query("SELECT * FROM related")
+
+    snapshot = evaluate(compiled.snapshot, query("SELECT * FROM own"), related)
+    current = evaluate(compiled.current, snapshot, related)
     with duckdb.connect() as connection:
-        own = pa.Table.from_pandas(sales.assign(Date=sales.Date.dt.date), preserve_index=False)
         connection.register("own", own)
         connection.register("related", stores)
+        statement = query('SELECT * FROM $rows AS r ORDER BY "Store", "Date"', rows=current)
         return connection.execute(statement.sql(DIALECT)).df()
 
 
@@ -265,7 +262,8 @@ def test_one_observation_gives_a_mean_and_no_deviation(sales, by_day, by_row):
 
 def test_the_order_of_rows_does_not_matter(sales, stores, by_day):
     shuffled = sales.sample(frac=1, random_state=7)
-    pd.testing.assert_frame_equal(_computed(shuffled, stores, _source("sales")), by_day)
+    again = _computed(shuffled, stores, _source("sales"))
+    pd.testing.assert_frame_equal(again[list(FEATURES)], by_day[list(FEATURES)])
 
 
 def test_promotion_weeks_are_strptime_s_for_every_year_and_week():
@@ -282,7 +280,7 @@ def test_promotion_weeks_are_strptime_s_for_every_year_and_week():
         CompetitionOpenSinceMonth=0,
     )
     day = pd.Timestamp(2020, 2, 29)
-    sales = pd.DataFrame({"Store": stores.Store, "Date": day, "Sales": 1, "DayOfWeek": 6})
+    sales = pd.DataFrame({"Store": stores.Store, "Date": day, "Sales": 1, "Open": 1, "DayOfWeek": 6})
     expected = [max(0, (day - _promotion_start(year, week)).days) for year, week in sinces]
     assert _computed(sales, stores, _source("sales")).Promo2Duration.tolist() == expected
     assert 0 in expected
