@@ -190,9 +190,6 @@ class Drift(Declared):
 
     new_column: Literal["ignore", "fail"] = Field("ignore", description="A column the contract does not know.")
     missing_column: Literal["ignore", "fail"] = Field("fail", description="A contract column the input lacks.")
-    column_order: Literal["ignore", "fail"] = Field(
-        "ignore", description="The input's columns stand in another order than the contract's."
-    )
 
 
 class Gate(Declared):
