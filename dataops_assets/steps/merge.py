@@ -174,13 +174,11 @@ def _create_inputs(session: Session, applied: Sequence[AppliedInput], added: set
 
     Rank 0 stands for the hub as it is.
     """
-    following: list[int | None] = []
-    upcoming: int | None = None
-    for rank in range(len(applied), -1, -1):
-        following.append(upcoming)
-        if rank and applied[rank - 1].complete:
-            upcoming = rank
-    following.reverse()
+    following: list[int | None] = [None] * (len(applied) + 1)
+    for rank in range(len(applied) - 1, 0, -1):
+        following[rank] = rank + 1 if applied[rank].complete else following[rank + 1]
+    # in order, all added inputs come after the hub as it is
+    following[0] = next((i for i, item in enumerate(applied, 1) if item.complete and item.input_id in added), None)
     everything: list[AppliedInput | None] = [None, *applied]
     session.register(
         T.inputs,
