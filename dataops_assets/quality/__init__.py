@@ -1,1 +1,1 @@
-"""Whether data may be trusted: contracts compiled to one query, profiles, the kinds of check, gates before publishing."""
+"""Whether data may be trusted: contracts in one query, profiles, the kinds of check, gates before publishing."""

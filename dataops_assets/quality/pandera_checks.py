@@ -1,0 +1,351 @@
+"""Single pandera checks as SQL: what a row or a table must be for the check to hold.
+
+Two checks are the project's own, `share_in_range` for columns and `row_count_between` for tables; pandera evaluates
+them in pandas like its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pandera import dtypes
+from pandera.pandas import Check
+from sqlglot import exp
+
+from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.quality.patterns import engine_pattern
+from dataops_assets.sql import column, conjunction, literal, query
+
+Family = Literal[
+    "text", "integer", "double", "decimal", "boolean", "date", "timestamp", "timestamptz", "binary", "other"
+]
+
+_FAMILIES: dict[str, Family] = {
+    "VARCHAR": "text",
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"), "integer"),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), "integer"),
+    "FLOAT": "double",
+    "DOUBLE": "double",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP_S": "timestamp",
+    "TIMESTAMP_MS": "timestamp",
+    "TIMESTAMP_NS": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "TIMESTAMPTZ": "timestamptz",
+    "BLOB": "binary",
+}
+_NUMBERS = ("integer", "double", "decimal", "boolean")
+_TIMES = ("date", "timestamp", "timestamptz")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a check means in SQL.
+
+    `failing` is the aggregate that counts failing rows, `holds` the aggregate that is true when the check holds (None:
+    no row fails), `fails` the condition of a failing row (None: the check is not about rows), `limit` what is allowed,
+    in words.
+    """
+
+    failing: exp.Expression
+    holds: exp.Expression | None = None
+    fails: exp.Expression | None = None
+    limit: str = ""
+
+
+def family_of(sql_type: str) -> Family:
+    """The family of a SQL type as the engine names it."""
+    return "decimal" if sql_type.startswith("DECIMAL") else _FAMILIES.get(sql_type, "other")
+
+
+def family_of_dtype(dtype: Any) -> Family | None:
+    """The family that a pandera type asks for; None where any type will do (no type, object, category).
+
+    Raises ConfigError for a type that no table has.
+    """
+    if dtype is None or dtypes.is_category(dtype) or str(dtype) == "object":
+        return None
+    if dtypes.is_datetime(dtype):
+        return "timestamptz" if getattr(dtype, "tz", None) is not None else "timestamp"
+    tests: tuple[tuple[Callable[[Any], bool], Family], ...] = (
+        (dtypes.is_bool, "boolean"),
+        (dtypes.is_int, "integer"),
+        (dtypes.is_uint, "integer"),
+        (dtypes.is_float, "double"),
+        (dtypes.is_string, "text"),
+        (dtypes.is_binary, "binary"),
+    )
+    for is_of, family in tests:
+        if is_of(dtype):
+            return family
+    if dtypes.is_subdtype(dtype, dtypes.Decimal):
+        return "decimal"
+    if dtypes.is_subdtype(dtype, dtypes.Date):
+        return "date"
+    raise ConfigError(
+        "compiling a contract", received=f"type {dtype}", known=[*dict.fromkeys(_FAMILIES.values()), "decimal"]
+    )
+
+
+def count_where(condition: exp.Expression) -> exp.Expression:
+    """The number of rows for which `condition` is true."""
+    return query("count(*) FILTER (WHERE $condition)", condition=condition)
+
+
+# --- checks of rows --------------------------------------------------------------------------------------------------
+
+_Literal = Callable[[Any], exp.Expression]
+_Statistics = Mapping[str, Any]
+
+
+def _compared(template: str, name: str) -> Callable[[exp.Expression, _Statistics, _Literal], exp.Expression]:
+    def passes(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+        return query(template, value=value, bound=as_literal(given[name]))
+
+    return passes
+
+
+def _in_range(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+    lower = "$value >= $bound" if given.get("include_min", True) else "$value > $bound"
+    upper = "$value <= $bound" if given.get("include_max", True) else "$value < $bound"
+    return conjunction(
+        [
+            query(lower, value=value, bound=as_literal(given["min_value"])),
+            query(upper, value=value, bound=as_literal(given["max_value"])),
+        ]
+    )
+
+
+def _is_in(value: exp.Expression, members: Iterable[Any], as_literal: _Literal) -> exp.Expression:
+    literals = [as_literal(member) for member in members if not _is_missing(member)]
+    return exp.In(this=value.copy(), expressions=literals) if literals else exp.false()
+
+
+def _isin(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+    return _is_in(value, given["allowed_values"], as_literal)
+
+
+def _notin(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+    return query("NOT ($inside)", inside=_is_in(value, given["forbidden_values"], as_literal))
+
+
+def _matches(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+    pattern = engine_pattern(given["pattern"])
+    return query("regexp_matches($value, $pattern)", value=value, pattern=rf"\A(?:{pattern})")
+
+
+def _contains(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+    pattern = engine_pattern(given["pattern"])
+    return query("regexp_matches($value, $pattern)", value=value, pattern=pattern)
+
+
+def _length(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+    exact = given.get("exact_value")
+    bounds = {">=": exact if exact is not None else given.get("min_value")}
+    bounds["<="] = exact if exact is not None else given.get("max_value")
+    templates = {">=": "length($value) >= $bound", "<=": "length($value) <= $bound"}
+    return conjunction(
+        query(templates[sign], value=value, bound=int(bound)) for sign, bound in bounds.items() if bound is not None
+    )
+
+
+_ROW_CHECKS: dict[str, Callable[[exp.Expression, _Statistics, _Literal], exp.Expression]] = {
+    "equal_to": _compared("$value = $bound", "value"),
+    "not_equal_to": _compared("$value <> $bound", "value"),
+    "greater_than": _compared("$value > $bound", "min_value"),
+    "greater_than_or_equal_to": _compared("$value >= $bound", "min_value"),
+    "less_than": _compared("$value < $bound", "max_value"),
+    "less_than_or_equal_to": _compared("$value <= $bound", "max_value"),
+    "in_range": _in_range,
+    "isin": _isin,
+    "notin": _notin,
+    "str_matches": _matches,
+    "str_contains": _contains,
+    "str_startswith": _compared("starts_with($value, $bound)", "string"),
+    "str_endswith": _compared("suffix($value, $bound)", "string"),
+    "str_length": _length,
+}
+# in pandas a missing value differs from every value
+_TRUE_OF_NULL = ("not_equal_to", "notin")
+
+
+# --- checks of a column or table as a whole --------------------------------------------------------------------------
+
+
+def share_in_range(min_value: float, max_value: float, share: float) -> Check:
+    """A column's check: at least `share` (0 to 1) of its values that are there lie in [min_value, max_value]."""
+
+    def passes(values: Any) -> bool:
+        inside = int(values.between(min_value, max_value).sum())
+        there = int(values.notna().sum())
+        return there == 0 or inside / there >= share
+
+    return Check(
+        passes,
+        name="share_in_range",
+        error=f"share_in_range({min_value}, {max_value}, {share})",
+        statistics={"min_value": min_value, "max_value": max_value, "share": share},
+    )
+
+
+def row_count_between(min_value: int, max_value: int) -> Check:
+    """A table's check: it has at least `min_value` and at most `max_value` rows."""
+
+    def passes(rows: Any) -> bool:
+        return min_value <= len(rows) <= max_value
+
+    return Check(
+        passes,
+        name="row_count_between",
+        error=f"row_count_between({min_value}, {max_value})",
+        statistics={"min_value": min_value, "max_value": max_value},
+    )
+
+
+def _share_in_range(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> Condition:
+    inside = _in_range(value, given, as_literal)
+    outside = query("NOT ($inside)", inside=inside)
+    holds = query(
+        "count($value) = 0 OR CAST($inside AS DOUBLE) / count($value) >= CAST($share AS DOUBLE)",
+        value=value,
+        inside=count_where(inside),
+        share=repr(float(given["share"])),
+    )
+    return Condition(count_where(outside), exp.paren(holds), outside, f"at most {1 - given['share']:.4g} of them may")
+
+
+def _row_count_between(given: _Statistics) -> Condition:
+    least, most = int(given["min_value"]), int(given["max_value"])
+    holds = query("count(*) BETWEEN $least AND $most", least=least, most=most)
+    return Condition(literal(0), holds, limit=f"expected between {least:,} and {most:,}")
+
+
+def _unique_values_eq(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> Condition:
+    wanted = {member for member in given["values"] if not _is_missing(member)}
+    inside = _is_in(value, sorted(wanted, key=repr), as_literal)
+    strange = query("$value IS NOT NULL AND NOT ($inside)", value=value, inside=inside)
+    holds = query(
+        "$strange = 0 AND count(DISTINCT $value) = $many", strange=count_where(strange), value=value, many=len(wanted)
+    )
+    return Condition(count_where(strange), exp.paren(holds), strange, "every one of the values must occur and no other")
+
+
+# --- compiling -------------------------------------------------------------------------------------------------------
+
+_COLUMN_CHECKS = {"share_in_range": _share_in_range, "unique_values_eq": _unique_values_eq}
+_TABLE_CHECKS = {"row_count_between": _row_count_between}
+
+
+def check_name(check: Check) -> str:
+    """The name of a check that can be compiled. Raises ConfigError for any other."""
+    # pandera's own checks may go by another name; of others, the name is all there is
+    name = check.registry_name or check.name or ""
+    known = [*_ROW_CHECKS, *_COLUMN_CHECKS, *_TABLE_CHECKS]
+    if name not in known or check.groupby is not None:
+        raise ConfigError(
+            "compiling a pandera check",
+            received=f"{check.name!r}, which the engine cannot evaluate",
+            known=known,
+            next_step=nearest(name, known) or "say it by one of these",
+        )
+    return name
+
+
+def compile_table_check(check: Check) -> Condition:
+    """A check of a DataFrameSchema. Raises ConfigError where it is not one of a whole table."""
+    name = check_name(check)
+    if name not in _TABLE_CHECKS:
+        raise ConfigError(
+            "compiling a pandera check of the whole table",
+            received=name,
+            known=list(_TABLE_CHECKS),
+            next_step="put checks of values at their columns",
+        )
+    return _TABLE_CHECKS[name](check.statistics or {})
+
+
+def compile_column_check(check: Check, name: str, family: Family) -> Condition:
+    """A check of the column `name`. Raises ConfigError where it does not fit the column's type."""
+    kind = check_name(check)
+    attempted = f"compiling check {kind} of column {name!r}"
+    if kind in _TABLE_CHECKS:
+        raise ConfigError(attempted, received="a check of a whole table", next_step="put it at the schema")
+    if kind.startswith("str_") and family != "text":
+        raise ConfigError(attempted, received=f"a column of type {family}", known=["text"])
+    value: exp.Expression = column(name)
+    if family == "boolean":
+        # pandas takes true for 1
+        value = query("CAST($value AS TINYINT)", value=value)
+
+    def as_literal(given: Any) -> exp.Expression:
+        found = _literal(given, family)
+        if found is None:
+            raise ConfigError(
+                attempted, received=f"{given!r} for a column of type {family}", next_step="give a value of that type"
+            )
+        return found
+
+    given = check.statistics or {}
+    if kind in _COLUMN_CHECKS:
+        return _COLUMN_CHECKS[kind](value, given, as_literal)
+    passes = _ROW_CHECKS[kind](value, given, as_literal)
+    fails_null = not check.ignore_na and not _passes_null(kind, given)
+    broken = query(
+        "$value IS NULL OR NOT ($passes)" if fails_null else "$value IS NOT NULL AND NOT ($passes)",
+        value=value,
+        passes=passes,
+    )
+    return Condition(count_where(broken), fails=broken)
+
+
+def _passes_null(kind: str, given: _Statistics) -> bool:
+    if kind == "isin":
+        return any(_is_missing(member) for member in given["allowed_values"])
+    if kind == "notin":
+        return not any(_is_missing(member) for member in given["forbidden_values"])
+    return kind in _TRUE_OF_NULL
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _literal(value: Any, family: Family) -> exp.Expression | None:
+    """A value to compare a column of this family with; None where they cannot be compared."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if family in _NUMBERS:
+        return _number(value)
+    if family == "text" and isinstance(value, str):
+        return literal(value)
+    if family in _TIMES and isinstance(value, (str, dt.date, np.datetime64)):
+        return _time(value, family)
+    return None
+
+
+def _number(value: Any) -> exp.Expression | None:
+    if isinstance(value, (bool, int)):
+        return literal(int(value))
+    if isinstance(value, float):
+        # a literal with a decimal point is a decimal to the engine, which compares otherwise
+        return exp.cast(literal(repr(value)), "DOUBLE")
+    return literal(value) if isinstance(value, decimal.Decimal) else None
+
+
+def _time(value: Any, family: Family) -> exp.Expression | None:
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return None if family == "timestamptz" else literal(value)
+    try:
+        moment = pd.Timestamp(value).to_pydatetime(warn=False)
+    except ValueError:
+        return None
+    return literal(moment) if (moment.tzinfo is not None) == (family == "timestamptz") else None
