@@ -40,6 +40,16 @@ def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
     return _publish(workspace, (), removing=tuple(input_ids))
 
 
+def rebuild(workspace: Workspace) -> StepReport:
+    """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version."""
+    started = time.perf_counter()
+    base = workspace.hub.snapshot()
+    applied = Manifest.read(base.info if base else None).inputs
+    inputs = tuple(item for item in workspace.metadata.inputs(workspace.source.name) if item.input_id in applied)
+    with workspace.engine.session() as session:
+        return _attempt(workspace, session, None, inputs, (), started, replaced=base)
+
+
 def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
     started = time.perf_counter()
     for attempt in range(_ATTEMPTS):
@@ -64,6 +74,7 @@ def _attempt(
     inputs: Sequence[Input],
     removing: tuple[str, ...],
     started: float,
+    replaced: Snapshot | None = None,
 ) -> StepReport:
     source = workspace.source
     manifest = Manifest.read(base.info if base else None)
@@ -101,6 +112,7 @@ def _attempt(
         session,
         workspace.hub,
         base,
+        replaced=replaced,
         columns=publish.merged_columns(base, session.schema(insert)),
         remove=query("SELECT s_file, s_position FROM $removed AS r", removed=merge.T.removed)
         if tally["removed"]

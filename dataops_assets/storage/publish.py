@@ -75,8 +75,9 @@ def apply(
     insert: exp.Expression | None = None,
     info: Mapping[str, Any] | None = None,
     partition_by: Sequence[str] = (),
+    replaced: Snapshot | None = None,
 ) -> Snapshot:
-    """Remove and add single rows in one commit on top of `base`.
+    """Remove and add single rows in one commit on top of `base`; or replace all rows of the version `replaced`.
 
     `remove` has `s_file` and `s_position` (from `session.scan(base, positions=True)`), `insert` the table's columns.
     Cost follows the change: removed rows are masked by deletion vectors, added rows go to new files. Raises
@@ -85,7 +86,14 @@ def apply(
     mask = session.positions(base, remove) if base is not None and remove is not None else {}
     added: list[DataFile] = session.write(insert, table.uri, partition_by) if insert is not None else []
     return table.commit(
-        base, operation="MERGE", columns=columns, partition_columns=partition_by, add=added, mask=mask, info=info
+        replaced or base,
+        operation="MERGE",
+        columns=columns,
+        partition_columns=partition_by,
+        add=added,
+        remove=replaced.files if replaced else (),
+        mask=mask,
+        info=info,
     )
 
 
