@@ -22,13 +22,13 @@ from sqlglot import exp
 from dataops_assets.config.source import SYSTEM_PREFIX
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.quality.families import family_of
 from dataops_assets.quality.pandera_checks import (
     Condition,
     check_name,
     compile_column_check,
     compile_table_check,
     count_where,
-    family_of,
     family_of_dtype,
 )
 from dataops_assets.sql import alias, column, columns, literal, query
@@ -91,12 +91,12 @@ def load_contract(reference: str) -> DataFrameSchema:
             attempted, received=f"no module {error.name!r}", next_step="correct the module's name"
         ) from error
     known = sorted(name for name, value in vars(module).items() if _is_contract(value))
-    found = getattr(module, attribute, None)
+    found: Any = getattr(module, attribute, None)
     if not _is_contract(found):
         raise ConfigError(
             attempted, received=f"no contract {attribute!r}", known=known, next_step=nearest(attribute, known)
         )
-    schema: DataFrameSchema = found.to_schema() if isinstance(found, type) else found
+    schema = _schema_of(found)
     _refuse_changes(schema, attempted)
     for check in schema.checks:
         compile_table_check(check)
@@ -115,6 +115,10 @@ def validate_contract(schema: DataFrameSchema, types: Mapping[str, str]) -> None
 def _is_contract(value: Any) -> bool:
     is_model = isinstance(value, type) and issubclass(value, DataFrameModel) and value is not DataFrameModel
     return isinstance(value, DataFrameSchema) or is_model
+
+
+def _schema_of(contract: Any) -> DataFrameSchema:
+    return contract if isinstance(contract, DataFrameSchema) else contract.to_schema()
 
 
 def _refuse_changes(schema: DataFrameSchema, attempted: str) -> None:

@@ -11,7 +11,7 @@ import decimal
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,29 +20,10 @@ from pandera.pandas import Check
 from sqlglot import exp
 
 from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.quality.families import FAMILIES, Family
 from dataops_assets.quality.patterns import engine_pattern
 from dataops_assets.sql import column, conjunction, literal, query
 
-Family = Literal[
-    "text", "integer", "double", "decimal", "boolean", "date", "timestamp", "timestamptz", "binary", "other"
-]
-
-_FAMILIES: dict[str, Family] = {
-    "VARCHAR": "text",
-    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"), "integer"),
-    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), "integer"),
-    "FLOAT": "double",
-    "DOUBLE": "double",
-    "BOOLEAN": "boolean",
-    "DATE": "date",
-    "TIMESTAMP": "timestamp",
-    "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP_MS": "timestamp",
-    "TIMESTAMP_NS": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": "timestamptz",
-    "TIMESTAMPTZ": "timestamptz",
-    "BLOB": "binary",
-}
 _NUMBERS = ("integer", "double", "decimal", "boolean")
 _TIMES = ("date", "timestamp", "timestamptz")
 
@@ -60,11 +41,6 @@ class Condition:
     holds: exp.Expression | None = None
     fails: exp.Expression | None = None
     limit: str = ""
-
-
-def family_of(sql_type: str) -> Family:
-    """The family of a SQL type as the engine names it."""
-    return "decimal" if sql_type.startswith("DECIMAL") else _FAMILIES.get(sql_type, "other")
 
 
 def family_of_dtype(dtype: Any) -> Family | None:
@@ -92,7 +68,7 @@ def family_of_dtype(dtype: Any) -> Family | None:
     if dtypes.is_subdtype(dtype, dtypes.Date):
         return "date"
     raise ConfigError(
-        "compiling a contract", received=f"type {dtype}", known=[*dict.fromkeys(_FAMILIES.values()), "decimal"]
+        "compiling a contract", received=f"type {dtype}", known=[*dict.fromkeys(FAMILIES.values()), "decimal"]
     )
 
 

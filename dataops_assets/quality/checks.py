@@ -1,0 +1,160 @@
+"""The kinds of check that compare a table or one input of it with what is declared and with the inputs before it.
+
+Pure: profiles and declarations in, outcomes out. Simple limits; an input is never part of what it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.steps.report import CheckOutcome
+
+BASELINE = 30
+# a median of fewer is no measure: after one history the first daily file would look like a failure
+_ENOUGH = 3
+_ENOUGH_MEANS = 5
+_SHOWN = 5
+
+
+def earlier_inputs(profile: Profile, known: Sequence[Profile]) -> list[Profile]:
+    """Of `known`, the last inputs before the profile's own, newest first; an id starts with its extract time."""
+    before = [other for other in known if other.input_id and other.input_id < profile.input_id]
+    return sorted(before, key=lambda other: other.input_id, reverse=True)[:BASELINE]
+
+
+def input_outcomes(
+    profile: Profile, earlier: Sequence[Profile], checks: Checks, expected: Mapping[str, str], note: str = ""
+) -> tuple[CheckOutcome, ...]:
+    """Volume, schema and distribution of one input; those that are declared off are left out.
+
+    `expected` is the table's columns with their SQL types; `note` says what of the raw columns differs from it.
+    """
+    found = {item.name: item.type for item in profile.columns}
+    outcomes = []
+    if checks.volume.enabled:
+        outcomes.append(volume(profile, earlier, checks.volume))
+    if checks.table_schema.enabled:
+        outcomes.append(table_schema(profile.asset, found, expected, checks.table_schema, profile.input_id, note))
+    if checks.distribution.enabled:
+        outcomes.append(distribution(profile, earlier, checks.distribution))
+    return tuple(outcomes)
+
+
+def table_outcomes(
+    asset: str, rows: int, columns: Mapping[str, str], expected: Mapping[str, str], checks: Checks
+) -> tuple[CheckOutcome, ...]:
+    """Volume and schema of a whole table; those that are declared off are left out."""
+    outcomes = []
+    if checks.volume.enabled:
+        # the declared most is of one input
+        least = checks.volume.model_copy(update={"max_rows": None})
+        outcomes.append(volume(Profile(asset, "", rows, ()), (), least))
+    if checks.table_schema.enabled:
+        outcomes.append(table_schema(asset, columns, expected, checks.table_schema))
+    return tuple(outcomes)
+
+
+def volume(profile: Profile, earlier: Sequence[Profile], check: VolumeCheck, unit: str = "rows") -> CheckOutcome:
+    """How much there is, against the declared limits and the median of the inputs before."""
+    low, high = check.min_rows, check.max_rows
+    numbers: dict[str, float | int | str | None] = {unit: profile.rows}
+    if len(earlier) >= _ENOUGH:
+        median = statistics.median(other.rows for other in earlier)
+        low = max(low, math.ceil(median / check.max_change_ratio))
+        usual = math.floor(median * check.max_change_ratio)
+        high = usual if high is None else min(high, usual)
+        numbers |= {"median": median, "earlier inputs": len(earlier)}
+    numbers |= {"expected at least": low, "expected at most": high}
+    expected = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
+    return CheckOutcome(
+        profile.asset,
+        "volume",
+        low <= profile.rows and (high is None or profile.rows <= high),
+        check.severity,
+        f"{unit} {profile.rows:,}, expected {expected}",
+        profile.input_id or None,
+        numbers,
+    )
+
+
+def table_schema(
+    asset: str,
+    found: Mapping[str, str],
+    expected: Mapping[str, str],
+    check: SchemaCheck,
+    input_id: str = "",
+    note: str = "",
+) -> CheckOutcome:
+    """Columns and types against the declared ones; the order is not looked at."""
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is not declared" for name in found if name not in expected]
+    problems += [
+        f"{name} is {found[name]}, expected {kind}"
+        for name, kind in expected.items()
+        if name in found and found[name] != kind
+    ]
+    explanation = "; ".join(problems) if problems else f"{len(found)} columns as declared"
+    return CheckOutcome(
+        asset,
+        "schema",
+        not problems,
+        check.severity,
+        f"{explanation}; {note}" if note else explanation,
+        input_id or None,
+        {"columns": len(found), "expected": len(expected), "differences": len(problems)},
+    )
+
+
+def distribution(profile: Profile, earlier: Sequence[Profile], check: DistributionCheck) -> CheckOutcome:
+    """Null shares and means of the columns, against the inputs before."""
+    compared = [other for other in earlier if other.rows]
+    if profile.rows == 0 or len(compared) < _ENOUGH:
+        why = "no rows to compare" if profile.rows == 0 else f"{len(compared)} earlier inputs, {_ENOUGH} are needed"
+        return CheckOutcome(
+            profile.asset, "distribution", True, check.severity, why, profile.input_id or None, {"columns": 0}
+        )
+    looked_at = [item for item in profile.columns if item.name not in check.ignore]
+    problems = []
+    for item in looked_at:
+        before = [(other.rows, same) for other in compared for same in other.columns if same.name == item.name]
+        problems += _null_problem(item, profile.rows, before, check) + _mean_problem(item, before, check)
+    rest = len(problems) - _SHOWN
+    shown = "; ".join(problems[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    return CheckOutcome(
+        profile.asset,
+        "distribution",
+        not problems,
+        check.severity,
+        shown or f"{len(looked_at)} columns like those of the {len(compared)} inputs before",
+        profile.input_id or None,
+        {"columns": len(looked_at), "differences": len(problems), "earlier inputs": len(compared)},
+    )
+
+
+def _null_problem(
+    item: ColumnProfile, rows: int, before: Sequence[tuple[int, ColumnProfile]], check: DistributionCheck
+) -> list[str]:
+    if len(before) < _ENOUGH:
+        return []
+    share = item.nulls / rows
+    usual = statistics.median(other.nulls / other_rows for other_rows, other in before)
+    most = usual + check.max_null_share_increase
+    return [f"{item.name}: {share:.1%} nulls, expected at most {min(most, 1):.1%}"] if share > most else []
+
+
+def _mean_problem(
+    item: ColumnProfile, before: Sequence[tuple[int, ColumnProfile]], check: DistributionCheck
+) -> list[str]:
+    means = [other.mean for _, other in before if other.mean is not None]
+    if item.mean is None or len(means) < _ENOUGH_MEANS:
+        return []
+    centre, spread = statistics.fmean(means), statistics.stdev(means)
+    # a column that was constant so far (a year, a month) has no spread to measure by
+    if spread == 0 or abs(item.mean - centre) <= check.max_mean_shift * spread:
+        return []
+    low, high = centre - check.max_mean_shift * spread, centre + check.max_mean_shift * spread
+    return [f"{item.name}: mean {item.mean:,.4g}, expected between {low:,.4g} and {high:,.4g}"]

@@ -1,0 +1,76 @@
+"""Gates: contracts that are checked on what is about to be published, before anything of it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlglot import exp
+
+from dataops_assets.config.source import Gate
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import GateFailed
+from dataops_assets.quality.contracts import ContractFailure, evaluate, load_contract
+from dataops_assets.steps.report import CheckOutcome
+
+_SHOWN = 5
+
+
+def gate_inputs(
+    session: Session,
+    gate: Gate,
+    asset: str,
+    rows: exp.Query,
+    input_ids: Sequence[str],
+    headers: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, CheckOutcome]:
+    """The outcome of a gate for each of `input_ids`, also for one without rows; one query for all.
+
+    `rows` has s_input_id. `headers` gives the raw columns of inputs, under the names of the contract's columns and in
+    the order they stood in, for contracts that say something of order. Raises ConfigError for a contract that cannot
+    be evaluated.
+    """
+    failures = evaluate(
+        session, load_contract(gate.contract), rows, per_input=True, input_ids=input_ids, headers=headers
+    )
+    by_input: dict[str, list[ContractFailure]] = {input_id: [] for input_id in input_ids}
+    for failure in failures:
+        if failure.input_id in by_input:
+            by_input[failure.input_id].append(failure)
+    return {input_id: _outcome(gate, asset, found, input_id) for input_id, found in by_input.items()}
+
+
+def gate_table(session: Session, gate: Gate, asset: str, rows: exp.Query) -> CheckOutcome:
+    """The outcome of a gate for all rows together. Raises ConfigError for a contract that cannot be evaluated."""
+    return _outcome(gate, asset, evaluate(session, load_contract(gate.contract), rows, per_input=False), None)
+
+
+def blocked(outcome: CheckOutcome) -> GateFailed | None:
+    """The error that keeps a table from being published; None where the gate lets it pass."""
+    if outcome.passed or outcome.severity == "warn":
+        return None
+    what = f"input {outcome.input_id}" if outcome.input_id else "the table"
+    return GateFailed(
+        f"publishing {what} in {outcome.asset}",
+        received=outcome.explanation,
+        next_step="correct the data at its origin or the contract, then run the step again; nothing was published",
+    )
+
+
+def _outcome(gate: Gate, asset: str, failures: Sequence[ContractFailure], input_id: str | None) -> CheckOutcome:
+    # a contract of checks that only warn does not block, however strict the gate
+    only_warns = bool(failures) and all(failure.severity == "warn" for failure in failures)
+    rest = len(failures) - _SHOWN
+    shown = "; ".join(failure.message for failure in failures[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    return CheckOutcome(
+        asset,
+        "contract",
+        not failures,
+        "warn" if only_warns else gate.severity,
+        shown or f"contract {gate.contract} holds",
+        input_id,
+        {
+            "contract": gate.contract,
+            "failed checks": len(failures),
+            "failing rows": max((failure.failing_rows for failure in failures), default=0),
+        },
+    )

@@ -1,0 +1,81 @@
+"""Computing profiles where the rows are: all inputs and columns in one query."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.quality.families import family_of
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.sql import alias, column, query
+
+# longer texts tell nothing more, and a profile stays small
+_LONGEST_TEXT = 100
+
+
+def profile_inputs(
+    session: Session, rows: exp.Query, types: Mapping[str, str], asset: str, hidden: Collection[str] = ()
+) -> list[Profile]:
+    """The profile of every input that has rows, by input id.
+
+    `rows` has s_input_id and the columns of `types` (name to SQL type). Of columns in `hidden` no value is shown. The
+    number of distinct values is an estimate (HyperLogLog).
+    """
+    aggregates: list[exp.Expression] = []
+    for index, (name, kind) in enumerate(types.items()):
+        aggregates += [alias(item, f"{fact}_{index}") for fact, item in _facts(name, kind, name in hidden).items()]
+    found = session.fetch(
+        query(
+            "SELECT s_input_id, count(*) AS s_rows, $aggregates FROM $rows AS r "
+            "GROUP BY s_input_id ORDER BY s_input_id",
+            aggregates=aggregates,
+            rows=rows,
+        )
+    )
+    return [
+        Profile(
+            asset,
+            row["s_input_id"],
+            row["s_rows"],
+            tuple(_column(row, index, name, kind) for index, (name, kind) in enumerate(types.items())),
+        )
+        for row in found.to_pylist()
+    ]
+
+
+def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:
+    value = column(name)
+    family = family_of(kind)
+    facts: dict[str, exp.Expression] = {
+        "nulls": query("count(*) - count($value)", value=value),
+        "distinct": query("approx_count_distinct($value)", value=value),
+    }
+    if family == "binary" or is_hidden:
+        return facts
+    for end in ("min", "max"):
+        text = query("CAST($bound AS VARCHAR)", bound=exp.func(end, value.copy()))
+        facts[end] = query("left($text, $longest)", text=text, longest=_LONGEST_TEXT)
+    if family in ("integer", "double", "decimal", "boolean"):
+        number = query("CAST($value AS DOUBLE)", value=value)
+        # a mean over infinity or NaN says nothing, and its deviation is an error to the engine
+        for fact, function in (("mean", "avg"), ("stddev", "stddev_samp")):
+            facts[fact] = query(
+                "$aggregate FILTER (WHERE isfinite($number))", aggregate=exp.func(function, number), number=number
+            )
+    return facts
+
+
+def _column(row: Mapping[str, Any], index: int, name: str, kind: str) -> ColumnProfile:
+    return ColumnProfile(
+        name=name,
+        type=kind,
+        nulls=row[f"nulls_{index}"],
+        distinct=row[f"distinct_{index}"],
+        min=row.get(f"min_{index}"),
+        max=row.get(f"max_{index}"),
+        mean=row.get(f"mean_{index}"),
+        stddev=row.get(f"stddev_{index}"),
+    )

@@ -1,0 +1,108 @@
+"""What can be said of an input's bytes before they are parsed: how many, of what kind, in lines of what length."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from dataops_assets.config.source import Checks, FileConnection
+from dataops_assets.connections.formats.compression import Compression, compression_of
+from dataops_assets.connections.formats.signatures import kind_of
+from dataops_assets.quality.checks import distribution, volume
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.steps.report import CheckOutcome
+
+_SAMPLE = 1 << 18
+_SIGNATURES = {"parquet": "parquet", "excel": "zip"}
+
+
+@dataclass(frozen=True)
+class RawKind:
+    """What the bytes are: the compression's signature and that of the content ('' for text), and what was declared."""
+
+    compression: str
+    content: str
+    declared_compression: Compression
+    declared_content: str
+
+    @property
+    def is_as_declared(self) -> bool:
+        """Whether the signatures are those of the declared format and compression."""
+        expected = _SIGNATURES.get(self.declared_content, "")
+        return self.compression == self.declared_compression and self.content == expected
+
+    def __str__(self) -> str:
+        content = self.content or "text"
+        return content if self.compression == "none" else f"{content} in {self.compression}"
+
+
+def raw_profile(
+    asset: str, input_id: str, path: Path, name: str, connection: FileConnection
+) -> tuple[Profile, RawKind]:
+    """The profile of an input's bytes and what they are. Reads the start of the file only.
+
+    A raw profile's `rows` are bytes. Its one column, for text, is `line`, whose mean is the length of a line in bytes,
+    uncompressed, over the first quarter of a megabyte.
+    """
+    declared = compression_of(name, connection.compression)
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(_SAMPLE)
+    found = kind_of(head)
+    is_compressed = declared != "none" and found == declared
+    content = _start(path, head, declared) if is_compressed else head
+    kind = RawKind(declared if is_compressed else "none", kind_of(content), declared, connection.format.type)
+    columns = () if kind.content or not content else (_line(content),)
+    return Profile(asset, input_id, size, columns), kind
+
+
+def raw_outcomes(
+    profile: Profile, kind: RawKind, earlier: Sequence[Profile], checks: Checks
+) -> tuple[CheckOutcome, ...]:
+    """Volume (bytes), schema (the kind of file) and distribution (length of a line) of one input's bytes."""
+    outcomes = []
+    if checks.volume.enabled:
+        # declared limits are of rows
+        bytes_check = checks.volume.model_copy(update={"min_rows": 1, "max_rows": None})
+        outcomes.append(volume(profile, earlier, bytes_check, "bytes"))
+    if checks.table_schema.enabled:
+        declared = f"{kind.declared_content}, compression {kind.declared_compression}"
+        outcomes.append(
+            CheckOutcome(
+                profile.asset,
+                "schema",
+                kind.is_as_declared,
+                checks.table_schema.severity,
+                f"{kind}, declared as {declared}",
+                profile.input_id or None,
+                {"found": str(kind), "declared": declared},
+            )
+        )
+    if checks.distribution.enabled:
+        outcomes.append(distribution(profile, earlier, checks.distribution.model_copy(update={"ignore": ()})))
+    return tuple(outcomes)
+
+
+def _start(path: Path, head: bytes, compression: Compression) -> bytes:
+    """The start of the uncompressed bytes, or nothing where it is damaged."""
+    try:
+        if compression == "gzip":
+            return gzip.GzipFile(fileobj=io.BytesIO(head)).read(_SAMPLE // 8)
+        if compression == "zstd":
+            return zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(head).read(_SAMPLE // 8)
+        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as stream:
+            return stream.read(_SAMPLE // 8)
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, RuntimeError, IndexError):
+        return b""
+
+
+def _line(content: bytes) -> ColumnProfile:
+    lines = max(1, content.count(b"\n"))
+    return ColumnProfile("line", "bytes", 0, 0, None, None, len(content) / lines, None)
