@@ -173,17 +173,28 @@ def share_in_range(min_value: float, max_value: float, share: float) -> Check:
     )
 
 
-def row_count_between(min_value: int, max_value: int) -> Check:
-    """A table's check: it has at least `min_value` and at most `max_value` rows."""
+def row_count_between(min_value: int, max_value: int, *, of_more_than: int = 0, different: str = "") -> Check:
+    """A table's check: it has at least `min_value` and at most `max_value` rows.
+
+    With the column `different` it is asked only of a table with more than `of_more_than` different values there: a feed's
+    history, say, which has more dates than its deliveries.
+    """
 
     def passes(rows: Any) -> bool:
-        return min_value <= len(rows) <= max_value
+        is_asked = not different or rows[different].nunique() > of_more_than
+        return not is_asked or min_value <= len(rows) <= max_value
 
+    scope = f" where {different} has more than {of_more_than} values" if different else ""
     return Check(
         passes,
         name="row_count_between",
-        error=f"row_count_between({min_value}, {max_value})",
-        statistics={"min_value": min_value, "max_value": max_value},
+        error=f"row_count_between({min_value}, {max_value}){scope}",
+        statistics={
+            "min_value": min_value,
+            "max_value": max_value,
+            "of_more_than": of_more_than,
+            "different": different,
+        },
     )
 
 
@@ -202,7 +213,13 @@ def _share_in_range(value: exp.Expression, given: _Statistics, as_literal: _Lite
 def _row_count_between(given: _Statistics) -> Condition:
     least, most = int(given["min_value"]), int(given["max_value"])
     holds = query("count(*) BETWEEN $least AND $most", least=least, most=most)
-    return Condition(literal(0), holds, limit=f"expected between {least:,} and {most:,}")
+    limit = f"expected between {least:,} and {most:,}"
+    different, of_more_than = given.get("different", ""), int(given.get("of_more_than", 0))
+    if different:
+        few = query("count(DISTINCT $value) <= $many", value=column(different), many=of_more_than)
+        holds = exp.paren(exp.or_(few, holds))
+        limit += f" where {different} has more than {of_more_than:,} values"
+    return Condition(literal(0), holds, limit=limit)
 
 
 def _unique_values_eq(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> Condition:
