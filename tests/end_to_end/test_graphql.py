@@ -1,0 +1,172 @@
+"""Through the webserver alone, as the UI does: files land, the daemon's sensors see them, and the graph follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from live_dagster import UNFINISHED, LiveDagster, wait_until
+
+from dataops_assets.demo import flights
+from dataops_assets.demo.bad_inputs import png
+
+DAYS = ("2013-01-01", "2013-01-02", "2013-01-03")
+STEPS = ("raw/{}", "lake/{}", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
+SOURCES = ("airlines", "airports", "planes", "weather", "flights")
+
+
+def landing_files() -> Mapping[str, bytes]:
+    """Three days of flights and weather, and what they look up."""
+    wanted = {f"flights/{table}/{table}_{day}.csv" for table in ("flights", "weather") for day in DAYS}
+    wanted |= {f"flights/{table}/{table}_2013-01-01.csv" for table in ("airlines", "airports", "planes")}
+    files = {file.path: file.content() for file in flights.stage_files("history") if file.path in wanted}
+    assert set(files) == wanted
+    return files
+
+
+def number(event: Mapping[str, Any], label: str) -> int:
+    return int(event["metadata"][label]["intValue"])
+
+
+def quiet(server: LiveDagster) -> bool:
+    return not server.runs(UNFINISHED)
+
+
+@pytest.fixture(scope="module")
+def delivered(server: LiveDagster) -> LiveDagster:
+    """The server after a first delivery, when everything that follows from it has been done."""
+    for path, content in landing_files().items():
+        server.land(path, content)
+
+    def warehouse_follows() -> bool:
+        return bool(server.materializations("warehouse/fct_flights")) and quiet(server)
+
+    for source, inputs in {"airlines": 1, "airports": 1, "planes": 1, "weather": 3, "flights": 3}.items():
+        wait_until(
+            lambda source=source, inputs=inputs: (
+                len({event["partition"] for event in server.materializations(f"hub/{source}")}) == inputs
+            ),
+            f"every input of {source} reaches its hub",
+            240,
+        )
+    wait_until(warehouse_follows, "the warehouse follows the hub", 240)
+    return server
+
+
+def test_every_source_is_a_chain_of_assets(server: LiveDagster) -> None:
+    assets = server.assets()
+    for source in SOURCES:
+        chain = [step.format(source) for step in STEPS]
+        for above, below in pairwise(chain):
+            upstream = {"/".join(key["path"]) for key in assets[below]["dependencyKeys"]}
+            assert above in upstream, (below, upstream)
+        for key in chain:
+            assert assets[key]["partitionDefinition"]["type"] == "DYNAMIC"
+            assert assets[key]["owners"] == [{"__typename": "TeamAssetOwner", "team": "flights"}]
+            assert assets[key]["description"]
+            assert assets[key]["kinds"]
+    assert not assets["hub/flights_current"]["isPartitioned"]
+
+
+def test_rules_and_the_warehouse_join_the_graph(server: LiveDagster) -> None:
+    assets = server.assets()
+    looked_up = {"/".join(key["path"]) for key in assets["hub/flights_enriched"]["dependencyKeys"]}
+    assert {"hub/airlines", "hub/airports"} <= looked_up
+    current = {"/".join(key["path"]) for key in assets["hub/flights_current"]["dependencyKeys"]}
+    assert {"hub/flights", "hub/planes", "hub/weather"} <= current
+    facts = {"/".join(key["path"]) for key in assets["warehouse/fct_flights"]["dependencyKeys"]}
+    assert facts & {"hub/flights", "hub/flights_current"}
+
+
+def test_a_sensor_a_source_is_switched_on(server: LiveDagster) -> None:
+    sensors = server.sensors()
+    standard = [name for name, sensor in sensors.items() if sensor["sensorType"] == "STANDARD"]
+    assert all(any(source in name for name in standard) for source in SOURCES), standard
+    assert {sensor["sensorState"]["status"] for sensor in sensors.values()} == {"RUNNING"}
+
+
+def test_inputs_are_the_partitions(delivered: LiveDagster) -> None:
+    for asset in ("raw/flights", "hub/flights"):
+        partitions = delivered.partitions(asset)
+        assert sorted(partition[:8] for partition in partitions) == [day.replace("-", "") for day in DAYS]
+    assert {event["partition"] for event in delivered.materializations("hub/flights")} == set(
+        delivered.partitions("hub/flights")
+    )
+
+
+def test_the_rows_of_the_files_are_in_the_hub(delivered: LiveDagster) -> None:
+    files = landing_files()
+    rows = sum(content.count(b"\n") - 1 for path, content in files.items() if path.startswith("flights/flights/"))
+    newest = delivered.materializations("hub/flights")[0]
+    assert number(newest, "dagster/row_count") == rows
+    columns = {
+        column["name"]: column["type"] for column in newest["metadata"]["dagster/column_schema"]["schema"]["columns"]
+    }
+    assert columns["flight"] == "BIGINT"
+    assert {"s_key", "s_input_id", "s_status", "carrier_name"} <= set(columns)
+
+
+def test_a_looked_up_column_names_where_it_comes_from(delivered: LiveDagster) -> None:
+    lineage = delivered.materializations("hub/flights_enriched")[0]["metadata"]["dagster/column_lineage"]["lineage"]
+    sources = {
+        entry["columnName"]: {("/".join(dep["assetKey"]["path"]), dep["columnName"]) for dep in entry["columnDeps"]}
+        for entry in lineage
+    }
+    assert ("hub/airlines", "name") in sources["carrier_name"]
+    assert ("lake/flights_changes", "dep_time") in sources["is_cancelled"]
+
+
+def test_checks_of_every_kind_passed(delivered: LiveDagster) -> None:
+    for asset in ("lake/flights", "hub/flights"):
+        checks = delivered.checks(asset)
+        assert {"volume", "schema", "distribution"} <= set(checks), asset
+        for name, check in checks.items():
+            assert check["latest"] is not None, f"{asset}: {name} has no result"
+            assert check["latest"]["status"] == "SUCCEEDED", (asset, name, check["latest"])
+
+
+def test_every_run_succeeded_and_nothing_was_taken_twice(delivered: LiveDagster) -> None:
+    runs = delivered.runs()
+    assert {run["status"] for run in runs} == {"SUCCESS"}
+    partitions = [event["partition"] for event in delivered.materializations("raw/flights")]
+    assert sorted(partitions) == sorted(set(partitions))
+
+
+def test_one_input_materialized_again_changes_nothing(delivered: LiveDagster) -> None:
+    partition = delivered.partitions("hub/airlines")[0]
+    before = number(delivered.materializations("hub/airlines")[0], "dagster/row_count")
+    run = delivered.launch([step.format("airlines") for step in STEPS], partition)
+    assert delivered.finished(run) == "SUCCESS"
+    again = delivered.materializations("hub/airlines")[0]
+    assert again["runId"] == run
+    assert number(again, "dagster/row_count") == before
+
+
+def test_a_file_of_the_wrong_type_fails_alone_and_says_why(delivered: LiveDagster) -> None:
+    hub_before = delivered.materializations("hub/weather")[0]
+    files = {file.path: file.content for file in flights.stage_files("history")}
+    delivered.land("flights/weather/weather_2013-01-04.csv", png())
+    delivered.land("flights/weather/weather_2013-01-05.csv", files["flights/weather/weather_2013-01-05.csv"]())
+
+    def both_seen() -> bool:
+        return len(delivered.partitions("hub/weather")) == 5 and quiet(delivered)
+
+    wait_until(both_seen, "both files of weather are worked off", 240)
+    wait_until(
+        lambda: any(event["partition"][:8] == "20130105" for event in delivered.materializations("hub/weather")),
+        "the good file reaches the hub",
+        120,
+    )
+    wait_until(lambda: quiet(delivered), "nothing is running", 120)
+    reached = {event["partition"][:8] for event in delivered.materializations("hub/weather")}
+    assert reached == {"20130101", "20130102", "20130103", "20130105"}
+    assert number(delivered.materializations("hub/weather")[0], "dagster/row_count") > number(
+        hub_before, "dagster/row_count"
+    )
+    failed = delivered.runs(["FAILURE"])
+    assert failed
+    messages = json.dumps([delivered.events(run["runId"]) for run in failed])
+    assert "weather_2013-01-04.csv" in messages

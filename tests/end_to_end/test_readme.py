@@ -1,0 +1,132 @@
+"""What README.md tells a newcomer to do is done, in its order, in a fresh copy with an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from live_dagster import PROJECT, free_port, wait_until
+
+# What a newcomer waits for at most
+SECONDS = 600
+SERVERS = {"make dev"}
+# The test that runs the tests would never end; .ci/run is what runs this command
+ELSEWHERE = {"make test"}
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """The fenced blocks of README.md: language and text."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield match[1], match[2]
+
+
+def commands(text: str) -> list[str]:
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project's files without anything that git does not know."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    target = tmp_path / "project"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, target / name)
+    return target
+
+
+def newcomer() -> dict[str, str]:
+    """The variables of someone who has never worked here: none of this project's, and no active environment."""
+    ours = ("DAGSTER_", "DATAOPS_", "PYTEST_", "VIRTUAL_ENV", "VENV", "MAKE", "MFLAGS", "DBT_")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    active = str(Path(sys.prefix) / "bin")
+    variables["PATH"] = os.pathsep.join(part for part in variables["PATH"].split(os.pathsep) if part != active)
+    return variables
+
+
+def run(command: str, folder: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=newcomer(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+
+
+def serve(command: str, folder: Path) -> None:
+    """Start a server, wait until it answers, interrupt it as Ctrl-C does: the whole group at once."""
+    port = free_port()
+    log = folder.parent / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=newcomer() | {"PORT": str(port)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        with suppress(URLError, ConnectionError, TimeoutError):
+            return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5).read())
+        return False
+
+    try:
+        wait_until(answers, command, 120)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+@pytest.mark.slow
+def test_every_command_works(copy: Path) -> None:
+    for language, text in blocks():
+        if language == "yaml":
+            # a file to write: its first line names it
+            target = copy / text.splitlines()[0].removeprefix("# ")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        elif language in ("sh", "console"):
+            for command in commands(text):
+                if command in SERVERS:
+                    serve(command, copy)
+                elif command not in ELSEWHERE:
+                    run(command, copy)
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    told = [command for language, text in blocks() if language in ("sh", "console") for command in commands(text)]
+    assert {"make demo", "make dev", "make test"} <= set(told)
+    ci = (PROJECT / ".ci" / "run").read_text().splitlines()
+    assert all(command in ci for command in ELSEWHERE)
