@@ -265,8 +265,13 @@ def _examine(files: Files, version: FileVersion, deadline: float | None, clock: 
     try:
         if deadline is not None and clock() >= deadline:
             return _LATE
+        size = 0
         for chunk in files.chunks(version.origin):
             hashed.update(chunk)
+            size += len(chunk)
+            if size > version.size:
+                # it grows, perhaps as fast as it is read
+                return _CHANGED
             if deadline is not None and clock() >= deadline:
                 return _LATE
         return hashed.hexdigest() if files.version(version.origin) == version else _CHANGED

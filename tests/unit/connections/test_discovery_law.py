@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import tempfile
@@ -19,7 +20,7 @@ SETTLE = 10.0
 
 
 class Dying(MetadataStore):
-    def remember_arrivals(self, source: str, arrivals: Sequence[Arrival]) -> None:
+    def remember_arrivals(self, source: str, arrivals: Sequence[Arrival]) -> None:  # noqa: ARG002
         raise KeyboardInterrupt
 
 
@@ -44,10 +45,8 @@ def test_nothing_is_missed_or_taken_twice(make_place: Any, refresh: dict[str, st
                 place.now += dt.timedelta(seconds=step[1])
             elif step[1]:
                 dying = Dying(place.environment.metadata_url)
-                try:
+                with contextlib.suppress(KeyboardInterrupt):
                     discover(place.source, place.environment, dying, now=place.now, budget_seconds=0 if step[2] else 20)
-                except KeyboardInterrupt:
-                    pass
             else:
                 found = place.look(after=1, budget_seconds=0 if step[2] else 20)
                 reported += [item.input_id for item in found.new]

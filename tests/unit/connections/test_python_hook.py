@@ -76,7 +76,7 @@ def test_extracts_become_inputs_whose_bytes_are_kept(place: Any, hooks: types.Mo
 
 
 def test_an_extract_that_is_given_again_is_known(place: Any, hooks: types.ModuleType) -> None:
-    hooks.extracts = lambda previous, region: [Extract(MONDAY, [{"a": 1}])]  # type: ignore[attr-defined]
+    hooks.extracts = lambda *_, **__: [Extract(MONDAY, [{"a": 1}])]  # type: ignore[attr-defined]
     assert len(place.look().new) == 1
     found = place.look()
     assert (found.new, found.duplicates, found.problems) == ([], [], [])
@@ -102,16 +102,16 @@ def test_the_same_rows_at_another_time_are_an_input_only_where_time_matters(
 
 
 def test_a_correction_of_the_same_size_and_time_is_a_new_input(place: Any, hooks: types.ModuleType) -> None:
-    hooks.extracts = lambda previous, region: [Extract(MONDAY, b"a\n1\n", "x.csv")]  # type: ignore[attr-defined]
+    hooks.extracts = lambda *_, **__: [Extract(MONDAY, b"a\n1\n", "x.csv")]  # type: ignore[attr-defined]
     place.look()
-    hooks.extracts = lambda previous, region: [Extract(MONDAY, b"a\n2\n", "x.csv")]  # type: ignore[attr-defined]
+    hooks.extracts = lambda *_, **__: [Extract(MONDAY, b"a\n2\n", "x.csv")]  # type: ignore[attr-defined]
     (item,) = place.look().new
     assert raw(place).open(item).read() == b"a\n2\n"
 
 
 def test_a_naive_time_is_in_the_zone_of_the_source(make_place: Any, hooks: types.ModuleType) -> None:
     naive = dt.datetime(2013, 7, 1)  # noqa: DTZ001
-    hooks.extracts = lambda previous, region: [Extract(naive, [{"a": 1}])]  # type: ignore[attr-defined]
+    hooks.extracts = lambda *_, **__: [Extract(naive, [{"a": 1}])]  # type: ignore[attr-defined]
     (item,) = python_place(make_place, discovery={"timezone": "Europe/Berlin"}).look().new
     assert item.extract_time == dt.datetime(2013, 6, 30, 22, tzinfo=dt.UTC)
 
@@ -163,7 +163,7 @@ def test_nothing_behind_a_bad_extract_is_taken_so_that_it_is_not_lost(place: Any
 
 def test_extracts_out_of_order_are_refused_together(place: Any, hooks: types.ModuleType) -> None:
     times = [MONDAY + DAY, MONDAY]
-    hooks.extracts = lambda previous, region: [Extract(time, [{"a": 1}]) for time in times]  # type: ignore[attr-defined]
+    hooks.extracts = lambda *_, **__: [Extract(time, [{"a": 1}]) for time in times]  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="order of their extract times"):
         place.look()
     assert place.metadata.inputs("sales") == []
@@ -210,10 +210,8 @@ def test_the_same_rows_are_the_same_bytes() -> None:
         ("feeds:number", "no function 'number'"),
     ],
 )
-def test_a_wrong_function_is_a_mistake_of_the_declaration(
-    hooks: types.ModuleType, function: str, message: str
-) -> None:
-    hooks.extracts = lambda previous: []  # type: ignore[attr-defined]
+def test_a_wrong_function_is_a_mistake_of_the_declaration(hooks: types.ModuleType, function: str, message: str) -> None:
+    hooks.extracts = lambda *_: []  # type: ignore[attr-defined]
     hooks.number = 7  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=message):
         load_hook(function)

@@ -1,0 +1,180 @@
+"""Landing area and raw area in an object store, behind a real HTTP server."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.connections.discovery import Discovery, discover
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.errors import InputError, StorageError
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.steps.ingest import ingest
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.objects import open_store
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty bucket named `lake`; all clients find the server through the environment."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # clients are kept by URL for the process: none may point at another module's server
+    S3FileSystem.clear_instance_cache()
+    open_store.cache_clear()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="lake")
+    yield client
+    for item in client.list_objects_v2(Bucket="lake").get("Contents", []):
+        client.delete_object(Bucket="lake", Key=item["Key"])
+    S3FileSystem.clear_instance_cache()
+    open_store.cache_clear()
+
+
+def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landing") -> Workspace:
+    environment = environment_from(
+        {
+            "DATAOPS_ENV": "test",
+            "DATAOPS_HOME": str(home),
+            "DATAOPS_LANDING": landing,
+            "DATAOPS_STORAGE": "s3://lake/storage",
+        },
+        home,
+    )
+    source = Source.model_validate(
+        {
+            "name": "sales",
+            "area": "shop",
+            "connection": {"type": "files", "path": path},
+            "columns": [{"name": "a"}],
+            "refresh": {"type": "append"},
+        }
+    )
+    metadata = MetadataStore(environment.metadata_url)
+    metadata.migrate()
+    return Workspace(environment, source, {"sales": source}, DuckDBEngine(environment), metadata)
+
+
+def deliver(store: Any, name: str, content: bytes) -> None:
+    store.put_object(Bucket="lake", Key=f"landing/{name}", Body=content)
+
+
+def look(workspace: Workspace, after: float = 60.0) -> Discovery:
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=after)
+    return discover(workspace.source, workspace.environment, workspace.metadata, now=now)
+
+
+def keys(store: Any) -> list[str]:
+    return [item["Key"] for item in store.list_objects_v2(Bucket="lake", Prefix="storage/").get("Contents", [])]
+
+
+def test_a_prefix_is_read_and_kept_like_a_folder(store: Any, tmp_path: Path) -> None:
+    deliver(store, "sales/2013/a.csv", b"a\n1\n")
+    deliver(store, "sales/b c#1.csv", b"a\n2\n")
+    deliver(store, "sales/copy.csv", b"a\n2\n")
+    for unfinished in ("sales/_SUCCESS", "sales/c.csv.tmp", "sales/_temporary/d.csv", "sales/", "sales/2013/"):
+        deliver(store, unfinished, b"")
+    workspace = a_workspace(tmp_path)
+    found = look(workspace)
+    assert (found.problems, found.settling, found.left) == ([], [], [])
+    assert sorted(item.origin for item in found.new) == [
+        "s3://lake/landing/sales/2013/a.csv",
+        "s3://lake/landing/sales/b c#1.csv",
+    ]
+    assert len(found.duplicates) == 1
+    report = ingest(workspace, found.new)
+    assert (report.failures, report.notes["copied"]) == ((), 2)
+    for item in found.new:
+        assert workspace.raw.local_path(item).read_bytes() in (b"a\n1\n", b"a\n2\n")
+        with workspace.raw.open(item) as stream:
+            assert len(stream.read()) == 4
+    assert len(keys(store)) == 4
+    assert ingest(workspace, found.new).notes == {"copied": 0, "already there": 2}
+
+    workspace.raw.delete(found.new[0].input_id)
+    assert workspace.raw.inputs() == [found.new[1].input_id]
+
+
+def test_an_object_that_was_just_written_settles_first(store: Any, tmp_path: Path) -> None:
+    deliver(store, "sales/a.csv", b"a")
+    workspace = a_workspace(tmp_path)
+    assert len(look(workspace, after=0).settling) == 1
+    assert len(look(workspace, after=10).new) == 1
+
+
+def test_a_glob_over_a_prefix(store: Any, tmp_path: Path) -> None:
+    for name in ("sales/a.csv", "sales/deep/b.csv", "sales/c.txt"):
+        deliver(store, name, name.encode())
+    workspace = a_workspace(tmp_path, path="s3://lake/landing/sales/*.csv")
+    assert [item.origin for item in look(workspace).new] == ["s3://lake/landing/sales/a.csv"]
+    # the listing is not remembered: a later look in the same process sees what is new
+    deliver(store, "sales/d.csv", b"d")
+    assert [item.origin for item in look(workspace).new] == ["s3://lake/landing/sales/d.csv"]
+
+
+def test_an_object_that_changed_or_went_is_that_inputs_error(store: Any, tmp_path: Path) -> None:
+    for name in ("sales/a.csv", "sales/b.csv", "sales/c.csv"):
+        deliver(store, name, name.encode() * 3)
+    workspace = a_workspace(tmp_path)
+    inputs = look(workspace).new
+    deliver(store, "sales/a.csv", b"!")
+    store.delete_object(Bucket="lake", Key="landing/sales/b.csv")
+    report = ingest(workspace, inputs)
+    assert sorted(str(item.error).split("received: ")[1][:16] for item in report.failures) == [
+        "1 bytes, sha256 ",
+        "the file is gone",
+    ]
+    assert all(isinstance(item.error, InputError) for item in report.failures)
+    assert len(keys(store)) == 2
+
+
+def test_large_objects_go_through_in_parts(store: Any, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096 * 24
+    deliver(store, "sales/large.csv", content)
+    workspace = a_workspace(tmp_path)
+    (item,) = look(workspace).new
+    assert ingest(workspace, [item]).failures == ()
+    assert workspace.raw.local_path(item).read_bytes() == content
+
+
+def test_a_bucket_that_is_not_there_is_told(store: Any, tmp_path: Path) -> None:
+    workspace = a_workspace(tmp_path, landing="s3://nosuch/landing")
+    (problem,) = look(workspace).problems
+    assert "does not exist" in str(problem.error)
+
+
+def test_an_empty_prefix_is_no_problem(store: Any, tmp_path: Path) -> None:
+    assert look(a_workspace(tmp_path)) == Discovery()
+
+
+def test_a_store_that_does_not_answer_is_told(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    workspace = a_workspace(tmp_path)
+    with pytest.raises(StorageError, match="listing lake/landing/sales"):
+        look(workspace)
