@@ -176,7 +176,7 @@ def share_in_range(min_value: float, max_value: float, share: float) -> Check:
 def row_count_between(min_value: int, max_value: int, *, of_more_than: int = 0, different: str = "") -> Check:
     """A table's check: it has at least `min_value` and at most `max_value` rows.
 
-    With the column `different` it is asked only of a table with more than `of_more_than` different values there: a feed's
+    With the column `different`, only a table with more than `of_more_than` different values there is asked: a feed's
     history, say, which has more dates than its deliveries.
     """
 
