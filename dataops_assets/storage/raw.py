@@ -206,10 +206,10 @@ class RawArea:
                 self._unsynced.update((target.parent.parent, self._root, self._root.parent))
             temporary.replace(target)
             self._unsynced.add(target.parent)
-        except BaseException:
+        finally:
+            # gone already, unless the object could not be written or the process is being stopped
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise
 
     def _fetched(self, item: Input) -> Path:
         target = Path(_downloads().name) / item.digest / self.object_path(item).rpartition("/")[2]
