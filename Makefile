@@ -29,7 +29,7 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: setup ## Run all tests
-	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

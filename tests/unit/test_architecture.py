@@ -28,8 +28,10 @@ LAYERS = (
 )
 EDGE = {"components", "definitions", "defs"}
 
+# Queries and changes of data or structure. A session's settings (SET, CREATE SECRET) take no expressions.
 SQL_TEXT = re.compile(
-    r"\b(SELECT|FROM|WHERE|INSERT|DELETE|UPDATE|MERGE|CREATE|DROP|ALTER|ATTACH|COPY|PRAGMA|GROUP BY|ORDER BY)\b"
+    r"\b(SELECT|FROM|WHERE|INSERT|DELETE|UPDATE|MERGE|DROP|ALTER|ATTACH|COPY|GROUP BY|ORDER BY)\b"
+    r"|\bCREATE\b.*\b(TABLE|VIEW|SCHEMA|MACRO)\b"
     r"|\b(select\b.*\bfrom|insert into|delete from|update\b.*\bset|merge into|(create|drop|alter) (table|view))\b"
 )
 
