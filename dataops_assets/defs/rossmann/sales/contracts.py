@@ -7,6 +7,7 @@ import pandera.pandas as pa
 from dataops_assets.quality.pandera_checks import row_count_between, share_in_range
 
 MOST_SALES = 50_000
+LEAST_HISTORY = 100_000
 MOST_ROWS = 2_000_000
 # a delivery holds one week, and corrections of the week before; what holds more days is a history
 DAYS_OF_A_DELIVERY = 14
@@ -27,7 +28,7 @@ raw = pa.DataFrameSchema(
     },
     checks=[
         row_count_between(1, MOST_ROWS),
-        row_count_between(100_000, MOST_ROWS, different="Date", of_more_than=DAYS_OF_A_DELIVERY),
+        row_count_between(LEAST_HISTORY, MOST_ROWS, different="Date", of_more_than=DAYS_OF_A_DELIVERY),
     ],
     ordered=True,
     strict=True,
@@ -79,4 +80,6 @@ features = pa.DataFrameSchema(
             for what in ("Mean", "Std")
         },
     },
+    # of the whole table, whatever the size of the input that changed it
+    checks=[row_count_between(LEAST_HISTORY, MOST_ROWS)],
 )
