@@ -1,8 +1,8 @@
 """SQL as values: templates with named holes, filled with sqlglot expressions and never with text.
 
-A template is DuckDB-dialect SQL in which `$name` is a hole. `query("SELECT $cols FROM $source", cols=[...], source=...)`
-parses the template once, then puts expressions in the holes: a list fills a hole in a list position (select list, group
-by, function arguments), a single expression fills it anywhere, plain Python values become literals.
+A template is DuckDB-dialect SQL in which `$name` is a hole. `query("SELECT $cols FROM $t", cols=[...], t=...)` parses
+the template once, then puts expressions in the holes: a list fills a hole in a list position (select list, group by,
+function arguments), a single expression fills it anywhere, plain Python values become literals.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def table(name: str) -> exp.Table:
     return exp.Table(this=identifier(name))
 
 
-def alias(expression: exp.Expression, name: str) -> exp.Alias:
+def alias(expression: exp.Expr, name: str) -> exp.Alias:
     """`expression AS "name"`."""
-    return exp.alias_(expression, name, quoted=True)
+    return exp.Alias(this=expression, alias=identifier(name))
 
 
-def literal(value: Any) -> exp.Expression:
+def literal(value: Any) -> exp.Expr:
     """A Python value as a typed SQL literal; None is NULL."""
-    if isinstance(value, exp.Expression):
+    if isinstance(value, exp.Expr):
         return value
     if isinstance(value, dt.datetime):
         kind = "TIMESTAMPTZ" if value.tzinfo else "TIMESTAMP"
@@ -54,7 +54,7 @@ def literal(value: Any) -> exp.Expression:
 
 
 @functools.lru_cache(maxsize=512)
-def _template(text: str) -> exp.Expression:
+def _template(text: str) -> exp.Expr:
     return sqlglot.parse_one(text, dialect=DIALECT)
 
 
@@ -69,7 +69,7 @@ def query(template: str, /, **holes: Any) -> Any:
         name = hole.name
         value = holes[name]
         used.add(name)
-        target: exp.Expression = hole
+        target: exp.Expr = hole
         # `FROM $t` parses as a table whose name is the placeholder: replace the table, keep its alias
         parent = hole.parent
         if isinstance(parent, exp.Table) and parent.this is hole:
@@ -78,7 +78,7 @@ def query(template: str, /, **holes: Any) -> Any:
                 value = table(value)
             elif isinstance(value, exp.Query):
                 value = exp.Subquery(this=value.copy())
-            if parent.args.get("alias") and isinstance(value, exp.Expression):
+            if parent.args.get("alias") and isinstance(value, exp.Expr):
                 value = value.copy()
                 value.set("alias", parent.args["alias"].copy())
         if isinstance(value, (list, tuple)):
@@ -94,9 +94,9 @@ def query(template: str, /, **holes: Any) -> Any:
     return tree
 
 
-def _splice(target: exp.Expression, items: Sequence[exp.Expression]) -> None:
+def _splice(target: exp.Expr, items: Sequence[exp.Expr]) -> None:
     parent = target.parent
-    key = target.arg_key
+    key = target.arg_key or ""
     if parent is None or not isinstance(parent.args.get(key), list):
         raise TypeError(f"a list cannot fill the hole in {parent.sql(DIALECT) if parent else target.sql(DIALECT)}")
     siblings = parent.args[key]
@@ -104,12 +104,12 @@ def _splice(target: exp.Expression, items: Sequence[exp.Expression]) -> None:
     parent.set(key, [*siblings[:position], *(item.copy() for item in items), *siblings[position + 1 :]])
 
 
-def columns(names: Iterable[str], table: str = "") -> list[exp.Expression]:
+def columns(names: Iterable[str], table: str = "") -> list[exp.Expr]:
     """Quoted references to `names`."""
     return [column(name, table) for name in names]
 
 
-def conjunction(conditions: Iterable[exp.Expression]) -> exp.Expression:
+def conjunction(conditions: Iterable[exp.Expr]) -> exp.Expr:
     """All of `conditions`; TRUE when there are none."""
     found = list(conditions)
     return exp.and_(*found) if found else exp.true()

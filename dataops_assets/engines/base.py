@@ -22,9 +22,7 @@ POSITION = "s_position"
 class Session(Protocol):
     """One unit of work on an engine."""
 
-    def scan(
-        self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None
-    ) -> exp.Subquery:
+    def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """The rows of one version of a table, for use in FROM (deleted rows already left out).
 
         With `positions`, two columns more say where each row lies: `s_file` (data file) and `s_position` (row in it).
@@ -32,7 +30,7 @@ class Session(Protocol):
         """
         ...
 
-    def create(self, name: str, query: exp.Expression) -> None:
+    def create(self, name: str, query: exp.Expr) -> None:
         """A temporary table from a query, replacing one of that name."""
         ...
 
@@ -40,19 +38,19 @@ class Session(Protocol):
         """A small Arrow table as a temporary table."""
         ...
 
-    def fetch(self, query: exp.Expression) -> pa.Table:
+    def fetch(self, query: exp.Expr) -> pa.Table:
         """The rows of a query; for counts, profiles and examples, never for whole tables."""
         ...
 
-    def schema(self, query: exp.Expression) -> Mapping[str, str]:
+    def schema(self, query: exp.Expr) -> Mapping[str, str]:
         """Column name to SQL type of a query's result, without running it."""
         ...
 
-    def write(self, query: exp.Expression, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+    def write(self, query: exp.Expr, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
         """Write a query's rows as Parquet files below `uri`; not visible until committed."""
         ...
 
-    def positions(self, snapshot: Snapshot, rows: exp.Expression) -> dict[str, Sequence[int]]:
+    def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """Data file path, as in the snapshot, to row positions, of `rows` (columns `s_file`, `s_position`)."""
         ...
 

@@ -113,15 +113,13 @@ class DuckDBSession:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def scan(
-        self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None
-    ) -> exp.Subquery:
+    def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
         if not snapshot.files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
             return exp.Subquery(this=empty({**snapshot.columns, **extra}))
         source = query("SELECT * FROM delta_scan($uri, version = $version)", uri=snapshot.uri, version=snapshot.version)
-        names: list[exp.Expression] = [exp.column(name, quoted=True) for name in snapshot.columns]
+        names: list[exp.Expr] = [exp.column(name, quoted=True) for name in snapshot.columns]
         if positions:
             names += [alias(exp.column("filename"), FILE), alias(exp.column("file_row_number"), POSITION)]
         source.set("expressions", names)
@@ -130,7 +128,7 @@ class DuckDBSession:
             source = source.where(exp.In(this=exp.column("filename"), expressions=wanted))
         return exp.Subquery(this=source)
 
-    def execute(self, statement: exp.Expression) -> duckdb.DuckDBPyConnection:
+    def execute(self, statement: exp.Expr) -> duckdb.DuckDBPyConnection:
         """Run a statement. Raises StorageError where files cannot be read or written."""
         try:
             return self.connection.execute(statement.sql(DIALECT))
@@ -139,7 +137,7 @@ class DuckDBSession:
                 "running a query", received=str(error), next_step="check storage, disk space and memory, then run again"
             ) from error
 
-    def create(self, name: str, query: exp.Expression) -> None:
+    def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`."""
         self.execute(exp.Create(this=table(name), kind="TABLE", replace=True, expression=query, properties=_TEMPORARY))
 
@@ -149,16 +147,16 @@ class DuckDBSession:
         self.create(name, query("SELECT * FROM s_registered"))
         self.connection.unregister("s_registered")
 
-    def fetch(self, query: exp.Expression) -> pa.Table:
+    def fetch(self, query: exp.Expr) -> pa.Table:
         """See `Session.fetch`."""
         return self.execute(query).to_arrow_table()
 
-    def schema(self, query: exp.Expression) -> Mapping[str, str]:
+    def schema(self, query: exp.Expr) -> Mapping[str, str]:
         """See `Session.schema`."""
         described = self.execute(exp.Describe(this=query)).fetchall()
         return {row[0]: row[1] for row in described}
 
-    def write(self, query: exp.Expression, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+    def write(self, query: exp.Expr, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
         """See `Session.write`. Statistics come from the writer, so nothing is read back."""
         if not is_remote(uri):
             Path(uri).mkdir(parents=True, exist_ok=True)
@@ -182,7 +180,7 @@ class DuckDBSession:
             if row[1]
         ]
 
-    def positions(self, snapshot: Snapshot, rows: exp.Expression) -> dict[str, Sequence[int]]:
+    def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
         grouped = self.execute(
             query(

@@ -28,9 +28,9 @@ _PLANS_KEPT = 5000
 def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Compare parsed inputs with the hub and write their change sets to `lake/<source>_changes`.
 
-    Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only counted.
-    A keyed full extract also has a row (position -1) for each key that is gone. An input with null or incomparable keys
-    or orders fails alone, naming column, count and examples. Running it again gives the same.
+    Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
+    counted. A keyed full extract also has a row (position -1) for each key that is gone. An input with null or
+    incomparable keys or orders fails alone, naming column, count and examples. Running it again gives the same.
     """
     started = time.perf_counter()
     source = workspace.source
@@ -43,6 +43,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         change = change_for(workspace, session, manifest, good)
         counts: Mapping[str, Mapping[str, int]] = {}
         late = False
+        snapshot: Snapshot | None
         if good:
             merge.observe(session, change, lake)
             late = merge.is_late(session, change)
@@ -119,7 +120,7 @@ def change_for(workspace: Workspace, session: Session, manifest: Manifest, input
     return change
 
 
-def _change_set(change: merge.Change, lake: exp.Expression) -> exp.Query:
+def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
     names = change.source.column_names
     rows: exp.Query = query(
         """
@@ -137,8 +138,8 @@ def _change_set(change: merge.Change, lake: exp.Expression) -> exp.Query:
     return rows
 
 
-def refused(session: Session, source: Source, lake: exp.Expression, inputs: Sequence[Input]) -> dict[str, DataOpsError]:
-    """Inputs whose key or order cannot be compared: null, or NaN. One error an input, with column, count and examples."""
+def refused(session: Session, source: Source, lake: exp.Expr, inputs: Sequence[Input]) -> dict[str, DataOpsError]:
+    """Inputs whose key or order cannot be compared: null, or NaN. An error an input, with column, count, examples."""
     kinds = {item.name: item.type for item in source.columns}
     decisive = list(
         dict.fromkeys([*source.refresh.key, *([source.refresh.order_by] if source.refresh.order_by else [])])
@@ -180,9 +181,10 @@ def refused(session: Session, source: Source, lake: exp.Expression, inputs: Sequ
     for row in found.to_pylist():
         examples.setdefault(row["s_input_id"], []).append(row["s_row_id"])
         columns_hit = ", ".join(f"{name}: {int(row[name])}" for name in decisive if row[name])
+        listed = ", ".join(map(str, examples[row["s_input_id"]]))
         errors[row["s_input_id"]] = InputError(
             f"taking input {row['s_input_id']} of {source.name!r}: key and order columns must have a comparable value",
-            received=f"rows with null or NaN in {columns_hit}; e.g. rows {', '.join(map(str, examples[row['s_input_id']]))}",
+            received=f"null or NaN (rows) in {columns_hit}; e.g. in rows {listed}",
             next_step="correct the file and deliver it again; the hub is untouched",
         )
     return errors

@@ -22,11 +22,11 @@ def order_type(source: Source) -> str:
     return ORDER_BY_TIME if declared == "timestamptz" else sql_type(declared)
 
 
-def key_text(source: Source, table: str = "") -> exp.Expression:
+def key_text(source: Source, table: str = "") -> exp.Expr:
     """`s_key`: the key columns as one text.
 
-    Injective: with several columns, text values are escaped (`\\` and `|`), so ('a', 'b|c') and ('a|b', 'c') differ.
-    A source without a key is keyed by its whole row, or for `append` by the row's place in its input.
+    Injective: with several columns, backslashes and bars in text values are escaped, so ('a', 'b|c') and ('a|b', 'c')
+    differ. A source without a key is keyed by its whole row, or for `append` by the row's place in its input.
     """
     if isinstance(source.refresh, AppendRefresh):
         return query("$input || ':' || $row", input=column("s_input_id", table), row=column("s_row_id", table))
@@ -50,12 +50,12 @@ def key_text(source: Source, table: str = "") -> exp.Expression:
     return _joined(parts)
 
 
-def order_value(source: Source, table: str, extract_time: exp.Expression) -> exp.Expression:
+def order_value(source: Source, table: str, extract_time: exp.Expr) -> exp.Expr:
     """`s_order`: the order column, or the extract time."""
     return column(source.refresh.order_by, table) if source.refresh.order_by is not None else extract_time
 
 
-def row_hash(source: Source, table: str = "") -> exp.Expression:
+def row_hash(source: Source, table: str = "") -> exp.Expr:
     """`s_row_hash`: 63 bits of the md5 of all tracked columns.
 
     Two versions of one key collide with a chance of 2^-63; it is only ever compared within a key.
@@ -71,14 +71,14 @@ def tracked_columns(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.column_names if name not in left_out)
 
 
-def delete_marker(source: Source, table: str = "") -> exp.Expression:
+def delete_marker(source: Source, table: str = "") -> exp.Expr:
     """Whether a row says that its key is deleted."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
-    predicate = exp.maybe_parse(source.refresh.delete_when, dialect="duckdb")
+    predicate: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect="duckdb")
     spelled = {name.lower(): name for name in source.column_names}
 
-    def qualified(node: exp.Expression) -> exp.Expression:
+    def qualified(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table:
             return column(spelled.get(node.name.lower(), node.name), table)
         return node
@@ -86,10 +86,10 @@ def delete_marker(source: Source, table: str = "") -> exp.Expression:
     return query("coalesce(CAST($predicate AS BOOLEAN), FALSE)", predicate=predicate.transform(qualified))
 
 
-def _content(source: Source, table: str) -> exp.Expression:
+def _content(source: Source, table: str) -> exp.Expr:
     """All tracked columns as one text; null, empty and every split of a text give different results."""
     kinds = {item.name: item.type for item in source.columns}
-    parts: list[exp.Expression] = []
+    parts: list[exp.Expr] = []
     for name in tracked_columns(source):
         text = _text(column(name, table), kinds[name])
         if kinds[name] in ("text", "binary"):
@@ -99,12 +99,12 @@ def _content(source: Source, table: str) -> exp.Expression:
     return _joined(parts) if parts else exp.Literal.string("")
 
 
-def _joined(parts: list[exp.Expression]) -> exp.Expression:
+def _joined(parts: list[exp.Expr]) -> exp.Expr:
     # sqlglot's own ConcatWs wraps every part in a null check; no part is null here (null keys are refused before)
     return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
 
 
-def _text(value: exp.Expression, kind: str) -> exp.Expression:
+def _text(value: exp.Expr, kind: str) -> exp.Expr:
     """The one text of a value; equal values have equal texts."""
     if kind == "text":
         return value

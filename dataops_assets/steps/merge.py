@@ -1,10 +1,10 @@
 """The law of the hub: which of its rows a set of inputs changes.
 
-The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete marker,
-or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the observations of
-a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row appears or its
-content changes, and ends where the next one starts or the key is deleted. The hub keeps the last version, or all of
-them with `history`.
+The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete
+marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
+observations of a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row
+appears or its content changes, and ends where the next one starts or the key is deleted. The hub keeps the last
+version, or all of them with `history`.
 
 An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
 of their timelines. A late input, a repeated one or a removal reads the whole timelines of its keys from the lake. Both
@@ -47,10 +47,10 @@ def system_columns(source: Source) -> tuple[str, ...]:
 class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
-    `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched keys
-    as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions whose
-    content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`: file and
-    position of hub rows that go.
+    `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched
+    keys as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions
+    whose content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`:
+    file and position of hub rows that go.
     """
 
     inputs: str = "s_inputs"
@@ -59,6 +59,8 @@ class Tables:
     touched: str = "s_touched"
     existing: str = "s_existing"
     observed: str = "s_observed"
+    seen: str = "s_seen"
+    repeated: str = "s_repeated"
     timeline: str = "s_timeline"
     kinds: str = "s_kinds"
     versions: str = "s_versions"
@@ -124,7 +126,7 @@ def is_late(session: Session, change: Change) -> bool:
     return bool(found.column("late")[0].as_py())
 
 
-def observe(session: Session, change: Change, lake: exp.Expression) -> None:
+def observe(session: Session, change: Change, lake: exp.Expr) -> None:
     """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
     _create_inputs(session, change.applied_after(), set(change.ids))
     chosen = query(
@@ -135,7 +137,7 @@ def observe(session: Session, change: Change, lake: exp.Expression) -> None:
     session.create(T.added, observations(change.source, chosen))
 
 
-def observe_change_set(session: Session, change: Change, enriched: exp.Expression) -> None:
+def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> None:
     """Create `inputs` and `added` from a change set that was made against this very hub, and touch all its keys."""
     _create_inputs(session, change.applied_after(), set(change.ids))
     session.create(
@@ -153,7 +155,7 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expressio
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
 
 
-def observations(source: Source, rows: exp.Expression) -> exp.Query:
+def observations(source: Source, rows: exp.Expr) -> exp.Query:
     """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
     return query(
         """
@@ -179,17 +181,16 @@ def _create_inputs(session: Session, applied: Sequence[AppliedInput], added: set
         following[rank] = rank + 1 if applied[rank].complete else following[rank + 1]
     # in order, all added inputs come after the hub as it is
     following[0] = next((i for i, item in enumerate(applied, 1) if item.complete and item.input_id in added), None)
-    everything: list[AppliedInput | None] = [None, *applied]
     session.register(
         T.inputs,
         pa.table(
             {
-                "s_input_id": pa.array([item.input_id if item else None for item in everything], pa.string()),
+                "s_input_id": pa.array([None, *(item.input_id for item in applied)], pa.string()),
                 "s_extract_time": pa.array(
-                    [item.extract_time if item else None for item in everything], pa.timestamp("us", tz="UTC")
+                    [None, *(item.extract_time for item in applied)], pa.timestamp("us", tz="UTC")
                 ),
-                "s_rank": pa.array(range(len(everything)), pa.int64()),
-                "s_added": pa.array([bool(item) and item.input_id in added for item in everything], pa.bool_()),
+                "s_rank": pa.array(range(len(applied) + 1), pa.int64()),
+                "s_added": pa.array([False, *(item.input_id in added for item in applied)], pa.bool_()),
                 "s_next_rank": pa.array(following, pa.int64()),
             }
         ),
@@ -203,7 +204,7 @@ def exclude_nothing(session: Session) -> None:
     )
 
 
-def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expression, *, late: bool) -> None:
+def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
     """Create `touched`: the keys whose versions may change."""
     source = change.source
     if base is None:
@@ -219,7 +220,7 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
 
 
-def _changed_keys(current: exp.Expression) -> exp.Expression:
+def _changed_keys(current: exp.Expr) -> exp.Expr:
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
@@ -231,12 +232,13 @@ def _changed_keys(current: exp.Expression) -> exp.Expression:
     )
 
 
-def _missing_keys(current: exp.Expression, extracts: int) -> exp.Expression:
+def _missing_keys(current: exp.Expr, extracts: int) -> exp.Expr:
     """Keys of the hub that are not in every one of the added extracts."""
     return query(
         """
         SELECT h.s_key FROM $current AS h
-        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM $added AS a GROUP BY s_key) AS p ON p.s_key = h.s_key
+        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM $added AS a GROUP BY s_key) AS p
+          ON p.s_key = h.s_key
         WHERE coalesce(p.s_seen, 0) < $extracts
         """,
         current=current,
@@ -245,7 +247,7 @@ def _missing_keys(current: exp.Expression, extracts: int) -> exp.Expression:
     )
 
 
-def _touched_late(change: Change, current: exp.Expression, lake: exp.Expression) -> exp.Expression:
+def _touched_late(change: Change, current: exp.Expr, lake: exp.Expr) -> exp.Expr:
     """Keys of the added and removed inputs; for full extracts, where absence counts too, the keys of all."""
     moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
     rows = query("SELECT $key AS s_key, r.s_input_id FROM $lake AS r", key=key_text(change.source, "r"), lake=lake)
@@ -264,7 +266,7 @@ def _hub_rows(session: Session, source: Source, base: Snapshot, *, only_current:
     return rows.where(column("s_is_current", "h")) if only_current and source.refresh.history else rows
 
 
-def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Expression, *, late: bool) -> None:
+def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
     """Create `existing` and `observed`: hub rows and observations of the touched keys."""
     source = change.source
     own = query(
@@ -313,7 +315,7 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
     session.create(T.observed, own)
 
 
-def _observed_in_lake(source: Source, lake: exp.Expression) -> exp.Query:
+def _observed_in_lake(source: Source, lake: exp.Expr) -> exp.Query:
     """The whole timelines of the touched keys."""
     if source.refresh.key:
         rows = query(
@@ -377,9 +379,9 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     """
     source = change.source
     if isinstance(source.refresh, AppendRefresh):
-        session.create(T.versions, _appended(source))
+        session.create(T.versions, _appended())
     else:
-        session.create(T.timeline, _timeline(source, absences=absences))
+        _create_timeline(session, source, absences=absences)
         session.create(T.versions, _versions(source))
     same = exp.and_(
         *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
@@ -432,7 +434,7 @@ def _kept_observations() -> exp.Query:
     return kept
 
 
-def _appended(source: Source) -> exp.Query:
+def _appended() -> exp.Query:
     """For `append`, every observation is a version."""
     rows: exp.Query = query(
         """
@@ -444,8 +446,8 @@ def _appended(source: Source) -> exp.Query:
     return rows
 
 
-def _timeline(source: Source, *, absences: bool) -> exp.Query:
-    """Observations of the touched keys, one an instant, each with what came just before it.
+def _create_timeline(session: Session, source: Source, *, absences: bool) -> None:
+    """Create `timeline`: observations of the touched keys, one an instant, each with what came just before it.
 
     `s_is_event`: a version starts or ends here. `s_is_old`: an input that was applied before says something later.
     """
@@ -469,32 +471,51 @@ def _timeline(source: Source, *, absences: bool) -> exp.Query:
             observed=T.observed,
         )
         seen = exp.union(seen, gone, distinct=False)
-    timeline: exp.Query = query(
+    session.create(T.seen, seen)
+    # most keys have one observation, which needs no sorting: it starts the only version
+    session.create(T.repeated, query("SELECT s_key FROM $seen AS o GROUP BY s_key HAVING count(*) > 1", seen=T.seen))
+    alone = query(
+        """
+        SELECT o.*, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, NOT s_deleted AS s_is_event,
+               s_created_at AS s_life_started_at
+        FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key
+        """,
+        seen=T.seen,
+        repeated=T.repeated,
+    )
+    sorted_out = query(
         """
         WITH latest AS (
-            SELECT o.* FROM $seen AS o
+            SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
             QUALIFY row_number() OVER (
                 PARTITION BY s_key, s_order ORDER BY s_extract_time DESC, s_input_id DESC, s_row_id DESC
             ) = 1
         ), placed AS (
             SELECT o.*,
-                   lag(s_deleted) OVER w AS s_deleted_before, lag(s_row_hash) OVER w AS s_hash_before,
-                   coalesce(sum(CASE WHEN s_deleted THEN 1 ELSE 0 END)
-                            OVER (PARTITION BY s_key ORDER BY s_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS s_life,
-                   coalesce(max(CASE WHEN s_added THEN 0 ELSE 1 END)
-                            OVER (PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 0) = 1 AS s_is_old
+                   lag(s_deleted) OVER w AS s_deleted_before,
+                   lag(s_row_hash) OVER w AS s_hash_before,
+                   coalesce(sum(CASE WHEN s_deleted THEN 1 ELSE 0 END) OVER (
+                       PARTITION BY s_key ORDER BY s_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+                       AS s_life,
+                   coalesce(max(CASE WHEN s_added THEN 0 ELSE 1 END) OVER (
+                       PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 0) = 1
+                       AS s_is_old
             FROM latest AS o
             WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
         )
-        SELECT p.*,
+        SELECT $names, p.s_created_at, p.s_deleted_before, p.s_is_old,
                CASE WHEN s_deleted THEN s_deleted_before = FALSE
                     ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END AS s_is_event,
                first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
         FROM placed AS p
         """,
-        seen=seen,
+        names=columns(_OBSERVED, "p"),
+        seen=T.seen,
+        repeated=T.repeated,
     )
-    return timeline
+    session.create(
+        T.timeline, exp.union(alone, query("SELECT s.* FROM $sorted AS s", sorted=sorted_out), distinct=False)
+    )
 
 
 def _versions(source: Source) -> exp.Query:
@@ -502,7 +523,8 @@ def _versions(source: Source) -> exp.Query:
     versions = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_life_started_at AS s_created_at,
-               s_extract_time AS s_updated_at, s_order AS s_valid_from, s_next AS s_valid_to, s_next IS NULL AS s_is_current
+               s_extract_time AS s_updated_at, s_order AS s_valid_from, s_next AS s_valid_to,
+               s_next IS NULL AS s_is_current
         FROM (
             SELECT t.*, lead(s_order) OVER (PARTITION BY s_key ORDER BY s_order) AS s_next
             FROM $timeline AS t WHERE coalesce(s_is_event, FALSE)
@@ -533,7 +555,8 @@ def classify(session: Session, source: Source) -> None:
             SELECT a.s_input_id, a.s_row_id, a.s_key, a.s_order, a.s_row_hash,
                    CASE WHEN t.s_key IS NULL AND u.s_key IS NULL THEN 'unchanged'
                         WHEN t.s_key IS NULL OR t.s_is_old THEN 'old'
-                        WHEN a.s_deleted THEN CASE WHEN coalesce(t.s_is_event, FALSE) THEN 'deleted' ELSE 'unchanged' END
+                        WHEN a.s_deleted AND t.s_is_event THEN 'deleted'
+                        WHEN a.s_deleted THEN 'unchanged'
                         WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
                         WHEN t.s_is_event THEN 'changed'
                         ELSE 'unchanged' END AS s_change

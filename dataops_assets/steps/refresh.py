@@ -29,8 +29,8 @@ def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
 
     Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
-    and lost races make no difference. Rows that a validation quarantined stay out. Raises CommitConflict after many lost
-    races, StorageError when storage fails; the last version stays readable.
+    and lost races make no difference. Rows that a validation quarantined stay out. Raises CommitConflict after many
+    lost races, StorageError when storage fails; the last version stays readable.
     """
     return _publish(workspace, inputs, removing=())
 
@@ -91,19 +91,17 @@ def _attempt(
     counts = _counts(session, enriched, change)
     after = merge.manifest_after(session, change)
     hub_columns = _hub_columns(source)
-    _settle(workspace, session, change, enriched, lake, hub_columns)
-
-    insert = exp.union(
-        query("SELECT $names FROM s_fresh_rows AS f", names=columns(hub_columns, "f")),
-        _amended_rows(session, base, hub_columns, merge.system_columns(source)),
-        distinct=False,
-    )
+    insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns)
+    if base is not None:
+        amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
+        insert = exp.union(insert, amended, distinct=False)
     tally = session.fetch(
         query(
             """
-            SELECT (SELECT count(*) FROM s_fresh_rows) AS inserted, (SELECT count(*) FROM $removed AS r) AS removed,
+            SELECT (SELECT count(*) FROM $fresh AS f) AS inserted, (SELECT count(*) FROM $removed AS r) AS removed,
                    (SELECT count(*) FROM $amended AS a) AS amended
             """,
+            fresh=merge.T.fresh,
             removed=merge.T.removed,
             amended=merge.T.amended,
         )
@@ -135,7 +133,7 @@ def _gather(
     base: Snapshot | None,
     change: merge.Change,
     enriched: Snapshot | None,
-    lake: exp.Expression,
+    lake: exp.Expr,
 ) -> bool:
     """Leave `observed` and `existing` of the touched keys in the session; the result says whether the lake was read.
 
@@ -162,15 +160,15 @@ def _gather(
     return late
 
 
-def _settle(
+def _fresh_rows(
     workspace: Workspace,
     session: Session,
     change: merge.Change,
     enriched: Snapshot | None,
-    lake: exp.Expression,
+    lake: exp.Expr,
     hub_columns: Sequence[str],
-) -> None:
-    """Create `s_fresh_rows`: the full rows of `fresh`, none of them failing a validation.
+) -> exp.Query:
+    """The full rows of `fresh`, none of them failing a validation.
 
     A row that an earlier change set did not need (it changed nothing then) is enriched now; if it fails, it is excluded
     and the versions are resolved again without it, until all that remain hold.
@@ -178,33 +176,33 @@ def _settle(
     source = workspace.source
     system = merge.system_columns(source)
     own = [name for name in hub_columns if name not in system]
+    known: exp.Query | None = None
+    if enriched is not None:
+        known = query(
+            """
+            SELECT $own, $system FROM $fresh AS f JOIN $rows AS e
+              ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
+            """,
+            own=columns(own, "e"),
+            system=columns(system, "f"),
+            fresh=merge.T.fresh,
+            rows=session.scan(enriched),
+        )
+        known = query("SELECT $names FROM $known AS k", names=columns(hub_columns, "k"), known=known)
     while True:
         lacking = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
-        known: exp.Query | None = None
         if enriched is not None:
-            rows = session.scan(enriched)
-            known = query(
-                """
-                SELECT $own, $system FROM $fresh AS f JOIN $rows AS e
-                  ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
-                """,
-                own=columns(own, "e"),
-                system=columns(system, "f"),
-                fresh=merge.T.fresh,
-                rows=rows,
-            )
-            session.create("s_known_rows", known)
             lacking = query(
-                "SELECT f.* FROM $fresh AS f ANTI JOIN s_known_rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
+                """
+                SELECT f.* FROM $fresh AS f
+                ANTI JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
+                """,
                 fresh=merge.T.fresh,
+                rows=session.scan(enriched),
             )
         session.create("s_lacking", lacking)
-        count = session.fetch(query("SELECT count(*) AS n FROM s_lacking")).column("n")[0].as_py()
-        if not count:
-            session.create(
-                "s_fresh_rows", query("SELECT $names FROM s_known_rows AS k", names=columns(hub_columns, "k"))
-            )
-            return
+        if known is not None and not session.fetch(query("SELECT 1 AS one FROM s_lacking LIMIT 1")).num_rows:
+            return known
         parsed = query(
             """
             SELECT $columns, $system FROM s_lacking AS f JOIN $lake AS r
@@ -217,13 +215,8 @@ def _settle(
         session.create("s_enriched_now", enrich_query(workspace, session, parsed))
         failing = query("SELECT s_input_id, s_row_id FROM s_enriched_now WHERE s_status = 'fail'")
         if not session.fetch(failing).num_rows:
-            now = query("SELECT $names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
-            if known is not None:
-                now = exp.union(
-                    query("SELECT $names FROM s_known_rows AS k", names=columns(hub_columns, "k")), now, distinct=False
-                )
-            session.create("s_fresh_rows", now)
-            return
+            now: exp.Query = query("SELECT $names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
+            return now if known is None else exp.union(known, now, distinct=False)
         session.create(
             "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=merge.T.excluded), failing, distinct=False)
         )
@@ -236,12 +229,8 @@ def _hub_columns(source: Source) -> tuple[str, ...]:
     return (*source.column_names, *rules, *merge.system_columns(source), "s_status")
 
 
-def _amended_rows(
-    session: Session, base: Snapshot | None, hub_columns: Sequence[str], system: Sequence[str]
-) -> exp.Query:
+def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
     """Rows whose content stays and whose system columns change, read from the hub itself."""
-    if base is None:
-        return query("SELECT $names FROM s_fresh_rows AS f WHERE FALSE", names=columns(hub_columns, "f"))
     present = set(base.columns)
     names = [
         column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)

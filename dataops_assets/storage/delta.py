@@ -2,8 +2,9 @@
 
 A commit is one JSON object created if absent in `_delta_log`, so it happens wholly or not at all, on a local disk and
 on an object store. Data files and deletion vectors are written before it and are invisible without it. The platform
-writes its own log entries because one commit must remove rows (by deletion vector), add files and say which inputs the
-table is made of; `deltalake` offers no such commit. Standard readers (DuckDB, Spark, Polars, deltalake) read the tables.
+writes its own log entries because one commit must remove rows (by deletion vector), add files and say which inputs
+the table is made of; `deltalake` offers no such commit. Standard readers (DuckDB, Spark, Polars,
+deltalake) read the tables.
 
 Source of the format: PROTOCOL.md of Delta Lake.
 """
@@ -22,6 +23,7 @@ from urllib.parse import quote, unquote
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from pyroaring import BitMap64
 
 from dataops_assets.errors import StorageError
 from dataops_assets.storage import deletion_vectors
@@ -86,7 +88,8 @@ class DataFile:
         """Rows masked by the deletion vector."""
         return int(self.deletion_vector["cardinality"]) if self.deletion_vector else 0
 
-    def _identity(self) -> tuple[str, str]:
+    def identity(self) -> tuple[str, str]:
+        """What the log knows a file by: its path and its deletion vector."""
         vector = self.deletion_vector
         return self.path, f"{vector['pathOrInlineDv']}@{vector.get('offset')}" if vector else ""
 
@@ -125,7 +128,7 @@ class Table:
 
         Raises StorageError when the version is unknown or the log cannot be read.
         """
-        names = self.folder.list("_delta_log")
+        names = self.folder.names("_delta_log")
         commits = {
             int(name.removeprefix("_delta_log/").removesuffix(".json")): name
             for name in names
@@ -244,7 +247,7 @@ class Table:
         for path, positions in mask.items():
             if path in removed:
                 continue
-            bitmap = deletion_vectors.BitMap64(positions)
+            bitmap = BitMap64(positions)
             previous = current[path].deletion_vector
             if previous:
                 bitmap |= deletion_vectors.read(self.folder, previous)
@@ -314,7 +317,11 @@ def _metadata(
     same = {**base.metadata, "schemaString": fresh["schemaString"], "partitionColumns": fresh["partitionColumns"]}
     before = json.loads(base.metadata["schemaString"])
     # a schema that only differs in how its text is laid out is the same schema
-    return dict(base.metadata) if before == schema and same["partitionColumns"] == base.metadata["partitionColumns"] else same
+    return (
+        dict(base.metadata)
+        if before == schema and same["partitionColumns"] == base.metadata["partitionColumns"]
+        else same
+    )
 
 
 def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
@@ -375,10 +382,10 @@ class _State:
                 self.metadata = found
             elif "remove" in action:
                 file = _file(action["remove"])
-                self.files.pop(file._identity(), None)
+                self.files.pop(file.identity(), None)
             elif "add" in action:
                 file = _file(action["add"])
-                self.files[file._identity()] = file
+                self.files[file.identity()] = file
             elif INFO_KEY in action.get("commitInfo", {}):
                 self.info = dict(action["commitInfo"][INFO_KEY])
 
@@ -410,5 +417,3 @@ def _file(action: Mapping[str, Any]) -> DataFile:
         stats=stats,
         deletion_vector={key: value for key, value in vector.items() if value is not None} if vector else None,
     )
-
-

@@ -55,12 +55,14 @@ class Folder:
             obstore.put(open_store(self.uri), path, content, mode="create")
         except AlreadyExistsError as error:
             raise CommitConflict(
-                f"creating {self.uri}/{path}", received="it exists already", next_step="read the new version and try again"
+                f"creating {self.uri}/{path}",
+                received="it exists already",
+                next_step="read the new version and try again",
             ) from error
         except (BaseError, OSError) as error:
             raise self._failed(f"creating {path}", error) from error
 
-    def list(self, prefix: str) -> list[str]:
+    def names(self, prefix: str) -> list[str]:
         """Names of the objects below `prefix`, sorted; relative to this folder."""
         if not is_remote(self.uri):
             root = Path(self.uri, prefix)

@@ -25,7 +25,7 @@ _SMALL = 32 * 1024 * 1024
 def replace_inputs(
     session: Session,
     table: Table,
-    query: exp.Expression,
+    query: exp.Expr,
     input_ids: Sequence[str],
     info: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> Snapshot:
@@ -71,8 +71,8 @@ def apply(
     base: Snapshot | None,
     *,
     columns: Mapping[str, str],
-    remove: exp.Expression | None = None,
-    insert: exp.Expression | None = None,
+    remove: exp.Expr | None = None,
+    insert: exp.Expr | None = None,
     info: Mapping[str, Any] | None = None,
     partition_by: Sequence[str] = (),
     replaced: Snapshot | None = None,

@@ -142,7 +142,7 @@ class RawArea:
 
     def inputs(self) -> list[str]:
         """Ids of the inputs that are here, sorted. Raises StorageError."""
-        names = (path.rpartition("/")[2] for path in self._folder.list("inputs"))
+        names = (path.rpartition("/")[2] for path in self._folder.names("inputs"))
         return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
     def object_path(self, item: Input) -> str:

@@ -28,7 +28,9 @@ ARROW = {"text": pa.string(), "integer": pa.int64(), "double": pa.float64(), "ti
 
 def as_input(given: GivenInput) -> Input:
     """The registered form of a generated input."""
-    return Input(given.time, given.input_id, hashlib.sha256(given.input_id.encode()).hexdigest(), "generated", len(given.rows))
+    return Input(
+        given.time, given.input_id, hashlib.sha256(given.input_id.encode()).hexdigest(), "generated", len(given.rows)
+    )
 
 
 def workspace_for(source: Source, home: Path, engine: DuckDBEngine | None = None) -> Workspace:

@@ -25,7 +25,15 @@ PARTS = st.sampled_from(["", "b|c", "c", "\\"])
 VALUES = st.sampled_from([None, "", "x", "X", "0:", "|", "x ", "\U0001f600"])
 NUMBERS = st.sampled_from([None, 0.0, -0.0, 1.5, float("inf")])
 ROWS = st.fixed_dictionaries(
-    {"k": KEYS, "part": PARTS, "at": st.integers(0, 5), "v": VALUES, "n": NUMBERS, "ignored": VALUES, "op": st.sampled_from("IUD")}
+    {
+        "k": KEYS,
+        "part": PARTS,
+        "at": st.integers(0, 5),
+        "v": VALUES,
+        "n": NUMBERS,
+        "ignored": VALUES,
+        "op": st.sampled_from("IUD"),
+    }
 )
 
 
@@ -124,7 +132,7 @@ def _utc(value: Any) -> Any:
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries())
 def test_hub_is_a_function_of_its_set_of_inputs(
     kind: Kind, history: bool, delivery: tuple[list[GivenInput], list[list[int]], list[int]], engine: DuckDBEngine
@@ -146,7 +154,7 @@ def test_hub_is_a_function_of_its_set_of_inputs(
             assert actual_rows(workspace, history) == expected_rows(expected, order_by, history)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries())
 def test_append_keeps_every_row_of_every_input_once(
     delivery: tuple[list[GivenInput], list[list[int]], list[int]], engine: DuckDBEngine
