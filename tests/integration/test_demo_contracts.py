@@ -28,7 +28,8 @@ from dataops_assets.sql import DIALECT, alias, column, query
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs"
 SOURCES = {
     source.name: source
-    for path in sorted(DEFS.rglob("defs.yaml"))
+    for area in ("flights", "rossmann")
+    for path in sorted((DEFS / area).rglob("defs.yaml"))
     for source in [Source.model_validate(yaml.safe_load(path.read_text())["attributes"])]
 }
 GATES = [(name, layer) for name, source in SOURCES.items() for layer, gate in source.gates if gate is not None]
