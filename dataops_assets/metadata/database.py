@@ -165,8 +165,8 @@ def _parsed(url: str) -> sa.URL:
     if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
         received = "an SQLite database in memory, which other processes cannot see"
         raise ConfigError(_ATTEMPTED, received=received, known=_EXAMPLES)
-    if backend == "postgresql" and url.partition("?")[0].count("@") > 1:
-        # The rest of the password would be taken for the host, and shown
+    if backend == "postgresql" and url.count("@") > 1:
+        # The password's rest would be taken for the host, and shown
         raise ConfigError(_ATTEMPTED, received="a password with an unescaped '@'", next_step="write it as %40")
     return parsed
 

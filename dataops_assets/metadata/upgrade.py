@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -9,6 +11,9 @@ from alembic.util import CommandError
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.database import HEAD
+
+# Alembic's environment is one for the process; threads may migrate different databases
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def configuration() -> Config:
@@ -26,7 +31,8 @@ def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
     config = configuration()
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, revision)
+        with _ONE_AT_A_TIME:
+            command.upgrade(config, revision)
     except CommandError as error:
         raise ConfigError(
             "upgrading the metadata structure",

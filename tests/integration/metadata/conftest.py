@@ -1,4 +1,4 @@
-"""A fresh, migrated store on each of the two databases."""
+"""Stores on each of the two databases."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import MetadataStore
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=BOTH)
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without any table."""
+def _empty(request: pytest.FixtureRequest, folder: Path) -> str:
     if request.param == "sqlite":
-        # a folder that is not there, and a name that a careless URL would cut off
-        return f"sqlite:///{tmp_path}/not yet there/metadata.db"
+        return f"sqlite:///{folder}/metadata.db"
     cluster = sa.make_url(request.getfixturevalue("postgres_url"))
     name = f"metadata_{next(_numbers)}"
     engine = sa.create_engine(cluster, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
@@ -28,14 +26,30 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return cluster.set(database=name).render_as_string(hide_password=False)
 
 
-@pytest.fixture
-def url(empty_url: str) -> str:
+@pytest.fixture(params=BOTH)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without any table."""
+    return _empty(request, tmp_path)
+
+
+@pytest.fixture(scope="session", params=BOTH)
+def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a migrated database."""
-    MetadataStore(empty_url).migrate()
-    return empty_url
+    url = _empty(request, tmp_path_factory.mktemp("metadata"))
+    MetadataStore(url).migrate()
+    return url
+
+
+@pytest.fixture
+def url(migrated_url: str) -> str:
+    """The URL of a migrated database without any row."""
+    with sa.create_engine(migrated_url, poolclass=sa.NullPool).begin() as connection:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(table.delete())
+    return migrated_url
 
 
 @pytest.fixture
 def store(url: str) -> MetadataStore:
-    """A store on a migrated database."""
+    """A store on a migrated database without any row."""
     return MetadataStore(url)
