@@ -56,9 +56,9 @@ class CompiledRule:
     """
 
     name: str
-    expression: exp.Expression
+    expression: exp.Expr
     type: str
-    failed_cast: exp.Expression | None
+    failed_cast: exp.Expr | None
     reads: tuple[str, ...]
     lineage: frozenset[ColumnReference]
     inexact: bool
@@ -70,7 +70,7 @@ class CompiledValidation:
 
     name: str
     severity: Severity | str
-    failed: exp.Expression
+    failed: exp.Expr
     reads: tuple[str, ...]
     lineage: frozenset[ColumnReference]
 
@@ -79,7 +79,7 @@ class CompiledValidation:
 class Level:
     """Rules that can be computed side by side, after the windows they use."""
 
-    windows: Mapping[str, exp.Expression]
+    windows: Mapping[str, exp.Expr]
     rules: tuple[CompiledRule, ...]
 
 
@@ -148,7 +148,7 @@ class _Declared:
     """A rule or validation before it is compiled."""
 
     place: Place
-    tree: exp.Expression
+    tree: exp.Expr
     references: frozenset[Reference]
     type: str
 
@@ -310,7 +310,7 @@ class _Compiler:
         return traced(item.references, source, self._sources, table, rules)
 
     def _type_of(self, place: Place, known: Mapping[str, str]) -> TypeOf:
-        def type_of(expression: exp.Expression) -> str:
+        def type_of(expression: exp.Expr) -> str:
             try:
                 return self._types.of(expression, known)
             except UntypedError as error:
@@ -318,7 +318,7 @@ class _Compiler:
 
         return type_of
 
-    def _culprit(self, expression: exp.Expression, known: Mapping[str, str]) -> Span | None:
+    def _culprit(self, expression: exp.Expr, known: Mapping[str, str]) -> Span | None:
         """The smallest part that has no type."""
         for node in reversed(list(expression.walk())):
             if not isinstance(node, exp.Condition) or isinstance(node, (exp.Identifier, exp.AggFunc)):
@@ -329,7 +329,7 @@ class _Compiler:
                 return span_of(node)
         return None
 
-    def _check_constants(self, place: Place, tree: exp.Expression) -> None:
+    def _check_constants(self, place: Place, tree: exp.Expr) -> None:
         for cast in tree.find_all(exp.Cast):
             if not isinstance(cast.this, exp.Literal):
                 continue
@@ -441,7 +441,7 @@ def _level(rules: Sequence[CompiledRule]) -> Level:
     return Level(windows, tuple(found))
 
 
-def _attempted(value: exp.Expression) -> exp.Expression:
+def _attempted(value: exp.Expr) -> exp.Expr:
     return value if isinstance(value, exp.Window) else attempt(value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-SCALARS: Mapping[str, type[exp.Expression]] = {
+SCALARS: Mapping[str, type[exp.Expr]] = {
     # numbers
     "abs": exp.Abs,
     "acos": exp.Acos,
@@ -100,7 +100,7 @@ SCALARS: Mapping[str, type[exp.Expression]] = {
     "try_cast": exp.TryCast,
 }
 
-AGGREGATES: Mapping[str, type[exp.Expression]] = {
+AGGREGATES: Mapping[str, type[exp.Expr]] = {
     "avg": exp.Avg,
     "bool_and": exp.LogicalAnd,
     "bool_or": exp.LogicalOr,
@@ -118,7 +118,7 @@ AGGREGATES: Mapping[str, type[exp.Expression]] = {
     "variance": exp.Variance,
 }
 
-WINDOW_FUNCTIONS: Mapping[str, type[exp.Expression]] = {
+WINDOW_FUNCTIONS: Mapping[str, type[exp.Expr]] = {
     "cume_dist": exp.CumeDist,
     "dense_rank": exp.DenseRank,
     "first_value": exp.FirstValue,
@@ -132,12 +132,12 @@ WINDOW_FUNCTIONS: Mapping[str, type[exp.Expression]] = {
     "row_number": exp.RowNumber,
 }
 
-FUNCTIONS: Mapping[str, type[exp.Expression]] = {**SCALARS, **AGGREGATES, **WINDOW_FUNCTIONS}
+FUNCTIONS: Mapping[str, type[exp.Expr]] = {**SCALARS, **AGGREGATES, **WINDOW_FUNCTIONS}
 
-NEEDS_WINDOW: tuple[type[exp.Expression], ...] = (*AGGREGATES.values(), *WINDOW_FUNCTIONS.values())
+NEEDS_WINDOW: tuple[type[exp.Expr], ...] = (*AGGREGATES.values(), *WINDOW_FUNCTIONS.values())
 
 # what a rule is made of besides calls
-STRUCTURE: tuple[type[exp.Expression], ...] = (
+STRUCTURE: tuple[type[exp.Expr], ...] = (
     exp.Add,
     exp.And,
     exp.AtTimeZone,

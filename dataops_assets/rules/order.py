@@ -16,8 +16,8 @@ class CycleError(Exception):
 def levels(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
     """`needs` (name to the names it uses, all of them keys) as levels; a name uses only names of earlier levels.
 
-    Each name stands in the earliest level it can, in the order of `needs`. Raises CycleError with the shortest way round
-    from the first name that lies on one.
+    Each name stands in the earliest level it can, in the order of `needs`. Raises CycleError with the shortest way
+    round from the first name that lies on one.
     """
     depth: dict[str, int] = {}
     waiting = dict(needs)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
 
 from dataops_assets.errors import RuleError, nearest
 from dataops_assets.rules.functions import CAST_TYPES, FUNCTIONS, NEEDS_WINDOW, REASONS, STRUCTURE
@@ -26,7 +25,7 @@ _QUERIES = (exp.Query, exp.Subquery, exp.Exists, exp.SubqueryPredicate, exp.Tabl
 _ALLOWED = frozenset((*STRUCTURE, *FUNCTIONS.values()))
 
 
-def parse(place: Place) -> exp.Expression:
+def parse(place: Place) -> exp.Expr:
     """The tree of `place.text`, without comments.
 
     Raises RuleError, pointing at the part, for wrong syntax, for a query or statement instead of an expression, for a
@@ -72,7 +71,7 @@ def _syntax_error(place: Place, error: SqlglotError) -> RuleError:
     return place.error(f"syntax error, {problem}", (end - max(len(marked), 1) + 1, end))
 
 
-def _refuse_queries(place: Place, tree: exp.Expression) -> None:
+def _refuse_queries(place: Place, tree: exp.Expr) -> None:
     for node in tree.walk():
         if isinstance(node, _QUERIES):
             raise place.error(
@@ -106,7 +105,7 @@ def _unknown_function(place: Place, name: str, span: Span | None) -> RuleError:
     )
 
 
-def _check_node(place: Place, node: exp.Expression) -> None:
+def _check_node(place: Place, node: exp.Expr) -> None:
     if isinstance(node, exp.Dot):
         raise place.error("a path has too many parts", span_of(node), known=["at most three relations, then a column"])
     if isinstance(node, exp.Star) and isinstance(node.parent, exp.Count):
@@ -130,7 +129,7 @@ def _check_node(place: Place, node: exp.Expression) -> None:
         )
 
 
-def _written(node: exp.Expression) -> str:
+def _written(node: exp.Expr) -> str:
     text = node.sql(DIALECT)
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
@@ -158,7 +157,7 @@ def _check_window(place: Place, node: exp.Window) -> None:
         )
 
 
-def windowed(window: exp.Window) -> exp.Expression:
+def windowed(window: exp.Window) -> exp.Expr:
     """The function that a window applies to, without its FILTER and IGNORE NULLS."""
     function = window.this
     while isinstance(function, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
@@ -166,7 +165,7 @@ def windowed(window: exp.Window) -> exp.Expression:
     return function
 
 
-def _is_windowed(node: exp.Expression) -> bool:
+def _is_windowed(node: exp.Expr) -> bool:
     holder = node.parent
     while isinstance(holder, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
         holder = holder.parent

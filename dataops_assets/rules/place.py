@@ -50,7 +50,7 @@ class Place:
         )
 
 
-def span_of(node: exp.Expression) -> Span | None:
+def span_of(node: exp.Expr) -> Span | None:
     """The characters that `node` covers, as far as its names and calls tell; None for a bare literal."""
     found = [part.meta for part in node.walk() if "start" in part.meta and "end" in part.meta]
     if not found:

@@ -70,7 +70,7 @@ def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -
     return found.select(*grouped, *counted, append=False).group_by(*grouped)
 
 
-def _extended(rows: exp.Query, added: Sequence[exp.Expression]) -> exp.Query:
+def _extended(rows: exp.Query, added: Sequence[exp.Expr]) -> exp.Query:
     return query("SELECT r.*, $added FROM $rows AS r", rows=rows, added=list(added))
 
 
@@ -110,7 +110,7 @@ def _one_a_key(lookup: Lookup, related: Related) -> exp.Query:
     )
 
 
-def _condition(lookup: Lookup, right: str) -> exp.Expression:
+def _condition(lookup: Lookup, right: str) -> exp.Expr:
     left = _table(lookup.path[:-1])
     return conjunction(column(own, left).eq(column(other, right)) for own, other in lookup.on)
 

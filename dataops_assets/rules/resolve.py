@@ -37,15 +37,15 @@ class Reference:
 
 
 def resolve(
-    place: Place, tree: exp.Expression, source: Source, sources: Mapping[str, Source]
-) -> tuple[exp.Expression, frozenset[Reference]]:
+    place: Place, tree: exp.Expr, source: Source, sources: Mapping[str, Source]
+) -> tuple[exp.Expr, frozenset[Reference]]:
     """`tree` with every name replaced by its quoted internal name, and what the names refer to.
 
     Names match whatever their case. Raises RuleError at the name for one that is unknown, with the nearest known one.
     """
     references: set[Reference] = set()
 
-    def replaced(node: exp.Expression) -> exp.Expression:
+    def replaced(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Column):
             return node
         reference = _reference(place, node, source, sources)
@@ -132,7 +132,7 @@ def _declared(written: str, declared: Iterable[str]) -> str | None:
     return next((name for name in declared if name.lower() == written.lower()), None)
 
 
-def _unknown_relation(place: Place, part: exp.Identifier, source: Source) -> RuleError:
+def _unknown_relation(place: Place, part: exp.Expr, source: Source) -> RuleError:
     hint = _hint(part.name, list(source.relations))
     return place.error(
         f"source {source.name!r} has no relation {part.name!r}" + (f", {hint}" if hint else ""),
@@ -142,7 +142,7 @@ def _unknown_relation(place: Place, part: exp.Identifier, source: Source) -> Rul
 
 
 def _unknown_name(
-    place: Place, part: exp.Identifier, source: Source, kinds: Mapping[str, Kind], *, looked_up: bool
+    place: Place, part: exp.Expr, source: Source, kinds: Mapping[str, Kind], *, looked_up: bool
 ) -> RuleError:
     name = part.name
     problem = f"source {source.name!r} has no column or rule {name!r}"
@@ -152,7 +152,9 @@ def _unknown_name(
     hint = _hint(name, list(kinds))
     known = [known for known, kind in kinds.items() if kind != "system"]
     next_step = (
-        "" if hint or not part.quoted else f"a text is written in single quotes: {exp.Literal.string(name).sql()}"
+        ""
+        if hint or not part.args.get("quoted")
+        else f"a text is written in single quotes: {exp.Literal.string(name).sql()}"
     )
     return place.error(problem + (f", {hint}" if hint else ""), _span(part), known=known, next_step=next_step)
 
@@ -165,7 +167,7 @@ def _hint(written: str, known: Sequence[str]) -> str:
     return hint
 
 
-def _span(part: exp.Identifier) -> Span | None:
+def _span(part: exp.Expr) -> Span | None:
     return (part.meta["start"], part.meta["end"]) if "start" in part.meta else None
 
 

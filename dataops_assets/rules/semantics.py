@@ -12,10 +12,10 @@ from dataops_assets.sql import query
 _DIVISIONS = (exp.Div, exp.IntDiv, exp.Mod)
 
 
-def total(expression: exp.Expression) -> exp.Expression:
+def total(expression: exp.Expr) -> exp.Expr:
     """`expression` with divisions that are null where the divisor is zero, and casts that are null where they fail."""
 
-    def replaced(node: exp.Expression) -> exp.Expression:
+    def replaced(node: exp.Expr) -> exp.Expr:
         if isinstance(node, _DIVISIONS) and not _is_nonzero_number(node.expression):
             node.set("expression", query("NULLIF($divisor, 0)", divisor=node.expression))
         if type(node) is exp.Cast and not isinstance(node.this, exp.Literal):
@@ -35,12 +35,12 @@ def total(expression: exp.Expression) -> exp.Expression:
     return tree
 
 
-def attempt(expression: exp.Expression) -> exp.Expression:
+def attempt(expression: exp.Expr) -> exp.Expr:
     """`expression`, or null where computing it fails for any other reason."""
     if isinstance(expression, (exp.Column, exp.Literal, exp.Null, exp.Boolean, exp.Star)):
         return expression
     return exp.Try(this=expression)
 
 
-def _is_nonzero_number(node: exp.Expression) -> bool:
+def _is_nonzero_number(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and not node.is_string and float(node.this) != 0

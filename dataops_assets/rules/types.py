@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import duckdb
 from sqlglot import exp
@@ -35,19 +36,18 @@ class Types:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def of(self, expression: exp.Expression, names: Mapping[str, str]) -> str:
+    def of(self, expression: exp.Expr, names: Mapping[str, str]) -> str:
         """The SQL type of `expression`, whose columns are typed by `names`. Raises UntypedError."""
         used = sorted({column.name for column in expression.find_all(exp.Column)})
-        rows = exp.select(
-            *[alias(exp.cast(exp.null(), names[name], dialect=DIALECT), name) for name in used] or [exp.null()]
-        )
+        nulls: list[exp.Expr] = [alias(exp.cast(exp.null(), names[name], dialect=DIALECT), name) for name in used]
+        rows = exp.select(*nulls or [exp.null()])
         described = exp.Describe(this=query("SELECT $e FROM $rows AS r", e=expression, rows=rows))
         try:
             return str(self._connection.execute(described.sql(DIALECT)).fetchall()[0][1])
         except duckdb.Error as error:
             raise UntypedError(_reason(error)) from error
 
-    def is_null(self, constant: exp.Expression) -> bool:
+    def is_null(self, constant: exp.Expr) -> bool:
         """Whether an expression without columns is null. Raises UntypedError when it cannot be computed."""
         try:
             row = self._connection.execute(exp.select(constant.is_(exp.null())).sql(DIALECT)).fetchall()[0]
@@ -59,7 +59,11 @@ class Types:
 @contextmanager
 def types() -> Iterator[Types]:
     """A `Types` for the length of a block."""
-    config = {"threads": "1", "enable_external_access": "false", "autoinstall_known_extensions": "false"}
+    config: dict[str, Any] = {
+        "threads": "1",
+        "enable_external_access": "false",
+        "autoinstall_known_extensions": "false",
+    }
     with duckdb.connect(":memory:", config=config) as connection:
         yield Types(connection)
 

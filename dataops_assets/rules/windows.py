@@ -6,8 +6,9 @@ SQL leaves three things to chance or to the engine's arithmetic, and each is set
   ordered by input and row position.
 * A RANGE frame in days over a date is computed on day numbers: the same rows, three times as fast on DuckDB, and
   every window over the date shares one sort.
-* The standard deviation and variance of integers are computed from exact integer sums, so the last digits do not depend
-  on the order of additions, and there is no cancellation.
+* The variance of n integers is a whole number over n (n - 1). The engine adds floating-point numbers in an order of
+  its own (Welford's method, merged pairwise: no cancellation, but the last digits vary); rounding to that whole number
+  gives the exact value, and so the same digits each time, as long as the whole number is well below 2^53.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataops_assets.sql import DIALECT, column, query
 
 WINDOW_PREFIX = "s_window."
 
-TypeOf = Callable[[exp.Expression], str]
+TypeOf = Callable[[exp.Expr], str]
 
 _ORDERED_FUNCTIONS = (exp.FirstValue, exp.Lag, exp.LastValue, exp.Lead, exp.NthValue, exp.Ntile, exp.RowNumber)
 _ROW_IDENTITY = ("s_input_id", "s_row_id")
@@ -34,7 +35,7 @@ _DEVIATIONS = (exp.Stddev, exp.StddevSamp, exp.StddevPop)
 _SPREADS = (*_DEVIATIONS, exp.Variance, exp.VariancePop)
 
 
-def settle(place: Place, expression: exp.Expression, type_of: TypeOf) -> exp.Expression:
+def settle(place: Place, expression: exp.Expr, type_of: TypeOf) -> exp.Expr:
     """`expression` with every window made deterministic.
 
     Raises RuleError for a window whose result would still depend on the order of equal rows.
@@ -44,11 +45,11 @@ def settle(place: Place, expression: exp.Expression, type_of: TypeOf) -> exp.Exp
     )
 
 
-def hoist(expressions: Iterable[exp.Expression]) -> tuple[list[exp.Expression], dict[str, exp.Expression]]:
+def hoist(expressions: Iterable[exp.Expr]) -> tuple[list[exp.Expr], dict[str, exp.Expr]]:
     """The expressions with each window replaced by a column, and those columns: equal windows are one column."""
-    found: dict[str, tuple[str, exp.Expression]] = {}
+    found: dict[str, tuple[str, exp.Expr]] = {}
 
-    def replaced(node: exp.Expression) -> exp.Expression:
+    def replaced(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Window):
             return node
         name, _ = found.setdefault(node.sql(DIALECT), (f"{WINDOW_PREFIX}{len(found)}", node))
@@ -58,27 +59,27 @@ def hoist(expressions: Iterable[exp.Expression]) -> tuple[list[exp.Expression], 
     return rewritten, dict(found.values())
 
 
-def is_inexact(expression: exp.Expression, type_of: TypeOf) -> bool:
+def is_inexact(expression: exp.Expr, type_of: TypeOf) -> bool:
     """Whether the last digits depend on the order in which a window adds floating-point numbers."""
     for window in expression.find_all(exp.Window):
         function = windowed(window)
         if isinstance(function, (exp.Sum, exp.Avg)) and type_of(_argument(function)) in ("DOUBLE", "FLOAT"):
             return True
-        if isinstance(function, _SPREADS) and not _is_exact_spread(function, type_of):
+        if isinstance(function, _SPREADS):
             return True
     return False
 
 
-def _argument(function: exp.Expression) -> exp.Expression:
+def _argument(function: exp.Expr) -> exp.Expr:
     argument = function.this
     return argument.expressions[0] if isinstance(argument, exp.Distinct) else argument
 
 
-def _settled(place: Place, window: exp.Window, type_of: TypeOf) -> exp.Expression:
+def _settled(place: Place, window: exp.Window, type_of: TypeOf) -> exp.Expr:
     spec = window.args.get("spec")
     frame = str(spec.args.get("kind", "")).upper() if spec else ""
     offsets = [spec.args.get(end) for end in ("start", "end")] if spec else []
-    has_offset = any(isinstance(offset, exp.Expression) for offset in offsets)
+    has_offset = any(isinstance(offset, exp.Expr) for offset in offsets)
     function = windowed(window)
     order = window.args.get("order")
     ordered = isinstance(function, _ORDERED_FUNCTIONS) or frame == "ROWS"
@@ -99,9 +100,31 @@ def _settled(place: Place, window: exp.Window, type_of: TypeOf) -> exp.Expressio
     if ordered and order is not None:
         for name in _ROW_IDENTITY:
             order.append("expressions", exp.Ordered(this=column(name), nulls_first=False))
-    if isinstance(function, _SPREADS) and _is_exact_spread(function, type_of):
+    if isinstance(function, _SPREADS) and _is_of_integers(function, type_of):
         return _exact_spread(window, function)
     return window
+
+
+def _is_of_integers(function: exp.Expr, type_of: TypeOf) -> bool:
+    return not isinstance(function.this, exp.Distinct) and type_of(function.this) in INTEGERS
+
+
+def _exact_spread(window: exp.Window, function: exp.Expr) -> exp.Expr:
+    sample = isinstance(function, _SAMPLE)
+    count = _over(window, query("count($x)", x=function.this))
+    spread = query(
+        "round($variance * $pairs) / $pairs",
+        variance=_over(window, (exp.Variance if sample else exp.VariancePop)(this=function.this.copy())),
+        pairs=query("(CAST($n AS DOUBLE) * ($n - $less))", n=count, less=int(sample)),
+    )
+    return query("sqrt($spread)", spread=spread) if isinstance(function, _DEVIATIONS) else exp.paren(spread)
+
+
+def _over(window: exp.Window, aggregate: exp.Expr) -> exp.Window:
+    """Another aggregate over the same window."""
+    copied = window.copy()
+    windowed(copied).replace(aggregate)
+    return copied
 
 
 def _number_days(window: exp.Window, offset_frame: str, type_of: TypeOf) -> None:
@@ -111,7 +134,7 @@ def _number_days(window: exp.Window, offset_frame: str, type_of: TypeOf) -> None
     if offset_frame == "RANGE":
         spec = window.args["spec"]
         ends = {end: spec.args.get(end) for end in ("start", "end")}
-        days = {end: _in_days(offset) for end, offset in ends.items() if isinstance(offset, exp.Expression)}
+        days = {end: _in_days(offset) for end, offset in ends.items() if isinstance(offset, exp.Expr)}
         if any(number is None for number in days.values()):
             return
         for end, number in days.items():
@@ -120,7 +143,7 @@ def _number_days(window: exp.Window, offset_frame: str, type_of: TypeOf) -> None
     key.set("this", query("date_diff('day', CAST('1970-01-01' AS DATE), $day)", day=key.this))
 
 
-def _in_days(offset: exp.Expression) -> exp.Expression | None:
+def _in_days(offset: exp.Expr) -> exp.Expr | None:
     """The offset as a number of days; None where it is not a whole number of them."""
     if not isinstance(offset, exp.Interval) or not isinstance(offset.this, exp.Literal) or offset.unit is None:
         return None
@@ -130,7 +153,7 @@ def _in_days(offset: exp.Expression) -> exp.Expression | None:
     return exp.Literal.number(int(offset.this.name) * factor)
 
 
-def _guard(window: exp.Window, function: exp.Expression) -> None:
+def _guard(window: exp.Window, function: exp.Expr) -> None:
     """A value that cannot be computed is null for the window too; the engine would stop at it."""
     argument = function.args.get("this")
     arguments = argument.expressions if isinstance(argument, exp.Distinct) else [argument]
@@ -143,37 +166,7 @@ def _guard(window: exp.Window, function: exp.Expression) -> None:
     if isinstance(window.this, exp.Filter):
         parts.append(window.this.expression.this)
     for part in parts:
-        if isinstance(part, exp.Expression) and part.find(exp.Column) is not None:
+        if isinstance(part, exp.Expr) and part.find(exp.Column) is not None:
             guarded = attempt(part.copy())
             if type(guarded) is not type(part):
                 part.replace(guarded)
-
-
-def _is_exact_spread(function: exp.Expression, type_of: TypeOf) -> bool:
-    return not isinstance(function.this, exp.Distinct) and type_of(function.this) in INTEGERS
-
-
-def _exact_spread(window: exp.Window, function: exp.Expression) -> exp.Expression:
-    """Variance as (n Σx² - (Σx)²) / (n (n - 1)), or / n² for a population, in 128-bit integers; null on overflow."""
-    value = function.this.copy()
-    # squares of larger numbers could overflow inside the window, where nothing can catch it
-    bounded = query("CASE WHEN $x BETWEEN -9007199254740992 AND 9007199254740992 THEN CAST($x AS HUGEINT) END", x=value)
-
-    def over(aggregate: exp.Expression) -> exp.Expression:
-        copied = window.copy()
-        windowed(copied).replace(aggregate)
-        return copied
-
-    sample = isinstance(function, _SAMPLE)
-    spread = query(
-        "CASE WHEN $n = $bounded AND $n > $least THEN CAST($n * $squares - $sum * $sum AS DOUBLE) / $divisor END",
-        n=over(query("count($x)", x=value)),
-        bounded=over(query("count($x)", x=bounded)),
-        squares=over(query("sum($x * $x)", x=bounded)),
-        sum=over(query("sum($x)", x=value)),
-        least=1 if sample else 0,
-        divisor=query(
-            "(CAST($n AS DOUBLE) * ($n - $one))", n=over(query("count($x)", x=value)), one=1 if sample else 0
-        ),
-    )
-    return query("sqrt($spread)", spread=spread) if isinstance(function, _DEVIATIONS) else exp.paren(spread)

@@ -1,0 +1,307 @@
+"""Step 4, enrich: row-level rules, snapshot look-ups and validations on a change set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import DataOpsError, GateFailed, InputError
+from dataops_assets.quality.gates import blocked, gate_inputs
+from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
+from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage import publish
+
+STEP = "enrich"
+_EXAMPLES = 3
+_CHANGE = "s_change"
+_VERDICT = ("s_status", "s_failed")
+
+
+def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+    """Compute the snapshot rules and validations of change sets into `hub/<source>_enriched`.
+
+    Grain: one row for each row of the change set, with the rule columns, `s_status` ('pass', 'warn', 'fail') and
+    `s_failed` (names of failed validations). Deleted rows pass through without rule values. An input fails alone: with
+    GateFailed for a validation of severity 'fail' or a blocking contract, with InputError for a to-one look-up that
+    matches several rows; nothing of it is published. Running it again gives the same while the looked-up hubs are the
+    same. Raises InputError when there are no change sets at all, RuleError for a wrong rule.
+    """
+    started = time.perf_counter()
+    rules = compile_rules(workspace.source, workspace.sources)
+    ids = [item.input_id for item in inputs]
+    with workspace.engine.session() as session:
+        rows = _change_sets(workspace, session, ids)
+        related = RelatedHubs(workspace, session, rules.snapshot)
+        names = list(session.schema(rows))
+        errors: dict[str, DataOpsError] = {}
+        errors.update(refuse_ambiguous(session, rules.snapshot, _present(rows, names), related))
+        session.create("s_enriched", _enriched(rules, rows, names, related))
+        counts = _counts(session, rules, ids)
+        errors = {**_stopped(session, rules, counts), **errors}
+        outcomes = {input_id: _outcomes(workspace, rules, counts[input_id], input_id) for input_id in ids}
+        for input_id, contract in _contracts(workspace, session, [i for i in ids if i not in errors]).items():
+            outcomes[input_id] += (contract,)
+            error = blocked(contract)
+            if error is not None:
+                errors[input_id] = error
+
+        good = [input_id for input_id in ids if input_id not in errors]
+        snapshot = workspace.enriched.snapshot()
+        if good:
+            kept = query(
+                "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids)",
+                names=columns(_result_names(names, rules), "e"),
+                ids=[literal(input_id) for input_id in good],
+            )
+            snapshot = publish.replace_inputs(session, workspace.enriched, kept, good)
+    return StepReport(
+        step=STEP,
+        asset=_asset(workspace),
+        inputs=tuple(
+            InputReport(input_id, _reported(counts[input_id]), errors.get(input_id), outcomes[input_id])
+            for input_id in ids
+        ),
+        rows=snapshot.rows if snapshot else 0,
+        version=snapshot.version if snapshot else None,
+        columns=snapshot.columns if snapshot else {},
+        seconds=time.perf_counter() - started,
+        notes=related.notes,
+    )
+
+
+def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp.Query:
+    """`rows` (contract and system columns) with the snapshot rules, `s_status` and `s_failed`, one row for each row.
+
+    Raises InputError when a row matches several rows of a to-one look-up, RuleError for a wrong rule.
+    """
+    rules = compile_rules(workspace.source, workspace.sources)
+    related = RelatedHubs(workspace, session, rules.snapshot)
+    names = list(session.schema(rows))
+    for error in refuse_ambiguous(session, rules.snapshot, _present(rows, names), related).values():
+        raise error
+    found: exp.Query = query(
+        "SELECT $names FROM $enriched AS e",
+        names=columns(_result_names(names, rules), "e"),
+        enriched=_enriched(rules, rows, names, related),
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class _Flag:
+    """A column that is true where a row fails something; `uses` are the columns that show why."""
+
+    column: str
+    name: str
+    severity: str
+    uses: tuple[str, ...]
+
+
+def _flags(rules: CompiledRules) -> list[_Flag]:
+    casts = [
+        _Flag(CAST_PREFIX + rule.name, f"{rule.name}: cast", "warn", rule.reads)
+        for rule in rules.snapshot.rules.values()
+        if rule.failed_cast is not None
+    ]
+    checked = [
+        _Flag(FAILED_PREFIX + item.name, item.name, item.severity, item.reads) for item in rules.snapshot.validations
+    ]
+    return [*checked, *casts]
+
+
+def _asset(workspace: Workspace) -> str:
+    return f"hub/{workspace.source.name}_enriched"
+
+
+def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> exp.Query:
+    changes = workspace.changes.snapshot()
+    if changes is None:
+        raise InputError(
+            f"enriching inputs of {workspace.source.name!r}",
+            received="no change sets",
+            next_step=f"materialize lake/{workspace.source.name}_changes first",
+        )
+    rows: exp.Query = query(
+        "SELECT r.* FROM $changes AS r WHERE r.s_input_id IN ($ids)",
+        changes=session.scan(changes),
+        ids=[literal(input_id) for input_id in ids] or [exp.null()],
+    )
+    return rows
+
+
+def _present(rows: exp.Query, names: Sequence[str]) -> exp.Query:
+    """The rows that are no deletions: a deletion has nothing to look up."""
+    if _CHANGE not in names:
+        return rows
+    present: exp.Query = query("SELECT r.* FROM $rows AS r WHERE r.s_change <> 'deleted'", rows=rows)
+    return present
+
+
+def _result_names(names: Sequence[str], rules: CompiledRules) -> list[str]:
+    return [*(name for name in names if name not in _VERDICT), *rules.snapshot.rules, *_VERDICT]
+
+
+def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], related: RelatedHubs) -> exp.Query:
+    """`rows` with rules, verdict and, further right, the flags."""
+    computed = list(rules.snapshot.rules)
+    flags = _flags(rules)
+    found: exp.Query = evaluate(rules.snapshot, rows, related)
+    values: list[exp.Expr]
+    failed: list[exp.Expr]
+    if _CHANGE in names:
+        gone = column(_CHANGE, "e").eq("deleted")
+        values = [
+            alias(query("CASE WHEN NOT $gone THEN $value END", gone=gone, value=column(n, "e")), n) for n in computed
+        ]
+        failed = [alias(exp.and_(gone.not_(), column(flag.column, "e")), flag.column) for flag in flags]
+    else:
+        values = columns(computed, "e")
+        failed = columns([flag.column for flag in flags], "e")
+    given = columns([name for name in names if name not in _VERDICT], "e")
+    found = query("SELECT $given FROM $rows AS e", given=[*given, *values, *failed], rows=found)
+    verdict = [alias(_status(flags), "s_status"), alias(_failed_names(flags), "s_failed")]
+    return query("SELECT e.*, $verdict FROM $rows AS e", verdict=verdict, rows=found)
+
+
+def _status(flags: Sequence[_Flag]) -> exp.Expr:
+    status: exp.Expr = exp.Literal.string("pass")
+    for word, severities in (("warn", ("warn",)), ("fail", ("quarantine", "fail"))):
+        hit = [column(flag.column) for flag in flags if flag.severity in severities]
+        if hit:
+            status = query("CASE WHEN $hit THEN $word ELSE $rest END", hit=exp.or_(*hit), word=word, rest=status)
+    return status
+
+
+def _failed_names(flags: Sequence[_Flag]) -> exp.Expr:
+    if not flags:
+        return query("CAST(NULL AS VARCHAR)")
+    named = [query("CASE WHEN $hit THEN $name END", hit=column(flag.column), name=flag.name) for flag in flags]
+    # sqlglot's own ConcatWs would wrap every part in a null check; a null part is left out here on purpose
+    joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(", "), *named])
+    return query("NULLIF($joined, '')", joined=joined)
+
+
+def _counts(session: Session, rules: CompiledRules, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Rows of each input: all, by status, deleted, and by flag column."""
+    flags = _flags(rules)
+    conditions = {
+        **{status: column("s_status").eq(status) for status in ("pass", "warn", "fail")},
+        "deleted": column(_CHANGE).eq("deleted"),
+        **{flag.column: column(flag.column) for flag in flags},
+    }
+    sums = [alias(query("count(CASE WHEN $hit THEN 1 END)", hit=hit), name) for name, hit in conditions.items()]
+    found = session.fetch(
+        query("SELECT s_input_id, count(*) AS s_rows, $sums FROM s_enriched AS e GROUP BY s_input_id", sums=sums)
+    )
+    counts = {input_id: dict.fromkeys(("s_rows", *conditions), 0) for input_id in ids}
+    for row in found.to_pylist():
+        counts[row.pop("s_input_id")] = row
+    return counts
+
+
+def _reported(counts: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "rows": counts["s_rows"],
+        "passed": counts["pass"] - counts["deleted"],
+        "warned": counts["warn"],
+        "quarantined": counts["fail"],
+        "deleted": counts["deleted"],
+    }
+
+
+def _outcomes(
+    workspace: Workspace, rules: CompiledRules, counts: Mapping[str, int], input_id: str
+) -> tuple[CheckOutcome, ...]:
+    """One 'validation' outcome, where anything is validated."""
+    flags = _flags(rules)
+    if not flags:
+        return ()
+    failed = [flag for flag in flags if counts[flag.column]]
+    rows = counts["s_rows"] - counts["deleted"]
+    details = "; ".join(f"{flag.name} ({flag.severity}) {counts[flag.column]:,}" for flag in failed)
+    return (
+        CheckOutcome(
+            asset=_asset(workspace),
+            check="validation",
+            passed=not failed,
+            severity="fail" if any(flag.severity == "fail" for flag in failed) else "warn",
+            explanation=f"of {rows:,} rows failed: {details}" if failed else f"{rows:,} rows hold {len(flags)} rules",
+            input_id=input_id,
+            numbers={"rows": rows, **{flag.name: counts[flag.column] for flag in flags}},
+        ),
+    )
+
+
+def _stopped(
+    session: Session, rules: CompiledRules, counts: Mapping[str, Mapping[str, int]]
+) -> dict[str, DataOpsError]:
+    """The inputs in which a validation of severity 'fail' does not hold."""
+    found: dict[str, list[str]] = {}
+    for flag in _flags(rules):
+        hit = [input_id for input_id, count in counts.items() if count[flag.column]]
+        if flag.severity != "fail" or not hit:
+            continue
+        examples = _examples(session, flag, hit)
+        for input_id in hit:
+            count = counts[input_id]
+            found.setdefault(input_id, []).append(
+                f"{flag.name} does not hold in {count[flag.column]:,} of {count['s_rows'] - count['deleted']:,} rows, "
+                f"e.g. {'; '.join(examples[input_id])}"
+            )
+    return {
+        input_id: GateFailed(
+            f"enriching input {input_id} of {rules.source.name!r}",
+            received=". ".join(problems),
+            next_step="correct the data at its origin or the validation; nothing of this input was published",
+        )
+        for input_id, problems in found.items()
+    }
+
+
+def _examples(session: Session, flag: _Flag, ids: Sequence[str]) -> dict[str, list[str]]:
+    """For each input its first rows that fail, with the values that decide."""
+    shown = [name for name in flag.uses if name != "s_row_id"]
+    found = session.fetch(
+        query(
+            """
+            SELECT e.s_input_id, e.s_row_id, $shown FROM s_enriched AS e WHERE $hit AND e.s_input_id IN ($ids)
+            QUALIFY row_number() OVER (PARTITION BY e.s_input_id ORDER BY e.s_row_id) <= $most
+            ORDER BY e.s_input_id, e.s_row_id
+            """,
+            shown=columns(shown, "e"),
+            hit=column(flag.column, "e"),
+            ids=[literal(input_id) for input_id in ids],
+            most=_EXAMPLES,
+        )
+    )
+    examples: dict[str, list[str]] = {}
+    for row in found.to_pylist():
+        values = ", ".join(f"{name}={_shown(row[name])}" for name in shown)
+        examples.setdefault(row["s_input_id"], []).append(f"row {row['s_row_id']} ({values})")
+    return examples
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _contracts(workspace: Workspace, session: Session, ids: Sequence[str]) -> dict[str, CheckOutcome]:
+    """The outcome of the hub's gate on what would reach the hub."""
+    gate = workspace.source.gates.hub
+    if gate is None or not ids:
+        return {}
+    rules = [rule.name for rule in workspace.source.snapshot_rules]
+    rows = query(
+        "SELECT $names FROM s_enriched AS e WHERE e.s_change <> 'deleted' AND e.s_status <> 'fail'",
+        names=columns([*workspace.source.column_names, *rules, "s_key", "s_input_id", "s_row_id"], "e"),
+    )
+    return gate_inputs(session, gate, _asset(workspace), rows, ids)

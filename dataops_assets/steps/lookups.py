@@ -1,0 +1,103 @@
+"""What look-ups read: the hubs of related sources, as they are now, in the columns that the rules know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputError
+from dataops_assets.rules.compiler import Lookup, Stage
+from dataops_assets.rules.query import ambiguous
+from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.delta import Snapshot
+
+_EXAMPLES = 3
+
+
+class RelatedHubs:
+    """One version of every hub that a stage looks up, so that all its look-ups agree. Call it with a look-up.
+
+    `absent` names the hubs that do not exist yet: their look-ups are null. `versions` are those that were read.
+    """
+
+    def __init__(self, workspace: Workspace, session: Session, stage: Stage) -> None:
+        self._workspace = workspace
+        self._session = session
+        self._snapshots = {name: workspace.table(f"hub/{name}").snapshot() for name in stage.related}
+        self.absent = tuple(name for name, snapshot in self._snapshots.items() if snapshot is None)
+        self.versions: Mapping[str, int] = {
+            name: snapshot.version for name, snapshot in self._snapshots.items() if snapshot is not None
+        }
+
+    def __call__(self, lookup: Lookup) -> exp.Query:
+        """The rows of the look-up's source; of a source with history the current versions."""
+        snapshot = self._snapshots[lookup.source]
+        if snapshot is None:
+            return nothing(lookup.columns)
+        history = self._workspace.sources[lookup.source].refresh.history
+        return conformed(self._session, snapshot, lookup.columns, only_current=history)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a report says of hubs that were not there."""
+        if not self.absent:
+            return {}
+        return {"look-ups without a hub": ", ".join(f"hub/{name} does not exist yet: null" for name in self.absent)}
+
+
+def conformed(session: Session, snapshot: Snapshot, wanted: Mapping[str, str], *, only_current: bool) -> exp.Query:
+    """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column."""
+    selected: list[exp.Expr] = []
+    for name, kind in wanted.items():
+        target = exp.DataType.build(kind, dialect=DIALECT)
+        if name not in snapshot.columns:
+            selected.append(alias(exp.Cast(this=exp.null(), to=target), name))
+        elif snapshot.columns[name] != kind:
+            selected.append(alias(exp.TryCast(this=column(name), to=target), name))
+        else:
+            selected.append(column(name))
+    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=selected, rows=session.scan(snapshot))
+    return found.where(column("s_is_current")) if only_current else found
+
+
+def nothing(columns: Mapping[str, str]) -> exp.Query:
+    """A query without rows, of the given columns and SQL types."""
+    selected = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
+    return exp.select(*selected).where(exp.false())
+
+
+def refuse_ambiguous(session: Session, stage: Stage, rows: exp.Query, related: RelatedHubs) -> dict[str, InputError]:
+    """The inputs with rows that match more than one row of a to-one look-up, with the first such look-up's examples.
+
+    Look-ups that cover the related key cannot be ambiguous and cost nothing. `rows` has s_input_id and the columns of
+    the source.
+    """
+    errors: dict[str, InputError] = {}
+    for lookup in stage.lookups:
+        if lookup.unique or lookup.source in related.absent:
+            continue
+        found = session.fetch(ambiguous(stage, lookup, rows, related)).to_pylist()
+        keys = [other for _, other in lookup.on]
+        by_input: dict[str, list[Mapping[str, Any]]] = {}
+        for row in sorted(found, key=lambda row: (-row["s_rows"], *(str(row[key]) for key in keys))):
+            by_input.setdefault(row["s_input_id"], []).append(row)
+        for input_id, several in by_input.items():
+            errors.setdefault(input_id, _ambiguous(lookup, keys, several))
+    return errors
+
+
+def _ambiguous(lookup: Lookup, keys: Sequence[str], several: Sequence[Mapping[str, Any]]) -> InputError:
+    rows = sum(row["s_rows"] for row in several)
+    examples = "; ".join(
+        ", ".join(f"{key}={row[key]!r}" for key in keys) + f" matches {row['s_matches']} rows of hub/{lookup.source}"
+        for row in several[:_EXAMPLES]
+    )
+    return InputError(
+        f"looking up {lookup.name!r}: a to-one relation matches more than one row",
+        received=f"{rows:,} rows with {len(several):,} such keys; e.g. {examples}",
+        next_step=f"make {', '.join(keys)} unique in {lookup.source!r}, or relate on its whole key",
+    )
