@@ -91,7 +91,7 @@ def test_a_schema_from_newer_software_is_refused_and_left_alone(empty_url: str) 
     store.migrate()
     with _engine(empty_url).begin() as connection:
         connection.execute(sa.text("UPDATE dataops_schema_version SET version_num = '9999'"))
-    with pytest.raises(ConfigError, match="9999.*known: .*next: run the newest version"):
+    with pytest.raises(ConfigError, match=r"9999.*known: .*next: run the newest version"):
         store.migrate()
     with _engine(empty_url).connect() as connection:
         assert connection.execute(sa.text("SELECT version_num FROM dataops_schema_version")).scalars().all() == ["9999"]

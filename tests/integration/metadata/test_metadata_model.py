@@ -24,8 +24,8 @@ _names = itertools.count()
 POOL = [an_input(number, digest=f"{number % 3}") for number in range(8)]
 TEXTS = st.text(max_size=12) | st.sampled_from(["\x00", "\udc80", "'; --", "%s", ":x", "\\x00", "\U0001f600"])
 TIMES = st.datetimes(
-    dt.datetime(1900, 1, 1),
-    dt.datetime(2200, 1, 1),
+    dt.datetime.fromisoformat("1900-01-01"),
+    dt.datetime.fromisoformat("2200-01-01"),
     timezones=st.sampled_from([dt.UTC, dt.timezone(dt.timedelta(hours=9))]),
 )
 INPUTS = st.builds(lambda item, origin: replace(item, origin=origin), st.sampled_from(POOL), TEXTS)

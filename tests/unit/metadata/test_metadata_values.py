@@ -50,7 +50,11 @@ def test_numbers_of_other_libraries_become_plain_ones() -> None:
     assert tables.plain((math.nan, -math.inf)) == ["nan", "-inf"]
 
 
-@given(st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 1, 1), timezones=st.timezones()))
+@given(
+    st.datetimes(
+        dt.datetime.fromisoformat("0002-01-01"), dt.datetime.fromisoformat("9998-01-01"), timezones=st.timezones()
+    )
+)
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])
 def test_an_instant_survives_either_database(dialect: object, time: dt.datetime) -> None:
     kind = tables.Timestamp()
@@ -61,7 +65,7 @@ def test_an_instant_survives_either_database(dialect: object, time: dt.datetime)
 
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no zone"):
-        tables.Timestamp().process_bind_param(dt.datetime(2013, 1, 1), sqlite.dialect())
+        tables.Timestamp().process_bind_param(dt.datetime.fromisoformat("2013-01-01"), sqlite.dialect())
 
 
 def test_every_table_and_column_says_what_it_holds() -> None:
