@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dataops_assets.errors import ConfigError
 
@@ -27,7 +27,8 @@ class Environment(BaseModel):
     home: Path
     storage: str
     landing: str
-    metadata_url: str
+    # It may hold a password, and a value's text gets into logs
+    metadata_url: str = Field(repr=False)
     warehouse: str
     dbt_target: str
 

@@ -100,7 +100,7 @@ class Database:
                 # Importing Alembic takes longer than most steps' metadata work, and it is rarely needed
                 from dataops_assets.metadata import upgrade
 
-                upgrade.upgrade(connection)
+                upgrade.upgrade(connection, HEAD)
 
     def _make_folder(self, attempted: str) -> None:
         try:

@@ -10,7 +10,6 @@ from alembic.config import Config
 from alembic.util import CommandError
 
 from dataops_assets.errors import ConfigError
-from dataops_assets.metadata.database import HEAD
 
 # Alembic's environment is one for the process; threads may migrate different databases
 _ONE_AT_A_TIME = threading.Lock()
@@ -23,8 +22,8 @@ def configuration() -> Config:
     return config
 
 
-def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
-    """Upgrade the schema inside the connection's transaction; the caller commits.
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    """Upgrade the schema to a revision, inside the connection's transaction; the caller commits.
 
     Raises ConfigError if the schema is at a version that this code does not have.
     """

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 
+from dataops_assets.config.environment import environment_from
 from dataops_assets.errors import ConfigError, DataOpsError, StorageError
 from dataops_assets.metadata.store import MetadataStore
 
@@ -54,6 +55,13 @@ def test_no_password_escaped_or_not_is_ever_shown(password: str) -> None:
         told = _told(caught.value)
         assert "hun" not in told
         assert "Zq9" not in told
+
+
+def test_no_value_that_is_logged_shows_the_url(tmp_path: Path) -> None:
+    url = f"postgresql://u:hunter2@{NOWHERE}/db"
+    environment = environment_from({"DATAOPS_METADATA_URL": url}, tmp_path)
+    assert environment.metadata_url == url
+    assert "hunter2" not in f"{environment!r} {environment} {MetadataStore(url)!r}"
 
 
 def test_the_short_name_that_hosts_give_is_postgresql() -> None:
