@@ -2,7 +2,7 @@
 
 Grain: one object and one manifest an input. Re-run: inputs that are in the area cost a look and copy nothing, even
 when their origin is gone. Each input stands alone: one that changed, vanished or does not fit the disk gets its error
-and the others are copied.
+and the others are copied. Checks look at the bytes as received and never stop an input: that is for the gates.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from dataops_assets.config.source import FileConnection
+from dataops_assets.config.source import Connection, FileConnection
 from dataops_assets.connections.files import Files
+from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.quality.checks import earlier_inputs
+from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.raw import RawArea
 
 _THREADS = 8
+# how many known profiles are looked through for the inputs just before one that comes late or again
+_PROFILES = 400
 
 
 def ingest(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
@@ -34,21 +40,24 @@ def ingest(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     read = _reader(workspace)
     modified = _modification_times(workspace) if inputs else {}
 
-    # threads, because copying waits for disks and networks; digests are computed outside the interpreter's lock
+    # threads, because copying waits for disks and networks: 365 synced files take a third of what one thread takes
     with ThreadPoolExecutor(_THREADS) as pool:
         done = list(pool.map(lambda item: _copy(raw, read, item, modified.get(item.input_id)), inputs))
     raw.sync()
+    asset = f"raw/{workspace.source.name}"
+    there = [item for item, (report, _) in zip(inputs, done, strict=True) if report.error is None]
+    checks = _checks(workspace, asset, there) if there else {}
     return StepReport(
         step="ingest",
-        asset=f"raw/{workspace.source.name}",
-        inputs=tuple(report for report, _ in done),
+        asset=asset,
+        inputs=tuple(replace(report, checks=checks.get(report.input_id, ())) for report, _ in done),
         rows=None,
         version=None,
         columns={},
         seconds=time.perf_counter() - started,
         notes={
-            "copied": sum(copied for _, copied in done),
-            "already there": sum(report.error is None and not copied for report, copied in done),
+            "copied": sum(is_new for _, is_new in done),
+            "already there": sum(report.error is None and not is_new for report, is_new in done),
         },
     )
 
@@ -61,6 +70,33 @@ def _copy(
     except DataOpsError as error:
         return InputReport(item.input_id, error=error), False
     return InputReport(item.input_id, counts={"bytes": item.size, "files": 1}), copied
+
+
+def _checks(workspace: Workspace, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
+    """By input, how its bytes compare with what is declared and with the inputs before it."""
+    source, metadata, raw = workspace.source, workspace.metadata, workspace.raw
+    looked_at = {}
+    for item in inputs:
+        path = raw.local_path(item)
+        if (layout := _layout(source.connection, path.name)) is not None:
+            looked_at[item.input_id] = raw_profile(asset, item.input_id, path, path.name, layout)
+    profiles = [profile for profile, _ in looked_at.values()]
+    known = profiles + (
+        metadata.profiles(source.name, asset, exclude=list(looked_at), limit=_PROFILES) if inputs else []
+    )
+    metadata.save_profiles(source.name, asset, profiles)
+    return {
+        input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks)
+        for input_id, (profile, kind) in looked_at.items()
+    }
+
+
+def _layout(connection: Connection, name: str) -> FileConnection | None:
+    """What a file of this name is declared to be; None for what a hook gives under a name of no known kind."""
+    if isinstance(connection, FileConnection):
+        return connection
+    layout = format_of(connection, name)
+    return FileConnection(type="files", path=name, format=layout) if layout is not None else None
 
 
 def _reader(workspace: Workspace) -> Callable[[str], Iterator[bytes]]:

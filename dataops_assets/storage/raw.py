@@ -7,10 +7,12 @@
 The same on a local disk and in an object store. An object appears under its name only when it is whole and its digest
 is the expected one, so neither a killed process nor a full disk leaves a half-written one; writing it again is free.
 
-Durability, local: the bytes of objects and manifests are on the disk before they get their names (fsync, then an
-atomic rename), so no crash shows torn bytes under a valid name. The names themselves become durable with `sync`, once
-for a whole set of inputs instead of three folders an input; a step calls it before it reports success, and what a
-crash of the machine loses before that is simply ingested again. An object store gives the same promise for each put.
+Durability, local: an object's bytes are on the disk before it gets its name (fsync, then an atomic rename), so no crash
+shows torn bytes under a valid name. Names become durable with `sync`, once for a whole set of inputs instead of three
+folders an input; a step calls it before it reports success, and what a crash of the machine loses before that is
+ingested again. A manifest is renamed but not synced by itself, which would double the cost of many small files: it can
+always be made again, and one that a crash of the machine tore counts as missing. An object store promises all of it
+with each put.
 """
 
 from __future__ import annotations
@@ -89,11 +91,11 @@ class RawArea:
         if self.holds(item):
             return False
         if not self._has_object(item):
-            self._write(self.object_path(item), _verified(item, chunks))
+            self._write(self.object_path(item), _verified(item, chunks), durable=True)
         manifest = Manifest(
             item.input_id, item.origin, self.object_path(item), item.extract_time, modified, item.size, item.digest
         )
-        self._write(_manifest_path(item.input_id), [_to_json(manifest)])
+        self._write(_manifest_path(item.input_id), [_to_json(manifest)], durable=False)
         return True
 
     def put(self, item: Input, content: bytes) -> None:
@@ -102,7 +104,7 @@ class RawArea:
         Without a manifest they belong to no input. Raises InputError and StorageError like `add`.
         """
         if not self._has_object(item):
-            self._write(self.object_path(item), _verified(item, [content]))
+            self._write(self.object_path(item), _verified(item, [content]), durable=True)
 
     def sync(self) -> None:
         """Make the names of what was written durable; see the module. Raises StorageError."""
@@ -132,13 +134,23 @@ class RawArea:
 
     def holds(self, item: Input) -> bool:
         """Whether the input's object and manifest are here."""
-        manifest = self.manifest(item.input_id)
+        content = self._folder.read(_manifest_path(item.input_id))
+        manifest = None if content is None else _from_json(content)
         return manifest is not None and manifest.sha256 == item.digest and self._has_object(item)
 
     def manifest(self, input_id: str) -> Manifest | None:
         """The manifest of an input, or None where it was not ingested. Raises StorageError."""
         content = self._folder.read(_manifest_path(input_id))
-        return None if content is None else _from_json(f"{self.uri}/{_manifest_path(input_id)}", content)
+        if content is None:
+            return None
+        manifest = _from_json(content)
+        if manifest is None:
+            raise StorageError(
+                f"reading the manifest of input {input_id} in {self.uri}",
+                received=f"{len(content)} bytes that are no manifest",
+                next_step="ingest the input again",
+            )
+        return manifest
 
     def inputs(self) -> list[str]:
         """Ids of the inputs that are here, sorted. Raises StorageError."""
@@ -183,7 +195,7 @@ class RawArea:
             except FileNotFoundError:
                 return False
 
-    def _write(self, path: str, chunks: Iterable[bytes]) -> None:
+    def _write(self, path: str, chunks: Iterable[bytes], *, durable: bool) -> None:
         with self._storing(f"writing {path}"):
             if self._is_remote:
                 with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
@@ -191,16 +203,17 @@ class RawArea:
                     spool.seek(0)
                     obstore.put(open_store(self.uri), path, spool)
                 return
-            self._write_local(self._root / path, chunks)
+            self._write_local(self._root / path, chunks, durable)
 
-    def _write_local(self, target: Path, chunks: Iterable[bytes]) -> None:
+    def _write_local(self, target: Path, chunks: Iterable[bytes], durable: bool) -> None:
         temporary = self._root / "temporary" / uuid.uuid4().hex
         temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as stream:
                 _fill(stream, chunks)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._unsynced.update((target.parent.parent, self._root, self._root.parent))
@@ -303,18 +316,15 @@ def _iso(time: dt.datetime) -> str:
     return time.isoformat()
 
 
-def _from_json(uri: str, content: bytes) -> Manifest:
+def _from_json(content: bytes) -> Manifest | None:
+    """The manifest; None for bytes that are none."""
     try:
         fields = json.loads(content)
         for name in ("extract_time", "modified"):
             fields[name] = dt.datetime.fromisoformat(fields[name]) if fields[name] is not None else None
         return Manifest(**fields)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"reading the manifest {uri}",
-            received=f"{type(error).__name__}: {error}",
-            next_step="delete the file and ingest the input again",
-        ) from error
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 @functools.cache
