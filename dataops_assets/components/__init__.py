@@ -1,1 +1,6 @@
-"""The edge to Dagster: what YAML can declare, and how it becomes assets, checks, sensors and schedules."""
+"""What YAML can declare, and how it becomes assets, checks, sensors and schedules."""
+
+from dataops_assets.components.source import SourceComponent
+from dataops_assets.components.warehouse import WarehouseComponent
+
+__all__ = ["SourceComponent", "WarehouseComponent"]

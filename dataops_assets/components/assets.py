@@ -1,0 +1,282 @@
+"""The assets of one source: thin wrappers that let a step run for the inputs a run is for, and tell Dagster of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from dataops_assets.components import events
+from dataops_assets.components.automation import when_published
+from dataops_assets.components.events import asset_key
+from dataops_assets.components.graph import StepNode, nodes
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.source import Source
+from dataops_assets.errors import DataOpsError, GateFailed, StorageError
+from dataops_assets.rules.compiler import CompiledRules
+from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+PLATFORM = "platform"
+RETRIES = 2
+"""How often a run tries a step again after a fault that another try can help (a lost race, an unreachable store)."""
+
+# Dagster looks at all partitions for each one's metadata: in a large run every input tells the run's totals instead
+_DETAILED_INPUTS = 20
+_RETRY_SECONDS = 2.0
+
+
+def partitions_name(source: str) -> str:
+    """Name of the partitions of a source's assets; a partition is an input, its key the input's id."""
+    return f"{source}_inputs"
+
+
+@dataclass(frozen=True)
+class SourceAssets:
+    """What is known of one source when the code location is loaded."""
+
+    source: Source
+    sources: Mapping[str, Source]
+    rules: CompiledRules
+
+    @property
+    def nodes(self) -> tuple[StepNode, ...]:
+        """The source's steps."""
+        return nodes(self.source, self.rules)
+
+    def definitions(self) -> list[dg.AssetsDefinition]:
+        """One assets definition a step."""
+        partitions = dg.DynamicPartitionsDefinition(name=partitions_name(self.source.name))
+        return [self._definition(node, partitions if node.is_per_input else None) for node in self.nodes]
+
+    def _definition(self, node: StepNode, partitions: dg.DynamicPartitionsDefinition | None) -> dg.AssetsDefinition:
+        step = _StepRun(self.source, self.sources, self.rules, node)
+
+        @dg.multi_asset(
+            name=f"{node.name}_{self.source.name}",
+            specs=self._specs(node, partitions),
+            check_specs=self._check_specs(node),
+            can_subset=node.beside is not None,
+            # all inputs of a run at once: a history has hundreds
+            backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+            # two runs of a source would only race for the commits of its tables
+            pool=f"source_{self.source.name}",
+            required_resource_keys={PLATFORM},
+        )
+        def run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            yield from step(context)
+
+        return run_step
+
+    def _specs(self, node: StepNode, partitions: dg.DynamicPartitionsDefinition | None) -> list[dg.AssetSpec]:
+        source = self.source
+        freshness = source.checks.freshness
+        policy = dg.FreshnessPolicy.time_window(freshness.fail_window, freshness.warn_window)
+        common: dict[str, Any] = {
+            "group_name": source.area,
+            "owners": list(source.owners),
+            "code_version": node.code_version,
+            "partitions_def": partitions,
+            "tags": {"dataops/source": source.name, "dataops/step": node.name},
+        }
+        same = dg.IdentityPartitionMapping() if partitions else None
+        whole = dg.AllPartitionMapping() if partitions else None
+        reads = [dg.AssetDep(asset_key(key), partition_mapping=same) for key in node.reads]
+        related = [dg.AssetDep(asset_key(key), partition_mapping=whole) for key in node.related]
+        specs = [
+            dg.AssetSpec(
+                asset_key(node.key),
+                deps=[*reads, *related],
+                description=node.description,
+                kinds=set(node.kinds),
+                freshness_policy=policy if freshness.enabled else None,
+                automation_condition=None if node.is_per_input else when_published(),
+                **common,
+            )
+        ]
+        if node.beside is not None:
+            specs.append(
+                dg.AssetSpec(
+                    asset_key(node.beside),
+                    deps=reads,
+                    description=f"Rows of {source.name} that do not parse, with the reason, column and value.",
+                    kinds=set(node.kinds),
+                    # most inputs have no such rows
+                    skippable=True,
+                    **common,
+                )
+            )
+        return specs
+
+    def _check_specs(self, node: StepNode) -> list[dg.AssetCheckSpec]:
+        return [
+            dg.AssetCheckSpec(kind, asset=asset_key(node.key), description=_CHECKS[kind], blocking=is_blocking)
+            for kind, is_blocking in node.checks.items()
+        ]
+
+
+_CHECKS = {
+    "volume": "How much one input brings, against the declared limits and the inputs before it.",
+    "schema": "Columns and types, against the contract.",
+    "distribution": "Null shares and means, against the inputs before.",
+    "contract": "The gate: checked before anything is published.",
+    "validation": "Rows that fail the declared validations.",
+}
+
+
+@dataclass(frozen=True)
+class _StepRun:
+    """One step of one source, as a run executes it."""
+
+    source: Source
+    sources: Mapping[str, Source]
+    rules: CompiledRules
+    node: StepNode
+
+    def __call__(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Run the step for the run's inputs; what succeeded is told before the failure is raised.
+
+        Raises Failure for what another try cannot help, RetryRequested for what it can.
+        """
+        platform: Platform = getattr(context.resources, PLATFORM)
+        ids = list(context.partition_keys) if self.node.is_per_input else [""]
+        known: dict[str, Input] = {}
+        try:
+            workspace = platform.workspace(self.source, self.sources)
+            workspace.metadata.register_source(self.source)
+            if self.node.is_per_input:
+                known = {item.input_id: item for item in workspace.metadata.inputs(self.source.name, ids)}
+            report = self._recorded(workspace, list(known.values()), ids, context.run_id)
+        except DataOpsError as error:
+            reports = [InputReport(input_id, error=error) for input_id in ids]
+            raise self._failure(context, reports, known, len(ids)) from error
+        yield from self._events(context, workspace, report, known)
+        failures = report.failures
+        if failures:
+            raise self._failure(context, failures, known, len(ids)) from failures[0].error
+
+    def _recorded(self, workspace: Workspace, inputs: Sequence[Input], ids: Sequence[str], run_id: str) -> StepReport:
+        """The step's report, with its start and its end on record whatever happens in between."""
+        metadata, name = workspace.metadata, self.source.name
+        metadata.start(name, self.node.name, ids, run_id)
+        started = time.perf_counter()
+        report: StepReport | None = None
+        try:
+            report = _held(self.node, self.node.run(workspace, inputs))
+        finally:
+            if report is None:
+                error = sys.exc_info()[1]
+                if not isinstance(error, DataOpsError):
+                    # a fault of the platform or an interruption: another try may help
+                    error = StorageError(f"{self.node.name} of {name}", received=f"{type(error).__name__}: {error}")
+                lost = tuple(InputReport(input_id, error=error) for input_id in ids)
+                seconds = time.perf_counter() - started
+                metadata.finish(name, StepReport(self.node.name, self.node.key, lost, None, None, {}, seconds), run_id)
+        metadata.finish(name, report, run_id)
+        return report
+
+    def _events(
+        self, context: dg.AssetExecutionContext, workspace: Workspace, report: StepReport, known: Mapping[str, Input]
+    ) -> Iterator[Any]:
+        good = [item for item in report.inputs if item.error is None]
+        selected = context.selected_asset_keys
+        metadata = events.table_metadata(workspace, self.node, report)
+        columns = events.column_metadata(self.source, self.rules, self.node, report)
+        if asset_key(self.node.key) in selected:
+            yield from self._materializations(context, report, good, known, metadata, columns)
+        if self.node.beside is not None and asset_key(self.node.beside) in selected:
+            yield from self._beside(context, report, good, known)
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        yield from events.check_results(
+            report, {self.node.key: {kind: True for kind in self.node.checks if kind in wanted}}
+        )
+
+    def _materializations(
+        self,
+        context: dg.AssetExecutionContext,
+        report: StepReport,
+        good: Sequence[InputReport],
+        known: Mapping[str, Input],
+        metadata: Mapping[str, Any],
+        columns: Mapping[str, Any],
+    ) -> Iterator[Any]:
+        key = asset_key(self.node.key)
+        if report.failures:
+            # the output stands for all partitions of the run, so those that were published are told one by one
+            for item in good:
+                details = events.input_metadata(item, known.get(item.input_id))
+                last = columns if item is good[-1] or len(good) <= _DETAILED_INPUTS else {}
+                yield dg.AssetMaterialization(key, partition=item.input_id or None, metadata=metadata | details | last)
+            return
+        if len(good) == 1:
+            details = events.input_metadata(good[0], known.get(good[0].input_id))
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata | details | columns)
+            return
+        if len(good) <= _DETAILED_INPUTS:
+            for item in good:
+                details = events.input_metadata(item, known.get(item.input_id))
+                context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata | columns)
+            return
+        context.add_asset_metadata(columns, asset_key=key, partition_key=context.partition_keys[-1])
+        totals = {f"{name} (all inputs of the run)": value for name, value in events.total_counts(good).items()}
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata | totals)
+
+    def _beside(
+        self,
+        context: dg.AssetExecutionContext,
+        report: StepReport,
+        good: Sequence[InputReport],
+        known: Mapping[str, Input],
+    ) -> Iterator[Any]:
+        """The quarantine: a materialization where something was rejected, or where it was asked for by itself."""
+        key = asset_key(self.node.beside or "")
+        if not report.failures and (len(good) == 1 or asset_key(self.node.key) not in context.selected_asset_keys):
+            yield dg.MaterializeResult(asset_key=key, metadata=_rejected(good))
+            return
+        for item in good:
+            if item.counts.get(_REJECTED):
+                details = events.input_metadata(item, known.get(item.input_id)) | _rejected([item])
+                yield dg.AssetMaterialization(key, partition=item.input_id, metadata=details)
+
+    def _failure(
+        self, context: dg.AssetExecutionContext, reports: Sequence[InputReport], known: Mapping[str, Input], total: int
+    ) -> dg.Failure | dg.RetryRequested:
+        worth_another_try = any(item.error is not None and not item.error.permanent for item in reports)
+        told = events.failure(self.source, self.node.name, reports, known, total)
+        if worth_another_try and context.retry_number < RETRIES:
+            context.log.warning(told.description)
+            return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=_RETRY_SECONDS * 2**context.retry_number)
+        return told
+
+
+_REJECTED = "rejected"
+
+
+def _rejected(reports: Sequence[InputReport]) -> dict[str, int]:
+    return {"rejected rows": events.total_counts(reports).get(_REJECTED, 0)}
+
+
+def _held(node: StepNode, report: StepReport) -> StepReport:
+    """The report with every input failed that a strict check failed, so that nothing of it reaches the hub.
+
+    What is in the hub already is another matter: there the check itself blocks what follows.
+    """
+    if node.name in ("refresh", "recalculate"):
+        return report
+    inputs = []
+    for item in report.inputs:
+        broken = [outcome for outcome in item.checks if not outcome.passed and outcome.severity == "fail"]
+        if item.error is None and broken:
+            error = GateFailed(
+                f"letting input {item.input_id} go on from {report.asset}",
+                received="; ".join(f"{outcome.check}: {outcome.explanation}" for outcome in broken),
+                next_step="correct the data or the limits, then run the step again",
+            )
+            item = replace(item, error=error)
+        inputs.append(item)
+    return replace(report, inputs=tuple(inputs))

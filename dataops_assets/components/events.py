@@ -1,0 +1,154 @@
+"""What a step's report looks like in Dagster: metadata of materializations, and check results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dataops_assets.components.graph import StepNode, column_descriptions, column_lineage, column_tags
+from dataops_assets.config.source import Source
+from dataops_assets.rules.compiler import CompiledRules
+from dataops_assets.steps.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+_SHOWN = 5
+_LISTED = 100
+
+
+def asset_key(key: str) -> dg.AssetKey:
+    """The Dagster key of an asset key as text, such as 'hub/sales'."""
+    return dg.AssetKey(key.split("/"))
+
+
+def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> dict[str, Any]:
+    """What a step tells of its table: rows, version, seconds, place, and short facts."""
+    metadata: dict[str, Any] = {"seconds": round(report.seconds, 3), "inputs": len(report.inputs)}
+    if not node.is_per_input:
+        del metadata["inputs"]
+    if report.rows is not None:
+        metadata["dagster/row_count"] = report.rows
+    if report.version is not None:
+        metadata["table_version"] = report.version
+    metadata["dagster/uri"] = f"{workspace.environment.storage}/{report.asset}"
+    return metadata | {str(name): value for name, value in report.notes.items()}
+
+
+def column_metadata(source: Source, rules: CompiledRules, node: StepNode, report: StepReport) -> dict[str, Any]:
+    """The table's columns with their types and meanings, and which columns each comes from."""
+    if not report.columns:
+        return {}
+    descriptions, tags = column_descriptions(source), column_tags(source)
+    columns = [
+        dg.TableColumn(name, kind, descriptions.get(name) or None, tags=dict(tags.get(name, {})))
+        for name, kind in report.columns.items()
+    ]
+    lineage = column_lineage(source, rules, node, list(report.columns))
+    deps = {
+        name: [dg.TableColumnDep(asset_key(table), column) for table, column in sorted(origins)]
+        for name, origins in lineage.items()
+    }
+    return {
+        "dagster/column_schema": dg.TableSchema(columns),
+        "dagster/column_lineage": dg.TableColumnLineage(deps),
+    }
+
+
+def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
+    """What a step did with one input: its counts and where it came from."""
+    metadata: dict[str, Any] = dict(item.counts)
+    if known is not None:
+        metadata |= {"origin": known.origin, "extract_time": dg.MetadataValue.timestamp(known.extract_time)}
+    return metadata
+
+
+def total_counts(reports: Sequence[InputReport]) -> dict[str, int]:
+    """The counts of several inputs, added up."""
+    totals: dict[str, int] = {}
+    for item in reports:
+        for name, value in item.counts.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals
+
+
+def check_results(
+    report: StepReport, declared: Mapping[str, Mapping[CheckKind, bool]]
+) -> Iterator[dg.AssetCheckResult]:
+    """One result for each declared check (by asset key) that the step gave outcomes for.
+
+    Of several inputs, the check fails if it fails for any; the description and a table name those.
+    """
+    by_check: dict[tuple[str, CheckKind], list[CheckOutcome]] = {}
+    for outcome in report.outcomes:
+        if outcome.check in declared.get(outcome.asset, {}):
+            by_check.setdefault((outcome.asset, outcome.check), []).append(outcome)
+    for (asset, check), outcomes in by_check.items():
+        failed = [outcome for outcome in outcomes if not outcome.passed]
+        is_error = any(outcome.severity == "fail" for outcome in failed)
+        yield dg.AssetCheckResult(
+            asset_key=asset_key(asset),
+            check_name=check,
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+            description=_description(outcomes, failed),
+            metadata=_numbers(outcomes, failed),
+        )
+
+
+def _description(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -> str:
+    if len(outcomes) == 1:
+        return outcomes[0].explanation
+    if not failed:
+        return f"all {len(outcomes)} inputs pass; the last: {outcomes[-1].explanation}"
+    shown = "; ".join(f"{item.input_id or 'table'}: {item.explanation}" for item in failed[:_SHOWN])
+    rest = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    return f"{len(failed)} of {len(outcomes)} inputs fail: {shown}{rest}"
+
+
+def _numbers(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -> dict[str, Any]:
+    if len(outcomes) == 1:
+        found: dict[str, Any] = {name: value for name, value in outcomes[0].numbers.items() if value is not None}
+        return found | ({"input": outcomes[0].input_id} if outcomes[0].input_id else {})
+    metadata: dict[str, Any] = {"inputs": len(outcomes), "failing_inputs": len(failed)}
+    if failed:
+        metadata["failures"] = dg.MetadataValue.table(
+            records=[
+                dg.TableRecord({"input": item.input_id or "", "explanation": item.explanation})
+                for item in failed[:_LISTED]
+            ],
+            schema=dg.TableSchema([dg.TableColumn("input"), dg.TableColumn("explanation")]),
+        )
+    return metadata
+
+
+def failure(source: Source, step: str, reports: Sequence[InputReport], known: Mapping[str, Input], total: int) -> dg.Failure:
+    """The failure that names every input that a step could not take, and why."""
+    named = [(item, known.get(item.input_id)) for item in reports]
+    lines = [
+        f"{item.input_id or 'the table'}{f' ({arrival.origin})' if arrival else ''}: {item.error}"
+        for item, arrival in named
+    ]
+    what = f"{len(reports)} of {total} inputs" if total > 1 else (lines[0].partition(":")[0])
+    description = f"{step} of {source.name}: {what} failed and will go no further.\n" + "\n".join(lines[:_LISTED])
+    return dg.Failure(
+        description=description,
+        metadata={
+            "failed_inputs": dg.MetadataValue.table(
+                records=[
+                    dg.TableRecord(
+                        {
+                            "input": item.input_id,
+                            "origin": arrival.origin if arrival else "",
+                            "error": type(item.error).__name__,
+                            "explanation": str(item.error),
+                        }
+                    )
+                    for item, arrival in named[:_LISTED]
+                ],
+                schema=dg.TableSchema([dg.TableColumn(name) for name in ("input", "origin", "error", "explanation")]),
+            )
+        },
+        # what another try can help has been tried again already
+        allow_retries=False,
+    )

@@ -1,0 +1,246 @@
+"""The asset graph of one source, as plain values: which step makes which assets from what, and what they are like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataops_assets.config.source import FileConnection, Gate, Source
+from dataops_assets.rules.compiler import CompiledRules
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.ingest import ingest
+from dataops_assets.steps.parse import parse
+from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.refresh import refresh
+from dataops_assets.steps.report import CheckKind, Input, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
+"""The steps an input goes through, in order."""
+
+SYSTEM_COLUMNS: Mapping[str, str] = {
+    "s_key": "The row's key as text.",
+    "s_input_id": "The input the row comes from.",
+    "s_row_id": "The row's position in its input, from 0.",
+    "s_order": "What orders the rows of a key.",
+    "s_row_hash": "Hash of the compared columns.",
+    "s_created_at": "Extract time of the input that brought the key.",
+    "s_updated_at": "Extract time of the input that last changed the row.",
+    "s_status": "pass, warn or fail: what the validations say of the row.",
+    "s_failed": "Names of the validations that the row failed.",
+    "s_change": "new, changed, old (late) or deleted.",
+    "s_valid_from": "When this version of the row began.",
+    "s_valid_to": "When the next version began; null for the current one.",
+    "s_is_current": "Whether this is the newest version.",
+}
+
+_FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "excel": "excel"}
+
+
+@dataclass(frozen=True)
+class StepNode:
+    """One step of a source: the asset it makes, the assets it reads, how it is run.
+
+    `key` and `reads` are asset keys as texts ('hub/sales'); `related` are hubs of other sources. `beside` is an asset
+    that the step makes on the side. `code_version` changes when what is declared for the step does.
+    """
+
+    name: str
+    key: str
+    beside: str | None
+    reads: tuple[str, ...]
+    related: tuple[str, ...]
+    kinds: frozenset[str]
+    description: str
+    code_version: str
+    checks: Mapping[CheckKind, bool]
+    is_per_input: bool
+    run: Callable[[Workspace, Sequence[Input]], StepReport]
+
+
+def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
+    """The steps of a source in order; recalculate only where it has keep-current rules."""
+    name = source.name
+    raw, lake, changes = f"raw/{name}", f"lake/{name}", f"lake/{name}_changes"
+    enriched, hub = f"hub/{name}_enriched", f"hub/{name}"
+    tables = frozenset({"duckdb", "deltalake"})
+    declared = _without_descriptions(source.model_dump(mode="json", by_alias=True))
+    what = source.description or f"Rows of {name}."
+    found = [
+        StepNode(
+            name="ingest",
+            key=raw,
+            beside=None,
+            reads=(),
+            related=(),
+            kinds=_raw_kinds(source),
+            description=f"The inputs as they were received, each copied once with its manifest.\n\n{what}",
+            code_version=_version(declared, "connection"),
+            checks=_common_checks(source),
+            is_per_input=True,
+            run=ingest,
+        ),
+        StepNode(
+            name="parse",
+            key=lake,
+            beside=f"{lake}_quarantine",
+            reads=(raw,),
+            related=(),
+            kinds=tables,
+            description=f"Typed rows by the schema contract, as each input holds them.\n\n{what}",
+            code_version=_version(declared, "connection", "columns", "drift", ("gates", "lake")),
+            checks=_common_checks(source) | _contract(source.gates.lake),
+            is_per_input=True,
+            run=parse,
+        ),
+        StepNode(
+            name="cdc",
+            key=changes,
+            beside=None,
+            reads=(lake,),
+            related=(),
+            kinds=tables,
+            description=f"What each input changes in the hub: new, changed, late and deleted rows.\n\n{what}",
+            code_version=_version(declared, "columns", "refresh"),
+            checks=_common_checks(source),
+            is_per_input=True,
+            run=cdc,
+        ),
+        StepNode(
+            name="enrich",
+            key=enriched,
+            beside=None,
+            reads=(changes,),
+            related=tuple(f"hub/{other}" for other in rules.snapshot.related),
+            kinds=tables,
+            description=f"The changes with their snapshot rules and the verdict of the validations.\n\n{what}",
+            code_version=_version(declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
+            checks=_common_checks(source) | _validation(source) | _contract(source.gates.hub),
+            is_per_input=True,
+            run=enrich,
+        ),
+        StepNode(
+            name="refresh",
+            key=hub,
+            beside=None,
+            reads=(enriched,),
+            related=(),
+            kinds=tables,
+            description=f"The merged table: what all inputs so far say together.\n\n{what}",
+            code_version=_version(declared, "columns", "refresh", "snapshot"),
+            checks=_common_checks(source),
+            is_per_input=True,
+            run=refresh,
+        ),
+    ]
+    if source.keep_current_rules:
+        found.append(
+            StepNode(
+                name="recalculate",
+                key=f"hub/{name}_current",
+                beside=None,
+                reads=(hub,),
+                related=tuple(f"hub/{other}" for other in rules.current.related if other != name),
+                kinds=tables,
+                description=f"The hub with the rules that are kept current.\n\n{what}",
+                code_version=_version(declared, "columns", "relations", "keep_current", ("gates", "current")),
+                checks=_common_checks(source) | _contract(source.gates.current),
+                is_per_input=False,
+                run=lambda workspace, _: recalculate(workspace),
+            )
+        )
+    return tuple(found)
+
+
+def column_lineage(
+    source: Source, rules: CompiledRules, node: StepNode, columns: Sequence[str]
+) -> dict[str, set[tuple[str, str]]]:
+    """For each of an asset's columns the (asset key, column) pairs it comes from; {} for raw bytes."""
+    if not node.reads:
+        return {}
+    upstream = node.reads[0]
+    found: dict[str, set[tuple[str, str]]] = {}
+    if node.name == "parse":
+        return {item.name: {(upstream, item.raw_name)} for item in source.columns if item.name in columns}
+    stage = {"enrich": rules.snapshot, "recalculate": rules.current}.get(node.name)
+    computed = {} if stage is None else {name: rule.lineage for name, rule in stage.rules.items()}
+    for name in columns:
+        if name in computed:
+            found[name] = {(origin.table, origin.column) for origin in computed[name]}
+        elif name in _MADE_BY.get(node.name, ()):
+            continue
+        else:
+            found[name] = {(upstream, name)}
+    return found
+
+
+# system columns that a step makes itself
+_MADE_BY = {
+    "cdc": ("s_change", "s_key", "s_order", "s_row_hash", "s_created_at", "s_updated_at"),
+    "enrich": ("s_status", "s_failed"),
+    "refresh": ("s_created_at", "s_updated_at", "s_valid_from", "s_valid_to", "s_is_current"),
+}
+
+
+def column_descriptions(source: Source) -> dict[str, str]:
+    """What every column of the source's tables means."""
+    rules = {item.name: item.description or item.expression for item in source.rules}
+    return {**SYSTEM_COLUMNS, **{item.name: item.description for item in source.columns}, **rules}
+
+
+def column_tags(source: Source) -> dict[str, Mapping[str, str]]:
+    """The declared tags of the contract's columns."""
+    return {item.name: item.tags for item in source.columns if item.tags}
+
+
+def _raw_kinds(source: Source) -> frozenset[str]:
+    if isinstance(source.connection, FileConnection):
+        return frozenset({"file", _FORMAT_KINDS[source.connection.format.type]})
+    return frozenset({"python"})
+
+
+def _common_checks(source: Source) -> dict[CheckKind, bool]:
+    """The declared kinds of check, with whether each is blocking."""
+    checks = source.checks
+    kinds: dict[CheckKind, tuple[bool, str]] = {
+        "volume": (checks.volume.enabled, checks.volume.severity),
+        "schema": (checks.table_schema.enabled, checks.table_schema.severity),
+        "distribution": (checks.distribution.enabled, checks.distribution.severity),
+    }
+    return {kind: severity == "fail" for kind, (enabled, severity) in kinds.items() if enabled}
+
+
+def _contract(gate: Gate | None) -> dict[CheckKind, bool]:
+    return {} if gate is None else {"contract": gate.severity == "fail"}
+
+
+def _validation(source: Source) -> dict[CheckKind, bool]:
+    if not source.validations:
+        return {}
+    return {"validation": any(item.severity == "fail" for item in source.validations)}
+
+
+def _without_descriptions(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_descriptions(item) for key, item in value.items() if key != "description"}
+    if isinstance(value, list):
+        return [_without_descriptions(item) for item in value]
+    return value
+
+
+def _version(declared: Mapping[str, Any], *parts: str | tuple[str, str]) -> str:
+    """A short hash of parts of a declaration. 'snapshot' and 'keep_current' are the rules of that mode."""
+    chosen: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, tuple):
+            chosen["/".join(part)] = declared[part[0]][part[1]]
+        elif part in ("snapshot", "keep_current"):
+            chosen[part] = [rule for rule in declared["rules"] if rule["mode"] == part]
+        else:
+            chosen[part] = declared[part]
+    text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,98 @@
+"""What `dg scaffold defs dataops_assets.components.SourceComponent <path>` writes: a declaration that works as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import NAME
+from dataops_assets.errors import ConfigError
+
+
+class SourceParameters(BaseModel):
+    """What a person can choose when scaffolding."""
+
+    name: str = Field("", description="Source name; default: the last part of the path.")
+    area: str = Field("", description="Subject area; default: the folder around it.")
+
+
+_DECLARATION = """\
+# A feed. `dg check yaml` checks this file; docs/declaring-a-source.md explains every part.
+type: {type_name}
+attributes:
+  name: {name}
+  area: {area}
+  description: One row an order. Daily files.
+  owners: [team:{area}]
+
+  connection:
+    type: files
+    # below the landing area (DATAOPS_LANDING, default .dataops/landing); a folder, a glob, or a URL such as s3://...
+    path: {area}/{name}/*.csv
+    format: {{type: csv, null_words: ["", NA]}}
+    extract_time: {{pattern: "{name}_%Y-%m-%d.csv"}}
+
+  # the contract: a value that does not fit sends its row to lake/{name}_quarantine
+  columns:
+    - {{name: order_id, type: integer, nullable: false, description: Number of the order.}}
+    - {{name: ordered_on, type: date, description: Day of the order.}}
+    - {{name: amount, type: "decimal(12,2)", description: "Amount, euros."}}
+
+  # how files make the table. full: the newest is the table; key: the newest row of a key wins; append: all rows
+  refresh: {{type: key, key: [order_id]}}
+
+  rules:
+    - {{name: is_large, expression: amount >= 100, description: Whether the order is a large one.}}
+
+  validations:
+    - {{name: amount_is_positive, expression: amount > 0, severity: warn}}
+"""
+
+_SAMPLE = """\
+order_id,ordered_on,amount
+1,2024-01-01,12.50
+2,2024-01-01,250.00
+"""
+
+
+class SourceScaffolder(dg.Scaffolder[SourceParameters]):
+    """Writes a commented defs.yaml, and a first file of the feed into the landing area where that is a local folder."""
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[SourceParameters]:
+        """The command line's options."""
+        return SourceParameters
+
+    def scaffold(self, request: dg.ScaffoldRequest[SourceParameters]) -> None:
+        """Write the files. Raises ConfigError for a name that cannot be one, and for the Python format."""
+        if request.scaffold_format != "yaml":
+            raise ConfigError("scaffolding a source", received=request.scaffold_format, known=["yaml"])
+        parameters = request.params
+        name = parameters.name or request.target_path.name
+        if not NAME.match(name):
+            raise ConfigError(
+                "scaffolding a source", received=repr(name), next_step="give --name: lower case letters, digits and _"
+            )
+        folder = request.target_path.parent.name
+        area = parameters.area or (name if folder == "defs" else folder)
+        text = _DECLARATION.format(type_name=request.type_name, name=name, area=area)
+        if request.append:
+            with request.target_path.open("a", encoding="utf-8") as stream:
+                stream.write(f"---\n{text}")
+        else:
+            (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+        _write_sample(request.project_root or Path.cwd(), f"{area}/{name}/{name}_2024-01-01.csv")
+
+
+def _write_sample(project: Path, name: str) -> None:
+    landing = environment_from(os.environ, project).landing
+    if "://" in landing:
+        return
+    target = Path(landing) / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_SAMPLE, encoding="utf-8")

@@ -1,0 +1,65 @@
+"""The component that turns one declared source into assets, checks, partitions and a sensor."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import dagster as dg
+from pydantic import BaseModel
+
+from dataops_assets.components.assets import SourceAssets
+from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.scaffold import SourceScaffolder
+from dataops_assets.components.sensors import source_schedule, source_sensor
+from dataops_assets.config.source import Source
+from dataops_assets.errors import ConfigError
+
+
+@dg.scaffold_with(SourceScaffolder)
+class SourceComponent(dg.Component):
+    """One feed with a table shape: its connection, schema contract, refresh type, relations, rules and checks.
+
+    Becomes the assets raw/<name>, lake/<name>, lake/<name>_quarantine, lake/<name>_changes, hub/<name>_enriched,
+    hub/<name> and, with keep-current rules, hub/<name>_current; their checks; a partition for every input; and a sensor
+    or schedule that finds new inputs.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """What the YAML file's attributes may be; dg and editors complete and check them by it."""
+        return Source
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """What dg shows of the component."""
+        return dg.ComponentTypeSpec(
+            description="A feed: from where it is delivered to a merged, checked and enriched table.",
+            tags=["dataops", "ingestion"],
+            produces=["asset", "asset_check", "sensor", "schedule"],
+        )
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """The component of a valid declaration. Raises ConfigError for a file that declares nothing."""
+        if not isinstance(attributes, Source):
+            raise ConfigError(
+                f"reading {context.path}",
+                received="no attributes",
+                known=list(Source.model_fields),
+                next_step="declare at least name, area, connection, columns and refresh below 'attributes:'",
+            )
+        return cls(attributes)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The definitions of the source. Raises ConfigError where it does not fit the other sources."""
+        declared = declared_sources(context.defs_module_path)
+        assets = SourceAssets(self.source, declared.sources, declared.rules(self.source.name))
+        scheduled = bool(self.source.discovery.schedule)
+        return dg.Definitions(
+            assets=assets.definitions(),
+            sensors=[] if scheduled else [source_sensor(assets)],
+            schedules=[source_schedule(assets)] if scheduled else [],
+        )

@@ -1,0 +1,34 @@
+"""The code location's entry point: everything that is declared below `defs`, and what all of it shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.environment import environment_from
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for what is declared wrongly."""
+    shared = dg.Definitions(
+        sensors=[
+            dg.AutomationConditionSensorDefinition(
+                "automation",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                description="Requests what lies below the hubs as soon as they are published.",
+            )
+        ],
+        resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
+        # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
+        # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.
+        executor=dg.in_process_executor,
+    )
+    return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=Path(__file__)), shared)
