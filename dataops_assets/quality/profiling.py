@@ -61,10 +61,8 @@ def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:
     if family in ("integer", "double", "decimal", "boolean"):
         number = query("CAST($value AS DOUBLE)", value=value)
         # a mean over infinity or NaN says nothing, and its deviation is an error to the engine
-        for fact, function in (("mean", "avg"), ("stddev", "stddev_samp")):
-            facts[fact] = query(
-                "$aggregate FILTER (WHERE isfinite($number))", aggregate=exp.func(function, number), number=number
-            )
+        facts["mean"] = query("avg($number) FILTER (WHERE isfinite($number))", number=number)
+        facts["stddev"] = query("stddev_samp($number) FILTER (WHERE isfinite($number))", number=number)
     return facts
 
 

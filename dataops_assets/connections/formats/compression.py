@@ -1,0 +1,111 @@
+"""Taking compressed inputs apart: gzip, zip and zstd, into a plain file on the local disk."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import zstandard
+
+from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
+from dataops_assets.connections.formats.staging import RawFile
+
+Compression = Literal["none", "gzip", "zip", "zstd"]
+
+_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
+_CHUNK = 1 << 20
+_LARGEST_WINDOW = 1 << 31
+_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
+
+
+def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", "zstd"]) -> Compression:
+    """How a file of this name is compressed."""
+    if declared != "infer":
+        return declared
+    return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
+
+
+def unpack(file: RawFile, compression: Compression, target: Path) -> RawFile:
+    """The same file uncompressed; it lies at `target` where it had to be unpacked.
+
+    Raises InputError for bytes that are not of that compression, damaged or cut off, for a zip that does not hold
+    exactly one file, and for a file that is empty, compressed or not.
+    """
+    with file.path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if not head:
+        raise file.refused("an empty file (0 bytes)", "deliver the file again with its content")
+    if compression == "none":
+        found = kind_of(head)
+        if found in ("gzip", "zstd"):
+            raise file.refused(
+                f"{found} bytes, declared as not compressed", f"set compression to {found}, or end the file's name so"
+            )
+        return file
+    if kind_of(head) != compression:
+        raise file.refused(
+            f"{kind_of(head) or 'bytes of another kind'} instead of {compression}",
+            "correct compression, or the file's name",
+        )
+    with target.open("wb") as out:
+        _decompress(file, compression, out)
+        if out.tell() == 0:
+            raise file.refused(f"an empty file inside {compression}", "deliver the file again with its content")
+    return RawFile(file.input_id, file.name, target)
+
+
+def _decompress(file: RawFile, compression: Compression, out: BinaryIO) -> None:
+    try:
+        if compression == "gzip":
+            with gzip.open(file.path, "rb") as stream:
+                shutil.copyfileobj(stream, out, _CHUNK)
+        elif compression == "zstd":
+            _unpack_zstd(file, out)
+        else:
+            _unpack_zip(file, out)
+    except EOFError as error:
+        raise file.refused(f"a {compression} file that is cut off", _DELIVER_AGAIN) from error
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile) as error:
+        raise file.refused(f"a damaged {compression} file: {error}", _DELIVER_AGAIN) from error
+
+
+def _unpack_zstd(file: RawFile, out: BinaryIO) -> None:
+    # a decompression object tells whether the last frame ended; the stream reader takes a cut-off file for a whole one
+    with file.path.open("rb") as stream:
+        pending = b""
+        while True:
+            decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
+            ended = False
+            while not ended:
+                chunk = pending or stream.read(_CHUNK)
+                pending = b""
+                if not chunk:
+                    raise EOFError
+                out.write(decompressor.decompress(chunk))
+                ended = decompressor.eof
+            pending = decompressor.unused_data or stream.read(_CHUNK)
+            if not pending:
+                return
+
+
+def _unpack_zip(file: RawFile, out: BinaryIO) -> None:
+    with zipfile.ZipFile(file.path) as archive:
+        # macOS adds a folder of its own to the archives it makes
+        files = (item for item in archive.infolist() if not item.is_dir())
+        members = [item for item in files if not item.filename.startswith("__MACOSX/")]
+        if len(members) != 1:
+            names = ", ".join(member.filename for member in members[:5])
+            raise file.refused(f"a zip of {len(members)} files ({names})", "put exactly one file into each zip")
+        member = members[0]
+        if member.flag_bits & 0x1:
+            raise file.refused(f"a zip with a password ({member.filename})", "deliver it without a password")
+        try:
+            with archive.open(member) as stream:
+                shutil.copyfileobj(cast(BinaryIO, stream), out, _CHUNK)
+        except NotImplementedError as error:
+            raise file.refused(f"a zip that cannot be read: {error}", "compress it with deflate") from error

@@ -1,0 +1,157 @@
+"""Delimited text, record by record: the one definition of what a record is, whoever reads it.
+
+The engine's reader is faster and is used for files that it reads the same way; this reader is for the others, and for
+headers. It never gives up: a record it cannot read is a record with a problem, and reading goes on at the next line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dataops_assets.connections.formats.staging import Record
+
+_NOT_CLOSED = "a quoted field is not closed before the end of the file"
+_TEXT_AFTER_QUOTE = "text follows the closing quote of a field"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The marks of delimited text. `quote` and `escape` may be empty: no quoting, no escaping."""
+
+    delimiter: str
+    quote: str
+    escape: str
+
+
+def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iterator[Record]:
+    r"""The records of some text, given by lines with their endings (\n, \r\n or \r). Empty lines are no records.
+
+    A field is quoted when it starts with the quote, spaces aside; a quoted field may hold delimiters, line breaks and
+    quotes, each quote written with the escape before it. A quote inside an unquoted field is text. When a quote is
+    never closed, only its line is lost: the lines after it are read on their own. Time is linear in the text.
+    """
+    splitter = _Splitter(dialect)
+    numbered = enumerate(lines, start=first_line)
+    waiting: deque[tuple[int, str]] = deque()
+
+    def following() -> tuple[int, str] | None:
+        return waiting.popleft() if waiting else next(numbered, None)
+
+    while (item := following()) is not None:
+        number, line = item
+        body = _without_ending(line)
+        if not body:
+            continue
+        if not dialect.quote or dialect.quote not in line:
+            yield Record(number, body.split(dialect.delimiter))
+            continue
+        simple = splitter.simple(line)
+        if simple is not None:
+            yield Record(number, simple)
+            continue
+        taken = [item]
+        splitter.start()
+        while splitter.feed(line):
+            item = following()
+            if item is None:
+                # the quote swallowed the rest of the text: give its lines back
+                waiting.extend(taken[1:])
+                yield Record(number, (), _NOT_CLOSED, json.dumps(body, ensure_ascii=False))
+                break
+            line = item[1]
+            taken.append(item)
+        else:
+            if splitter.malformed:
+                raw = _without_ending("".join(text for _, text in taken))
+                yield Record(number, (), _TEXT_AFTER_QUOTE, json.dumps(raw, ensure_ascii=False))
+            else:
+                yield Record(number, splitter.fields)
+
+
+class _Splitter:
+    """Splits one record that holds quotes, line by line."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        quote, escape = re.escape(dialect.quote), re.escape(dialect.escape)
+        self._escaped: re.Pattern[str] | None = None
+        spaces = "" if dialect.delimiter.startswith(" ") else " *"
+        self._delimiter = dialect.delimiter
+        self._quote = dialect.quote
+        self._standard = None
+        if dialect.quote and len(dialect.delimiter) == 1 and dialect.escape == dialect.quote:
+            # made once: it costs more than reading a line with it
+            self._standard = csv.reader((), delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True).dialect
+        self._spaced = re.compile(f" {quote}|{quote} ")
+        self._opening = re.compile(spaces + quote)
+        self._closed = re.compile(f"{spaces}(?:{re.escape(dialect.delimiter)}|[\r\n]*$)")
+        if dialect.escape and dialect.escape != dialect.quote:
+            # an escape before anything else is text
+            self._inside = re.compile(f"(?:[^{quote}{escape}]++|{escape}{quote}|{escape}{escape}|{escape})*+")
+            self._escaped = re.compile(f"{escape}({quote}|{escape})")
+        elif dialect.escape:
+            self._inside = re.compile(f"(?:[^{quote}]++|{quote}{quote})*+")
+            self._escaped = re.compile(f"{quote}({quote})")
+        else:
+            self._inside = re.compile(f"[^{quote}]*+")
+        self.fields: list[str] = []
+        self.malformed = False
+        self._open: list[str] | None = None
+
+    def simple(self, line: str) -> list[str] | None:
+        """The fields of a record on one line, by Python's own reader; None where it could be meant otherwise."""
+        if self._standard is None or self._spaced.search(line):
+            return None
+        try:
+            return next(csv.reader((line,), self._standard))
+        except csv.Error:
+            return None
+
+    def start(self) -> None:
+        """Begin a new record."""
+        self.fields = []
+        self.malformed = False
+        self._open = None
+
+    def feed(self, line: str) -> bool:
+        """Take one line of the record; True when a quoted field goes on in the next."""
+        position = 0
+        while True:
+            if self._open is None:
+                opening = self._opening.match(line, position)
+                if opening is None:
+                    end = line.find(self._delimiter, position)
+                    if end < 0:
+                        self.fields.append(_without_ending(line[position:]))
+                        return False
+                    self.fields.append(line[position:end])
+                    position = end + len(self._delimiter)
+                    continue
+                self._open = []
+                position = opening.end()
+            inside = self._inside.match(line, position)
+            # it matches anywhere, if only the empty text
+            end = inside.end() if inside else position
+            self._open.append(line[position:end])
+            if not line.startswith(self._quote, end):
+                return True
+            text = "".join(self._open)
+            self.fields.append(self._escaped.sub(r"\1", text) if self._escaped else text)
+            self._open = None
+            closed = self._closed.match(line, end + len(self._quote))
+            if closed is None:
+                self.malformed = True
+                return False
+            position = closed.end()
+            if not closed[0].endswith(self._delimiter):
+                return False
+
+
+def _without_ending(line: str) -> str:
+    if line.endswith("\r\n"):
+        return line[:-2]
+    return line[:-1] if line.endswith(("\n", "\r")) else line

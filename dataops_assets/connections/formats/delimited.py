@@ -1,0 +1,344 @@
+"""Delimited text files (CSV and its relatives) as raw rows of texts.
+
+All files with the same header are read by one query of the engine, which reads in parallel and knows nothing of types.
+A file goes through the record reader of `csv_text` instead where the engine would guess, fail, or read it otherwise:
+mixed line ends, NUL bytes, spaces around quotes, an escape of its own, or any record that the engine rejects. Both
+ways give the same rows (tests/properties compare them), so a bad record costs time, never other rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import duckdb
+from sqlglot import exp
+
+from dataops_assets.config.source import CsvFormat
+from dataops_assets.connections.formats.csv_text import Dialect, records
+from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
+from dataops_assets.connections.formats.staging import (
+    RawField,
+    RawFile,
+    RawRows,
+    Reading,
+    Record,
+    Staging,
+    field_name,
+    no_text,
+    paths,
+)
+from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.sql import column, literal, query, table
+
+_CHUNK = 8 << 20
+_SAMPLE = 100
+# no value is null to the engine: an unquoted field cannot hold a line break, and a quoted one is never null
+_NO_NULL = "\n"
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One file as UTF-8 text: its header and what decides how it is read.
+
+    `skip` counts the physical lines before the first record, `lines` all physical lines of a plain file. `is_plain`:
+    the engine reads it as `csv_text` does, but for what it rejects and for an empty last field that is one too many,
+    which can only be where `ends_with_delimiter`.
+    """
+
+    file: RawFile
+    header: tuple[str, ...]
+    skip: int
+    lines: int
+    is_plain: bool
+    has_nul: bool
+    ends_with_delimiter: bool
+
+
+def read_delimited(staging: Staging, files: Sequence[RawFile], layout: CsvFormat, names: Sequence[str]) -> Reading:
+    """The rows of `files`. `names` are the contract's raw names, which name the fields where there is no header.
+
+    Inputs of another kind or encoding get an InputError. Raises ConfigError for a layout that cannot be.
+    """
+    dialect = _dialect(layout)
+    reading = Reading()
+    plain: dict[tuple[tuple[str, ...], int], list[_Text]] = {}
+    odd: list[_Text] = []
+    for file in files:
+        try:
+            text = _inspected(staging, file, layout, dialect, names)
+        except InputError as error:
+            reading.errors[file.input_id] = error
+            continue
+        reading.headers[file.input_id] = text.header
+        if text.is_plain:
+            plain.setdefault((text.header, text.skip), []).append(text)
+        else:
+            odd.append(text)
+
+    for texts in plain.values():
+        rows, refused = _read_plain(staging, texts, dialect)
+        odd.extend(refused)
+        if rows is not None:
+            reading.rows.append(rows)
+    rewritten = ((staging.rewrite(len(text.header), _records(text, layout, dialect)), text) for text in odd)
+    reading.rows += staging.rewritten((path, text.file, text.header) for path, text in rewritten)
+    return reading
+
+
+def _dialect(layout: CsvFormat) -> Dialect:
+    marks = {"delimiter": layout.delimiter, "quote": layout.quote, "escape": layout.escape}
+    for name, mark in marks.items():
+        is_length_wrong = not mark if name == "delimiter" else len(mark) > 1
+        if is_length_wrong or "\n" in mark or "\r" in mark:
+            raise ConfigError(f"reading the format's {name}", received=repr(mark), next_step="give one character")
+    if layout.quote and layout.quote in layout.delimiter:
+        raise ConfigError(
+            "reading the format's quote",
+            received=f"{layout.quote!r}, which is in the delimiter {layout.delimiter!r} too",
+        )
+    return Dialect(layout.delimiter, layout.quote, layout.escape if layout.quote else "")
+
+
+# --- looking at a file -----------------------------------------------------------------------------------------------
+
+
+def _inspected(staging: Staging, file: RawFile, layout: CsvFormat, dialect: Dialect, names: Sequence[str]) -> _Text:
+    with file.path.open("rb") as stream:
+        kind = kind_of(stream.read(HEAD_BYTES))
+    if kind:
+        raise file.refused(f"{kind}, not delimited text", "correct format and compression, or deliver the right file")
+    try:
+        text = _as_utf8(staging, file, layout.encoding)
+        header, skip, is_simple = _header_of(text, layout, dialect, names)
+        return _looked_through(text, header, skip, is_simple, dialect)
+    except UnicodeError as error:
+        raise file.refused(
+            _undecodable(file, layout.encoding, error), "set the format's encoding to the file's"
+        ) from error
+
+
+def _as_utf8(staging: Staging, file: RawFile, encoding: str) -> RawFile:
+    """The file in UTF-8. What should be UTF-8 stays where it is and is checked when it is looked through."""
+    try:
+        if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
+            return file
+        target = staging.path()
+        with (
+            file.path.open(encoding=encoding, newline="") as stream,
+            target.open("w", encoding="utf-8", newline="") as out,
+        ):
+            while text := stream.read(_CHUNK):
+                out.write(text)
+    except LookupError as error:
+        raise ConfigError(
+            "reading the format's encoding", received=repr(encoding), next_step="name an encoding that Python knows"
+        ) from error
+    return RawFile(file.input_id, file.name, target)
+
+
+def _undecodable(file: RawFile, encoding: str, error: UnicodeError) -> str:
+    with file.path.open("rb") as stream:
+        start = stream.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return f"text in utf-16, not {encoding}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"text that is not {encoding}: byte 0x{error.object[error.start]:02X} ({error.reason})"
+    return f"text that is not {encoding}: {error}"
+
+
+def _lines(file: RawFile, skip: int) -> Iterator[str]:
+    """The file's physical lines after the first `skip`, with their ends."""
+    with file.path.open(encoding="utf-8-sig", newline="") as stream:
+        yield from itertools.islice(stream, skip, None)
+
+
+def _header_of(
+    file: RawFile, layout: CsvFormat, dialect: Dialect, names: Sequence[str]
+) -> tuple[tuple[str, ...], int, bool]:
+    """Field names, physical lines before the first record, and whether the engine counts these lines alike.
+
+    Raises InputError where there is no header.
+    """
+    skipped = itertools.islice(_lines(file, 0), layout.skip_rows)
+    # at a quote in what is skipped, the engine may take the lines up to the next quote for one
+    is_simple = not dialect.quote or not any(dialect.quote in line for line in skipped)
+    found = records(_lines(file, layout.skip_rows), dialect)
+    if not layout.header:
+        widths = [len(item.fields) for item in itertools.islice(found, _SAMPLE) if not item.problem]
+        # one bad first row does not decide how many fields the file has
+        width = len(names) if len(names) in widths or not widths else widths[0]
+        known = names[:width]
+        unknown = [f"column_{index + 1}" for index in range(len(known), width)]
+        return (*known, *unknown), layout.skip_rows, is_simple
+    first = next(found, None)
+    if first is None:
+        raise file.refused("no header row", "deliver the file with its header, or correct skip_rows")
+    if first.problem:
+        raise file.refused(f"a header that cannot be read: {first.problem}", "correct the header or the quote")
+    header = tuple(name.strip() for name in first.fields if name is not None)
+    is_one_line = not any("\n" in name or "\r" in name for name in header)
+    return header, layout.skip_rows + first.line, is_simple and is_one_line
+
+
+def _looked_through(file: RawFile, header: tuple[str, ...], skip: int, is_simple: bool, dialect: Dialect) -> _Text:
+    """The whole file at the speed of memory. Raises UnicodeError for what is not UTF-8."""
+    quote, delimiter, escape = dialect.quote.encode(), dialect.delimiter.encode(), dialect.escape.encode()
+    before_spaces = rb"(?:\A|[\r\n]|" + re.escape(delimiter) + b"|" + re.escape(quote) + b")"
+    spaces_before_quote = re.compile(before_spaces + b" +" + re.escape(quote))
+    is_plain = is_simple and _is_known_to_engine(dialect)
+    ends_with_delimiter = has_nul = False
+    feeds = returns = pairs = 0
+    last = b""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.path.open("rb") as stream:
+        # whole lines, so that no pattern is cut by the end of a chunk
+        while chunk := stream.read(_CHUNK) + stream.readline():
+            if not chunk.isascii():
+                decoder.decode(chunk)
+            feeds += chunk.count(b"\n")
+            if b"\r" in chunk:
+                returns += chunk.count(b"\r")
+                pairs += chunk.count(b"\r\n")
+                ends_with_delimiter = ends_with_delimiter or delimiter + b"\r" in chunk
+            has_nul = has_nul or b"\0" in chunk
+            ends_with_delimiter = ends_with_delimiter or delimiter + b"\n" in chunk or chunk.endswith(delimiter)
+            if quote and b" " + quote in chunk and spaces_before_quote.search(chunk):
+                is_plain = False
+            if escape != quote and escape in chunk:
+                is_plain = False
+            last = chunk[-1:]
+    decoder.decode(b"", final=True)
+    # the engine knows one kind of line end a file
+    is_plain = is_plain and not has_nul and returns == pairs and returns in (0, feeds)
+    return _Text(file, header, skip, feeds + (last != b"\n"), is_plain, has_nul, ends_with_delimiter)
+
+
+def _is_known_to_engine(dialect: Dialect) -> bool:
+    """Whether the engine takes these marks and means the same by them."""
+    return (
+        dialect.delimiter.isascii()
+        and len(dialect.delimiter) <= 4
+        and dialect.delimiter not in ("\0", " ")
+        and dialect.quote.isascii()
+        and dialect.escape.isascii()
+        and bool(dialect.quote) == bool(dialect.escape)
+    )
+
+
+# --- the two ways to read --------------------------------------------------------------------------------------------
+
+
+def _records(text: _Text, layout: CsvFormat, dialect: Dialect) -> Iterator[Record]:
+    """The file's records after its header, by `csv_text`; a record of another width has a problem."""
+    width = len(text.header)
+    found = records(_lines(text.file, layout.skip_rows), dialect, layout.skip_rows + 1)
+    for record in itertools.islice(found, 1 if layout.header else 0, None):
+        problem = record.problem
+        if problem is None and len(record.fields) != width:
+            problem = f"{len(record.fields)} fields where the file has {width}"
+        elif problem is None and text.has_nul and any("\0" in field for field in record.fields if field):
+            problem = "a NUL byte"
+        if problem is None or record.problem is not None:
+            yield record
+        else:
+            yield Record(record.line, (), problem, json.dumps(record.fields, ensure_ascii=False))
+
+
+def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> tuple[RawRows | None, list[_Text]]:
+    """The rows of files that share a header, by the engine; and the files that it reads otherwise than `csv_text`."""
+    fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(texts[0].header))
+    raw, errors, scans = staging.name(), staging.name(), staging.name()
+    types = [exp.PropertyEQ(this=literal(item.column), expression=literal("VARCHAR")) for item in fields]
+    reader = query(
+        "SELECT * FROM read_csv($paths, columns = $columns, skip = $skip, delim = $delimiter, quote = $quote, "
+        "escape = $escape, auto_detect = false, header = false, filename = true, nullstr = $no_null, "
+        "allow_quoted_nulls = false, store_rejects = true, rejects_table = $errors, rejects_scan = $scans, "
+        "rejects_limit = 1, hive_partitioning = false)",
+        paths=paths(text.file.path for text in texts),
+        columns=exp.Struct(expressions=types),
+        skip=texts[0].skip,
+        delimiter=dialect.delimiter,
+        quote=dialect.quote,
+        escape=dialect.escape,
+        no_null=_NO_NULL,
+        errors=errors,
+        scans=scans,
+    )
+    try:
+        staging.session.create(raw, reader)
+    except duckdb.InvalidInputException:
+        # it does not say which file
+        return None, list(texts)
+    rejected = query(
+        "SELECT DISTINCT s.file_path FROM $scans AS s "
+        "JOIN $errors AS e ON e.scan_id = s.scan_id AND e.file_id = s.file_id",
+        scans=table(scans),
+        errors=table(errors),
+    )
+    odd = set(staging.session.fetch(rejected).column(0).to_pylist())
+    odd |= _shortened(staging, raw, fields, [text for text in texts if text.ends_with_delimiter], dialect)
+    taken = [text for text in texts if str(text.file.path) not in odd]
+    refused = [text for text in texts if str(text.file.path) in odd]
+    if not taken:
+        return None, refused
+    inputs = staging.register({text.file.path: (text.file.input_id, text.lines, text.skip) for text in taken})
+    firsts = staging.name()
+    starts = query(
+        "SELECT filename AS s_file, min(rowid) AS s_first, count(*) AS s_rows FROM $raw GROUP BY filename",
+        raw=table(raw),
+    )
+    staging.session.create(firsts, starts)
+    # where there are as many lines as rows, every row is one line and its number is known
+    rows = query(
+        "SELECT i.s_input_id, r.rowid - b.s_first AS s_row_id, "
+        "CASE WHEN i.s_lines = i.s_skip + b.s_rows THEN i.s_skip + r.rowid - b.s_first + 1 END AS s_line, "
+        "$nothing, $fields FROM $raw AS r JOIN $firsts AS b ON b.s_file = r.filename "
+        "JOIN $inputs AS i ON i.s_file = r.filename",
+        nothing=[no_text("s_problem"), no_text("s_record")],
+        fields=[column(item.column, "r") for item in fields],
+        raw=table(raw),
+        firsts=table(firsts),
+        inputs=table(inputs),
+    )
+    return RawRows(tuple(text.file.input_id for text in taken), fields, rows), refused
+
+
+def _shortened(
+    staging: Staging, raw: str, fields: Sequence[RawField], texts: Sequence[_Text], dialect: Dialect
+) -> set[str]:
+    """Paths of files in which the engine dropped an empty last field that is one too many.
+
+    Every delimiter of a file separates two fields or is part of a value; where some are neither, a field was dropped.
+    """
+    if not texts:
+        return set()
+    inside: exp.Expr = literal(0)
+    for item in fields:
+        inside = query(
+            "$inside + length($value) - length(replace($value, $delimiter, ''))",
+            inside=inside,
+            value=column(item.column),
+            delimiter=dialect.delimiter,
+        )
+    counted = query(
+        "SELECT filename, count(*) AS found, sum($inside) AS inside FROM $raw "
+        "WHERE filename IN ($paths) GROUP BY filename",
+        inside=inside,
+        raw=table(raw),
+        paths=[str(text.file.path) for text in texts],
+    )
+    delimiters = {
+        row["filename"]: row["found"] * (len(fields) - 1) + int(row["inside"]) // len(dialect.delimiter)
+        for row in staging.session.fetch(counted).to_pylist()
+    }
+    return {
+        str(text.file.path)
+        for text in texts
+        if delimiters.get(str(text.file.path), 0)
+        != sum(line.count(dialect.delimiter) for line in _lines(text.file, text.skip))
+    }

@@ -1,0 +1,162 @@
+"""Raw rows on their way into the engine: what a format reader takes and gives, whatever the format.
+
+A reader turns the files of many inputs into few queries, one for all files with the same columns. What the engine
+cannot read as it is (ragged text, workbooks) is first rewritten, row by row, as a Parquet file of texts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputError
+from dataops_assets.sql import alias, column, literal, query, table
+
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """The uncompressed bytes of one input. `name` is what people know the file by, `path` where it lies now."""
+
+    input_id: str
+    name: str
+    path: Path
+
+    def refused(self, received: str, next_step: str = "") -> InputError:
+        """The error that this file cannot be taken."""
+        return InputError(f"reading {self.name}", received=received, next_step=next_step)
+
+
+@dataclass(frozen=True)
+class RawField:
+    """One field of raw rows: its name in the raw data, its column in the query, its SQL type."""
+
+    name: str
+    column: str
+    type: str = "VARCHAR"
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Rows of all inputs that share their fields.
+
+    `query` gives s_input_id, s_row_id (0-based position in the input), s_line (1-based line or sheet row, null where
+    not known), s_problem (null, or why the row has no fields), s_record (the raw record as JSON text, set where
+    s_problem is) and the columns of `fields`.
+    """
+
+    input_ids: tuple[str, ...]
+    fields: tuple[RawField, ...]
+    query: exp.Query
+
+
+@dataclass
+class Reading:
+    """What a reader found: rows, each input's columns in raw order, and the inputs that cannot be read."""
+
+    rows: list[RawRows] = field(default_factory=list)
+    headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: dict[str, InputError] = field(default_factory=dict)
+
+
+class Record(NamedTuple):
+    """One raw record: its fields as texts, or the problem that leaves it without, and then its raw form as JSON."""
+
+    line: int
+    fields: Sequence[str | None]
+    problem: str | None = None
+    raw: str | None = None
+
+
+class Staging:
+    """A session and a folder of temporary files, with names nobody else uses."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session = session
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    def name(self) -> str:
+        """A fresh name for a temporary table."""
+        return f"s_staged_{next(self._numbers)}"
+
+    def path(self) -> Path:
+        """A fresh path for a temporary file."""
+        return self._folder / f"staged_{next(self._numbers)}"
+
+    def rewrite(self, width: int, records: Iterable[Record]) -> Path:
+        """A Parquet file of records with `width` text fields, in order. Memory is bounded by a batch of records."""
+        path = self.path()
+        names = [field_name(index) for index in range(width)]
+        schema = pa.schema(
+            [(name, pa.string()) for name in names]
+            + [("s_line", pa.int64()), ("s_problem", pa.string()), ("s_record", pa.string())]
+        )
+        remaining = iter(records)
+        nothing = [None] * width
+        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False, write_statistics=False) as writer:
+            while batch := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
+                rows = [nothing if record.problem else record.fields for record in batch]
+                arrays = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)] if width else []
+                arrays += [
+                    pa.array([record.line for record in batch], pa.int64()),
+                    pa.array([record.problem for record in batch], pa.string()),
+                    pa.array([record.raw for record in batch], pa.string()),
+                ]
+                writer.write_batch(pa.record_batch(arrays, schema=schema))
+        return path
+
+    def rewritten(self, files: Iterable[tuple[Path, RawFile, tuple[str, ...]]]) -> list[RawRows]:
+        """The rows of files made by `rewrite`, each given with its field names; one query for all with the same."""
+        alike: dict[tuple[str, ...], dict[Path, RawFile]] = {}
+        for path, file, names in files:
+            alike.setdefault(names, {})[path] = file
+        return [self._rewritten(some, names) for names, some in alike.items()]
+
+    def _rewritten(self, files: Mapping[Path, RawFile], names: Sequence[str]) -> RawRows:
+        inputs = self.register({path: (item.input_id,) for path, item in files.items()})
+        fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(names))
+        rows = query(
+            "SELECT i.s_input_id, r.file_row_number AS s_row_id, r.s_line, r.s_problem, r.s_record, $fields "
+            "FROM read_parquet($paths, file_row_number = true, filename = true, hive_partitioning = false) AS r "
+            "JOIN $inputs AS i ON i.s_file = r.filename",
+            fields=[column(item.column, "r") for item in fields],
+            paths=paths(files),
+            inputs=table(inputs),
+        )
+        return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
+
+    def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> str:
+        """A small table of files: s_file, s_input_id and, where given, s_lines and s_skip. Returns its name."""
+        name = self.name()
+        texts = [str(path) for path in files]
+        facts = list(zip(*files.values(), strict=True))
+        columns = {"s_file": pa.array(texts, pa.string()), "s_input_id": pa.array(facts[0], pa.string())}
+        for key, values in zip(("s_lines", "s_skip"), facts[1:], strict=False):
+            columns[key] = pa.array(values, pa.int64())
+        self.session.register(name, pa.table(columns))
+        return name
+
+
+def field_name(index: int) -> str:
+    """The query column of the raw field at this position; raw names may repeat or differ only in case."""
+    return f"f{index}"
+
+
+def paths(files: Iterable[Path]) -> exp.Expression:
+    """A SQL list of paths."""
+    return exp.array(*[literal(str(path)) for path in files])
+
+
+def no_text(name: str) -> exp.Expression:
+    """A null text column."""
+    return alias(exp.cast(exp.null(), "VARCHAR"), name)
