@@ -26,11 +26,11 @@
   {%- for column in columns -%}
     {%- set at = 1 + loop.index0 * 6 -%}
     {%- do described.append({
-      'name': column.name, 'type': column.data_type, 'nulls': found[at], 'distinct': found[at + 1],
+      'name': column.name, 'type': column.dtype, 'nulls': found[at], 'distinct': found[at + 1],
       'min': found[at + 2], 'max': found[at + 3], 'mean': found[at + 4], 'stddev': found[at + 5]
     }) -%}
   {%- endfor -%}
-  {%- do log(tojson({'profile_of': unique_id, 'rows': found[0], 'columns': described})) -%}
+  {%- do log(tojson({'profile_of': unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described})) -%}
 {% endmacro %}
 
 {# Everything as text, so that it reaches the log as the engine writes it, whatever its type. #}

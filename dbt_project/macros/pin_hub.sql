@@ -5,6 +5,8 @@
   version, whatever is committed meanwhile, and the view stays behind as the record of what the warehouse was built
   from. A table that does not exist yet, or has no rows, is an empty view with the declared columns, so a source without
   input breaks no model. Snowflake: the hub is published there as tables, so nothing is to be done.
+
+  The versions are logged as JSON, which the platform reads from dbt's events.
 #}
 {% macro pin_hub() %}
   {%- do adapter.dispatch('pin_hub')() -%}
@@ -18,28 +20,36 @@
     {%- do run_query('create schema if not exists hub') -%}
     {%- for table in graph.sources.values() if table.source_name == 'hub' -%}
       {%- set uri = adapter.escape_sql_string(storage ~ '/hub/' ~ table.identifier) -%}
-      {%- do run_query('create or replace view ' ~ table.relation_name ~ ' as ' ~ hub_rows(uri, table.columns)) -%}
+      {%- set version = newest_version(uri) -%}
+      {%- set rows = empty_rows(table.columns) if version is none else version_rows(uri, version) -%}
+      {%- do run_query('create or replace view ' ~ table.relation_name ~ ' as ' ~ rows) -%}
+      {%- do log(tojson({'pinned': 'hub/' ~ table.identifier, 'version': version})) -%}
     {%- endfor -%}
   {%- endif -%}
 {% endmacro %}
 
-{% macro hub_rows(uri, columns) %}
-  {%- set newest = run_query(
-    "select max(parse_filename(file)[:20]::ubigint) from glob('" ~ uri ~ "/_delta_log/*.json')"
+{# None where there is no table, or none with rows: `delta_scan` refuses a table without files. #}
+{% macro newest_version(uri) %}
+  {%- set version = run_query(
+    "select max(try_cast(parse_filename(file)[:20] as bigint)) from glob('" ~ uri ~ "/_delta_log/*.json')"
   ).rows[0][0] -%}
-  {%- set files = 0 -%}
-  {%- if newest is not none -%}
+  {%- if version is not none -%}
+    {%- set version = version | int -%}
     {%- set files = run_query(
-      "select count(*) from delta_list_files('" ~ uri ~ "', version = " ~ newest ~ ")"
+      "select count(*) from delta_list_files('" ~ uri ~ "', version = " ~ version ~ ")"
     ).rows[0][0] -%}
   {%- endif -%}
-  {%- if files -%}
-    select * from delta_scan('{{ uri }}', version = {{ newest }})
-  {%- else -%}
-    select
-    {%- for column in columns.values() %}
-      cast(null as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
-    {%- endfor %}
-    where false
-  {%- endif -%}
+  {{ return(version if files else none) }}
 {% endmacro %}
+
+{% macro version_rows(uri, version) -%}
+  select * from delta_scan('{{ uri }}', version = {{ version }})
+{%- endmacro %}
+
+{% macro empty_rows(columns) -%}
+  select
+  {%- for column in columns.values() %}
+    cast(null as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+  {%- endfor %}
+  where false
+{%- endmacro %}

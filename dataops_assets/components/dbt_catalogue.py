@@ -1,0 +1,264 @@
+"""What of a dbt project Dagster shows: models, their tests and the tables they read, as dagster-dbt translates them.
+
+Loading a code location must be quick, in every process that does it: importing dagster-dbt (and dbt with it) takes two
+seconds and parsing the project four more. So both happen once for each state of the project, in a process of its own,
+and what they give is kept as a small file under the hash of everything it depends on. Any change (of a file, a setting
+that the project reads, a version, this module) is another hash; nothing is ever stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dataops_assets.config.environment import Environment, environment_from
+from dataops_assets.engines.dbt import DbtProject, invoke
+from dataops_assets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dagster_dbt import DagsterDbtTranslator
+
+# dbt's own output below the project, and what a person's tools leave there
+_NOT_SOURCE = {"target", "logs", "dbt_packages", ".user.yml"}
+_PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
+_ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
+_KEPT = 5
+_FILE = "catalogue.json"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnEntry(_Value):
+    """A declared column; `type` is as the project writes it."""
+
+    name: str
+    type: str
+    description: str
+
+
+class TestEntry(_Value):
+    """A dbt test on a model. `selector` selects it alone; `others` are the asset keys it also reads."""
+
+    name: str
+    unique_id: str
+    selector: str
+    description: str | None
+    blocking: bool
+    others: tuple[tuple[str, ...], ...]
+
+
+class TableEntry(_Value):
+    """A table that the project knows: its asset key, its name in SQL and its declared columns."""
+
+    key: tuple[str, ...]
+    relation: str
+    columns: tuple[ColumnEntry, ...]
+
+
+class ModelEntry(TableEntry):
+    """A model (or seed, or snapshot). `selector` selects it alone; `reads` are the asset keys it depends on."""
+
+    name: str
+    unique_id: str
+    selector: str
+    reads: tuple[tuple[str, ...], ...]
+    description: str
+    group: str
+    owners: tuple[str, ...]
+    tags: dict[str, str]
+    kinds: tuple[str, ...]
+    code_version: str | None
+    materialized: str
+    tests: tuple[TestEntry, ...]
+
+
+class Catalogue(_Value):
+    """A parsed dbt project."""
+
+    dialect: str
+    models: tuple[ModelEntry, ...]
+    sources: tuple[TableEntry, ...]
+
+
+def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalogue]:
+    """The project below `folder` as it is now, and its catalogue; made first where it is not known yet (ten seconds).
+
+    Any number of processes may prepare at once. Raises ConfigError, with dbt's own words, where the project is wrong.
+    """
+    settled = DbtProject(folder, environment.home / "dbt" / "unknown", environment)
+    artifacts = environment.home / "dbt" / _state(settled)
+    project = DbtProject(folder, artifacts, environment)
+    if not (artifacts / _FILE).exists():
+        artifacts.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=artifacts.parent, prefix="preparing-") as scratch:
+            made = Path(scratch) / "made"
+            _make(DbtProject(folder, made, environment))
+            # another process may have been quicker; what it made is the same
+            if not artifacts.exists():
+                made.rename(artifacts)
+        _forget_old(artifacts.parent)
+    return project, Catalogue.model_validate_json((artifacts / _FILE).read_bytes())
+
+
+def _state(project: DbtProject) -> str:
+    """A hash of all that the catalogue depends on."""
+    digest = hashlib.sha256()
+    variables = {**os.environ, **project.variables}
+    for path in [*_files(project.folder), Path(__file__)]:
+        content = path.read_bytes()
+        read = sorted({name.decode() for name in _ENVIRONMENT_VARIABLE.findall(content)})
+        item = [path.name, hashlib.sha256(content).hexdigest(), [[name, variables.get(name)] for name in read]]
+        digest.update(json.dumps([str(path.parent), *item]).encode())
+    versions = [[name, importlib.metadata.version(name)] for name in _PACKAGES]
+    digest.update(json.dumps([versions, sorted(project.variables.items())]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name in _NOT_SOURCE:
+            continue
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _make(project: DbtProject) -> None:
+    """Parse and translate in a process of its own: dbt and its hundreds of modules do not stay in this one."""
+    package = Path(__file__).resolve().parents[2]
+    done = subprocess.run(  # noqa: S603  this module, by this interpreter
+        [sys.executable, "-m", __name__, str(project.folder), str(project.artifacts)],
+        env={**os.environ, **project.variables},
+        cwd=package,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigError(
+            f"parsing the dbt project {project.folder.name}",
+            received=(done.stdout + done.stderr).strip()[-3000:],
+            next_step="mend what dbt names; `dbt parse` in that folder says the same",
+        )
+
+
+def _forget_old(folder: Path) -> None:
+    """Keep the newest few: a run that started before a change still uses what it found."""
+    kept = [path for path in folder.iterdir() if (path / _FILE).exists()]
+    for path in sorted(kept, key=lambda item: (item / _FILE).stat().st_mtime, reverse=True)[_KEPT:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def main(folder: str, artifacts: str) -> None:
+    """Parse the project into `artifacts` and leave its catalogue there."""
+    project = DbtProject(Path(folder), Path(artifacts), environment_from(os.environ, Path(folder).parent))
+    invoke(project, ["--quiet", "parse"])
+    manifest = json.loads((project.artifacts / "manifest.json").read_bytes())
+    (project.artifacts / _FILE).write_text(translate(manifest).model_dump_json())
+
+
+def translate(manifest: Mapping[str, Any]) -> Catalogue:
+    """What dagster-dbt makes of a manifest."""
+    from dagster import AssetKey
+    from dagster_dbt import DagsterDbtTranslator
+
+    class Translator(DagsterDbtTranslator):
+        """A model is `warehouse/<model>`, in the group of its folder: the subject area."""
+
+        def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+            if dbt_resource_props["resource_type"] == "source":
+                return super().get_asset_key(dbt_resource_props)
+            return AssetKey(["warehouse", dbt_resource_props["name"]])
+
+        def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+            return super().get_group_name(dbt_resource_props) or dbt_resource_props["fqn"][-2]
+
+    translator = Translator()
+    nodes = manifest["nodes"]
+    return Catalogue(
+        dialect=manifest["metadata"]["adapter_type"],
+        models=tuple(
+            _model(translator, manifest, unique_id)
+            for unique_id, node in sorted(nodes.items())
+            if node["resource_type"] in ("model", "seed", "snapshot") and node["config"]["materialized"] != "ephemeral"
+        ),
+        sources=tuple(
+            TableEntry(
+                key=tuple(translator.get_asset_key(source).path),
+                relation=source["relation_name"],
+                columns=_columns(source),
+            )
+            for _, source in sorted(manifest["sources"].items())
+        ),
+    )
+
+
+def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique_id: str) -> ModelEntry:
+    node = manifest["nodes"][unique_id]
+    spec = translator.get_asset_spec(manifest, unique_id, None)
+    tests = []
+    for test_id in manifest["child_map"][unique_id]:
+        # None for what is no test, and for a test that is another model's
+        check = translator.get_asset_check_spec(spec, manifest, test_id, None) if test_id.startswith("test.") else None
+        if check is not None:
+            test = manifest["nodes"][test_id]
+            tests.append(
+                TestEntry(
+                    name=check.name,
+                    unique_id=test_id,
+                    selector=_selector(test),
+                    description=check.description or test.get("description") or None,
+                    blocking=check.blocking,
+                    others=tuple(sorted(tuple(other.asset_key.path) for other in check.additional_deps)),
+                )
+            )
+    return ModelEntry(
+        key=tuple(spec.key.path),
+        relation=node["relation_name"],
+        columns=_columns(node),
+        name=node["name"],
+        unique_id=unique_id,
+        selector=_selector(node),
+        reads=tuple(sorted(tuple(dependency.asset_key.path) for dependency in spec.deps)),
+        description=spec.description or "",
+        group=spec.group_name or "",
+        owners=tuple(spec.owners),
+        tags={name: value for name, value in spec.tags.items() if not name.startswith("dagster/kind/")},
+        kinds=tuple(sorted(spec.kinds)),
+        code_version=spec.code_version,
+        materialized=node["config"]["materialized"],
+        tests=tuple(sorted(tests, key=lambda test: test.name)),
+    )
+
+
+def _selector(node: Mapping[str, Any]) -> str:
+    return f"fqn:{'.'.join(node['fqn'])}"
+
+
+def _columns(node: Mapping[str, Any]) -> tuple[ColumnEntry, ...]:
+    return tuple(
+        ColumnEntry(
+            name=column["name"], type=column.get("data_type") or "", description=column.get("description") or ""
+        )
+        for column in node["columns"].values()
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,61 @@
+"""Which columns a dbt model's columns come from, read from its compiled SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import build_scope
+from sqlglot.schema import MappingSchema
+
+from dataops_assets.components.dbt_catalogue import Catalogue, TableEntry
+
+# asset key and column
+Origin = tuple[tuple[str, ...], str]
+
+
+def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozenset[Origin]]:
+    """For each column of a query, in its order, the columns of known tables whose values it takes.
+
+    Conditions (joins, filters, groups) are no origin, as Dagster and OpenLineage count. A query that sqlglot cannot
+    read has no lineage: it then is empty, and the model is none the worse for it.
+    """
+    dialect = catalogue.dialect
+    schema = MappingSchema(dialect=dialect)
+    tables: dict[str, TableEntry] = {}
+    for table in (*catalogue.sources, *catalogue.models):
+        reference = exp.to_table(table.relation, dialect=dialect)
+        schema.add_table(reference, {column.name: column.type for column in table.columns}, dialect=dialect)
+        tables[_name(reference, dialect)] = table
+    try:
+        query = qualify(parse_one(compiled, dialect=dialect), schema=schema, dialect=dialect)
+        scope = build_scope(query)
+        if scope is None:
+            return {}
+        nodes = {
+            name: lineage(name, query, schema=schema, scope=scope, dialect=dialect, copy=False)
+            for name in query.named_selects
+        }
+    except SqlglotError:
+        return {}
+    found: dict[str, frozenset[Origin]] = {}
+    for name, node in nodes.items():
+        origins = set()
+        for leaf in node.walk():
+            table = tables.get(_name(leaf.source, dialect)) if isinstance(leaf.source, exp.Table) else None
+            if table is not None and not leaf.downstream:
+                origins.add((table.key, _column(table, exp.to_column(leaf.name, dialect=dialect).name)))
+        found[name] = frozenset(origins)
+    return found
+
+
+def _name(table: exp.Table, dialect: str) -> str:
+    return ".".join(part.name for part in table.parts).lower()
+
+
+def _column(table: TableEntry, name: str) -> str:
+    """The column as declared: SQL does not mind the case of a name, an asset's columns do."""
+    return next((column.name for column in table.columns if column.name.lower() == name.lower()), name)

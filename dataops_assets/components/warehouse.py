@@ -1,0 +1,318 @@
+"""The warehouse: every model of the dbt project as an asset, its tests as checks, in one graph with the hub.
+
+Annotations are not postponed here: Dagster reads those of an asset's function as types.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import dagster as dg
+from pydantic import Field, TypeAdapter, ValidationError
+from sqlglot import exp
+from sqlglot.errors import ParseError
+
+from dataops_assets.components.assets import RETRIES
+from dataops_assets.components.automation import when_published
+from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
+from dataops_assets.components.dbt_lineage import column_lineage
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
+from dataops_assets.engines.dbt import DbtProject, Invocation, NodeResult, invoke
+from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.quality.checks import BASELINE, input_outcomes
+from dataops_assets.quality.profiles import Profile
+
+# the profiles of earlier builds, which checks compare with, are kept where Dagster keeps what it knows of a build
+_PROFILE = "dataops/profile"
+_PROFILES = TypeAdapter(Profile)
+_RETRY_SECONDS = 5.0
+_KINDS = {
+    "volume": "Rows of the table, against the declared limits and the builds before.",
+    "schema": "Columns and types of the table, against those the model declares.",
+    "distribution": "Null shares and means of the columns, against the builds before.",
+}
+
+
+class BuildOptions(dg.Config):
+    """What a person can choose when materializing by hand."""
+
+    full_refresh: bool = Field(False, description="Build incremental models anew instead of writing what differs.")
+
+
+class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
+    """The models of a dbt project as assets `warehouse/<model>`, grouped by their folder, with dbt tests as checks.
+
+    All selected models are built by one dbt run, which reads every hub table at one version. Running it again without
+    changes in the hub writes nothing to the incremental models.
+    """
+
+    project: str = Field("dbt_project", description="Folder of the dbt project, relative to the project's root.")
+    owners: list[str] = Field([], description="E-mail addresses or 'team:name', for models without their own.")
+    checks: Checks = Field(Checks(), description="The four kinds of check, for every model.")
+    model_checks: dict[str, Checks] = Field({}, description="Checks of single models, instead of the common ones.")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The assets and checks of the project as it is now. Raises ConfigError where dbt cannot parse it."""
+        environment = environment_from(os.environ, context.project_root)
+        project, catalogue = prepare(context.project_root / self.project, environment)
+        known = [model.name for model in catalogue.models]
+        for name in self.model_checks:
+            if name not in known:
+                raise ConfigError(
+                    "reading model_checks of the warehouse", received=name, known=known, next_step=nearest(name, known)
+                )
+
+        @dg.multi_asset(
+            name="warehouse",
+            specs=[self._asset_spec(model) for model in catalogue.models],
+            check_specs=[spec for model in catalogue.models for spec in self._check_specs(model)],
+            can_subset=True,
+            # the warehouse of one deployment has one writer
+            pool="warehouse",
+        )
+        def warehouse(context: dg.AssetExecutionContext, config: BuildOptions) -> Iterator[Any]:
+            yield from self._build(context, config, project, catalogue)
+
+        return dg.Definitions(assets=[warehouse])
+
+    # --- what is declared --------------------------------------------------------------------------------------------
+
+    def _checks(self, model: ModelEntry) -> Checks:
+        return self.model_checks.get(model.name, self.checks)
+
+    def _asset_spec(self, model: ModelEntry) -> dg.AssetSpec:
+        freshness = self._checks(model).freshness
+        policy = dg.FreshnessPolicy.time_window(freshness.fail_window, freshness.warn_window)
+        return dg.AssetSpec(
+            key=dg.AssetKey(model.key),
+            deps=[dg.AssetKey(key) for key in model.reads],
+            description=model.description,
+            group_name=model.group,
+            owners=model.owners or self.owners,
+            tags=model.tags,
+            kinds=set(model.kinds),
+            code_version=model.code_version,
+            # dbt leaves out what comes after a failed model
+            skippable=True,
+            freshness_policy=policy if freshness.enabled else None,
+            automation_condition=when_published(),
+            metadata={
+                "dagster/table_name": exp.to_table(model.relation).sql(identify=False),
+                "dagster/column_schema": _schema(model, {column.name: column.type for column in model.columns}),
+                "dbt/materialized": model.materialized,
+                "dbt/unique_id": model.unique_id,
+            },
+        )
+
+    def _check_specs(self, model: ModelEntry) -> Iterator[dg.AssetCheckSpec]:
+        for test in model.tests:
+            yield dg.AssetCheckSpec(
+                test.name,
+                asset=dg.AssetKey(model.key),
+                description=test.description,
+                additional_deps=[dg.AssetKey(key) for key in test.others],
+                blocking=test.blocking,
+            )
+        checks = self._checks(model)
+        by_kind: dict[str, VolumeCheck | SchemaCheck | DistributionCheck] = {
+            "volume": checks.volume,
+            "schema": checks.table_schema,
+            "distribution": checks.distribution,
+        }
+        for kind, check in by_kind.items():
+            if check.enabled:
+                yield dg.AssetCheckSpec(
+                    kind, asset=dg.AssetKey(model.key), description=_KINDS[kind], blocking=check.severity == "fail"
+                )
+
+    # --- what is done ------------------------------------------------------------------------------------------------
+
+    def _build(
+        self, context: dg.AssetExecutionContext, options: BuildOptions, project: DbtProject, catalogue: Catalogue
+    ) -> Iterator[Any]:
+        """Build the selected models, run the selected checks, then tell what came of each.
+
+        Raises Failure where a model could not be built, after all else is told.
+        """
+        chosen = _Chosen.of(context, catalogue)
+        results: dict[str, NodeResult] = {}
+        profiles: dict[str, Profile] = {}
+        # read before what is told below becomes part of it
+        history = {model.name: _earlier_profiles(context, model) for model in chosen.profiled}
+        if chosen.models or chosen.tests:
+            try:
+                build = invoke(project, chosen.build_command(options))
+            except DataOpsError as error:
+                raise _stopped(context, error) from error
+            results = {result.unique_id: result for result in build.results}
+            profiles |= build.profiles
+            for unique_id, result in results.items():
+                if unique_id in chosen.models and result.status == "success":
+                    yield _materialization(chosen.models[unique_id], result, build, catalogue)
+        if chosen.only_checked:
+            operation = ["run-operation", "log_profiles", "--args", json.dumps({"models": chosen.only_checked})]
+            profiles |= invoke(project, operation).profiles
+        for unique_id, (model, test) in chosen.tests.items():
+            if unique_id in results and results[unique_id].status != "skipped":
+                yield _test_result(model, test, results[unique_id])
+        for model in chosen.profiled:
+            if model.unique_id in profiles:
+                profile = profiles[model.unique_id]
+                expected = _expected_types(model, profile, catalogue.dialect)
+                for outcome in input_outcomes(profile, history[model.name], self._checks(model), expected):
+                    if (model.name, outcome.check) in chosen.kinds:
+                        yield dg.AssetCheckResult(
+                            asset_key=dg.AssetKey(model.key),
+                            check_name=outcome.check,
+                            passed=outcome.passed,
+                            severity=_severity(warns=outcome.severity == "warn"),
+                            description=outcome.explanation,
+                            metadata=dict(outcome.numbers),
+                        )
+        _raise_for_failed(chosen, results)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What of the catalogue a run is to do. Models and tests by their unique id; kinds as (model name, kind)."""
+
+    models: Mapping[str, ModelEntry]
+    tests: Mapping[str, tuple[ModelEntry, TestEntry]]
+    kinds: frozenset[tuple[str, str]]
+    profiled: Sequence[ModelEntry]
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext, catalogue: Catalogue) -> Self:
+        """The run's selection, by the catalogue."""
+        checks = {(tuple(key.asset_key.path), key.name) for key in context.selected_asset_check_keys}
+        assets = {tuple(key.path) for key in context.selected_asset_keys}
+        kinds = frozenset((m.name, kind) for m in catalogue.models for kind in _KINDS if (m.key, kind) in checks)
+        return cls(
+            models={model.unique_id: model for model in catalogue.models if model.key in assets},
+            tests={
+                test.unique_id: (model, test)
+                for model in catalogue.models
+                for test in model.tests
+                if (model.key, test.name) in checks
+            },
+            kinds=kinds,
+            profiled=[model for model in catalogue.models if any(name == model.name for name, _ in kinds)],
+        )
+
+    @property
+    def only_checked(self) -> list[str]:
+        """Models whose table is looked at as it is, because the run does not build it."""
+        return [model.unique_id for model in self.profiled if model.unique_id not in self.models]
+
+    def build_command(self, options: BuildOptions) -> list[str]:
+        """Exactly these models and tests: dbt would add tests of its own choice. Unit tests are for CI only."""
+        models = [model.selector for model in self.models.values()]
+        tests = [test.selector for _, test in self.tests.values()]
+        flags = ["--full-refresh"] if options.full_refresh else []
+        exactly = ["--indirect-selection", "empty", "--exclude-resource-type", "unit_test"]
+        return ["build", *flags, *exactly, "--select", *models, *tests]
+
+
+def _materialization(
+    model: ModelEntry, result: NodeResult, build: Invocation, catalogue: Catalogue
+) -> dg.MaterializeResult[None]:
+    lineage = {
+        name: [dg.TableColumnDep(dg.AssetKey(key), column) for key, column in sorted(origins)]
+        for name, origins in column_lineage(catalogue, result.compiled).items()
+    }
+    versions = {key: build.versions[key] for key in map("/".join, model.reads) if key in build.versions}
+    metadata: dict[str, Any] = {
+        "dagster/column_lineage": dg.TableColumnLineage(lineage),
+        "seconds": round(result.seconds, 3),
+        "hub_versions": versions,
+    }
+    if model.unique_id in build.changed:
+        metadata["changed_rows"] = build.changed[model.unique_id]
+    if model.unique_id in build.profiles:
+        profile = build.profiles[model.unique_id]
+        metadata["dagster/row_count"] = profile.rows
+        metadata["dagster/column_schema"] = _schema(model, {column.name: column.type for column in profile.columns})
+        metadata[_PROFILE] = dg.MetadataValue.json(asdict(profile))
+    return dg.MaterializeResult(asset_key=dg.AssetKey(model.key), metadata=metadata)
+
+
+def _test_result(model: ModelEntry, test: TestEntry, result: NodeResult) -> dg.AssetCheckResult:
+    # a test that only warns does so too where it could not be run, as before the table it compares with exists
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(model.key),
+        check_name=test.name,
+        passed=result.status == "pass",
+        severity=_severity(warns=not test.blocking),
+        description=result.message or None,
+        metadata={"failing_rows": result.failures or 0, "seconds": round(result.seconds, 3)},
+    )
+
+
+def _severity(*, warns: bool) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
+
+
+def _raise_for_failed(chosen: _Chosen, results: Mapping[str, NodeResult]) -> None:
+    failed = [result for name, result in results.items() if name in chosen.models and result.status == "error"]
+    if not failed:
+        return
+    skipped = [name for name, result in results.items() if name in chosen.models and result.status == "skipped"]
+    raise dg.Failure(
+        description="\n\n".join(result.message for result in failed),
+        metadata={
+            "failed": [chosen.models[result.unique_id].name for result in failed],
+            "not_built": [chosen.models[name].name for name in skipped],
+        },
+        allow_retries=False,
+    )
+
+
+def _stopped(context: dg.AssetExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:
+    """What to raise where dbt as a whole could not run: another try, where one can help."""
+    if not error.permanent and context.retry_number < RETRIES:
+        context.log.warning(str(error))
+        return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=_RETRY_SECONDS)
+    return dg.Failure(description=str(error), allow_retries=False)
+
+
+def _schema(model: ModelEntry, types: Mapping[str, str]) -> dg.TableSchema:
+    descriptions = {column.name: column.description for column in model.columns}
+    return dg.TableSchema([dg.TableColumn(name, kind or "?", descriptions.get(name)) for name, kind in types.items()])
+
+
+def _expected_types(model: ModelEntry, profile: Profile, dialect: str) -> dict[str, str]:
+    """The declared columns, where they are meant as the engine spells them (timestamptz, TIMESTAMP WITH TIME ZONE)."""
+    found = {column.name.lower(): column for column in profile.columns}
+    expected = {}
+    for declared in model.columns:
+        column = found.get(declared.name.lower())
+        if column is None:
+            expected[declared.name] = declared.type
+        elif _type(declared.type, dialect) == _type(column.type, dialect):
+            expected[column.name] = column.type
+        else:
+            expected[column.name] = declared.type
+    return expected
+
+
+def _type(text: str, dialect: str) -> exp.DataType | str:
+    with contextlib.suppress(ParseError):
+        return exp.DataType.build(text, dialect=dialect)
+    return text
+
+
+def _earlier_profiles(context: dg.AssetExecutionContext, model: ModelEntry) -> list[Profile]:
+    """How the table looked after the last builds, newest first."""
+    profiles = []
+    for record in context.instance.fetch_materializations(dg.AssetKey(model.key), limit=BASELINE).records:
+        materialization = record.asset_materialization
+        found = materialization.metadata.get(_PROFILE) if materialization else None
+        # another version of this code may have written it differently; then it is no measure
+        with contextlib.suppress(ValidationError):
+            if found is not None:
+                profiles.append(_PROFILES.validate_python(found.value))
+    return profiles

@@ -1,0 +1,182 @@
+"""dbt, run in this process: what it is told, and what it tells.
+
+Why not as a program of its own: importing dbt takes three to four seconds, and this process pays them at most once;
+what dbt knows of each node comes back as objects instead of log lines to be parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.errors import ConfigError, StorageError
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+
+if TYPE_CHECKING:
+    from dbt_common.events.base_types import EventMsg
+
+# dbt keeps its state in module variables, and works in its project's folder
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class DbtProject:
+    """A dbt project and where its target and settings are.
+
+    `artifacts` is a folder of the deployment that dbt may write to; it holds the parsed project between two runs.
+    """
+
+    folder: Path
+    artifacts: Path
+    environment: Environment
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables by which profiles and macros know the deployment."""
+        return {
+            "DATAOPS_ENV": self.environment.name,
+            "DATAOPS_HOME": str(self.environment.home),
+            "DATAOPS_STORAGE": self.environment.storage,
+            "DATAOPS_LANDING": self.environment.landing,
+            "DATAOPS_METADATA_URL": self.environment.metadata_url,
+            "DATAOPS_WAREHOUSE": self.environment.warehouse,
+            "DATAOPS_DBT_TARGET": self.environment.dbt_target,
+        }
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What came of one model, test or hook; `status` is dbt's: success, error, skipped, pass, fail, warn.
+
+    `failures` are a test's failing rows; `compiled` is the SQL that was run.
+    """
+
+    unique_id: str
+    status: str
+    seconds: float
+    message: str
+    failures: int | None
+    compiled: str
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What came of one dbt command: node results in the order they finished, and what macros logged.
+
+    `profiles` of the tables that were built or asked for, by unique id; `changed` counts the identities that an
+    incremental model found to differ, by unique id; `versions` are those the hub tables were read at, None for a table
+    without rows, by asset key such as 'hub/sales'.
+    """
+
+    results: tuple[NodeResult, ...]
+    profiles: Mapping[str, Profile]
+    changed: Mapping[str, int]
+    versions: Mapping[str, int | None]
+
+
+def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
+    """Run a dbt command such as ["build", "--select", ...] and return what came of each node, failed ones included.
+
+    Raises ConfigError where the project is wrong and StorageError where the warehouse cannot be reached or read, with
+    dbt's own words.
+    """
+    # here, because only a process that runs dbt should pay for the import
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+    from dbt_common.exceptions import CompilationError, DbtBaseException, DbtConfigError
+
+    logged: list[Mapping[str, Any]] = []
+    places = [
+        *("--project-dir", str(project.folder), "--profiles-dir", str(project.folder)),
+        *("--target-path", str(project.artifacts), "--log-path", str(project.artifacts)),
+    ]
+    with _ONE_AT_A_TIME, _variables(project.variables), contextlib.chdir(project.folder):
+        try:
+            done = dbtRunner(callbacks=[_log_reader(logged)]).invoke([*command, *places])
+        finally:
+            # or this process would keep the warehouse's file from all others
+            DuckDBConnectionManager.close_all_connections()
+    attempted = f"running dbt {command[0]} in {project.folder.name}"
+    if isinstance(done.exception, CompilationError | DbtConfigError):
+        raise ConfigError(attempted, received=str(done.exception)) from done.exception
+    if isinstance(done.exception, DbtBaseException):
+        raise StorageError(attempted, received=str(done.exception)) from done.exception
+    if done.exception is not None:
+        raise done.exception
+    results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
+    for result in results:
+        if result.unique_id.startswith("operation.") and result.status == "error":
+            raise StorageError(attempted, received=result.message)
+    return Invocation(
+        results,
+        profiles={item["profile_of"]: _profile(item) for item in logged if "profile_of" in item},
+        changed={item["changed_in"]: item["identities"] for item in logged if "changed_in" in item},
+        versions={item["pinned"]: item["version"] for item in logged if "pinned" in item},
+    )
+
+
+def _node_result(result: Any) -> NodeResult:
+    return NodeResult(
+        unique_id=result.node.unique_id,
+        status=str(result.status),
+        seconds=float(result.execution_time),
+        message=result.message or "",
+        failures=result.failures,
+        compiled=getattr(result.node, "compiled_code", None) or "",
+    )
+
+
+def _log_reader(logged: list[Mapping[str, Any]]) -> Any:
+    def read(event: EventMsg) -> None:
+        if event.info.name != "JinjaLogDebug" or not event.info.msg.startswith("{"):
+            return
+        with contextlib.suppress(json.JSONDecodeError):
+            logged.append(json.loads(event.info.msg))
+
+    return read
+
+
+def _profile(item: Mapping[str, Any]) -> Profile:
+    columns = tuple(
+        ColumnProfile(
+            name=column["name"],
+            type=column["type"],
+            nulls=int(column["nulls"]),
+            distinct=int(column["distinct"]),
+            min=column["min"],
+            max=column["max"],
+            mean=_number(column["mean"]),
+            stddev=_number(column["stddev"]),
+        )
+        for column in item["columns"]
+    )
+    return Profile(asset=item["asset"], input_id="", rows=int(item["rows"]), columns=columns)
+
+
+def _number(text: str | None) -> float | None:
+    """NaN and infinity are no measure to compare with."""
+    number = math.nan if text is None else float(text)
+    return number if math.isfinite(number) else None
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Settings for dbt, which reads them from the process's environment only; put back as they were."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
