@@ -7,9 +7,11 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,10 @@ def layer(module: str) -> int:
 
 def inside(modules: Iterator[str]) -> set[str]:
     return {module for module in modules if module.startswith(f"{PACKAGE}.")}
+
+
+def canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def names_in(node: ast.expr) -> set[str]:
@@ -199,6 +205,20 @@ def test_all_below_the_edge_is_imported_without_dagster_and_without_effects() ->
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"seen": [], "dagster": []}
+
+
+def test_what_is_imported_is_a_dependency_of_its_own() -> None:
+    """Nothing is used that is there only because something else needs it."""
+    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    direct = {canonical(requirement.partition("==")[0]) for requirement in declared}
+    bringing = packages_distributions()
+    undeclared = [
+        (module, name)
+        for module in MODULES
+        for name in {imported.split(".")[0] for imported in imports(module)} - sys.stdlib_module_names - {PACKAGE}
+        if not {canonical(distribution) for distribution in bringing[name]} & direct
+    ]
+    assert not undeclared
 
 
 def test_nothing_committed_names_a_registry_or_a_machine() -> None:
