@@ -144,7 +144,9 @@ Connection = Annotated[FileConnection | PythonConnection, Field(discriminator="t
 
 # --- schema contract -------------------------------------------------------------------------------------------------
 
-COLUMN_TYPE = re.compile(r"^(text|boolean|integer|double|date|timestamp|timestamptz|binary|decimal\(\d{1,2},\d{1,2}\))$")
+COLUMN_TYPE = re.compile(
+    r"^(text|boolean|integer|double|date|timestamp|timestamptz|binary|decimal\(\d{1,2},\d{1,2}\))$"
+)
 
 
 class Column(Declared):
@@ -157,9 +159,13 @@ class Column(Declared):
     )
     source_name: str = Field("", description="Name in the raw data when it differs.")
     description: str = Field("", description="What the column means; shown in the UI.")
-    nullable: bool = Field(True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row.")
-    date_format: str = Field("", description="strptime format for dates and timestamps in text data; empty for ISO 8601.")
-    default: str | None = Field(None, description="SQL literal that replaces null while parsing, e.g. \"0\" or \"''\".")
+    nullable: bool = Field(
+        True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row."
+    )
+    date_format: str = Field(
+        "", description="strptime format for dates and timestamps in text data; empty for ISO 8601."
+    )
+    default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
 
     @field_validator("type")
@@ -176,7 +182,9 @@ class Column(Declared):
     @classmethod
     def _not_reserved(cls, value: str) -> str:
         if value.lower().startswith(SYSTEM_PREFIX):
-            raise ValueError(f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name")
+            raise ValueError(
+                f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name"
+            )
         return value
 
     @property
@@ -281,7 +289,9 @@ class Rule(Declared):
     """One SQL expression giving one column of the hub."""
 
     name: str = Field(description="Column name in the hub.")
-    expression: str = Field(description="SQL expression; bare columns are this source's, 'relation.column' is looked up.")
+    expression: str = Field(
+        description="SQL expression; bare columns are this source's, 'relation.column' is looked up."
+    )
     mode: Literal["snapshot", "keep_current"] = Field(
         "snapshot", description="'snapshot': frozen when the row is processed; 'keep_current': as if computed now."
     )
@@ -361,7 +371,9 @@ class DistributionCheck(Declared):
     severity: Severity = "warn"
     max_null_share_increase: float = Field(0.2, gt=0, le=1, description="Largest rise of a column's share of nulls.")
     max_mean_shift: float = Field(
-        6.0, gt=0, description="Largest shift of a numeric column's mean, in standard deviations of earlier inputs' means."
+        6.0,
+        gt=0,
+        description="Largest shift of a numeric column's mean, in standard deviations of earlier inputs' means.",
     )
     ignore: tuple[str, ...] = Field((), description="Columns that are not looked at.")
 
@@ -376,6 +388,11 @@ class Checks(Declared):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    @property
+    def look_at_tables(self) -> bool:
+        """Whether any check looks at what a step wrote."""
+        return self.volume.enabled or self.table_schema.enabled or self.distribution.enabled
+
 
 class Gates(Declared):
     """Blocking contracts by layer."""
@@ -389,8 +406,12 @@ class Discovery(Declared):
     """How new inputs are found."""
 
     every_seconds: int = Field(30, ge=5, description="Seconds between two looks of the sensor.")
-    inputs_per_run: int = Field(500, ge=1, description="Most inputs in one run; a history is loaded in runs of this size.")
-    schedule: str = Field("", description="Cron expression; when set, the source is looked at then instead of by the sensor.")
+    inputs_per_run: int = Field(
+        500, ge=1, description="Most inputs in one run; a history is loaded in runs of this size."
+    )
+    schedule: str = Field(
+        "", description="Cron expression; when set, the source is looked at then instead of by the sensor."
+    )
     timezone: str = Field("UTC", description="IANA zone of the cron expression and of naive extract times.")
 
 
@@ -451,7 +472,9 @@ class Source(Declared):
         for field, columns in used.items():
             for column in columns:
                 if column not in names:
-                    raise ValueError(f"source {self.name!r}: {field} names {column!r}; known columns: {', '.join(names)}")
+                    raise ValueError(
+                        f"source {self.name!r}: {field} names {column!r}; known columns: {', '.join(names)}"
+                    )
         return self
 
     @property

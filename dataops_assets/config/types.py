@@ -17,3 +17,8 @@ _SQL = {
 def sql_type(declared: str) -> str:
     """The SQL type of a declared column type; `decimal(p,s)` keeps its precision and scale."""
     return _SQL.get(declared) or declared.upper()
+
+
+def stored_type(declared: str) -> str:
+    """The SQL type of a declared column type as a stored table tells it."""
+    return "TIMESTAMP WITH TIME ZONE" if declared == "timestamptz" else sql_type(declared)

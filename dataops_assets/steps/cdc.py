@@ -10,12 +10,16 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.config.source import FullRefresh, Source
+from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.quality.checks import BASELINE
+from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps import merge
+from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -65,11 +69,18 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             )
         else:
             snapshot = workspace.changes.snapshot()
+    outcomes = _outcomes(workspace, counts, snapshot)
     return StepReport(
         step=STEP,
         asset=f"lake/{source.name}_changes",
         inputs=tuple(
-            InputReport(item.input_id, counts.get(item.input_id, {}), errors.get(item.input_id)) for item in inputs
+            InputReport(
+                item.input_id,
+                counts.get(item.input_id, {}),
+                errors.get(item.input_id),
+                outcomes.get(item.input_id, ()),
+            )
+            for item in inputs
         ),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
@@ -77,6 +88,22 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         seconds=time.perf_counter() - started,
         notes={"compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)"},
     )
+
+
+def _outcomes(
+    workspace: Workspace, counts: Mapping[str, Mapping[str, int]], snapshot: Snapshot | None
+) -> dict[str, tuple[CheckOutcome, ...]]:
+    """The checks of each change set: its size, its columns, the shares of the kinds of change."""
+    source, asset = workspace.source, f"lake/{workspace.source.name}_changes"
+    if not source.checks.look_at_tables:
+        return {}
+    profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
+    known = workspace.metadata.profiles(source.name, asset, exclude=list(counts), limit=BASELINE)
+    workspace.metadata.save_profiles(source.name, asset, profiles)
+    declared = {item.name: stored_type(item.type) for item in source.columns}
+    system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
+    expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
+    return share_outcomes(profiles, known, source.checks, snapshot.columns if snapshot else {}, expected)
 
 
 def plan_name(change: merge.Change) -> str:

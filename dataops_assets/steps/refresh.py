@@ -11,12 +11,14 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import CommitConflict, DataOpsError
+from dataops_assets.quality.checks import BASELINE
+from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import alias, column, columns, literal, query
 from dataops_assets.steps import merge
 from dataops_assets.steps.cdc import change_for, lake_of, plan_name, refused
 from dataops_assets.steps.enrich import enrich_query
 from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -95,6 +97,7 @@ def _attempt(
     if base is not None:
         amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
         insert = exp.union(insert, amended, distinct=False)
+    insert_columns = session.schema(insert)
     tally = session.fetch(
         query(
             """
@@ -111,7 +114,7 @@ def _attempt(
         workspace.hub,
         base,
         replaced=replaced,
-        columns=publish.merged_columns(base, session.schema(insert)),
+        columns=publish.merged_columns(base, insert_columns),
         remove=query("SELECT s_file, s_position FROM $removed AS r", removed=merge.T.removed)
         if tally["removed"]
         else None,
@@ -124,7 +127,8 @@ def _attempt(
         **tally,
         "inputs_in_hub": len(after.inputs),
     }
-    return _report(workspace, snapshot, inputs, errors, counts, notes, started)
+    report = _report(workspace, snapshot, inputs, errors, counts, notes, started)
+    return replace(report, checks=_outcomes(workspace, snapshot, after, tally, insert_columns))
 
 
 def _gather(
@@ -243,6 +247,25 @@ def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], 
         amended=merge.T.amended,
     )
     return rows
+
+
+def _outcomes(
+    workspace: Workspace,
+    snapshot: Snapshot,
+    after: Manifest,
+    tally: Mapping[str, int],
+    expected: Mapping[str, str],
+) -> tuple[CheckOutcome, ...]:
+    """The checks of the hub as it is now: its rows, its columns, the share of it that this change wrote and removed."""
+    source, asset = workspace.source, f"hub/{workspace.source.name}"
+    if not after.inputs or not source.checks.look_at_tables:
+        return ()
+    newest = max(after.inputs.values()).input_id
+    profile = share_profile(asset, newest, snapshot.rows, tally)
+    known = workspace.metadata.profiles(source.name, asset, exclude=[newest], limit=BASELINE)
+    workspace.metadata.save_profiles(source.name, asset, [profile])
+    found = share_outcomes([profile], known, source.checks, snapshot.columns, expected)[newest]
+    return tuple(replace(outcome, input_id=None) for outcome in found)
 
 
 def _counts(session: Session, enriched: Snapshot | None, change: merge.Change) -> dict[str, dict[str, int]]:

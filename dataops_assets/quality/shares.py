@@ -1,0 +1,50 @@
+"""Checks of steps that move rows rather than make them: how large a share of the rows each kind of change has.
+
+A change set is profiled by the shares of its kinds, a hub by the shares of its rows that an input wrote and removed. So
+an extract that suddenly changes half of a table is seen, at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dataops_assets.config.source import Checks
+from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
+from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.steps.report import CheckOutcome
+
+
+def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]) -> Profile:
+    """A profile whose columns are the shares (0 to 1) that `parts` have of `rows`."""
+    columns = tuple(
+        ColumnProfile(f"share {name}", "DOUBLE", 0, 1, None, None, count / max(rows, 1), 0.0)
+        for name, count in parts.items()
+    )
+    return Profile(asset, input_id, rows, columns)
+
+
+def share_outcomes(
+    profiles: Sequence[Profile],
+    known: Sequence[Profile],
+    checks: Checks,
+    found: Mapping[str, str],
+    expected: Mapping[str, str],
+) -> dict[str, tuple[CheckOutcome, ...]]:
+    """Volume, schema and distribution of each profiled input, by its id; those that are declared off are left out.
+
+    `found` and `expected` are the table's columns with their SQL types. An input may change nothing, so only a declared
+    maximum and the inputs before limit how much it does.
+    """
+    limits = checks.volume.model_copy(update={"min_rows": 0})
+    result = {}
+    for profile in profiles:
+        earlier = earlier_inputs(profile, [*known, *profiles])
+        outcomes = []
+        if checks.volume.enabled:
+            outcomes.append(volume(profile, (), limits))
+        if checks.table_schema.enabled:
+            outcomes.append(table_schema(profile.asset, found, expected, checks.table_schema, profile.input_id))
+        if checks.distribution.enabled:
+            outcomes.append(distribution(profile, earlier, checks.distribution))
+        result[profile.input_id] = tuple(outcomes)
+    return result
