@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails
+
+from dataops_assets.errors import nearest
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+OWNER = re.compile(r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
 SYSTEM_PREFIX = "s_"
 Severity = Literal["warn", "fail"]
 
@@ -21,6 +25,28 @@ class Declared(BaseModel):
     """Base of everything a YAML file declares: unknown fields are refused, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_are_known(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [key for key in data if key not in known and key not in cls.model_fields]
+        if unknown:
+            # pydantic's own error tells neither what is known nor what was probably meant
+            problems = [
+                InitErrorDetails(type="value_error", loc=(str(key),), input=data[key], ctx={"error": error})
+                for key in unknown
+                for error in [ValueError(f"unknown field{_hint(str(key), known)}; known: {', '.join(known)}")]
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return data
+
+
+def _hint(name: str, known: list[str]) -> str:
+    hint = nearest(name, known)
+    return f", {hint}" if hint else ""
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
@@ -442,6 +468,14 @@ class Source(Declared):
     def _safe_name(cls, value: str) -> str:
         if not NAME.match(value):
             raise ValueError(f"source name {value!r} must match {NAME.pattern}")
+        return value
+
+    @field_validator("owners")
+    @classmethod
+    def _known_owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in value:
+            if not OWNER.match(owner):
+                raise ValueError(f"owner {owner!r} is neither an e-mail address nor 'team:name'")
         return value
 
     @field_validator("rules")
