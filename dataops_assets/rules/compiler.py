@@ -10,96 +10,21 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from dataops_assets.config.source import COLUMN_TYPE, SYSTEM_PREFIX, Severity, Source
+from dataops_assets.config.source import COLUMN_TYPE, SYSTEM_PREFIX, Source
 from dataops_assets.rules.lineage import ColumnReference, traced
 from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
 from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.rules.resolve import Reference, hops, names_of, related_source, resolve
 from dataops_assets.rules.semantics import attempt, total
+from dataops_assets.rules.stage import CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
-from dataops_assets.rules.windows import TypeOf, hoist, is_inexact, settle
+from dataops_assets.rules.windows import TypeOf, hoist, is_inexact, reach_of, settle
 from dataops_assets.sql import DIALECT, query
 
 # what a row of a change set has already; the other system columns are known once it is merged into the hub
 _SEEN_BY_SNAPSHOT = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash")
 _TYPES = ("text", "boolean", "integer", "double", "decimal(p,s)", "date", "timestamp", "timestamptz", "binary")
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """One to-one join. `path` are the relations from the source; the join starts at `path[:-1]`.
-
-    `on` pairs the columns there with those of `source`, whose `columns` (name to SQL type) are needed. `unique`: at
-    most one row matches, because the join covers the related key.
-    """
-
-    path: tuple[str, ...]
-    source: str
-    on: tuple[tuple[str, str], ...]
-    columns: Mapping[str, str]
-    unique: bool
-
-    @property
-    def name(self) -> str:
-        """The path as users write it."""
-        return ".".join(self.path)
-
-
-@dataclass(frozen=True)
-class CompiledRule:
-    """One rule, ready to run on rows with the source's columns, the rules of earlier levels and the look-ups.
-
-    `expression` has SQL type `type`. `failed_cast` is true where a value did not fit a declared type; None where it
-    always fits. `reads` are the columns of the source's own rows that it needs, `inexact` says that the last digits
-    depend on the order of additions.
-    """
-
-    name: str
-    expression: exp.Expr
-    type: str
-    failed_cast: exp.Expr | None
-    reads: tuple[str, ...]
-    lineage: frozenset[ColumnReference]
-    inexact: bool
-
-
-@dataclass(frozen=True)
-class CompiledValidation:
-    """One validation: `failed` is true where a row fails it, never null."""
-
-    name: str
-    severity: Severity | str
-    failed: exp.Expr
-    reads: tuple[str, ...]
-    lineage: frozenset[ColumnReference]
-
-
-@dataclass(frozen=True)
-class Level:
-    """Rules that can be computed side by side, after the windows they use."""
-
-    windows: Mapping[str, exp.Expr]
-    rules: tuple[CompiledRule, ...]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """All that one step computes: look-ups, then level by level of rules, then validations."""
-
-    lookups: tuple[Lookup, ...]
-    levels: tuple[Level, ...]
-    validations: tuple[CompiledValidation, ...] = ()
-
-    @property
-    def rules(self) -> Mapping[str, CompiledRule]:
-        """The rules by name, in an order in which each follows those it uses."""
-        return {rule.name: rule for level in self.levels for rule in level.rules}
-
-    @property
-    def related(self) -> tuple[str, ...]:
-        """Names of the sources that are looked up."""
-        return tuple(sorted({lookup.source for lookup in self.lookups}))
 
 
 @dataclass(frozen=True)
@@ -249,7 +174,10 @@ class _Compiler:
                 known[rule.name] = rule.type
             found.append(_level(compiled))
         validations = tuple(self._validation(source, item, table, known, done) for item in checks)
-        return Stage(lookups, tuple(found), validations)
+        kept = {*columns, *(name for name, rule in done.items() if not rule.windowed)}
+        type_of = self._type_of(Place(source.name, "source", source.name, ""), known)
+        reach = reach_of((level.windows for level in found), type_of, kept)
+        return Stage(lookups, tuple(found), validations, reach)
 
     def _rule(
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
@@ -282,6 +210,9 @@ class _Compiler:
             reads=_reads(item, source, done),
             lineage=self._lineage(item, source, table, done),
             inexact=inexact,
+            personal=any(self._is_personal(source, reference, done) for reference in item.references),
+            windowed=any(rule.windowed for rule in used) or value.find(exp.Window) is not None,
+            uses=frozenset(node.name for node in value.find_all(exp.Column)),
         )
 
     def _validation(
@@ -308,6 +239,14 @@ class _Compiler:
     ) -> frozenset[ColumnReference]:
         rules = {name: rule.lineage for name, rule in done.items()}
         return traced(item.references, source, self._sources, table, rules)
+
+    def _is_personal(self, source: Source, reference: Reference, done: Mapping[str, CompiledRule]) -> bool:
+        if not reference.path and reference.name in done:
+            return done[reference.name].personal
+        target = hops(source, reference.path, self._sources)[-1][2] if reference.path else source
+        if reference.kind == "snapshot":
+            return self._snapshot(target).rules[reference.name].personal
+        return any(column.name == reference.name and "pii" in column.tags for column in target.columns)
 
     def _type_of(self, place: Place, known: Mapping[str, str]) -> TypeOf:
         def type_of(expression: exp.Expr) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
-from dataops_assets.rules.compiler import Lookup, Stage
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
+from dataops_assets.rules.stage import Lookup, Stage
 from dataops_assets.sql import alias, column, columns, conjunction, identifier, query
 
 CAST_PREFIX = "s_cast."
@@ -78,9 +78,7 @@ def _joined(lookups: Sequence[Lookup], rows: exp.Query, related: Related) -> exp
     if not lookups:
         return rows
     added = [
-        alias(column(name, _table(lookup.path)), LOOKUP_PREFIX + ".".join((*lookup.path, name)))
-        for lookup in lookups
-        for name in lookup.columns
+        alias(column(name, _table(lookup.path)), lookup.internal(name)) for lookup in lookups for name in lookup.columns
     ]
     return _joins(lookups, rows, related).select(*added)
 

@@ -13,7 +13,8 @@ SQL leaves three things to chance or to the engine's arithmetic, and each is set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -170,3 +171,69 @@ def _guard(window: exp.Window, function: exp.Expr) -> None:
             guarded = attempt(part.copy())
             if type(guarded) is not type(part):
                 part.replace(guarded)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a changed row is seen through windows that all have one partition.
+
+    `partition` are the expressions that decide it. A row of the same partition whose `order` (a whole number) is up to
+    `back` above or `forward` below that of the changed row has it in a frame; without `order` the whole partition has.
+    """
+
+    partition: tuple[exp.Expr, ...]
+    order: exp.Expr | None = None
+    back: int = 0
+    forward: int = 0
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns that decide partition and order."""
+        parts = [*self.partition, *([self.order] if self.order is not None else [])]
+        return frozenset(node.name for part in parts for node in part.find_all(exp.Column))
+
+
+def reach_of(levels: Iterable[Mapping[str, exp.Expr]], type_of: TypeOf, kept: Collection[str]) -> Reach | None:
+    """The reach of the windows of each level; None where a change may be seen anywhere, or there are no windows.
+
+    `kept` are the columns that the table of results has, without those that windows decide: there the old state of a
+    changed row is found.
+    """
+    found = [list(windows.values()) for windows in levels if windows]
+    # a window over a window's result sees further than either
+    if len(found) != 1:
+        return None
+    windows = found[0]
+    partitions = {tuple(part.sql(DIALECT) for part in window.args.get("partition_by") or ()) for window in windows}
+    if len(partitions) != 1:
+        return None
+    partition = tuple(windows[0].args.get("partition_by") or ())
+    frames = [_frame(window, type_of) for window in windows]
+    reach: Reach | None = Reach(partition) if partition else None
+    bounded = [frame for frame in frames if frame is not None]
+    if len(bounded) == len(frames) and len({order.sql(DIALECT) for order, _, _ in bounded}) == 1:
+        back, forward = max(frame[1] for frame in bounded), max(frame[2] for frame in bounded)
+        reach = Reach(partition, bounded[0][0], back, forward)
+    return reach if reach is not None and reach.columns <= set(kept) else None
+
+
+def _frame(window: exp.Expr, type_of: TypeOf) -> tuple[exp.Expr, int, int] | None:
+    """Order, reach back and reach forward of a RANGE frame with whole offsets over a whole number; None for others."""
+    spec, order = window.args.get("spec"), window.args.get("order")
+    if spec is None or order is None or len(order.expressions) != 1 or str(spec.args.get("kind")).upper() != "RANGE":
+        return None
+    key = order.expressions[0]
+    if key.args.get("desc") or type_of(key.this) not in INTEGERS:
+        return None
+    start = _offset(spec.args.get("start"), spec.args.get("start_side"), "PRECEDING")
+    end = _offset(spec.args.get("end") or "CURRENT ROW", spec.args.get("end_side"), "FOLLOWING")
+    return None if start is None or end is None else (key.this, start, end)
+
+
+def _offset(bound: object, side: object, outward: str) -> int | None:
+    """How far a frame's bound lies outward of the current row; None without limit."""
+    if str(bound).upper() == "CURRENT ROW":
+        return 0
+    if not isinstance(bound, exp.Literal) or not bound.name.isdigit():
+        return None
+    return int(bound.name) if str(side).upper() == outward else 0

@@ -11,7 +11,10 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, GateFailed, InputError
+from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
 from dataops_assets.quality.gates import blocked, gate_inputs
+from dataops_assets.quality.profiles import Profile
+from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
 from dataops_assets.sql import alias, column, columns, literal, query
@@ -22,6 +25,8 @@ from dataops_assets.storage import publish
 
 STEP = "enrich"
 _EXAMPLES = 3
+# how many known profiles are looked through for the inputs just before one that is enriched again
+_PROFILES = 2000
 _CHANGE = "s_change"
 _VERDICT = ("s_status", "s_failed")
 
@@ -55,6 +60,8 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 errors[input_id] = error
 
         good = [input_id for input_id in ids if input_id not in errors]
+        for input_id, found in _checks(workspace, session, rules, names, good).items():
+            outcomes[input_id] += found
         snapshot = workspace.enriched.snapshot()
         if good:
             kept = query(
@@ -250,7 +257,8 @@ def _stopped(
         hit = [input_id for input_id, count in counts.items() if count[flag.column]]
         if flag.severity != "fail" or not hit:
             continue
-        examples = _examples(session, flag, hit)
+        hidden = [item.name for item in rules.source.columns if "pii" in item.tags]
+        examples = _examples(session, flag, hit, hidden)
         for input_id in hit:
             count = counts[input_id]
             found.setdefault(input_id, []).append(
@@ -267,8 +275,8 @@ def _stopped(
     }
 
 
-def _examples(session: Session, flag: _Flag, ids: Sequence[str]) -> dict[str, list[str]]:
-    """For each input its first rows that fail, with the values that decide."""
+def _examples(session: Session, flag: _Flag, ids: Sequence[str], hidden: Sequence[str]) -> dict[str, list[str]]:
+    """For each input its first rows that fail, with the values that decide, of `hidden` columns a mark."""
     shown = [name for name in flag.uses if name != "s_row_id"]
     found = session.fetch(
         query(
@@ -285,7 +293,7 @@ def _examples(session: Session, flag: _Flag, ids: Sequence[str]) -> dict[str, li
     )
     examples: dict[str, list[str]] = {}
     for row in found.to_pylist():
-        values = ", ".join(f"{name}={_shown(row[name])}" for name in shown)
+        values = ", ".join(f"{name}={'***' if name in hidden else _shown(row[name])}" for name in shown)
         examples.setdefault(row["s_input_id"], []).append(f"row {row['s_row_id']} ({values})")
     return examples
 
@@ -305,3 +313,46 @@ def _contracts(workspace: Workspace, session: Session, ids: Sequence[str]) -> di
         names=columns([*workspace.source.column_names, *rules, "s_key", "s_input_id", "s_row_id"], "e"),
     )
     return gate_inputs(session, gate, _asset(workspace), rows, ids)
+
+
+def _checks(
+    workspace: Workspace, session: Session, rules: CompiledRules, names: Sequence[str], ids: Sequence[str]
+) -> dict[str, tuple[CheckOutcome, ...]]:
+    """Volume, schema and distribution of each input; only rules are profiled, the contract's columns were in the lake.
+
+    A change set may be empty and its size follows what changed, so nothing but a declared maximum limits it.
+    """
+    source, asset, checks = workspace.source, _asset(workspace), workspace.source.checks
+    if not ids or not (checks.volume.enabled or checks.table_schema.enabled or checks.distribution.enabled):
+        return {}
+    profiles = _profiles(session, rules, asset, ids)
+    known = [*workspace.metadata.profiles(source.name, asset, exclude=ids, limit=_PROFILES), *profiles]
+    workspace.metadata.save_profiles(source.name, asset, profiles)
+    kinds = session.schema(query("SELECT $names FROM s_enriched", names=columns(_result_names(names, rules))))
+    expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
+    limits = checks.volume.model_copy(update={"min_rows": 0})
+    outcomes = {}
+    for profile in profiles:
+        found: list[CheckOutcome] = []
+        if checks.volume.enabled:
+            found.append(volume(profile, (), limits))
+        if checks.table_schema.enabled:
+            found.append(table_schema(asset, kinds, expected, checks.table_schema, profile.input_id))
+        if checks.distribution.enabled:
+            found.append(distribution(profile, earlier_inputs(profile, known), checks.distribution))
+        outcomes[profile.input_id] = tuple(found)
+    return outcomes
+
+
+def _profiles(session: Session, rules: CompiledRules, asset: str, ids: Sequence[str]) -> list[Profile]:
+    """The profile of every input, also of one without rows."""
+    computed = rules.snapshot.rules
+    rows = query(
+        "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids) AND e.s_change <> 'deleted'",
+        names=columns([*computed, "s_input_id"], "e"),
+        ids=[literal(input_id) for input_id in ids],
+    )
+    hidden = [name for name, rule in computed.items() if rule.personal]
+    types = {name: rule.type for name, rule in computed.items()}
+    found = {item.input_id: item for item in profile_inputs(session, rows, types, asset, hidden)}
+    return [found.get(input_id) or Profile(asset, input_id, 0, ()) for input_id in ids]

@@ -9,8 +9,8 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
-from dataops_assets.rules.compiler import Lookup, Stage
 from dataops_assets.rules.query import ambiguous
+from dataops_assets.rules.stage import Lookup, Stage
 from dataops_assets.sql import DIALECT, alias, column, query
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot

@@ -19,8 +19,9 @@ from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.demo import rossmann
-from dataops_assets.rules.compiler import Lookup, compile_rules
+from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.query import evaluate
+from dataops_assets.rules.stage import Lookup
 from dataops_assets.sql import DIALECT, query
 
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs" / "rossmann"

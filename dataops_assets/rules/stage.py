@@ -1,0 +1,131 @@
+"""What compiling gives: all that one step computes, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from dataops_assets.config.source import Severity
+from dataops_assets.rules.lineage import ColumnReference
+from dataops_assets.rules.resolve import LOOKUP_PREFIX
+from dataops_assets.rules.windows import Reach
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """One to-one join. `path` are the relations from the source; the join starts at `path[:-1]`.
+
+    `on` pairs the columns there with those of `source`, whose `columns` (name to SQL type) are needed. `unique`: at
+    most one row matches, because the join covers the related key.
+    """
+
+    path: tuple[str, ...]
+    source: str
+    on: tuple[tuple[str, str], ...]
+    columns: Mapping[str, str]
+    unique: bool
+
+    @property
+    def name(self) -> str:
+        """The path as users write it."""
+        return ".".join(self.path)
+
+    def internal(self, column: str) -> str:
+        """The name of one of its columns inside a compiled query."""
+        return LOOKUP_PREFIX + ".".join((*self.path, column))
+
+
+@dataclass(frozen=True)
+class CompiledRule:
+    """One rule, ready to run on rows with the source's columns, the rules of earlier levels and the look-ups.
+
+    `expression` has SQL type `type`. `failed_cast` is true where a value did not fit a declared type; None where it
+    always fits. `reads` are the columns of the source's own rows that it needs. `inexact`: the last digits depend on
+    the order of additions. `personal`: it is made from a column tagged 'pii'. `windowed`: it, or a rule it uses, sees
+    other rows. `uses` are all columns it reads, by internal name.
+    """
+
+    name: str
+    expression: exp.Expr
+    type: str
+    failed_cast: exp.Expr | None
+    reads: tuple[str, ...]
+    lineage: frozenset[ColumnReference]
+    inexact: bool
+    personal: bool
+    windowed: bool
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class CompiledValidation:
+    """One validation: `failed` is true where a row fails it, never null."""
+
+    name: str
+    severity: Severity | str
+    failed: exp.Expr
+    reads: tuple[str, ...]
+    lineage: frozenset[ColumnReference]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Rules that can be computed side by side, after the windows they use."""
+
+    windows: Mapping[str, exp.Expr]
+    rules: tuple[CompiledRule, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that one step computes: look-ups, then level by level of rules, then validations.
+
+    `reach`: how far a changed row is seen through the windows; None where there is no window or no limit.
+    """
+
+    lookups: tuple[Lookup, ...]
+    levels: tuple[Level, ...]
+    validations: tuple[CompiledValidation, ...] = ()
+    reach: Reach | None = None
+
+    @property
+    def rules(self) -> Mapping[str, CompiledRule]:
+        """The rules by name, in an order in which each follows those it uses."""
+        return {rule.name: rule for level in self.levels for rule in level.rules}
+
+    @property
+    def related(self) -> tuple[str, ...]:
+        """Names of the sources that are looked up."""
+        return tuple(sorted({lookup.source for lookup in self.lookups}))
+
+    @property
+    def row_rules(self) -> tuple[str, ...]:
+        """Rules that see one row and its relations, not its neighbours."""
+        return tuple(name for name, rule in self.rules.items() if not rule.windowed)
+
+    @property
+    def seen_by_windows(self) -> frozenset[str]:
+        """Sources whose look-ups rules with windows read themselves, not through another rule."""
+        used = {name for rule in self.rules.values() if rule.windowed for name in rule.uses}
+        paths = [item.path for item in self.lookups if used & {item.internal(name) for name in item.columns}]
+        return frozenset(
+            item.source for item in self.lookups if any(path[: len(item.path)] == item.path for path in paths)
+        )
+
+    def only(self, names: Iterable[str]) -> Stage:
+        """The part of the stage that is needed for the rules and columns `names`, without validations."""
+        wanted = set(names)
+        levels: list[Level] = []
+        for level in reversed(self.levels):
+            rules = tuple(rule for rule in level.rules if rule.name in wanted)
+            for rule in rules:
+                wanted |= rule.uses
+            used = {node.name for rule in rules for node in rule.expression.find_all(exp.Column)}
+            windows = {name: window for name, window in level.windows.items() if name in used}
+            if rules:
+                levels.insert(0, Level(windows, rules))
+        read = {lookup.path for lookup in self.lookups if wanted & {lookup.internal(name) for name in lookup.columns}}
+        lookups = tuple(item for item in self.lookups if any(path[: len(item.path)] == item.path for path in read))
+        return Stage(lookups, tuple(levels))

@@ -1,0 +1,119 @@
+"""Which rows a changed row can be seen from through windows: what recalculation must compute again, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.rules.query import Related, evaluate
+from dataops_assets.rules.stage import Stage
+from dataops_assets.rules.windows import Reach
+from dataops_assets.sql import alias, column, columns, conjunction, query
+
+MOVED = "s_moved"
+_ORDER = "s_order_value"
+
+
+def find_moved(
+    session: Session,
+    reach: Reach,
+    new: exp.Query,
+    old: exp.Query,
+    differs: exp.Expr,
+) -> None:
+    """Create `s_moved`: the rows that are in `new` or `old` alone, or `differs` (over aliases n and o) between them.
+
+    Both have s_input_id and s_row_id, which name a row, s_key and the columns of `reach`; `old` has s_file and
+    s_position. Columns: s_input_id (null: gone), s_old_key, s_file, s_position, and the row's place in the windows now
+    and before.
+    """
+    places = _places(reach)
+    names = [place.alias for place in places]
+    session.create(
+        MOVED,
+        query(
+            """
+            SELECT n.s_input_id, o.s_key AS s_old_key, o.s_file, o.s_position, $now, $before
+            FROM (SELECT r.*, $places FROM $new AS r) AS n FULL JOIN (SELECT r.*, $places FROM $old AS r) AS o
+              ON o.s_input_id = n.s_input_id AND o.s_row_id = n.s_row_id
+            WHERE n.s_input_id IS NULL OR o.s_input_id IS NULL OR $differs
+            """,
+            now=[alias(column(name, "n"), f"{name}.now") for name in names],
+            before=[alias(column(name, "o"), f"{name}.before") for name in names],
+            places=places,
+            new=new,
+            old=old,
+            differs=differs,
+        ),
+    )
+
+
+def neighbourhood(session: Session, stage: Stage, reach: Reach, rows: exp.Query, related: Related) -> exp.Query:
+    """Those of `rows` that a row of `s_moved` is seen from (`s_is_seen`), and those that these see."""
+    places = _places(reach)
+    parts = [place.alias for place in places if place.alias != _ORDER]
+    bounds = [alias(exp.func(end, column(_ORDER, "s")), f"s_{end}") for end in ("min", "max")] if reach.order else []
+    touched = query(
+        "SELECT count(*) AS s_rows, $kept FROM $states AS s",
+        kept=[*columns(parts, "s"), *bounds],
+        states=exp.union(_state(places, "now", "s_input_id"), _state(places, "before", "s_file"), distinct=False),
+    )
+    session.create("s_touched", touched.group_by(*columns(parts, "s")) if parts else touched)
+    same = (
+        query("$mine IS NOT DISTINCT FROM $touched", mine=column(name, "r"), touched=column(name, "t"))
+        for name in parts
+    )
+    session.create(
+        "s_near",
+        query(
+            """
+            SELECT r.s_input_id, r.s_row_id, $seen AS s_is_seen
+            FROM (SELECT r.s_input_id, r.s_row_id, $places FROM $placed AS r) AS r JOIN s_touched AS t ON $same
+            WHERE t.s_rows > 0 AND $near
+            """,
+            places=places,
+            placed=evaluate(stage.only(reach.columns), rows, related),
+            same=conjunction(same),
+            # a row sees `back` below and `forward` above itself, so it is seen from `forward` below and `back` above
+            seen=_between(reach, reach.forward, reach.back),
+            near=_between(reach, reach.forward + reach.back, reach.back + reach.forward),
+        ),
+    )
+    near: exp.Query = query(
+        """
+        SELECT h.*, n.s_is_seen FROM $rows AS h
+        JOIN s_near AS n ON n.s_input_id = h.s_input_id AND n.s_row_id = h.s_row_id
+        """,
+        rows=rows,
+    )
+    return near
+
+
+def _places(reach: Reach) -> list[exp.Alias]:
+    """Where a row stands in the windows: `s_part.0`, ... and `s_order_value`."""
+    parts = [alias(part, f"s_part.{index}") for index, part in enumerate(reach.partition)]
+    return [*parts, *([alias(reach.order, _ORDER)] if reach.order is not None else [])]
+
+
+def _state(places: Iterable[exp.Alias], when: str, present: str) -> exp.Select:
+    """Where the moved rows stand, of those that are there at that time."""
+    selected = [alias(column(f"{place.alias}.{when}", "m"), place.alias) for place in places]
+    state: exp.Select = query("SELECT $selected FROM s_moved AS m", selected=selected)
+    return state.where(column(present, "m").is_(exp.null()).not_())
+
+
+def _between(reach: Reach, below: int, above: int) -> exp.Expr:
+    """Whether a row's order value is within a touched partition's bounds, widened; a null is always in."""
+    if reach.order is None:
+        return exp.true()
+    within: exp.Expr = query(
+        """
+        coalesce(r.s_order_value >= TRY(t.s_min - $below), TRUE)
+        AND coalesce(r.s_order_value <= TRY(t.s_max + $above), TRUE)
+        """,
+        below=below,
+        above=above,
+    )
+    return within
