@@ -1,6 +1,7 @@
-"""The assets of one source: thin wrappers that let a step run for the inputs a run is for, and tell Dagster of it."""
+"""The assets of one source: thin wrappers that let a step run for the inputs a run is for, and tell Dagster of it.
 
-from __future__ import annotations
+Annotations are not postponed here: Dagster reads those of an asset's function.
+"""
 
 import sys
 import time
@@ -95,6 +96,7 @@ class SourceAssets:
                 kinds=set(node.kinds),
                 freshness_policy=policy if freshness.enabled else None,
                 automation_condition=None if node.is_per_input else when_published(),
+                metadata=events.column_metadata(source, self.rules, node, node.columns),
                 **common,
             )
         ]
@@ -185,7 +187,7 @@ class _StepRun:
         good = [item for item in report.inputs if item.error is None]
         selected = context.selected_asset_keys
         metadata = events.table_metadata(workspace, self.node, report)
-        columns = events.column_metadata(self.source, self.rules, self.node, report)
+        columns = events.column_metadata(self.source, self.rules, self.node, report.columns)
         if asset_key(self.node.key) in selected:
             yield from self._materializations(context, report, good, known, metadata, columns)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
@@ -201,15 +203,15 @@ class _StepRun:
         report: StepReport,
         good: Sequence[InputReport],
         known: Mapping[str, Input],
-        metadata: Mapping[str, Any],
-        columns: Mapping[str, Any],
+        metadata: dict[str, Any],
+        columns: dict[str, Any],
     ) -> Iterator[Any]:
         key = asset_key(self.node.key)
         if report.failures:
             # the output stands for all partitions of the run, so those that were published are told one by one
             for item in good:
                 details = events.input_metadata(item, known.get(item.input_id))
-                last = columns if item is good[-1] or len(good) <= _DETAILED_INPUTS else {}
+                last: dict[str, Any] = columns if item is good[-1] or len(good) <= _DETAILED_INPUTS else {}
                 yield dg.AssetMaterialization(key, partition=item.input_id or None, metadata=metadata | details | last)
             return
         if len(good) == 1:

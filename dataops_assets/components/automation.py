@@ -5,13 +5,14 @@ from __future__ import annotations
 import dagster as dg
 
 
-def when_published() -> dg.AutomationCondition[dg.AssetKey]:
+def when_published() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     """As soon as a table it reads was published, once everything above has come to rest and passed its gates.
 
     Unlike `eager()` it
     * waits for the blocking checks of what it reads: a failed one stops only the run that found it, and the next tick
       would request the child all the same;
-    * waits until each table it reads has one partition, not all: an input that cannot be taken would hold it back for ever;
+    * waits until each table it reads has one partition, not all: an input that cannot be taken would hold it back for
+      ever;
     * also requests a table that was never made although what it reads is there already when the daemon first looks.
 
     A run that fails is not requested again until something above changes.

@@ -156,8 +156,5 @@ def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError) -> str
 
 def _part(source: Source, error: RuleError) -> _Path:
     """Where in a declaration an error of the rules belongs."""
-    for key, items in (("rules", source.rules), ("validations", source.validations)):
-        for index, item in enumerate(items):
-            if item.name == error.rule:
-                return (key, index)
-    return ()
+    names = {"rules": [item.name for item in source.rules], "validations": [item.name for item in source.validations]}
+    return next(((key, known.index(error.rule)) for key, known in names.items() if error.rule in known), ())

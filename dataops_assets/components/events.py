@@ -35,16 +35,16 @@ def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> 
     return metadata | {str(name): value for name, value in report.notes.items()}
 
 
-def column_metadata(source: Source, rules: CompiledRules, node: StepNode, report: StepReport) -> dict[str, Any]:
-    """The table's columns with their types and meanings, and which columns each comes from."""
-    if not report.columns:
+def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types: Mapping[str, str]) -> dict[str, Any]:
+    """A table's columns (`types`: name to SQL type) with their meanings, and which columns each comes from."""
+    if not types:
         return {}
     descriptions, tags = column_descriptions(source), column_tags(source)
     columns = [
         dg.TableColumn(name, kind, descriptions.get(name) or None, tags=dict(tags.get(name, {})))
-        for name, kind in report.columns.items()
+        for name, kind in types.items()
     ]
-    lineage = column_lineage(source, rules, node, list(report.columns))
+    lineage = column_lineage(source, rules, node, list(types))
     deps = {
         name: [dg.TableColumnDep(asset_key(table), column) for table, column in sorted(origins)]
         for name, origins in lineage.items()
@@ -122,7 +122,9 @@ def _numbers(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -
     return metadata
 
 
-def failure(source: Source, step: str, reports: Sequence[InputReport], known: Mapping[str, Input], total: int) -> dg.Failure:
+def failure(
+    source: Source, step: str, reports: Sequence[InputReport], known: Mapping[str, Input], total: int
+) -> dg.Failure:
     """The failure that names every input that a step could not take, and why."""
     named = [(item, known.get(item.input_id)) for item in reports]
     lines = [

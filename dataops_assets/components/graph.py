@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataops_assets.config.source import FileConnection, Gate, Source
+from dataops_assets.config.types import sql_type
 from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
@@ -46,7 +47,8 @@ class StepNode:
     """One step of a source: the asset it makes, the assets it reads, how it is run.
 
     `key` and `reads` are asset keys as texts ('hub/sales'); `related` are hubs of other sources. `beside` is an asset
-    that the step makes on the side. `code_version` changes when what is declared for the step does.
+    that the step makes on the side. `columns` are those it is declared to have, with their SQL types. `code_version`
+    changes when what is declared for the step does.
     """
 
     name: str
@@ -56,6 +58,7 @@ class StepNode:
     related: tuple[str, ...]
     kinds: frozenset[str]
     description: str
+    columns: Mapping[str, str]
     code_version: str
     checks: Mapping[CheckKind, bool]
     is_per_input: bool
@@ -70,6 +73,9 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
     tables = frozenset({"duckdb", "deltalake"})
     declared = _without_descriptions(source.model_dump(mode="json", by_alias=True))
     what = source.description or f"Rows of {name}."
+    contract = {item.name: sql_type(item.type) for item in source.columns}
+    frozen = {rule.name: rules.snapshot.rules[rule.name].type for rule in source.snapshot_rules}
+    current = {rule.name: rules.current.rules[rule.name].type for rule in source.keep_current_rules}
     found = [
         StepNode(
             name="ingest",
@@ -79,6 +85,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             related=(),
             kinds=_raw_kinds(source),
             description=f"The inputs as they were received, each copied once with its manifest.\n\n{what}",
+            columns={},
             code_version=_version(declared, "connection"),
             checks=_common_checks(source),
             is_per_input=True,
@@ -92,6 +99,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             related=(),
             kinds=tables,
             description=f"Typed rows by the schema contract, as each input holds them.\n\n{what}",
+            columns=contract,
             code_version=_version(declared, "connection", "columns", "drift", ("gates", "lake")),
             checks=_common_checks(source) | _contract(source.gates.lake),
             is_per_input=True,
@@ -105,6 +113,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             related=(),
             kinds=tables,
             description=f"What each input changes in the hub: new, changed, late and deleted rows.\n\n{what}",
+            columns=contract,
             code_version=_version(declared, "columns", "refresh"),
             checks=_common_checks(source),
             is_per_input=True,
@@ -118,6 +127,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             related=tuple(f"hub/{other}" for other in rules.snapshot.related),
             kinds=tables,
             description=f"The changes with their snapshot rules and the verdict of the validations.\n\n{what}",
+            columns=contract | frozen,
             code_version=_version(declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
             checks=_common_checks(source) | _validation(source) | _contract(source.gates.hub),
             is_per_input=True,
@@ -131,6 +141,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             related=(),
             kinds=tables,
             description=f"The merged table: what all inputs so far say together.\n\n{what}",
+            columns=rules.hub_columns,
             code_version=_version(declared, "columns", "refresh", "snapshot"),
             checks=_common_checks(source),
             is_per_input=True,
@@ -147,6 +158,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
                 related=tuple(f"hub/{other}" for other in rules.current.related if other != name),
                 kinds=tables,
                 description=f"The hub with the rules that are kept current.\n\n{what}",
+                columns={**rules.hub_columns, **current},
                 code_version=_version(declared, "columns", "relations", "keep_current", ("gates", "current")),
                 checks=_common_checks(source) | _contract(source.gates.current),
                 is_per_input=False,

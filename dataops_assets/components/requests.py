@@ -1,8 +1,8 @@
 """Which runs a source needs: decided from what is known, and never from what was seen last.
 
-Plain values in and out. What is known: the inputs that are registered, what became of each step of each, and which runs
-are under way. So a look that is repeated, lost or made at a moved clock decides the same, an input is asked for until it
-is done, and one that cannot be taken is not asked for again.
+Plain values in and out. What is known: the inputs that are registered, what became of each step of each, and which
+runs are under way. So a look that is repeated, lost or made at a moved clock decides the same, an input is asked for
+until it is done, and one that cannot be taken is not asked for again.
 """
 
 from __future__ import annotations

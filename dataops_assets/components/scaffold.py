@@ -1,4 +1,4 @@
-"""What `dg scaffold defs dataops_assets.components.SourceComponent <path>` writes: a declaration that works as it is."""
+"""What `dg scaffold defs dataops_assets.components.SourceComponent <path>` writes: one that works as it is."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 Grain: one look at one source. Nothing is remembered from look to look but which duplicates were told: inputs and what
 became of them are in the metadata store, runs are in Dagster's.
-"""
 
-from __future__ import annotations
+Annotations are not postponed here: Dagster reads those of a sensor's function.
+"""
 
 import datetime as dt
 import hashlib
@@ -24,10 +24,11 @@ from dataops_assets.metadata.store import Arrival, MetadataStore
 
 BATCH_TAG = "dataops/batch"
 SOURCE_TAG = "dataops/source"
-# the tags by which Dagster itself names a range of partitions, as `dagster asset materialize --partition-range` does
+# The tags by which Dagster itself names a run's partition or range of partitions: there is no other way to request a
+# run of a range, and a run of one partition then needs no other way either
+PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-PARTITION_TAG = "dagster/partition"
 
 # a run that was made and not launched is launched when its run key is requested again
 _UNDER_WAY = [
@@ -163,12 +164,12 @@ def _request(assets: SourceAssets, instance: dg.DagsterInstance, batch: Batch) -
     if ended >= RUNS:
         return None
     first, last = batch.input_ids[0], batch.input_ids[-1]
-    ranged = {} if first == last else {RANGE_START_TAG: first, RANGE_END_TAG: last}
+    partitions = {PARTITION_TAG: first} if first == last else {RANGE_START_TAG: first, RANGE_END_TAG: last}
     return dg.RunRequest(
         run_key=f"{source}:{batch.digest}:{ended}",
         partition_key=first if first == last else None,
         asset_selection=_keys([node for node in assets.nodes if node.name in PER_INPUT[batch.first_step :]]),
-        tags={**tags, **ranged},
+        tags={**tags, **partitions},
     )
 
 

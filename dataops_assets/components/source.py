@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 from pydantic import BaseModel
@@ -57,9 +58,20 @@ class SourceComponent(dg.Component):
         """The definitions of the source. Raises ConfigError where it does not fit the other sources."""
         declared = declared_sources(context.defs_module_path)
         assets = SourceAssets(self.source, declared.sources, declared.rules(self.source.name))
-        scheduled = bool(self.source.discovery.schedule)
-        return dg.Definitions(
-            assets=assets.definitions(),
-            sensors=[] if scheduled else [source_sensor(assets)],
-            schedules=[source_schedule(assets)] if scheduled else [],
-        )
+        discovery = self.source.discovery
+        place = declared.by_name[self.source.name].place
+        try:
+            ZoneInfo(discovery.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ConfigError(
+                f"{place('discovery', 'timezone')}: no such zone",
+                received=repr(discovery.timezone),
+                next_step="use an IANA name such as Europe/Berlin",
+            ) from error
+        if not discovery.schedule:
+            return dg.Definitions(assets=assets.definitions(), sensors=[source_sensor(assets)])
+        try:
+            schedule = source_schedule(assets)
+        except dg.DagsterInvalidDefinitionError as error:
+            raise ConfigError(f"{place('discovery', 'schedule')}: {error}", received=discovery.schedule) from error
+        return dg.Definitions(assets=assets.definitions(), schedules=[schedule])
