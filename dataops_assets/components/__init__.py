@@ -1,4 +1,4 @@
-"""Dagster components: what YAML can declare, and how it becomes assets, checks and sensors."""
+"""What YAML can declare, and how it becomes assets, checks, sensors and schedules."""
 
 from dataops_assets.components.source import SourceComponent
 from dataops_assets.components.warehouse import WarehouseComponent
