@@ -1,0 +1,135 @@
+"""Does in this process, at once, what sensors and the daemon do over time: for the demonstration and for tests.
+
+The same sensors are asked, the same runs are made on the same instance; only waiting and starting processes fall away.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run: what it was for, whether all of it succeeded, the first line of each failure, and seconds."""
+
+    what: str
+    succeeded: bool
+    failures: tuple[str, ...]
+    seconds: float
+
+
+@contextmanager
+def local_runner(cursor: Path, begin: Callable[[str], None]) -> Iterator[LocalRunner]:
+    """A runner for this project's code location on the instance that DAGSTER_HOME names."""
+    from dataops_assets.definitions import defs
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    # what sensors log is for the UI
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    with dg.DagsterInstance.get() as instance:
+        yield LocalRunner(defs(), instance, cursor, begin)
+
+
+class LocalRunner:
+    """Runs what is due on a Dagster instance. `cursor` is where it remembers what automation has seen."""
+
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: Path, begin: Callable[[str], None]
+    ) -> None:
+        """`begin` is told of each run before it starts."""
+        self._definitions = definitions
+        self._instance = instance
+        self._cursor = cursor
+        self._begin = begin
+        self._repository = definitions.get_repository_def()
+
+    def run_new_inputs(self) -> Iterator[FinishedRun]:
+        """Ask every sensor of a source, run what it requests, and ask again until none requests anything."""
+        told: dict[str, str] = {}
+        for _ in range(_ROUNDS):
+            requested = False
+            for sensor in self._repository.sensor_defs:
+                if SOURCE_TAG not in sensor.tags:
+                    continue
+                for request in self._ask(sensor, told):
+                    requested = True
+                    yield self._run(_described(request), request.asset_selection or (), request)
+            if not requested:
+                return
+
+    def run_automation(self) -> Iterator[FinishedRun]:
+        """Evaluate the automation conditions and run what they request, until they request nothing."""
+        cursor: Any = dg.deserialize_value(self._cursor.read_text()) if self._cursor.exists() else None
+        for _ in range(_ROUNDS):
+            found = dg.evaluate_automation_conditions(self._definitions, self._instance, cursor=cursor)
+            cursor = found.cursor
+            keys = [key for key in self._definitions.resolve_all_asset_keys() if found.get_num_requested(key)]
+            if not keys:
+                break
+            yield self._run(_named(keys), keys)
+        self._cursor.parent.mkdir(parents=True, exist_ok=True)
+        self._cursor.write_text(dg.serialize_value(cursor))
+
+    def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
+        context = dg.build_sensor_context(
+            instance=self._instance,
+            cursor=told.get(sensor.name),
+            repository_def=self._repository,
+            sensor_name=sensor.name,
+            resources=dict(self._definitions.resources or {}),
+        )
+        with context:
+            answer = sensor.evaluate_tick(context)
+        told[sensor.name] = answer.cursor or ""
+        for request in answer.dynamic_partitions_requests or ():
+            self._instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        for event in answer.asset_events:
+            self._instance.report_runless_asset_event(event)
+        return answer.run_requests or ()
+
+    def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:
+        self._begin(what)
+        started = time.perf_counter()
+        tags: Mapping[str, str] = request.tags if request else {}
+        result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
+            instance=self._instance,
+            asset_selection=list(keys),
+            partition_key=request.partition_key if request else None,
+            tags={**tags, **({"dagster/run_key": request.run_key} if request and request.run_key else {})},
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+        failures = tuple(
+            (event.step_failure_data.user_failure_data.description or "").strip()
+            if event.step_failure_data.user_failure_data
+            else str(event.step_failure_data.error_display_string)
+            for event in result.filter_events(lambda item: item.is_step_failure)
+        )
+        return FinishedRun(what, result.success, failures, time.perf_counter() - started)
+
+
+def _described(request: dg.RunRequest) -> str:
+    source = request.tags.get(SOURCE_TAG, "")
+    partition = request.partition_key or request.tags.get(PARTITION_TAG)
+    if partition:
+        return f"{source}: {partition}"
+    return f"{source}: {request.tags.get(RANGE_START_TAG)} to {request.tags.get(RANGE_END_TAG)}"
+
+
+def _named(keys: Sequence[dg.AssetKey]) -> str:
+    names = sorted("/".join(key.path) for key in keys)
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

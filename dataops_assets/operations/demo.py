@@ -1,0 +1,88 @@
+"""The demonstration: two subject areas from raw data to the warehouse, delivery by delivery, then what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from dataops_assets.components.local import FinishedRun, LocalRunner
+from dataops_assets.config.environment import Environment
+from dataops_assets.demo.deliveries import deliver
+from dataops_assets.demo.landing import STAGES
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage.delta import Table
+
+_TITLES = {
+    "history": "A history arrives",
+    "delivery_1": "A delivery: a month of days",
+    "delivery_2": "A delivery: late days and corrections",
+    "delivery_3": "A delivery: the rest",
+    "bad": "Bad files arrive",
+}
+LAYERS = ("lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}", "hub/{}_current")
+Say = Callable[[str], None]
+
+
+def run_demo(environment: Environment, runner: LocalRunner, sources: Sequence[str], say: Say) -> bool:
+    """Deliver every stage and run what is due after it; the result says whether anything was to do.
+
+    Doing it again delivers nothing, requests nothing and changes nothing.
+    """
+    started = time.perf_counter()
+    worked = 0.0
+    landing = Path(environment.landing)
+    ran = False
+    for stage in STAGES:
+        delivered = deliver(landing, stage)
+        say(f"\n{_TITLES[stage]} ({len(delivered.written)} new files)")
+        before = time.perf_counter()
+        ran |= _tell(runner.run_new_inputs(), say)
+        if stage in ("history", STAGES[-1]):
+            ran |= _tell(runner.run_automation(), say)
+        worked += time.perf_counter() - before
+    say("\n" + summary(environment, sources))
+    say(f"\n{time.perf_counter() - started:.0f} s in all, {worked:.0f} s of them work on data")
+    return ran
+
+
+def _tell(runs: Iterable[FinishedRun], say: Say) -> bool:
+    any_run = False
+    for run in runs:
+        any_run = True
+        say(f"  {'done' if run.succeeded else 'stopped'} in {run.seconds:.1f} s  {run.what}")
+        for failure in run.failures:
+            say("".join(f"      {line}\n" for line in failure.splitlines()).rstrip())
+    if not any_run:
+        say("  nothing to do")
+    return any_run
+
+
+def summary(environment: Environment, sources: Sequence[str]) -> str:
+    """Rows a layer, changes a kind and check results of each source, as a text table."""
+    metadata = MetadataStore(environment.metadata_url)
+    lines = [
+        _row("source", "inputs", "lake", "rejected", "changes", "hub", "current", "new", "changed", "old", "deleted")
+    ]
+    for source in sources:
+        kinds: Counter[str] = Counter()
+        for process in metadata.processes(source, "cdc"):
+            kinds.update({kind: count for kind, count in process.counts.items() if isinstance(count, int)})
+        rows = [_rows(environment, layer.format(source)) for layer in LAYERS]
+        totals = [f"{kinds[kind]:,}" for kind in ("new", "changed", "old", "deleted")]
+        lines.append(_row(source, str(len(metadata.inputs(source))), *rows, *totals))
+    passed: Counter[bool] = Counter()
+    for source in sources:
+        passed.update(result.outcome.passed for result in metadata.check_results(source))
+    lines.append(f"\n{passed[True] + passed[False]:,} checks: {passed[True]:,} passed, {passed[False]:,} failed")
+    return "\n".join(lines)
+
+
+def _rows(environment: Environment, key: str) -> str:
+    snapshot = Table(f"{environment.storage}/{key}").snapshot()
+    return f"{snapshot.rows:,}" if snapshot else "-"
+
+
+def _row(*cells: str) -> str:
+    return cells[0].ljust(10) + "".join(cell.rjust(11) for cell in cells[1:])
