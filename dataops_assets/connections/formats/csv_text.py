@@ -35,7 +35,7 @@ def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iter
     quotes, each quote written with the escape before it. A quote inside an unquoted field is text. When a quote is
     never closed, only its line is lost: the lines after it are read on their own. Time is linear in the text.
     """
-    splitter = _Splitter(dialect)
+    splitter = _Splitter(dialect) if dialect.quote else None
     numbered = enumerate(lines, start=first_line)
     waiting: deque[tuple[int, str]] = deque()
 
@@ -47,7 +47,7 @@ def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iter
         body = _without_ending(line)
         if not body:
             continue
-        if not dialect.quote or dialect.quote not in line:
+        if splitter is None or dialect.quote not in line:
             yield Record(number, body.split(dialect.delimiter))
             continue
         simple = splitter.simple(line)
