@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.engines.dbt import DbtProject, invoke
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, DataOpsError
 
 if TYPE_CHECKING:
     from dagster_dbt import DagsterDbtTranslator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _NOT_SOURCE = {"target", "logs", "dbt_packages", ".user.yml"}
 _PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
 _ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
-_KEPT = 5
+_KEPT = 4
 _FILE = "catalogue.json"
 
 
@@ -110,7 +110,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
             # another process may have been quicker; what it made is the same
             if not artifacts.exists():
                 made.rename(artifacts)
-        _forget_old(artifacts.parent)
+        _forget_old(artifacts)
     return project, Catalogue.model_validate_json((artifacts / _FILE).read_bytes())
 
 
@@ -153,22 +153,25 @@ def _make(project: DbtProject) -> None:
     if done.returncode:
         raise ConfigError(
             f"parsing the dbt project {project.folder.name}",
-            received=(done.stdout + done.stderr).strip()[-3000:],
+            received=done.stderr.strip(),
             next_step="mend what dbt names; `dbt parse` in that folder says the same",
         )
 
 
-def _forget_old(folder: Path) -> None:
-    """Keep the newest few: a run that started before a change still uses what it found."""
-    kept = [path for path in folder.iterdir() if (path / _FILE).exists()]
-    for path in sorted(kept, key=lambda item: (item / _FILE).stat().st_mtime, reverse=True)[_KEPT:]:
+def _forget_old(current: Path) -> None:
+    """Keep the newest few besides the current one: a run that began before a change still uses what it found."""
+    others = [path for path in current.parent.iterdir() if path != current and (path / _FILE).exists()]
+    for path in sorted(others, key=lambda item: (item / _FILE).stat().st_mtime, reverse=True)[_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def main(folder: str, artifacts: str) -> None:
     """Parse the project into `artifacts` and leave its catalogue there."""
     project = DbtProject(Path(folder), Path(artifacts), environment_from(os.environ, Path(folder).parent))
-    invoke(project, ["--quiet", "parse"])
+    try:
+        invoke(project, ["--quiet", "parse"])
+    except DataOpsError as error:
+        sys.exit(error.received)
     manifest = json.loads((project.artifacts / "manifest.json").read_bytes())
     (project.artifacts / _FILE).write_text(translate(manifest).model_dump_json())
 

@@ -29,11 +29,11 @@ def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozense
     for table in (*catalogue.sources, *catalogue.models):
         reference = exp.to_table(table.relation, dialect=dialect)
         schema.add_table(reference, {column.name: column.type for column in table.columns}, dialect=dialect)
-        tables[_name(reference, dialect)] = table
+        tables[_name(reference)] = table
     try:
         query = qualify(parse_one(compiled, dialect=dialect), schema=schema, dialect=dialect)
         scope = build_scope(query)
-        if scope is None:
+        if scope is None or not isinstance(query, exp.Query):
             return {}
         nodes = {
             name: lineage(name, query, schema=schema, scope=scope, dialect=dialect, copy=False)
@@ -45,14 +45,14 @@ def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozense
     for name, node in nodes.items():
         origins = set()
         for leaf in node.walk():
-            table = tables.get(_name(leaf.source, dialect)) if isinstance(leaf.source, exp.Table) else None
-            if table is not None and not leaf.downstream:
-                origins.add((table.key, _column(table, exp.to_column(leaf.name, dialect=dialect).name)))
+            origin = tables.get(_name(leaf.source)) if isinstance(leaf.source, exp.Table) else None
+            if origin is not None and not leaf.downstream:
+                origins.add((origin.key, _column(origin, exp.to_column(leaf.name, dialect=dialect).name)))
         found[name] = frozenset(origins)
     return found
 
 
-def _name(table: exp.Table, dialect: str) -> str:
+def _name(table: exp.Table) -> str:
     return ".".join(part.name for part in table.parts).lower()
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import dagster as dg
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -21,6 +21,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestE
 from dataops_assets.components.dbt_lineage import column_lineage
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
+from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.engines.dbt import DbtProject, Invocation, NodeResult, invoke
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.quality.checks import BASELINE, input_outcomes
@@ -43,24 +44,44 @@ class BuildOptions(dg.Config):
     full_refresh: bool = Field(False, description="Build incremental models anew instead of writing what differs.")
 
 
-class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
+class WarehouseComponent(dg.Component):
     """The models of a dbt project as assets `warehouse/<model>`, grouped by their folder, with dbt tests as checks.
 
     All selected models are built by one dbt run, which reads every hub table at one version. Running it again without
     changes in the hub writes nothing to the incremental models.
     """
 
-    project: str = Field("dbt_project", description="Folder of the dbt project, relative to the project's root.")
-    owners: list[str] = Field([], description="E-mail addresses or 'team:name', for models without their own.")
-    checks: Checks = Field(Checks(), description="The four kinds of check, for every model.")
-    model_checks: dict[str, Checks] = Field({}, description="Checks of single models, instead of the common ones.")
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.warehouse = warehouse
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """What the YAML file's attributes may be; dg and editors complete and check them by it."""
+        return Warehouse
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """What dg shows of the component."""
+        return dg.ComponentTypeSpec(
+            description="The warehouse: the models of a dbt project, in one graph with the hub.",
+            tags=["dataops", "dbt"],
+            produces=["asset", "asset_check"],
+        )
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003
+        """The component of a valid declaration, which may declare nothing."""
+        return cls(attributes if isinstance(attributes, Warehouse) else Warehouse())
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The assets and checks of the project as it is now. Raises ConfigError where dbt cannot parse it."""
+        """The assets and checks of the project as it is now.
+
+        Raises ConfigError where dbt cannot parse it, or where checks are declared for a model that it does not have.
+        """
         environment = environment_from(os.environ, context.project_root)
-        project, catalogue = prepare(context.project_root / self.project, environment)
+        project, catalogue = prepare(context.project_root / self.warehouse.project, environment)
         known = [model.name for model in catalogue.models]
-        for name in self.model_checks:
+        for name in self.warehouse.model_checks:
             if name not in known:
                 raise ConfigError(
                     "reading model_checks of the warehouse", received=name, known=known, next_step=nearest(name, known)
@@ -82,7 +103,7 @@ class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
     # --- what is declared --------------------------------------------------------------------------------------------
 
     def _checks(self, model: ModelEntry) -> Checks:
-        return self.model_checks.get(model.name, self.checks)
+        return self.warehouse.model_checks.get(model.name, self.warehouse.checks)
 
     def _asset_spec(self, model: ModelEntry) -> dg.AssetSpec:
         freshness = self._checks(model).freshness
@@ -92,7 +113,7 @@ class WarehouseComponent(dg.Component, dg.Model, dg.Resolvable):
             deps=[dg.AssetKey(key) for key in model.reads],
             description=model.description,
             group_name=model.group,
-            owners=model.owners or self.owners,
+            owners=list(model.owners or self.warehouse.owners),
             tags=model.tags,
             kinds=set(model.kinds),
             code_version=model.code_version,

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
             done = dbtRunner(callbacks=[_log_reader(logged)]).invoke([*command, *places])
         finally:
             # or this process would keep the warehouse's file from all others
-            DuckDBConnectionManager.close_all_connections()
+            DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt-duckdb has no types
     attempted = f"running dbt {command[0]} in {project.folder.name}"
     if isinstance(done.exception, CompilationError | DbtConfigError):
         raise ConfigError(attempted, received=str(done.exception)) from done.exception
@@ -113,7 +113,8 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
         raise done.exception
     results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
     for result in results:
-        if result.unique_id.startswith("operation.") and result.status == "error":
+        # a hook or an operation, on which all else depends
+        if result.unique_id.startswith(("operation.", "macro.")) and result.status == "error":
             raise StorageError(attempted, received=result.message)
     return Invocation(
         results,
@@ -124,22 +125,27 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
 
 
 def _node_result(result: Any) -> NodeResult:
+    # an operation is no node
+    node = getattr(result, "node", result)
     return NodeResult(
-        unique_id=result.node.unique_id,
+        unique_id=node.unique_id,
         status=str(result.status),
         seconds=float(result.execution_time),
         message=result.message or "",
         failures=result.failures,
-        compiled=getattr(result.node, "compiled_code", None) or "",
+        compiled=getattr(node, "compiled_code", None) or "",
     )
 
 
-def _log_reader(logged: list[Mapping[str, Any]]) -> Any:
+def _log_reader(logged: list[Mapping[str, Any]]) -> Callable[[EventMsg], None]:
+    """A listener that keeps what macros log as JSON objects."""
+
     def read(event: EventMsg) -> None:
-        if event.info.name != "JinjaLogDebug" or not event.info.msg.startswith("{"):
-            return
-        with contextlib.suppress(json.JSONDecodeError):
-            logged.append(json.loads(event.info.msg))
+        # a protocol buffer behind a type that does not know its fields
+        info: Any = event.info
+        if info.name == "JinjaLogDebug" and info.msg.startswith("{"):
+            with contextlib.suppress(json.JSONDecodeError):
+                logged.append(json.loads(info.msg))
 
     return read
 

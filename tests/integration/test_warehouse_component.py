@@ -1,0 +1,344 @@
+"""The warehouse in Dagster: one graph with the hub, and a run tells what came of every model, test and check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster.components.testing import create_defs_folder_sandbox
+from deltalake import write_deltalake
+from warehouse_hub import DBT_PROJECT, PROJECT, environment, flights, sales, weather, write_hub
+
+from dataops_assets.components import dbt_catalogue
+from dataops_assets.components.warehouse import WarehouseComponent
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.dbt import DbtProject
+from dataops_assets.errors import ConfigError
+
+# Dagster itself uses them wherever a component is loaded
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta"
+)
+
+STORES = [
+    {"Store": store, "StoreType": "a", "Assortment": "a", "s_input_id": "one", "s_row_id": store}
+    for store in range(1, 8)
+]
+AIRLINES = [{"carrier": "AA", "name": "American", "s_input_id": "one", "s_row_id": 0}]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """One deployment for all tests here: its dbt project is parsed once. Each test says what is in the hub."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATAOPS_ENV", "test")
+        patch.setenv("DATAOPS_HOME", str(home))
+        for name in ("DATAOPS_STORAGE", "DATAOPS_LANDING", "DATAOPS_METADATA_URL", "DATAOPS_WAREHOUSE"):
+            patch.delenv(name, raising=False)
+        yield environment(home)
+
+
+def load(**attributes: Any) -> dg.Definitions:
+    with create_defs_folder_sandbox() as sandbox:
+        declared = {
+            "type": "dataops_assets.components.warehouse.WarehouseComponent",
+            "attributes": {"project": str(DBT_PROJECT), "owners": ["team:analytics"], **attributes},
+        }
+        path = sandbox.scaffold_component(component_cls=WarehouseComponent, defs_yaml_contents=declared)
+        with sandbox.load_component_and_build_defs(defs_path=path) as (_, definitions):
+            return definitions
+
+
+@pytest.fixture(scope="module")
+def definitions(deployment: Environment) -> dg.Definitions:
+    return load()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+@pytest.fixture
+def empty_hub(deployment: Environment) -> None:
+    shutil.rmtree(f"{deployment.storage}/hub", ignore_errors=True)
+    Path(deployment.warehouse).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def hub(deployment: Environment, empty_hub: None) -> Environment:
+    """Both areas, all well."""
+    write_hub(deployment, "airlines", AIRLINES)
+    write_hub(deployment, "flights_current", flights(1, 2, 3))
+    write_hub(deployment, "weather", weather(12))
+    write_hub(deployment, "stores", STORES)
+    write_hub(deployment, "sales", sales(1, 2))
+    return deployment
+
+
+class Told:
+    """What a run told of assets and checks."""
+
+    def __init__(self, result: dg.ExecuteInProcessResult) -> None:
+        self.is_success = result.success
+        self.metadata = {
+            event.asset_key.path[-1]: event.materialization.metadata
+            for event in result.get_asset_materialization_events()
+            if event.asset_key
+        }
+        self.checks = {
+            (check.asset_key.path[-1], check.check_name): check for check in result.get_asset_check_evaluations()
+        }
+        self.failures = [
+            event.step_failure_data.user_failure_data or event.step_failure_data.error
+            for event in result.all_events
+            if event.is_step_failure
+        ]
+
+    @property
+    def failed_checks(self) -> set[tuple[str, str]]:
+        return {key for key, check in self.checks.items() if not check.passed}
+
+
+def materialize(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *names: str,
+    selection: dg.AssetSelection | None = None,
+    config: dict[str, Any] | None = None,
+) -> Told:
+    chosen = selection or (dg.AssetSelection.assets(*[["warehouse", name] for name in names]) if names else None)
+    run_config = {"ops": {"warehouse": {"config": config}}} if config else None
+    made = dg.materialize(
+        [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)],
+        instance=instance,
+        selection=chosen,
+        run_config=run_config,
+        raise_on_error=False,
+    )
+    return Told(made)
+
+
+def test_models_are_assets_of_one_graph_with_the_hub(definitions: dg.Definitions) -> None:
+    specs = {
+        spec.key.path[-1]: spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "warehouse"
+    }
+    groups = {name: spec.group_name for name, spec in specs.items()}
+    assert groups == {
+        **dict.fromkeys(("dim_airlines", "dim_airports", "dim_planes", "fct_flights", "fct_weather"), "flights"),
+        **dict.fromkeys(("dim_stores", "fct_sales", "sales_features", "sales_weekly"), "rossmann"),
+        "flight_delays_daily": "flights",
+        "activity_daily": "overview",
+    }
+    reads = {name: {"/".join(dep.asset_key.path) for dep in spec.deps} for name, spec in specs.items()}
+    assert reads["fct_flights"] == {"hub/flights_current"}
+    assert reads["sales_features"] == {"hub/sales_current"}
+    assert reads["activity_daily"] == {"warehouse/fct_flights", "warehouse/fct_sales"}
+    for name, spec in specs.items():
+        assert spec.kinds == {"dbt", "duckdb"}, name
+        assert spec.owners == ["team:analytics"], name
+        assert spec.description, name
+        assert spec.freshness_policy is not None, name
+        assert spec.automation_condition is not None, name
+        assert spec.code_version, name
+        assert spec.metadata["dagster/column_schema"].columns, name
+
+
+def test_every_table_has_the_kinds_of_check_and_its_dbt_tests(definitions: dg.Definitions) -> None:
+    checks: dict[str, dict[str, bool]] = {}
+    for definition in definitions.assets or []:
+        assert isinstance(definition, dg.AssetsDefinition)
+        for spec in definition.check_specs:
+            checks.setdefault(spec.asset_key.path[-1], {})[spec.name] = spec.blocking
+    assert len(checks) == 11
+    for name, found in checks.items():
+        assert {"volume", "schema", "distribution", f"{name}_grain"} <= set(found), name
+        assert found[f"{name}_grain"], "a broken grain stops what follows"
+    assert not checks["fct_sales"]["fct_sales_store_is_known"]
+
+
+def test_a_run_tells_of_rows_columns_lineage_and_versions(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    told = materialize(definitions, instance)
+    assert told.is_success, told.failures
+    assert len(told.metadata) == 11
+    assert not told.failed_checks - {(name, "volume") for name in ("dim_airports", "dim_planes", "sales_features")}
+    found = told.metadata["fct_sales"]
+    assert found["dagster/row_count"].value == 2
+    assert found["hub_versions"].value == {"hub/sales": 0}
+    columns = {column.name: column for column in found["dagster/column_schema"].value.columns}
+    assert columns["sales_date"].type == "DATE"
+    assert columns["sales"].description == "Turnover of the day, euros."
+    lineage = told.metadata["fct_sales"]["dagster/column_lineage"].value.deps_by_column
+    assert lineage["store_id"] == [dg.TableColumnDep(dg.AssetKey(["hub", "sales"]), "Store")]
+    again = materialize(definitions, instance, "fct_sales")
+    assert again.metadata["fct_sales"]["changed_rows"].value == 0
+    anew = materialize(definitions, instance, "fct_sales", config={"full_refresh": True})
+    assert "changed_rows" not in anew.metadata["fct_sales"]
+
+
+def test_any_selection_does_that_and_no_more(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    some = materialize(definitions, instance, "dim_airlines", "fct_flights")
+    assert set(some.metadata) == {"dim_airlines", "fct_flights"}
+    assert {name for name, _ in some.checks} == {"dim_airlines", "fct_flights"}
+    key = dg.AssetKey(["warehouse", "fct_flights"])
+    by_dbt = dg.AssetSelection.checks(dg.AssetCheckKey(key, "fct_flights_grain"))
+    only_test = materialize(definitions, instance, selection=by_dbt)
+    assert (set(only_test.metadata), set(only_test.checks)) == (set(), {("fct_flights", "fct_flights_grain")})
+    of_ours = dg.AssetSelection.checks(dg.AssetCheckKey(key, "volume"))
+    only_check = materialize(definitions, instance, selection=of_ours)
+    assert (set(only_check.metadata), set(only_check.checks)) == (set(), {("fct_flights", "volume")})
+    assert only_check.checks["fct_flights", "volume"].metadata["rows"].value == 3
+
+
+def test_a_failed_test_stops_what_follows_and_nothing_else(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    # one flight twice, from two inputs
+    write_hub(hub, "flights_current", [*flights(1, 2), *flights(1, source="two")])
+    told = materialize(
+        definitions,
+        instance,
+        "fct_weather",
+        "dim_airlines",
+        "fct_flights",
+        "flight_delays_daily",
+        "fct_sales",
+        "activity_daily",
+    )
+    assert not told.is_success
+    broken = told.checks["fct_flights", "fct_flights_grain"]
+    assert (broken.passed, broken.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert broken.metadata["failing_rows"].value == 1
+    assert set(told.metadata) == {"fct_weather", "dim_airlines", "fct_flights", "fct_sales"}
+
+
+def test_a_failed_model_is_told_with_its_reason_after_all_others(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    without_name = pa.table({"carrier": ["AA"]})
+    write_deltalake(f"{hub.storage}/hub/airlines", without_name, mode="overwrite", schema_mode="overwrite")
+    told = materialize(definitions, instance, "dim_airlines", "fct_flights", "fct_weather", "flight_delays_daily")
+    assert not told.is_success
+    [failure] = told.failures
+    assert '"name" not found' in str(failure)
+    assert set(told.metadata) == {"fct_flights", "fct_weather"}
+
+
+def test_a_test_that_warns_stops_nothing(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    write_hub(hub, "sales", sales(1, 99))
+    told = materialize(definitions, instance, "dim_stores", "fct_sales", "sales_weekly")
+    assert told.is_success
+    warned = told.checks["fct_sales", "fct_sales_store_is_known"]
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert set(told.metadata) == {"dim_stores", "fct_sales", "sales_weekly"}
+
+
+def test_checks_compare_with_the_declared_columns_and_the_builds_before(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    for version in range(4):
+        write_hub(hub, "weather", weather(*range(20 + version)))
+        calm = materialize(definitions, instance, "fct_weather")
+        assert calm.failed_checks == set()
+    write_hub(hub, "weather", weather(*range(20), wind=None) + weather(1, at="EWR"))
+    told = materialize(definitions, instance, "fct_weather")
+    assert told.failed_checks == {("fct_weather", "distribution")}
+    assert "wind_speed_mph: 95.2% nulls" in (told.checks["fct_weather", "distribution"].description or "")
+    write_hub(hub, "weather", weather(1))
+    assert ("fct_weather", "volume") in materialize(definitions, instance, "fct_weather").failed_checks
+
+
+def test_checks_are_tuned_in_yaml(hub: Environment, instance: dg.DagsterInstance) -> None:
+    off = {"enabled": False}
+    tuned = load(
+        checks={"volume": {"min_rows": 2}, "distribution": off, "freshness": off},
+        model_checks={"fct_sales": {"volume": {"min_rows": 3, "severity": "fail"}}},
+    )
+    told = materialize(tuned, instance, "fct_sales", "fct_flights")
+    assert not told.is_success
+    assert ("fct_flights", "distribution") not in told.checks
+    assert told.checks["fct_flights", "volume"].passed
+    assert told.checks["fct_sales", "volume"].severity == dg.AssetCheckSeverity.ERROR
+    assert ("fct_sales", "distribution") in told.checks
+    with pytest.raises(Exception, match="Error while building") as refused:
+        load(model_checks={"fct_sale": {}})
+    assert isinstance(refused.value.__cause__, ConfigError)
+    assert "did you mean 'fct_sales'" in str(refused.value.__cause__)
+
+
+FRESH = """
+import json, sys, time
+from pathlib import Path
+import dagster
+from dataops_assets.components import dbt_catalogue
+from dataops_assets.config.environment import environment_from
+import os
+began = time.process_time()
+_, catalogue = dbt_catalogue.prepare(Path(sys.argv[1]), environment_from(os.environ, Path(sys.argv[1]).parent))
+seconds = time.process_time() - began
+print(json.dumps([len(catalogue.models), seconds, "dbt" in sys.modules, "dagster_dbt" in sys.modules]))
+"""
+
+
+def test_a_known_project_is_loaded_without_dbt(definitions: dg.Definitions) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(DBT_PROJECT)], cwd=PROJECT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    models, seconds, knows_dbt, knows_dagster_dbt = json.loads(done.stdout)
+    assert (models, knows_dbt, knows_dagster_dbt) == (11, False, False)
+    assert seconds < 1
+
+
+def test_a_changed_project_is_another_and_a_wrong_one_is_refused_with_dbts_words(
+    deployment: Environment, definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "dbt_project"
+    shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    model = copy / "models" / "outputs" / "flights" / "dim_airlines.sql"
+    model.write_text("select * from {{ source('hub', 'airlinez') }}")
+    with pytest.raises(ConfigError, match=r"dim_airlines[\s\S]*hub\.airlinez") as refused:
+        dbt_catalogue.prepare(copy, deployment)
+    assert "Traceback" not in str(refused.value)
+    known = sorted((deployment.home / "dbt").iterdir())
+    assert not [path for path in known if path.name.startswith("preparing")]
+    # a setting that profiles.yml reads makes another project as well
+    project, catalogue = dbt_catalogue.prepare(DBT_PROJECT, deployment)
+    asked: list[DbtProject] = []
+
+    def make(made: DbtProject) -> None:
+        asked.append(made)
+        made.artifacts.mkdir()
+        (made.artifacts / "catalogue.json").write_text(catalogue.model_dump_json())
+
+    monkeypatch.setattr(dbt_catalogue, "_make", make)
+    monkeypatch.setenv("SNOWFLAKE_SCHEMA", "other")
+    other, _ = dbt_catalogue.prepare(DBT_PROJECT, deployment)
+    assert other.artifacts != project.artifacts
+    assert dbt_catalogue.prepare(DBT_PROJECT, deployment) == (other, catalogue)
+    assert len(asked) == 1
+    # only the newest few are kept, and the current one whatever the clock says
+    os.utime(other.artifacts / "catalogue.json", (0, 0))
+    for number in range(6):
+        monkeypatch.setenv("SNOWFLAKE_SCHEMA", f"other{number}")
+        newest, _ = dbt_catalogue.prepare(DBT_PROJECT, deployment)
+    kept = {path.name for path in (deployment.home / "dbt").iterdir()}
+    assert len(kept) == 5
+    assert newest.artifacts.name in kept
+    assert other.artifacts.name not in kept
