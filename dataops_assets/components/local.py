@@ -6,6 +6,7 @@ The same sensors are asked, the same runs are made on the same instance; only wa
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 
 from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 
@@ -40,8 +42,15 @@ def local_runner(cursor: Path, begin: Callable[[str], None]) -> Iterator[LocalRu
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     # what sensors log is for the UI
     logging.getLogger("dagster").setLevel(logging.ERROR)
+    # a history has thousands of events, each a transaction of its own: waiting for the disk at each would take minutes
+    sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with dg.DagsterInstance.get() as instance:
         yield LocalRunner(defs(), instance, cursor, begin)
+
+
+def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 class LocalRunner:
