@@ -31,7 +31,8 @@ def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozense
         schema.add_table(reference, {column.name: column.type for column in table.columns}, dialect=dialect)
         tables[_name(reference)] = table
     try:
-        query = qualify(parse_one(compiled, dialect=dialect), schema=schema, dialect=dialect)
+        tree = parse_one(compiled, dialect=dialect)
+        query = qualify(tree, schema=schema, dialect=dialect, validate_qualify_columns=False)
         scope = build_scope(query)
         if scope is None or not isinstance(query, exp.Query):
             return {}
