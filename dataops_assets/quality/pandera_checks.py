@@ -37,9 +37,9 @@ class Condition:
     in words.
     """
 
-    failing: exp.Expression
-    holds: exp.Expression | None = None
-    fails: exp.Expression | None = None
+    failing: exp.Expr
+    holds: exp.Expr | None = None
+    fails: exp.Expr | None = None
     limit: str = ""
 
 
@@ -72,25 +72,25 @@ def family_of_dtype(dtype: Any) -> Family | None:
     )
 
 
-def count_where(condition: exp.Expression) -> exp.Expression:
+def count_where(condition: exp.Expr) -> exp.Expr:
     """The number of rows for which `condition` is true."""
     return query("count(*) FILTER (WHERE $condition)", condition=condition)
 
 
 # --- checks of rows --------------------------------------------------------------------------------------------------
 
-_Literal = Callable[[Any], exp.Expression]
+_Literal = Callable[[Any], exp.Expr]
 _Statistics = Mapping[str, Any]
 
 
-def _compared(template: str, name: str) -> Callable[[exp.Expression, _Statistics, _Literal], exp.Expression]:
-    def passes(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+def _compared(template: str, name: str) -> Callable[[exp.Expr, _Statistics, _Literal], exp.Expr]:
+    def passes(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> exp.Expr:
         return query(template, value=value, bound=as_literal(given[name]))
 
     return passes
 
 
-def _in_range(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+def _in_range(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> exp.Expr:
     lower = "$value >= $bound" if given.get("include_min", True) else "$value > $bound"
     upper = "$value <= $bound" if given.get("include_max", True) else "$value < $bound"
     return conjunction(
@@ -101,30 +101,30 @@ def _in_range(value: exp.Expression, given: _Statistics, as_literal: _Literal) -
     )
 
 
-def _is_in(value: exp.Expression, members: Iterable[Any], as_literal: _Literal) -> exp.Expression:
+def _is_in(value: exp.Expr, members: Iterable[Any], as_literal: _Literal) -> exp.Expr:
     literals = [as_literal(member) for member in members if not _is_missing(member)]
     return exp.In(this=value.copy(), expressions=literals) if literals else exp.false()
 
 
-def _isin(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+def _isin(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> exp.Expr:
     return _is_in(value, given["allowed_values"], as_literal)
 
 
-def _notin(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> exp.Expression:
+def _notin(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> exp.Expr:
     return query("NOT ($inside)", inside=_is_in(value, given["forbidden_values"], as_literal))
 
 
-def _matches(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+def _matches(value: exp.Expr, given: _Statistics, _: _Literal) -> exp.Expr:
     pattern = engine_pattern(given["pattern"])
     return query("regexp_matches($value, $pattern)", value=value, pattern=rf"\A(?:{pattern})")
 
 
-def _contains(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+def _contains(value: exp.Expr, given: _Statistics, _: _Literal) -> exp.Expr:
     pattern = engine_pattern(given["pattern"])
     return query("regexp_matches($value, $pattern)", value=value, pattern=pattern)
 
 
-def _length(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expression:
+def _length(value: exp.Expr, given: _Statistics, _: _Literal) -> exp.Expr:
     exact = given.get("exact_value")
     bounds = {">=": exact if exact is not None else given.get("min_value")}
     bounds["<="] = exact if exact is not None else given.get("max_value")
@@ -134,7 +134,7 @@ def _length(value: exp.Expression, given: _Statistics, _: _Literal) -> exp.Expre
     )
 
 
-_ROW_CHECKS: dict[str, Callable[[exp.Expression, _Statistics, _Literal], exp.Expression]] = {
+_ROW_CHECKS: dict[str, Callable[[exp.Expr, _Statistics, _Literal], exp.Expr]] = {
     "equal_to": _compared("$value = $bound", "value"),
     "not_equal_to": _compared("$value <> $bound", "value"),
     "greater_than": _compared("$value > $bound", "min_value"),
@@ -198,7 +198,7 @@ def row_count_between(min_value: int, max_value: int, *, of_more_than: int = 0, 
     )
 
 
-def _share_in_range(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> Condition:
+def _share_in_range(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> Condition:
     inside = _in_range(value, given, as_literal)
     outside = query("NOT ($inside)", inside=inside)
     holds = query(
@@ -222,7 +222,7 @@ def _row_count_between(given: _Statistics) -> Condition:
     return Condition(literal(0), holds, limit=limit)
 
 
-def _unique_values_eq(value: exp.Expression, given: _Statistics, as_literal: _Literal) -> Condition:
+def _unique_values_eq(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> Condition:
     wanted = {member for member in given["values"] if not _is_missing(member)}
     inside = _is_in(value, sorted(wanted, key=repr), as_literal)
     strange = query("$value IS NOT NULL AND NOT ($inside)", value=value, inside=inside)
@@ -274,12 +274,12 @@ def compile_column_check(check: Check, name: str, family: Family) -> Condition:
         raise ConfigError(attempted, received="a check of a whole table", next_step="put it at the schema")
     if kind.startswith("str_") and family != "text":
         raise ConfigError(attempted, received=f"a column of type {family}", known=["text"])
-    value: exp.Expression = column(name)
+    value: exp.Expr = column(name)
     if family == "boolean":
         # pandas takes true for 1
         value = query("CAST($value AS TINYINT)", value=value)
 
-    def as_literal(given: Any) -> exp.Expression:
+    def as_literal(given: Any) -> exp.Expr:
         found = _literal(given, family)
         if found is None:
             raise ConfigError(
@@ -312,7 +312,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def _literal(value: Any, family: Family) -> exp.Expression | None:
+def _literal(value: Any, family: Family) -> exp.Expr | None:
     """A value to compare a column of this family with; None where they cannot be compared."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -325,7 +325,7 @@ def _literal(value: Any, family: Family) -> exp.Expression | None:
     return None
 
 
-def _number(value: Any) -> exp.Expression | None:
+def _number(value: Any) -> exp.Expr | None:
     if isinstance(value, (bool, int)):
         return literal(int(value))
     if isinstance(value, float):
@@ -334,7 +334,7 @@ def _number(value: Any) -> exp.Expression | None:
     return literal(value) if isinstance(value, decimal.Decimal) else None
 
 
-def _time(value: Any, family: Family) -> exp.Expression | None:
+def _time(value: Any, family: Family) -> exp.Expr | None:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return None if family == "timestamptz" else literal(value)
     try:

@@ -26,7 +26,7 @@ from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Staging
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError, nearest
-from dataops_assets.quality.checks import earlier_inputs, input_outcomes
+from dataops_assets.quality.checks import earlier_inputs, in_order, input_outcomes
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
@@ -182,9 +182,9 @@ def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
 # --- raw rows to typed rows ------------------------------------------------------------------------------------------
 
 
-def _defaults(session: Session, source: Source) -> dict[str, exp.Expression]:
+def _defaults(session: Session, source: Source) -> dict[str, exp.Expr]:
     """The declared defaults by column, of the column's type. Raises ConfigError for what is no literal of it."""
-    defaults: dict[str, exp.Expression] = {}
+    defaults: dict[str, exp.Expr] = {}
     for item in source.columns:
         if item.default is None:
             continue
@@ -205,7 +205,7 @@ def _defaults(session: Session, source: Source) -> dict[str, exp.Expression]:
     return defaults
 
 
-def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expression]) -> exp.Query:
+def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expr]) -> exp.Query:
     """All rows with the contract's columns and `s_fault`, which is null for a row that parsed."""
     selects = [
         _typed_rows(source, rows, marks, defaults, [key for key in rows.input_ids if key in found.lost])
@@ -222,12 +222,12 @@ def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expression])
 
 
 def _typed_rows(
-    source: Source, rows: RawRows, marks: TextMarks, defaults: Mapping[str, exp.Expression], lost: Sequence[str]
+    source: Source, rows: RawRows, marks: TextMarks, defaults: Mapping[str, exp.Expr], lost: Sequence[str]
 ) -> exp.Query:
     fields = {item.name: item for item in rows.fields}
-    given: list[exp.Expression] = []
-    made: list[exp.Expression] = []
-    results: list[exp.Expression] = []
+    given: list[exp.Expr] = []
+    made: list[exp.Expr] = []
+    results: list[exp.Expr] = []
     fault = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=_MALFORMED)
     for index, item in enumerate(source.columns):
         target = exp.DataType.build(sql_type(item.type), dialect=DIALECT)
@@ -267,7 +267,7 @@ def _typed_rows(
     )
 
 
-def _when(condition: exp.Expression, fault: int) -> exp.If:
+def _when(condition: exp.Expr, fault: int) -> exp.If:
     return exp.If(this=condition, true=literal(fault))
 
 
@@ -293,7 +293,7 @@ def _parsed(source: Source, input_ids: Sequence[str]) -> exp.Query:
     return rows.where(_is_one_of(input_ids))
 
 
-def _is_one_of(input_ids: Sequence[str], name: str = "") -> exp.Expression:
+def _is_one_of(input_ids: Sequence[str], name: str = "") -> exp.Expr:
     if not input_ids:
         return exp.false()
     return exp.In(this=column("s_input_id", name), expressions=[literal(input_id) for input_id in input_ids])
@@ -342,7 +342,7 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
         if not set(rows.input_ids) & set(input_ids):
             continue
         value = query("CASE t.s_fault WHEN $malformed THEN NULL END", malformed=_MALFORMED)
-        record: list[exp.Expression] = []
+        record: list[exp.Expr] = []
         for item in rows.fields:
             text = query("CAST($value AS VARCHAR)", value=column(item.column, "r"))
             record += [literal(item.name), text]
@@ -401,7 +401,7 @@ def _checks(
         return {}
     source = workspace.source
     own = [profile.input_id for profile in profiles]
-    known = [*workspace.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles]
+    known = in_order([*workspace.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles])
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}

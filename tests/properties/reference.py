@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ def keyed(
     key: Sequence[str],
     tracked: Sequence[str],
     order_by: str | None = None,
-    is_delete: Any = lambda row: False,
+    is_delete: Callable[[Row], bool] = lambda _row: False,
     absence_deletes: bool = False,
 ) -> list[Version]:
     """Every version of every key.
@@ -61,8 +61,25 @@ def keyed(
     replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
     ends it. With `absence_deletes` an input without a key that is present deletes it.
     """
+    versions: list[Version] = []
+    for identity, found in _observations(inputs, key, order_by, is_delete, absence_deletes).items():
+        versions.extend(_replayed(identity, found, tracked))
+    return versions
+
+
+Observation = tuple[Any, dt.datetime, str, int, Row | None]
+
+
+def _observations(
+    inputs: Iterable[GivenInput],
+    key: Sequence[str],
+    order_by: str | None,
+    is_delete: Callable[[Row], bool],
+    absence_deletes: bool,
+) -> dict[Any, list[Observation]]:
+    """What each input says of each key: (order, extract time, input id, row position, row or None for a delete)."""
     inputs = sorted(inputs, key=lambda item: (item.time, item.input_id))
-    observations: dict[Any, list[tuple[Any, dt.datetime, str, int, Row | None]]] = defaultdict(list)
+    observations: dict[Any, list[Observation]] = defaultdict(list)
     for item in inputs:
         seen = set()
         for position, row in enumerate(item.rows):
@@ -74,25 +91,25 @@ def keyed(
             for identity in list(observations):
                 if identity not in seen:
                     observations[identity].append((item.time, item.time, item.input_id, -1, None))
+    return observations
+
+
+def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str]) -> list[Version]:
     versions: list[Version] = []
-    for identity, found in observations.items():
-        last_of_order: dict[Any, tuple[Any, dt.datetime, str, int, Row | None]] = {}
-        for observation in sorted(found, key=lambda entry: entry[:4]):
-            last_of_order[observation[0]] = observation
-        present: Version | None = None
-        for order, time, input_id, position, row in last_of_order.values():
-            content = None if row is None else tuple(row[name] for name in tracked)
-            if present is not None and row is not None and tuple(present.row[name] for name in tracked) == content:
-                continue
-            if present is not None:
-                versions.append(_ended(present, order))
-            if row is None:
-                present = None
-                continue
-            created = present.created if present is not None else time
-            present = Version(identity, row, input_id, position, order, created, time, None)
+    last_of_order: dict[Any, Observation] = {}
+    for observation in sorted(found, key=lambda entry: entry[:4]):
+        last_of_order[observation[0]] = observation
+    present: Version | None = None
+    for order, time, input_id, position, row in last_of_order.values():
+        content = None if row is None else tuple(row[name] for name in tracked)
+        if present is not None and row is not None and tuple(present.row[name] for name in tracked) == content:
+            continue
         if present is not None:
-            versions.append(present)
+            versions.append(_ended(present, order))
+        created = present.created if present is not None else time
+        present = None if row is None else Version(identity, row, input_id, position, order, created, time, None)
+    if present is not None:
+        versions.append(present)
     return versions
 
 

@@ -124,6 +124,7 @@ def test_a_long_log_is_read_through_its_checkpoints(tmp_path: Path, engine: Duck
         base = change(engine, table, base, {number % 7}, [(number % 7, str(number))])
     assert list((tmp_path / "t" / "_delta_log").glob("*.checkpoint.parquet"))
     newest = table.snapshot()
-    assert newest is not None and base is not None
+    assert newest is not None
+    assert base is not None
     assert {file.identity() for file in newest.files} == {file.identity() for file in base.files}
     assert rows_of(engine, newest) == sorted((k, str(max(n for n in range(45) if n % 7 == k))) for k in range(7))

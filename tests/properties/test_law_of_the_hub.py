@@ -75,7 +75,6 @@ def source_for(refresh: dict[str, Any]) -> Source:
             "refresh": refresh,
             "checks": {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")},
             # checks ask the metadata for earlier inputs; the law is about rows
-            "checks": {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")},
         }
     )
 
