@@ -19,7 +19,7 @@ from dataops_assets.rules.resolve import Reference, hops, names_of, related_sour
 from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.rules.stage import CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
-from dataops_assets.rules.windows import TypeOf, hoist, is_inexact, reach_of, settle
+from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, hoist, is_inexact, reach_of, settle
 from dataops_assets.sql import DIALECT, query
 
 # what a row of a change set has already; the other system columns are known once it is merged into the hub
@@ -172,7 +172,7 @@ class _Compiler:
             for rule in compiled:
                 done[rule.name] = rule
                 known[rule.name] = rule.type
-            found.append(_level(compiled))
+            found.append(_level(compiled, f"{WINDOW_PREFIX}{len(found)}."))
         validations = tuple(self._validation(source, item, table, known, done) for item in checks)
         kept = {*columns, *(name for name, rule in done.items() if not rule.windowed)}
         type_of = self._type_of(Place(source.name, "source", source.name, ""), known)
@@ -368,10 +368,10 @@ def _levels(items: Mapping[str, _Declared]) -> list[list[str]]:
         raise item.place.error(f"rules need each other: {way}", _reference_span(item, used)) from cycle
 
 
-def _level(rules: Sequence[CompiledRule]) -> Level:
+def _level(rules: Sequence[CompiledRule], prefix: str) -> Level:
     found = []
     parts = [part for rule in rules for part in (rule.expression, rule.failed_cast) if part is not None]
-    rewritten, windows = hoist(parts)
+    rewritten, windows = hoist(parts, prefix)
     remaining = iter(rewritten)
     for rule in rules:
         expression = next(remaining)

@@ -12,6 +12,8 @@ from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.sql import DIALECT
 
 _MOST_CHARACTERS = 10_000
+# walks over a tree recurse, and Python's own limit is a thousand calls
+_MOST_LEVELS = 250
 # words that stand before a parenthesis without being called
 _KEYWORDS = frozenset(
     (
@@ -35,21 +37,31 @@ def parse(place: Place) -> exp.Expr:
         raise place.error("the expression is empty", next_step="write one SQL expression")
     if len(place.text) > _MOST_CHARACTERS:
         raise place.error(f"the expression has {len(place.text):,} characters", known=[f"at most {_MOST_CHARACTERS:,}"])
+    too_deep = place.error("the expression is nested too deeply", next_step="split it into several rules")
     try:
         tokens = sqlglot.tokenize(place.text, dialect=DIALECT)
         tree = sqlglot.parse_one(place.text, dialect=DIALECT)
-        # a long chain of operators is a deep tree, which later walks could not follow
-        for node in tree.walk():
-            node.comments = None
     except RecursionError as error:
-        raise place.error("the expression is nested too deeply", next_step="split it into several rules") from error
+        raise too_deep from error
     except SqlglotError as error:
         raise _syntax_error(place, error) from error
+    if _depth(tree) > _MOST_LEVELS:
+        raise too_deep
+    for node in tree.walk():
+        node.comments = None
     _refuse_queries(place, tree)
     _check_calls(place, tokens)
     for node in tree.walk():
         _check_node(place, node)
     return tree
+
+
+def _depth(tree: exp.Expr) -> int:
+    deepest, level = 0, [tree]
+    while level:
+        deepest += 1
+        level = [child for node in level for child in node.iter_expressions()]
+    return deepest
 
 
 def _syntax_error(place: Place, error: SqlglotError) -> RuleError:

@@ -46,14 +46,17 @@ def settle(place: Place, expression: exp.Expr, type_of: TypeOf) -> exp.Expr:
     )
 
 
-def hoist(expressions: Iterable[exp.Expr]) -> tuple[list[exp.Expr], dict[str, exp.Expr]]:
-    """The expressions with each window replaced by a column, and those columns: equal windows are one column."""
+def hoist(expressions: Iterable[exp.Expr], prefix: str) -> tuple[list[exp.Expr], dict[str, exp.Expr]]:
+    """The expressions with each window replaced by a column, and those columns: equal windows are one column.
+
+    `prefix` begins the columns' names, which no other level of the stage may use.
+    """
     found: dict[str, tuple[str, exp.Expr]] = {}
 
     def replaced(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Window):
             return node
-        name, _ = found.setdefault(node.sql(DIALECT), (f"{WINDOW_PREFIX}{len(found)}", node))
+        name, _ = found.setdefault(node.sql(DIALECT), (f"{prefix}{len(found)}", node))
         return column(name)
 
     rewritten = [expression.transform(replaced) for expression in expressions]
