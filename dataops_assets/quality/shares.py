@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dataops_assets.config.source import Checks
-from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
+from dataops_assets.config.source import Checks, DistributionCheck
+from dataops_assets.quality.checks import distribution, earlier_inputs, in_order, table_schema, volume
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.steps.report import CheckOutcome
 
@@ -21,6 +21,23 @@ def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]
         for name, count in parts.items()
     )
     return Profile(asset, input_id, rows, columns)
+
+
+def null_share_outcome(
+    asset: str, before: Mapping[str, float], after: Mapping[str, float], check: DistributionCheck
+) -> CheckOutcome:
+    """The distribution check of a whole table: no column's share of nulls (0 to 1) rose much from the version before."""
+    compared = [name for name in after if name in before and name not in check.ignore]
+    risen = [name for name in compared if after[name] - before[name] > check.max_null_share_increase]
+    shown = "; ".join(f"{name}: {after[name]:.1%} nulls, {before[name]:.1%} before" for name in risen)
+    return CheckOutcome(
+        asset,
+        "distribution",
+        not risen,
+        check.severity,
+        shown or f"{len(compared)} columns compared with the version before",
+        numbers={"columns": len(compared), "most": check.max_null_share_increase},
+    )
 
 
 def share_outcomes(
@@ -37,8 +54,9 @@ def share_outcomes(
     """
     limits = checks.volume.model_copy(update={"min_rows": 0})
     result = {}
+    everything = in_order([*known, *profiles])
     for profile in profiles:
-        earlier = earlier_inputs(profile, [*known, *profiles])
+        earlier = earlier_inputs(profile, everything)
         outcomes = []
         if checks.volume.enabled:
             outcomes.append(volume(profile, (), limits))

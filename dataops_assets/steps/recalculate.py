@@ -14,6 +14,7 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import table_outcomes
+from dataops_assets.quality.shares import null_share_outcome
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
@@ -100,7 +101,8 @@ class _Recalculation:
         computed_from = self._computed_from()
         before = self._base.info.get("computed_from", {}) if self._base is not None else {}
         if before == computed_from:
-            return self._report(self._base, _receipt(0, 0), notes={"skipped": "rules and hubs are as they were"})
+            notes = {"skipped": "rules and hubs are as they were"}
+            return self._report(self._base, _receipt(0, 0), self._unchanged(), notes)
         history = self._workspace.source.refresh.history
         hub = conformed(self._session, self._hub, self._rules.hub_columns, only_current=history)
         for ambiguous in refuse_ambiguous(self._session, self._stage, hub, self._related).values():
@@ -122,9 +124,28 @@ class _Recalculation:
         if snapshot is None or difference.keys or dict(snapshot.columns) != self._columns:
             info = {"computed_from": computed_from, "rows_seen": seen, "rows_changed": difference.keys}
             snapshot = self._publish(difference, info)
-        source = self._workspace.source
-        checks += table_outcomes(self._asset, snapshot.rows, snapshot.columns, self._columns, source.checks)
-        return self._report(snapshot, _receipt(seen, difference.keys), checks, notes)
+        return self._report(snapshot, _receipt(seen, difference.keys), checks + self._looks(snapshot), notes)
+
+    def _looks(self, snapshot: Snapshot) -> tuple[CheckOutcome, ...]:
+        """Volume, schema and distribution of the table as it was published."""
+        declared = self._workspace.source.checks
+        found = table_outcomes(self._asset, snapshot.rows, snapshot.columns, self._columns, declared)
+        if declared.distribution.enabled:
+            before = self._base.null_shares() if self._base is not None else {}
+            found += (null_share_outcome(self._asset, before, snapshot.null_shares(), declared.distribution),)
+        return found
+
+    def _unchanged(self) -> tuple[CheckOutcome, ...]:
+        """The outcomes of a table that stays as it is: what was published has passed its gate."""
+        gate, base = self._workspace.source.gates.current, self._base
+        if base is None:
+            return ()
+        if gate is None:
+            return self._looks(base)
+        kept = CheckOutcome(
+            self._asset, "contract", True, gate.severity, f"version {base.version} was checked when it was published"
+        )
+        return (kept, *self._looks(base))
 
     def _computed_from(self) -> dict[str, Any]:
         """Equal where the result cannot differ: the same rules on the same versions."""

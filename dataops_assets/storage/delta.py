@@ -111,6 +111,14 @@ class Snapshot:
         """Rows a reader of this version sees."""
         return sum(file.rows - file.deleted for file in self.files)
 
+    def null_shares(self) -> dict[str, float]:
+        """Each column's share of nulls (0 to 1), from the files' statistics; masked rows still count in them."""
+        written = sum(file.rows for file in self.files)
+        nulls = {
+            name: sum(file.stats.get("nullCount", {}).get(name, 0) for file in self.files) for name in self.columns
+        }
+        return {name: count / written if written else 0.0 for name, count in nulls.items()}
+
 
 def _log_path(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
