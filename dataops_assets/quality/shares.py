@@ -26,7 +26,7 @@ def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]
 def null_share_outcome(
     asset: str, before: Mapping[str, float], after: Mapping[str, float], check: DistributionCheck
 ) -> CheckOutcome:
-    """The distribution check of a whole table: no column's share of nulls (0 to 1) rose much from the version before."""
+    """The distribution check of a whole table: no share of nulls (0 to 1) rose much from the version before."""
     compared = [name for name in after if name in before and name not in check.ignore]
     risen = [name for name in compared if after[name] - before[name] > check.max_null_share_increase]
     shown = "; ".join(f"{name}: {after[name]:.1%} nulls, {before[name]:.1%} before" for name in risen)

@@ -14,8 +14,8 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import table_outcomes
-from dataops_assets.quality.shares import null_share_outcome
 from dataops_assets.quality.gates import blocked, gate_table
+from dataops_assets.quality.shares import null_share_outcome
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.windows import Reach
@@ -101,8 +101,8 @@ class _Recalculation:
         computed_from = self._computed_from()
         before = self._base.info.get("computed_from", {}) if self._base is not None else {}
         if before == computed_from:
-            notes = {"skipped": "rules and hubs are as they were"}
-            return self._report(self._base, _receipt(0, 0), self._unchanged(), notes)
+            skipped = {"skipped": "rules and hubs are as they were"}
+            return self._report(self._base, _receipt(0, 0), self._unchanged(), skipped)
         history = self._workspace.source.refresh.history
         hub = conformed(self._session, self._hub, self._rules.hub_columns, only_current=history)
         for ambiguous in refuse_ambiguous(self._session, self._stage, hub, self._related).values():
