@@ -45,6 +45,9 @@ def parse(place: Place) -> exp.Expr:
         raise too_deep from error
     except SqlglotError as error:
         raise _syntax_error(place, error) from error
+    except TypeError as error:
+        # sqlglot's answer to an operator without its left side, such as '-> 1'
+        raise place.error("syntax error, something is missing") from error
     if _depth(tree) > _MOST_LEVELS:
         raise too_deep
     for node in tree.walk():
