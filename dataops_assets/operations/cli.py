@@ -40,12 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo() -> None:
     # Dagster takes seconds to import; the other commands do without it
     from dataops_assets.components.local import local_runner
+    from dataops_assets.definitions import defs
     from dataops_assets.operations.demo import run_demo
 
     environment = environment_from(os.environ, PROJECT)
     environment.home.mkdir(parents=True, exist_ok=True)
     _say("Loading the code location ...")
-    with local_runner(environment.home / "demo" / "automation.json", lambda what: _say(f"  {what} ...")) as runner:
+    cursor = environment.home / "demo" / "automation.json"
+    with local_runner(defs(), cursor, lambda what: _say(f"  {what} ...")) as runner:
         run_demo(environment, runner, list(_sources()), _say)
     _say("\nOpen it: make dev, then http://127.0.0.1:3000")
 

@@ -6,13 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dataops_assets.components.local import FinishedRun, LocalRunner
 from dataops_assets.config.environment import Environment
 from dataops_assets.demo.deliveries import deliver
 from dataops_assets.demo.landing import STAGES
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.storage.delta import Table
+
+if TYPE_CHECKING:
+    from dataops_assets.components.local import FinishedRun, LocalRunner
 
 _TITLES = {
     "history": "A history arrives",
