@@ -5,9 +5,10 @@ Pure: profiles and declarations in, outcomes out. Simple limits; an input is nev
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.quality.profiles import ColumnProfile, Profile
@@ -20,10 +21,19 @@ _ENOUGH_MEANS = 5
 _SHOWN = 5
 
 
-def earlier_inputs(profile: Profile, known: Sequence[Profile]) -> list[Profile]:
-    """Of `known`, the last inputs before the profile's own, newest first; an id starts with its extract time."""
-    before = [other for other in known if other.input_id and other.input_id < profile.input_id]
-    return sorted(before, key=lambda other: other.input_id, reverse=True)[:BASELINE]
+def in_order(known: Iterable[Profile]) -> list[Profile]:
+    """Profiles of inputs, oldest first: an input's id starts with its extract time."""
+    return sorted((profile for profile in known if profile.input_id), key=_input_id)
+
+
+def earlier_inputs(profile: Profile, known: Sequence[Profile]) -> Sequence[Profile]:
+    """Of `known`, which are `in_order`, the last inputs before the profile's own."""
+    place = bisect.bisect_left(known, profile.input_id, key=_input_id)
+    return known[max(0, place - BASELINE) : place]
+
+
+def _input_id(profile: Profile) -> str:
+    return profile.input_id
 
 
 def input_outcomes(
@@ -66,7 +76,7 @@ def volume(profile: Profile, earlier: Sequence[Profile], check: VolumeCheck, uni
         median = statistics.median(other.rows for other in earlier)
         low = max(low, math.ceil(median / check.max_change_ratio))
         usual = math.floor(median * check.max_change_ratio)
-        high = usual if high is None else min(high, usual)
+        high = max(low, usual if high is None else min(high, usual))
         numbers |= {"median": median, "earlier inputs": len(earlier)}
     numbers |= {"expected at least": low, "expected at most": high}
     expected = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
@@ -118,9 +128,10 @@ def distribution(profile: Profile, earlier: Sequence[Profile], check: Distributi
             profile.asset, "distribution", True, check.severity, why, profile.input_id or None, {"columns": 0}
         )
     looked_at = [item for item in profile.columns if item.name not in check.ignore]
+    columns = [(other.rows, {item.name: item for item in other.columns}) for other in compared]
     problems = []
     for item in looked_at:
-        before = [(other.rows, same) for other in compared for same in other.columns if same.name == item.name]
+        before = [(rows, named[item.name]) for rows, named in columns if item.name in named]
         problems += _null_problem(item, profile.rows, before, check) + _mean_problem(item, before, check)
     rest = len(problems) - _SHOWN
     shown = "; ".join(problems[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
@@ -152,7 +163,8 @@ def _mean_problem(
     means = [other.mean for _, other in before if other.mean is not None]
     if item.mean is None or len(means) < _ENOUGH_MEANS:
         return []
-    centre, spread = statistics.fmean(means), statistics.stdev(means)
+    centre = statistics.fmean(means)
+    spread = math.sqrt(math.fsum((mean - centre) ** 2 for mean in means) / (len(means) - 1))
     # a column that was constant so far (a year, a month) has no spread to measure by
     if spread == 0 or abs(item.mean - centre) <= check.max_mean_shift * spread:
         return []

@@ -25,11 +25,11 @@ from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.quality.families import family_of
 from dataops_assets.quality.pandera_checks import (
     Condition,
-    check_name,
     compile_column_check,
     compile_table_check,
     count_where,
     family_of_dtype,
+    require_compilable,
 )
 from dataops_assets.sql import alias, column, columns, literal, query
 
@@ -103,7 +103,7 @@ def load_contract(reference: str) -> DataFrameSchema:
     for item in schema.columns.values():
         family_of_dtype(item.dtype)
         for check in item.checks:
-            check_name(check)
+            require_compilable(check)
     return schema
 
 

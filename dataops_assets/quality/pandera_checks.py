@@ -253,6 +253,12 @@ def check_name(check: Check) -> str:
     return name
 
 
+def require_compilable(check: Check) -> None:
+    """Raise ConfigError for a check of a column that no column could have."""
+    if check_name(check) in ("str_matches", "str_contains"):
+        engine_pattern((check.statistics or {})["pattern"])
+
+
 def compile_table_check(check: Check) -> Condition:
     """A check of a DataFrameSchema. Raises ConfigError where it is not one of a whole table."""
     name = check_name(check)

@@ -124,12 +124,14 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
             words=r"(?i)\s*([+-]?inf(inity)?|nan)\s*",
             plain=plain,
         )
-    scale = target.rpartition(",")[2].strip(" )")
+    scale = int(target.rpartition(",")[2].strip(" )"))
+    # without digits before the mark there must be one after it
+    fraction = f"[0-9]{{1,{scale}}}" if scale else "0"
     return query(
         "CASE WHEN regexp_full_match($value, $exact) THEN $cast WHEN regexp_full_match($value, $pattern) "
         "AND CAST($cast AS DOUBLE) = TRY_CAST($plain AS DOUBLE) THEN $cast END",
         value=value,
-        exact=rf"{sign}({digits}({mark}[0-9]{{0,{scale}}}0*)?|{mark}[0-9]{{1,{max(1, int(scale))}}}0*)\s*",
+        exact=rf"{sign}({digits}({mark}[0-9]{{0,{scale}}}0*)?|{mark}{fraction}0*)\s*",
         cast=_try_cast(plain, target),
         pattern=rf"{sign}({digits}({mark}[0-9]*)?|{mark}[0-9]+)[eE][+-]?[0-9]+\s*",
         plain=plain,

@@ -50,8 +50,15 @@ in_order = DataFrameSchema({name: Column(nullable=True) for name in ("id", "amou
 Make = Callable[..., Workspace]
 
 
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
+    """One for all tests: opening it takes longer than they do."""
+    home = tmp_path_factory.mktemp("engine")
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path: Path, engine: DuckDBEngine) -> Make:
     def workspace(columns: Sequence[dict[str, Any]] = COLUMNS, **fields: Any) -> Workspace:
         environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path)
         connection = {"type": "files", "path": "sales", **fields.pop("connection", {})}
@@ -68,7 +75,7 @@ def make(tmp_path: Path) -> Make:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        return Workspace(environment, source, {"sales": source}, DuckDBEngine(environment), metadata)
+        return Workspace(environment, source, {"sales": source}, engine, metadata)
 
     return workspace
 

@@ -1,0 +1,239 @@
+"""Converting values never guesses and never loses anything: the engine agrees with Python's exact arithmetic."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataops_assets.config.source import Column, CsvFormat, ExcelFormat, JsonFormat
+from dataops_assets.engines.duckdb import DuckDBSession
+from dataops_assets.errors import ConfigError
+from dataops_assets.sql import alias, column, query
+from dataops_assets.steps.conversion import TextMarks, converted, marks_of, present
+
+HOSTILE = st.text(st.sampled_from("0123456789+-.,eE_ xX'\u0663nainf\t/:TZ"), max_size=8)
+ODD = (
+    "|0|-0|+7|007|1.0|1.50|1.|.5|.|1e3|1E-2|1e400|-1e400|nan|NaN|inf|-Infinity|1_000|0x10|0b1|1,5|1,000|12,34,567|\u0661|"
+    "1 000| 5 |5\n|--1|1e|e1|null|9007199254740993.0|1.239|99999999.99|100000000|0.10|1.2300000|true|"
+    "9223372036854775807|9223372036854775808|-9223372036854775808|-9223372036854775809|1.0000000000000000001"
+)
+WORDS = st.sampled_from(ODD.split("|"))
+NUMBERS = st.one_of(
+    st.integers(-(2**64), 2**64).map(str),
+    st.floats(allow_nan=False).map(repr),
+    st.decimals(-(10**9), 10**9, places=3).map(str),
+)
+TEXTS = st.lists(st.one_of(WORDS, NUMBERS, HOSTILE), min_size=1, max_size=60)
+
+NOON = dt.datetime.fromisoformat("2013-01-05 12:00")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[DuckDBSession]:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield DuckDBSession(connection)
+
+
+def convert(
+    session: DuckDBSession,
+    values: Sequence[Any],
+    kind: str,
+    raw_type: str = "VARCHAR",
+    marks: TextMarks | None = None,
+    **fields: Any,
+) -> list[Any]:
+    marks = marks or TextMarks()
+    session.register("given", pa.table({"n": range(len(values)), "v": pa.array(values)}))
+    shown = present(column("v"), raw_type, marks)
+    result = converted(shown, raw_type, Column(name="c", type=kind, **fields), marks)
+    return session.fetch(query("SELECT $result FROM given ORDER BY n", result=alias(result, "r"))).column(0).to_pylist()
+
+
+def exact(text: str) -> Decimal | None:
+    """The value of a number written in ASCII, with nothing but spaces around it."""
+    body = text.strip(" \t\n\r\f")
+    return Decimal(body) if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", body) else None
+
+
+@settings(max_examples=80, deadline=None)
+@given(texts=TEXTS)
+def test_integers(session: DuckDBSession, texts: list[str]) -> None:
+    for text, found in zip(texts, convert(session, texts, "integer"), strict=True):
+        number = exact(text)
+        fits = number is not None and number == number.to_integral_value() and -(2**63) <= number < 2**63
+        if found is None:
+            # an exponent is how a tool writes what was no integer, and a point needs digits before it
+            assert not fits or re.search(r"[eE]|^\D*\.", text), text
+        else:
+            assert fits, text
+            assert found == number
+
+
+@settings(max_examples=80, deadline=None)
+@given(texts=TEXTS)
+def test_doubles(session: DuckDBSession, texts: list[str]) -> None:
+    for text, found in zip(texts, convert(session, texts, "double"), strict=True):
+        number = exact(text)
+        if number is None:
+            word = text.strip().lower().lstrip("+-")
+            assert (found is not None) == (word in ("inf", "infinity", "nan")) or "nan" in text.lower(), text
+        elif math.isinf(float(number)):
+            assert found is None, text
+        else:
+            assert found == float(number), text
+
+
+@settings(max_examples=80, deadline=None)
+@given(texts=TEXTS, scale=st.integers(0, 3))
+def test_decimals(session: DuckDBSession, texts: list[str], scale: int) -> None:
+    for text, found in zip(texts, convert(session, texts, f"decimal(10,{scale})"), strict=True):
+        number = exact(text)
+        if found is not None:
+            assert number is not None, text
+            # with an exponent, it may differ from what was written beyond the precision of a double
+            assert found == number or (re.search("[eE]", text) and float(found) == float(number)), text
+        elif number is not None and not re.search("[eE]", text):
+            kept = number.quantize(Decimal(1).scaleb(-scale)) if abs(number) < 10**12 else None
+            assert kept != number or abs(number) >= 10 ** (10 - scale), text
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    numbers=st.lists(st.decimals(-(10**9), 10**9, places=2), min_size=1, max_size=40),
+    marks=st.sampled_from([(".", ""), (",", "."), (",", " "), (".", "'"), (".", ",")]),
+)
+def test_numbers_in_any_marks_are_the_numbers(
+    session: DuckDBSession, numbers: list[Decimal], marks: tuple[str, str]
+) -> None:
+    decimal_mark, thousands_mark = marks
+    texts = [
+        f"{number:,}".replace(",", "T").replace(".", decimal_mark).replace("T", thousands_mark) for number in numbers
+    ]
+    known = TextMarks((), decimal_mark, thousands_mark)
+    assert convert(session, texts, "decimal(12,2)", marks=known) == numbers
+    assert convert(session, texts, "double", marks=known) == [float(number) for number in numbers]
+    # 1.5 where the point groups by three is neither 15 nor 1.5
+    assert convert(session, [f"1{thousands_mark}5"], "double", marks=known) == [None if thousands_mark else 15.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(times=st.lists(st.datetimes(), min_size=1, max_size=40))
+def test_times_in_iso_8601_are_the_times(session: DuckDBSession, times: list[dt.datetime]) -> None:
+    aware = [time.replace(tzinfo=dt.UTC) for time in times]
+    for texts in ([time.isoformat() for time in times], [time.isoformat(" ") for time in times]):
+        assert convert(session, texts, "timestamp") == times
+        assert convert(session, texts, "timestamptz") == aware
+    # whole minutes, as ISO 8601 has offsets
+    shifted = [
+        time.replace(tzinfo=dt.UTC).astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30))).isoformat()
+        for time in times
+        if 1 < time.year < 9999
+    ]
+    kept = [time for time in times if 1 < time.year < 9999]
+    if kept:
+        assert convert(session, shifted, "timestamp") == kept
+        assert convert(session, shifted, "timestamptz") == [time.replace(tzinfo=dt.UTC) for time in kept]
+    midnight = dt.time()
+    assert convert(session, [time.isoformat(" ") for time in times], "date") == [
+        time.date() if time.time() == midnight else None for time in times
+    ]
+    assert convert(session, [time.date().isoformat() for time in times], "date") == [time.date() for time in times]
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        (
+            "date",
+            ["2013-02-30", "epoch", "infinity", "2013-01-01 12:00", "0044-01-01 (BC)", "13-01-01", "01.05.2013", ""],
+        ),
+        ("timestamp", ["2013-01-01T25:00", "now", "infinity", "2013-01-01 05", "2013-01-01T05:00 Europe/Berlin", ""]),
+        ("timestamptz", ["2013-01-01T25:00", "today", "2013-01-01+01:00", ""]),
+        ("boolean", ["2", "on", "maybe", "", "0.5", "1_0"]),
+    ],
+)
+def test_what_is_no_value_of_the_type_is_not_made_one(session: DuckDBSession, kind: str, texts: list[str]) -> None:
+    assert convert(session, texts, kind) == [None] * len(texts)
+
+
+def test_booleans_and_bytes(session: DuckDBSession) -> None:
+    texts = ["true", "FALSE", "t", "0", "1", "yes", "No", "1.0", " 0.0 "]
+    assert convert(session, texts, "boolean") == [True, False, True, False, True, True, False, True, False]
+    assert convert(session, ["é", "\\x00"], "binary") == ["é".encode(), b"\\x00"]
+
+
+def test_declared_date_formats(session: DuckDBSession) -> None:
+    texts = ["05.01.2013 17:30", "31.02.2013 00:00", "2013-01-05"]
+    time = NOON.replace(hour=17, minute=30)
+    assert convert(session, texts, "timestamp", date_format="%d.%m.%Y %H:%M") == [time, None, None]
+    assert convert(session, texts, "timestamptz", date_format="%d.%m.%Y %H:%M") == [
+        time.replace(tzinfo=dt.UTC),
+        None,
+        None,
+    ]
+    offset = ["05.01.2013 17:30 +0200"]
+    assert convert(session, offset, "timestamp", date_format="%d.%m.%Y %H:%M %z") == [time - dt.timedelta(hours=2)]
+    either = marks_of(ExcelFormat(type="excel"))
+    days = ["05.01.2013", "2013-01-05 00:00:00", ""]
+    assert convert(session, days, "date", marks=either, date_format="%d.%m.%Y") == [time.date(), time.date(), None]
+
+
+@pytest.mark.parametrize("date_format", ["%Q", "%d.%", "dd.mm.yyyy"])
+def test_an_unknown_date_format_is_refused(session: DuckDBSession, date_format: str) -> None:
+    with pytest.raises(ConfigError, match="date_format of column 'c'"):
+        convert(session, ["x"], "date", date_format=date_format)
+
+
+@pytest.mark.parametrize(
+    "marks", [{"decimal_mark": ",", "thousands_mark": ","}, {"decimal_mark": "5"}, {"decimal_mark": ""}]
+)
+def test_marks_that_cannot_be_told_apart_are_refused(marks: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="decimal_mark"):
+        marks_of(CsvFormat(**marks))
+
+
+@pytest.mark.parametrize(
+    ("raw_type", "values", "kind", "expected"),
+    [
+        ("DOUBLE", [1.0, 1.5, 2.0**63, math.nan, math.inf, None], "integer", [1, None, None, None, None, None]),
+        ("DOUBLE", [0.1, 1e10, math.nan], "decimal(10,2)", [Decimal("0.10"), None, None]),
+        ("DOUBLE", [1.0, 0.0, 0.5], "boolean", [True, False, None]),
+        ("BIGINT", [1, 2**62], "decimal(10,2)", [Decimal("1.00"), None]),
+        ("BIGINT", [0, 1, 2], "boolean", [False, True, None]),
+        ("BIGINT", [0, 1], "date", [None, None]),
+        ("BIGINT", [5], "text", ["5"]),
+        ("BOOLEAN", [True, False], "integer", [1, 0]),
+        ("DECIMAL(5,2)", [Decimal("1.00"), Decimal("1.50")], "integer", [1, None]),
+        ("DECIMAL(5,2)", [Decimal("1.20"), Decimal("1.25")], "decimal(4,1)", [Decimal("1.2"), None]),
+        ("DATE", [NOON.date()], "timestamp", [NOON.replace(hour=0)]),
+        ("DATE", [NOON.date()], "timestamptz", [NOON.replace(hour=0, tzinfo=dt.UTC)]),
+        ("DATE", [dt.date(2013, 1, 5)], "integer", [None]),
+        ("TIMESTAMP", [NOON.replace(hour=0), NOON], "date", [NOON.date(), None]),
+        ("TIMESTAMP WITH TIME ZONE", [NOON.replace(tzinfo=dt.UTC)], "timestamp", [NOON]),
+        ("BLOB", ["é".encode(), b"\xff"], "text", ["é", None]),
+        ("BLOB", [b"\xff"], "binary", [b"\xff"]),
+        ("BIGINT[]", [[1, 2], []], "text", ["[1,2]", "[]"]),
+        ("STRUCT(a BIGINT)", [{"a": 1}], "text", ['{"a":1}']),
+    ],
+)
+def test_typed_values_stay_the_same_value(
+    session: DuckDBSession, raw_type: str, values: list[Any], kind: str, expected: list[Any]
+) -> None:
+    assert convert(session, values, kind, raw_type) == expected
+
+
+def test_words_for_null_are_null_and_only_they(session: DuckDBSession) -> None:
+    marks = marks_of(CsvFormat(null_words=("NA", "-")))
+    assert convert(session, ["NA", "-", "", "na", " NA"], "text", marks=marks) == [None, None, "", "na", " NA"]
+    assert convert(session, ["NA", ""], "text", marks=marks_of(JsonFormat(type="json"))) == ["NA", ""]
