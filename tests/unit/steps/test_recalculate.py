@@ -1,0 +1,273 @@
+"""Recalculate on real tables: what is kept current follows every hub, and only the difference is committed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rule_steps import fill_hub, source, table_rows, workspace
+
+from dataops_assets.errors import ConfigError, GateFailed, InputError
+from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.report import StepReport
+from dataops_assets.steps.workspace import Workspace
+
+SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Ratio": "double"}
+STORES = source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
+RELATION = {"store": {"source": "stores", "on": {"Store": "Id"}}}
+WEEK = "over (partition by Store order by Date range between interval 7 day preceding and interval 1 day preceding)"
+
+
+def rule(expression: str, name: str = "r", **declared: Any) -> dict[str, Any]:
+    return {"name": name, "expression": expression, "mode": "keep_current", **declared}
+
+
+def sales(home: Path, *rules: dict[str, Any], **declared: Any) -> Workspace:
+    return workspace(home, source("sales", SALES, rules=list(rules), relations=RELATION, **declared), STORES)
+
+
+def day(number: int) -> dt.date:
+    return dt.date(2024, 1, 1) + dt.timedelta(days=number)
+
+
+def on(store: int, *numbers: int, **more: Any) -> list[dict[str, Any]]:
+    """Rows of a store, one for each day, that sell as much as the day's number."""
+    rows = [
+        {"Store": store, "Date": day(number), "Sales": number, "s_row_id": store * 1000 + number} for number in numbers
+    ]
+    return [row | {"s_key": str(row["s_row_id"])} | more for row in rows]
+
+
+def values(space: Workspace, name: str = "r") -> list[Any]:
+    return [row[name] for row in table_rows(space, "hub/sales_current", [name])]
+
+
+def receipt(report: StepReport) -> tuple[int, int]:
+    (only,) = report.inputs
+    assert only.input_id == ""
+    return only.counts["rows_seen"], only.counts["rows_changed"]
+
+
+def test_the_current_table_is_the_hub_with_its_rules(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule(f"sum(Sales) {WEEK}"), rule("r + store.Id", "s"))
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}])
+    fill_hub(space, "sales", on(1, 1, 2, 9) + on(2, 2))
+    report = recalculate(space)
+    assert values(space) == [None, 1, 2, None]
+    assert values(space, "s") == [None, 2, 3, None]
+    rows = table_rows(space, "hub/sales_current")
+    assert list(rows[0])[-3:] == ["s_status", "r", "s"]
+    assert [row["Sales"] for row in rows] == [1, 2, 9, 2]
+    assert (report.step, report.asset, report.rows, report.version) == ("recalculate", "hub/sales_current", 4, 0)
+    assert receipt(report) == (4, 4)
+    assert report.columns["r"] == "BIGINT"
+
+
+def test_nothing_new_commits_nothing(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule(f"avg(Sales) {WEEK}"), rule("store.Kind", "k"))
+    fill_hub(space, "sales", on(1, 1, 2, 3))
+    recalculate(space)
+    again = recalculate(space)
+    assert (again.version, receipt(again)) == (0, (0, 0))
+    # new versions of the hubs with the same rows: looked at, and found to be the same
+    fill_hub(space, "sales", on(1, 1, 2, 3))
+    fill_hub(space, "stores", [{"Id": 5}])
+    looked = recalculate(space)
+    assert (looked.version, receipt(looked)[1]) == (0, 0)
+
+
+def test_a_changed_row_changes_only_the_rows_that_see_it(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule(f"sum(Sales) {WEEK}"))
+    fill_hub(space, "sales", on(1, *range(30)) + on(2, *range(30)))
+    recalculate(space)
+    fill_hub(space, "sales", on(1, *range(10)) + on(1, 10, Sales=1000) + on(1, *range(11, 30)) + on(2, *range(30)))
+    report = recalculate(space)
+    assert receipt(report) == (8, 8)
+    assert report.notes["computed"] == "rows in reach of a changed row"
+    assert values(space)[10:18] == [42, 1039, 1046, 1053, 1060, 1067, 1074, 1081]
+    assert values(space)[18] == sum(range(11, 18))
+
+
+def test_removed_and_added_rows_are_seen_by_their_neighbours(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule(f"count(*) {WEEK}"), rule(f"max(Sales) {WEEK}", "m"))
+    fill_hub(space, "sales", on(1, 1, 2, 3, 20))
+    recalculate(space)
+    fill_hub(space, "sales", on(1, 1, 3, 4, 20))
+    report = recalculate(space)
+    assert values(space) == [0, 1, 2, 0]
+    assert values(space, "m") == [None, 1, 3, None]
+    assert report.rows == 4
+    fill_hub(space, "sales", [])
+    assert recalculate(space).rows == 0
+    fill_hub(space, "sales", on(1, 1))
+    assert recalculate(space).rows == 1
+
+
+def test_a_row_that_moves_to_another_partition_is_missed_in_the_old_one(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule("count(*) over (partition by Store)"))
+    fill_hub(space, "sales", on(1, 1, 2) + on(2, 1) + on(3, 1))
+    recalculate(space)
+    moved = [row | ({"Store": 2} if row["s_row_id"] == 1002 else {}) for row in on(1, 1, 2)]
+    fill_hub(space, "sales", moved + on(2, 1) + on(3, 1))
+    report = recalculate(space)
+    assert values(space) == [1, 2, 2, 1]
+    assert receipt(report) == (3, 3)
+
+
+def test_a_changed_related_row_changes_the_rows_that_point_to_it(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule("store.Kind"), rule("count(*) over (partition by r)", "n"))
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 2, "Kind": "b"}])
+    fill_hub(space, "sales", on(1, 1, 2) + on(2, 1, 2, 3))
+    recalculate(space)
+    assert values(space, "n") == [2, 2, 3, 3, 3]
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "b"}, {"Id": 2, "Kind": "b"}])
+    report = recalculate(space)
+    assert values(space) == ["b"] * 5
+    assert values(space, "n") == [5] * 5
+    assert report.notes["computed"] == "rows in reach of a changed row"
+
+
+def test_a_look_up_inside_a_window_is_followed(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule("count_if(store.Kind = 'a') over (partition by Date)"))
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 2, "Kind": "b"}])
+    fill_hub(space, "sales", on(1, 1) + on(2, 1))
+    recalculate(space)
+    assert values(space) == [1, 1]
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 2, "Kind": "a"}])
+    report = recalculate(space)
+    assert values(space) == [2, 2]
+    assert report.notes["computed"] == "all rows"
+
+
+def test_self_relations_are_kept_current(tmp_path: Path) -> None:
+    people = source(
+        "people",
+        {"id": "integer", "boss": "integer", "name": "text"},
+        refresh={"type": "key", "key": ["id"]},
+        relations={"boss_of": {"source": "people", "on": {"boss": "id"}}},
+        rules=[rule("boss_of.name", "boss_name"), rule("boss_of.boss_of.name", "grand")],
+    )
+    space = workspace(tmp_path, people)
+    fill_hub(
+        space, "people", [{"id": 1, "name": "A"}, {"id": 2, "boss": 1, "name": "B"}, {"id": 3, "boss": 2, "name": "C"}]
+    )
+    recalculate(space)
+    rows = table_rows(space, "hub/people_current", ["boss_name", "grand"])
+    assert rows == [
+        {"boss_name": None, "grand": None},
+        {"boss_name": "A", "grand": None},
+        {"boss_name": "B", "grand": "A"},
+    ]
+
+
+def test_a_changed_rule_recalculates_all_rows_but_commits_the_difference(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule("Sales + 1"))
+    fill_hub(space, "sales", on(1, 1, 2, 3))
+    recalculate(space)
+    changed = sales(tmp_path, rule("case when Sales = 2 then 0 else Sales + 1 end"))
+    report = recalculate(changed)
+    assert receipt(report) == (3, 1)
+    assert values(changed) == [2, 0, 4]
+
+
+def test_rules_come_go_and_change_their_type(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule("Sales + 1"))
+    fill_hub(space, "sales", on(1, 1, 2))
+    recalculate(space)
+    more = sales(tmp_path, rule("Sales + 1"), rule("Sales * 2", "twice"), rule("Ratio", "copy"))
+    assert receipt(recalculate(more)) == (2, 2)
+    assert values(more, "twice") == [2, 4]
+    fewer = sales(tmp_path, rule("Sales * 2", "twice"))
+    report = recalculate(fewer)
+    assert list(report.columns)[-2:] == ["s_status", "twice"]
+    assert list(table_rows(fewer, "hub/sales_current")[0])[-2:] == ["s_status", "twice"]
+    text = sales(tmp_path, rule("'n' || Sales::text", "twice"))
+    assert receipt(recalculate(text)) == (2, 2)
+    assert values(text, "twice") == ["n1", "n2"]
+    back = sales(tmp_path, rule("Sales + 1"), rule("'n' || Sales::text", "twice"))
+    recalculate(back)
+    assert values(back) == [2, 3]
+
+
+def test_floating_point_noise_is_no_change(tmp_path: Path) -> None:
+    # a look-up inside the window has all rows computed again whenever the related hub has a new version
+    space = sales(tmp_path, rule("sum(Ratio + coalesce(store.Id, 0)) over (partition by Date)"))
+    parts = [0.1, 0.2, 0.3, 1e5, 1 / 3, 0.7]
+    rows = [{"Ratio": part, "s_row_id": place, "s_key": str(place)} for place, part in enumerate(parts)]
+    fill_hub(space, "sales", rows)
+    recalculate(space)
+    for start in range(1, 6):
+        fill_hub(space, "stores", [{"Id": 1}])
+        fill_hub(space, "sales", rows[start:] + rows[:start])
+        report = recalculate(space)
+        assert receipt(report) == (6, 0)
+        assert report.notes["computed"] == "all rows"
+    fill_hub(space, "sales", [*rows[:-1], rows[-1] | {"Ratio": 0.70001}])
+    assert receipt(recalculate(space)) == (6, 6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 0.0])
+def test_special_doubles_are_equal_to_themselves(tmp_path: Path, value: float) -> None:
+    space = sales(tmp_path, rule("sum(Ratio) over (partition by Store)"))
+    fill_hub(space, "sales", [{"Store": 1, "Ratio": value}])
+    recalculate(space)
+    fill_hub(space, "stores", [{"Id": 1}])
+    fill_hub(space, "sales", [{"Store": 1, "Ratio": value}])
+    assert receipt(recalculate(space))[1] == 0
+
+
+def test_only_current_versions_of_a_history_are_kept_current(tmp_path: Path) -> None:
+    space = sales(
+        tmp_path,
+        rule("count(*) over (partition by Store)"),
+        refresh={"type": "key", "key": ["Store"], "history": True},
+    )
+    fill_hub(space, "sales", [*on(1, 1, s_is_current=False), *on(1, 2, s_is_current=True)])
+    recalculate(space)
+    assert table_rows(space, "hub/sales_current", ["Sales", "r"]) == [{"Sales": 2, "r": 1}]
+
+
+def test_an_ambiguous_look_up_publishes_nothing(tmp_path: Path) -> None:
+    loose = source("stores", {"Id": "integer", "Kind": "text"})
+    space = workspace(tmp_path, source("sales", SALES, rules=[rule("store.Kind")], relations=RELATION), loose)
+    fill_hub(space, "sales", on(1, 1, 2))
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}])
+    recalculate(space)
+    fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 1, "Kind": "b"}])
+    report = recalculate(space)
+    assert isinstance(report.failures[0].error, InputError)
+    assert "2 rows with 1 such keys; e.g. Id=1 matches 2 rows of hub/stores" in str(report.failures[0].error)
+    assert values(space) == ["a", "a"]
+
+
+def test_a_failed_gate_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gate_for_recalculate.py").write_text(
+        "import pandera.pandas as pa\n"
+        "most = pa.Column(int, pa.Check.le(100), nullable=True)\n"
+        "current = pa.DataFrameSchema({'r': most}, unique=['Store', 'Date'])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    space = sales(tmp_path, rule(f"sum(Sales) {WEEK}"), gates={"current": {"contract": "gate_for_recalculate:current"}})
+    fill_hub(space, "sales", on(1, 1, 2, 3))
+    assert recalculate(space).failures == ()
+    fill_hub(space, "sales", on(1, 1) + on(1, 2, Sales=200) + on(1, 3))
+    report = recalculate(space)
+    assert isinstance(report.failures[0].error, GateFailed)
+    assert [(check.check, check.passed) for check in report.checks] == [("contract", False)]
+    assert values(space) == [None, 1, 3]
+    # the gate is about the whole table, also where only some rows are computed again
+    twin = on(1, 1)[0] | {"s_row_id": 77, "s_key": "77"}
+    fill_hub(space, "sales", [*on(1, 1, 2, 3), twin])
+    assert len(recalculate(space).failures) == 1
+    fill_hub(space, "sales", on(1, 1, 2, 4))
+    assert recalculate(space).failures == ()
+    assert values(space) == [None, 1, 3]
+
+
+def test_without_rules_or_hub_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no rule with 'mode: keep_current'.*use hub/sales"):
+        recalculate(sales(tmp_path))
+    with pytest.raises(InputError, match="materialize hub/sales first"):
+        recalculate(sales(tmp_path, rule("Sales")))
