@@ -5,10 +5,10 @@ Pure: profiles and declarations in, outcomes out. Simple limits; an input is nev
 
 from __future__ import annotations
 
-import bisect
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.quality.profiles import ColumnProfile, Profile
@@ -21,19 +21,10 @@ _ENOUGH_MEANS = 5
 _SHOWN = 5
 
 
-def in_order(known: Iterable[Profile]) -> list[Profile]:
-    """Profiles of inputs, oldest first: an input's id starts with its extract time."""
-    return sorted((profile for profile in known if profile.input_id), key=_input_id)
-
-
-def earlier_inputs(profile: Profile, known: Sequence[Profile]) -> Sequence[Profile]:
-    """Of `known`, which are `in_order`, the last inputs before the profile's own."""
-    place = bisect.bisect_left(known, profile.input_id, key=_input_id)
-    return known[max(0, place - BASELINE) : place]
-
-
-def _input_id(profile: Profile) -> str:
-    return profile.input_id
+def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
+    """Of `known`, the last inputs before the profile's own, oldest first: an id starts with its extract time."""
+    before = [other for other in known if other.input_id and other.input_id < profile.input_id]
+    return sorted(before, key=attrgetter("input_id"))[-BASELINE:]
 
 
 def input_outcomes(

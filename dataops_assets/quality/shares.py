@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.source import Checks, DistributionCheck
-from dataops_assets.quality.checks import distribution, earlier_inputs, in_order, table_schema, volume
+from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.steps.report import CheckOutcome
 
@@ -54,7 +54,7 @@ def share_outcomes(
     """
     limits = checks.volume.model_copy(update={"min_rows": 0})
     result = {}
-    everything = in_order([*known, *profiles])
+    everything = [*known, *profiles]
     for profile in profiles:
         earlier = earlier_inputs(profile, everything)
         outcomes = []

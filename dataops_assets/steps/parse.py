@@ -26,7 +26,7 @@ from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Staging
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError, nearest
-from dataops_assets.quality.checks import earlier_inputs, in_order, input_outcomes
+from dataops_assets.quality.checks import earlier_inputs, input_outcomes
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
@@ -401,7 +401,7 @@ def _checks(
         return {}
     source = workspace.source
     own = [profile.input_id for profile in profiles]
-    known = in_order([*workspace.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles])
+    known = [*workspace.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles]
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}

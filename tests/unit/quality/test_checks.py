@@ -13,7 +13,6 @@ from dataops_assets.quality.checks import (
     BASELINE,
     distribution,
     earlier_inputs,
-    in_order,
     input_outcomes,
     table_outcomes,
     volume,
@@ -89,8 +88,7 @@ def test_an_input_without_rows_or_without_inputs_before_it_is_not_judged_by_dist
 
 @given(days=st.lists(st.integers(1, 60), unique=True), day=st.integers(1, 60))
 def test_an_input_is_compared_with_the_last_before_it_only(days: list[int], day: int) -> None:
-    known = in_order(profile(other) for other in days)
-    found = earlier_inputs(profile(day), known)
+    found = earlier_inputs(profile(day), [profile(other) for other in days])
     expected = sorted(other for other in days if other < day)[-BASELINE:]
     assert [item.input_id for item in found] == [profile(other).input_id for other in expected]
 
