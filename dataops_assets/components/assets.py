@@ -61,7 +61,9 @@ class SourceAssets:
             name=f"{node.name}_{self.source.name}",
             specs=self._specs(node, partitions),
             check_specs=self._check_specs(node),
-            can_subset=node.beside is not None,
+            # Checks that cannot be left out are named when automation requests their asset, and then Dagster runs
+            # no checks of the run's other assets: they would never pass, and what is below would wait for ever.
+            can_subset=True,
             # all inputs of a run at once: a history has hundreds
             backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
             # two runs of a source would only race for the commits of its tables
@@ -152,7 +154,7 @@ class _StepRun:
             workspace.metadata.register_source(self.source)
             if self.node.is_per_input:
                 known = {item.input_id: item for item in workspace.metadata.inputs(self.source.name, ids)}
-            report = self._recorded(workspace, list(known.values()), ids, context.run_id)
+            report = self._recorded(workspace, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
             reports = [InputReport(input_id, error=error) for input_id in ids]
             raise self._failure(context, reports, known, len(ids)) from error
