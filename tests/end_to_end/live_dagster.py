@@ -194,6 +194,10 @@ class LiveDagster:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return list(found)
 
+    def is_quiet(self) -> bool:
+        """Whether no run is waiting or running."""
+        return not self.runs(UNFINISHED)
+
     def events(self, run_id: str) -> list[Any]:
         data = self.ask(
             """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
@@ -255,5 +259,5 @@ def live_dagster(home: Path) -> Iterator[LiveDagster]:
             assert process.poll() is None, log.read_text(errors="replace")[-4000:]
             return server.answers()
 
-        wait_until(up, "the webserver answers", 120)
+        wait_until(up, "the webserver answers", 300)
         yield server

@@ -7,58 +7,21 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import pytest
-from live_dagster import UNFINISHED, LiveDagster, wait_until
+from first_delivery import DAYS, INPUTS, history_file, landing_files
+from live_dagster import LiveDagster, wait_until
 
-from dataops_assets.demo import flights
 from dataops_assets.demo.bad_inputs import png
 
-DAYS = ("2013-01-01", "2013-01-02", "2013-01-03")
 STEPS = ("raw/{}", "lake/{}", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
-SOURCES = ("airlines", "airports", "planes", "weather", "flights")
-
-
-def landing_files() -> Mapping[str, bytes]:
-    """Three days of flights and weather, and what they look up."""
-    wanted = {f"flights/{table}/{table}_{day}.csv" for table in ("flights", "weather") for day in DAYS}
-    wanted |= {f"flights/{table}/{table}_2013-01-01.csv" for table in ("airlines", "airports", "planes")}
-    files = {file.path: file.content() for file in flights.stage_files("history") if file.path in wanted}
-    assert set(files) == wanted
-    return files
 
 
 def number(event: Mapping[str, Any], label: str) -> int:
     return int(event["metadata"][label]["intValue"])
 
 
-def quiet(server: LiveDagster) -> bool:
-    return not server.runs(UNFINISHED)
-
-
-@pytest.fixture(scope="module")
-def delivered(server: LiveDagster) -> LiveDagster:
-    """The server after a first delivery, when everything that follows from it has been done."""
-    for path, content in landing_files().items():
-        server.land(path, content)
-
-    def warehouse_follows() -> bool:
-        return bool(server.materializations("warehouse/fct_flights")) and quiet(server)
-
-    for source, inputs in {"airlines": 1, "airports": 1, "planes": 1, "weather": 3, "flights": 3}.items():
-        wait_until(
-            lambda source=source, inputs=inputs: (
-                len({event["partition"] for event in server.materializations(f"hub/{source}")}) == inputs
-            ),
-            f"every input of {source} reaches its hub",
-            240,
-        )
-    wait_until(warehouse_follows, "the warehouse follows the hub", 240)
-    return server
-
-
 def test_every_source_is_a_chain_of_assets(server: LiveDagster) -> None:
     assets = server.assets()
-    for source in SOURCES:
+    for source in INPUTS:
         chain = [step.format(source) for step in STEPS]
         for above, below in pairwise(chain):
             upstream = {"/".join(key["path"]) for key in assets[below]["dependencyKeys"]}
@@ -84,7 +47,7 @@ def test_rules_and_the_warehouse_join_the_graph(server: LiveDagster) -> None:
 def test_a_sensor_a_source_is_switched_on(server: LiveDagster) -> None:
     sensors = server.sensors()
     standard = [name for name, sensor in sensors.items() if sensor["sensorType"] == "STANDARD"]
-    assert all(any(source in name for name in standard) for source in SOURCES), standard
+    assert all(any(source in name for name in standard) for source in INPUTS), standard
     assert {sensor["sensorState"]["status"] for sensor in sensors.values()} == {"RUNNING"}
 
 
@@ -146,27 +109,18 @@ def test_one_input_materialized_again_changes_nothing(delivered: LiveDagster) ->
 
 
 def test_a_file_of_the_wrong_type_fails_alone_and_says_why(delivered: LiveDagster) -> None:
-    hub_before = delivered.materializations("hub/weather")[0]
-    files = {file.path: file.content for file in flights.stage_files("history")}
+    rows = number(delivered.materializations("hub/weather")[0], "dagster/row_count")
     delivered.land("flights/weather/weather_2013-01-04.csv", png())
-    delivered.land("flights/weather/weather_2013-01-05.csv", files["flights/weather/weather_2013-01-05.csv"]())
+    good = "flights/weather/weather_2013-01-05.csv"
+    delivered.land(good, history_file(good))
 
-    def both_seen() -> bool:
-        return len(delivered.partitions("hub/weather")) == 5 and quiet(delivered)
+    def in_hub() -> set[str]:
+        return {event["partition"][:8] for event in delivered.materializations("hub/weather")}
 
-    wait_until(both_seen, "both files of weather are worked off", 240)
-    wait_until(
-        lambda: any(event["partition"][:8] == "20130105" for event in delivered.materializations("hub/weather")),
-        "the good file reaches the hub",
-        120,
-    )
-    wait_until(lambda: quiet(delivered), "nothing is running", 120)
-    reached = {event["partition"][:8] for event in delivered.materializations("hub/weather")}
-    assert reached == {"20130101", "20130102", "20130103", "20130105"}
-    assert number(delivered.materializations("hub/weather")[0], "dagster/row_count") > number(
-        hub_before, "dagster/row_count"
-    )
-    failed = delivered.runs(["FAILURE"])
-    assert failed
+    wait_until(lambda: "20130105" in in_hub(), "the good file reaches the hub", 600)
+    failed = wait_until(lambda: delivered.runs(["FAILURE"]), "the wrong file is told", 300)
+    wait_until(delivered.is_quiet, "the last run ends", 300)
+    assert in_hub() == {"20130101", "20130102", "20130103", "20130105"}
+    assert number(delivered.materializations("hub/weather")[0], "dagster/row_count") > rows
     messages = json.dumps([delivered.events(run["runId"]) for run in failed])
     assert "weather_2013-01-04.csv" in messages

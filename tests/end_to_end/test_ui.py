@@ -47,7 +47,39 @@ def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.
     page.close()
 
 
-def test_asset_graph(page: Page) -> None:
-    page.goto("/asset-groups")
-    for text in ("raw", "lake", "hub"):
-        expect(page.get_by_text(text).first).to_be_visible()
+def test_the_graph_of_a_subject_area(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/locations/dataops_assets/asset-groups/flights/lineage")
+    for name in ("flights_changes", "flights_enriched", "flights_current", "fct_flights"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    # raw, lake and hub of one source have one name
+    assert page.get_by_text("weather", exact=True).count() >= 3
+
+
+def test_an_asset_says_what_it_is_and_how_it_is(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/hub/flights")
+    expect(page.get_by_text("One row a scheduled departure from New York")).to_be_visible()
+    expect(page.get_by_text("Latest materialization", exact=True)).to_be_visible()
+    expect(page.get_by_text("2,699", exact=True)).to_be_visible()
+    expect(page.get_by_text("Delta Lake", exact=True)).to_be_visible()
+    expect(page.get_by_text("Two-letter carrier code.").first).to_be_visible()
+    # the daemon's freshness evaluation
+    expect(page.get_by_text("Passing").first).to_be_visible(timeout=90_000)
+
+
+def test_checks_tell_their_results(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/hub/flights?view=checks")
+    for name in ("distribution", "schema", "volume"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Succeeded", exact=True)).to_have_count(3)
+
+
+def test_partitions_are_the_inputs(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/raw/flights?view=partitions")
+    for partition in delivered.partitions("raw/flights"):
+        expect(page.get_by_text(partition).first).to_be_visible()
+
+
+def test_sensors_are_on(page: Page, server: LiveDagster) -> None:
+    page.goto("/automation")
+    for sensor in ("flights_inputs", "sales_inputs"):
+        expect(page.get_by_text(sensor, exact=True)).to_be_visible()
