@@ -1,12 +1,13 @@
 {#
   Logs what a table looks like, as JSON that the platform reads from dbt's events: rows, and per column its type, nulls,
-  distinct values (estimated), least and greatest value, mean and standard deviation. One query a table.
+  distinct values (estimated), least and greatest value, mean and standard deviation. One query a table. Of a column with
+  the tag `pii` no value is shown.
 
   `log_profile()` is the post-hook of every model; `log_profiles(models)` is an operation, for tables that are not built.
 #}
 {% macro log_profile() %}
   {%- if execute -%}
-    {%- do log_profile_of(this, model.unique_id) -%}
+    {%- do log_profile_of(this, model) -%}
   {%- endif -%}
 {% endmacro %}
 
@@ -14,14 +15,18 @@
   {%- for node in graph.nodes.values() if node.unique_id in models -%}
     {%- set relation = adapter.get_relation(node.database, node.schema, node.alias) -%}
     {%- if relation is not none -%}
-      {%- do log_profile_of(relation, node.unique_id) -%}
+      {%- do log_profile_of(relation, node) -%}
     {%- endif -%}
   {%- endfor -%}
 {% endmacro %}
 
-{% macro log_profile_of(relation, unique_id) %}
+{% macro log_profile_of(relation, node) %}
   {%- set columns = adapter.get_columns_in_relation(relation) -%}
-  {%- set found = run_query(profile_query(relation, columns)).rows[0] -%}
+  {%- set personal = [] -%}
+  {%- for column in node.columns.values() if 'pii' in column.tags -%}
+    {%- do personal.append(column.name | lower) -%}
+  {%- endfor -%}
+  {%- set found = run_query(profile_query(relation, columns, personal)).rows[0] -%}
   {%- set described = [] -%}
   {%- for column in columns -%}
     {%- set at = 1 + loop.index0 * 6 -%}
@@ -30,19 +35,24 @@
       'min': found[at + 2], 'max': found[at + 3], 'mean': found[at + 4], 'stddev': found[at + 5]
     }) -%}
   {%- endfor -%}
-  {%- do log(tojson({'profile_of': unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described})) -%}
+  {%- do log(tojson({'profile_of': node.unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described})) -%}
 {% endmacro %}
 
 {# Everything as text, so that it reaches the log as the engine writes it, whatever its type. #}
-{% macro profile_query(relation, columns) %}
+{% macro profile_query(relation, columns, personal) %}
   select
     cast(count(*) as varchar)
     {%- for column in columns %}
     , cast(count(*) - count({{ column.quoted }}) as varchar)
     , cast(approx_count_distinct({{ column.quoted }}) as varchar)
+    {%- if column.name | lower in personal %}
+    , cast(null as varchar)
+    , cast(null as varchar)
+    {%- else %}
     , cast(min({{ column.quoted }}) as varchar)
     , cast(max({{ column.quoted }}) as varchar)
-    {%- if column.is_number() %}
+    {%- endif %}
+    {%- if column.is_number() and column.name | lower not in personal %}
     , cast(avg(cast({{ column.quoted }} as double)) as varchar)
     , cast(stddev_samp(cast({{ column.quoted }} as double)) as varchar)
     {%- else %}
