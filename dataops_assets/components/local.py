@@ -35,15 +35,18 @@ class FinishedRun:
 
 
 @contextmanager
-def local_runner(definitions: dg.Definitions, cursor: Path, begin: Callable[[str], None]) -> Iterator[LocalRunner]:
-    """A runner for a code location on the instance that DAGSTER_HOME names."""
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+def local_runner(
+    load: Callable[[], dg.Definitions], cursor: Path, begin: Callable[[str], None]
+) -> Iterator[LocalRunner]:
+    """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names."""
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.filterwarnings("ignore", category=category)
     # what sensors log is for the UI
     logging.getLogger("dagster").setLevel(logging.ERROR)
     # a history has thousands of events, each a transaction of its own: waiting for the disk at each would take minutes
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with dg.DagsterInstance.get() as instance:
-        yield LocalRunner(definitions, instance, cursor, begin)
+        yield LocalRunner(load(), instance, cursor, begin)
 
 
 def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:

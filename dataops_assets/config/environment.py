@@ -42,7 +42,10 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
     name = variables.get("DATAOPS_ENV", "local")
     if name not in get_args(EnvironmentName):
         raise ConfigError(
-            "reading DATAOPS_ENV", received=repr(name), known=get_args(EnvironmentName), next_step="set DATAOPS_ENV to one"
+            "reading DATAOPS_ENV",
+            received=repr(name),
+            known=get_args(EnvironmentName),
+            next_step="set DATAOPS_ENV to one",
         )
     engine = variables.get("DATAOPS_ENGINE", "duckdb")
     if engine not in get_args(EngineName):
@@ -57,7 +60,9 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
         if local:
             return default
         raise ConfigError(
-            f"reading {variable} for DATAOPS_ENV={name}", received="nothing", next_step=f"set {variable} in the environment"
+            f"reading {variable} for DATAOPS_ENV={name}",
+            received="nothing",
+            next_step=f"set {variable} in the environment",
         )
 
     return Environment.model_validate(

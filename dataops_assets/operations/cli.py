@@ -47,7 +47,7 @@ def _demo() -> None:
     environment.home.mkdir(parents=True, exist_ok=True)
     _say("Loading the code location ...")
     cursor = environment.home / "demo" / "automation.json"
-    with local_runner(defs(), cursor, lambda what: _say(f"  {what} ...")) as runner:
+    with local_runner(defs, cursor, lambda what: _say(f"  {what} ...")) as runner:
         run_demo(environment, runner, list(_sources()), _say)
     _say("\nOpen it: make dev, then http://127.0.0.1:3000")
 

@@ -90,7 +90,10 @@ def _objects(lines: RawRows, names: Sequence[str]) -> RawRows:
     )
     rows = query(
         "SELECT s_input_id, s_row_id, s_line, s_problem, s_record, $fields FROM $extracted AS e",
-        fields=[alias(query("list_extract(s_members, $place)", place=index + 1), field.column) for index, field in enumerate(fields)],
+        fields=[
+            alias(query("list_extract(s_members, $place)", place=index + 1), field.column)
+            for index, field in enumerate(fields)
+        ],
         extracted=extracted,
     )
     return RawRows(lines.input_ids, fields, rows)
