@@ -138,7 +138,11 @@ def observe(session: Session, change: Change, lake: exp.Expr) -> None:
 
 
 def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> None:
-    """Create `inputs` and `added` from a change set that was made against this very hub, and touch all its keys."""
+    """Create `inputs` and `added` from a change set that was made against this very hub, and touch all its keys.
+
+    In such a change set an `old` row lost to another row at the same order, which stands unchanged in the hub or in the
+    change set; without that other row it would win.
+    """
     _create_inputs(session, change.applied_after(), set(change.ids))
     session.create(
         T.added,
@@ -146,7 +150,8 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
             """
             SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
                    e.s_change = 'deleted' AS s_deleted
-            FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_input_id IN ($ids)
+            FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id
+            WHERE e.s_input_id IN ($ids) AND e.s_change <> 'old'
             """,
             enriched=enriched,
             ids=[literal(input_id) for input_id in change.ids],
@@ -589,14 +594,21 @@ def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     return result
 
 
-def manifest_after(session: Session, change: Change) -> Manifest:
+def manifest_after(session: Session, change: Change, lake: exp.Expr) -> Manifest:
     """The manifest of the hub once the change is applied."""
     highs: dict[str, str | None] = {}
-    if change.source.refresh.order_by is not None and change.adding:
+    order_by = change.source.refresh.order_by
+    if order_by is not None and change.adding:
+        # from the lake: a row that changed nothing is in no change set, and its order counts all the same
         found = session.fetch(
             query(
-                "SELECT s_input_id, CAST(max(s_order) AS VARCHAR) AS high FROM $added AS a GROUP BY s_input_id",
-                added=T.added,
+                """
+                SELECT r.s_input_id, CAST(max($order) AS VARCHAR) AS high FROM $lake AS r
+                WHERE r.s_input_id IN ($ids) GROUP BY r.s_input_id
+                """,
+                order=column(order_by, "r"),
+                lake=lake,
+                ids=[literal(input_id) for input_id in change.ids],
             )
         )
         highs = {row["s_input_id"]: row["high"] for row in found.to_pylist()}

@@ -91,7 +91,7 @@ def _attempt(
 
     late = _gather(workspace, session, base, change, enriched, lake)
     counts = _counts(session, enriched, change)
-    after = merge.manifest_after(session, change)
+    after = merge.manifest_after(session, change, lake)
     hub_columns = _hub_columns(source)
     insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns)
     if base is not None:
