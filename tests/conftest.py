@@ -13,6 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import settings
+
+# Machines are shared, so no example is timed; CI looks at the same examples every time, so that it fails for a change
+# and not by chance. More examples: HYPOTHESIS_PROFILE=long.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("DATAOPS_CI") else "local"))
 
 # Every character that a URL must escape
 _PASSWORD = "pass word/@:%"

@@ -71,6 +71,9 @@ def _translated(pattern: str, is_multiline: bool) -> list[str]:
         elif item == "$" and not in_class and not is_multiline:
             # Python's end is also before a last line break
             found.append(r"(?:\n?\z)")
+        elif item == "^" and not in_class and found[-1:] == ["^"]:
+            # the engine finds nothing by a repeated start, which means the same as one
+            continue
         elif item == "{," and not in_class:
             found.append("{0,")
         else:
