@@ -163,7 +163,7 @@ class _Compiler:
                     known[reference.internal] = self._lookup_type(source, reference)
         by_name = {item.name: item for item in declared}
         done: dict[str, CompiledRule] = {}
-        found = []
+        found: list[Level] = []
         for names in _levels(by_name):
             compiled = []
             for name in names:
