@@ -5,12 +5,14 @@ The same sensors are asked, the same runs are made on the same instance; only wa
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +43,38 @@ def local_runner(
     """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names."""
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
-    # what sensors log is for the UI
-    logging.getLogger("dagster").setLevel(logging.ERROR)
     # a history has thousands of events, each a transaction of its own: waiting for the disk at each would take minutes
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with dg.DagsterInstance.get() as instance:
         yield LocalRunner(load(), instance, cursor, begin)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """What sensors and conditions log is for the UI; here the runs tell."""
+    logger = logging.getLogger("dagster.automation_condition_tester")
+    propagated, logger.propagate = logger.propagate, False
+    with redirect_stderr(io.StringIO()):
+        yield
+    logger.propagate = propagated
+
+
+@contextmanager
+def _planned_at_once() -> Iterator[None]:
+    """Let Dagster plan a run's partitions by one event for each asset, instead of one for each partition of each.
+
+    Every event is a transaction of its own on SQLite. A history of a year would spend most of its time on them.
+    """
+    name = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
@@ -85,7 +113,8 @@ class LocalRunner:
         """Evaluate the automation conditions and run what they request, until they request nothing."""
         cursor: Any = dg.deserialize_value(self._cursor.read_text()) if self._cursor.exists() else None
         for _ in range(_ROUNDS):
-            found = dg.evaluate_automation_conditions(self._definitions, self._instance, cursor=cursor)
+            with _unlogged():
+                found = dg.evaluate_automation_conditions(self._definitions, self._instance, cursor=cursor)
             cursor = found.cursor
             keys = [key for key in self._definitions.resolve_all_asset_keys() if found.get_num_requested(key)]
             if not keys:
@@ -102,7 +131,7 @@ class LocalRunner:
             sensor_name=sensor.name,
             resources=dict(self._definitions.resources or {}),
         )
-        with context:
+        with context, _unlogged():
             answer = sensor.evaluate_tick(context)
         told[sensor.name] = answer.cursor or ""
         for request in answer.dynamic_partitions_requests or ():
@@ -115,14 +144,15 @@ class LocalRunner:
         self._begin(what)
         started = time.perf_counter()
         tags: Mapping[str, str] = request.tags if request else {}
-        result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
-            instance=self._instance,
-            asset_selection=list(keys),
-            partition_key=request.partition_key if request else None,
-            tags={**tags, **({"dagster/run_key": request.run_key} if request and request.run_key else {})},
-            run_config=_QUIET,
-            raise_on_error=False,
-        )
+        with _planned_at_once() if RANGE_START_TAG in tags else nullcontext():
+            result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
+                instance=self._instance,
+                asset_selection=list(keys),
+                partition_key=request.partition_key if request else None,
+                tags={**tags, **({"dagster/run_key": request.run_key} if request and request.run_key else {})},
+                run_config=_QUIET,
+                raise_on_error=False,
+            )
         failures = tuple(
             (event.step_failure_data.user_failure_data.description or "").strip()
             if event.step_failure_data.user_failure_data
