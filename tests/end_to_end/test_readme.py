@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
@@ -24,16 +23,22 @@ SERVERS = {"make dev"}
 ELSEWHERE = {"make test"}
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """The fenced blocks of README.md: language and text."""
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield match[1], match[2]
+def readme() -> str:
+    return (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
-def commands(text: str) -> list[str]:
-    lines = text.replace("\\\n", " ").splitlines()
-    return [line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")]
+def commands() -> list[str]:
+    """Every command that README.md names, in a block or within a sentence, once and in its order."""
+    found: list[str] = []
+    for match in re.finditer(r"^```sh\n(.*?)^```$|`((?:make|\.venv/bin/\w+) [^`\n]+)`", readme(), re.M | re.S):
+        lines = [match[2]] if match[2] else match[1].replace("\\\n", " ").splitlines()
+        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return list(dict.fromkeys(found))
+
+
+def files() -> dict[str, str]:
+    """The files that README.md shows: a block of YAML whose first line is a comment with the path."""
+    return {match[1]: match[0] for match in re.finditer(r"(?<=^```yaml\n)# (\S+)\n.*?(?=^```$)", readme(), re.M | re.S)}
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def serve(command: str, folder: Path) -> None:
         return False
 
     try:
-        wait_until(answers, command, 120)
+        wait_until(answers, command, 300)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
@@ -111,22 +116,24 @@ def serve(command: str, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_every_command_works(copy: Path) -> None:
-    for language, text in blocks():
-        if language == "yaml":
-            # a file to write: its first line names it
-            target = copy / text.splitlines()[0].removeprefix("# ")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-        elif language in ("sh", "console"):
-            for command in commands(text):
-                if command in SERVERS:
-                    serve(command, copy)
-                elif command not in ELSEWHERE:
-                    run(command, copy)
+    for command in commands():
+        if command not in SERVERS | ELSEWHERE:
+            run(command, copy)
+    for path, text in files().items():
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_text(text, encoding="utf-8")
+    run(".venv/bin/dg check defs", copy)
+    for command in SERVERS:
+        serve(command, copy)
 
 
 def test_ci_runs_what_the_readme_says() -> None:
-    told = [command for language, text in blocks() if language in ("sh", "console") for command in commands(text)]
-    assert {"make demo", "make dev", "make test"} <= set(told)
+    assert {"make demo", "make dev", "make test"} <= set(commands())
+    assert files()
     ci = (PROJECT / ".ci" / "run").read_text().splitlines()
     assert all(command in ci for command in ELSEWHERE)
+
+
+def test_what_the_readme_points_at_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", readme()):
+        assert (PROJECT / target).exists(), target
