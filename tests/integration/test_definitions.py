@@ -1,0 +1,44 @@
+"""The code location loads as a run's process and the UI load it: in a fresh interpreter, with nothing deprecated."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+LOADED = """
+import json, warnings
+import dagster as dg
+
+warnings.simplefilter("error", dg.SupersessionWarning)
+warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dagster|will be removed).*")
+from dataops_assets.definitions import defs
+
+repository = defs().get_repository_def()
+print(json.dumps({
+    "assets": sorted("/".join(key.path) for key in repository.asset_graph.get_all_asset_keys()),
+    "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+}))
+"""
+
+
+def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "DATAOPS_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=PROJECT,
+        env=inherited | {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    steps = ["raw/{}", "lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}_enriched", "hub/{}"]
+    sources = ["airlines", "airports", "flights", "planes", "sales", "stores", "weather"]
+    expected = {step.format(source) for step in steps for source in sources}
+    assert expected | {"hub/sales_current", "hub/flights_current", "warehouse/fct_flights"} <= set(found["assets"])
+    assert set(found["sensors"]) == {"automation", *(f"{source}_inputs" for source in sources)}
