@@ -27,7 +27,7 @@ from pyroaring import BitMap64
 
 from dataops_assets.errors import StorageError
 from dataops_assets.storage import deletion_vectors
-from dataops_assets.storage.objects import Folder, is_remote
+from dataops_assets.storage.objects import Folder
 
 CHECKPOINT_EVERY = 20
 INFO_KEY = "dataops"
@@ -276,22 +276,6 @@ class Table:
         except (DeltaError, OSError):
             # the log itself is complete; the next checkpoint will do
             return
-
-    def referenced_files(self, snapshots: Iterable[Snapshot]) -> set[str]:
-        """Paths, relative to the table, that the given versions need."""
-        found: set[str] = set()
-        for snapshot in snapshots:
-            for file in snapshot.files:
-                found.add(file.path)
-                vector = deletion_vectors.path_of(file.deletion_vector) if file.deletion_vector else None
-                if vector:
-                    found.add(vector)
-        return found
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the table lives in an object store."""
-        return is_remote(self.uri)
 
 
 _FEATURES = ["deletionVectors", "timestampNtz"]
