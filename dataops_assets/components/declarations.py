@@ -21,6 +21,8 @@ from dataops_assets.rules.resolve import related_source
 
 # the short name that is shown to users, and where the class is
 SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.components.source.SourceComponent")
+# what the steps add to a source's name to name their tables
+_ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
 _FILES = ("defs.yaml", "defs.yml")
 _Path = tuple[str | int, ...]
 
@@ -94,6 +96,15 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=declared.source.name,
                     next_step=f"rename one; the other is at {other.place('name')}",
                 )
+    for name, declared in by_name.items():
+        for ending in _ENDINGS:
+            base = name.removesuffix(ending)
+            if base != name and base in by_name:
+                raise ConfigError(
+                    f"{declared.place('name')}: a table of {base!r} may go by this name",
+                    received=name,
+                    next_step=f"rename one; the other is at {by_name[base].place('name')}",
+                )
     return Declarations(by_name)
 
 
@@ -146,12 +157,10 @@ def _place(file: Path, lines: Mapping[_Path, int], path: Sequence[str | int]) ->
 
 
 def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError) -> str:
-    problems = []
-    for item in error.errors(include_url=False):
-        # a union's own name stands in the path where the declaration has nothing
-        path = [part for position, part in enumerate(item["loc"]) if item["loc"][: position + 1] in lines]
-        problems.append(f"{_place(file, lines, path or item['loc'])}: {item['msg']}; received: {item['input']!r}")
-    return "\n".join(problems)
+    return "\n".join(
+        f"{_place(file, lines, item['loc'])}: {item['msg']}; received: {item['input']!r}"
+        for item in error.errors(include_url=False)
+    )
 
 
 def _part(source: Source, error: RuleError) -> _Path:

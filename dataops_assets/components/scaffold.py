@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import NAME
+from dataops_assets.config.source import AREA, NAME
 from dataops_assets.errors import ConfigError
 
 
@@ -79,6 +79,10 @@ class SourceScaffolder(dg.Scaffolder[SourceParameters]):
             )
         folder = request.target_path.parent.name
         area = parameters.area or (name if folder == "defs" else folder)
+        if not AREA.match(area):
+            raise ConfigError(
+                "scaffolding a source", received=f"area {area!r}", next_step="give --area: letters, digits and _"
+            )
         text = _DECLARATION.format(type_name=request.type_name, name=name, area=area)
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as stream:

@@ -12,6 +12,7 @@ from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.declarations import declared_sources
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
+from dataops_assets.components.soundness import require_sound
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
 
@@ -57,7 +58,9 @@ class SourceComponent(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions of the source. Raises ConfigError where it does not fit the other sources."""
         declared = declared_sources(context.defs_module_path)
-        assets = SourceAssets(self.source, declared.sources, declared.rules(self.source.name))
+        rules = declared.rules(self.source.name)
+        require_sound(declared.by_name[self.source.name], rules)
+        assets = SourceAssets(self.source, declared.sources, rules)
         discovery = self.source.discovery
         place = declared.by_name[self.source.name].place
         try:

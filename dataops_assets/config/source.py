@@ -5,17 +5,29 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails
 
 from dataops_assets.errors import nearest
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+# what Dagster takes for the name of a group
+AREA = re.compile(r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*$")
 OWNER = re.compile(r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
 SYSTEM_PREFIX = "s_"
 Severity = Literal["warn", "fail"]
@@ -33,20 +45,53 @@ class Declared(BaseModel):
             return data
         known = [field.alias or name for name, field in cls.model_fields.items()]
         unknown = [key for key in data if key not in known and key not in cls.model_fields]
-        if unknown:
-            # pydantic's own error tells neither what is known nor what was probably meant
-            problems = [
-                InitErrorDetails(type="value_error", loc=(str(key),), input=data[key], ctx={"error": error})
+        # pydantic's own error tells neither what is known nor what was probably meant
+        _refuse(
+            cls.__name__,
+            [
+                ((str(key),), data[key], f"unknown field{_hint(str(key), known)}; known: {', '.join(known)}")
                 for key in unknown
-                for error in [ValueError(f"unknown field{_hint(str(key), known)}; known: {', '.join(known)}")]
-            ]
-            raise ValidationError.from_exception_data(cls.__name__, problems)
+            ],
+        )
         return data
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _hint(name: str, known: Sequence[str]) -> str:
     hint = nearest(name, known)
     return f", {hint}" if hint else ""
+
+
+_Path = tuple[str | int, ...]
+_Problem = tuple[_Path, Any, str]
+
+
+def _refuse(title: str, problems: Sequence[_Problem]) -> None:
+    """Raise one error for all problems, if there are any: where below the model, what was given, what is wrong."""
+    if problems:
+        raise ValidationError.from_exception_data(
+            title,
+            [
+                InitErrorDetails(type="value_error", loc=path, input=given, ctx={"error": ValueError(message)})
+                for path, given, message in problems
+            ],
+        )
+
+
+def _as_written(path: _Path, data: Any) -> _Path:
+    """An error's path without the names that pydantic adds for a chosen `type`: where it stands in the YAML file."""
+    written: list[str | int] = []
+    chosen = False
+    for part in path[:-1]:
+        # the first step into a part with a `type` is the name of that type
+        chosen = not chosen and isinstance(data, Mapping) and data.get("type") == part
+        if chosen:
+            continue
+        written.append(part)
+        inside = (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data)
+        )
+        data = data[part] if inside else None
+    return (*written, *path[-1:])
 
 
 # --- connections -----------------------------------------------------------------------------------------------------
@@ -56,7 +101,7 @@ class CsvFormat(Declared):
     """Delimited text with all the usual trouble."""
 
     type: Literal["csv"] = "csv"
-    delimiter: str = Field(",", description="Field separator.")
+    delimiter: str = Field(",", min_length=1, description="Field separator.")
     quote: str = Field('"', description="Quote character; empty for none.")
     escape: str = Field('"', description="Escape character inside quoted fields.")
     encoding: str = Field("utf-8", description="Text encoding, any name Python knows (utf-8, latin-1, utf-16, ...).")
@@ -65,6 +110,15 @@ class CsvFormat(Declared):
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
     decimal_mark: str = Field(".", description="Decimal mark of numbers.")
     thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"unknown encoding {value!r}; known: those of Python, such as utf-8 or latin-1") from error
+        return value
 
 
 class JsonFormat(Declared):
@@ -463,11 +517,37 @@ class Source(Declared):
     checks: Checks = Field(Checks(), description="The four kinds of check.")
     discovery: Discovery = Field(Discovery(), description="How new inputs are found.")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _errors_stand_where_they_are_written(cls, data: Any, handler: ModelWrapValidatorHandler[Source]) -> Source:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title,
+                [
+                    InitErrorDetails(
+                        type=item["type"],
+                        loc=_as_written(item["loc"], data),
+                        input=item["input"],
+                        ctx=item.get("ctx", {}),
+                    )
+                    for item in error.errors(include_url=False)
+                ],
+            ) from error
+
     @field_validator("name")
     @classmethod
     def _safe_name(cls, value: str) -> str:
         if not NAME.match(value):
             raise ValueError(f"source name {value!r} must match {NAME.pattern}")
+        return value
+
+    @field_validator("area")
+    @classmethod
+    def _known_area(cls, value: str) -> str:
+        if not AREA.match(value):
+            raise ValueError(f"area {value!r} must match {AREA.pattern}")
         return value
 
     @field_validator("owners")
@@ -490,26 +570,39 @@ class Source(Declared):
         )
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Source:
+    def _parts_fit(self) -> Source:
+        _refuse("Source", [*self._repeated_names(), *self._unknown_columns(), *self._idle_parts()])
+        return self
+
+    def _repeated_names(self) -> Iterator[_Problem]:
+        named: list[tuple[_Path, str]] = [(("columns", i, "name"), item.name) for i, item in enumerate(self.columns)]
+        named += [(("rules", i, "name"), item.name) for i, item in enumerate(self.rules)]
+        seen: set[str] = set()
+        for path, name in named:
+            if name.lower() in seen:
+                yield path, name, f"column or rule {name!r} is declared twice (case is ignored)"
+            seen.add(name.lower())
+
+    def _unknown_columns(self) -> Iterator[_Problem]:
         names = [column.name for column in self.columns]
-        lowered = [name.lower() for name in names] + [rule.name.lower() for rule in self.rules]
-        for name in lowered:
-            if lowered.count(name) > 1:
-                raise ValueError(f"source {self.name!r}: column or rule {name!r} is declared twice (case is ignored)")
-        used = {"refresh.key": self.refresh.key}
+        used: dict[_Path, tuple[str, ...]] = {("refresh", "key"): self.refresh.key}
         if self.refresh.order_by is not None:
-            used["refresh.order_by"] = (self.refresh.order_by,)
+            used["refresh", "order_by"] = (self.refresh.order_by,)
         if not isinstance(self.refresh, AppendRefresh):
-            used["refresh.ignore_changes_in"] = self.refresh.ignore_changes_in
+            used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
         for relation_name, relation in self.relations.items():
-            used[f"relations.{relation_name}.on"] = tuple(relation.on)
-        for field, columns in used.items():
+            used["relations", relation_name, "on"] = tuple(relation.on)
+        for path, columns in used.items():
             for column in columns:
                 if column not in names:
-                    raise ValueError(
-                        f"source {self.name!r}: {field} names {column!r}; known columns: {', '.join(names)}"
-                    )
-        return self
+                    field = ".".join(map(str, path))
+                    message = f"{field} names {column!r}{_hint(column, names)}; known columns: {', '.join(names)}"
+                    yield path, column, message
+
+    def _idle_parts(self) -> Iterator[_Problem]:
+        if self.gates.current is not None and not self.keep_current_rules:
+            message = "nothing is checked by it, because no rule is of mode keep_current; known: lake, hub"
+            yield ("gates", "current"), self.gates.current.contract, message
 
     @property
     def column_names(self) -> tuple[str, ...]:

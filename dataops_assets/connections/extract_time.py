@@ -80,6 +80,12 @@ def extract_time(rule: ExtractTime, name: str, modified: dt.datetime, zone: dt.t
     raise _no_time(name, rule.pattern, "the name does not match the pattern")
 
 
+def require_pattern(pattern: str) -> None:
+    """Raise ConfigError for a pattern that no file name could be read with; an empty one asks for nothing."""
+    if pattern:
+        _compiled(pattern)
+
+
 def _as_utc(time: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
     aware = time if time.tzinfo is not None else time.replace(tzinfo=zone)
     return aware.astimezone(dt.UTC)

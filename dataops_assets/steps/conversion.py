@@ -10,18 +10,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from dataops_assets.config.source import Column, CsvFormat, ExcelFormat, FileFormat
 from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
-from dataops_assets.sql import literal, query
+from dataops_assets.rules.types import Types, UntypedError
+from dataops_assets.sql import DIALECT, literal, query
 
 _DATE = r"[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"
 _MIDNIGHT = r"([T ]00:00(:00(\.0+)?)?Z?)?"
 _CLOCK = r"[T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
 _OFFSET = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+_LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, exp.DataType, exp.DataTypeParam)
 # the directives of the engine's strptime
 _DIRECTIVES = re.compile(r"%-?[aAwdbBmyYHIpMSfgnzZjUWcxXGuV%]")
 
@@ -71,6 +75,44 @@ def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextM
     if raw_type == target or (raw_type == "TIMESTAMP WITH TIME ZONE" and target == "TIMESTAMPTZ"):
         return value
     return _from_typed(value, raw_type, target)
+
+
+def require_date_format(column: Column) -> None:
+    """Raise ConfigError for a date format that the engine has no use for; an empty one is ISO 8601."""
+    form = column.date_format
+    if form and ("%" not in form or "%" in _DIRECTIVES.sub("", form)):
+        raise ConfigError(
+            f"reading the date_format of column {column.name!r}",
+            received=repr(form),
+            next_step="use strptime directives such as %d.%m.%Y %H:%M:%S",
+        )
+
+
+def default_of(column: Column, types: Types) -> exp.Expr | None:
+    """The declared default as a value of the column's type; None where there is none.
+
+    Raises ConfigError for what is no literal, or none of that type.
+    """
+    if column.default is None:
+        return None
+    attempted = f"reading the default of column {column.name!r}"
+    try:
+        given = sqlglot.parse_one(column.default, dialect=DIALECT)
+    except SqlglotError as error:
+        raise ConfigError(attempted, received=repr(column.default), next_step="give a SQL literal") from error
+    if not all(isinstance(node, _LITERALS) for node in given.walk()):
+        raise ConfigError(
+            attempted, received=repr(column.default), next_step="give a SQL literal, a text as \"'text'\""
+        )
+    value = _try_cast(given, sql_type(column.type))
+    no_value = ConfigError(attempted, received=f"{column.default!r}, which is no {column.type}")
+    try:
+        fits = not types.is_null(value)
+    except UntypedError as error:
+        raise no_value from error
+    if not fits:
+        raise no_value
+    return value
 
 
 # --- from text -------------------------------------------------------------------------------------------------------
@@ -141,12 +183,7 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
 def _time(value: exp.Expression, column: Column, target: str, marks: TextMarks) -> exp.Expression:
     if not column.date_format:
         return _iso_time(value, target)
-    if "%" not in column.date_format or "%" in _DIRECTIVES.sub("", column.date_format):
-        raise ConfigError(
-            f"reading the date_format of column {column.name!r}",
-            received=repr(column.date_format),
-            next_step="use strptime directives such as %d.%m.%Y %H:%M:%S",
-        )
+    require_date_format(column)
     parsed: exp.Expression = query("try_strptime($value, $format)", value=value, format=column.date_format)
     has_offset = "%z" in column.date_format or "%Z" in column.date_format
     if has_offset != (target == "TIMESTAMPTZ"):
@@ -220,5 +257,5 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
     return cast if same_kind or (source, wanted) == ("date", "timestamp") else exp.cast(exp.null(), target)
 
 
-def _try_cast(value: exp.Expression, target: str) -> exp.Expression:
+def _try_cast(value: exp.Expr, target: str) -> exp.Expression:
     return exp.TryCast(this=value.copy(), to=exp.DataType.build(target, dialect="duckdb"))

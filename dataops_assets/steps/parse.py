@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from dataops_assets.config.source import Column, FileConnection, FileFormat, Source
 from dataops_assets.config.types import sql_type
@@ -25,13 +23,14 @@ from dataops_assets.connections.formats.compression import compression_of, unpac
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Staging
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError, nearest
+from dataops_assets.errors import DataOpsError, InputError, StorageError, nearest
 from dataops_assets.quality.checks import earlier_inputs, input_outcomes
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
+from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
-from dataops_assets.steps.conversion import TextMarks, converted, marks_of, present
+from dataops_assets.steps.conversion import TextMarks, converted, default_of, marks_of, present
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
@@ -59,7 +58,6 @@ _KINDS = {
     "timestamp": "a time",
     "timestamptz": "a time",
 }
-_LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, exp.DataType, exp.DataTypeParam)
 
 
 @dataclass
@@ -83,7 +81,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     asset = f"lake/{source.name}"
     with tempfile.TemporaryDirectory(prefix="parse-") as folder, workspace.engine.session() as session:
         found = _read(workspace, inputs, Staging(session, Path(folder)))
-        session.create(_TYPED, _typed(source, found, _defaults(session, source)))
+        session.create(_TYPED, _typed(source, found, _defaults(source)))
         there = [item.input_id for item in sorted(inputs) if item.input_id not in found.lost]
         counts = _counts(session, there)
         gated = _gated(session, source, asset, there, found)
@@ -182,27 +180,11 @@ def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
 # --- raw rows to typed rows ------------------------------------------------------------------------------------------
 
 
-def _defaults(session: Session, source: Source) -> dict[str, exp.Expr]:
+def _defaults(source: Source) -> dict[str, exp.Expr]:
     """The declared defaults by column, of the column's type. Raises ConfigError for what is no literal of it."""
-    defaults: dict[str, exp.Expr] = {}
-    for item in source.columns:
-        if item.default is None:
-            continue
-        attempted = f"reading the default of column {item.name!r}"
-        try:
-            given = sqlglot.parse_one(item.default, dialect=DIALECT)
-        except SqlglotError as error:
-            raise ConfigError(attempted, received=repr(item.default), next_step="give a SQL literal") from error
-        if not all(isinstance(node, _LITERALS) for node in given.walk()):
-            raise ConfigError(
-                attempted, received=repr(item.default), next_step="give a SQL literal, a text as \"'text'\""
-            )
-        attempt = exp.TryCast(this=given, to=exp.DataType.build(sql_type(item.type), dialect=DIALECT))
-        fits = session.fetch(query("SELECT $attempt IS NOT NULL AS fits", attempt=attempt)).column(0)[0].as_py()
-        if not fits:
-            raise ConfigError(attempted, received=f"{item.default!r}, which is no {item.type}")
-        defaults[item.name] = attempt
-    return defaults
+    with types() as asked:
+        found = {item.name: default_of(item, asked) for item in source.columns}
+    return {name: default for name, default in found.items() if default is not None}
 
 
 def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expr]) -> exp.Query:

@@ -71,6 +71,11 @@ def standalone() -> dict[str, Any]:
     return orders(relations={}, rules=[], validations=[])
 
 
+def declaration(source: Mapping[str, Any]) -> str:
+    """The text of a source's defs.yaml."""
+    return yaml.safe_dump({"type": SOURCE_TYPE, "attributes": dict(source)}, sort_keys=False)
+
+
 @contextmanager
 def loaded(*sources: Mapping[str, Any]) -> Iterator[dg.Definitions]:
     """The definitions of these sources, without resources."""
@@ -78,8 +83,7 @@ def loaded(*sources: Mapping[str, Any]) -> Iterator[dg.Definitions]:
         for source in sources:
             folder = sandbox.defs_folder_path / str(source["area"]) / str(source["name"])
             folder.mkdir(parents=True)
-            text = yaml.safe_dump({"type": SOURCE_TYPE, "attributes": dict(source)}, sort_keys=False)
-            (folder / "defs.yaml").write_text(text)
+            (folder / "defs.yaml").write_text(declaration(source))
         with sandbox.build_all_defs() as definitions:
             yield definitions
 

@@ -1,0 +1,64 @@
+"""What of a declaration only shows when it is used, looked at when the code location is loaded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+
+from dataops_assets.components.declarations import Declaration
+from dataops_assets.components.graph import nodes
+from dataops_assets.config.source import FileConnection, KeyRefresh, PythonConnection, Source, Validation
+from dataops_assets.connections.extract_time import require_pattern
+from dataops_assets.connections.python import load_hook
+from dataops_assets.errors import ConfigError
+from dataops_assets.quality.contracts import load_contract, validate_contract
+from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.types import types
+from dataops_assets.steps.conversion import default_of, marks_of, require_date_format
+
+_GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
+_Look = tuple[tuple[str | int, ...], Callable[[], object]]
+
+
+def require_sound(declared: Declaration, rules: CompiledRules) -> None:
+    """Raise ConfigError with file, line and field for a part of a source that no run could use.
+
+    Imports the modules of the source's contracts and of its Python hook.
+    """
+    for path, look in _looks(declared.source, rules):
+        try:
+            look()
+        except ConfigError as error:
+            raise ConfigError(f"{declared.place(*path)}: {error}") from error
+
+
+def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
+    """Each part, with what raises ConfigError where it is wrong."""
+    connection = source.connection
+    if isinstance(connection, FileConnection):
+        yield ("connection", "format"), lambda: marks_of(connection.format)
+        yield ("connection", "extract_time", "pattern"), lambda: require_pattern(connection.extract_time.pattern)
+    if isinstance(connection, PythonConnection):
+        yield ("connection", "function"), lambda: load_hook(connection.function)
+    with types() as asked:
+        for index, item in enumerate(source.columns):
+            yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
+            yield ("columns", index, "default"), functools.partial(default_of, item, asked)
+    yield ("refresh", "delete_when"), lambda: _require_predicate(source)
+    tables = {node.name: node.columns for node in nodes(source, rules)}
+    for layer, step in _GATED.items():
+        gate = getattr(source.gates, layer)
+        if gate is not None:
+            yield ("gates", layer, "contract"), functools.partial(_require_contract, gate.contract, tables[step])
+
+
+def _require_predicate(source: Source) -> None:
+    """A delete marker is read like a validation: a condition on one row, without look-ups."""
+    if isinstance(source.refresh, KeyRefresh) and source.refresh.delete_when:
+        marker = Validation(name="delete_when", expression=source.refresh.delete_when)
+        alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (marker,)})
+        compile_rules(alone, {})
+
+
+def _require_contract(reference: str, table: Mapping[str, str]) -> None:
+    validate_contract(load_contract(reference), table)

@@ -1,0 +1,376 @@
+"""A wrong declaration stops the load and says where it is wrong, what was given, and what is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from code_location import CUSTOMERS, declaration, loaded, standalone
+from dagster.components.core.component_tree import ComponentTreeException
+from pandera.pandas import Check, Column, DataFrameSchema
+
+from dataops_assets.components.declarations import declared_sources
+from dataops_assets.errors import ConfigError
+
+# Dagster itself uses them wherever a component is loaded
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
+    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
+    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
+)
+
+PLACE = re.compile(r"(?P<file>\S+defs\.yaml):(?P<line>\d+)")
+ids_are_texts = DataFrameSchema({"id": Column(None, Check.isin(["a"]))})
+
+
+def column(index: int, **changes: Any) -> dict[str, Any]:
+    source = standalone()
+    source["columns"][index] |= changes
+    return source
+
+
+def connection(**changes: Any) -> dict[str, Any]:
+    source = standalone()
+    source["connection"] |= changes
+    return source
+
+
+def csv(**layout: Any) -> dict[str, Any]:
+    return connection(format={"type": "csv", **layout})
+
+
+def with_(**changes: Any) -> dict[str, Any]:
+    return {**standalone(), **changes}
+
+
+def without(*path: str) -> dict[str, Any]:
+    source = standalone()
+    part = source
+    for name in path[:-1]:
+        part = part[name]
+    del part[path[-1]]
+    return source
+
+
+def keyed(**settings: Any) -> dict[str, Any]:
+    return with_(refresh={"type": "key", "key": ["id"], **settings})
+
+
+def related(**on: str) -> dict[str, Any]:
+    return with_(relations={"who": {"source": "customers", "on": on}})
+
+
+# (what is declared, the field that is named, the text of the line that is named, what else is said)
+WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
+    "unknown field": (
+        with_(colour="red"),
+        "colour",
+        "colour: red",
+        ("unknown field", "known: name, area, desc", "red"),
+    ),
+    "near-miss field": (with_(rule=[]), "rule", "rule: []", ("did you mean 'rules'?",)),
+    "near-miss field of a part": (
+        column(1, typ="x"),
+        "columns.1.typ",
+        "typ: x",
+        ("did you mean 'type'?", "known: name, type, source_name"),
+    ),
+    "near-miss option of a format": (
+        csv(delimeter=";"),
+        "connection.format.delimeter",
+        "delimeter: ;",
+        ("did you mean 'delimiter'?",),
+    ),
+    "unknown field of a refresh whose type is a field's name": (
+        keyed(keys=3),
+        "refresh.keys",
+        "keys: 3",
+        ("did you mean 'key'?",),
+    ),
+    "unknown gate": (
+        with_(gates={"lakes": {"contract": "a:b"}}),
+        "gates.lakes",
+        "lakes:",
+        ("did you mean 'lake'?; known: lake, hub, current",),
+    ),
+    "wrong type": (with_(columns="id"), "columns", "columns: id", ("valid array", "'id'")),
+    "wrong type of a flag": (
+        column(1, nullable="perhaps"),
+        "columns.1.nullable",
+        "nullable: perhaps",
+        ("valid boolean", "'perhaps'"),
+    ),
+    "wrong type in a list": (keyed(key=["id", 3]), "refresh.key.1", "- 3", ("valid string", "3")),
+    "no columns": (with_(columns=[]), "columns", "columns: []", ("at least 1 item", "[]")),
+    "missing part": (without("refresh"), "refresh", "attributes:", ("Field required",)),
+    "missing field of a part": (
+        without("connection", "path"),
+        "connection.path",
+        "connection:",
+        ("Field required",),
+    ),
+    "missing key": (with_(refresh={"type": "key"}), "refresh.key", "refresh:", ("Field required",)),
+    "unknown refresh type": (
+        with_(refresh={"type": "keys", "key": ["id"]}),
+        "refresh",
+        "refresh:",
+        ("'keys'", "'full', 'key', 'append'"),
+    ),
+    "unknown connection type": (
+        connection(type="file"),
+        "connection",
+        "connection:",
+        ("'file'", "'files', 'python'"),
+    ),
+    "unknown format": (
+        connection(format={"type": "cvs"}),
+        "connection.format",
+        "format:",
+        ("'cvs'", "'csv', 'json', 'jsonl', 'parquet', 'excel'"),
+    ),
+    "unknown compression": (
+        connection(compression="gz"),
+        "connection.compression",
+        "compression: gz",
+        ("'infer', 'none', 'gzip', 'zip' or 'zstd'", "'gz'"),
+    ),
+    "unknown encoding": (csv(encoding="utf-9"), "connection.format.encoding", "encoding: utf-9", ("utf-8 or latin-1",)),
+    "empty delimiter": (csv(delimiter=""), "connection.format.delimiter", "delimiter: ''", ("at least 1 character",)),
+    "equal number marks": (
+        csv(decimal_mark=",", thousands_mark=","),
+        "connection.format",
+        "format:",
+        ("received: ',' and ','", "two different single characters"),
+    ),
+    "unknown column type": (
+        column(2, type="float"),
+        "columns.2.type",
+        "type: float",
+        ("'float'", "known: text, boolean, integer, double"),
+    ),
+    "column with a system name": (
+        column(2, name="s_amount"),
+        "columns.2.name",
+        "name: s_amount",
+        ("'s_amount'", "the prefix 's_' belongs to system columns"),
+    ),
+    "column declared twice": (column(2, name="ID"), "columns.2.name", "name: ID", ("'ID' is declared twice",)),
+    "unknown date format": (
+        column(1, type="date", date_format="%Q"),
+        "columns.1.date_format",
+        "date_format: '%Q'",
+        ("received: '%Q'", "use strptime directives"),
+    ),
+    "default that is no literal": (
+        column(1, default="now()"),
+        "columns.1.default",
+        "default: now()",
+        ("received: 'now()'", "give a SQL literal"),
+    ),
+    "default of another type": (
+        column(1, default="'zero'"),
+        "columns.1.default",
+        "default: '''zero'''",
+        ("which is no integer",),
+    ),
+    "key of an unknown column": (
+        keyed(key=["idd"]),
+        "refresh.key",
+        "key:",
+        ("names 'idd', did you mean 'id'?; known columns: id, customer, amount",),
+    ),
+    "order by an unknown column": (
+        keyed(order_by="at"),
+        "refresh.order_by",
+        "order_by: at",
+        ("names 'at'; known columns: id, customer, amount",),
+    ),
+    "delete marker of an unknown column": (
+        keyed(delete_when="amuont < 0"),
+        "refresh.delete_when",
+        "delete_when: amuont < 0",
+        ("did you mean 'amount'?; known: id, customer, amount", "^^^^^^"),
+    ),
+    "relation on an unknown column": (
+        related(custmer="id"),
+        "relations.who.on",
+        "'on':",
+        ("names 'custmer', did you mean 'customer'?",),
+    ),
+    "relation to an unknown column": (
+        related(customer="idd"),
+        "relations.who",
+        "who:",
+        ("source 'customers' has no column 'idd', did you mean 'id'?; known: id, name",),
+    ),
+    "relation to an unknown source": (
+        with_(relations={"who": {"source": "customer", "on": {"customer": "id"}}}),
+        "relations.who",
+        "who:",
+        ("unknown source 'customer', did you mean 'customers'?; known: customers, orders",),
+    ),
+    "rule with an unknown column": (
+        with_(rules=[{"name": "double", "expression": "amuont * 2"}]),
+        "rules.0",
+        "- name: double",
+        ("has no column or rule 'amuont', did you mean 'amount'?; known: id, customer, amount", "^^^^^^"),
+    ),
+    "validation that is no expression": (
+        with_(validations=[{"name": "positive", "expression": "amount >"}]),
+        "validations.0",
+        "- name: positive",
+        ("syntax error, something is missing",),
+    ),
+    "contract of an unknown module": (
+        with_(gates={"lake": {"contract": "no.such:contract"}}),
+        "gates.lake.contract",
+        "contract: no.such:contract",
+        ("no module 'no'",),
+    ),
+    "contract that is none": (
+        with_(gates={"hub": {"contract": f"{__name__}:ids_are_text"}}),
+        "gates.hub.contract",
+        f"contract: {__name__}:ids_are_text",
+        ("no contract 'ids_are_text'; known: ids_are_texts; next: did you mean 'ids_are_texts'?",),
+    ),
+    "contract that does not fit the columns": (
+        with_(gates={"lake": {"contract": f"{__name__}:ids_are_texts"}}),
+        "gates.lake.contract",
+        f"contract: {__name__}:ids_are_texts",
+        ("check isin of column 'id'", "'a' for a column of type integer"),
+    ),
+    "gate on a table that is never made": (
+        with_(gates={"current": {"contract": f"{__name__}:ids_are_texts"}}),
+        "gates.current",
+        "current:",
+        ("no rule is of mode keep_current; known: lake, hub",),
+    ),
+    "extract time with an unknown directive": (
+        connection(extract_time={"pattern": "orders_%Q.csv"}),
+        "connection.extract_time.pattern",
+        "pattern: orders_%Q.csv",
+        ("received: '%Q'", "known: %Y, %G, %y, %m"),
+    ),
+    "extract time without a year": (
+        connection(extract_time={"pattern": "orders_%m-%d.csv"}),
+        "connection.extract_time.pattern",
+        "pattern: orders_%m-%d.csv",
+        ("no year; known: %Y, %y, %G",),
+    ),
+    "extract time otherwise": (
+        connection(extract_time={"pattern": "%Y", "otherwise": "yesterday"}),
+        "connection.extract_time.otherwise",
+        "otherwise: yesterday",
+        ("'yesterday'; known: an ISO 8601 time, 'modified'",),
+    ),
+    "Python hook that is not there": (
+        with_(connection={"type": "python", "function": "json:lods"}),
+        "connection.function",
+        "function: json:lods",
+        ("module 'json' has no function 'lods'", "did you mean 'loads'?"),
+    ),
+    "name with capitals": (with_(name="Orders"), "name", "name: Orders", ("'Orders' must match",)),
+    "area with a dash": (with_(area="my-shop"), "area", "area: my-shop", ("'my-shop' must match",)),
+    "owner that is nobody": (
+        with_(owners=["bob"]),
+        "owners",
+        "owners:",
+        ("owner 'bob' is neither an e-mail address nor 'team:name'",),
+    ),
+    "freshness that fails before it warns": (
+        with_(checks={"freshness": {"warn_after_hours": 50}}),
+        "checks.freshness",
+        "freshness:",
+        ("warn_after_hours (50.0) must be below fail_after_hours (48.0)",),
+    ),
+    "unknown time zone": (
+        with_(discovery={"timezone": "Mars/Olympus"}),
+        "discovery.timezone",
+        "timezone: Mars/Olympus",
+        ("received: 'Mars/Olympus'", "Europe/Berlin"),
+    ),
+    "schedule that is no cron expression": (
+        with_(discovery={"schedule": "soon"}),
+        "discovery.schedule",
+        "schedule: soon",
+        ("received: soon", "5 fields"),
+    ),
+}
+
+
+def told(error: BaseException | None) -> Iterator[str]:
+    """What a person reads: the error and those it comes from."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__
+
+
+def named_line(text: str, source: Mapping[str, Any]) -> str:
+    """The line of the declaration that an error names."""
+    place = PLACE.search(text)
+    assert place is not None, text
+    assert place["file"].endswith(f"{source['area']}/{source['name']}/defs.yaml")
+    return declaration(source).splitlines()[int(place["line"]) - 1].strip()
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_declaration_says_where_and_why(what: str) -> None:
+    source, field, line, words = WRONG[what]
+    others = [CUSTOMERS] if "relations" in source else []
+    with pytest.raises(ComponentTreeException) as caught, loaded(*others, source):
+        pass
+    text = "\n".join(told(caught.value))
+    assert re.search(rf"attributes\.{re.escape(field)}(?![\w.])", text), text
+    found = named_line(text, source)
+    assert found.removeprefix("- ").startswith(line.removeprefix("- ")), (found, text)
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "what", ["unknown field", "near-miss option of a format", "missing field of a part", "key of an unknown column"]
+)
+def test_whoever_reads_the_declarations_is_told_the_same_place(what: str, tmp_path: Path) -> None:
+    source, field, line, words = WRONG[what]
+    file = tmp_path / source["area"] / source["name"] / "defs.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(declaration(source))
+    with pytest.raises(ConfigError) as caught:
+        declared_sources(tmp_path)
+    text = str(caught.value)
+    assert f" attributes.{field}: " in text
+    assert named_line(text, source).startswith(line)
+    for word in words:
+        assert word in text
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    source = {**connection(compression="gz"), "owners": ["bob"], "area": "my-shop"}
+    with pytest.raises(ComponentTreeException) as caught, loaded(source):
+        pass
+    text = "\n".join(told(caught.value))
+    for field in ("owners", "area", "connection.compression"):
+        assert f"attributes.{field} at " in text
+
+
+def test_a_name_is_taken_once() -> None:
+    with pytest.raises(ComponentTreeException) as caught, loaded(CUSTOMERS, {**CUSTOMERS, "area": "other"}):
+        pass
+    text = "\n".join(told(caught.value))
+    assert "declared twice; received: customers" in text
+    assert re.search(r"shop/customers/defs\.yaml:3 attributes\.name", text)
+    assert re.search(r"other/customers/defs\.yaml:3 attributes\.name", text)
+
+
+def test_a_name_is_not_that_of_another_source_s_table() -> None:
+    with (
+        pytest.raises(ComponentTreeException) as caught,
+        loaded(standalone(), {**standalone(), "name": "orders_changes"}),
+    ):
+        pass
+    text = "\n".join(told(caught.value))
+    assert "a table of 'orders' may go by this name; received: orders_changes" in text
+    assert re.search(r"orders_changes/defs\.yaml:3 attributes\.name", text)
