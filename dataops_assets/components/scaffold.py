@@ -27,7 +27,7 @@ attributes:
   name: {name}
   area: {area}
   description: One row an order. Daily files.
-  owners: [team:{area}]
+  owners: [team:{team}]
 
   connection:
     type: files
@@ -83,7 +83,7 @@ class SourceScaffolder(dg.Scaffolder[SourceParameters]):
             raise ConfigError(
                 "scaffolding a source", received=f"area {area!r}", next_step="give --area: letters, digits and _"
             )
-        text = _DECLARATION.format(type_name=request.type_name, name=name, area=area)
+        text = _DECLARATION.format(type_name=request.type_name, name=name, area=area, team=area.replace("/", "-"))
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as stream:
                 stream.write(f"---\n{text}")
