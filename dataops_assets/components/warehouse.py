@@ -6,7 +6,7 @@ Annotations are not postponed here: Dagster reads those of an asset's function a
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from sqlglot.errors import ParseError
 
 from dataops_assets.components.assets import RETRIES
 from dataops_assets.components.automation import when_published
+from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
 from dataops_assets.components.dbt_lineage import column_lineage
 from dataops_assets.config.environment import environment_from
@@ -31,6 +32,8 @@ from dataops_assets.quality.profiles import Profile
 _PROFILE = "dataops/profile"
 _PROFILES = TypeAdapter(Profile)
 _RETRY_SECONDS = 5.0
+# the warehouse of one deployment has one writer
+_POOL = "warehouse"
 _KINDS = {
     "volume": "Rows of the table, against the declared limits and the builds before.",
     "schema": "Columns and types of the table, against those the model declares.",
@@ -47,8 +50,8 @@ class BuildOptions(dg.Config):
 class WarehouseComponent(dg.Component):
     """The models of a dbt project as assets `warehouse/<model>`, grouped by their folder, with dbt tests as checks.
 
-    All selected models are built by one dbt run, which reads every hub table at one version. Running it again without
-    changes in the hub writes nothing to the incremental models.
+    The selected models of a subject area are built by one dbt run, which reads each hub table at one version. A fault
+    in one area holds up no other. Running it again without changes in the hub writes nothing to the incremental models.
     """
 
     def __init__(self, warehouse: Warehouse) -> None:
@@ -87,18 +90,53 @@ class WarehouseComponent(dg.Component):
                     "reading model_checks of the warehouse", received=name, known=known, next_step=nearest(name, known)
                 )
 
-        @dg.multi_asset(
-            name="warehouse",
-            specs=[self._asset_spec(model) for model in catalogue.models],
-            check_specs=[spec for model in catalogue.models for spec in self._check_specs(model)],
-            can_subset=True,
-            # the warehouse of one deployment has one writer
-            pool="warehouse",
+        tests = comparisons_by_op(catalogue)
+        apart = {test.unique_id for several in tests.values() for _, test in several}
+        return dg.Definitions(
+            assets=[
+                self._models_op(name, models, apart, project, catalogue)
+                for name, models in models_by_op(catalogue).items()
+            ],
+            asset_checks=[self._tests_op(name, several, project, catalogue) for name, several in tests.items()],
         )
-        def warehouse(context: dg.AssetExecutionContext, config: BuildOptions) -> Iterator[Any]:
-            yield from self._build(context, config, project, catalogue)
 
-        return dg.Definitions(assets=[warehouse])
+    def _models_op(
+        self, name: str, models: Sequence[ModelEntry], apart: Set[str], project: DbtProject, catalogue: Catalogue
+    ) -> dg.AssetsDefinition:
+        """The models that are built together, and their checks but for the tests that run `apart`."""
+
+        @dg.multi_asset(
+            name=name,
+            specs=[self._asset_spec(model) for model in models],
+            check_specs=[spec for model in models for spec in self._check_specs(model, apart)],
+            can_subset=True,
+            pool=_POOL,
+        )
+        def build(context: dg.AssetExecutionContext, config: BuildOptions) -> Iterator[Any]:
+            yield from self._build(context.op_execution_context, config, project, catalogue)
+
+        return build
+
+    def _tests_op(
+        self,
+        name: str,
+        tests: Sequence[tuple[ModelEntry, TestEntry]],
+        project: DbtProject,
+        catalogue: Catalogue,
+    ) -> dg.AssetChecksDefinition:
+        """Tests that compare models of several ops, and so come after all of these."""
+
+        @dg.multi_asset_check(
+            name=name,
+            # what such a test were to block may be what it waits for
+            specs=[_test_spec(model, test, blocking=False) for model, test in tests],
+            can_subset=True,
+            pool=_POOL,
+        )
+        def compare(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
+            yield from self._build(context.op_execution_context, BuildOptions(full_refresh=False), project, catalogue)
+
+        return compare
 
     # --- what is declared --------------------------------------------------------------------------------------------
 
@@ -129,15 +167,10 @@ class WarehouseComponent(dg.Component):
             },
         )
 
-    def _check_specs(self, model: ModelEntry) -> Iterator[dg.AssetCheckSpec]:
+    def _check_specs(self, model: ModelEntry, apart: Set[str]) -> Iterator[dg.AssetCheckSpec]:
         for test in model.tests:
-            yield dg.AssetCheckSpec(
-                test.name,
-                asset=dg.AssetKey(model.key),
-                description=test.description,
-                additional_deps=[dg.AssetKey(key) for key in test.others],
-                blocking=test.blocking,
-            )
+            if test.unique_id not in apart:
+                yield _test_spec(model, test, blocking=test.blocking)
         checks = self._checks(model)
         by_kind: dict[str, VolumeCheck | SchemaCheck | DistributionCheck] = {
             "volume": checks.volume,
@@ -153,7 +186,7 @@ class WarehouseComponent(dg.Component):
     # --- what is done ------------------------------------------------------------------------------------------------
 
     def _build(
-        self, context: dg.AssetExecutionContext, options: BuildOptions, project: DbtProject, catalogue: Catalogue
+        self, context: dg.OpExecutionContext, options: BuildOptions, project: DbtProject, catalogue: Catalogue
     ) -> Iterator[Any]:
         """Build the selected models, run the selected checks, then tell what came of each.
 
@@ -207,7 +240,7 @@ class _Chosen:
     profiled: Sequence[ModelEntry]
 
     @classmethod
-    def of(cls, context: dg.AssetExecutionContext, catalogue: Catalogue) -> Self:
+    def of(cls, context: dg.OpExecutionContext, catalogue: Catalogue) -> Self:
         """The run's selection, by the catalogue."""
         checks = {(tuple(key.asset_key.path), key.name) for key in context.selected_asset_check_keys}
         assets = {tuple(key.path) for key in context.selected_asset_keys}
@@ -230,12 +263,26 @@ class _Chosen:
         return [model.unique_id for model in self.profiled if model.unique_id not in self.models]
 
     def build_command(self, options: BuildOptions) -> list[str]:
-        """Exactly these models and tests: dbt would add tests of its own choice. Unit tests are for CI only."""
+        """Exactly these models and tests: dbt would add tests of its own choice. Unit tests are for CI only.
+
+        Tests alone are not built: a build leaves out the tests of what comes after a failed one.
+        """
         models = [model.selector for model in self.models.values()]
         tests = [test.selector for _, test in self.tests.values()]
         flags = ["--full-refresh"] if options.full_refresh else []
         exactly = ["--indirect-selection", "empty", "--exclude-resource-type", "unit_test"]
-        return ["build", *flags, *exactly, "--select", *models, *tests]
+        command = ["build", *flags] if models else ["test"]
+        return [*command, *exactly, "--select", *models, *tests]
+
+
+def _test_spec(model: ModelEntry, test: TestEntry, *, blocking: bool) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        test.name,
+        asset=dg.AssetKey(model.key),
+        description=test.description,
+        additional_deps=[dg.AssetKey(key) for key in test.others],
+        blocking=blocking,
+    )
 
 
 def _materialization(
@@ -292,7 +339,7 @@ def _raise_for_failed(chosen: _Chosen, results: Mapping[str, NodeResult]) -> Non
     )
 
 
-def _stopped(context: dg.AssetExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:
+def _stopped(context: dg.OpExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:
     """What to raise where dbt as a whole could not run: another try, where one can help."""
     if not error.permanent and context.retry_number < RETRIES:
         context.log.warning(str(error))
@@ -326,7 +373,7 @@ def _type(text: str, dialect: str) -> exp.DataType | str:
     return text
 
 
-def _earlier_profiles(context: dg.AssetExecutionContext, model: ModelEntry) -> list[Profile]:
+def _earlier_profiles(context: dg.OpExecutionContext, model: ModelEntry) -> list[Profile]:
     """How the table looked after the last builds, newest first."""
     profiles = []
     for record in context.instance.fetch_materializations(dg.AssetKey(model.key), limit=BASELINE).records:

@@ -1,10 +1,12 @@
 {#
-  Makes every hub table of `sources` readable as `hub.<table>`, at one version for the whole invocation.
+  Makes each hub table that the selected models and tests read readable as `hub.<table>`, at one version for the whole
+  invocation.
 
   DuckDB: a view over `delta_scan(<table>, version = <newest now>)`. All models of an invocation thus see the same
   version, whatever is committed meanwhile, and the view stays behind as the record of what the warehouse was built
-  from. A table that does not exist yet, or has no rows, is an empty view with the declared columns, so a source without
-  input breaks no model. Snowflake: the hub is published there as tables, so nothing is to be done.
+  from: views of tables that the invocation does not read stay as they are. A table that does not exist yet, or has no
+  rows, is an empty view with the declared columns, so a source without input breaks no model. Snowflake: the hub is
+  published there as tables, so nothing is to be done.
 
   The versions are logged as JSON, which the platform reads from dbt's events.
 #}
@@ -18,7 +20,9 @@
   {%- if execute -%}
     {%- set storage = run_query("select getvariable('dataops_storage')").rows[0][0] -%}
     {%- do run_query('create schema if not exists hub') -%}
-    {%- for table in graph.sources.values() if table.source_name == 'hub' -%}
+    {%- set read = [] -%}
+    {%- do add_sources_of(selected_nodes(), read) -%}
+    {%- for table in graph.sources.values() if table.source_name == 'hub' and table.unique_id in read -%}
       {%- set uri = adapter.escape_sql_string(storage ~ '/hub/' ~ table.identifier) -%}
       {%- set version = newest_version(uri) -%}
       {%- set rows = empty_rows(table.columns) if version is none else version_rows(uri, version) -%}
@@ -26,6 +30,32 @@
       {%- do log(tojson({'pinned': 'hub/' ~ table.identifier, 'version': version})) -%}
     {%- endfor -%}
   {%- endif -%}
+{% endmacro %}
+
+{# What this invocation builds or tests. `graph` has no unit tests; a unit test needs the columns of what its model reads. #}
+{% macro selected_nodes() %}
+  {%- set selected = [] -%}
+  {%- set unit_tested = [] -%}
+  {%- for unique_id in selected_resources if unique_id.startswith('unit_test.') -%}
+    {%- do unit_tested.append(unique_id.split('.')[2]) -%}
+  {%- endfor -%}
+  {%- for node in graph.nodes.values() if node.unique_id in selected_resources or node.name in unit_tested -%}
+    {%- do selected.append(node) -%}
+  {%- endfor -%}
+  {{ return(selected) }}
+{% endmacro %}
+
+{# An ephemeral model is part of each query that reads it; any other is read as it is. #}
+{% macro add_sources_of(nodes, read) %}
+  {%- for node in nodes -%}
+    {%- for unique_id in node.depends_on.get('nodes', []) -%}
+      {%- if unique_id in graph.sources -%}
+        {%- do read.append(unique_id) -%}
+      {%- elif unique_id in graph.nodes and graph.nodes[unique_id].config.materialized == 'ephemeral' -%}
+        {%- do add_sources_of([graph.nodes[unique_id]], read) -%}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- endfor -%}
 {% endmacro %}
 
 {# None where there is no table, or none with rows: `delta_scan` refuses a table without files. #}

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import write_deltalake
 from warehouse_hub import DBT_PROJECT, PROJECT, environment, flights, sales, weather, write_hub
@@ -119,9 +120,13 @@ def materialize(
     config: dict[str, Any] | None = None,
 ) -> Told:
     chosen = selection or (dg.AssetSelection.assets(*[["warehouse", name] for name in names]) if names else None)
-    run_config = {"ops": {"warehouse": {"config": config}}} if config else None
+    run_config = {"ops": {"warehouse_rossmann": {"config": config}}} if config else None
     made = dg.materialize(
-        [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)],
+        [
+            asset
+            for asset in (*(definitions.assets or ()), *(definitions.asset_checks or ()))
+            if isinstance(asset, dg.AssetsDefinition)
+        ],
         instance=instance,
         selection=chosen,
         run_config=run_config,
@@ -232,11 +237,113 @@ def test_a_failed_model_is_told_with_its_reason_after_all_others(
 ) -> None:
     without_name = pa.table({"carrier": ["AA"]})
     write_deltalake(f"{hub.storage}/hub/airlines", without_name, mode="overwrite", schema_mode="overwrite")
-    told = materialize(definitions, instance, "dim_airlines", "fct_flights", "fct_weather", "flight_delays_daily")
+    told = materialize(
+        definitions, instance, "dim_airlines", "fct_flights", "fct_weather", "flight_delays_daily", "fct_sales"
+    )
     assert not told.is_success
     [failure] = told.failures
     assert '"name" not found' in str(failure)
-    assert set(told.metadata) == {"fct_flights", "fct_weather"}
+    assert set(told.metadata) == {"fct_flights", "fct_weather", "fct_sales"}, "the other area goes on, too"
+
+
+def failing(table: str) -> dg.AssetsDefinition:
+    """The last step above a hub table, in a run in which it fails."""
+
+    @dg.asset(key=["hub", table])
+    def step() -> None:
+        raise dg.Failure(f"{table} was not published", allow_retries=False)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("table", "built"),
+    [
+        ("weather", {"dim_stores", "fct_sales", "sales_features", "sales_weekly"}),
+        ("sales", {"dim_airlines", "dim_airports", "dim_planes", "fct_flights", "fct_weather", "flight_delays_daily"}),
+    ],
+)
+def test_a_failed_step_above_one_area_leaves_the_other_areas_models_built(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance, table: str, built: set[str]
+) -> None:
+    told = materialize(dg.Definitions.merge(definitions, dg.Definitions([failing(table)])), instance)
+    assert not told.is_success
+    assert [str(failure) for failure in told.failures if f"{table} was not published" not in str(failure)] == []
+    # what reads both areas waits for both
+    assert set(told.metadata) == built
+
+
+def test_each_area_is_one_op_and_so_is_what_reads_several(definitions: dg.Definitions) -> None:
+    ops = {}
+    for definition in definitions.assets or []:
+        assert isinstance(definition, dg.AssetsDefinition)
+        ops[definition.op.name] = {key.path[-1] for key in definition.keys}
+        assert definition.op.pool == "warehouse", "one writer"
+    assert ops == {
+        "warehouse_flights": {
+            *("dim_airlines", "dim_airports", "dim_planes", "fct_flights", "fct_weather", "flight_delays_daily"),
+        },
+        "warehouse_rossmann": {"dim_stores", "fct_sales", "sales_features", "sales_weekly"},
+        "warehouse_flights_and_overview_and_rossmann": {"activity_daily"},
+    }
+
+
+WINDY_SALES = """
+select sales.sales_date, sales.sales, weather.wind_speed_mph
+from {{ ref('fct_sales') }} as sales left join {{ ref('fct_weather') }} as weather
+    on sales.sales_date = cast(weather.observed_at as date)
+"""
+ENTANGLED = {
+    # either area has a model that reads the other's, and one a model of the other area that reads it back
+    "post_process/flights/windy_sales.sql": WINDY_SALES,
+    "post_process/rossmann/windy_sales_daily.sql": "select sales_date, 1 as n from {{ ref('windy_sales') }}",
+    "post_process/flights/windy_sales_seen.sql": "select n from {{ ref('windy_sales_daily') }}",
+    "post_process/rossmann/calm.sql": "select 1 as n from {{ ref('lull') }}",
+    "post_process/rossmann/lull.sql": """
+        {{ config(materialized='ephemeral') }} select 1 as n from {{ source('hub', 'weather') }}
+    """,
+}
+# a table of one area is compared with one of the other, and with one that is made from it
+COMPARED = {
+    "fct_sales": ("store_id", "fct_weather", "wind_speed_mph"),
+    "fct_weather": ("wind_speed_mph", "windy_sales_seen", "n"),
+}
+
+
+@pytest.fixture(scope="module")
+def entangled(deployment: Environment, tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    folder = tmp_path_factory.mktemp("entangled") / "dbt_project"
+    shutil.copytree(DBT_PROJECT, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    for path, text in ENTANGLED.items():
+        (folder / "models" / path).write_text(text)
+    for model, (column, other, field) in COMPARED.items():
+        [path] = folder.rglob(f"{model}.yml")
+        declared = yaml.safe_load(path.read_text())
+        arguments = {"column_name": column, "to": f"ref('{other}')", "field": field}
+        declared["models"][0]["data_tests"].append(
+            {"relationships": {"name": f"{model}_in_{other}", "arguments": arguments}}
+        )
+        path.write_text(yaml.safe_dump(declared))
+    return load(project=str(folder))
+
+
+def test_areas_that_read_each_other_are_still_built_in_order(
+    hub: Environment, entangled: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    names = ("fct_sales", "fct_weather", "windy_sales", "windy_sales_daily", "windy_sales_seen", "calm")
+    told = materialize(entangled, instance, *names)
+    assert set(told.metadata) == set(names), told.failures
+    assert told.metadata["calm"]["hub_versions"].value == {"hub/weather": 0}
+    # comparisons come after all they compare, tell what they found, and stop nothing
+    compared = {name: check for (_, name), check in told.checks.items() if "_in_" in name}
+    assert set(compared) == {"fct_sales_in_fct_weather", "fct_weather_in_windy_sales_seen"}
+    assert {check.metadata["failing_rows"].value for check in compared.values()} == {1, 2}
+    assert {(check.severity, check.blocking) for check in compared.values()} == {(dg.AssetCheckSeverity.ERROR, False)}
+    only = dg.AssetSelection.checks(
+        dg.AssetCheckKey(dg.AssetKey(["warehouse", "fct_sales"]), "fct_sales_in_fct_weather")
+    )
+    alone = materialize(entangled, instance, selection=only)
+    assert (set(alone.metadata), len(alone.checks)) == (set(), 1)
 
 
 def test_a_test_that_warns_stops_nothing(

@@ -146,7 +146,12 @@ def test_the_hub_is_read_at_the_version_of_the_run(project: DbtProject, warehous
     write_hub(project.environment, "weather", weather(1, 2, 3))
     # a commit after the run began is not seen through the run's views
     assert warehouse("select count(*) from hub.weather") == [(2,)]
-    assert build(project, "fct_weather").versions["hub/weather"] == 1
+    # a run moves the views of what it reads, and of nothing else; a test reads models only
+    assert set(build(project, "dim_airlines").versions) == {"hub/airlines"}
+    assert invoke(project, ["--quiet", "test", "--select", "fct_weather_grain"]).versions == {}
+    assert warehouse("select view_name from duckdb_views() where schema_name = 'hub'") == [("airlines",), ("weather",)]
+    assert warehouse("select count(*) from hub.weather") == [(2,)]
+    assert build(project, "fct_weather").versions == {"hub/weather": 1}
     assert warehouse("select count(*) from hub.weather") == [(3,)]
 
 
@@ -169,6 +174,12 @@ def test_every_unit_test_of_the_project_passes(project: DbtProject) -> None:
     }
     assert len(outcomes) >= 6
     assert set(outcomes.values()) == {"pass"}
+
+
+def test_a_unit_test_needs_nothing_built_before(project: DbtProject) -> None:
+    tested = invoke(project, ["--quiet", "test", "--select", "fct_flights,test_type:unit"])
+    assert tested.versions == {"hub/flights_current": None}
+    assert {result.status for result in tested.results} == {"success", "pass"}
 
 
 HOLD = """
