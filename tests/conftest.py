@@ -76,6 +76,9 @@ def postgres_url() -> Iterator[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What pytest-xdist keeps together: the tests of a file, which share fixtures, and all that ask one live server."""
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            # a test that says where it belongs
+            continue
         group = (
             "server"
             if "server" in getattr(item, "fixturenames", ())

@@ -103,6 +103,15 @@ class LiveDagster:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
+    def locations(self) -> dict[str, Any]:
+        """The code locations by name, each with its repositories, or the error that kept it from loading."""
+        data = self.ask(
+            """query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+                 ... on RepositoryLocation { repositories { name } }
+                 ... on PythonError { message } } } } } }"""
+        )
+        return {entry["name"]: entry for entry in data["workspaceOrError"]["locationEntries"]}
+
     def answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/server_info", timeout=5):
@@ -241,9 +250,13 @@ class LiveDagster:
         return str(wait_until(status, f"run {run_id}", seconds))
 
 
+# as `make dev` starts it
+DAGSTER_DEV = ("dagster", "dev", "--workspace", "workspace.yaml")
+
+
 @contextmanager
-def live_dagster(home: Path) -> Iterator[LiveDagster]:
-    """`dagster dev` as `make dev` starts it, on a free port, with the instance file of one machine."""
+def live_dagster(home: Path, program: Sequence[str] = DAGSTER_DEV) -> Iterator[LiveDagster]:
+    """Webserver and daemon on a free port, with the instance file of one machine."""
     instance = home / "dagster" / "dagster.yaml"
     instance.parent.mkdir(parents=True)
     instance.write_bytes((PROJECT / "deploy" / "local" / "dagster.yaml").read_bytes())
@@ -251,7 +264,7 @@ def live_dagster(home: Path) -> Iterator[LiveDagster]:
     landing.mkdir()
     port = free_port()
     log = home / "dagster-dev.log"
-    command = ["dagster", "dev", "--workspace", "workspace.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    command = [*program, "--host", "127.0.0.1", "--port", str(port)]
     with running(command, environment(home), log) as process:
         server = LiveDagster(f"http://127.0.0.1:{port}", landing, log)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from urllib.error import URLError
 
 import pytest
 from live_dagster import PROJECT, free_port, wait_until
+from project_copy import project_copy
 
 # What a newcomer waits for at most
 SECONDS = 600
@@ -43,20 +43,7 @@ def files() -> dict[str, str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's files without anything that git does not know."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    target = tmp_path / "project"
-    for name in filter(None, listed.stdout.split("\0")):
-        if (PROJECT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, target / name)
-    return target
+    return project_copy(tmp_path / "project")
 
 
 def newcomer() -> dict[str, str]:
