@@ -198,10 +198,7 @@ class WarehouseComponent(dg.Component):
         # read before what is told below becomes part of it
         history = {model.name: _earlier_profiles(context, model) for model in chosen.profiled}
         if chosen.models or chosen.tests:
-            try:
-                build = invoke(project, chosen.build_command(options))
-            except DataOpsError as error:
-                raise _stopped(context, error) from error
+            build = _run_dbt(context, project, chosen.build_command(options))
             results = {result.unique_id: result for result in build.results}
             profiles |= build.profiles
             for unique_id, result in results.items():
@@ -209,7 +206,7 @@ class WarehouseComponent(dg.Component):
                     yield _materialization(chosen.models[unique_id], result, build, catalogue)
         if chosen.only_checked:
             operation = ["run-operation", "log_profiles", "--args", json.dumps({"models": chosen.only_checked})]
-            profiles |= invoke(project, operation).profiles
+            profiles |= _run_dbt(context, project, operation).profiles
         for unique_id, (model, test) in chosen.tests.items():
             if unique_id in results and results[unique_id].status != "skipped":
                 yield _test_result(model, test, results[unique_id])
@@ -337,6 +334,13 @@ def _raise_for_failed(chosen: _Chosen, results: Mapping[str, NodeResult]) -> Non
         },
         allow_retries=False,
     )
+
+
+def _run_dbt(context: dg.OpExecutionContext, project: DbtProject, command: Sequence[str]) -> Invocation:
+    try:
+        return invoke(project, command)
+    except DataOpsError as error:
+        raise _stopped(context, error) from error
 
 
 def _stopped(context: dg.OpExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # dbt keeps its state in module variables, and works in its project's folder
 _ONE_AT_A_TIME = threading.Lock()
+# how DuckDB says that another process has the file open
+_LOCKED = "Could not set lock on file"
 
 
 @dataclass(frozen=True)
@@ -89,33 +91,37 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
     dbt's own words.
     """
     # here, because only a process that runs dbt should pay for the import
+    import duckdb
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
     from dbt_common.exceptions import CompilationError, DbtBaseException, DbtConfigError
 
     logged: list[Mapping[str, Any]] = []
+    errors: list[str] = []
     places = [
         *("--project-dir", str(project.folder), "--profiles-dir", str(project.folder)),
         *("--target-path", str(project.artifacts), "--log-path", str(project.artifacts)),
     ]
     with _ONE_AT_A_TIME, _variables(project.variables), contextlib.chdir(project.folder):
         try:
-            done = dbtRunner(callbacks=[_log_reader(logged)]).invoke([*command, *places])
+            done = dbtRunner(callbacks=[_log_reader(logged, errors)]).invoke([*command, *places])
         finally:
             # or this process would keep the warehouse's file from all others
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt-duckdb has no types
     attempted = f"running dbt {command[0]} in {project.folder.name}"
     if isinstance(done.exception, CompilationError | DbtConfigError):
         raise ConfigError(attempted, received=str(done.exception)) from done.exception
-    if isinstance(done.exception, DbtBaseException):
-        raise StorageError(attempted, received=str(done.exception)) from done.exception
+    # dbt passes on DuckDB's own error where its first connection fails
+    if isinstance(done.exception, DbtBaseException | duckdb.IOException):
+        raise _unreachable(attempted, str(done.exception)) from done.exception
     if done.exception is not None:
         raise done.exception
     results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
     for result in results:
         # a hook or an operation, on which all else depends
         if result.unique_id.startswith(("operation.", "macro.")) and result.status == "error":
-            raise StorageError(attempted, received=result.message)
+            # what an operation fails with is only logged
+            raise _unreachable(attempted, result.message or "\n".join(errors))
     return Invocation(
         results,
         profiles={item["profile_of"]: _profile(item) for item in logged if "profile_of" in item},
@@ -137,12 +143,26 @@ def _node_result(result: Any) -> NodeResult:
     )
 
 
-def _log_reader(logged: list[Mapping[str, Any]]) -> Callable[[EventMsg], None]:
-    """A listener that keeps what macros log as JSON objects."""
+def _unreachable(attempted: str, message: str) -> StorageError:
+    if _LOCKED not in message:
+        return StorageError(attempted, received=message)
+    return StorageError(
+        attempted,
+        # what follows is advice for a reader, which is of no use to a writer
+        received=message.partition(". However")[0],
+        next_step="close the warehouse's file in the process that is named: while that has it open, even to read, no other "
+        "process can write to it",
+    )
+
+
+def _log_reader(logged: list[Mapping[str, Any]], errors: list[str]) -> Callable[[EventMsg], None]:
+    """A listener that keeps what macros log as JSON objects, and dbt's messages of errors."""
 
     def read(event: EventMsg) -> None:
         # a protocol buffer behind a type that does not know its fields
         info: Any = event.info
+        if info.level == "error":
+            errors.append(info.msg)
         if info.name == "JinjaLogDebug" and info.msg.startswith("{"):
             with contextlib.suppress(json.JSONDecodeError):
                 logged.append(json.loads(info.msg))

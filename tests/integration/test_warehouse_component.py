@@ -19,11 +19,11 @@ from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import write_deltalake
 from warehouse_hub import DBT_PROJECT, PROJECT, environment, flights, sales, weather, write_hub
 
-from dataops_assets.components import dbt_catalogue
+from dataops_assets.components import dbt_catalogue, warehouse
 from dataops_assets.components.warehouse import WarehouseComponent
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, DataOpsError
 
 # Dagster itself uses them wherever a component is loaded
 pytestmark = pytest.mark.filterwarnings(
@@ -344,6 +344,62 @@ def test_areas_that_read_each_other_are_still_built_in_order(
     )
     alone = materialize(entangled, instance, selection=only)
     assert (set(alone.metadata), len(alone.checks)) == (set(), 1)
+
+
+READ = """
+import sys, duckdb
+held = duckdb.connect(sys.argv[1], read_only=True)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def impatient(deployment: Environment, tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    """dbt asks for the warehouse's file once."""
+    folder = tmp_path_factory.mktemp("impatient") / "dbt_project"
+    shutil.copytree(DBT_PROJECT, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    profiles = (folder / "profiles.yml").read_text()
+    assert "connect_attempts: 6" in profiles
+    (folder / "profiles.yml").write_text(profiles.replace("connect_attempts: 6", "connect_attempts: 1"))
+    return load(project=str(folder))
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("check", [None, "volume"])
+def test_a_run_is_tried_again_while_someone_reads_the_warehouse_and_then_says_who(
+    hub: Environment,
+    impatient: dg.Definitions,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    check: str | None,
+    leaves: bool,
+) -> None:
+    assert materialize(impatient, instance, "dim_airlines").is_success
+    key = dg.AssetKey(["warehouse", "dim_airlines"])
+    selection = dg.AssetSelection.checks(dg.AssetCheckKey(key, check)) if check else dg.AssetSelection.assets(key)
+    command = [sys.executable, "-c", READ, hub.warehouse]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "held\n"
+        tries = []
+        stopped = warehouse._stopped
+
+        def leave(context: dg.OpExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:
+            tries.append(error)
+            if leaves:
+                reader.kill()
+                reader.wait()
+            return stopped(context, error)
+
+        monkeypatch.setattr(warehouse, "_RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(warehouse, "_stopped", leave)
+        told = materialize(impatient, instance, selection=selection)
+        reader.kill()
+    assert (told.is_success, len(tries)) == ((True, 1) if leaves else (False, 3))
+    for failure in told.failures:
+        # the words of a dg.Failure, no stack trace
+        assert f"PID {reader.pid}); next: close the warehouse's file" in failure.description
 
 
 def test_a_test_that_warns_stops_nothing(

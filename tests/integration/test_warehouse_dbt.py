@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from warehouse_hub import DBT_PROJECT, environment, flights, hub_tables, sales, weather, write_hub
 
 from dataops_assets.engines.dbt import DbtProject, Invocation, invoke
+from dataops_assets.errors import StorageError
 
 OUTPUTS = ["dim_airlines", "fct_weather", "fct_sales"]
 
@@ -184,7 +186,7 @@ def test_a_unit_test_needs_nothing_built_before(project: DbtProject) -> None:
 
 HOLD = """
 import sys, duckdb
-held = duckdb.connect(sys.argv[1])
+held = duckdb.connect(sys.argv[1], read_only=len(sys.argv) > 2)
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -208,6 +210,25 @@ def test_another_writer_of_the_warehouse_is_waited_for(
     began = time.monotonic()
     build(project, "dim_airlines")
     assert time.monotonic() - began >= 3
+
+
+@pytest.mark.parametrize("command", [["build", "--select", "dim_airlines"], ["run-operation", "pin_hub"]])
+def test_a_reader_that_stays_is_named(project: DbtProject, tmp_path: Path, command: list[str]) -> None:
+    copy = tmp_path / "dbt_project"
+    shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    profiles = (copy / "profiles.yml").read_text()
+    assert "connect_attempts: 6" in profiles
+    (copy / "profiles.yml").write_text(profiles.replace("connect_attempts: 6", "connect_attempts: 1"))
+    duckdb.connect(project.environment.warehouse).close()
+    hold = [sys.executable, "-c", HOLD, project.environment.warehouse, "read only"]
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "held\n"
+        with pytest.raises(StorageError, match=rf"PID {reader.pid}\).*next: close the warehouse's file") as refused:
+            invoke(DbtProject(copy, project.artifacts, project.environment), command)
+        reader.kill()
+    assert not refused.value.permanent
+    assert "Traceback" not in str(refused.value)
 
 
 def test_the_warehouse_is_free_for_others_when_dbt_is_done(project: DbtProject) -> None:
