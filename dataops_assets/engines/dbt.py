@@ -150,8 +150,8 @@ def _unreachable(attempted: str, message: str) -> StorageError:
         attempted,
         # what follows is advice for a reader, which is of no use to a writer
         received=message.partition(". However")[0],
-        next_step="close the warehouse's file in the process that is named: while that has it open, even to read, no other "
-        "process can write to it",
+        next_step="close the warehouse's file in the process that is named: while that has it open, even to read, no "
+        "other process can write to it",
     )
 
 
