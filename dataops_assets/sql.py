@@ -15,8 +15,10 @@ from typing import Any
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 
-DIALECT = "duckdb"
+# an instance: sqlglot makes one anew for every statement that only names it
+DIALECT = Dialect.get_or_raise("duckdb")
 
 
 def column(name: str, table: str = "") -> exp.Column:
@@ -77,7 +79,7 @@ def query(template: str, /, **holes: Any) -> Any:
             if isinstance(value, str):
                 value = table(value)
             elif isinstance(value, exp.Query):
-                value = exp.Subquery(this=value.copy())
+                value = exp.Subquery(this=_unplaced(value))
             if parent.args.get("alias") and isinstance(value, exp.Expr):
                 value = value.copy()
                 value.set("alias", parent.args["alias"].copy())
@@ -87,11 +89,16 @@ def query(template: str, /, **holes: Any) -> Any:
             replacement = literal(value)
             if target is tree:
                 return replacement
-            target.replace(replacement.copy())
+            target.replace(_unplaced(replacement))
     unknown = set(holes) - used
     if unknown:
         raise TypeError(f"no hole in the template for {sorted(unknown)}: {template}")
     return tree
+
+
+def _unplaced(value: exp.Expr) -> exp.Expr:
+    """`value` itself, or a copy of it where it has its place in another query already."""
+    return value if value.parent is None else value.copy()
 
 
 def _splice(target: exp.Expr, items: Sequence[exp.Expr]) -> None:
@@ -101,7 +108,7 @@ def _splice(target: exp.Expr, items: Sequence[exp.Expr]) -> None:
         raise TypeError(f"a list cannot fill the hole in {parent.sql(DIALECT) if parent else target.sql(DIALECT)}")
     siblings = parent.args[key]
     position = next(index for index, sibling in enumerate(siblings) if sibling is target)
-    parent.set(key, [*siblings[:position], *(item.copy() for item in items), *siblings[position + 1 :]])
+    parent.set(key, [*siblings[:position], *(_unplaced(item) for item in items), *siblings[position + 1 :]])
 
 
 def columns(names: Iterable[str], table: str = "") -> list[exp.Expr]:

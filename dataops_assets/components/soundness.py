@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 from dataops_assets.components.declarations import Declaration
 from dataops_assets.components.graph import nodes
-from dataops_assets.config.source import FileConnection, KeyRefresh, PythonConnection, Source, Validation
+from dataops_assets.config.source import (
+    INPUT,
+    CustomRefresh,
+    FileConnection,
+    KeyRefresh,
+    PythonConnection,
+    Relation,
+    Source,
+    Validation,
+)
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.errors import ConfigError
@@ -15,6 +24,7 @@ from dataops_assets.quality.contracts import load_contract, validate_contract
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.types import types
 from dataops_assets.steps.conversion import default_of, marks_of, require_date_format
+from dataops_assets.steps.coverage import predicate_names
 
 _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
 _Look = tuple[tuple[str | int, ...], Callable[[], object]]
@@ -44,7 +54,8 @@ def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
         for index, item in enumerate(source.columns):
             yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
-    yield ("refresh", "delete_when"), lambda: _require_predicate(source)
+    yield ("refresh", "delete_when"), lambda: _require_delete_marker(source)
+    yield ("refresh", "delete_where"), lambda: _require_replacement(source)
     tables = {node.name: node.columns for node in nodes(source, rules)}
     for layer, step in _GATED.items():
         gate = getattr(source.gates, layer)
@@ -52,12 +63,36 @@ def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
             yield ("gates", layer, "contract"), functools.partial(_require_contract, gate.contract, tables[step])
 
 
-def _require_predicate(source: Source) -> None:
+def _require_delete_marker(source: Source) -> None:
     """A delete marker is read like a validation: a condition on one row, without look-ups."""
     if isinstance(source.refresh, KeyRefresh) and source.refresh.delete_when:
         marker = Validation(name="delete_when", expression=source.refresh.delete_when)
         alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (marker,)})
         compile_rules(alone, {})
+
+
+def _require_replacement(source: Source) -> None:
+    """A custom refresh's predicate is read like a validation that looks up any row of the arriving input."""
+    if isinstance(source.refresh, CustomRefresh):
+        predicate = Validation(name="delete_where", expression=source.refresh.delete_where)
+        first = source.columns[0].name
+        arriving = source.model_copy(
+            update={
+                "name": INPUT,
+                "rules": (),
+                "relations": {},
+                "validations": (),
+                "refresh": KeyRefresh(type="key", key=(first,)),
+            }
+        )
+        related = Relation(source=INPUT, on={first: first})
+        alone = source.model_copy(update={"rules": (), "relations": {INPUT: related}, "validations": (predicate,)})
+        compile_rules(alone, {INPUT: arriving})
+        read = {name for _, name in predicate_names(source.refresh)}
+        if unknown := sorted(read - {name.lower() for name in source.column_names}):
+            raise ConfigError(
+                "reading delete_where: it may read columns of the contract", received=", ".join(unknown), known=source.column_names
+            )
 
 
 def _require_contract(reference: str, table: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -292,23 +292,22 @@ class Gate(Declared):
 # --- refresh ---------------------------------------------------------------------------------------------------------
 
 
+_HISTORY = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
+INPUT = "input"
+"""Qualifier of an arriving input's columns in a custom refresh's predicate."""
+
+
 class FullRefresh(Declared):
     """The newest input is the table."""
 
     type: Literal["full"]
     key: tuple[str, ...] = Field((), description="Key columns; without them rows are compared whole.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
-    history: bool = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
-
-    @property
-    def order_by(self) -> str | None:
-        """Extracts are ordered by their extract time alone."""
-        return None
-
-    @property
-    def delete_when(self) -> str:
-        """Deletes are read from absence, never from a marker."""
-        return ""
+    history: bool = _HISTORY
+    # extracts are ordered by their extract time alone, and deletes are read from absence
+    order_by: ClassVar[None] = None
+    range_by: ClassVar[None] = None
+    delete_when: ClassVar[str] = ""
 
 
 class KeyRefresh(Declared):
@@ -319,31 +318,64 @@ class KeyRefresh(Declared):
     order_by: str | None = Field(None, description="Column that orders a key's rows; default: the extract time.")
     delete_when: str = Field("", description="SQL predicate over the row that marks a delete.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
-    history: bool = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
+    history: bool = _HISTORY
+    range_by: ClassVar[None] = None
 
 
-class AppendRefresh(Declared):
+class _RowsWithoutKey(Declared):
+    """What types have in common whose rows are compared whole, or not at all."""
+
+    key: ClassVar[tuple[str, ...]] = ()
+    order_by: ClassVar[None] = None
+    delete_when: ClassVar[str] = ""
+    ignore_changes_in: ClassVar[tuple[str, ...]] = ()
+
+
+class TimestampRefresh(_RowsWithoutKey):
+    """An input owns the time from its earliest to its latest row; where inputs overlap, the newest owns the overlap."""
+
+    type: Literal["timestamp"]
+    range_by: str = Field(description="Column of type date, timestamp or timestamptz.")
+    history: bool = _HISTORY
+
+
+class SequenceRefresh(_RowsWithoutKey):
+    """An input owns the numbers from its lowest to its highest; where inputs overlap, the newest owns the overlap."""
+
+    type: Literal["sequence"]
+    range_by: str = Field(description="Column of type integer, decimal (beyond 64 bits, too) or double.")
+    history: bool = _HISTORY
+
+
+class AppendRefresh(_RowsWithoutKey):
     """All rows of all inputs; the same bytes twice are one input."""
 
     type: Literal["append"]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """A row is its own key."""
-        return ()
-
-    @property
-    def order_by(self) -> str | None:
-        """Rows are never compared, so they have no order beyond their extract time."""
-        return None
-
-    @property
-    def history(self) -> bool:
-        """Rows are never superseded, so there are no versions to keep."""
-        return False
+    # rows are never superseded, so there are no versions to keep
+    history: ClassVar[bool] = False
+    range_by: ClassVar[None] = None
 
 
-Refresh = Annotated[FullRefresh | KeyRefresh | AppendRefresh, Field(discriminator="type")]
+class CustomRefresh(_RowsWithoutKey):
+    """A predicate says which rows an input replaces, then its own rows are added."""
+
+    type: Literal["custom"]
+    delete_where: str = Field(
+        min_length=1,
+        description="SQL predicate: bare columns are those of a row in the hub, input.<column> those of any row of the "
+        "arriving input, e.g. 'region = input.region and day >= input.day'. A row is replaced if it holds for one.",
+    )
+    history: bool = _HISTORY
+    range_by: ClassVar[None] = None
+
+
+Refresh = Annotated[
+    FullRefresh | KeyRefresh | TimestampRefresh | SequenceRefresh | AppendRefresh | CustomRefresh,
+    Field(discriminator="type"),
+]
+
+
+_RANGED = {"timestamp": ("date", "timestamp", "timestamptz"), "sequence": ("integer", "decimal", "double")}
 
 
 # --- relations, rules, validations -----------------------------------------------------------------------------------
@@ -571,7 +603,9 @@ class Source(Declared):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Source:
-        _refuse("Source", [*self._repeated_names(), *self._unknown_columns(), *self._idle_parts()])
+        _refuse(
+            "Source", [*self._repeated_names(), *self._unknown_columns(), *self._unfit_ranges(), *self._idle_parts()]
+        )
         return self
 
     def _repeated_names(self) -> Iterator[_Problem]:
@@ -588,8 +622,9 @@ class Source(Declared):
         used: dict[_Path, tuple[str, ...]] = {("refresh", "key"): self.refresh.key}
         if self.refresh.order_by is not None:
             used["refresh", "order_by"] = (self.refresh.order_by,)
-        if not isinstance(self.refresh, AppendRefresh):
-            used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
+        if self.refresh.range_by is not None:
+            used["refresh", "range_by"] = (self.refresh.range_by,)
+        used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
         for relation_name, relation in self.relations.items():
             used["relations", relation_name, "on"] = tuple(relation.on)
         for path, columns in used.items():
@@ -598,6 +633,14 @@ class Source(Declared):
                     field = ".".join(map(str, path))
                     message = f"{field} names {column!r}{_hint(column, names)}; known columns: {', '.join(names)}"
                     yield path, column, message
+
+    def _unfit_ranges(self) -> Iterator[_Problem]:
+        fit = _RANGED.get(self.refresh.type)
+        found = next((item for item in self.columns if item.name == self.refresh.range_by), None)
+        if fit is None or found is None or found.type.split("(")[0] in fit:
+            return
+        message = f"column {found.name!r} is {found.type}; a {self.refresh.type} refresh needs {' or '.join(fit)}"
+        yield ("refresh", "range_by"), found.name, message
 
     def _idle_parts(self) -> Iterator[_Problem]:
         if self.gates.current is not None and not self.keep_current_rules:

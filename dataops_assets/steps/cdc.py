@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from dataops_assets.config.source import FullRefresh, Source
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
@@ -128,7 +128,7 @@ def change_for(workspace: Workspace, session: Session, manifest: Manifest, input
     """The change that adds `inputs`. Raises ConfigError when the hub was merged under other settings."""
     incomplete: frozenset[str] = frozenset()
     quarantine = workspace.quarantine.snapshot()
-    if inputs and quarantine is not None and isinstance(workspace.source.refresh, FullRefresh):
+    if inputs and quarantine is not None and merge.absence_deletes(workspace.source):
         found = session.fetch(
             query(
                 "SELECT DISTINCT s_input_id FROM $rows AS q WHERE s_input_id IN ($ids)",
@@ -168,9 +168,8 @@ def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
 def refused(session: Session, source: Source, lake: exp.Expr, inputs: Sequence[Input]) -> dict[str, DataOpsError]:
     """Inputs whose key or order cannot be compared: null, or NaN. An error an input, with column, count, examples."""
     kinds = {item.name: item.type for item in source.columns}
-    decisive = list(
-        dict.fromkeys([*source.refresh.key, *([source.refresh.order_by] if source.refresh.order_by else [])])
-    )
+    refresh = source.refresh
+    decisive = list(dict.fromkeys(filter(None, (*refresh.key, refresh.order_by, refresh.range_by))))
     if not decisive or not inputs:
         return {}
     bad = {

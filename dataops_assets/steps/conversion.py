@@ -258,4 +258,4 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
 
 
 def _try_cast(value: exp.Expr, target: str) -> exp.Expression:
-    return exp.TryCast(this=value.copy(), to=exp.DataType.build(target, dialect="duckdb"))
+    return exp.TryCast(this=value.copy(), to=exp.DataType.build(target, dialect=DIALECT))

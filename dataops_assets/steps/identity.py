@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, KeyRefresh, Source
+from dataops_assets.config.source import AppendRefresh, CustomRefresh, KeyRefresh, Source
 from dataops_assets.config.types import sql_type
-from dataops_assets.sql import column, query
+from dataops_assets.sql import DIALECT, column, query
 
 ORDER_BY_TIME = "TIMESTAMP WITH TIME ZONE"
 
@@ -26,9 +26,10 @@ def key_text(source: Source, table: str = "") -> exp.Expr:
     """`s_key`: the key columns as one text.
 
     Injective: with several columns, backslashes and bars in text values are escaped, so ('a', 'b|c') and ('a|b', 'c')
-    differ. A source without a key is keyed by its whole row, or for `append` by the row's place in its input.
+    differ. A source without a key is keyed by its whole row, or for `append` and `custom` by the row's place in its
+    input.
     """
-    if isinstance(source.refresh, AppendRefresh):
+    if isinstance(source.refresh, AppendRefresh | CustomRefresh):
         return query("$input || ':' || $row", input=column("s_input_id", table), row=column("s_row_id", table))
     if not source.refresh.key:
         # the same row may stand in an extract many times: the n-th of them is another row
@@ -75,7 +76,7 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
     """Whether a row says that its key is deleted."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
-    predicate: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect="duckdb")
+    predicate: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect=DIALECT)
     spelled = {name.lower(): name for name in source.column_names}
 
     def qualified(node: exp.Expr) -> exp.Expr:

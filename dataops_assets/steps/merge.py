@@ -4,7 +4,8 @@ The hub is a function of its set of inputs. Every input makes *observations*: a 
 marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
 observations of a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row
 appears or its content changes, and ends where the next one starts or the key is deleted. The hub keeps the last
-version, or all of them with `history`.
+version, or all of them with `history`. A row that an input covers (`steps/coverage.py`) and does not contain is deleted
+by it.
 
 An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
 of their timelines. A late input, a repeated one or a removal reads the whole timelines of its keys from the lake. Both
@@ -23,8 +24,10 @@ import pyarrow as pa
 from sqlglot import exp
 
 from dataops_assets.config.source import AppendRefresh, FullRefresh, Source
+from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
+from dataops_assets.steps import coverage
 from dataops_assets.steps.identity import delete_marker, key_text, order_type, order_value, row_hash
 from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
 from dataops_assets.steps.report import Input
@@ -37,6 +40,11 @@ ABSENT = -1
 """Row position of the observation that a key is absent from a full extract."""
 
 
+def absence_deletes(source: Source) -> bool:
+    """Whether a row can be deleted by its absence from an input."""
+    return isinstance(source.refresh, FullRefresh) or coverage.is_partial(source)
+
+
 def system_columns(source: Source) -> tuple[str, ...]:
     """System columns of the source's hub, in order, without `s_status`."""
     basic = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_created_at", "s_updated_at")
@@ -47,6 +55,7 @@ def system_columns(source: Source) -> tuple[str, ...]:
 class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
+    `covers`: what inputs cover.
     `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched
     keys as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions
     whose content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`:
@@ -56,6 +65,7 @@ class Tables:
     inputs: str = "s_inputs"
     excluded: str = "s_excluded"
     added: str = "s_added_observations"
+    covers: str = "s_covers"
     touched: str = "s_touched"
     existing: str = "s_existing"
     observed: str = "s_observed"
@@ -119,7 +129,7 @@ def is_late(session: Session, change: Change) -> bool:
     if not highs:
         return False
     kind = order_type(change.source)
-    known = exp.func("greatest", *[exp.cast(literal(high), kind, dialect="duckdb") for high in highs])
+    known = exp.func("greatest", *[exp.cast(literal(high), kind, dialect=DIALECT) for high in highs])
     found = session.fetch(
         query("SELECT coalesce(min(s_order) <= $known, FALSE) AS late FROM $added AS a", known=known, added=T.added)
     )
@@ -149,10 +159,11 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
         query(
             """
             SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
-                   e.s_change = 'deleted' AS s_deleted
+                   e.s_change = 'deleted' AS s_deleted, $probe
             FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id
             WHERE e.s_input_id IN ($ids) AND e.s_change <> 'old'
             """,
+            probe=coverage.probe_columns(change.source, "e"),
             enriched=enriched,
             ids=[literal(input_id) for input_id in change.ids],
         ),
@@ -165,13 +176,14 @@ def observations(source: Source, rows: exp.Expr) -> exp.Query:
     return query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
-               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted
+               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $probe
         FROM $rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
         """,
         key=key_text(source, "r"),
         order=order_value(source, "r", column("s_extract_time", "i")),
         hash=row_hash(source, "r"),
         deleted=delete_marker(source, "r"),
+        probe=coverage.probe_columns(source, "r"),
         rows=rows,
     )
 
@@ -196,6 +208,7 @@ def _create_inputs(session: Session, applied: Sequence[AppliedInput], added: set
                 ),
                 "s_rank": pa.array(range(len(applied) + 1), pa.int64()),
                 "s_added": pa.array([False, *(item.input_id in added for item in applied)], pa.bool_()),
+                "s_complete": pa.array([False, *(item.complete for item in applied)], pa.bool_()),
                 "s_next_rank": pa.array(following, pa.int64()),
             }
         ),
@@ -212,6 +225,8 @@ def exclude_nothing(session: Session) -> None:
 def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
     """Create `touched`: the keys whose versions may change."""
     source = change.source
+    if coverage.is_partial(source):
+        _create_covers(session, change, lake, late=late)
     if base is None:
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
         return
@@ -222,7 +237,41 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
         keys = _changed_keys(current)
         if isinstance(source.refresh, FullRefresh):
             keys = exp.union(keys, _missing_keys(current, len(change.adding)), distinct=False)
+        elif coverage.is_partial(source):
+            keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
+
+
+def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
+    """Create `covers`: in order only the added inputs can cover anything that is in the hub.
+
+    An input from which rows were rejected covers nothing, because it is not known what else it contained.
+    """
+    rows = query(
+        """
+        SELECT r.*, i.s_extract_time, i.s_rank, i.s_added FROM $lake AS r
+        JOIN s_inputs AS i ON i.s_input_id = r.s_input_id WHERE i.s_complete
+        """,
+        lake=lake,
+    )
+    if not late:
+        rows = rows.where(column("s_added", "i"))
+    origin = ("s_input_id", "s_extract_time", "s_rank", "s_added")
+    session.create(T.covers, coverage.covers(change.source, rows, origin))
+
+
+def _uncovered_keys(source: Source, current: exp.Expr) -> exp.Expr:
+    """Keys of the hub that an added input covers and does not contain."""
+    return query(
+        """
+        SELECT h.s_key FROM $current AS h JOIN $covers AS n ON $is_covered
+        ANTI JOIN $added AS a ON a.s_key = h.s_key AND a.s_rank = n.s_rank
+        """,
+        current=current,
+        covers=T.covers,
+        is_covered=coverage.is_covered(source, "h", "n"),
+        added=T.added,
+    )
 
 
 def _changed_keys(current: exp.Expr) -> exp.Expr:
@@ -253,19 +302,32 @@ def _missing_keys(current: exp.Expr, extracts: int) -> exp.Expr:
 
 
 def _touched_late(change: Change, current: exp.Expr, lake: exp.Expr) -> exp.Expr:
-    """Keys of the added and removed inputs; for full extracts, where absence counts too, the keys of all."""
+    """Keys that the added and removed inputs contain or cover; all, where an extract is full or was another before."""
+    source = change.source
     moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
-    rows = query("SELECT $key AS s_key, r.s_input_id FROM $lake AS r", key=key_text(change.source, "r"), lake=lake)
-    if not isinstance(change.source.refresh, FullRefresh):
-        rows = query("SELECT r.s_key FROM $rows AS r WHERE r.s_input_id IN ($moved)", rows=rows, moved=moved)
+    rows = query("SELECT r.*, $key AS s_key FROM $lake AS r", key=key_text(source, "r"), lake=lake)
+    keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
+    if not absence_deletes(source):
+        keys = keys.where(exp.In(this=column("s_input_id", "r"), expressions=moved))
+    elif coverage.is_partial(source) and not change.known_repeats:
+        contained = keys.copy().where(exp.In(this=column("s_input_id", "r"), expressions=moved))
+        own = query("SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($moved)", lake=lake, moved=moved)
+        covered = query(
+            "SELECT r.s_key FROM $rows AS r SEMI JOIN $moved AS n ON $is_covered",
+            rows=rows,
+            moved=coverage.covers(source, own, ("s_input_id",)),
+            is_covered=coverage.is_covered(source, "r", "n", coverage.probe(source)),
+        )
+        keys = exp.union(contained, covered, distinct=False)
     held = query("SELECT h.s_key FROM $current AS h WHERE h.s_input_id IN ($moved)", current=current, moved=moved)
-    return exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows), held, distinct=False)
+    return exp.union(keys, held, distinct=False)
 
 
 def _hub_rows(session: Session, source: Source, base: Snapshot, *, only_current: bool) -> exp.Query:
     rows: exp.Select = query(
-        "SELECT $names FROM $hub AS h",
+        "SELECT $names, $probe FROM $hub AS h",
         names=columns((*system_columns(source), FILE, POSITION), "h"),
+        probe=coverage.probe_columns(source, "h"),
         hub=session.scan(base, positions=True),
     )
     return rows.where(column("s_is_current", "h")) if only_current and source.refresh.history else rows
@@ -275,7 +337,9 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
     """Create `existing` and `observed`: hub rows and observations of the touched keys."""
     source = change.source
     own = query(
-        "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a", names=columns(_OBSERVED, "a"), added=T.added
+        "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a",
+        names=columns(_observed(source), "a"),
+        added=T.added,
     )
     if isinstance(source.refresh, AppendRefresh):
         moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
@@ -311,9 +375,10 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         start = query(
             """
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
-                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted, s_created_at
+                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted, $probe, s_created_at
             FROM $existing AS e
             """,
+            probe=columns(coverage.probe_names(source), "e"),
             existing=T.existing,
         )
         own = exp.union(own, start, distinct=False)
@@ -337,7 +402,7 @@ def _observed_in_lake(source: Source, lake: exp.Expr) -> exp.Query:
         SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
         SEMI JOIN $touched AS t ON t.s_key = o.s_key
         """,
-        names=columns(_OBSERVED, "o"),
+        names=columns(_observed(source), "o"),
         observations=observations(source, rows),
         touched=T.touched,
     )
@@ -346,9 +411,16 @@ def _observed_in_lake(source: Source, lake: exp.Expr) -> exp.Query:
 def _no_hub_rows(source: Source) -> exp.Query:
     order = order_type(source)
     kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
-    names = (*system_columns(source), FILE, POSITION)
-    nulls = [alias(exp.cast(exp.null(), kinds[name], dialect="duckdb"), name) for name in names]
+    declared = {item.name: item.type for item in source.columns}
+    probe = zip(coverage.probe_names(source), coverage.probe(source), strict=True)
+    kinds |= {name: stored_type(declared[of]) for name, of in probe}
+    names = (*system_columns(source), FILE, POSITION, *coverage.probe_names(source))
+    nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
     return exp.select(*nulls).where(exp.false())
+
+
+def _observed(source: Source) -> tuple[str, ...]:
+    return (*_OBSERVED, *coverage.probe_names(source))
 
 
 _OBSERVED = (
@@ -451,30 +523,56 @@ def _appended() -> exp.Query:
     return rows
 
 
+def _missing() -> exp.Query:
+    """For full extracts: each key's absence from the first complete extract after one that contained it."""
+    # an excluded row is still present in its extract, so presence looks at all that was observed
+    rows: exp.Query = query(
+        """
+        SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
+               CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
+               n.s_extract_time AS s_created_at
+        FROM (
+            SELECT s_key, s_rank, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
+            FROM (SELECT DISTINCT s_key, s_rank FROM $observed AS o) AS present
+        ) AS p
+        JOIN s_inputs AS i ON i.s_rank = p.s_rank
+        JOIN s_inputs AS n ON n.s_rank = i.s_next_rank
+        WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
+        """,
+        absent=ABSENT,
+        observed=T.observed,
+    )
+    return rows
+
+
+def _uncontained(source: Source) -> exp.Query:
+    """Each row's absence from the inputs that cover it and come after it."""
+    rows: exp.Query = query(
+        """
+        SELECT DISTINCT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, k.s_key, n.s_extract_time AS s_order,
+               CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
+               n.s_extract_time AS s_created_at
+        FROM (SELECT s_key, $probe, min(s_rank) AS s_first FROM $observed AS o GROUP BY s_key, $probe) AS k
+        JOIN $covers AS n ON n.s_rank > k.s_first AND $is_covered
+        ANTI JOIN $observed AS p ON p.s_key = k.s_key AND p.s_rank = n.s_rank
+        """,
+        absent=ABSENT,
+        probe=columns(coverage.probe_names(source)),
+        observed=T.observed,
+        covers=T.covers,
+        is_covered=coverage.is_covered(source, "k", "n"),
+    )
+    return rows
+
+
 def _create_timeline(session: Session, source: Source, *, absences: bool) -> None:
     """Create `timeline`: observations of the touched keys, one an instant, each with what came just before it.
 
     `s_is_event`: a version starts or ends here. `s_is_old`: an input that was applied before says something later.
     """
     seen = _kept_observations()
-    if absences and isinstance(source.refresh, FullRefresh):
-        # an excluded row is still present in its extract, so presence looks at all that was observed
-        gone = query(
-            """
-            SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
-                   CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
-                   n.s_extract_time AS s_created_at
-            FROM (
-                SELECT s_key, s_rank, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
-                FROM (SELECT DISTINCT s_key, s_rank FROM $observed AS o) AS present
-            ) AS p
-            JOIN s_inputs AS i ON i.s_rank = p.s_rank
-            JOIN s_inputs AS n ON n.s_rank = i.s_next_rank
-            WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
-            """,
-            absent=ABSENT,
-            observed=T.observed,
-        )
+    if absences and absence_deletes(source):
+        gone = _uncontained(source) if coverage.is_partial(source) else _missing()
         seen = exp.union(seen, gone, distinct=False)
     session.create(T.seen, seen)
     # most keys have one observation, which needs no sorting: it starts the only version

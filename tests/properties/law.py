@@ -24,6 +24,7 @@ from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
 
 ARROW = {"text": pa.string(), "integer": pa.int64(), "double": pa.float64(), "timestamptz": pa.timestamp("us", "UTC")}
+ARROW["decimal(38,0)"] = pa.decimal128(38, 0)
 
 
 def as_input(given: GivenInput) -> Input:

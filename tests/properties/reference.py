@@ -53,17 +53,66 @@ def keyed(
     tracked: Sequence[str],
     order_by: str | None = None,
     is_delete: Callable[[Row], bool] = lambda _row: False,
-    absence_deletes: bool = False,
+    covers: Callable[[GivenInput, Row], bool] = lambda _item, _row: False,
 ) -> list[Version]:
     """Every version of every key.
 
     Observations of a key, sorted by (order, extract time, input id, row position), the last of equal order winning, are
     replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
-    ends it. With `absence_deletes` an input without a key that is present deletes it.
+    ends it. An input deletes a key that it covers and does not contain.
     """
+    return _versions(
+        inputs, lambda _item, _nth, row: tuple(row[name] for name in key), tracked, order_by, is_delete, covers
+    )
+
+
+def whole_rows(
+    inputs: Iterable[GivenInput], columns: Sequence[str], covers: Callable[[GivenInput, Row], bool]
+) -> list[Version]:
+    """Every version of every row, where a row is its content: the n-th of equal rows of an input is another."""
+
+    def identity(_item: GivenInput, nth: int, row: Row) -> Any:
+        return (*(row[name] for name in columns), nth)
+
+    return _versions(inputs, identity, (), None, lambda _row: False, covers)
+
+
+def own_rows(inputs: Iterable[GivenInput], covers: Callable[[GivenInput, Row], bool]) -> list[Version]:
+    """Every row of every input, where no row equals another, until an input comes that covers it."""
+
+    def identity(item: GivenInput, nth: int, row: Row) -> Any:
+        return item.input_id, nth, tuple(row.items())
+
+    return _versions(inputs, identity, (), None, lambda _row: False, covers)
+
+
+def range_of(item: GivenInput, column: str) -> tuple[Any, Any] | None:
+    """Lowest and highest value of a column in an input; None where it is empty."""
+    values = [row[column] for row in item.rows]
+    return (min(values), max(values)) if values else None
+
+
+def covers_range(column: str) -> Callable[[GivenInput, Row], bool]:
+    """An input covers what lies between its lowest and its highest value."""
+
+    def covers(item: GivenInput, row: Row) -> bool:
+        ends = range_of(item, column)
+        return ends is not None and ends[0] <= row[column] <= ends[1]
+
+    return covers
+
+
+def _versions(
+    inputs: Iterable[GivenInput],
+    identity: Callable[[GivenInput, int, Row], Any],
+    tracked: Sequence[str],
+    order_by: str | None,
+    is_delete: Callable[[Row], bool],
+    covers: Callable[[GivenInput, Row], bool],
+) -> list[Version]:
     versions: list[Version] = []
-    for identity, found in _observations(inputs, key, order_by, is_delete, absence_deletes).items():
-        versions.extend(_replayed(identity, found, tracked))
+    for name, found in _observations(inputs, identity, order_by, is_delete, covers).items():
+        versions.extend(_replayed(name, found, tracked))
     return versions
 
 
@@ -72,25 +121,26 @@ Observation = tuple[Any, dt.datetime, str, int, Row | None]
 
 def _observations(
     inputs: Iterable[GivenInput],
-    key: Sequence[str],
+    identity: Callable[[GivenInput, int, Row], Any],
     order_by: str | None,
     is_delete: Callable[[Row], bool],
-    absence_deletes: bool,
+    covers: Callable[[GivenInput, Row], bool],
 ) -> dict[Any, list[Observation]]:
     """What each input says of each key: (order, extract time, input id, row position, row or None for a delete)."""
     inputs = sorted(inputs, key=lambda item: (item.time, item.input_id))
     observations: dict[Any, list[Observation]] = defaultdict(list)
+    any_row: dict[Any, Row] = {}
     for item in inputs:
         seen = set()
         for position, row in enumerate(item.rows):
-            identity = tuple(row[name] for name in key)
-            seen.add(identity)
+            name = identity(item, item.rows[:position].count(row), row)
+            seen.add(name)
+            any_row[name] = row
             order = item.time if order_by is None else row[order_by]
-            observations[identity].append((order, item.time, item.input_id, position, None if is_delete(row) else row))
-        if absence_deletes:
-            for identity in list(observations):
-                if identity not in seen:
-                    observations[identity].append((item.time, item.time, item.input_id, -1, None))
+            observations[name].append((order, item.time, item.input_id, position, None if is_delete(row) else row))
+        for name, row in any_row.items():
+            if name not in seen and covers(item, row):
+                observations[name].append((item.time, item.time, item.input_id, -1, None))
     return observations
 
 

@@ -1,0 +1,94 @@
+"""Which rows an input replaces by what it covers: a time or number range, or what a predicate says.
+
+A row that an input covers and does not contain is absent from it, and absence within coverage deletes. What is covered
+depends on a few of the row's columns (its *probe*) and on a few facts of the input (its *cover*): the range's two ends,
+or the distinct values of the columns that the predicate reads. So neither side is read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from dataops_assets.config.source import INPUT, CustomRefresh, Source
+from dataops_assets.sql import DIALECT, alias, column, query
+
+LOW = "s_low"
+HIGH = "s_high"
+_PROBE = "s_probe_"
+
+
+def is_partial(source: Source) -> bool:
+    """Whether an input covers a part of the table, and so deletes what it covers and does not contain."""
+    return source.refresh.range_by is not None or isinstance(source.refresh, CustomRefresh)
+
+
+def probe(source: Source) -> tuple[str, ...]:
+    """The source's columns that decide whether an input covers a row."""
+    if source.refresh.range_by is not None:
+        return (source.refresh.range_by,)
+    return tuple(dict.fromkeys(name for qualifier, name in _names(source) if qualifier != INPUT))
+
+
+def probe_names(source: Source) -> tuple[str, ...]:
+    """The probe's columns as they are called among observations."""
+    return tuple(_PROBE + name for name in probe(source))
+
+
+def probe_columns(source: Source, table: str) -> list[exp.Expr]:
+    """The probe of the rows of `table`, under the names of `probe_names`."""
+    return [alias(column(name, table), _PROBE + name) for name in probe(source)]
+
+
+def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
+    """What the inputs of `rows` (lake columns and those of `by`) cover: a row a range, or a row a distinct value."""
+    origin: list[exp.Expr] = [column(name, "r") for name in by]
+    if source.refresh.range_by is not None:
+        value = column(source.refresh.range_by, "r")
+        facts: list[exp.Expr] = [alias(exp.Min(this=value), LOW), alias(exp.Max(this=value.copy()), HIGH)]
+    else:
+        read = dict.fromkeys(name for qualifier, name in _names(source) if qualifier == INPUT)
+        facts = [column(name, "r") for name in read]
+    found: exp.Select = query("SELECT $origin, $facts FROM $rows AS r", origin=origin, facts=facts, rows=rows)
+    return found.group_by(*origin) if source.refresh.range_by is not None else found.distinct()
+
+
+def is_covered(source: Source, row: str, cover: str, names: Sequence[str] | None = None) -> exp.Expr:
+    """Whether the cover `cover` covers the row `row`, whose probe columns are called `names`."""
+    called = dict(zip(probe(source), names or probe_names(source), strict=True))
+    if source.refresh.range_by is not None:
+        value = column(called[source.refresh.range_by], row)
+        between: exp.Expr = query(
+            "$value BETWEEN $low AND $high", value=value, low=column(LOW, cover), high=column(HIGH, cover)
+        )
+        return between
+    if not isinstance(source.refresh, CustomRefresh):
+        return exp.false()
+    spelled = {name.lower(): name for name in source.column_names}
+
+    def placed(node: exp.Expr) -> exp.Expr:
+        if not isinstance(node, exp.Column):
+            return node
+        name = spelled[node.name.lower()]
+        return column(name, cover) if node.table.lower() == INPUT else column(called[name], row)
+
+    return query("coalesce(CAST($predicate AS BOOLEAN), FALSE)", predicate=_parsed(source.refresh).transform(placed))
+
+
+def _parsed(refresh: CustomRefresh) -> exp.Expr:
+    tree: exp.Expr = exp.maybe_parse(refresh.delete_where, dialect=DIALECT)
+    return tree
+
+
+def _names(source: Source) -> list[tuple[str, str]]:
+    """Qualifier and declared name of each column in the predicate of a custom refresh."""
+    if not isinstance(source.refresh, CustomRefresh):
+        return []
+    spelled = {name.lower(): name for name in source.column_names}
+    return [(qualifier, spelled[name]) for qualifier, name in predicate_names(source.refresh)]
+
+
+def predicate_names(refresh: CustomRefresh) -> list[tuple[str, str]]:
+    """Qualifier and name of each column that the predicate reads, in lower case."""
+    return [(node.table.lower(), node.name.lower()) for node in _parsed(refresh).find_all(exp.Column)]

@@ -1,0 +1,113 @@
+"""A source whose inputs are written in the test, one a day, taken through change capture, enrichment and refresh."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.sql import query
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.refresh import refresh, remove
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.publish import replace_inputs
+
+_ARROW = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "double": pa.float64(),
+    "timestamptz": pa.timestamp("us", "UTC"),
+    "decimal(38,0)": pa.decimal128(38, 0),
+    "date": pa.date32(),
+}
+_START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+
+def day(number: int) -> dt.datetime:
+    """The extract time of day `number`."""
+    return _START + dt.timedelta(days=number)
+
+
+class Scenario:
+    """One source and its hub, below `home`."""
+
+    def __init__(self, home: Path, settings: Mapping[str, Any], columns: Mapping[str, str], **more: Any) -> None:
+        self._columns = columns
+        environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+        source = Source.model_validate(
+            {
+                "name": "things",
+                "area": "tests",
+                "connection": {"type": "files", "path": "things_*.csv"},
+                "columns": [{"name": name, "type": kind} for name, kind in columns.items()],
+                "refresh": settings,
+                **more,
+            }
+        )
+        metadata = MetadataStore(environment.metadata_url)
+        metadata.migrate()
+        metadata.register_source(source)
+        self.workspace = Workspace(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
+
+    def input(self, number: int) -> Input:
+        """The input of day `number`."""
+        return Input(day(number), f"day-{number}", f"{number:064}", "written in the test", 0)
+
+    def parsed(self, number: int, rows: Sequence[Sequence[Any]]) -> Input:
+        """Put the rows of day `number` into the lake."""
+        arrays = {
+            name: pa.array([row[index] for row in rows], _ARROW[kind])
+            for index, (name, kind) in enumerate(self._columns.items())
+        }
+        item = self.input(number)
+        table = pa.table(
+            {
+                **arrays,
+                "s_input_id": pa.array([item.input_id] * len(rows), pa.string()),
+                "s_row_id": pa.array(range(len(rows)), pa.int64()),
+            }
+        )
+        self.workspace.metadata.register_inputs("things", [item])
+        with self.workspace.engine.session() as session:
+            session.register("landed", table)
+            replace_inputs(session, self.workspace.lake, query("SELECT * FROM landed"), [item.input_id])
+        return item
+
+    def arrives(self, number: int, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """The input of day `number` goes through all steps; the result are the errors that stopped it."""
+        item = self.parsed(number, rows)
+        for step in (cdc, enrich, refresh):
+            report = step(self.workspace, [item])
+            if report.failures:
+                return [str(failure.error) for failure in report.failures]
+        return []
+
+    def removes(self, number: int) -> None:
+        """Take the input of day `number` out of the hub."""
+        remove(self.workspace, [self.input(number).input_id])
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        """The hub's rows, sorted."""
+        snapshot = self.workspace.hub.snapshot()
+        assert snapshot is not None
+        with self.workspace.engine.session() as session:
+            found = session.fetch(query("SELECT * FROM $hub AS h", hub=session.scan(snapshot))).to_pylist()
+        return sorted((tuple(row[name] for name in columns) for row in found), key=repr)
+
+    def versions(self, *columns: str) -> list[tuple[Any, ...]]:
+        """The hub's versions, sorted, with the days from which and to which they are valid."""
+
+        def number(value: dt.datetime | None) -> int | None:
+            return None if value is None else (value - _START).days
+
+        found = self.rows(*columns, "s_valid_from", "s_valid_to")
+        return sorted(((*row[:-2], number(row[-2]), number(row[-1])) for row in found), key=repr)

@@ -1,0 +1,78 @@
+"""What docs/refresh.md says of the refresh types that replace a part of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refresh_scenarios import Scenario
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Any:
+    return lambda refresh, columns: Scenario(tmp_path, refresh, columns)
+
+
+def test_the_newest_input_owns_the_overlap_and_the_older_keeps_its_remainder(scenario: Any) -> None:
+    """Rows of the older input that the newer one covers and lacks are gone."""
+    hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer", "value": "text"})
+    hub.arrives(1, [(1, "a"), (2, "b"), (3, "c"), (4, "d")])
+    hub.arrives(2, [(2, "B"), (3, "c")])
+    assert hub.rows("at", "value") == [(1, "a"), (2, "B"), (3, "c"), (4, "d")]
+    hub.arrives(3, [(3, "C"), (6, "f")])
+    assert hub.rows("at", "value") == [(1, "a"), (2, "B"), (3, "C"), (6, "f")]
+
+
+def test_removing_an_input_lets_the_others_fill_the_gap(scenario: Any) -> None:
+    hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer", "value": "text"})
+    hub.arrives(1, [(1, "a"), (2, "b"), (3, "c")])
+    hub.arrives(2, [(1, "A"), (3, "C")])
+    assert hub.rows("at", "value") == [(1, "A"), (3, "C")]
+    hub.removes(2)
+    assert hub.rows("at", "value") == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_an_empty_input_owns_nothing(scenario: Any) -> None:
+    hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer"})
+    hub.arrives(1, [(1,), (2,)])
+    hub.arrives(2, [])
+    assert hub.rows("at") == [(1,), (2,)]
+
+
+def test_a_null_in_the_range_stops_the_input_and_says_where(scenario: Any) -> None:
+    hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer"})
+    hub.arrives(1, [(1,)])
+    errors = hub.arrives(2, [(1,), (None,), (3,)])
+    assert "null or NaN (rows) in at: 1; e.g. in rows 1" in errors[0]
+    assert hub.rows("at") == [(1,)]
+
+
+def test_a_custom_input_replaces_what_its_predicate_says(scenario: Any) -> None:
+    refresh = {"type": "custom", "delete_where": "region = input.region and day >= input.day"}
+    hub = scenario(refresh, {"region": "text", "day": "integer"})
+    hub.arrives(1, [("north", 1), ("north", 2), ("north", 3), ("south", 2)])
+    hub.arrives(2, [("north", 2)])
+    assert hub.rows("region", "day") == [("north", 1), ("north", 2), ("south", 2)]
+
+
+def test_a_custom_input_without_rows_replaces_nothing(scenario: Any) -> None:
+    hub = scenario({"type": "custom", "delete_where": "true"}, {"day": "integer"})
+    hub.arrives(1, [(1,), (2,)])
+    hub.arrives(2, [])
+    assert hub.rows("day") == [(1,), (2,)]
+    hub.arrives(3, [(5,)])
+    assert hub.rows("day") == [(5,)]
+
+
+def test_history_of_a_range_keeps_what_was_replaced(scenario: Any) -> None:
+    hub = scenario({"type": "sequence", "range_by": "at", "history": True}, {"at": "integer", "value": "text"})
+    hub.arrives(1, [(1, "a"), (2, "b")])
+    hub.arrives(2, [(1, "a"), (2, "B")])
+    hub.arrives(3, [(1, "a"), (2, "b")])
+    assert hub.versions("at", "value") == [
+        (1, "a", 1, None),
+        (2, "B", 2, 3),
+        (2, "b", 1, 2),
+        (2, "b", 3, None),
+    ]
