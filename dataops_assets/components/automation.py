@@ -13,15 +13,19 @@ def when_published() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
       would request the child all the same;
     * waits until each table it reads has one partition, not all: an input that cannot be taken would hold it back for
       ever;
-    * also requests a table that was never made although what it reads is there already when the daemon first looks.
+    * also requests a table that was never made although what it reads is there already when the daemon first looks;
+    * forgets no update that comes between a request and the next look, or while the table is being made. The price is
+      a run that finds nothing to do where the update was seen after all.
 
     A run that fails is not requested again until something above changes.
     """
-    due = (
-        (dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated())
-        .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
-        .with_label("published since")
-    )
+    requested = dg.AutomationCondition.newly_requested()
+    updated = dg.AutomationCondition.any_deps_updated()
+    never_made = dg.AutomationCondition.newly_missing().since(requested | dg.AutomationCondition.newly_updated())
+    # Where both fall between two looks, `since` forgets the update for the request before it, or for a run that began
+    # before it. So only a look at which nothing new was published takes a request for an answer, and a run never does.
+    changed = updated.since(requested & ~updated)
+    due = (never_made | changed).with_label("published since")
     readable = dg.AutomationCondition.all_deps_match(
         ~dg.AutomationCondition.missing() | dg.AutomationCondition.will_be_requested()
     ).with_label("all deps readable")
