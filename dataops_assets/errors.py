@@ -46,6 +46,10 @@ class InputError(DataOpsError):
     """An input cannot be taken as it is (truncated, wrong type, null key, ...); the hub is untouched."""
 
 
+class InputHeld(DataOpsError):
+    """An input waits for a person's approval; nothing of it was published."""
+
+
 class GateFailed(DataOpsError):
     """A blocking check failed before publishing; nothing was published."""
 

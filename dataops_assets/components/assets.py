@@ -28,6 +28,14 @@ RETRIES = 2
 
 # Dagster looks at all partitions for each one's metadata: in a large run every input tells the run's totals instead
 _DETAILED_INPUTS = 20
+_APPROVE = "approve_deletes"
+_APPROVAL = {
+    _APPROVE: dg.Field(
+        bool,
+        default_value=False,
+        description="Approve what these inputs delete by not containing it, however much that is. It stays approved.",
+    )
+}
 _RETRY_SECONDS = 2.0
 
 
@@ -69,6 +77,7 @@ class SourceAssets:
             # two runs of a source would only race for the commits of its tables
             pool=f"source_{self.source.name}",
             required_resource_keys={PLATFORM},
+            config_schema=_APPROVAL if node.name == "cdc" else None,
         )
         def run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
             yield from step(context)
@@ -128,6 +137,7 @@ _CHECKS = {
     "schema": "Columns and types, against the contract.",
     "distribution": "Null shares and means, against the inputs before.",
     "contract": "The gate: checked before anything is published.",
+    "deletes": "How many rows an input deletes by not containing them; too many wait for approval.",
     "validation": "Rows that fail the declared validations.",
 }
 
@@ -154,6 +164,8 @@ class _StepRun:
             workspace.metadata.register_source(self.source)
             if self.node.is_per_input:
                 known = {item.input_id: item for item in workspace.metadata.inputs(self.source.name, ids)}
+            if self.node.name == "cdc" and context.op_execution_context.op_config[_APPROVE]:
+                workspace.metadata.approve(self.source.name, ids, context.run.run_id)
             report = self._recorded(workspace, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
             reports = [InputReport(input_id, error=error) for input_id in ids]

@@ -14,6 +14,7 @@ from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
+from dataops_assets.steps.merge import absence_deletes
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh
@@ -115,7 +116,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             description=f"What each input changes in the hub: new, changed, late and deleted rows.\n\n{what}",
             columns=contract,
             code_version=_version(declared, "columns", "refresh"),
-            checks=_common_checks(source),
+            checks=_common_checks(source) | _deletes(source),
             is_per_input=True,
             run=cdc,
         ),
@@ -228,6 +229,11 @@ def _common_checks(source: Source) -> dict[CheckKind, bool]:
 
 def _contract(gate: Gate | None) -> dict[CheckKind, bool]:
     return {} if gate is None else {"contract": gate.severity == "fail"}
+
+
+def _deletes(source: Source) -> dict[CheckKind, bool]:
+    # what is not approved is not published, so the check itself blocks nothing
+    return {"deletes": False} if absence_deletes(source) else {}
 
 
 def _validation(source: Source) -> dict[CheckKind, bool]:

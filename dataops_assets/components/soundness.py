@@ -91,7 +91,9 @@ def _require_replacement(source: Source) -> None:
         read = {name for _, name in predicate_names(source.refresh)}
         if unknown := sorted(read - {name.lower() for name in source.column_names}):
             raise ConfigError(
-                "reading delete_where: it may read columns of the contract", received=", ".join(unknown), known=source.column_names
+                "reading delete_where: it may read columns of the contract",
+                received=", ".join(unknown),
+                known=source.column_names,
             )
 
 

@@ -506,12 +506,20 @@ class Checks(Declared):
         return self.volume.enabled or self.table_schema.enabled or self.distribution.enabled
 
 
+class DeleteGuard(Declared):
+    """When an input is held that would delete rows by not containing them. One that is approved goes on."""
+
+    max_share: float = Field(0.2, ge=0, le=1, description="Largest share of the table; 1 holds nothing.")
+    min_rows: int = Field(50, ge=1, description="Fewer rows than these are never held.")
+
+
 class Gates(Declared):
-    """Blocking contracts by layer."""
+    """What must hold before anything is published: contracts by layer, and a limit to implied deletes."""
 
     lake: Gate | None = Field(None, description="Checked on parsed rows before the lake is written.")
     hub: Gate | None = Field(None, description="Checked on enriched rows before the hub is changed.")
     current: Gate | None = Field(None, description="Checked on recalculated rows before sales_current is changed.")
+    deletes: DeleteGuard = Field(DeleteGuard(), description="Limit to the deletes that an input implies.")
 
 
 class Discovery(Declared):

@@ -219,6 +219,23 @@ class MetadataStore:
         # Ordered here: databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
+    def approve(self, source: str, input_ids: Sequence[str], run_id: str) -> None:
+        """Record that a person approves the deletes of these inputs. Raises InputError if an input is not known."""
+        rows = [
+            {"source": source, "input_id": input_id, "run_id": run_id, "approved_at": _now()}
+            for input_id in sorted(set(input_ids))
+        ]
+        with self._database.write(f"approving inputs of source {source!r}") as connection:
+            _contract_version(connection, source)
+            _require_inputs(connection, source, input_ids)
+            self._upsert(connection, tables.approvals, rows)
+
+    def approved(self, source: str) -> frozenset[str]:
+        """Ids of the inputs whose deletes a person approved."""
+        table = tables.approvals
+        with self._database.read(f"reading approvals of source {source!r}") as connection:
+            return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
+
     # --- what was done -----------------------------------------------------------------------------------------------
 
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:

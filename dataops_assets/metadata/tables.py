@@ -182,6 +182,17 @@ arrivals = sa.Table(
     comment="One row a version of a file that discovery looked at, so that each is read once",
 )
 
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("input_id", Text, primary_key=True, comment="The input that may delete what it implies"),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run by which it was approved"),
+    sa.Column("approved_at", Timestamp, nullable=False, comment="When (UTC)"),
+    _of_input(),
+    comment="One row an input whose deletes a person approved",
+)
+
 processes = sa.Table(
     "processes",
     metadata,
@@ -264,7 +275,7 @@ check_results = sa.Table(
     sa.Column("step", Text, nullable=False, comment="Step that ran the check"),
     sa.Column("asset", Text, nullable=False, comment="Asset key of the table, e.g. lake/sales"),
     sa.Column("input_id", Text, comment="The input; null for the whole table"),
-    sa.Column("kind", Text, nullable=False, comment="contract, volume, schema, distribution or validation"),
+    sa.Column("kind", Text, nullable=False, comment="Kind of check, e.g. volume"),
     sa.Column("passed", sa.Boolean, nullable=False, comment="Whether the check passed"),
     sa.Column("severity", Text, nullable=False, comment="warn or fail"),
     sa.Column("explanation", Text, nullable=False, comment="The outcome in words, with numbers"),

@@ -16,7 +16,8 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import column, columns, literal, query
-from dataops_assets.steps import merge
+from dataops_assets.steps import delete_guard, merge
+from dataops_assets.steps.delete_guard import ImpliedDeletes
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
@@ -34,7 +35,8 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
 
     Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
     counted. A keyed full extract also has a row (position -1) for each key that is gone. An input with null or
-    incomparable keys or orders fails alone, naming column, count and examples. Running it again gives the same.
+    incomparable keys or orders fails alone, naming column, count and examples; one that implies too many deletes is
+    held. Running it again gives the same.
     """
     started = time.perf_counter()
     source = workspace.source
@@ -43,32 +45,22 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     with workspace.engine.session() as session:
         lake = session.scan(lake_of(workspace))
         errors = refused(session, source, lake, inputs)
-        good = tuple(item for item in inputs if item.input_id not in errors)
-        change = change_for(workspace, session, manifest, good)
         counts: Mapping[str, Mapping[str, int]] = {}
+        implied: dict[str, ImpliedDeletes] = {}
         late = False
-        snapshot: Snapshot | None
-        if good:
-            merge.observe(session, change, lake)
-            late = merge.is_late(session, change)
-            merge.exclude_nothing(session)
-            merge.touch(session, change, base, lake, late=late)
-            merge.gather(session, change, base, lake, late=late)
-            merge.resolve(session, change)
+        snapshot = workspace.changes.snapshot()
+        while good := tuple(item for item in inputs if item.input_id not in errors):
+            change = change_for(workspace, session, manifest, good)
+            late = _compare(session, change, base, lake)
+            found = delete_guard.implied_deletes(session, change, base)
+            implied |= {item.input_id: item for item in found}
+            if (waiting := delete_guard.held(workspace, found)) is not None:
+                errors[waiting.input_id] = delete_guard.error(source, waiting)
+                continue
             merge.classify(session, source)
             counts = merge.counts(session, change.ids)
-            plan = plan_name(change)
-
-            def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
-                known = {k: v for k, v in info.get("plans", {}).items() if k not in change.ids}
-                kept = dict(list(known.items())[-_PLANS_KEPT:])
-                return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
-
-            snapshot = publish.replace_inputs(
-                session, workspace.changes, _change_set(change, lake), change.ids, with_plans
-            )
-        else:
-            snapshot = workspace.changes.snapshot()
+            snapshot = _publish(workspace, session, change, lake, late=late)
+            break
     outcomes = _outcomes(workspace, counts, snapshot)
     return StepReport(
         step=STEP,
@@ -78,7 +70,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 item.input_id,
                 counts.get(item.input_id, {}),
                 errors.get(item.input_id),
-                outcomes.get(item.input_id, ()),
+                (*outcomes.get(item.input_id, ()), *_deletes(source, implied.get(item.input_id))),
             )
             for item in inputs
         ),
@@ -88,6 +80,32 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         seconds=time.perf_counter() - started,
         notes={"compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)"},
     )
+
+
+def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake: exp.Expr) -> bool:
+    """Leave the timelines of what the change touches in the session; the result says whether the lake was read."""
+    merge.observe(session, change, lake)
+    late = merge.is_late(session, change)
+    merge.exclude_nothing(session)
+    merge.touch(session, change, base, lake, late=late)
+    merge.gather(session, change, base, lake, late=late)
+    merge.resolve(session, change)
+    return late
+
+
+def _publish(workspace: Workspace, session: Session, change: merge.Change, lake: exp.Expr, *, late: bool) -> Snapshot:
+    plan = plan_name(change)
+
+    def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
+        known = {k: v for k, v in info.get("plans", {}).items() if k not in change.ids}
+        kept = dict(list(known.items())[-_PLANS_KEPT:])
+        return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
+
+    return publish.replace_inputs(session, workspace.changes, _change_set(change, lake), change.ids, with_plans)
+
+
+def _deletes(source: Source, implied: ImpliedDeletes | None) -> tuple[CheckOutcome, ...]:
+    return () if implied is None else (delete_guard.outcome(source, implied),)
 
 
 def _outcomes(

@@ -24,7 +24,7 @@ class Input:
     size: int
 
 
-CheckKind = Literal["contract", "volume", "schema", "distribution", "validation"]
+CheckKind = Literal["contract", "volume", "schema", "distribution", "validation", "deletes"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.refresh import refresh, remove
+from dataops_assets.steps.refresh import rebuild, refresh, remove
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
@@ -84,12 +84,27 @@ class Scenario:
 
     def arrives(self, number: int, rows: Sequence[Sequence[Any]]) -> list[str]:
         """The input of day `number` goes through all steps; the result are the errors that stopped it."""
-        item = self.parsed(number, rows)
+        self.parsed(number, rows)
+        return self.runs(number)
+
+    def runs(self, *numbers: int) -> list[str]:
+        """One run of the parsed inputs of these days; the result are the errors that stopped any."""
+        inputs = [self.input(number) for number in numbers]
+        errors = []
         for step in (cdc, enrich, refresh):
-            report = step(self.workspace, [item])
-            if report.failures:
-                return [str(failure.error) for failure in report.failures]
-        return []
+            report = step(self.workspace, inputs)
+            errors += [str(failure.error) for failure in report.failures]
+            stopped = {failure.input_id for failure in report.failures}
+            inputs = [item for item in inputs if item.input_id not in stopped]
+        return errors
+
+    def refreshes(self, number: int) -> list[str]:
+        """Only the last step; the result are the errors that stopped it."""
+        return [str(failure.error) for failure in refresh(self.workspace, [self.input(number)]).failures]
+
+    def rebuilds(self) -> None:
+        """Make the hub anew from the lake."""
+        rebuild(self.workspace)
 
     def removes(self, number: int) -> None:
         """Take the input of day `number` out of the hub."""

@@ -297,6 +297,31 @@ def test_a_strict_check_keeps_an_input_from_the_hub(instance: dg.DagsterInstance
         assert here.status("orders", "parse") == {"20240101": "done", "20240102": "failed"}
 
 
+def test_a_truncated_extract_waits_until_a_person_approves_it_in_the_launchpad(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    full = standalone() | {"refresh": {"type": "full", "key": ["id"]}}
+    with loaded(full) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        here.land("orders", day(1), HEADER + "".join(f"{number},1,1\n" for number in range(100)))
+        here.settle("orders")
+        here.land("orders", day(2), HEADER + "1,1,1\n")
+        (result,) = here.settle("orders")
+        (told,) = failures(result)
+        assert "99 of 100 rows (99.0%) go because they are missing, e.g. s_key '0', '10', '11'" in told
+        assert "approve_deletes: true in the launchpad" in told
+        assert checks(result)["lake/orders_changes:deletes"].passed is False
+        assert len(here.rows("hub/orders", "id")) == 100
+        assert here.settle("orders") == [], "it is not asked for again"
+        rest = ["lake/orders_changes", "hub/orders_enriched", "hub/orders"]
+        held = {"dagster/partition": here.partitions("orders")[-1]}
+        assert not here.materialize(rest, held).success
+        approved = here.materialize(rest, held, {"cdc_orders": {"approve_deletes": True}})
+        assert approved.success, failures(approved)
+        assert here.rows("hub/orders", "id") == [(1,)]
+        assert here.materialize(rest, held).success, "it stays approved"
+
+
 def test_a_schedule_looks_when_it_is_time(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with loaded(standalone() | {"discovery": {"schedule": "0 6 * * *", "timezone": "Europe/Berlin"}}) as definitions:
         here = CodeLocation(definitions, instance, tmp_path)

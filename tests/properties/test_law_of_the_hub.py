@@ -89,6 +89,7 @@ def source_for(refresh: dict[str, Any]) -> Source:
             "connection": {"type": "files", "path": "things_*.csv"},
             "columns": [{"name": name, "type": kind} for name, kind in kinds.items()],
             "refresh": refresh,
+            "gates": {"deletes": {"max_share": 1}},
             "checks": {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")},
             # checks ask the metadata for earlier inputs; the law is about rows
         }

@@ -38,9 +38,7 @@ def test_the_newest_rows_of_each_day_together_are_the_package_s_rows_byte_for_by
 
 
 def test_weather_comes_a_week_at_a_time_once_its_days_are_there():
-    arrives = {
-        file.path: stage for stage in STAGES for file in flights.stage_files(stage) if "/weather/" in file.path
-    }
+    arrives = {file.path: stage for stage in STAGES for file in flights.stage_files(stage) if "/weather/" in file.path}
     assert len(arrives) == 52
     for path, stage in arrives.items():
         start = dt.date.fromisoformat(path.rsplit("_", 1)[1].removesuffix(".csv"))

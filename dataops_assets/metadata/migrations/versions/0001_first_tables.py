@@ -115,7 +115,7 @@ def upgrade() -> None:
         sa.Column("step", sa.Text(), nullable=False, comment="Step that ran the check"),
         sa.Column("asset", sa.Text(), nullable=False, comment="Asset key of the table, e.g. lake/sales"),
         sa.Column("input_id", sa.Text(), nullable=True, comment="The input; null for the whole table"),
-        sa.Column("kind", sa.Text(), nullable=False, comment="contract, volume, schema, distribution or validation"),
+        sa.Column("kind", sa.Text(), nullable=False, comment="Kind of check, e.g. volume"),
         sa.Column("passed", sa.Boolean(), nullable=False, comment="Whether the check passed"),
         sa.Column("severity", sa.Text(), nullable=False, comment="warn or fail"),
         sa.Column("explanation", sa.Text(), nullable=False, comment="The outcome in words, with numbers"),
