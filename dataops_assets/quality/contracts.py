@@ -1,8 +1,9 @@
 """Contracts: pandera schemas, evaluated where the rows are.
 
 A schema is read as data and compiled into one aggregate query, so a check of millions of rows pulls a row of numbers.
-What it says about a table is what pandera says about the same rows in pandas (tests/properties compare them), with
-types told apart by family (any integer type is an integer) and what is not a number taken for null, as pandas does.
+What it says about a table is what pandera says about the same rows in pandas (tests compare them), with
+types told apart by family (any integer type is an integer) and what is not a number taken for null, as pandas does. A
+missing member of a set (None, NaN, NaT) is null, in whatever way it is written; to pandas that depends on the type.
 
 A schema that changes data (coerce, default, parsers, ...) or holds a check that cannot be compiled is refused.
 """

@@ -198,7 +198,8 @@ def row_count_between(min_value: int, max_value: int, *, of_more_than: int = 0, 
     )
 
 
-def _share_in_range(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> Condition:
+def _share_in_range(value: exp.Expr, check: Check, as_literal: _Literal) -> Condition:
+    given = check.statistics or {}
     inside = _in_range(value, given, as_literal)
     outside = query("NOT ($inside)", inside=inside)
     holds = query(
@@ -222,13 +223,23 @@ def _row_count_between(given: _Statistics) -> Condition:
     return Condition(literal(0), holds, limit=limit)
 
 
-def _unique_values_eq(value: exp.Expr, given: _Statistics, as_literal: _Literal) -> Condition:
-    wanted = {member for member in given["values"] if not _is_missing(member)}
+def _unique_values_eq(value: exp.Expr, check: Check, as_literal: _Literal) -> Condition:
+    members = (check.statistics or {})["values"]
+    wanted = {member for member in members if not _is_missing(member)}
+    wants_null = any(map(_is_missing, members))
     inside = _is_in(value, sorted(wanted, key=repr), as_literal)
-    strange = query("$value IS NOT NULL AND NOT ($inside)", value=value, inside=inside)
+    allows_null = check.ignore_na or wants_null
+    known = query(
+        "$value IS NULL OR ($inside)" if allows_null else "$value IS NOT NULL AND ($inside)", value=value, inside=inside
+    )
+    strange = query("NOT ($known)", known=known)
     holds = query(
         "$strange = 0 AND count(DISTINCT $value) = $many", strange=count_where(strange), value=value, many=len(wanted)
     )
+    if wants_null:
+        # nulls that are ignored do not occur
+        there = query("$nulls > 0", nulls=count_where(query("$value IS NULL", value=value)))
+        holds = exp.and_(holds, exp.false() if check.ignore_na else there)
     return Condition(count_where(strange), exp.paren(holds), strange, "every one of the values must occur and no other")
 
 
@@ -293,9 +304,9 @@ def compile_column_check(check: Check, name: str, family: Family) -> Condition:
             )
         return found
 
-    given = check.statistics or {}
     if kind in _COLUMN_CHECKS:
-        return _COLUMN_CHECKS[kind](value, given, as_literal)
+        return _COLUMN_CHECKS[kind](value, check, as_literal)
+    given = check.statistics or {}
     passes = _ROW_CHECKS[kind](value, given, as_literal)
     fails_null = not check.ignore_na and not _passes_null(kind, given)
     broken = query(

@@ -64,22 +64,22 @@ def checks_of(draw: Any, values: Any) -> Check:
         lambda: Check.ne(one, ignore_na=ignore_na),
         lambda: Check.isin(some, ignore_na=ignore_na),
         lambda: Check.notin(some, ignore_na=ignore_na),
-        lambda: Check.gt(one),
-        lambda: Check.ge(one),
-        lambda: Check.lt(one),
-        lambda: Check.le(one),
-        lambda: Check.in_range(low, high, include_min=edges[0], include_max=edges[1]),
-        lambda: Check.unique_values_eq({value for value in some if value == value}),
+        lambda: Check.gt(one, ignore_na=ignore_na),
+        lambda: Check.ge(one, ignore_na=ignore_na),
+        lambda: Check.lt(one, ignore_na=ignore_na),
+        lambda: Check.le(one, ignore_na=ignore_na),
+        lambda: Check.in_range(low, high, include_min=edges[0], include_max=edges[1], ignore_na=ignore_na),
+        lambda: Check.unique_values_eq({value for value in some if value == value}, ignore_na=ignore_na),
     ]
     if values is TEXTS:
         shortest = draw(st.integers(0, 2))
         kinds += [
             lambda: Check.str_matches(draw(PATTERNS), ignore_na=ignore_na),
-            lambda: Check.str_contains(draw(PATTERNS)),
-            lambda: Check.str_startswith(one),
+            lambda: Check.str_contains(draw(PATTERNS), ignore_na=ignore_na),
+            lambda: Check.str_startswith(one, ignore_na=ignore_na),
             lambda: Check.str_endswith(one, ignore_na=ignore_na),
-            lambda: Check.str_length(shortest, draw(st.integers(shortest, 3))),
-            lambda: Check.str_length(exact_value=shortest),
+            lambda: Check.str_length(shortest, draw(st.integers(shortest, 3)), ignore_na=ignore_na),
+            lambda: Check.str_length(exact_value=shortest, ignore_na=ignore_na),
         ]
     if values in (INTEGERS, FLOATS):
         kinds.append(lambda: share_in_range(low, high, draw(st.sampled_from([0.0, 0.5, 0.95, 1.0]))))
@@ -161,6 +161,94 @@ def test_engine_and_pandas_agree(session: DuckDBSession, case: tuple[pd.DataFram
     # where columns are out of order, pandera names every one from there on and we the first
     found = {"" if failure.check == "column_ordered" else failure.column for failure in failures}
     assert found == verdict_of_pandera(frame, schema), [failure.message for failure in failures]
+
+
+# --- nulls, for every check and type by itself -----------------------------------------------------------------------
+
+# by type: two values of it in order, a greater one that no table here has, and how pandas says that there is none
+# (nullable types, whose comparisons with NA are unknown, have no counterpart: nulls make whole numbers float64)
+VALUES: dict[str, tuple[Any, Any, Any, Any]] = {
+    "float64": (1.0, 2.0, 9.0, np.nan),
+    "str": ("a", "b", "z", None),
+    "datetime64[ns]": (pd.Timestamp("2013-01-01"), pd.Timestamp("2013-01-02"), pd.Timestamp("2013-01-09"), pd.NaT),
+}
+ENGINE_TYPES = {"float64": pa.float64(), "str": pa.string(), "datetime64[ns]": pa.timestamp("us")}
+
+
+def null_checks(kind: str, ignore_na: bool) -> dict[str, Check]:
+    """Every check that a column of this type can have, such that its values pass."""
+    one, two, other, missing = VALUES[kind]
+    na = {"ignore_na": ignore_na}
+    checks = {
+        "eq": Check.eq(one, **na),
+        "ne": Check.ne(other, **na),
+        "gt": Check.gt(one, **na),
+        "ge": Check.ge(one, **na),
+        "lt": Check.lt(other, **na),
+        "le": Check.le(two, **na),
+        "in_range": Check.in_range(one, two, **na),
+        "isin": Check.isin([one, two], **na),
+        "isin, missing too": Check.isin([one, two, missing], **na),
+        "notin": Check.notin([other], **na),
+        "notin, missing too": Check.notin([other, missing], **na),
+        "unique_values_eq": Check.unique_values_eq([one, two], **na),
+    }
+    if kind == "float64":
+        checks["share_in_range"] = share_in_range(one, two, 1.0)
+    if kind == "str":
+        checks |= {
+            "unique_values_eq, missing too": Check.unique_values_eq([one, two, missing], **na),
+            "str_matches": Check.str_matches("[ab]", **na),
+            "str_contains": Check.str_contains("a|b", **na),
+            "str_startswith": Check.str_startswith("a", **na),
+            "str_endswith": Check.str_endswith("a", **na),
+            "str_length": Check.str_length(1, 2, **na),
+            "str_length, exactly": Check.str_length(exact_value=1, **na),
+        }
+    return checks
+
+
+NULL_CASES = [(kind, name, na) for kind in VALUES for na in (True, False) for name in null_checks(kind, na)]
+
+
+@pytest.mark.parametrize(("kind", "name", "ignore_na"), NULL_CASES)
+def test_nulls_are_judged_as_pandera_judges_them(session: DuckDBSession, kind: str, name: str, ignore_na: bool) -> None:
+    check = null_checks(kind, ignore_na)[name]
+    one, two, _, missing = VALUES[kind]
+    for values in ([], [missing], [one, missing], [one, two], [one, two, missing]):
+        # text is of type object: only there does None stay what it is
+        frame = pd.DataFrame({"c": pd.Series(values, dtype=object if kind == "str" else kind)})
+        session.register("frame", pa.table({"c": pa.array(frame["c"], ENGINE_TYPES[kind], from_pandas=kind == "str")}))
+        for nullable in (True, False) if len(values) == 3 else (True,):
+            schema = DataFrameSchema({"c": Column(kind, check, nullable=nullable)})
+            failures = evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)
+            assert {failure.check for failure in failures} == failed_checks(frame, schema), (values, nullable)
+
+
+def failed_checks(frame: pd.DataFrame, schema: DataFrameSchema) -> set[str]:
+    """The checks of a column that pandera finds to fail."""
+    try:
+        schema.validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        return {str(getattr(error.check, "error", error.check)) for error in errors.schema_errors}
+    return set()
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, pd.NA])
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_missing_member_is_null_in_whatever_way_it_is_written(
+    session: DuckDBSession, kind: str, missing: Any
+) -> None:
+    one, two, other, _ = VALUES[kind]
+    session.register("frame", pa.table({"c": pa.array([one, two, None], ENGINE_TYPES[kind])}))
+
+    def failing(check: Check) -> list[int]:
+        schema = DataFrameSchema({"c": Column(None, check, nullable=True)})
+        return [item.failing_rows for item in evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)]
+
+    assert failing(Check.isin([one, two, missing], ignore_na=False)) == []
+    assert failing(Check.notin([other, missing], ignore_na=False)) == [1]
+    assert failing(Check.unique_values_eq([one, two, missing], ignore_na=False)) == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
