@@ -33,7 +33,7 @@ from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, 
 from dataops_assets.steps.conversion import TextMarks, converted, default_of, marks_of, present
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
-from dataops_assets.storage.publish import replace_inputs
+from dataops_assets.storage.publish import files_of, replace_inputs
 
 _TYPED = "s_typed"
 _QUARANTINE = {
@@ -303,8 +303,7 @@ def _publish(
 ) -> None:
     rejected = [input_id for input_id in input_ids if counts[input_id]["rejected"]]
     known = workspace.quarantine.snapshot()
-    had = {file.partition_values.get("s_input_id") for file in known.files} if known else set()
-    if rejected or known is None or had & set(input_ids):
+    if rejected or known is None or files_of(known, input_ids):
         rows = _rejected(workspace.source, found, rejected) if rejected else values([], _QUARANTINE)
         replace_inputs(session, workspace.quarantine, rows, input_ids)
     replace_inputs(session, workspace.lake, _parsed(workspace.source, input_ids), input_ids)

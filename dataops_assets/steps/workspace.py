@@ -30,22 +30,22 @@ class Workspace:
 
     @property
     def lake(self) -> Table:
-        """Parsed rows, partitioned by s_input_id."""
+        """Parsed rows."""
         return self.table(f"lake/{self.source.name}")
 
     @property
     def quarantine(self) -> Table:
-        """Rows that could not be parsed, partitioned by s_input_id."""
+        """Rows that could not be parsed."""
         return self.table(f"lake/{self.source.name}_quarantine")
 
     @property
     def changes(self) -> Table:
-        """Change sets, partitioned by s_input_id."""
+        """Change sets."""
         return self.table(f"lake/{self.source.name}_changes")
 
     @property
     def enriched(self) -> Table:
-        """Enriched change sets, partitioned by s_input_id."""
+        """Enriched change sets."""
         return self.table(f"hub/{self.source.name}_enriched")
 
     @property

@@ -1,4 +1,4 @@
-"""The two ways a table changes: an input's partition is replaced, or single rows are removed and added.
+"""The two ways a table changes: the rows of inputs are replaced, or single rows are removed and added.
 
 Both write their data first and become visible by one commit.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from dataops_assets.errors import CommitConflict
+from dataops_assets.sql import literal, query
 from dataops_assets.storage.delta import DataFile, Snapshot, Table
 
 if TYPE_CHECKING:
@@ -25,43 +26,65 @@ _SMALL = 32 * 1024 * 1024
 def replace_inputs(
     session: Session,
     table: Table,
-    query: exp.Expr,
+    rows: exp.Expr,
     input_ids: Sequence[str],
     info: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> Snapshot:
-    """Replace the partitions of exactly these inputs by the rows of `query`, which must have `s_input_id`.
+    """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
-    Grain: one partition an input. Inputs are disjoint, so a lost race is committed again on the new version without
-    writing the data a second time. `info` makes the information recorded with the version from the one before. Raises
-    CommitConflict after many lost races.
+    Grain: any number of inputs a file, so that a history of hundreds is not hundreds of files; rows that are replaced are
+    masked. Inputs are disjoint, so a lost race is committed again on the new version without writing the data a second
+    time. `info` makes the information recorded with the version from the one before. Raises CommitConflict after many
+    lost races.
     """
-    columns = dict(session.schema(query))
-    files = session.write(query, table.uri, partition_by=[INPUT_ID])
-    replaced = set(input_ids)
+    columns = dict(session.schema(rows))
+    files = session.write(rows, table.uri)
     for _ in range(_ATTEMPTS):
         base = table.snapshot()
-        old = [file for file in (base.files if base else ()) if file.partition_values.get(INPUT_ID) in replaced]
         try:
-            return table.commit(
+            snapshot = table.commit(
                 base,
                 operation="WRITE",
                 columns=merged_columns(base, columns),
-                partition_columns=[INPUT_ID],
                 add=files,
-                remove=old,
+                mask=_positions_of(session, base, input_ids) if base else {},
                 info=info(base.info if base else {}),
             )
         except CommitConflict:
             continue
+        return compact(session, table, snapshot)
     raise CommitConflict(
-        f"publishing {len(replaced)} input(s) in {table.uri}",
+        f"publishing {len(input_ids)} input(s) in {table.uri}",
         received=f"{_ATTEMPTS} lost races",
         next_step="lower the number of concurrent runs of this source",
     )
 
 
+def files_of(snapshot: Snapshot, input_ids: Sequence[str]) -> list[DataFile]:
+    """The data files that may hold rows of these inputs, by their statistics."""
+    found = []
+    for file in snapshot.files:
+        low, high = (file.stats.get(end, {}).get(INPUT_ID) for end in ("minValues", "maxValues"))
+        if low is None or high is None or any(low <= input_id <= high for input_id in input_ids):
+            found.append(file)
+    return found
+
+
+def _positions_of(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+    """Where the rows of these inputs lie."""
+    candidates = files_of(snapshot, input_ids)
+    if not candidates:
+        return {}
+    rows = session.scan(snapshot, positions=True, only=[file.path for file in candidates])
+    wanted = [literal(input_id) for input_id in input_ids]
+    return session.positions(
+        snapshot,
+        query("SELECT r.s_file, r.s_position FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=rows, ids=wanted),
+    )
+
+
 def merged_columns(base: Snapshot | None, columns: Mapping[str, str]) -> dict[str, str]:
-    """The table's columns with `columns` first: partitions written before a column existed read it as null."""
+    """The table's columns with `columns` first: files written before a column existed read it as null."""
     return {**columns, **{name: kind for name, kind in (base.columns if base else {}).items() if name not in columns}}
 
 
@@ -74,7 +97,6 @@ def apply(
     remove: exp.Expr | None = None,
     insert: exp.Expr | None = None,
     info: Mapping[str, Any] | None = None,
-    partition_by: Sequence[str] = (),
     replaced: Snapshot | None = None,
 ) -> Snapshot:
     """Remove and add single rows in one commit on top of `base`; or replace all rows of the version `replaced`.
@@ -84,12 +106,11 @@ def apply(
     CommitConflict when `base` is no longer the newest version; the caller must compute its change again.
     """
     mask = session.positions(base, remove) if base is not None and remove is not None else {}
-    added: list[DataFile] = session.write(insert, table.uri, partition_by) if insert is not None else []
+    added: list[DataFile] = session.write(insert, table.uri) if insert is not None else []
     return table.commit(
         replaced or base,
         operation="MERGE",
         columns=columns,
-        partition_columns=partition_by,
         add=added,
         remove=replaced.files if replaced else (),
         mask=mask,
@@ -104,8 +125,6 @@ def compact(session: Session, table: Table, snapshot: Snapshot) -> Snapshot:
     rows deleted. Rows, and so all readers' results, stay as they are. A lost race leaves the table as it is: whoever
     published first will compact the next time.
     """
-    if snapshot.partition_columns:
-        return snapshot
     small = [file for file in snapshot.files if file.size < _SMALL]
     chosen = {file.path for file in small} if len(small) > _MANY_SMALL else set()
     chosen |= {file.path for file in snapshot.files if file.deleted * 3 > file.rows}
