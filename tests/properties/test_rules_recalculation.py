@@ -85,18 +85,28 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 # --- hubs as sets of rows, and what happens to them ------------------------------------------------------------------
 
+# most rows are of one store and have neighbours: a change of one row is seen by some of the others, not by all
 SALE = st.fixed_dictionaries(
     {
-        "Store": st.sampled_from([1, 2, None]),
-        "Date": st.one_of(st.none(), st.integers(0, 8).map(lambda day: FIRST + dt.timedelta(days=day))),
-        "Sales": st.one_of(st.none(), st.integers(0, 5)),
-        "Tag": st.sampled_from(["x", "y", None]),
+        "Store": st.sampled_from([1, 1, 1, 2, None]),
+        "Date": st.one_of(st.none(), *[st.integers(0, 14).map(lambda day: FIRST + dt.timedelta(days=day))] * 5),
+        "Sales": st.one_of(st.none(), st.integers(0, 50), st.integers(0, 50)),
+        "Tag": st.sampled_from(["x", "x", "y", None]),
     }
 )
 # each change: rows put at some places (None: taken away), stores redefined or left alone
 CHANGE = st.tuples(
-    st.dictionaries(st.integers(0, 14), st.one_of(st.none(), SALE), min_size=1, max_size=4),
-    st.one_of(st.none(), st.dictionaries(st.sampled_from([1, 2]), st.sampled_from(["a", "b"]), max_size=2)),
+    st.dictionaries(st.integers(0, 19), st.one_of(st.none(), SALE), min_size=1, max_size=2),
+    st.one_of(st.none(), st.none(), st.dictionaries(st.sampled_from([1, 2]), st.sampled_from(["a", "b"]), max_size=2)),
+)
+# rules whose windows together reach some days, a whole partition, another partition, or anywhere
+DAYS = ["days before", "one day", "days after", "around"]
+PARTITION = [*DAYS, "so far", "rows", "previous", "by look-up"]
+CHOSEN_RULES = st.one_of(
+    st.sets(st.sampled_from(DAYS), min_size=1, max_size=2),
+    st.sets(st.sampled_from(PARTITION), min_size=1, max_size=2),
+    st.sets(st.sampled_from(["whole", "cascade"]), min_size=1),
+    st.sets(st.sampled_from(sorted(RULES)), min_size=1, max_size=3),
 )
 
 
@@ -165,9 +175,9 @@ def _ordered(session: Session, rows: exp.Query) -> list[dict[str, Any]]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sets(st.sampled_from(sorted(RULES)), min_size=1, max_size=3),
-    st.dictionaries(st.integers(0, 14), SALE, max_size=12),
-    st.lists(CHANGE, min_size=1, max_size=4),
+    CHOSEN_RULES,
+    st.dictionaries(st.integers(0, 19), SALE, min_size=6, max_size=16),
+    st.lists(CHANGE, min_size=2, max_size=3),
     st.booleans(),
 )
 def test_what_is_kept_current_equals_computing_it_anew(
@@ -191,7 +201,6 @@ def test_what_is_kept_current_equals_computing_it_anew(
             write_hub(workspace, "stores", [store_row(1, "a")])
         write_hub(workspace, "sales", [sale_row(place, row) for place, row in rows.items()])
         recalculate(workspace)
-        assert published(workspace) == computed_anew(workspace)
         for moved, redefined in changes:
             if redefined is not None:
                 write_hub(workspace, "stores", [store_row(store, kind) for store, kind in redefined.items()])
