@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.storage.vacuum import RETENTION, vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
+_MOST_DAYS = 36_500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,10 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     remove = commands.add_parser("remove", help="take inputs out of a hub, as if they had never come")
     remove.add_argument("source")
     remove.add_argument("input", nargs="+")
+    clean = commands.add_parser("vacuum", help="delete files that no version of the last days needs")
+    clean.add_argument("source", nargs="?", help="one source; all of them if it is left out")
+    clean.add_argument("--keep-days", type=float, default=RETENTION.days, help="default: %(default)s")
     given = parser.parse_args(arguments)
     try:
         if given.command == "demo":
             _demo()
+        elif given.command == "vacuum":
+            _vacuum(given.source, given.keep_days)
         else:
             _change_hub(given.command, given.source, getattr(given, "input", ()))
     except DataOpsError as error:
@@ -57,11 +65,32 @@ def _change_hub(command: str, name: str, input_ids: Sequence[str]) -> None:
     from dataops_assets.steps.refresh import rebuild, remove
 
     sources = _sources()
-    if name not in sources:
-        raise ConfigError(f"{command} of {name!r}", known=list(sources), next_step=nearest(name, list(sources)))
+    _require(command, name, sources)
     workspace = Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
     report = rebuild(workspace) if command == "rebuild" else remove(workspace, input_ids)
     _say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")
+
+
+def _vacuum(name: str | None, keep_days: float) -> None:
+    from dataops_assets.components.platform import Platform
+
+    sources = _sources()
+    if name is not None:
+        _require("vacuum", name, sources)
+    if not 0 <= keep_days <= _MOST_DAYS:
+        raise ConfigError("vacuum", received=f"--keep-days {keep_days:g}", known=[f"0 to {_MOST_DAYS:,}"])
+    platform = Platform(environment_from(os.environ, PROJECT))
+    for source in sources.values() if name is None else [sources[name]]:
+        workspace = platform.workspace(source, sources)
+        done = [vacuum(table, retention=dt.timedelta(days=keep_days)) for table in workspace.tables]
+        removed = sum(item.removed for item in done) + workspace.raw.vacuum()
+        size = sum(item.bytes for item in done) / 1e6
+        _say(f"{source.name}: {removed:,} files removed ({size:,.1f} MB), {sum(item.kept for item in done):,} kept")
+
+
+def _require(command: str, name: str, sources: Mapping[str, Source]) -> None:
+    if name not in sources:
+        raise ConfigError(f"{command} of {name!r}", known=list(sources), next_step=nearest(name, list(sources)))
 
 
 def _sources() -> dict[str, Source]:

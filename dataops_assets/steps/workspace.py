@@ -58,6 +58,11 @@ class Workspace:
         """The hub with its keep-current rules."""
         return self.table(f"hub/{self.source.name}_current")
 
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """All Delta tables that the source's steps write; one that no step wrote yet has no version."""
+        return self.lake, self.quarantine, self.changes, self.enriched, self.hub, self.current
+
     def table(self, key: str) -> Table:
         """The table behind an asset key such as 'hub/sales'."""
         return Table(f"{self.environment.storage}/{key}")

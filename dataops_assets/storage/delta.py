@@ -11,11 +11,12 @@ Source of the format: PROTOCOL.md of Delta Lake.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote
@@ -165,6 +166,28 @@ class Table:
         if not state.info:
             state.info = self._last_info(commits, min(start, target))
         return state.snapshot(self.uri, target)
+
+    def paths_since(self, moment: dt.datetime) -> frozenset[str]:
+        """Files, relative to the table, of every version that was the newest one at `moment` or later.
+
+        Data files and deletion vectors; the newest version's are always among them. Raises StorageError when the log
+        cannot be read.
+        """
+        newest = self.snapshot()
+        if newest is None:
+            return frozenset()
+        names = set(self.folder.names("_delta_log"))
+        found = set(_paths(newest.files))
+        oldest = newest.version
+        while (name := _log_path(oldest)) in names:
+            actions = _actions(self._read(name))
+            # what a version added serves those after it, too; files of the first one kept come from its snapshot
+            found.update(_paths(_file(action["add"]) for action in actions if "add" in action))
+            if _commit_time(actions) <= moment or _log_path(oldest - 1) not in names:
+                break
+            oldest -= 1
+        first = self.snapshot(oldest)
+        return frozenset(found.union(_paths(first.files) if first else ()))
 
     def _last_info(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
         # the commits behind a checkpoint are read only when those after it, made by other tools, recorded nothing
@@ -345,6 +368,21 @@ def _remove_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any
     if file.deletion_vector:
         action["deletionVector"] = dict(file.deletion_vector)
     return action
+
+
+def _paths(files: Iterable[DataFile]) -> Iterator[str]:
+    """The objects that hold these files' rows and deletion vectors."""
+    for file in files:
+        yield file.path
+        vector = deletion_vectors.path_of(file.deletion_vector) if file.deletion_vector else None
+        if vector is not None:
+            yield vector
+
+
+def _commit_time(actions: Iterable[Mapping[str, Any]]) -> dt.datetime:
+    """When a version was committed, by its writer's clock; the earliest time where it does not say."""
+    told = (action["commitInfo"].get("timestamp", 0) for action in actions if "commitInfo" in action)
+    return dt.datetime.fromtimestamp(next(told, 0) / 1000, dt.UTC)
 
 
 def _actions(content: bytes) -> list[dict[str, Any]]:

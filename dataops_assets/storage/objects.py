@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from urllib.parse import urlsplit
 
 import obstore
@@ -24,6 +28,15 @@ def open_store(uri: str) -> ObjectStore:
     if is_remote(uri):
         return from_url(uri)
     return LocalStore(Path(uri), mkdir=True)
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as a listing shows it: path relative to the folder, bytes, last change by the store's clock in UTC."""
+
+    path: str
+    size: int
+    modified: dt.datetime
 
 
 class Folder:
@@ -69,16 +82,47 @@ class Folder:
             if not root.is_dir():
                 return []
             return sorted(str(path.relative_to(self.uri)) for path in root.rglob("*") if path.is_file())
+        return [item.path for item in self._listed(prefix)]
+
+    def objects(self) -> list[StoredObject]:
+        """Everything below this folder, by path, also what a killed local put left behind under a passing name.
+
+        Raises StorageError when the store fails.
+        """
+        if is_remote(self.uri):
+            return self._listed("")
+        found = []
         try:
-            return sorted(item["path"] for page in obstore.list(open_store(self.uri), prefix=prefix) for item in page)
+            for path in Path(self.uri).rglob("*"):
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    # somebody else removed it since it was listed
+                    continue
+                if S_ISREG(status.st_mode):
+                    changed = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
+                    found.append(StoredObject(str(path.relative_to(self.uri)), status.st_size, changed))
+        except OSError as error:
+            raise self._failed("listing", error) from error
+        return sorted(found, key=lambda item: item.path)
+
+    def _listed(self, prefix: str) -> list[StoredObject]:
+        try:
+            pages = obstore.list(open_store(self.uri), prefix=prefix or None)
+            found = [StoredObject(item["path"], item["size"], item["last_modified"]) for page in pages for item in page]
         except (BaseError, OSError) as error:
             raise self._failed(f"listing {prefix}", error) from error
+        return sorted(found, key=lambda item: item.path)
 
-    def delete(self, paths: list[str]) -> None:
+    def delete(self, paths: Sequence[str]) -> None:
         """Remove objects; those already gone are no error."""
         for path in paths:
             try:
-                obstore.delete(open_store(self.uri), path)
+                if is_remote(self.uri):
+                    obstore.delete(open_store(self.uri), path)
+                else:
+                    # the local store refuses the passing names of its own puts
+                    Path(self.uri, path).unlink()
             except FileNotFoundError:
                 continue
             except (BaseError, OSError) as error:

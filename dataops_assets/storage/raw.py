@@ -43,7 +43,7 @@ from dataops_assets.storage.objects import Folder, is_remote, open_store
 # Anything that a shell, a URL or an engine's glob could read as more than a name
 _UNSAFE = re.compile(r"[^\w.\-+=@ ]")
 _LONGEST_NAME = 200
-_LEFTOVER_SECONDS = 86_400
+_LEFTOVER = dt.timedelta(days=1)
 _SPOOL_BYTES = 8 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -115,7 +115,15 @@ class RawArea:
                     os.fsync(directory)
                 finally:
                     os.close(directory)
-            self._sweep()
+            self._remove_leftovers(_LEFTOVER)
+
+    def vacuum(self, young: dt.timedelta = _LEFTOVER) -> int:
+        """Remove what killed processes left half-written, if it is too old to belong to one that still runs.
+
+        The result is how many files that were. `sync` does it, too. Raises StorageError.
+        """
+        with self._storing("removing leftovers"):
+            return self._remove_leftovers(young)
 
     def delete(self, input_id: str) -> None:
         """Remove an input; its object goes with the last input that has it. No error when it is gone.
@@ -240,15 +248,17 @@ class RawArea:
             partial.replace(target)
         return target
 
-    def _sweep(self) -> None:
-        """Remove what killed processes left; only what is too old to belong to one that still runs."""
+    def _remove_leftovers(self, young: dt.timedelta) -> int:
         temporary = self._root / "temporary"
         if self._is_remote or not temporary.is_dir():
-            return
+            return 0
+        removed = 0
         for leftover in temporary.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                if time.time() - leftover.stat().st_mtime >= young.total_seconds():
                     leftover.unlink()
+                    removed += 1
+        return removed
 
     @contextlib.contextmanager
     def _storing(self, attempted: str) -> Iterator[None]:
