@@ -25,6 +25,7 @@ from dataops_assets.storage.delta import Snapshot
 
 STEP = "refresh"
 _ATTEMPTS = 20
+_WROTE = "wrote"
 
 
 def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
@@ -114,6 +115,7 @@ def _attempt(
             amended=merge.T.amended,
         )
     ).to_pylist()[0]
+    wrote = _wrote(base, manifest, after, tally)
     snapshot = publish.apply(
         session,
         workspace.hub,
@@ -124,7 +126,7 @@ def _attempt(
         if tally["removed"]
         else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
-        info=after.record(),
+        info={**after.record(), _WROTE: wrote},
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
     notes = {
@@ -133,7 +135,7 @@ def _attempt(
         "inputs_in_hub": len(after.inputs),
     }
     report = _report(workspace, snapshot, inputs, errors, counts, notes, started)
-    return replace(report, checks=_outcomes(workspace, snapshot, after, tally, insert_columns))
+    return replace(report, checks=_outcomes(workspace, snapshot, after, wrote, insert_columns))
 
 
 def _gather(
@@ -254,11 +256,23 @@ def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], 
     return rows
 
 
+def _wrote(base: Snapshot | None, before: Manifest, after: Manifest, tally: Mapping[str, int]) -> Mapping[str, int]:
+    """How many rows the newest change of the set of inputs wrote and removed.
+
+    A run that was killed after its commit finds its inputs in the hub when it is run again. Later inputs are compared
+    with what these did when they came, not with what was left to do.
+    """
+    if base is not None and before.record() == after.record():
+        found: Mapping[str, int] = base.info.get(_WROTE, tally)
+        return found
+    return tally
+
+
 def _outcomes(
     workspace: Workspace,
     snapshot: Snapshot,
     after: Manifest,
-    tally: Mapping[str, int],
+    wrote: Mapping[str, int],
     expected: Mapping[str, str],
 ) -> tuple[CheckOutcome, ...]:
     """The checks of the hub as it is now: its rows, its columns, the share of it that this change wrote and removed."""
@@ -266,7 +280,7 @@ def _outcomes(
     if not after.inputs or not source.checks.look_at_tables:
         return ()
     newest = max(after.inputs.values()).input_id
-    profile = share_profile(asset, newest, snapshot.rows, tally)
+    profile = share_profile(asset, newest, snapshot.rows, wrote)
     known = workspace.metadata.profiles(source.name, asset, exclude=[newest], limit=BASELINE)
     workspace.metadata.save_profiles(source.name, asset, [profile])
     found = share_outcomes([profile], known, source.checks, snapshot.columns, expected)[newest]

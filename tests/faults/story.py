@@ -1,0 +1,251 @@
+"""A source with every kind of write in it, and what processes do with it: run its steps, be killed, read the result.
+
+Everything of a story lies below one folder: `engine` (DuckDB's extensions, for all copies), `landing`, and `now`, which
+holds tables and metadata and is what a test copies, breaks and compares.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import multiprocessing
+import os
+import pickle
+import shutil
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.engines.duckdb import DuckDBEngine, prepare_extensions
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.sql import query
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.ingest import ingest
+from dataops_assets.steps.parse import parse
+from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.refresh import refresh
+from dataops_assets.steps.report import Input, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+STEPS = ("ingest", "parse", "cdc", "enrich", "refresh", "recalculate")
+TABLES = (
+    "lake/sales",
+    "lake/sales_quarantine",
+    "lake/sales_changes",
+    "hub/sales_enriched",
+    "hub/sales",
+    "hub/sales_current",
+)
+Tables = dict[str, list[tuple[Any, ...]] | None]
+_START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+_PER_INPUT = {"ingest": ingest, "parse": parse, "cdc": cdc, "enrich": enrich, "refresh": refresh}
+_PRELOADED = ["dataops_assets.steps.recalculate", "dataops_assets.steps.parse", "dataops_assets.metadata.upgrade"]
+
+SALES = {
+    "name": "sales",
+    "area": "tests",
+    "connection": {"type": "files", "path": "sales_*.csv"},
+    "columns": [
+        {"name": "id", "type": "integer"},
+        {"name": "at", "type": "integer"},
+        {"name": "shop", "type": "text"},
+        {"name": "amount", "type": "double"},
+        {"name": "op", "type": "text"},
+    ],
+    "refresh": {"type": "key", "key": ["id"], "order_by": "at", "delete_when": "op = 'D'", "history": True},
+    "rules": [
+        {"name": "is_big", "expression": "amount > 50"},
+        {"name": "of_shop", "expression": "sum(amount) over (partition by shop)", "mode": "keep_current"},
+    ],
+    "validations": [{"name": "sells", "expression": "amount >= 0", "severity": "quarantine"}],
+}
+"""A row that cannot be parsed, one that a validation quarantines, deletes, history, a window: all steps write."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """One source below `root`; picklable, so that any process can go on with it."""
+
+    root: Path
+    settings: Mapping[str, Any]
+    storage: str = ""
+    metadata_url: str = ""
+
+    @property
+    def now(self) -> Path:
+        """The state that steps change."""
+        return self.root / "now"
+
+    def workspace(self) -> Workspace:
+        """What the steps of this process work with."""
+        environment = environment_from(
+            {
+                "DATAOPS_ENV": "test",
+                "DATAOPS_HOME": str(self.root / "engine"),
+                "DATAOPS_LANDING": str(self.root / "landing"),
+                "DATAOPS_STORAGE": self.storage or str(self.now / "storage"),
+                "DATAOPS_METADATA_URL": self.metadata_url or f"sqlite:///{self.now}/metadata.db",
+            },
+            self.root,
+        )
+        source = Source.model_validate(self.settings)
+        metadata = MetadataStore(environment.metadata_url)
+        metadata.migrate()
+        metadata.register_source(source)
+        return Workspace(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
+
+    def deliver(self, day: int, lines: Sequence[str]) -> Input:
+        """A file of day `day`, with these lines below the header."""
+        header = ",".join(column["name"] for column in self.settings["columns"])
+        path = self.root / "landing" / f"{self.settings['name']}_{day}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([header, *lines]) + "\n")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        time = _START + dt.timedelta(days=day)
+        return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, str(path), path.stat().st_size)
+
+
+def prepare(root: Path, settings: Mapping[str, Any] = SALES, extensions: Sequence[str] = ("delta",)) -> Story:
+    """A story without inputs."""
+    prepare_extensions(root / "engine" / "duckdb_extensions", extensions)
+    (root / "now").mkdir()
+    return Story(root, settings)
+
+
+def big_day(story: Story, day: int, rows: int = 60) -> Input:
+    """An input of `SALES` that adds, changes and deletes rows; one does not parse, and one fails a validation."""
+    lines = [
+        f"{(day * 7 + n) % 80},{day},shop {n % 4},{(n * 31 + day) % 100},{'D' if n % 11 == day else 'U'}"
+        for n in range(rows)
+    ]
+    return story.deliver(day, [*lines, f"{900 + day},{day},shop 1,-5,U", f"{950 + day},{day},shop 1,much,U"])
+
+
+def run(story: Story, inputs: Sequence[Input], steps: Sequence[str] = STEPS, run_id: str = "run") -> list[str]:
+    """Run steps as a run of the platform does, with their start and end on record; the result are all errors."""
+    workspace = story.workspace()
+    name = workspace.source.name
+    if "ingest" in steps:
+        workspace.metadata.register_inputs(name, inputs)
+    errors = []
+    for step in steps:
+        ids = [item.input_id for item in inputs] if step != "recalculate" else [""]
+        workspace.metadata.start(name, step, ids, run_id)
+        report = one_step(workspace, step, inputs)
+        workspace.metadata.finish(name, report, run_id)
+        errors += [str(item.error) for item in report.failures]
+    return errors
+
+
+def one_step(workspace: Workspace, step: str, inputs: Sequence[Input]) -> StepReport:
+    """Run one step by its name."""
+    return recalculate(workspace) if step == "recalculate" else _PER_INPUT[step](workspace, inputs)
+
+
+def rows_of(workspace: Workspace, key: str) -> list[tuple[Any, ...]] | None:
+    """A table's rows as a standard Delta reader sees them, sorted; None where it does not exist."""
+    snapshot = workspace.table(key).snapshot()
+    if snapshot is None:
+        return None
+    with workspace.engine.session() as session:
+        found = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(snapshot))).to_pylist()
+    assert len(found) == snapshot.rows
+    names = sorted(snapshot.columns)
+    return sorted((tuple(row[name] for name in names) for row in found), key=repr)
+
+
+def tables_of(story: Story, keys: Sequence[str] = TABLES) -> Tables:
+    """The rows of the source's tables."""
+    workspace = story.workspace()
+    return {key: rows_of(workspace, key) for key in keys}
+
+
+def metadata_of(story: Story) -> dict[str, Any]:
+    """What the metadata structure says, but for times and run ids."""
+    workspace = story.workspace()
+    store, name = workspace.metadata, workspace.source.name
+    # of a recalculation that was killed after its commit, the commit has the receipt: another one finds nothing to do
+    attempts = [
+        (item.step, item.input_id, item.status, item.asset, item.counts if item.input_id else {}, item.error)
+        for item in store.processes(name)
+    ]
+    checks = {
+        (check.step, check.outcome.asset, check.outcome.check, check.outcome.input_id): check.outcome
+        for check in store.check_results(name)
+    }
+    assets = [f"raw/{name}", *(key.replace("sales", name) for key in TABLES)]
+    return {
+        "inputs": store.inputs(name),
+        "raw": workspace.raw.inputs(),
+        "processes": attempts,
+        "checks": checks,
+        "profiles": {asset: store.profiles(name, asset) for asset in assets},
+    }
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+class ChildFailed(AssertionError):
+    """A process ended in an exception."""
+
+
+def processes() -> Any:
+    """Where processes come from: forks of one that has loaded the platform, and has no threads, yet nothing open."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def begin(function: Callable[..., Any], *arguments: Any, answer: Path | None = None) -> Any:
+    """Start `function` in a process of its own; what it returns is put into the file `answer`."""
+    process = processes().Process(target=_call, args=(function, arguments, answer, dict(os.environ)), daemon=True)
+    process.start()
+    return process
+
+
+def in_child(function: Callable[..., Any], *arguments: Any, answer: Path) -> Any:
+    """What `function` returns in a fresh process. Raises ChildFailed with the process's traceback."""
+    process = begin(function, *arguments, answer=answer)
+    process.join()
+    return outcome(process, answer)
+
+
+def outcome(process: Any, answer: Path) -> Any:
+    """What a process that `begin` started returned. Raises ChildFailed with the process's traceback."""
+    process.join()
+    result = pickle.loads(answer.read_bytes()) if answer.exists() else f"exit code {process.exitcode}"  # noqa: S301
+    answer.unlink(missing_ok=True)
+    if process.exitcode != 0:
+        raise ChildFailed(result)
+    return result
+
+
+def _call(
+    function: Callable[..., Any], arguments: Sequence[Any], answer: Path | None, variables: Mapping[str, str]
+) -> None:
+    os.environ.update(variables)
+    try:
+        result = function(*arguments)
+    except BaseException:
+        if answer is not None:
+            answer.write_bytes(pickle.dumps(traceback.format_exc()))
+        raise
+    if answer is not None:
+        answer.write_bytes(pickle.dumps(result))
+
+
+def put_back(saved: Path, story: Story) -> None:
+    """Make `saved` the state of the story."""
+    shutil.rmtree(story.now)
+    shutil.copytree(saved, story.now, copy_function=shutil.copy2)
+
+
+def files_below(folder: Path) -> set[str]:
+    """Paths of all files, relative to `folder`."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
