@@ -178,7 +178,8 @@ def column_lineage(
     upstream = node.reads[0]
     found: dict[str, set[tuple[str, str]]] = {}
     if node.name == "parse":
-        return {item.name: {(upstream, item.raw_name)} for item in source.columns if item.name in columns}
+        read = (item for item in source.columns if item.name in columns)
+        return {item.name: {(upstream, name) for name in item.raw_names} for item in read}
     stage = {"enrich": rules.snapshot, "recalculate": rules.current}.get(node.name)
     computed = {} if stage is None else {name: rule.lineage for name, rule in stage.rules.items()}
     for name in columns:

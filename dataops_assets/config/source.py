@@ -238,6 +238,10 @@ class Column(Declared):
         description="text, boolean, integer (64 bit), double, decimal(p,s), date, timestamp, timestamptz or binary.",
     )
     source_name: str = Field("", description="Name in the raw data when it differs.")
+    renamed_from: tuple[str, ...] = Field(
+        (),
+        description="Earlier names in the raw data. An input may have the column under any of its names, but only one.",
+    )
     description: str = Field("", description="What the column means; shown in the UI.")
     nullable: bool = Field(
         True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row."
@@ -272,12 +276,30 @@ class Column(Declared):
         """The column's name in the raw data."""
         return self.source_name or self.name
 
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """All names that the column has or had in the raw data, the present one first."""
+        return (self.raw_name, *self.renamed_from)
+
 
 class Drift(Declared):
-    """What happens when an input's columns differ from the contract."""
+    """What happens when an input's columns differ from the contract: one policy for each kind of difference."""
 
-    new_column: Literal["ignore", "fail"] = Field("ignore", description="A column the contract does not know.")
-    missing_column: Literal["ignore", "fail"] = Field("fail", description="A contract column the input lacks.")
+    new_column: Literal["ignore", "fail"] = Field(
+        "ignore",
+        description="A column the contract does not know. 'ignore': not kept, but told; 'fail': the input fails alone.",
+    )
+    missing_column: Literal["evolve", "ignore", "fail"] = Field(
+        "fail",
+        description="A contract column the input lacks. 'fail': the input fails alone; 'ignore': nulls, and where "
+        "nulls are not allowed the rows are rejected; 'evolve': nulls are allowed in that input.",
+    )
+    changed_type: Literal["evolve", "ignore", "fail"] = Field(
+        "evolve",
+        description="Values of another type than declared. 'evolve': a value that stays the same becomes the declared "
+        "type, a row with any other is rejected; 'ignore': such values are left out (null) and counted; 'fail': the "
+        "input fails alone. None of them ever changes a value.",
+    )
 
 
 class Gate(Declared):
@@ -612,7 +634,14 @@ class Source(Declared):
     @model_validator(mode="after")
     def _parts_fit(self) -> Source:
         _refuse(
-            "Source", [*self._repeated_names(), *self._unknown_columns(), *self._unfit_ranges(), *self._idle_parts()]
+            "Source",
+            [
+                *self._repeated_names(),
+                *self._repeated_raw_names(),
+                *self._unknown_columns(),
+                *self._unfit_ranges(),
+                *self._idle_parts(),
+            ],
         )
         return self
 
@@ -624,6 +653,15 @@ class Source(Declared):
             if name.lower() in seen:
                 yield path, name, f"column or rule {name!r} is declared twice (case is ignored)"
             seen.add(name.lower())
+
+    def _repeated_raw_names(self) -> Iterator[_Problem]:
+        # two columns may be read from one that is there, but an earlier name must belong to one column alone
+        for i, item in enumerate(self.columns):
+            others = {name for other in self.columns if other is not item for name in other.raw_names}
+            for j, name in enumerate(item.renamed_from):
+                if name in others or item.raw_names.index(name) != j + 1:
+                    message = f"{name!r} is the raw name of another column, or twice one of this"
+                    yield ("columns", i, "renamed_from", j), name, message
 
     def _unknown_columns(self) -> Iterator[_Problem]:
         names = [column.name for column in self.columns]

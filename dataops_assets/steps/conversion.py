@@ -1,8 +1,9 @@
 """From what an input says to a typed value: one SQL expression a column, null where the value cannot be one.
 
 Nothing is guessed and nothing is lost on the way: `1.5` is no integer, `2013-01-01 12:00` no date, `1.239` no
-decimal(10,2), 2 no boolean. A number may be written with a fraction of zeros (`517.0`, as some tools write integers).
-Text without an offset is UTC for a timestamptz; for a timestamp an offset is applied, the result is UTC.
+decimal(10,2), 2 no boolean, and 9007199254740993 (2^53 + 1) no double. A fraction such as `0.1` written as text is the
+double nearest to it, as everywhere. A number may be written with a fraction of zeros (`517.0`, as some tools write
+integers). Text without an offset is UTC for a timestamptz; for a timestamp an offset is applied, the result is UTC.
 """
 
 from __future__ import annotations
@@ -75,6 +76,24 @@ def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextM
     if raw_type == target or (raw_type == "TIMESTAMP WITH TIME ZONE" and target == "TIMESTAMPTZ"):
         return value
     return _from_typed(value, raw_type, target)
+
+
+def is_type(raw_type: str, column: Column) -> bool:
+    """Whether a field of a typed format has the column's type; a narrower one of its kind is the same type."""
+    target = sql_type(column.type)
+    family = family_of(target)
+    if family != family_of(raw_type):
+        return False
+    if family != "decimal":
+        return True
+    (precision, scale), (most, places) = (_digits(kind) for kind in (raw_type, target))
+    return scale <= places and precision - scale <= most - places
+
+
+def _digits(decimal: str) -> tuple[int, int]:
+    """Precision and scale of a decimal type."""
+    precision, scale = decimal.strip("DECIMAL() ").split(",")
+    return int(precision), int(scale)
 
 
 def require_date_format(column: Column) -> None:
@@ -156,12 +175,15 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
             plain=plain,
         )
     if family == "double":
-        # a number too large for a double would become infinite
+        # a number too large for a double would become infinite, and a whole one beyond 2^53 another
         return query(
-            "CASE WHEN regexp_full_match($value, $pattern) THEN "
+            "CASE WHEN regexp_full_match($value, $whole) "
+            "AND TRY_CAST(TRY_CAST($plain AS DOUBLE) AS HUGEINT) <> TRY_CAST($plain AS HUGEINT) THEN NULL "
+            "WHEN regexp_full_match($value, $pattern) THEN "
             "CASE WHEN isfinite(TRY_CAST($plain AS DOUBLE)) THEN TRY_CAST($plain AS DOUBLE) END "
             "WHEN regexp_full_match($value, $words) THEN TRY_CAST($value AS DOUBLE) END",
             value=value,
+            whole=rf"{sign}{digits}({mark}0*)?\s*",
             pattern=any_number,
             words=r"(?i)\s*([+-]?inf(inity)?|nan)\s*",
             plain=plain,
@@ -235,15 +257,11 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
         return query("CAST(to_json($value) AS VARCHAR)", value=value) if is_nested else cast
     if wanted == "boolean" and source in numbers:
         return query("CASE WHEN $value IN (0, 1) THEN $value = 1 END", value=value)
-    if wanted in numbers and source == "double" and wanted != "double":
-        # a decimal is the nearest to the double; an integer must be it
-        return (
-            cast
-            if wanted == "decimal"
-            else query("CASE WHEN $value = trunc($value) THEN $cast END", value=value, cast=cast)
-        )
-    if wanted in ("integer", "decimal") and source == "decimal":
-        return query("CASE WHEN $cast = $value THEN $cast END", value=value, cast=cast)
+    if wanted in numbers and source in numbers:
+        return _if_same(cast, value, raw_type)
+    if source == "timestamp" and raw_type != "TIMESTAMP":
+        micros = _if_same(_try_cast(value, "TIMESTAMP"), value, raw_type)
+        return micros if target == "TIMESTAMP" else _from_typed(micros, "TIMESTAMP", target)
     if wanted == "date" and source in ("timestamp", "timestamptz"):
         local = value if source == "timestamp" else query("$value AT TIME ZONE 'UTC'", value=value)
         return query("CASE WHEN date_trunc('day', $local) = $local THEN CAST($local AS DATE) END", local=local)
@@ -253,8 +271,13 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
         )
     if wanted == "timestamptz" and source == "date":
         return query("CAST($value AS TIMESTAMP) AT TIME ZONE 'UTC'", value=value)
-    same_kind = source == wanted or (source in (*numbers, "boolean") and wanted in numbers)
+    same_kind = source == wanted or (source == "boolean" and wanted in numbers)
     return cast if same_kind or (source, wanted) == ("date", "timestamp") else exp.cast(exp.null(), target)
+
+
+def _if_same(cast: exp.Expression, value: exp.Expression, raw_type: str) -> exp.Expression:
+    """`cast` where it is `value` again when it is cast back, else null."""
+    return query("CASE WHEN $back = $value THEN $cast END", back=_try_cast(cast, raw_type), value=value, cast=cast)
 
 
 def _try_cast(value: exp.Expr, target: str) -> exp.Expression:

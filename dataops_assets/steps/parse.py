@@ -21,7 +21,7 @@ from dataops_assets.config.source import Column, FileConnection, FileFormat, Sou
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.reader import format_of, read
-from dataops_assets.connections.formats.staging import RawFile, RawRows, Staging
+from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Staging, Wanted
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError, StorageError, nearest
 from dataops_assets.quality.checks import earlier_inputs, input_outcomes
@@ -30,7 +30,7 @@ from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
-from dataops_assets.steps.conversion import TextMarks, converted, default_of, marks_of, present
+from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import files_of, replace_inputs
@@ -46,10 +46,12 @@ _QUARANTINE = {
     "s_record": "VARCHAR",
 }
 _LONGEST_VALUE = 1000
+_EXAMPLES = 3
 # how many known profiles are looked through for the inputs just before one that is parsed again
 _PROFILES = 400
 # what a row's `s_fault` says: this, or twice the number of the column, plus one for a null that is not allowed
 _MALFORMED = -1
+_NULL = "null where a value must be"
 _KINDS = {
     "integer": "an integer of 64 bits",
     "double": "a number",
@@ -62,11 +64,16 @@ _KINDS = {
 
 @dataclass
 class _Read:
-    """What was read: raw rows and how their values are written, raw columns by input, and inputs that are lost."""
+    """What was read: raw rows and how their values are written, raw columns and file name by input, and lost inputs."""
 
     rows: list[tuple[RawRows, TextMarks]] = field(default_factory=list)
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost: dict[str, DataOpsError] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def lacking(self, rows: RawRows, item: Column) -> list[str]:
+        """The inputs of `rows` that do not have the column under any of its names."""
+        return [key for key in rows.input_ids if not set(item.raw_names) & set(self.headers[key])]
 
 
 def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
@@ -82,8 +89,13 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     with tempfile.TemporaryDirectory(prefix="parse-") as folder, workspace.engine.session() as session:
         found = _read(workspace, inputs, Staging(session, Path(folder)))
         session.create(_TYPED, _typed(source, found, _defaults(source)))
+        if source.drift.changed_type == "fail":
+            found.lost |= _changed_types(session, source, found)
         there = [item.input_id for item in sorted(inputs) if item.input_id not in found.lost]
         counts = _counts(session, there)
+        left_out = _left_out(session, source, there) if source.drift.changed_type == "ignore" else {}
+        for input_id, values_left_out in left_out.items():
+            counts[input_id]["left_out"] = sum(values_left_out.values())
         gated = _gated(session, source, asset, there, found)
         for input_id, outcome in gated.items():
             error = blocked(outcome)
@@ -93,7 +105,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         if good:
             _publish(workspace, session, found, good, counts)
         profiles = _profiles(session, source, asset, good)
-    checks = _checks(workspace, asset, profiles, found)
+    checks = _checks(workspace, asset, profiles, found, left_out)
     workspace.metadata.save_profiles(source.name, asset, profiles)
     snapshot = workspace.lake.snapshot()
     return StepReport(
@@ -129,11 +141,13 @@ def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _R
         except (InputError, StorageError) as error:
             found.lost[item.input_id] = error
             continue
+        found.names[item.input_id] = file.name
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
-    names = [item.raw_name for item in source.columns]
+    earlier = [name for item in source.columns for name in item.renamed_from]
+    wanted = Wanted([item.raw_name for item in source.columns], earlier)
     for layout, files in by_format.values():
         marks = marks_of(layout)
-        reading = read(staging, files, layout, names)
+        reading = read(staging, files, layout, wanted)
         found.lost |= reading.errors
         found.headers |= reading.headers
         known_as = {file.input_id: file for file in files}
@@ -161,20 +175,32 @@ def _unpacked(workspace: Workspace, item: Input, staging: Staging) -> tuple[File
 
 def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
     """What of an input's columns the source does not allow, and what to do about it."""
-    wanted = [item.raw_name for item in source.columns]
-    there = set(header)
-    missing = [name for name in wanted if name not in there]
-    repeated = [name for name in wanted if header.count(name) > 1]
-    new = [name for name in header if name and name not in wanted]
+    missing = _missing(source, header)
+    new = _new(source, header)
+    repeated = [name for item in source.columns for name in item.raw_names if header.count(name) > 1]
+    renamed = [both for item in source.columns if len(both := [name for name in item.raw_names if name in header]) > 1]
     if missing and source.drift.missing_column == "fail":
-        near = [f"{name}: {hint}" for name in missing if (hint := nearest(name, [*new]))]
+        near = [f"{name}: {hint}" for name in missing if (hint := nearest(name, new))]
         received = f"no column {', '.join(missing)}; its columns are {', '.join(header)}"
         return received, "; ".join(near) or "deliver it with all columns, or set drift.missing_column to ignore"
     if repeated:
         return f"more than one column {', '.join(repeated)}", "give each column a name of its own"
+    if renamed:
+        received = "; ".join(f"{' and '.join(names)}, which are names of one column" for names in renamed)
+        return received, "deliver one of them, or declare two columns"
     if new and source.drift.new_column == "fail":
         return f"columns that are not declared: {', '.join(new)}", "declare them, or set drift.new_column to ignore"
     return None
+
+
+def _missing(source: Source, header: Sequence[str]) -> list[str]:
+    """The present raw names of columns that the input has under none of their names."""
+    return [item.raw_name for item in source.columns if not set(item.raw_names) & set(header)]
+
+
+def _new(source: Source, header: Sequence[str]) -> list[str]:
+    known = {name for item in source.columns for name in item.raw_names}
+    return [name for name in dict.fromkeys(header) if name and name not in known]
 
 
 # --- raw rows to typed rows ------------------------------------------------------------------------------------------
@@ -188,15 +214,19 @@ def _defaults(source: Source) -> dict[str, exp.Expr]:
 
 
 def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expr]) -> exp.Query:
-    """All rows with the contract's columns and `s_fault`, which is null for a row that parsed."""
+    """All rows with the contract's columns, `s_fault` and `s_left_out`.
+
+    `s_fault` is null for a row that parsed. `s_left_out` are the numbers of columns whose value was left out.
+    """
     selects = [
-        _typed_rows(source, rows, marks, defaults, [key for key in rows.input_ids if key in found.lost])
+        _typed_rows(source, found, rows, marks, defaults)
         for rows, marks in found.rows
         if any(key not in found.lost for key in rows.input_ids)
     ]
     if not selects:
         types = {item.name: sql_type(item.type) for item in source.columns}
-        return values([], {"s_input_id": "VARCHAR", "s_row_id": "BIGINT", **types, "s_fault": "INTEGER"})
+        system = {"s_fault": "INTEGER", "s_left_out": "VARCHAR"}
+        return values([], {"s_input_id": "VARCHAR", "s_row_id": "BIGINT", **types, **system})
     result: exp.Query = selects[0]
     for following in selects[1:]:
         result = exp.union(result, following, distinct=False)
@@ -204,49 +234,71 @@ def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expr]) -> ex
 
 
 def _typed_rows(
-    source: Source, rows: RawRows, marks: TextMarks, defaults: Mapping[str, exp.Expr], lost: Sequence[str]
+    source: Source, found: _Read, rows: RawRows, marks: TextMarks, defaults: Mapping[str, exp.Expr]
 ) -> exp.Query:
-    fields = {item.name: item for item in rows.fields}
     given: list[exp.Expr] = []
     made: list[exp.Expr] = []
     results: list[exp.Expr] = []
+    nulls: list[exp.If] = []
+    left_out: list[exp.Expr] = []
     fault = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=_MALFORMED)
     for index, item in enumerate(source.columns):
         target = exp.DataType.build(sql_type(item.type), dialect=DIALECT)
         value, result = column(f"v{index}"), column(f"t{index}")
-        raw = fields.get(item.raw_name)
-        if raw is None:
+        fields = _fields_of(item, rows)
+        may_be_null = item.nullable or item.name in defaults
+        if not fields:
             given.append(alias(exp.cast(exp.null(), target), value.name))
             made.append(alias(value, result.name))
         else:
-            given.append(alias(present(column(raw.column), raw.type, marks), value.name))
-            conversion = converted(value, raw.type, item, marks)
+            # of a column's names an input has one, but inputs of one query may have different ones
+            texts = [present(column(raw.column), raw.type, marks) for raw in fields]
+            given.append(alias(texts[0] if len(texts) == 1 else exp.func("coalesce", *texts), value.name))
+            is_refused = source.drift.changed_type == "fail" and rows.is_typed and not is_type(fields[0].type, item)
+            conversion = exp.cast(exp.null(), target) if is_refused else converted(value, fields[0].type, item, marks)
             made.append(alias(conversion, result.name))
-            if conversion != value:
-                fault.append(
-                    "ifs", _when(query("$value IS NOT NULL AND $result IS NULL", value=value, result=result), 2 * index)
-                )
+            changed = query("$value IS NOT NULL AND $result IS NULL", value=value, result=result)
+            if conversion == value:
+                pass
+            elif source.drift.changed_type == "ignore" and may_be_null:
+                left_out.append(query("CASE WHEN $changed THEN $number END", changed=changed, number=str(index)))
+            else:
+                fault.append("ifs", _when(changed, 2 * index))
         if item.name in defaults:
             result = query("coalesce($result, $default)", result=result, default=defaults[item.name])
         elif not item.nullable:
-            fault.append("ifs", _when(query("$result IS NULL", result=result), 2 * index + 1))
+            is_null = query("$result IS NULL", result=result)
+            if source.drift.missing_column == "evolve" and (lacking := found.lacking(rows, item)):
+                is_null = exp.and_(is_null, exp.not_(_is_one_of(lacking)))
+            nulls.append(_when(is_null, 2 * index + 1))
         results.append(alias(exp.cast(result, target), item.name))
+    # a value of another type is told before a null
+    for condition in nulls:
+        fault.append("ifs", condition)
     raw_rows = query("SELECT * FROM $rows AS r", rows=rows.query)
+    lost = [key for key in rows.input_ids if key in found.lost]
     if lost:
-        raw_rows = raw_rows.where(
-            exp.not_(exp.In(this=column("s_input_id"), expressions=[literal(key) for key in lost]))
-        )
+        raw_rows = raw_rows.where(exp.not_(_is_one_of(lost)))
     return query(
-        "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault FROM ("
+        "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault, $left_out AS s_left_out FROM ("
         "SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
         "SELECT s_input_id, s_row_id, s_problem, $given FROM $rows AS r) AS g) AS m",
         results=results,
         fault=fault,
+        left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
+        if left_out
+        else exp.cast(exp.null(), "VARCHAR"),
         kept=columns(item.alias for item in given),
         made=made,
         given=given,
         rows=raw_rows,
     )
+
+
+def _fields_of(item: Column, rows: RawRows) -> list[RawField]:
+    """The fields that hold the column, under its present name first."""
+    by_name = {raw.name: raw for raw in rows.fields}
+    return [by_name[name] for name in item.raw_names if name in by_name]
 
 
 def _when(condition: exp.Expr, fault: int) -> exp.If:
@@ -263,6 +315,70 @@ def _counts(session: Session, input_ids: Sequence[str]) -> dict[str, dict[str, i
     ).to_pylist()
     counts = {row["s_input_id"]: {"rows": row["parsed"], "rejected": row["rejected"]} for row in found}
     return {input_id: counts.get(input_id, {"rows": 0, "rejected": 0}) for input_id in input_ids}
+
+
+def _left_out(session: Session, source: Source, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By input and column, how many values of rows that parsed were left out because of their type."""
+    found = session.fetch(
+        query(
+            "SELECT s_input_id, s_number, count(*) AS n FROM ("
+            "SELECT s_input_id, unnest(string_split(s_left_out, ',')) AS s_number FROM $typed AS t "
+            "WHERE s_fault IS NULL AND s_left_out <> '' AND $wanted) AS u GROUP BY s_input_id, s_number",
+            typed=table(_TYPED),
+            wanted=_is_one_of(input_ids),
+        )
+    ).to_pylist()
+    left_out: dict[str, dict[str, int]] = {}
+    for row in sorted(found, key=lambda row: int(row["s_number"])):
+        name = source.columns[int(row["s_number"])].name
+        left_out.setdefault(row["s_input_id"], {})[name] = row["n"]
+    return left_out
+
+
+def _changed_types(session: Session, source: Source, found: _Read) -> dict[str, DataOpsError]:
+    """The inputs with values of another type than declared, with column, count and examples."""
+    changed = session.fetch(
+        query("SELECT DISTINCT s_input_id FROM $typed AS t WHERE s_fault >= 0 AND s_fault % 2 = 0", typed=table(_TYPED))
+    )
+    ids = changed.column(0).to_pylist()
+    if not ids:
+        return {}
+    rows = session.fetch(
+        query(
+            "SELECT s_input_id, s_column, s_reason, count(*) AS n, "
+            "list(s_value ORDER BY s_row_id)[1:$most] AS examples "
+            "FROM $rejected AS r WHERE s_reason <> $is_null AND s_column IS NOT NULL "
+            "GROUP BY s_input_id, s_column, s_reason ORDER BY s_input_id, s_column",
+            rejected=_rejected(source, found, ids),
+            most=_EXAMPLES,
+            is_null=_NULL,
+        )
+    ).to_pylist()
+    hidden = {item.name for item in source.columns if "pii" in item.tags}
+    problems: dict[str, list[str]] = {}
+    for row in rows:
+        shown = ", ".join("***" if row["s_column"] in hidden else repr(value) for value in row["examples"])
+        types = _types_of(source, found, row["s_input_id"], row["s_column"])
+        problems.setdefault(row["s_input_id"], []).append(
+            f"{row['s_column']}: {types}{row['s_reason']} in {row['n']:,} rows, e.g. {shown}"
+        )
+    return {
+        input_id: InputError(
+            f"reading {found.names[input_id]}",
+            received=f"values of another type: {'; '.join(what)}",
+            next_step="deliver the declared types, declare a wider type, or set drift.changed_type to evolve",
+        )
+        for input_id, what in problems.items()
+    }
+
+
+def _types_of(source: Source, found: _Read, input_id: str, name: str) -> str:
+    """What a typed format says of a column's type; empty for other formats."""
+    item = next(item for item in source.columns if item.name == name)
+    for rows, _ in found.rows:
+        if rows.is_typed and input_id in rows.input_ids:
+            return f"{_fields_of(item, rows)[0].type.lower()}, "
+    return ""
 
 
 def _parsed(source: Source, input_ids: Sequence[str]) -> exp.Query:
@@ -289,7 +405,7 @@ def _gated(
 ) -> dict[str, CheckOutcome]:
     if source.gates.lake is None or not input_ids:
         return {}
-    names = {item.raw_name: item.name for item in source.columns}
+    names = {name: item.name for item in source.columns for name in item.raw_names}
     headers = {key: [names.get(name, name) for name in found.headers[key]] for key in input_ids}
     return gate_inputs(session, source.gates.lake, asset, _parsed(source, input_ids), input_ids, headers)
 
@@ -317,19 +433,17 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
         for is_null in (0, 1)
     ]
     known = values(faults, {"s_fault": "INTEGER", "s_reason": "VARCHAR", "s_column": "VARCHAR"})
-    numbers = {item.raw_name: index for index, item in enumerate(source.columns)}
     selects = []
     for rows, _ in found.rows:
         if not set(rows.input_ids) & set(input_ids):
             continue
         value = query("CASE t.s_fault WHEN $malformed THEN NULL END", malformed=_MALFORMED)
-        record: list[exp.Expr] = []
-        for item in rows.fields:
-            text = query("CAST($value AS VARCHAR)", value=column(item.column, "r"))
-            record += [literal(item.name), text]
-            if item.name in numbers:
-                value.append("ifs", _when(literal(2 * numbers[item.name]), 0))
-                value.args["ifs"][-1].set("true", text.copy())
+        texts = {item.name: query("CAST($value AS VARCHAR)", value=column(item.column, "r")) for item in rows.fields}
+        for index, item in enumerate(source.columns):
+            if given := [texts[raw.name] for raw in _fields_of(item, rows)]:
+                value.append("ifs", _when(literal(2 * index), 0))
+                value.args["ifs"][-1].set("true", exp.func("coalesce", *[text.copy() for text in given]))
+        record = [part for item in rows.fields for part in (literal(item.name), texts[item.name].copy())]
         selects.append(
             query(
                 "SELECT t.s_input_id, t.s_row_id, r.s_line, coalesce(k.s_reason, r.s_problem) AS s_reason, k.s_column, "
@@ -353,7 +467,7 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
 
 def _reason(item: Column, is_null: bool) -> str:
     if is_null:
-        return "null where a value must be"
+        return _NULL
     form = f" of the form {item.date_format}" if item.date_format else ""
     return f"not {_KINDS.get(item.type, item.type)}{form}"
 
@@ -375,7 +489,11 @@ def _profiles(session: Session, source: Source, asset: str, input_ids: Sequence[
 
 
 def _checks(
-    workspace: Workspace, asset: str, profiles: Sequence[Profile], found: _Read
+    workspace: Workspace,
+    asset: str,
+    profiles: Sequence[Profile],
+    found: _Read,
+    left_out: Mapping[str, Mapping[str, int]],
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Volume, schema and distribution of every input, against the inputs before it, in this set or known."""
     if not profiles:
@@ -387,17 +505,17 @@ def _checks(
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}
     for profile in profiles:
-        note = _note(source, found.headers[profile.input_id])
+        note = _note(source, found.headers[profile.input_id], left_out.get(profile.input_id, {}))
         outcomes[profile.input_id] = input_outcomes(
             profile, earlier_inputs(profile, known), source.checks, expected, note
         )
     return outcomes
 
 
-def _note(source: Source, header: Sequence[str]) -> str:
-    wanted = [item.raw_name for item in source.columns]
-    missing = [name for name in wanted if name not in header]
-    new = [name for name in header if name and name not in wanted]
+def _note(source: Source, header: Sequence[str], left_out: Mapping[str, int]) -> str:
+    missing, new = _missing(source, header), _new(source, header)
     notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
     notes += [f"in the input and not declared: {', '.join(new)}"] if new else []
+    values_of = ", ".join(f"{name} ({count:,})" for name, count in left_out.items())
+    notes += [f"values left out because of their type: {values_of}"] if values_of else []
     return "; ".join(notes)

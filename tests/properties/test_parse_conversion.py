@@ -90,6 +90,9 @@ def test_doubles(session: DuckDBSession, texts: list[str]) -> None:
             assert (found is not None) == (word in ("inf", "infinity", "nan")) or "nan" in text.lower(), text
         elif math.isinf(float(number)):
             assert found is None, text
+        elif re.fullmatch(r"\s*[+-]?[0-9]+(\.0*)?\s*", text) and number != Decimal(float(number)):
+            # a whole number that no double is
+            assert found is None, text
         else:
             assert found == float(number), text
 
@@ -209,7 +212,11 @@ def test_marks_that_cannot_be_told_apart_are_refused(marks: dict[str, str]) -> N
         ("DOUBLE", [1.0, 1.5, 2.0**63, math.nan, math.inf, None], "integer", [1, None, None, None, None, None]),
         ("DOUBLE", [0.1, 1e10, math.nan], "decimal(10,2)", [Decimal("0.10"), None, None]),
         ("DOUBLE", [1.0, 0.0, 0.5], "boolean", [True, False, None]),
+        ("DOUBLE", [1.239, 0.1 + 0.2], "decimal(10,2)", [None, None]),
         ("BIGINT", [1, 2**62], "decimal(10,2)", [Decimal("1.00"), None]),
+        ("BIGINT", [2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1], "double", [2.0**53, None, None, None]),
+        ("DECIMAL(38,0)", [Decimal(10) ** 22, Decimal(10) ** 30 + 1], "double", [1e22, None]),
+        ("DECIMAL(5,2)", [Decimal("1.25")], "double", [1.25]),
         ("BIGINT", [0, 1, 2], "boolean", [False, True, None]),
         ("BIGINT", [0, 1], "date", [None, None]),
         ("BIGINT", [5], "text", ["5"]),
@@ -221,6 +228,7 @@ def test_marks_that_cannot_be_told_apart_are_refused(marks: dict[str, str]) -> N
         ("DATE", [dt.date(2013, 1, 5)], "integer", [None]),
         ("TIMESTAMP", [NOON.replace(hour=0), NOON], "date", [NOON.date(), None]),
         ("TIMESTAMP WITH TIME ZONE", [NOON.replace(tzinfo=dt.UTC)], "timestamp", [NOON]),
+        ("TIMESTAMP", [NOON], "timestamptz", [NOON.replace(tzinfo=dt.UTC)]),
         ("BLOB", ["é".encode(), b"\xff"], "text", ["é", None]),
         ("BLOB", [b"\xff"], "binary", [b"\xff"]),
         ("BIGINT[]", [[1, 2], []], "text", ["[1,2]", "[]"]),
@@ -231,6 +239,14 @@ def test_typed_values_stay_the_same_value(
     session: DuckDBSession, raw_type: str, values: list[Any], kind: str, expected: list[Any]
 ) -> None:
     assert convert(session, values, kind, raw_type) == expected
+
+
+def test_nanoseconds_that_a_time_cannot_hold_are_no_time(session: DuckDBSession) -> None:
+    times = pa.array([1_000, 1_001], pa.timestamp("ns"))
+    start = dt.datetime.fromtimestamp(0, dt.UTC).replace(microsecond=1)
+    assert convert(session, times, "timestamp", "TIMESTAMP_NS") == [start.replace(tzinfo=None), None]
+    assert convert(session, times, "timestamptz", "TIMESTAMP_NS") == [start, None]
+    assert convert(session, times, "date", "TIMESTAMP_NS") == [None, None]
 
 
 def test_words_for_null_are_null_and_only_they(session: DuckDBSession) -> None:

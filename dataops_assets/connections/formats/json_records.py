@@ -16,7 +16,7 @@ from sqlglot import exp
 from dataops_assets.config.source import CsvFormat, JsonFormat
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, field_name
+from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
 from dataops_assets.errors import InputError, nearest
 from dataops_assets.sql import alias, column, literal, query
 
@@ -24,19 +24,19 @@ from dataops_assets.sql import alias, column, literal, query
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
 
 
-def read_json_lines(staging: Staging, files: Sequence[RawFile], names: Sequence[str]) -> Reading:
-    """The objects of `files`, one a line; of each the members `names`. Lines that hold no object have a problem."""
+def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted) -> Reading:
+    """The objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem."""
     lines = read_delimited(staging, files, _ONE_FIELD, ["line"])
     reading = Reading(errors=lines.errors)
     for some in lines.rows:
-        rows = _objects(some, names)
-        reading.rows.append(rows)
         found = _members(staging, some)
-        reading.headers |= {input_id: found.get(input_id, tuple(names)) for input_id in rows.input_ids}
+        there = sorted({name for names in found.values() for name in names if wanted.has(name)} - {*wanted.names})
+        reading.rows.append(_objects(some, [*wanted.names, *there]))
+        reading.headers |= {input_id: found.get(input_id, tuple(wanted.names)) for input_id in some.input_ids}
     return reading
 
 
-def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, names: Sequence[str]) -> Reading:
+def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wanted: Wanted) -> Reading:
     """The records of JSON documents. Documents that are damaged or hold no array of records get an InputError."""
     errors: dict[str, InputError] = {}
     lines: list[RawFile] = []
@@ -50,7 +50,7 @@ def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, na
         with path.open("w", encoding="ascii") as out:
             out.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
         lines.append(RawFile(file.input_id, file.name, path))
-    reading = read_json_lines(staging, lines, names)
+    reading = read_json_lines(staging, lines, wanted)
     reading.errors |= errors
     # a record of a document may have many lines or share one
     reading.rows = [

@@ -15,6 +15,7 @@ from dataops_assets.connections.formats.staging import (
     RawRows,
     Reading,
     Staging,
+    Wanted,
     field_name,
     no_text,
     paths,
@@ -25,8 +26,8 @@ from dataops_assets.sql import alias, column, query, table
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
-def read_parquet(staging: Staging, files: Sequence[RawFile], names: Sequence[str]) -> Reading:
-    """The fields `names` of `files`; files that are damaged or no Parquet get an InputError."""
+def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted) -> Reading:
+    """The wanted fields of `files`; files that are damaged or no Parquet get an InputError."""
     reading = Reading()
     alike: dict[str, list[RawFile]] = {}
     for file in files:
@@ -40,10 +41,10 @@ def read_parquet(staging: Staging, files: Sequence[RawFile], names: Sequence[str
     for some in alike.values():
         header = reading.headers[some[0].input_id]
         try:
-            reading.rows.append(_rows(staging, some, header, names))
+            reading.rows.append(_rows(staging, some, header, wanted))
         except (duckdb.Error, StorageError):
             # the engine does not say which file it could not read
-            _read_alone(staging, some, header, names, reading)
+            _read_alone(staging, some, header, wanted, reading)
     return reading
 
 
@@ -62,28 +63,28 @@ def _schema(file: RawFile) -> pa.Schema:
 
 
 def _read_alone(
-    staging: Staging, files: Sequence[RawFile], header: Sequence[str], names: Sequence[str], reading: Reading
+    staging: Staging, files: Sequence[RawFile], header: Sequence[str], wanted: Wanted, reading: Reading
 ) -> None:
     for file in files:
         try:
-            reading.rows.append(_rows(staging, [file], header, names))
+            reading.rows.append(_rows(staging, [file], header, wanted))
         except (duckdb.Error, StorageError) as error:
             reading.errors[file.input_id] = file.refused(f"damaged Parquet: {error}", _DELIVER_AGAIN)
 
 
-def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], names: Sequence[str]) -> RawRows:
+def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wanted: Wanted) -> RawRows:
     one = query("SELECT * FROM read_parquet($paths, hive_partitioning = false)", paths=paths([files[0].path]))
     # the engine renames fields that differ only in case, but keeps their order
     described = list(staging.session.schema(one).items())
-    wanted = [index for index, name in enumerate(header) if name in names]
-    fields = tuple(RawField(header[index], field_name(index), described[index][1]) for index in wanted)
+    places = [index for index, name in enumerate(header) if wanted.has(name)]
+    fields = tuple(RawField(header[index], field_name(index), described[index][1]) for index in places)
     raw = staging.name()
     staging.session.create(
         raw,
         query(
             "SELECT s_file, file_row_number AS s_row_id, $fields FROM read_parquet($paths, file_row_number = true, "
             "filename = 's_file', hive_partitioning = false)",
-            fields=[alias(column(described[index][0]), field_name(index)) for index in wanted],
+            fields=[alias(column(described[index][0]), field_name(index)) for index in places],
             paths=paths(file.path for file in files),
         ),
     )
@@ -96,4 +97,4 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], nam
         raw=table(raw),
         inputs=table(inputs),
     )
-    return RawRows(tuple(file.input_id for file in files), fields, rows)
+    return RawRows(tuple(file.input_id for file in files), fields, rows, is_typed=True)

@@ -20,7 +20,7 @@ from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.excel import read_excel
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
 from dataops_assets.connections.formats.parquet import read_parquet
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging
+from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
 
 _BY_ENDING: dict[str, FileFormat] = {
     ".csv": CsvFormat(),
@@ -43,20 +43,20 @@ def format_of(connection: Connection, name: str) -> FileFormat | None:
     return _BY_ENDING.get(ending)
 
 
-def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, names: Sequence[str]) -> Reading:
-    """The rows of uncompressed `files` of one format; `names` are the contract's raw names.
+def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted) -> Reading:
+    """The wanted fields of uncompressed `files` of one format, and perhaps others.
 
     A file that cannot be read gets an InputError and the others are read. Raises ConfigError for a format that
     cannot be.
     """
     match layout:
         case CsvFormat():
-            return read_delimited(staging, files, layout, names)
+            return read_delimited(staging, files, layout, wanted.names)
         case JsonFormat():
-            return read_json(staging, files, layout, names)
+            return read_json(staging, files, layout, wanted)
         case JsonLinesFormat():
-            return read_json_lines(staging, files, names)
+            return read_json_lines(staging, files, wanted)
         case ParquetFormat():
-            return read_parquet(staging, files, names)
+            return read_parquet(staging, files, wanted)
         case ExcelFormat():
-            return read_excel(staging, files, layout, names)
+            return read_excel(staging, files, layout, wanted.names)

@@ -46,17 +46,34 @@ class RawField:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which fields of raw rows are read.
+
+    `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
+    names that its columns had before.
+    """
+
+    names: Sequence[str]
+    earlier: Sequence[str] = ()
+
+    def has(self, name: str) -> bool:
+        """Whether a field of this name is read."""
+        return name in self.names or name in self.earlier
+
+
+@dataclass(frozen=True)
 class RawRows:
     """Rows of all inputs that share their fields.
 
     `query` gives s_input_id, s_row_id (0-based position in the input), s_line (1-based line or sheet row, null where
     not known), s_problem (null, or why the row has no fields), s_record (the raw record as JSON text, set where
-    s_problem is) and the columns of `fields`.
+    s_problem is) and the columns of `fields`. `is_typed`: the files themselves say of which type a field is.
     """
 
     input_ids: tuple[str, ...]
     fields: tuple[RawField, ...]
     query: exp.Query
+    is_typed: bool = False
 
 
 @dataclass
