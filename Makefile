@@ -4,6 +4,7 @@
 VENV ?= $(CURDIR)/.venv
 PORT ?= 3000
 PYTEST_WORKERS ?= 2
+SCENARIOS ?= 100000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
 GROUPS := aws build demo dev snowflake test
 
@@ -15,7 +16,7 @@ export PATH := $(VENV)/bin:$(PATH)
 INSTALLED := $(VENV)/.installed
 INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 
-.PHONY: help setup demo dev test lint format lock clean
+.PHONY: help setup demo dev test law lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
@@ -30,6 +31,10 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 
 test: setup ## Run all tests
 	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+
+law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
+	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \
+		tests/properties/test_law_of_the_timelines.py
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

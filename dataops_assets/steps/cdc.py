@@ -43,14 +43,15 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     base = workspace.hub.snapshot()
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
-        lake = session.scan(lake_of(workspace))
+        parsed = lake_of(workspace)
+        lake = session.scan(parsed)
         errors = refused(session, source, lake, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
         late = False
         snapshot = workspace.changes.snapshot()
         while good := tuple(item for item in inputs if item.input_id not in errors):
-            change = change_for(workspace, session, manifest, good)
+            change = change_for(workspace, session, manifest, good, parsed)
             late = _compare(session, change, base, lake)
             found = delete_guard.implied_deletes(session, change, base)
             implied |= {item.input_id: item for item in found}
@@ -142,7 +143,9 @@ def lake_of(workspace: Workspace) -> Snapshot:
     return snapshot
 
 
-def change_for(workspace: Workspace, session: Session, manifest: Manifest, inputs: tuple[Input, ...]) -> merge.Change:
+def change_for(
+    workspace: Workspace, session: Session, manifest: Manifest, inputs: tuple[Input, ...], lake: Snapshot
+) -> merge.Change:
     """The change that adds `inputs`. Raises ConfigError when the hub was merged under other settings."""
     incomplete: frozenset[str] = frozenset()
     quarantine = workspace.quarantine.snapshot()
@@ -155,7 +158,8 @@ def change_for(workspace: Workspace, session: Session, manifest: Manifest, input
             )
         )
         incomplete = frozenset(found.column("s_input_id").to_pylist())
-    change = merge.Change(workspace.source, manifest, inputs, incomplete=incomplete)
+    written = publish.written(lake)
+    change = merge.Change(workspace.source, manifest, inputs, incomplete=incomplete, written=written)
     if not merge.settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",

@@ -22,12 +22,14 @@ class AppliedInput:
     """One input of the hub. `complete`: absence of a key from it means that the key is gone (full extracts).
 
     `high` is the highest order value in it, as text; None where the extract time orders or the input has no rows.
+    `written` is the version of the lake that holds its rows as they were applied.
     """
 
     extract_time: dt.datetime
     input_id: str
     complete: bool = True
     high: str | None = None
+    written: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Manifest:
         if not info:
             return cls()
         found = (
-            AppliedInput(dt.datetime.fromisoformat(time), input_id, complete, high)
-            for input_id, time, complete, high in info["inputs"]
+            AppliedInput(dt.datetime.fromisoformat(time), input_id, complete, high, written)
+            for input_id, time, complete, high, written in info["inputs"]
         )
         return cls(info["settings"], {item.input_id: item for item in found})
 
@@ -53,7 +55,7 @@ class Manifest:
         return {
             "settings": self.settings,
             "inputs": [
-                [item.input_id, item.extract_time.isoformat(), item.complete, item.high]
+                [item.input_id, item.extract_time.isoformat(), item.complete, item.high, item.written]
                 for item in sorted(self.inputs.values())
             ],
         }

@@ -18,7 +18,7 @@ Everything here is one session's temporary tables (named in `Tables`); nothing i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 from sqlglot import exp
@@ -86,7 +86,8 @@ T = Tables()
 class Change:
     """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
 
-    `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected.
+    `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
+    by input, the version of the lake that holds its rows.
     """
 
     source: Source
@@ -94,6 +95,7 @@ class Change:
     adding: tuple[Input, ...]
     removing: tuple[str, ...] = ()
     incomplete: frozenset[str] = frozenset()
+    written: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -104,6 +106,15 @@ class Change:
     def known_repeats(self) -> bool:
         """Whether an added input is in the hub already."""
         return any(input_id in self.manifest.inputs for input_id in self.ids)
+
+    @property
+    def is_remade(self) -> bool:
+        """Whether rows of an input that is in the hub are others now than when it was applied.
+
+        What those rows did is not known any more, so every key may be touched.
+        """
+        moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
+        return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
 
     def applied_after(self) -> list[AppliedInput]:
         """All inputs of the hub afterwards, in order."""
@@ -230,7 +241,7 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if base is None:
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
         return
-    current = _hub_rows(session, source, base, only_current=True)
+    current = _hub_rows(session, source, base, only_current=not late)
     if late:
         keys = _touched_late(change, current, lake)
     else:
@@ -301,15 +312,18 @@ def _missing_keys(current: exp.Expr, extracts: int) -> exp.Expr:
     )
 
 
-def _touched_late(change: Change, current: exp.Expr, lake: exp.Expr) -> exp.Expr:
-    """Keys that the added and removed inputs contain or cover; all, where an extract is full or was another before."""
+def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
+    """Keys that the added and removed inputs contain or cover; all, where an extract is full or was remade."""
     source = change.source
     moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
     rows = query("SELECT r.*, $key AS s_key FROM $lake AS r", key=key_text(source, "r"), lake=lake)
     keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
+    held = query("SELECT h.s_key FROM $hub AS h", hub=hub)
+    if change.is_remade:
+        return exp.union(keys, held, distinct=False)
     if not absence_deletes(source):
         keys = keys.where(exp.In(this=column("s_input_id", "r"), expressions=moved))
-    elif coverage.is_partial(source) and not change.known_repeats:
+    elif coverage.is_partial(source):
         contained = keys.copy().where(exp.In(this=column("s_input_id", "r"), expressions=moved))
         own = query("SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($moved)", lake=lake, moved=moved)
         covered = query(
@@ -319,7 +333,7 @@ def _touched_late(change: Change, current: exp.Expr, lake: exp.Expr) -> exp.Expr
             is_covered=coverage.is_covered(source, "r", "n", coverage.probe(source)),
         )
         keys = exp.union(contained, covered, distinct=False)
-    held = query("SELECT h.s_key FROM $current AS h WHERE h.s_input_id IN ($moved)", current=current, moved=moved)
+    held = held.where(exp.In(this=column("s_input_id", "h"), expressions=moved))
     return exp.union(keys, held, distinct=False)
 
 
@@ -711,7 +725,13 @@ def manifest_after(session: Session, change: Change, lake: exp.Expr) -> Manifest
         )
         highs = {row["s_input_id"]: row["high"] for row in found.to_pylist()}
     applied = [
-        AppliedInput(item.extract_time, item.input_id, item.input_id not in change.incomplete, highs.get(item.input_id))
+        AppliedInput(
+            item.extract_time,
+            item.input_id,
+            item.input_id not in change.incomplete,
+            highs.get(item.input_id),
+            change.written.get(item.input_id, 0),
+        )
         for item in change.adding
     ]
     return change.manifest.after(change.source, applied, change.removing)

@@ -422,7 +422,8 @@ def _publish(
     if rejected or known is None or files_of(known, input_ids):
         rows = _rejected(workspace.source, found, rejected) if rejected else values([], _QUARANTINE)
         replace_inputs(session, workspace.quarantine, rows, input_ids)
-    replace_inputs(session, workspace.lake, _parsed(workspace.source, input_ids), input_ids)
+    # what is parsed again to the same rows leaves the hub's knowledge of them true
+    replace_inputs(session, workspace.lake, _parsed(workspace.source, input_ids), input_ids, keep_same=True)
 
 
 def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Query:

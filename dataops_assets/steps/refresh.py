@@ -82,12 +82,13 @@ def _attempt(
     source = workspace.source
     manifest = Manifest.read(base.info if base else None)
     enriched = workspace.enriched.snapshot()
-    lake = session.scan(lake_of(workspace))
+    parsed = lake_of(workspace)
+    lake = session.scan(parsed)
     errors = refused(session, source, lake, inputs)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     while True:
         good = tuple(item for item in inputs if item.input_id not in errors)
-        change = replace(change_for(workspace, session, manifest, good), removing=gone)
+        change = replace(change_for(workspace, session, manifest, good, parsed), removing=gone)
         if not good and not change.removing:
             return _report(workspace, base, inputs, errors, {}, {}, started)
         late = _gather(workspace, session, base, change, enriched, lake)

@@ -24,6 +24,27 @@ def test_the_newest_input_owns_the_overlap_and_the_older_keeps_its_remainder(sce
     assert hub.rows("at", "value") == [(1, "a"), (2, "B"), (3, "C"), (6, "f")]
 
 
+def test_of_two_inputs_in_one_run_the_newer_decides(scenario: Any) -> None:
+    hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer"})
+    hub.arrives(1, [(1,), (2,), (3,)])
+    hub.parsed(2, [(1,), (2,), (3,)])
+    hub.parsed(3, [(1,), (3,)])
+    assert hub.runs(2, 3) == []
+    assert hub.rows("at") == [(1,), (3,)]
+
+
+def test_an_input_parsed_to_other_rows_takes_back_what_the_first_ones_did(scenario: Any) -> None:
+    hub = scenario(
+        {"type": "key", "key": ["k"], "delete_when": "gone = 1", "history": True}, {"k": "text", "gone": "integer"}
+    )
+    hub.arrives(1, [("a", 0), ("b", 0)])
+    hub.arrives(2, [("a", 1), ("c", 0)])
+    hub.arrives(3, [("c", 0), ("d", 0)])
+    assert hub.versions("k") == [("a", 1, 2), ("b", 1, None), ("c", 2, None), ("d", 3, None)]
+    hub.arrives(2, [("b", 1)])
+    assert hub.versions("k") == [("a", 1, None), ("b", 1, 2), ("c", 3, None), ("d", 3, None)]
+
+
 def test_removing_an_input_lets_the_others_fill_the_gap(scenario: Any) -> None:
     hub = scenario({"type": "sequence", "range_by": "at"}, {"at": "integer", "value": "text"})
     hub.arrives(1, [(1, "a"), (2, "b"), (3, "c")])

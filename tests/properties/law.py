@@ -56,7 +56,9 @@ def land(workspace: Workspace, given: Sequence[GivenInput]) -> None:
     rows = pa.table({name: pa.array(values, kinds[name]) for name, values in data.items()})
     with workspace.engine.session() as session:
         session.register("landed", rows)
-        replace_inputs(session, workspace.lake, query("SELECT * FROM landed"), [item.input_id for item in given])
+        replace_inputs(
+            session, workspace.lake, query("SELECT * FROM landed"), [item.input_id for item in given], keep_same=True
+        )
 
 
 def arrive(workspace: Workspace, given: Sequence[GivenInput]) -> None:

@@ -1,0 +1,162 @@
+"""The law of the hub for the queries that decide it, on tables in memory: thousands of scenarios a type.
+
+A longer run: `make law SCENARIOS=100000`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from law import ARROW, as_input
+from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
+from reference import GivenInput
+from sqlglot import exp
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import FILE, POSITION
+from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
+from dataops_assets.sql import columns, query
+from dataops_assets.steps import merge
+from dataops_assets.steps.manifest import Manifest
+from dataops_assets.storage.delta import Snapshot
+
+FAMILIES = 100
+SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "5000"))
+
+
+class MemorySession(DuckDBSession):
+    """A session in which every table's version is the temporary table `hub`."""
+
+    def scan(self, _snapshot: Snapshot, **_: Any) -> exp.Subquery:
+        return exp.Subquery(this=query("SELECT * FROM hub"))
+
+
+class MemoryHub:
+    """The hub of one source as a temporary table, changed by what `merge` finds."""
+
+    def __init__(self, session: MemorySession, source: Source) -> None:
+        self._session = session
+        self._source = source
+        self._manifest = Manifest()
+        self._written: dict[str, int] = {}
+        self._base: Snapshot | None = None
+        self._lake = exp.Subquery(this=query("SELECT * FROM lake"))
+        session.register("lake", self._parsed([]))
+
+    def _parsed(self, given_inputs: Sequence[GivenInput]) -> pa.Table:
+        rows = [
+            {**row, "s_input_id": item.input_id, "s_row_id": position}
+            for item in given_inputs
+            for position, row in enumerate(item.rows)
+        ]
+        kinds = {item.name: ARROW[item.type] for item in self._source.columns}
+        kinds |= {"s_input_id": pa.string(), "s_row_id": pa.int64()}
+        return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+
+    def arrive(self, given_inputs: Sequence[GivenInput]) -> None:
+        """Add a group of inputs, as one run does."""
+        self._session.register("landed", self._parsed(given_inputs))
+        ids = [item.input_id for item in given_inputs]
+        others = query("SELECT * FROM lake AS r WHERE NOT r.s_input_id IN ($ids)", ids=ids)
+        self._session.create("lake_after", exp.union(others, query("SELECT * FROM landed"), distinct=False))
+        self._session.create("lake", query("SELECT * FROM lake_after"))
+        self._written |= {item.input_id: hash(repr(item)) for item in given_inputs}
+        inputs = tuple(as_input(item) for item in given_inputs)
+        self._change(merge.Change(self._source, self._manifest, inputs, written=self._written))
+
+    def leave(self, ids: Sequence[str]) -> None:
+        """Take inputs out."""
+        known = tuple(input_id for input_id in ids if input_id in self._manifest.inputs)
+        self._change(merge.Change(self._source, self._manifest, (), known, written=self._written))
+
+    def _change(self, change: merge.Change) -> None:
+        session, lake = self._session, self._lake
+        merge.observe(session, change, lake)
+        late = merge.is_late(session, change)
+        merge.exclude_nothing(session)
+        merge.touch(session, change, self._base, lake, late=late)
+        merge.gather(session, change, self._base, lake, late=late)
+        merge.resolve(session, change)
+        self._manifest = merge.manifest_after(session, change, lake)
+        own, system = columns(self._source.column_names, "r"), merge.system_columns(self._source)
+        after: exp.Expr = query(
+            """
+            SELECT $own, $system FROM $fresh AS f
+            JOIN lake AS r ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
+            """,
+            own=own,
+            system=columns(system, "f"),
+            fresh=merge.T.fresh,
+        )
+        if self._base is not None:
+            kept = query(
+                """
+                SELECT $own, $system FROM hub AS r
+                ANTI JOIN $removed AS g ON g.s_file = r.s_file AND g.s_position = r.s_position
+                """,
+                own=own,
+                system=columns(system, "r"),
+                removed=merge.T.removed,
+            )
+            amended = query(
+                """
+                SELECT $own, $system FROM hub AS r
+                JOIN $amended AS a ON a.s_file = r.s_file AND a.s_position = r.s_position
+                """,
+                own=own,
+                system=columns(system, "a"),
+                amended=merge.T.amended,
+            )
+            after = exp.union(exp.union(after, kept, distinct=False), amended, distinct=False)
+        session.create(
+            "hub_after",
+            query(
+                "SELECT a.*, 'hub' AS $file, row_number() OVER () AS $position FROM $after AS a",
+                file=exp.to_identifier(FILE),
+                position=exp.to_identifier(POSITION),
+                after=after,
+            ),
+        )
+        session.create("hub", query("SELECT * FROM hub_after"))
+        self._base = Snapshot("memory", 0, {}, (), (), {}, {})
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """All rows."""
+        return self._session.fetch(query("SELECT * FROM hub")).to_pylist() if self._base else []
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemorySession]:
+    home = tmp_path_factory.mktemp("engine")
+    engine = DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+    with engine.session() as opened:
+        yield MemorySession(opened.connection)
+
+
+@pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@settings(
+    max_examples=SCENARIOS // FAMILIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(delivery=deliveries(families=FAMILIES))
+def test_versions_are_a_function_of_the_set_of_inputs(
+    kind: Kind, history: bool, delivery: Delivery, session: MemorySession
+) -> None:
+    hub = MemoryHub(session, source_for({**kind.refresh, "history": history}))
+    order_by = kind.refresh.get("order_by")
+    applied: dict[str, GivenInput] = {}
+    for group in delivery.groups:
+        hub.arrive(group)
+        applied |= {item.input_id: item for item in group}
+    expected = kind.meaning(list(applied.values()))
+    assert actual_rows(hub.rows(), history) == expected_rows(expected, order_by, history)
+    if delivery.removed:
+        hub.leave(delivery.removed)
+        expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
+        assert actual_rows(hub.rows(), history) == expected_rows(expected, order_by, history)
