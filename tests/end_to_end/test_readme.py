@@ -8,13 +8,19 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
+import duckdb
 import pytest
 from live_dagster import PROJECT, free_port, wait_until
 from project_copy import project_copy
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.demo import flights, rossmann
+from dataops_assets.engines.duckdb import DuckDBEngine
 
 # What a newcomer waits for at most
 SECONDS = 600
@@ -41,9 +47,16 @@ def files() -> dict[str, str]:
     return {match[1]: match[0] for match in re.finditer(r"(?<=^```yaml\n)# (\S+)\n.*?(?=^```$)", readme(), re.M | re.S)}
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return project_copy(tmp_path / "project")
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project_copy(tmp_path_factory.mktemp("newcomer") / "project")
+
+
+@pytest.fixture(scope="module")
+def demonstrated(copy: Path) -> Path:
+    """The copy after `make demo`."""
+    run("make demo", copy)
+    return copy
 
 
 def newcomer() -> dict[str, str]:
@@ -55,7 +68,8 @@ def newcomer() -> dict[str, str]:
     return variables
 
 
-def run(command: str, folder: Path) -> None:
+def run(command: str, folder: Path) -> str:
+    """What the command prints."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder,
@@ -66,6 +80,7 @@ def run(command: str, folder: Path) -> None:
         timeout=SECONDS,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
 
 
 def serve(command: str, folder: Path) -> None:
@@ -101,10 +116,55 @@ def serve(command: str, folder: Path) -> None:
             process.wait(10)
 
 
+FLIGHTS = (
+    "year, month, day, dep_time, sched_dep_time, dep_delay, arr_time, sched_arr_time, arr_delay, carrier, flight, "
+    "tailnum, origin, dest, air_time, distance, hour, minute, time_hour"
+)
+SALES = "Store, DayOfWeek, Date, Sales, Customers, Open, Promo, StateHoliday, SchoolHoliday"
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with the package's flights and the generator's sales as the tables `flights` and `sales`."""
+    environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path)
+    (tmp_path / "flights.csv").write_bytes(flights.packaged("flights.csv.zip"))
+    with DuckDBEngine(environment).session() as session:
+        package = session.connection.read_csv(str(tmp_path / "flights.csv"), na_values=["NA", ""], all_varchar=True)
+        package.create("flights")
+        session.connection.register("sales", rossmann.sales())
+        yield session.connection
+
+
 @pytest.mark.slow
-def test_every_command_works(copy: Path) -> None:
+@pytest.mark.parametrize(("table", "columns", "rows"), [("flights", FLIGHTS, 336_776), ("sales", SALES, 1_017_209)])
+def test_the_demo_s_hubs_are_the_true_tables(
+    demonstrated: Path, connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: int
+) -> None:
+    place = str(demonstrated / ".dataops" / "storage" / "hub" / table)
+    hub = connection.sql("SELECT * FROM delta_scan($1)", params=[place]).select(columns)
+    truth = connection.table(table).select(*[f"CAST({name} AS {kind})" for name, kind in zip(hub.columns, hub.types)])
+    assert len(hub) == rows
+    assert truth.except_(hub).fetchmany(3) == []
+
+
+@pytest.mark.slow
+def test_the_demo_again_changes_nothing(demonstrated: Path) -> None:
+    def state() -> dict[str, bytes]:
+        storage = demonstrated / ".dataops" / "storage"
+        return {str(path.relative_to(storage)): path.read_bytes() for path in storage.rglob("*.json")}
+
+    before = state()
+    told = run("make demo", demonstrated)
+    assert told.count("nothing to do") >= 5
+    assert "done in" not in told
+    assert state() == before
+
+
+@pytest.mark.slow
+def test_every_command_works(demonstrated: Path) -> None:
+    copy = demonstrated
     for command in commands():
-        if command not in SERVERS | ELSEWHERE:
+        if command not in SERVERS | ELSEWHERE | {"make demo"}:
             run(command, copy)
     for path, text in files().items():
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
