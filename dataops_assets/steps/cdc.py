@@ -24,6 +24,7 @@ from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepRe
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.retyping import conformed
 
 STEP = "cdc"
 _EXAMPLES = 3
@@ -44,7 +45,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
         parsed = lake_of(workspace)
-        lake = session.scan(parsed)
+        lake = lake_rows(session, source, parsed)
         errors = refused(session, source, lake, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
@@ -141,6 +142,11 @@ def lake_of(workspace: Workspace) -> Snapshot:
             next_step=f"materialize lake/{workspace.source.name} first",
         )
     return snapshot
+
+
+def lake_rows(session: Session, source: Source, lake: Snapshot) -> exp.Expr:
+    """The rows of the lake in the declared types. Raises ConfigError where a value would not be the same in them."""
+    return conformed(session, lake, {item.name: stored_type(item.type) for item in source.columns})
 
 
 def change_for(

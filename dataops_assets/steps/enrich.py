@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, GateFailed, InputError
 from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
@@ -22,6 +23,7 @@ from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
+from dataops_assets.storage.retyping import conformed
 
 STEP = "enrich"
 _EXAMPLES = 3
@@ -137,11 +139,10 @@ def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> 
             received="no change sets",
             next_step=f"materialize lake/{workspace.source.name}_changes first",
         )
-    rows: exp.Query = query(
-        "SELECT r.* FROM $changes AS r WHERE r.s_input_id IN ($ids)",
-        changes=session.scan(changes),
-        ids=[literal(input_id) for input_id in ids] or [exp.null()],
-    )
+    wanted = [literal(input_id) for input_id in ids] or [exp.null()]
+    kinds = {item.name: stored_type(item.type) for item in workspace.source.columns}
+    only = exp.In(this=column("s_input_id", "r"), expressions=wanted)
+    rows: exp.Query = query("SELECT c.* FROM $changes AS c", changes=conformed(session, changes, kinds, only))
     return rows
 
 

@@ -10,18 +10,20 @@ from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import CommitConflict, DataOpsError
+from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
+from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, literal, query
 from dataops_assets.steps import delete_guard, merge
-from dataops_assets.steps.cdc import change_for, lake_of, plan_name, refused
+from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name, refused
 from dataops_assets.steps.enrich import enrich_query
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.retyping import conformed, retyped
 
 STEP = "refresh"
 _ATTEMPTS = 20
@@ -83,7 +85,7 @@ def _attempt(
     manifest = Manifest.read(base.info if base else None)
     enriched = workspace.enriched.snapshot()
     parsed = lake_of(workspace)
-    lake = session.scan(parsed)
+    lake = lake_rows(session, source, parsed)
     errors = refused(session, source, lake, inputs)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     while True:
@@ -105,6 +107,7 @@ def _attempt(
         amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
         insert = exp.union(insert, amended, distinct=False)
     insert_columns = session.schema(insert)
+    _require_types(source, base, insert_columns)
     tally = session.fetch(
         query(
             """
@@ -187,6 +190,10 @@ def _fresh_rows(
     """
     source = workspace.source
     system = merge.system_columns(source)
+    # rows of an earlier declaration have earlier types
+    compiled = compile_rules(source, workspace.sources)
+    kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in system}
+    rows = conformed(session, enriched, kinds) if enriched is not None else None
     own = [name for name in hub_columns if name not in system]
     known: exp.Query | None = None
     if enriched is not None:
@@ -198,7 +205,7 @@ def _fresh_rows(
             own=columns(own, "e"),
             system=columns(system, "f"),
             fresh=merge.T.fresh,
-            rows=session.scan(enriched),
+            rows=rows,
         )
         known = query("SELECT $names FROM $known AS k", names=columns(hub_columns, "k"), known=known)
     while True:
@@ -210,7 +217,7 @@ def _fresh_rows(
                 ANTI JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
                 """,
                 fresh=merge.T.fresh,
-                rows=session.scan(enriched),
+                rows=rows,
             )
         session.create("s_lacking", lacking)
         if known is not None and not session.fetch(query("SELECT 1 AS one FROM s_lacking LIMIT 1")).num_rows:
@@ -234,6 +241,15 @@ def _fresh_rows(
         )
         session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
         merge.resolve(session, change)
+
+
+def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, str]) -> None:
+    if base is not None and (other := retyped(base, columns)):
+        raise ConfigError(
+            f"changing the hub of {source.name!r}",
+            received="; ".join(f"{name} of type {columns[name]}, in the hub {base.columns[name]}" for name in other),
+            next_step=f"rebuild the hub from the lake: dataops rebuild {source.name}",
+        )
 
 
 def _hub_columns(source: Source) -> tuple[str, ...]:

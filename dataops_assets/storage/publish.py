@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from dataops_assets.errors import CommitConflict
-from dataops_assets.sql import literal, query
+from dataops_assets.sql import column, literal, query
 from dataops_assets.storage.delta import DataFile, Snapshot, Table
+from dataops_assets.storage.retyping import conformed, retyped
 
 if TYPE_CHECKING:
     from dataops_assets.engines.base import Session
@@ -38,7 +39,9 @@ def replace_inputs(
     Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
     With `keep_same`, rows that are there already are not written again. Inputs are disjoint, so a lost race is committed
     again on the new version without writing the data a second time. `info` makes the information recorded with the
-    version from the one before. Raises CommitConflict after many lost races.
+    version from the one before. Where a column has another type than in the table, the same commit writes the rows of
+    all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a value of
+    another input would not be the same.
     """
     before = table.snapshot()
     if keep_same and before is not None and _is_same(session, before, rows, input_ids):
@@ -47,13 +50,16 @@ def replace_inputs(
     files = session.write(rows, table.uri)
     for _ in range(_ATTEMPTS):
         base = table.snapshot()
+        again = base is not None and bool(retyped(base, columns))
+        kept = _kept(session, base, columns, input_ids) if base and again else None
         try:
             snapshot = table.commit(
                 base,
                 operation="WRITE",
                 columns=merged_columns(base, columns),
-                add=files,
-                mask=_positions_of(session, base, input_ids) if base else {},
+                add=[*files, *(session.write(kept, table.uri) if kept is not None else ())],
+                remove=base.files if base and again else (),
+                mask=_positions_of(session, base, input_ids) if base and not again else {},
                 info={**info(base.info if base else {}), _WRITTEN: _written_after(base, input_ids)},
             )
         except CommitConflict:
@@ -90,6 +96,14 @@ def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Se
         exp.except_(here, there, distinct=False), exp.except_(there.copy(), here.copy(), distinct=False), distinct=False
     )
     return not session.fetch(query("SELECT 1 AS one FROM $either AS e LIMIT 1", either=either)).num_rows
+
+
+def _kept(session: Session, base: Snapshot, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
+    """The rows of all other inputs in the types of `columns`. Raises ConfigError where a value would be lost."""
+    own = exp.In(this=column(INPUT_ID, "r"), expressions=[literal(input_id) for input_id in input_ids] or [exp.null()])
+    # none of no ids is every row
+    others = exp.true() if not input_ids else exp.not_(own)
+    return conformed(session, base, columns, others)
 
 
 def files_of(snapshot: Snapshot, input_ids: Sequence[str]) -> list[DataFile]:

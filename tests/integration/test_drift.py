@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, QueryBuilder
 from pydantic import ValidationError
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
-from dataops_assets.errors import InputError
+from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
+from dataops_assets.steps.refresh import rebuild, refresh
 from dataops_assets.steps.report import Input, InputReport
 from dataops_assets.steps.workspace import Workspace
-from dataops_assets.storage.delta import Table
+from dataops_assets.storage.delta import Table, delta_type
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -109,6 +114,12 @@ class Feed:
     def parsed(self, workspace: Workspace, *contents: Rows) -> list[InputReport]:
         """What parsing inputs with these rows together tells of each."""
         return list(parse(workspace, self.delivered(workspace, *contents)).inputs)
+
+    def taken(self, workspace: Workspace, inputs: Sequence[Input]) -> None:
+        """Take parsed inputs into the hub."""
+        cdc(workspace, inputs)
+        enrich(workspace, inputs)
+        refresh(workspace, inputs)
 
     def rows(self, workspace: Workspace, table: Table, *names: str) -> list[tuple[Any, ...]]:
         """These columns of a table's rows, in order of inputs and rows."""
@@ -326,3 +337,140 @@ def test_two_names_of_a_column_in_one_input_are_an_error(feed: Callable[[str], F
 def test_an_earlier_name_belongs_to_one_column_once(feed: Callable[[str], Feed], earlier: list[str]) -> None:
     with pytest.raises(ValidationError, match="is the raw name of another column"):
         feed("csv").declared([COLUMNS[0], {**RENAMED[1], "renamed_from": earlier}])
+
+
+# --- types that are declared wider -----------------------------------------------------------------------------------
+
+KEYED: dict[str, Any] = {
+    "refresh": {"type": "key", "key": ["id"], "history": True},
+    "rules": [{"name": "twice", "expression": "amount"}],
+}
+
+
+def typed(kind: str) -> list[dict[str, Any]]:
+    return [COLUMNS[0], {"name": "amount", "type": kind}]
+
+
+def read_by_others(table: Table, name: str) -> dict[int, Any]:
+    """A column's values by id as `deltalake` reads them; every data file has the type that the table says it has."""
+    snapshot = table.snapshot()
+    assert snapshot is not None
+    stored = {delta_type(snapshot.columns[name])}
+    for file in snapshot.files:
+        found = pq.read_schema(f"{table.uri}/{file.path}").field(name).type
+        stored.add(delta_type({"int64": "BIGINT", "double": "DOUBLE"}.get(str(found), _sql_type(found))))
+    assert len(stored) == 1
+    rows = QueryBuilder().register("t", DeltaTable(table.uri)).execute("select * from t").read_all()
+    found_rows = pa.table(rows).to_pylist()
+    return {row["id"]: row[name] for row in found_rows}
+
+
+def _sql_type(found: pa.DataType) -> str:
+    if pa.types.is_decimal(found):
+        return f"DECIMAL({found.precision},{found.scale})"
+    return {"date32[day]": "DATE", "string": "VARCHAR"}.get(str(found), "TIMESTAMP")
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "before", "after", "values"),
+    [
+        ("integer", "decimal(38,0)", 2**62 + 1, 10**30, [Decimal(2**62 + 1), Decimal(10) ** 30]),
+        ("integer", "double", 7, 1.5, [7.0, 1.5]),
+        ("decimal(10,2)", "decimal(20,4)", 1.25, 1.0625, [Decimal("1.2500"), Decimal("1.0625")]),
+        (
+            "date",
+            "timestamp",
+            "2024-01-05",
+            "2024-01-06 12:00",
+            [dt.datetime.fromisoformat("2024-01-05"), dt.datetime.fromisoformat("2024-01-06T12:00")],
+        ),
+    ],
+)
+def test_history_stays_readable_when_a_type_is_declared_wider(
+    feed: Callable[[str], Feed], narrow: str, wide: str, before: Any, after: Any, values: list[Any]
+) -> None:
+    made = feed("csv")
+    first = made.declared(typed(narrow), **KEYED)
+    inputs = made.delivered(first, [{"id": 1, "amount": before}])
+    parse(first, inputs)
+    made.taken(first, inputs)
+    widened = made.declared(typed(wide), **KEYED)
+    inputs = made.delivered(widened, [{"id": 2, "amount": after}])
+    parse(widened, inputs)
+    # every older row is there in the wider type
+    assert made.rows(widened, widened.lake, "amount") == [(value,) for value in values]
+    with pytest.raises(ConfigError, match="dataops rebuild sales"):
+        cdc(widened, inputs)
+    rebuild(widened)
+    made.taken(widened, inputs)
+    for table in (widened.lake, widened.changes, widened.enriched, widened.hub):
+        assert made.rows(widened, table, "id", "amount") == [(1, values[0]), (2, values[1])]
+        assert read_by_others(table, "amount") == {1: values[0], 2: values[1]}
+    assert made.rows(widened, widened.hub, "twice") == [(value,) for value in values]
+
+
+def test_a_hub_is_rebuilt_in_the_wider_type_before_anything_new_is_parsed(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    first = made.declared(typed("integer"), **KEYED)
+    inputs = made.delivered(first, [{"id": 1, "amount": 1}], [{"id": 1, "amount": 2}])
+    parse(first, inputs)
+    made.taken(first, inputs)
+    widened = made.declared(typed("decimal(38,0)"), **KEYED)
+    rebuild(widened)
+    assert made.rows(widened, widened.hub, "amount") == [(Decimal(1),), (Decimal(2),)]
+    # and is what it would be if it had always been that type
+    made_anew = Feed(made.home / "anew", made.engine, "csv")
+    anew = made_anew.declared(typed("decimal(38,0)"), **KEYED)
+    inputs = made_anew.delivered(anew, [{"id": 1, "amount": 1}], [{"id": 1, "amount": 2}])
+    parse(anew, inputs)
+    made_anew.taken(anew, inputs)
+    names = ("id", "amount", "s_input_id", "s_row_hash", "s_valid_from", "s_valid_to")
+    assert made.rows(widened, widened.hub, *names) == made_anew.rows(anew, anew.hub, *names)
+
+
+def test_a_column_without_comparison_that_is_declared_wider_asks_for_a_rebuild(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    loose = {"refresh": {"type": "key", "key": ["id"], "ignore_changes_in": ["amount"]}}
+    first = made.declared(typed("integer"), **loose)
+    inputs = made.delivered(first, [{"id": 1, "amount": 1}])
+    parse(first, inputs)
+    made.taken(first, inputs)
+    widened = made.declared(typed("double"), **loose)
+    inputs = made.delivered(widened, [{"id": 2, "amount": 1.5}])
+    parse(widened, inputs)
+    cdc(widened, inputs)
+    enrich(widened, inputs)
+    with pytest.raises(ConfigError, match=r"amount of type DOUBLE, in the hub BIGINT.*dataops rebuild sales"):
+        refresh(widened, inputs)
+    rebuild(widened)
+    refresh(widened, inputs)
+    assert read_by_others(widened.hub, "amount") == {1: 1.0, 2: 1.5}
+
+
+def test_a_declared_type_that_would_lose_a_known_value_is_refused(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    first = made.declared(typed("integer"))
+    known = made.delivered(first, [{"id": 1, "amount": 1}], [{"id": 2, "amount": 2**53 + 1}])
+    parse(first, known)
+    other = made.declared(typed("double"))
+    new = made.delivered(other, [{"id": 3, "amount": 1.5}])
+    lost = f"amount: 1 of type BIGINT that are no DOUBLE; in input {known[1].input_id}"
+    for step, inputs in ((parse, new), (cdc, known)):
+        with pytest.raises(ConfigError, match=lost):
+            step(other, inputs)
+    # nothing was changed by it, and from the bytes the row goes to the quarantine
+    assert made.rows(first, first.lake, "amount") == [(1,), (2**53 + 1,)]
+    parse(other, [known[1], *new])
+    assert made.rows(other, other.lake, "amount") == [(1.0,), (1.5,)]
+    assert made.rows(other, other.quarantine, "s_value") == [(str(2**53 + 1),)]
+
+
+def test_a_column_that_is_declared_later_is_null_in_older_rows(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    first = made.declared([COLUMNS[0]], **{**KEYED, "rules": []})
+    inputs = made.delivered(first, [{"id": 1}])
+    parse(first, inputs)
+    made.taken(first, inputs)
+    more = made.declared(typed("integer"), **{**KEYED, "rules": []})
+    rebuild(more)
+    assert made.rows(more, more.hub, "id", "amount") == [(1, None)]
