@@ -37,7 +37,7 @@ def replace_inputs(
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
     Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
-    With `keep_same`, rows that are there already are not written again. Inputs are disjoint, so a lost race is committed
+    With `keep_same`, rows that are there already are not written again. Inputs are disjoint: a lost race is committed
     again on the new version without writing the data a second time. `info` makes the information recorded with the
     version from the one before. Where a column has another type than in the table, the same commit writes the rows of
     all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a value of
@@ -92,10 +92,12 @@ def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Se
     ids = [literal(input_id) for input_id in input_ids]
     there = query("SELECT * FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=session.scan(snapshot), ids=ids)
     here = query("SELECT * FROM $rows AS r", rows=rows)
-    either = exp.union(
-        exp.except_(here, there, distinct=False), exp.except_(there.copy(), here.copy(), distinct=False), distinct=False
+    # one at a time: set operations in a row are taken from left to right
+    differences = (exp.except_(here, there, distinct=False), exp.except_(there.copy(), here.copy(), distinct=False))
+    return not any(
+        session.fetch(query("SELECT 1 AS one FROM $rows AS r LIMIT 1", rows=difference)).num_rows
+        for difference in differences
     )
-    return not session.fetch(query("SELECT 1 AS one FROM $either AS e LIMIT 1", either=either)).num_rows
 
 
 def _kept(session: Session, base: Snapshot, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:

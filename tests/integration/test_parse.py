@@ -619,10 +619,10 @@ def test_a_crash_between_quarantine_and_lake_is_mended_by_running_again(make: Ma
     (item,) = deliver(workspace, ("a.csv", HEADER + "1,,,\nx,,,\n"))
     publish = parse_module.replace_inputs
 
-    def crash(session: Any, table: Table, *rest: Any) -> Any:
+    def crash(session: Any, table: Table, *rest: Any, **options: Any) -> Any:
         if table.uri == workspace.lake.uri:
             raise StorageError("writing the lake")
-        return publish(session, table, *rest)
+        return publish(session, table, *rest, **options)
 
     with mock.patch.object(parse_module, "replace_inputs", crash), pytest.raises(StorageError):
         parse(workspace, [item])
