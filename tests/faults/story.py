@@ -41,6 +41,15 @@ TABLES = (
     "hub/sales",
     "hub/sales_current",
 )
+WRITES: dict[str, tuple[str, ...]] = {
+    "ingest": (),
+    "parse": ("lake/sales", "lake/sales_quarantine"),
+    "cdc": ("lake/sales_changes",),
+    "enrich": ("hub/sales_enriched",),
+    "refresh": ("hub/sales",),
+    "recalculate": ("hub/sales_current",),
+}
+"""The tables that each step writes."""
 Tables = dict[str, list[tuple[Any, ...]] | None]
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _PER_INPUT = {"ingest": ingest, "parse": parse, "cdc": cdc, "enrich": enrich, "refresh": refresh}
@@ -112,6 +121,7 @@ class Story:
 
 def prepare(root: Path, settings: Mapping[str, Any] = SALES, extensions: Sequence[str] = ("delta",)) -> Story:
     """A story without inputs."""
+    root.mkdir(exist_ok=True)
     prepare_extensions(root / "engine" / "duckdb_extensions", extensions)
     (root / "now").mkdir()
     return Story(root, settings)

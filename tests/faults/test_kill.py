@@ -15,6 +15,7 @@ from story import (
     SALES,
     STEPS,
     TABLES,
+    WRITES,
     Story,
     Tables,
     begin,
@@ -33,14 +34,6 @@ from dataops_assets.storage.delta import Table
 from dataops_assets.storage.vacuum import vacuum
 
 NOTHING = dt.timedelta(0)
-WRITES = {
-    "ingest": (),
-    "parse": ("lake/sales", "lake/sales_quarantine"),
-    "cdc": ("lake/sales_changes",),
-    "enrich": ("hub/sales_enriched",),
-    "refresh": ("hub/sales",),
-    "recalculate": ("hub/sales_current",),
-}
 
 
 @dataclass(frozen=True)
