@@ -141,8 +141,9 @@ def test_the_demo_s_hubs_are_the_true_tables(
     demonstrated: Path, connection: duckdb.DuckDBPyConnection, table: str, columns: str, rows: int
 ) -> None:
     place = str(demonstrated / ".dataops" / "storage" / "hub" / table)
-    hub = connection.sql("SELECT * FROM delta_scan($1)", params=[place]).select(columns)
-    truth = connection.table(table).select(*[f"CAST({name} AS {kind})" for name, kind in zip(hub.columns, hub.types)])
+    hub = connection.sql("SELECT * FROM delta_scan($1)", params=[place]).project(columns)
+    casts = [f"CAST({name} AS {kind})" for name, kind in zip(hub.columns, hub.types, strict=True)]
+    truth = connection.table(table).project(", ".join(casts))
     assert len(hub) == rows
     assert truth.except_(hub).fetchmany(3) == []
 
