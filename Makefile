@@ -5,6 +5,7 @@ VENV ?= $(CURDIR)/.venv
 PORT ?= 3000
 PYTEST_WORKERS ?= 2
 SCENARIOS ?= 100000
+ROWS ?= 1000000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
 GROUPS := aws build demo dev snowflake test
 
@@ -16,7 +17,7 @@ export PATH := $(VENV)/bin:$(PATH)
 INSTALLED := $(VENV)/.installed
 INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 
-.PHONY: help setup demo dev test law lint format lock clean
+.PHONY: help setup demo dev test law benchmark lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
@@ -35,6 +36,9 @@ test: setup ## Run all tests
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \
 		tests/properties/test_law_of_the_timelines.py
+
+benchmark: setup ## Compare what changes of a hub of ROWS (1000000) cost with other ways
+	@$(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,300 @@
+"""What changing a hub costs, beside other ways of changing a table by key, on the same data in the same run.
+
+Run by hand: `make benchmark ROWS=1000000`. Grain of the output: one line a way and kind of input, median seconds of
+some inputs, reading the whole table afterwards included, and the ratio to the floor. Machines are noisy: compare ratios,
+not seconds.
+
+Inputs on a hub of ROWS rows and 20 columns: `recent` (1 % of the rows, the highest keys), `random` (1 %, keys
+anywhere), `full` (all rows, 1 % changed, 0.1 % new, 0.1 % missing).
+
+The floor is hand-written for this one table: DuckDB compares a hash of the content by key, writes the changed rows to one
+Parquet file and the positions they replace to another, and keeps no order, no history of inputs and no protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.sql import query
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.refresh import refresh
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.publish import replace_inputs
+
+NUMBERS = [f"n{i}" for i in range(10)]
+TEXTS = [f"t{i}" for i in range(9)]
+COLUMNS = ["id", "n0", "t0", *NUMBERS[1:], *TEXTS[1:]]
+KINDS = ("recent", "random", "full")
+
+
+def rows(ids: str, version: str) -> str:
+    """A query of 20 columns over the query `ids` of one column `id`; `version` changes two of them."""
+    changed = [f"(id * 3 + ({version})) % 1000 AS n0", f"'text ' || (id % 7 + ({version})) AS t0"]
+    numbers = [f"(id * {i + 3}) % 1000 AS n{i}" for i in range(1, 10)]
+    texts = [f"'text ' || (id % {i * 11 + 7}) AS t{i}" for i in range(1, 9)]
+    return f"SELECT id, {', '.join([*changed, *numbers, *texts])} FROM ({ids})"
+
+
+def delivery(kind: str, size: int, number: int) -> str:
+    """The query of the `number`-th input of a kind."""
+    part = size // 100
+    if kind == "recent":
+        return rows(f"SELECT id FROM range({size - part}, {size}) AS r(id)", str(number))
+    if kind == "random":
+        step = 97 + 2 * number
+        return rows(
+            f"SELECT DISTINCT (id * {step} + {number}) % {size} AS id FROM range(0, {size}, {100}) AS r(id)",
+            str(number),
+        )
+    few = size // 1000
+    ids = f"SELECT id FROM range({few * number}, {size + few * number}) AS r(id)"
+    return rows(ids, f"CASE WHEN id % 100 = {number} THEN {number} ELSE 0 END")
+
+
+class Way(Protocol):
+    """One way of changing a table by key."""
+
+    name: str
+
+    def load(self, parquet: Path) -> None:
+        """Make the table of these rows."""
+
+    def change(self, parquet: Path, number: int) -> None:
+        """Put an input into the table; of a full extract also what is missing."""
+
+    def read(self) -> tuple[int, int]:
+        """Rows, and the sum of a column, of the whole table."""
+
+
+class Ours:
+    """Change capture, enrichment and refresh, each publishing its table."""
+
+    name = "dataops"
+
+    def __init__(self, home: Path, kind: str) -> None:
+        environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+        columns = [{"name": name, "type": "text" if name in TEXTS else "integer"} for name in COLUMNS]
+        source = Source.model_validate(
+            {
+                "name": "things",
+                "area": "benchmarks",
+                "connection": {"type": "files", "path": "things_*.parquet"},
+                "columns": columns,
+                "refresh": {"type": "full" if kind == "full" else "key", "key": ["id"]},
+            }
+        )
+        metadata = MetadataStore(environment.metadata_url)
+        metadata.migrate()
+        metadata.register_source(source)
+        self._workspace = Workspace(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
+        self._parsed: dict[int, Input] = {}
+
+    def parse(self, parquet: Path, number: int) -> None:
+        """What precedes a change of the hub: the input's rows in the lake. Not timed."""
+        when = dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=number)
+        item = Input(when, f"{number:04}", f"{number:064}", str(parquet), 1)
+        self._workspace.metadata.register_inputs("things", [item])
+        with self._workspace.engine.session() as session:
+            session.create("landed", query("SELECT * FROM read_parquet($path)", path=str(parquet)))
+            numbered = query(
+                "SELECT l.*, $i AS s_input_id, row_number() OVER () - 1 AS s_row_id FROM landed AS l", i=item.input_id
+            )
+            replace_inputs(session, self._workspace.lake, numbered, [item.input_id])
+        self._parsed[number] = item
+
+    def load(self, parquet: Path) -> None:
+        self.parse(parquet, 0)
+        self.change(parquet, 0)
+
+    def change(self, _parquet: Path, number: int) -> None:
+        for step in (cdc, enrich, refresh):
+            report = step(self._workspace, [self._parsed[number]])
+            if report.failures:
+                raise SystemExit(str(report.failures[0].error))
+
+    def read(self) -> tuple[int, int]:
+        snapshot = self._workspace.hub.snapshot()
+        if snapshot is None:
+            raise SystemExit("no hub")
+        with self._workspace.engine.session() as session:
+            found = session.fetch(
+                query("SELECT count(*) AS n, sum(n0) AS s FROM $hub AS h", hub=session.scan(snapshot))
+            )
+        return found.column("n")[0].as_py(), int(found.column("s")[0].as_py())
+
+
+class Floor:
+    """Hand-written DuckDB: compare a content hash by key, write changed rows and replaced positions."""
+
+    name = "floor"
+
+    def __init__(self, home: Path, kind: str) -> None:
+        self._home = home
+        self._is_full = kind == "full"
+        self._connection = duckdb.connect()
+        self._content = f"md5_number_lower(concat_ws('|', {', '.join(COLUMNS[1:])}))"
+
+    def _live(self) -> str:
+        gone = self._home / "gone"
+        files = f"read_parquet('{self._home}/data/*.parquet', filename=true, file_row_number=true)"
+        if not any(gone.glob("*.parquet")):
+            return f"SELECT * FROM {files}"
+        replaced = f"read_parquet('{gone}/*.parquet')"
+        return f"SELECT d.* FROM {files} AS d ANTI JOIN {replaced} AS g USING (filename, file_row_number)"
+
+    def load(self, parquet: Path) -> None:
+        for folder in ("data", "gone"):
+            (self._home / folder).mkdir()
+        self._write("data/0", f"SELECT *, {self._content} AS h FROM read_parquet('{parquet}')")
+
+    def _write(self, name: str, rows: str) -> None:
+        self._connection.execute(f"COPY ({rows}) TO '{self._home}/{name}.parquet' (COMPRESSION zstd)")
+
+    def change(self, parquet: Path, number: int) -> None:
+        run = self._connection.execute
+        run(f"CREATE OR REPLACE TEMP TABLE new AS SELECT *, {self._content} AS h FROM read_parquet('{parquet}')")
+        run(f"CREATE OR REPLACE TEMP TABLE live AS SELECT id, h, filename, file_row_number FROM ({self._live()})")
+        absent = " OR n.id IS NULL" if self._is_full else ""
+        join = "LEFT JOIN" if self._is_full else "JOIN"
+        replaced = (
+            f"SELECT l.filename, l.file_row_number FROM live AS l {join} new AS n USING (id) WHERE n.h <> l.h{absent}"
+        )
+        self._write(f"data/{number}", "SELECT n.* FROM new AS n ANTI JOIN live AS l ON l.id = n.id AND l.h = n.h")
+        self._write(f"gone/{number}", replaced)
+
+    def read(self) -> tuple[int, int]:
+        found = self._connection.execute(f"SELECT count(*), sum(n0) FROM ({self._live()})").fetchone()
+        return found or (0, 0)
+
+
+class DeltaMerge:
+    """delta-rs `merge`."""
+
+    name = "delta-rs merge"
+
+    def __init__(self, home: Path, kind: str) -> None:
+        self._uri = str(home / "table")
+        self._is_full = kind == "full"
+
+    def load(self, parquet: Path) -> None:
+        write_deltalake(self._uri, duckdb.sql(f"SELECT * FROM read_parquet('{parquet}')").to_arrow_table())
+
+    def change(self, parquet: Path, _number: int) -> None:
+        new = duckdb.sql(f"SELECT * FROM read_parquet('{parquet}')").to_arrow_table()
+        merge = DeltaTable(self._uri).merge(new, "t.id = s.id", source_alias="s", target_alias="t")
+        differs = " OR ".join(f"t.{name} <> s.{name}" for name in COLUMNS[1:])
+        merge = merge.when_matched_update_all(predicate=differs).when_not_matched_insert_all()
+        (merge.when_not_matched_by_source_delete() if self._is_full else merge).execute()
+
+    def read(self) -> tuple[int, int]:
+        found = (
+            QueryBuilder().register("t", DeltaTable(self._uri)).execute("SELECT count(*), sum(n0) FROM t").read_all()
+        )
+        return found.column(0)[0].as_py(), found.column(1)[0].as_py()
+
+
+class DuckDBMerge:
+    """DuckDB's own MERGE INTO, on a database file."""
+
+    name = "DuckDB MERGE INTO"
+
+    def __init__(self, home: Path, kind: str) -> None:
+        self._connection = duckdb.connect(str(home / "table.duckdb"))
+        self._is_full = kind == "full"
+
+    def load(self, parquet: Path) -> None:
+        self._connection.execute(f"CREATE TABLE t AS SELECT * FROM read_parquet('{parquet}')")
+
+    def change(self, parquet: Path, _number: int) -> None:
+        differs = " OR ".join(f"t.{name} <> s.{name}" for name in COLUMNS[1:])
+        absent = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if self._is_full else ""
+        self._connection.execute(
+            f"MERGE INTO t USING read_parquet('{parquet}') AS s ON t.id = s.id "
+            f"WHEN MATCHED AND ({differs}) THEN UPDATE WHEN NOT MATCHED THEN INSERT {absent}"
+        )
+        self._connection.execute("CHECKPOINT")
+
+    def read(self) -> tuple[int, int]:
+        found = self._connection.execute("SELECT count(*), sum(n0) FROM t").fetchone()
+        return found or (0, 0)
+
+
+WAYS: tuple[Callable[[Path, str], Way], ...] = (Floor, Ours, DuckDBMerge, DeltaMerge)
+
+
+def measured(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, float]]:
+    """Median seconds of each way, which must all end with the same table."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        files = []
+        ids = f"SELECT id FROM range({size}) AS r(id)"
+        for number in range(rounds + 1):
+            files.append(home / f"{number}.parquet")
+            given = delivery(kind, size, number) if number else rows(ids, "0")
+            duckdb.sql(given).write_parquet(str(files[-1]))
+        results: dict[str, tuple[int, int]] = {}
+        for make in WAYS:
+            if ways and make.name not in ways:  # type: ignore[attr-defined]
+                continue
+            place = home / "way"
+            place.mkdir()
+            way = make(place, kind)
+            way.load(files[0])
+            seconds = []
+            for number in range(1, rounds + 1):
+                if isinstance(way, Ours):
+                    way.parse(files[number], number)
+                started = time.perf_counter()
+                way.change(files[number], number)
+                results[way.name] = way.read()
+                seconds.append(time.perf_counter() - started)
+            del way
+            shutil.rmtree(place)
+            yield make.name, statistics.median(seconds)  # type: ignore[attr-defined]
+        if len(set(results.values())) > 1:
+            raise SystemExit(f"{kind}: the ways disagree: {results}")
+
+
+def main() -> int:
+    """Print a table of seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--ways", nargs="*", default=[])
+    given = parser.parse_args()
+    print(
+        f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}; not compared here: dbt, SQLMesh, dlt"
+    )
+    for kind in given.kinds:
+        floor = None
+        for name, seconds in measured(kind, given.rows, given.rounds, given.ways):
+            floor = seconds if name == Floor.name else floor
+            ratio = f"{seconds / floor:6.2f} of the floor" if floor else ""
+            print(f"{kind:8} {name:20} {seconds:8.2f} s {ratio}", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024
+    print(f"peak memory of this process, all ways together: {peak:.1f} GiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
