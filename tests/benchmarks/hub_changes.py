@@ -1,14 +1,14 @@
 """What changing a hub costs, beside other ways of changing a table by key, on the same data in the same run.
 
 Run by hand: `make benchmark ROWS=1000000`. Grain of the output: one line a way and kind of input, median seconds of
-some inputs, reading the whole table afterwards included, and the ratio to the floor. Machines are noisy: compare ratios,
-not seconds.
+some inputs, reading the whole table afterwards included, and the ratio to the floor. Machines are noisy: compare
+ratios, not seconds.
 
 Inputs on a hub of ROWS rows and 20 columns: `recent` (1 % of the rows, the highest keys), `random` (1 %, keys
 anywhere), `full` (all rows, 1 % changed, 0.1 % new, 0.1 % missing).
 
-The floor is hand-written for this one table: DuckDB compares a hash of the content by key, writes the changed rows to one
-Parquet file and the positions they replace to another, and keeps no order, no history of inputs and no protocol.
+The floor is hand-written for this one table: DuckDB compares a hash of the content by key, writes the changed rows to
+one Parquet file and the positions they replace to another, and keeps no order, no history of inputs and no protocol.
 """
 
 from __future__ import annotations
