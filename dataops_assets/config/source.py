@@ -282,12 +282,17 @@ class Column(Declared):
         return (self.raw_name, *self.renamed_from)
 
 
+class EvolvedColumn(Column):
+    """A column that inputs have and the contract does not: nullable text, until it is declared. Never in YAML."""
+
+
 class Drift(Declared):
     """What happens when an input's columns differ from the contract: one policy for each kind of difference."""
 
-    new_column: Literal["ignore", "fail"] = Field(
+    new_column: Literal["evolve", "ignore", "fail"] = Field(
         "ignore",
-        description="A column the contract does not know. 'ignore': not kept, but told; 'fail': the input fails alone.",
+        description="A column the contract does not know. 'ignore': not kept, but told; 'evolve': kept as nullable "
+        "text in the lake and the hub, until it is declared; 'fail': the input fails alone.",
     )
     missing_column: Literal["evolve", "ignore", "fail"] = Field(
         "fail",

@@ -28,6 +28,8 @@ from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepRe
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
 _CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
+# what inputs added to what is declared
+_EVOLVED = "evolved"
 # A better description is no new contract
 _WITHOUT_DESCRIPTIONS = {
     field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
@@ -114,7 +116,7 @@ class MetadataStore:
         definition = tables.plain(source.model_dump(mode="json", include=_CONTRACT, exclude=_WITHOUT_DESCRIPTIONS))
         attempted = f"registering source {source.name!r}"
         with self._database.read(attempted) as connection:
-            version = _unchanged_version(connection, source.name, declared, definition)
+            version = _unchanged_version(connection, source, declared, definition)
         if version is not None:
             return version
         with self._database.write(attempted) as connection:
@@ -126,11 +128,43 @@ class MetadataStore:
                 keep=("registered_at",),
             )
             version, known = _newest_contract(connection, source.name)
+            definition = _with_evolved(source, definition, known)
             if known != definition:
                 version += 1
                 connection.execute(
                     tables.contracts.insert(),
                     {"source": source.name, "version": version, "definition": definition, "registered_at": _now()},
+                )
+        return version
+
+    def evolve(self, source: str, columns: Mapping[str, Sequence[str]], nullable: Sequence[str]) -> int:
+        """Remember what inputs added to a source's contract, and return the contract version.
+
+        `columns` are those that the declaration does not know, by name, with their names in the raw data; `nullable`
+        those that were missing though they may not be null. What was added before stays, until it is declared. The
+        version goes up when anything is new.
+        """
+        with self._database.write(f"evolving the contract of source {source!r}") as connection:
+            _lock_source(connection, source)
+            version, known = _newest_contract(connection, source)
+            before = (known or {}).get(_EVOLVED, {})
+            names = {item["name"]: set(item["raw_names"]) for item in before.get("columns", [])}
+            for name, raw_names in columns.items():
+                names.setdefault(name, set()).update(raw_names)
+            after = {
+                "columns": [
+                    {"name": name, "type": "text", "raw_names": sorted(raw)} for name, raw in sorted(names.items())
+                ],
+                "nullable": sorted({*before.get("nullable", []), *nullable}),
+            }
+            if not version:
+                _contract_version(connection, source)
+            if before != after:
+                version += 1
+                definition = {**known, _EVOLVED: tables.plain(after)}
+                connection.execute(
+                    tables.contracts.insert(),
+                    {"source": source, "version": version, "definition": definition, "registered_at": _now()},
                 )
         return version
 
@@ -481,15 +515,36 @@ def _newest_contract(connection: sa.Connection, source: str) -> tuple[int, Any]:
 
 
 def _unchanged_version(
-    connection: sa.Connection, source: str, declared: Mapping[str, Any], definition: Any
+    connection: sa.Connection, source: Source, declared: Mapping[str, Any], definition: Any
 ) -> int | None:
     table = tables.sources
-    statement = sa.select(*[table.c[name] for name in declared]).where(table.c.source == source)
+    statement = sa.select(*[table.c[name] for name in declared]).where(table.c.source == source.name)
     known = connection.execute(statement).mappings().one_or_none()
     if known is None or dict(known) != dict(declared):
         return None
-    version, known_definition = _newest_contract(connection, source)
-    return version if known_definition == definition else None
+    version, known_definition = _newest_contract(connection, source.name)
+    return version if known_definition == _with_evolved(source, definition, known_definition) else None
+
+
+def _with_evolved(source: Source, definition: Any, known: Any) -> Any:
+    """A declaration with what inputs added to the contract before and is not declared yet."""
+    before = (known or {}).get(_EVOLVED)
+    if before is None:
+        return definition
+    declared = {name.lower() for name in source.column_names}
+    strict = {item.name for item in source.columns if not item.nullable and item.default is None}
+    adds, relaxes = source.drift.new_column == "evolve", source.drift.missing_column == "evolve"
+    after = {
+        "columns": [item for item in before["columns"] if adds and item["name"] not in declared],
+        "nullable": [name for name in before["nullable"] if relaxes and name in strict],
+    }
+    return {**definition, _EVOLVED: after} if any(after.values()) else definition
+
+
+def _lock_source(connection: sa.Connection, source: str) -> None:
+    """Make processes that change the same contract wait for each other."""
+    table = tables.sources
+    connection.execute(table.update().where(table.c.source == source).values(updated_at=_now()))
 
 
 def _contract_version(connection: sa.Connection, source: str) -> int:

@@ -18,6 +18,7 @@ from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps import delete_guard, merge
 from dataops_assets.steps.delete_guard import ImpliedDeletes
+from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
@@ -40,11 +41,12 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     held. Running it again gives the same.
     """
     started = time.perf_counter()
+    parsed = lake_of(workspace)
+    workspace = evolving(workspace, parsed)
     source = workspace.source
     base = workspace.hub.snapshot()
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
-        parsed = lake_of(workspace)
         lake = lake_rows(session, source, parsed)
         errors = refused(session, source, lake, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}

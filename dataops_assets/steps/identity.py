@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, CustomRefresh, KeyRefresh, Source
+from dataops_assets.config.source import AppendRefresh, CustomRefresh, EvolvedColumn, KeyRefresh, Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.sql import DIALECT, column, query
 
@@ -88,12 +88,19 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
 
 
 def _content(source: Source, table: str) -> exp.Expr:
-    """All tracked columns as one text; null, empty and every split of a text give different results."""
+    """All tracked columns as one text; null, empty and every split of a text give different results.
+
+    A column that the contract does not know counts only where it has a value, so that a row's text does not depend on
+    which such columns other inputs have.
+    """
     kinds = {item.name: item.type for item in source.columns}
+    evolved = {item.name for item in source.columns if isinstance(item, EvolvedColumn)}
     parts: list[exp.Expr] = []
     for name in tracked_columns(source):
         text = _text(column(name, table), kinds[name])
-        if kinds[name] in ("text", "binary"):
+        if name in evolved:
+            parts.append(query("$name || '=' || strlen($text) || ':' || $text", name=name, text=text))
+        elif kinds[name] in ("text", "binary"):
             parts.append(query("coalesce(strlen($text) || ':' || $text, '')", text=text))
         else:
             parts.append(query("coalesce($text, '')", text=text))
@@ -101,7 +108,8 @@ def _content(source: Source, table: str) -> exp.Expr:
 
 
 def _joined(parts: list[exp.Expr]) -> exp.Expr:
-    # sqlglot's own ConcatWs wraps every part in a null check; no part is null here (null keys are refused before)
+    # sqlglot's own ConcatWs wraps every part in a null check; here no part is null (null keys are refused before) but
+    # those of columns that the contract does not know, and the function leaves them out
     return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
 
 

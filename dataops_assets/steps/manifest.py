@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataops_assets.config.source import Source
+from dataops_assets.config.source import EvolvedColumn, Source
 from dataops_assets.steps.identity import order_type, tracked_columns
 from dataops_assets.steps.report import Input
 
@@ -80,10 +80,12 @@ class Manifest:
 def settings_of(source: Source) -> str:
     """Fingerprint of what decides keys, orders and comparisons; a hub merged under another needs a rebuild."""
     refresh = source.refresh
-    kinds = {item.name: item.type for item in source.columns}
-    decisive = {
+    kinds = {item.name: item.type for item in source.columns if not isinstance(item, EvolvedColumn)}
+    decisive: dict[str, Any] = {
         "refresh": refresh.model_dump(mode="json"),
         "order": order_type(source),
-        "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key})],
+        "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
     }
+    if source.drift.new_column == "evolve":
+        decisive["evolves"] = True
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

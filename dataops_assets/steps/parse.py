@@ -12,12 +12,12 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Column, FileConnection, FileFormat, Source
+from dataops_assets.config.source import Column, EvolvedColumn, FileConnection, FileFormat, Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.reader import format_of, read
@@ -31,6 +31,7 @@ from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
 from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
+from dataops_assets.steps.evolution import evolved, evolved_name
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import files_of, replace_inputs
@@ -88,6 +89,8 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     asset = f"lake/{source.name}"
     with tempfile.TemporaryDirectory(prefix="parse-") as folder, workspace.engine.session() as session:
         found = _read(workspace, inputs, Staging(session, Path(folder)))
+        source = _evolved(workspace, found)
+        workspace = replace(workspace, source=source)
         session.create(_TYPED, _typed(source, found, _defaults(source)))
         if source.drift.changed_type == "fail":
             found.lost |= _changed_types(session, source, found)
@@ -104,6 +107,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         good = [input_id for input_id in there if input_id not in found.lost]
         if good:
             _publish(workspace, session, found, good, counts)
+            _remember_evolution(workspace, found, good)
         profiles = _profiles(session, source, asset, good)
     checks = _checks(workspace, asset, profiles, found, left_out)
     workspace.metadata.save_profiles(source.name, asset, profiles)
@@ -144,7 +148,8 @@ def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _R
         found.names[item.input_id] = file.name
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
     earlier = [name for item in source.columns for name in item.renamed_from]
-    wanted = Wanted([item.raw_name for item in source.columns], earlier)
+    keeps_new = source.drift.new_column == "evolve"
+    wanted = Wanted([item.raw_name for item in source.columns], earlier, every=keeps_new)
     for layout, files in by_format.values():
         marks = marks_of(layout)
         reading = read(staging, files, layout, wanted)
@@ -188,6 +193,14 @@ def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
     if renamed:
         received = "; ".join(f"{' and '.join(names)}, which are names of one column" for names in renamed)
         return received, "deliver one of them, or declare two columns"
+    same = [
+        names
+        for name in dict.fromkeys(evolved_name(source, raw) for raw in new)
+        if len(names := [raw for raw in new if evolved_name(source, raw) == name]) > 1
+    ]
+    if source.drift.new_column == "evolve" and (same or (repeated := [raw for raw in new if header.count(raw) > 1])):
+        received = "; ".join(" and ".join(names) for names in same) or f"more than one column {', '.join(repeated)}"
+        return f"undeclared columns that become one: {received}", "give each column a name of its own, or declare them"
     if new and source.drift.new_column == "fail":
         return f"columns that are not declared: {', '.join(new)}", "declare them, or set drift.new_column to ignore"
     return None
@@ -195,12 +208,42 @@ def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
 
 def _missing(source: Source, header: Sequence[str]) -> list[str]:
     """The present raw names of columns that the input has under none of their names."""
-    return [item.raw_name for item in source.columns if not set(item.raw_names) & set(header)]
+    declared = (item for item in source.columns if not isinstance(item, EvolvedColumn))
+    return [item.raw_name for item in declared if not set(item.raw_names) & set(header)]
 
 
 def _new(source: Source, header: Sequence[str]) -> list[str]:
-    known = {name for item in source.columns for name in item.raw_names}
+    known = {name for item in source.columns if not isinstance(item, EvolvedColumn) for name in item.raw_names}
     return [name for name in dict.fromkeys(header) if name and name not in known]
+
+
+def _evolved(workspace: Workspace, found: _Read) -> Source:
+    """The source with the undeclared columns that its lake has and those that these inputs bring."""
+    headers = (header for input_id, header in found.headers.items() if input_id not in found.lost)
+    new = {name for header in headers for name in _new(workspace.source, header)}
+    return evolved(workspace.source, workspace.lake.snapshot(), new)
+
+
+def _remember_evolution(workspace: Workspace, found: _Read, input_ids: Sequence[str]) -> None:
+    """Tell the metadata what these inputs added to the contract: columns, and nulls where none were allowed."""
+    source = workspace.source
+    headers = [set(found.headers[input_id]) for input_id in input_ids]
+    added = {
+        item.name: raw_names
+        for item in source.columns
+        if isinstance(item, EvolvedColumn)
+        and (raw_names := [name for name in item.raw_names if any(name in header for header in headers)])
+    }
+    relaxed = [
+        item.name
+        for item in source.columns
+        if source.drift.missing_column == "evolve"
+        and not item.nullable
+        and item.default is None
+        and any(not header & set(item.raw_names) for header in headers)
+    ]
+    if added or relaxed:
+        workspace.metadata.evolve(source.name, added, relaxed)
 
 
 # --- raw rows to typed rows ------------------------------------------------------------------------------------------
@@ -254,8 +297,17 @@ def _typed_rows(
             # of a column's names an input has one, but inputs of one query may have different ones
             texts = [present(column(raw.column), raw.type, marks) for raw in fields]
             given.append(alias(texts[0] if len(texts) == 1 else exp.func("coalesce", *texts), value.name))
-            is_refused = source.drift.changed_type == "fail" and rows.is_typed and not is_type(fields[0].type, item)
+            is_new = isinstance(item, EvolvedColumn)
+            is_refused = (
+                not is_new
+                and source.drift.changed_type == "fail"
+                and rows.is_typed
+                and not is_type(fields[0].type, item)
+            )
             conversion = exp.cast(exp.null(), target) if is_refused else converted(value, fields[0].type, item, marks)
+            if is_new and fields[0].type == "BLOB":
+                # nobody said that these bytes are text
+                conversion = query("hex($value)", value=value)
             made.append(alias(conversion, result.name))
             changed = query("$value IS NOT NULL AND $result IS NULL", value=value, result=result)
             if conversion == value:
@@ -516,7 +568,8 @@ def _checks(
 def _note(source: Source, header: Sequence[str], left_out: Mapping[str, int]) -> str:
     missing, new = _missing(source, header), _new(source, header)
     notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
-    notes += [f"in the input and not declared: {', '.join(new)}"] if new else []
+    what = "not declared, so kept as text" if source.drift.new_column == "evolve" else "in the input and not declared"
+    notes += [f"{what}: {', '.join(new)}"] if new else []
     values_of = ", ".join(f"{name} ({count:,})" for name, count in left_out.items())
     notes += [f"values left out because of their type: {values_of}"] if values_of else []
     return "; ".join(notes)

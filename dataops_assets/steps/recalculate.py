@@ -20,6 +20,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.windows import Reach
 from dataops_assets.sql import DIALECT, column, columns, query
+from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, conformed, refuse_ambiguous
 from dataops_assets.steps.neighbourhood import find_moved, neighbourhood
 from dataops_assets.steps.report import CheckOutcome, InputReport, StepReport
@@ -46,6 +47,7 @@ def recalculate(workspace: Workspace) -> StepReport:
     wrong rule, CommitConflict after many lost races. When a to-one look-up matches several rows (InputError) or the
     gate fails (GateFailed), nothing is published and the receipt carries the error.
     """
+    workspace = evolving(workspace, workspace.lake.snapshot())
     rules = compile_rules(workspace.source, workspace.sources)
     if not rules.current.rules:
         raise ConfigError(

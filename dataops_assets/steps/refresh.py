@@ -18,6 +18,7 @@ from dataops_assets.sql import alias, column, columns, literal, query
 from dataops_assets.steps import delete_guard, merge
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name, refused
 from dataops_assets.steps.enrich import enrich_query
+from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
@@ -81,10 +82,11 @@ def _attempt(
     started: float,
     replaced: Snapshot | None = None,
 ) -> StepReport:
+    parsed = lake_of(workspace)
+    workspace = evolving(workspace, parsed)
     source = workspace.source
     manifest = Manifest.read(base.info if base else None)
     enriched = workspace.enriched.snapshot()
-    parsed = lake_of(workspace)
     lake = lake_rows(session, source, parsed)
     errors = refused(session, source, lake, inputs)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
@@ -102,7 +104,7 @@ def _attempt(
     counts = _counts(session, enriched, change)
     after = merge.manifest_after(session, change, lake)
     hub_columns = _hub_columns(source)
-    insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns)
+    insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
     if base is not None:
         amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
         insert = exp.union(insert, amended, distinct=False)
@@ -182,11 +184,14 @@ def _fresh_rows(
     enriched: Snapshot | None,
     lake: exp.Expr,
     hub_columns: Sequence[str],
+    *,
+    anew: bool,
 ) -> exp.Query:
     """The full rows of `fresh`, none of them failing a validation.
 
     A row that an earlier change set did not need (it changed nothing then) is enriched now; if it fails, it is excluded
-    and the versions are resolved again without it, until all that remain hold.
+    and the versions are resolved again without it, until all that remain hold. What was enriched before keeps its
+    rules; with `anew` its other columns are those of the lake as it is now.
     """
     source = workspace.source
     system = merge.system_columns(source)
@@ -194,6 +199,17 @@ def _fresh_rows(
     compiled = compile_rules(source, workspace.sources)
     kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in system}
     rows = conformed(session, enriched, kinds) if enriched is not None else None
+    if rows is not None and anew:
+        rows = query(
+            """
+            SELECT $contract, $others, e.s_input_id, e.s_row_id FROM $rows AS e JOIN $lake AS r
+              ON r.s_input_id = e.s_input_id AND r.s_row_id = e.s_row_id
+            """,
+            contract=columns(source.column_names, "r"),
+            others=columns([name for name in hub_columns if name not in (*source.column_names, *system)], "e"),
+            rows=rows,
+            lake=lake,
+        )
     own = [name for name in hub_columns if name not in system]
     known: exp.Query | None = None
     if enriched is not None:

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from deltalake import DeltaTable, QueryBuilder
 from pydantic import ValidationError
 
@@ -22,11 +24,13 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
+from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import rebuild, refresh
 from dataops_assets.steps.report import Input, InputReport
 from dataops_assets.steps.workspace import Workspace
@@ -76,11 +80,11 @@ over_formats = pytest.mark.parametrize("form", FORMATS)
 class Feed:
     """A source of one format; inputs are written in the test and come one a day."""
 
-    def __init__(self, home: Path, engine: DuckDBEngine, form: str) -> None:
-        self.home, self.engine, self.form = home, engine, form
+    def __init__(self, home: Path, engine: DuckDBEngine, form: str, migrated: Path) -> None:
+        self.home, self.engine, self.form, self.migrated = home, engine, form, migrated
+        shutil.copytree(migrated, home, dirs_exist_ok=True)
         environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
         self.metadata = MetadataStore(environment.metadata_url)
-        self.metadata.migrate()
         self._environment = environment
 
     def declared(self, columns: Sequence[Mapping[str, Any]] = COLUMNS, **fields: Any) -> Workspace:
@@ -121,6 +125,15 @@ class Feed:
         enrich(workspace, inputs)
         refresh(workspace, inputs)
 
+    def contracts(self) -> list[dict[str, Any]]:
+        """The source's contract versions, oldest first."""
+        database = sa.create_engine(self._environment.metadata_url)
+        with database.connect() as connection:
+            found = connection.execute(sa.select(tables.contracts).order_by(tables.contracts.c.version)).mappings()
+            definitions = [row["definition"] for row in found]
+        database.dispose()
+        return definitions
+
     def rows(self, workspace: Workspace, table: Table, *names: str) -> list[tuple[Any, ...]]:
         """These columns of a table's rows, in order of inputs and rows."""
         snapshot = table.snapshot()
@@ -138,9 +151,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
     return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with empty metadata; a copy of it is faster than making it."""
+    home = tmp_path_factory.mktemp("migrated")
+    MetadataStore(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home).metadata_url).migrate()
+    return home
+
+
 @pytest.fixture
-def feed(tmp_path: Path, engine: DuckDBEngine) -> Callable[[str], Feed]:
-    return lambda form: Feed(tmp_path, engine, form)
+def feed(tmp_path: Path, engine: DuckDBEngine, migrated: Path) -> Callable[[str], Feed]:
+    return lambda form: Feed(tmp_path, engine, form, migrated)
 
 
 def schema_note(report: InputReport) -> str:
@@ -168,6 +189,155 @@ def test_a_new_column_is_left_out_and_told_or_fails_its_input_alone(feed: Callab
     assert good.error is None
     assert "columns that are not declared: Extra" in error_of(bad)
     assert [row[0] for row in made.rows(failing, failing.lake, "id")] == [1, 2, 3]
+
+
+@over_formats
+def test_a_new_column_that_evolves_is_kept_as_text_and_older_rows_read_null(
+    feed: Callable[[str], Feed], form: str
+) -> None:
+    made = feed(form)
+    evolving = made.declared(drift={"new_column": "evolve"}, refresh={"type": "key", "key": ["id"]})
+    inputs = made.delivered(evolving, [{"id": 1, "amount": 1.5}], [{"id": 2, "amount": 2.5, "Unit Price": 7}])
+    for item in inputs:
+        (report,) = parse(evolving, [item]).inputs
+        made.taken(evolving, [item])
+    assert "not declared, so kept as text: Unit Price" in schema_note(report)
+    for table in (evolving.lake, evolving.changes, evolving.enriched, evolving.hub):
+        assert made.rows(evolving, table, "id", "amount", "unit_price") == [(1, 1.5, None), (2, 2.5, "7")]
+    assert read_by_others(evolving.hub, "unit_price") == {1: None, 2: "7"}
+    assert made.contracts()[-1]["evolved"]["columns"] == [
+        {"name": "unit_price", "type": "text", "raw_names": ["Unit Price"]}
+    ]
+
+
+def test_the_name_of_a_kept_column_follows_from_its_raw_name_and_the_declaration(
+    feed: Callable[[str], Feed],
+) -> None:
+    made = feed("csv")
+    evolving = made.declared(
+        [*COLUMNS, {"name": "price", "source_name": "PRIX"}],
+        drift={"new_column": "evolve", "missing_column": "ignore"},
+        rules=[{"name": "total", "expression": "amount"}],
+    )
+    row = {"id": 1, "amount": 1, "PRIX": "p", "Price": "a", "Total": "b", "s_id": "c", "Größe (cm)": "d", "%": "e"}
+    made.parsed(evolving, [row])
+    names = ("price", "new_price", "new_total", "new_s_id", "größe_cm", "column")
+    assert made.rows(evolving, evolving.lake, *names) == [("p", "a", "b", "c", "d", "e")]
+    # in two inputs two spellings are one column, in one input they are an error
+    one, other, both = made.parsed(
+        evolving,
+        [{"id": 2, "amount": 1, "Note": "x"}],
+        [{"id": 3, "amount": 1, "note": "y"}],
+        [{"id": 4, "amount": 1, "Note": "x", "note": "y"}],
+    )
+    assert (one.error, other.error) == (None, None)
+    assert "undeclared columns that become one: Note and note" in error_of(both)
+    assert made.rows(evolving, evolving.lake, "id", "note") == [(1, None), (2, "x"), (3, "y")]
+
+
+def test_typed_values_of_a_kept_column_are_its_text(feed: Callable[[str], Feed]) -> None:
+    made = feed("parquet")
+    evolving = made.declared([COLUMNS[0]], drift={"new_column": "evolve", "changed_type": "fail"})
+    values = {"i": 2**62 + 1, "d": Decimal("1.20"), "t": START, "day": START.date(), "b": b"\xff", "n": [{"x": 1}]}
+    (report,) = made.parsed(evolving, [{"id": 1, "f": 0.1, **values}])
+    assert report.error is None
+    assert made.rows(evolving, evolving.lake, "i", "d", "t", "day", "b", "n", "f") == [
+        (str(2**62 + 1), "1.20", "2024-01-01 00:00:00+00", "2024-01-01", "FF", '[{"x":1}]', "0.1")
+    ]
+
+
+def test_a_change_of_a_kept_column_is_a_change_of_the_row(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    evolving = made.declared(drift={"new_column": "evolve"}, refresh={"type": "key", "key": ["id"], "history": True})
+    for extra in ({}, {"extra": None}, {"extra": "x"}, {"extra": "x", "other": None}, {"extra": "y"}):
+        inputs = made.delivered(evolving, [{"id": 1, "amount": 1.5, **extra}])
+        parse(evolving, inputs)
+        made.taken(evolving, inputs)
+    # to be there without a value is no change
+    assert made.rows(evolving, evolving.hub, "extra") == [(None,), ("x",), ("y",)]
+
+
+def test_a_kept_column_that_is_declared_gets_its_type_from_the_bytes_and_the_lake(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    keyed: dict[str, Any] = {
+        "drift": {"new_column": "evolve", "missing_column": "ignore"},
+        "refresh": {"type": "key", "key": ["id"]},
+    }
+    evolving = made.declared(**keyed)
+    inputs = made.delivered(evolving, [{"id": 1, "amount": 1.5, "size": "3"}], [{"id": 2, "amount": 1.5}])
+    parse(evolving, inputs)
+    made.taken(evolving, inputs)
+    assert made.rows(evolving, evolving.hub, "size") == [("3",), (None,)]
+    declared = made.declared([*COLUMNS, {"name": "size", "type": "integer"}], **keyed)
+    with pytest.raises(ConfigError, match="dataops rebuild sales"):
+        cdc(declared, inputs)
+    rebuild(declared)
+    assert made.rows(declared, declared.hub, "size") == [(3,), (None,)]
+    assert "evolved" not in made.contracts()[-1]
+
+
+def test_a_policy_that_lets_columns_in_no_longer_asks_for_a_rebuild(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    evolving = made.declared(drift={"new_column": "evolve"})
+    inputs = made.delivered(evolving, [{"id": 1, "amount": 1.5, "extra": "x"}])
+    parse(evolving, inputs)
+    made.taken(evolving, inputs)
+    closed = made.declared()
+    with pytest.raises(ConfigError, match="dataops rebuild sales"):
+        cdc(closed, inputs)
+    rebuild(closed)
+    hub = closed.hub.snapshot()
+    assert hub is not None
+    assert "extra" not in hub.columns
+
+
+def test_a_kept_column_is_in_the_recalculated_table(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    evolving = made.declared(
+        drift={"new_column": "evolve"},
+        rules=[{"name": "share", "expression": "amount / sum(amount) over ()", "mode": "keep_current"}],
+    )
+    inputs = made.delivered(evolving, [{"id": 1, "amount": 2, "extra": "x"}])
+    parse(evolving, inputs)
+    made.taken(evolving, inputs)
+    recalculate(evolving)
+    assert made.rows(evolving, evolving.current, "extra", "share") == [("x", 1.0)]
+
+
+# --- contract versions -----------------------------------------------------------------------------------------------
+
+
+def test_every_difference_that_evolves_the_contract_makes_a_version_of_it(feed: Callable[[str], Feed]) -> None:
+    made = feed("csv")
+    columns = [COLUMNS[0], {**COLUMNS[1], "nullable": False}]
+    drift = {"new_column": "evolve", "missing_column": "evolve"}
+    workspace = made.declared(columns, drift=drift)
+    rows = {"id": 1, "amount": 1.5}
+
+    def versions_after(row: Mapping[str, Any]) -> int:
+        (report,) = made.parsed(workspace, [row])
+        assert report.error is None
+        return len(made.contracts())
+
+    assert versions_after(rows) == 1
+    assert versions_after({**rows, "A": "x"}) == 2
+    assert versions_after({**rows, "A": "y"}) == 2
+    assert versions_after({**rows, "a": "y", "B": "z"}) == 3
+    assert versions_after({"id": 2}) == 4
+    assert made.contracts()[-1]["evolved"] == {
+        "columns": [
+            {"name": "a", "type": "text", "raw_names": ["A", "a"]},
+            {"name": "b", "type": "text", "raw_names": ["B"]},
+        ],
+        "nullable": ["amount"],
+    }
+    # the declaration that is loaded again is no new version, and what evolved stays
+    made.declared(columns, drift=drift)
+    assert len(made.contracts()) == 4
+    # a declared type is a version, and what is declared has not evolved any more
+    made.declared([COLUMNS[0], {"name": "amount", "type": "decimal(38,2)"}, {"name": "a"}], drift=drift)
+    assert [len(made.contracts()), made.contracts()[-1]["evolved"]["nullable"]] == [5, []]
+    assert [item["name"] for item in made.contracts()[-1]["evolved"]["columns"]] == ["b"]
 
 
 # --- missing columns -------------------------------------------------------------------------------------------------
@@ -352,12 +522,15 @@ def typed(kind: str) -> list[dict[str, Any]]:
 
 
 def read_by_others(table: Table, name: str) -> dict[int, Any]:
-    """A column's values by id as `deltalake` reads them; every data file has the type that the table says it has."""
+    """A column's values by id as `deltalake` reads them; every data file has it in the table's type or lacks it."""
     snapshot = table.snapshot()
     assert snapshot is not None
     stored = {delta_type(snapshot.columns[name])}
     for file in snapshot.files:
-        found = pq.read_schema(f"{table.uri}/{file.path}").field(name).type
+        columns = pq.read_schema(f"{table.uri}/{file.path}")
+        if name not in columns.names:
+            continue
+        found = columns.field(name).type
         stored.add(delta_type({"int64": "BIGINT", "double": "DOUBLE"}.get(str(found), _sql_type(found))))
     assert len(stored) == 1
     rows = QueryBuilder().register("t", DeltaTable(table.uri)).execute("select * from t").read_all()
@@ -419,7 +592,7 @@ def test_a_hub_is_rebuilt_in_the_wider_type_before_anything_new_is_parsed(feed: 
     rebuild(widened)
     assert made.rows(widened, widened.hub, "amount") == [(Decimal(1),), (Decimal(2),)]
     # and is what it would be if it had always been that type
-    made_anew = Feed(made.home / "anew", made.engine, "csv")
+    made_anew = Feed(made.home / "anew", made.engine, "csv", made.migrated)
     anew = made_anew.declared(typed("decimal(38,0)"), **KEYED)
     inputs = made_anew.delivered(anew, [{"id": 1, "amount": 1}], [{"id": 1, "amount": 2}])
     parse(anew, inputs)

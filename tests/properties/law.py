@@ -24,6 +24,7 @@ from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
 
 ARROW = {"text": pa.string(), "integer": pa.int64(), "double": pa.float64(), "timestamptz": pa.timestamp("us", "UTC")}
+TEXT = ARROW["text"]
 ARROW["decimal(38,0)"] = pa.decimal128(38, 0)
 
 
@@ -43,13 +44,14 @@ def workspace_for(source: Source, home: Path, engine: DuckDBEngine | None = None
 
 
 def land(workspace: Workspace, given: Sequence[GivenInput]) -> None:
-    """Put parsed rows into the lake, as the parse step would."""
+    """Put parsed rows into the lake, as the parse step would; undeclared columns where a row has them."""
     columns = {item.name: ARROW[item.type] for item in workspace.source.columns}
+    columns |= dict.fromkeys((name for item in given for row in item.rows for name in row if name not in columns), TEXT)
     data: dict[str, list[Any]] = {name: [] for name in (*columns, "s_input_id", "s_row_id")}
     for item in given:
         for position, row in enumerate(item.rows):
             for name in columns:
-                data[name].append(row[name])
+                data[name].append(row.get(name))
             data["s_input_id"].append(item.input_id)
             data["s_row_id"].append(position)
     kinds = {**columns, "s_input_id": pa.string(), "s_row_id": pa.int64()}

@@ -72,7 +72,7 @@ def _replaces(item: GivenInput, row: reference.Row) -> bool:
     return any(row["part"] == other["part"] and row["at"] >= other["at"] for other in item.rows)
 
 
-def source_for(refresh: dict[str, Any]) -> Source:
+def source_for(refresh: dict[str, Any], **fields: Any) -> Source:
     """A source of the generated columns."""
     kinds = {"k": "text", "part": "text", "at": "integer", "v": "text", "n": "double", "ignored": "text", "op": "text"}
     kinds |= {"seen": "timestamptz", "number": "decimal(38,0)"}
@@ -86,6 +86,7 @@ def source_for(refresh: dict[str, Any]) -> Source:
             "gates": {"deletes": {"max_share": 1}},
             "checks": {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")},
             # checks ask the metadata for earlier inputs; the law is about rows
+            **fields,
         }
     )
 

@@ -50,15 +50,16 @@ class Wanted:
     """Which fields of raw rows are read.
 
     `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
-    names that its columns had before.
+    names that its columns had before. With `every`, all fields that have a name.
     """
 
     names: Sequence[str]
     earlier: Sequence[str] = ()
+    every: bool = False
 
     def has(self, name: str) -> bool:
         """Whether a field of this name is read."""
-        return name in self.names or name in self.earlier
+        return name in self.names or name in self.earlier or (self.every and bool(name))
 
 
 @dataclass(frozen=True)

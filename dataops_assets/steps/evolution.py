@@ -1,0 +1,58 @@
+"""Columns that inputs have and the contract does not, where the source lets them in (`drift.new_column: evolve`).
+
+Such a column is text and nullable. What it is called follows from its raw name and the declaration alone, and the lake
+knows which there are, so that every step sees the same source: the declared one with these columns at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dataops_assets.config.source import SYSTEM_PREFIX, EvolvedColumn, Source
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.delta import Snapshot
+
+_NO_WORD = re.compile(r"\W+")
+
+
+def evolving(workspace: Workspace, lake: Snapshot | None) -> Workspace:
+    """The workspace with the source as it evolved up to this version of its lake."""
+    return replace(workspace, source=evolved(workspace.source, lake))
+
+
+def evolved(source: Source, lake: Snapshot | None, raw_names: Iterable[str] = ()) -> Source:
+    """The source with the undeclared columns of its lake and those that `raw_names` become, in order of their names."""
+    if source.drift.new_column != "evolve":
+        return source
+    taken = _taken(source)
+    found: dict[str, set[str]] = {
+        name: set()
+        for name in (lake.columns if lake else ())
+        if name.lower() not in taken and not name.startswith(SYSTEM_PREFIX)
+    }
+    for raw in raw_names:
+        found.setdefault(evolved_name(source, raw), set()).add(raw)
+    more = []
+    for name, raws in sorted(found.items()):
+        first, *others = sorted(raws) or [name]
+        more.append(EvolvedColumn(name=name, source_name=first, renamed_from=tuple(others)))
+    return source.model_copy(update={"columns": (*source.columns, *more)})
+
+
+def evolved_name(source: Source, raw_name: str) -> str:
+    """What an undeclared column is called: its raw name in lower case, with `_` for what is no letter or digit.
+
+    A name that is taken, by a column, a rule or the system's prefix, gets `new_` before it.
+    """
+    taken = _taken(source)
+    name = _NO_WORD.sub("_", raw_name).strip("_").lower() or "column"
+    while name in taken or name.startswith(SYSTEM_PREFIX):
+        name = f"new_{name}"
+    return name
+
+
+def _taken(source: Source) -> set[str]:
+    declared = (item.name for item in source.columns if not isinstance(item, EvolvedColumn))
+    return {name.lower() for name in (*declared, *(rule.name for rule in source.rules))}

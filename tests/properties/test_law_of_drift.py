@@ -1,0 +1,95 @@
+"""The law under drift: columns that only some inputs have are as if all inputs had them, null where they do not."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference
+from hypothesis import HealthCheck, given, settings
+from law import arrive, hub_rows, leave, workspace_for
+from law_cases import COLUMNS, KEY, Delivery, deliveries, source_for
+from reference import GivenInput, Version
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.engines.duckdb import DuckDBEngine
+
+EVOLVED = ("added", "more")
+ALL = (*COLUMNS, *EVOLVED)
+TRACKED = tuple(name for name in ALL if name not in KEY)
+KINDS: dict[str, tuple[dict[str, Any], Callable[[list[GivenInput]], list[Version]]]] = {
+    "key": ({"type": "key", "key": KEY}, lambda inputs: reference.keyed(inputs, key=KEY, tracked=TRACKED)),
+    "full_keyless": (
+        {"type": "full"},
+        lambda inputs: reference.whole_rows(inputs, ALL, lambda _item, _row: True),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
+    home = tmp_path_factory.mktemp("engine")
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+
+
+def drifted(item: GivenInput) -> GivenInput:
+    """The input with more columns: which follows from its id, their values from its rows, which are mostly alike."""
+    has = [name for name in EVOLVED if zlib.crc32((item.input_id + name).encode()) % 2]
+    rows = []
+    for row in item.rows:
+        chosen = zlib.crc32(repr(sorted(row.items(), key=str)).encode())
+        values = {name: (None, "", "x", "5:x")[(chosen >> 2 * place) % 4] for place, name in enumerate(has)}
+        rows.append({**row, "at": 0, "n": None, "ignored": None, "op": "I", "v": None, **values})
+    return replace(item, rows=tuple(rows))
+
+
+def filled(item: GivenInput) -> GivenInput:
+    """The input as if it had every column."""
+    return replace(item, rows=tuple({**dict.fromkeys(EVOLVED), **row} for row in item.rows))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries(families=20))
+def test_undeclared_columns_of_some_inputs_keep_the_law(kind: str, delivery: Delivery, engine: DuckDBEngine) -> None:
+    refresh, meaning = KINDS[kind]
+    source = source_for({**refresh, "history": True}, drift={"new_column": "evolve"})
+    applied: dict[str, GivenInput] = {}
+    with tempfile.TemporaryDirectory() as home:
+        workspace = workspace_for(source, Path(home), engine)
+
+        def check() -> None:
+            expected = {
+                (
+                    *(version.row[name] for name in ALL),
+                    version.input_id,
+                    version.row_id,
+                    version.order,
+                    version.valid_to,
+                )
+                for version in meaning([filled(item) for item in applied.values()])
+            }
+            # a column that came with no input so far is not there yet
+            found = [
+                (
+                    *(row.get(name) for name in ALL),
+                    *(row[name] for name in ("s_input_id", "s_row_id", "s_order", "s_valid_to")),
+                )
+                for row in hub_rows(workspace)
+            ]
+            assert set(found) == expected
+            assert len(found) == len(expected)
+
+        for group in delivery.groups:
+            arrive(workspace, [drifted(item) for item in group])
+            applied |= {item.input_id: drifted(item) for item in group}
+            check()
+        if delivery.removed:
+            leave(workspace, delivery.removed)
+            applied = {name: item for name, item in applied.items() if name not in delivery.removed}
+            check()
