@@ -15,8 +15,8 @@ from reference import GivenInput
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 
-# of up to 30 families each: over 300 scenarios a type and way of keeping history
-EXAMPLES = 12
+# of up to 30 families each, with history and without: over 500 scenarios a type
+EXAMPLES = 10
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from dataops_assets.steps.manifest import Manifest
 from dataops_assets.storage.delta import Snapshot
 
 FAMILIES = 100
+# a refresh type, half of them with history
 SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "5000"))
 
 
@@ -142,7 +143,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemorySession]
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 @settings(
-    max_examples=SCENARIOS // FAMILIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=SCENARIOS // FAMILIES // 2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(delivery=deliveries(families=FAMILIES))
 def test_versions_are_a_function_of_the_set_of_inputs(
