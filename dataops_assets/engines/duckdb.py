@@ -130,12 +130,8 @@ class DuckDBSession:
 
     def execute(self, statement: exp.Expr) -> duckdb.DuckDBPyConnection:
         """Run a statement. Raises StorageError where files cannot be read or written."""
-        try:
+        with _storing("running a query"):
             return self.connection.execute(statement.sql(DIALECT))
-        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.HTTPException) as error:
-            raise StorageError(
-                "running a query", received=str(error), next_step="check storage, disk space and memory, then run again"
-            ) from error
 
     def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`."""
@@ -149,7 +145,8 @@ class DuckDBSession:
 
     def fetch(self, query: exp.Expr) -> pa.Table:
         """See `Session.fetch`."""
-        return self.execute(query).to_arrow_table()
+        with _storing("reading the rows of a query"):
+            return self.execute(query).to_arrow_table()
 
     def schema(self, query: exp.Expr) -> Mapping[str, str]:
         """See `Session.schema`."""
@@ -158,8 +155,10 @@ class DuckDBSession:
 
     def write(self, query: exp.Expr, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
         """See `Session.write`. Statistics come from the writer, so nothing is read back."""
+        attempted = f"writing data files of {uri}"
         if not is_remote(uri):
-            Path(uri).mkdir(parents=True, exist_ok=True)
+            with _storing(attempted):
+                Path(uri).mkdir(parents=True, exist_ok=True)
         types = self.schema(query)
         if partition_by:
             layout = "PARTITION_BY (" + ", ".join(identifier(name).sql(DIALECT) for name in partition_by) + ")"
@@ -168,6 +167,8 @@ class DuckDBSession:
         options = f"FORMAT parquet, COMPRESSION zstd, {layout}, FILENAME_PATTERN 'part-{{uuid}}', APPEND, RETURN_STATS"
         target = exp.Literal.string(uri).sql(DIALECT)
         statement = exp.Command(this="COPY", expression=f"({query.sql(DIALECT)}) TO {target} ({options})")
+        with _storing(attempted):
+            written = self.connection.execute(statement.sql(DIALECT)).fetchall()
         return [
             DataFile(
                 path=_relative(row[0], uri),
@@ -176,21 +177,36 @@ class DuckDBSession:
                 partition_values={name: _partition_value(row[5], name) for name in partition_by},
                 stats=_delta_stats(row[4] or {}, types),
             )
-            for row in self.execute(statement).fetchall()
+            for row in written
             if row[1]
         ]
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
-        grouped = self.execute(
+        grouped = self.fetch(
             query(
                 "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",
                 rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
             )
-        ).to_arrow_table()
+        )
         files = grouped.column("s_file").to_pylist()
         lists = grouped.column("s_positions").combine_chunks()
         return {_relative(unquote(file), snapshot.uri): lists[i].values.to_numpy() for i, file in enumerate(files)}
+
+
+@contextmanager
+def _storing(attempted: str) -> Iterator[None]:
+    """Where files cannot be read or written, say so as a StorageError; DuckDB names the file or URL."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.HTTPException, OSError) as error:
+        raise StorageError(
+            attempted,
+            # what comes after a blank line is the statement, or a dump of the error
+            received=str(error).split("\n\n")[0],
+            next_step="check that the store is there, has room and that memory suffices, then run again; "
+            "the last published version is untouched",
+        ) from error
 
 
 _TEMPORARY = exp.Properties(expressions=[exp.TemporaryProperty()])

@@ -131,6 +131,7 @@ class Folder:
     def _failed(self, what: str, error: Exception) -> StorageError:
         return StorageError(
             f"{what} in {self.uri}",
-            received=f"{type(error).__name__}: {error}",
+            # a dump of the error follows a blank line
+            received=f"{type(error).__name__}: {error}".split("\n\n")[0],
             next_step="check that the store is reachable and has room; the last published version is untouched",
         )

@@ -50,7 +50,7 @@ class Cut:
 
         def cut_write(session: DuckDBSession, query: Any, uri: str, partition_by: Sequence[str] = ()) -> Any:
             files = write(session, query, uri, partition_by)
-            self.reach(f"data files of {_table(uri)}", lambda: [_halve(Path(uri, file.path)) for file in files])
+            self.reach(f"data files of {_table(uri)}", lambda: _halve(*[Path(uri, file.path) for file in files]))
             return files
 
         def cut_checkpoint(table: DeltaTable) -> None:
@@ -96,8 +96,9 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _halve(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
+def _halve(*paths: Path) -> None:
+    for path in paths:
+        os.truncate(path, path.stat().st_size // 2)
 
 
 def _forget_checkpoint(table: DeltaTable) -> None:

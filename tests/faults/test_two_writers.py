@@ -112,8 +112,9 @@ def overtaken(story: Story, inputs: list[Input], step: str) -> int:
                 assert run(story, [third]) == []
         return commit(table, *arguments, **options)
 
-    Table.commit = late  # type: ignore[method-assign]
-    assert run(story, [second], [step, *after]) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Table, "commit", late)
+        assert run(story, [second], [step, *after]) == []
     return tries
 
 

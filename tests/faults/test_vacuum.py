@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.operations import cli
 from dataops_assets.sql import query
-from dataops_assets.storage import delta, publish
+from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot, Table
 from dataops_assets.storage.vacuum import vacuum
 
@@ -51,7 +52,7 @@ def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) ->
 
 def at(monkeypatch: pytest.MonkeyPatch, hour: float) -> None:
     """Commits are made in hour `hour` from now on."""
-    monkeypatch.setattr(delta.time, "time", lambda: hour * HOURS)
+    monkeypatch.setattr(time, "time", lambda: hour * HOURS)
 
 
 def moment(hour: float) -> dt.datetime:
