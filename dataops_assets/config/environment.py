@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +16,7 @@ from dataops_assets.errors import ConfigError
 
 EnvironmentName = Literal["local", "test", "staging", "production"]
 EngineName = Literal["duckdb"]
+_PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._=/-]+")
 
 
 class Environment(BaseModel):
@@ -65,12 +67,21 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             next_step=f"set {variable} in the environment",
         )
 
+    storage = setting("DATAOPS_STORAGE", str(home / "storage"))
+    if "://" in storage and not storage.startswith("file://") and not _PLAIN_URL.fullmatch(storage):
+        raise ConfigError(
+            "reading DATAOPS_STORAGE",
+            received=repr(storage),
+            known=["s3://bucket/folder with letters, digits and . _ - = only"],
+            # DuckDB asks a store for another name than the one it wrote when there is anything to escape in it
+            next_step="choose a folder without blanks and other characters that a URL escapes",
+        )
     return Environment.model_validate(
         {
             "name": name,
             "engine": engine,
             "home": home,
-            "storage": setting("DATAOPS_STORAGE", str(home / "storage")),
+            "storage": storage,
             "landing": setting("DATAOPS_LANDING", str(home / "landing")),
             "metadata_url": setting("DATAOPS_METADATA_URL", f"sqlite:///{home / 'metadata.db'}"),
             "warehouse": setting("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),

@@ -1,0 +1,123 @@
+"""An S3 server on this machine, and a way to it that a test can take away and give back."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from dataops_assets.storage.objects import open_store
+
+BUCKET = "lake"
+
+
+class Line:
+    """A TCP relay to the server. Cut, all its connections break and new ones are refused; mended, it is as before."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self._server = server
+        self._listener: socket.socket | None = None
+        self._ends: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self.port = 0
+        self._left = -1
+        self.mend()
+
+    def mend(self) -> None:
+        """Take connections, on the same port as before."""
+        self._left = -1
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen(64)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break everything."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+            ends, self._ends = self._ends, set()
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for end in ends:
+            _break(end)
+
+    def cut_after(self, requests: int) -> None:
+        """Break everything at the next request but `requests`."""
+        self._left = requests
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._server)
+            except OSError:
+                return
+            with self._lock:
+                self._ends |= {near, far}
+            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
+            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
+        with contextlib.suppress(OSError):
+            while content := source.recv(1 << 16):
+                if asks and self._is_last(content):
+                    self.cut()
+                    return
+                target.sendall(content)
+        _break(target)
+
+    def _is_last(self, content: bytes) -> bool:
+        # every request starts a piece of its own: clients wait for the answer before they ask again
+        if self._left < 0 or not content.startswith((b"GET ", b"PUT ", b"POST ", b"HEAD ", b"DELETE ")):
+            return False
+        self._left -= 1
+        return self._left < 0
+
+
+def _break(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+def forget_clients() -> None:
+    """Clients are kept by URL for the process: none may point at another server."""
+    S3FileSystem.clear_instance_cache()
+    open_store.cache_clear()
+
+
+@contextlib.contextmanager
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A server with an empty bucket named `lake`; all clients find it, through the line, by the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    line = Line(server.get_host_and_port())
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        # what would end a string literal of SQL, and what a URL would take for more than a character
+        "AWS_SECRET_ACCESS_KEY": 'it\'s; a "secret" \\ /+%$x',
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    try:
+        yield line
+    finally:
+        line.cut()
+        server.stop()
+        forget_clients()
