@@ -196,8 +196,9 @@ def _fresh_rows(
     source = workspace.source
     system = merge.system_columns(source)
     # rows of an earlier declaration have earlier types
+    read_anew = (*system, *source.column_names) if anew else system
     compiled = compile_rules(source, workspace.sources)
-    kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in system}
+    kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in read_anew}
     rows = conformed(session, enriched, kinds) if enriched is not None else None
     if rows is not None and anew:
         rows = query(

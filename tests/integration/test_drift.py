@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+import yaml
 from deltalake import DeltaTable, QueryBuilder
 from pydantic import ValidationError
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Source
+from dataops_assets.config.source import Drift, Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.metadata import tables
@@ -173,6 +174,12 @@ def error_of(report: InputReport) -> str:
     return str(report.error)
 
 
+def test_the_page_shows_the_defaults() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "drift.md"
+    block = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    assert Drift.model_validate(yaml.safe_load(block)["drift"]) == Drift()
+
+
 # --- new columns -----------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +283,26 @@ def test_a_kept_column_that_is_declared_gets_its_type_from_the_bytes_and_the_lak
     assert "evolved" not in made.contracts()[-1]
 
 
+def test_a_kept_text_that_is_not_the_declared_types_own_form_is_read_from_the_bytes_again(
+    feed: Callable[[str], Feed],
+) -> None:
+    made = feed("csv")
+    keyed: dict[str, Any] = {"drift": {"new_column": "evolve"}, "refresh": {"type": "key", "key": ["id"]}}
+    evolving = made.declared(**keyed)
+    inputs = made.delivered(evolving, [{"id": 1, "amount": 1.5, "size": "01"}])
+    parse(evolving, inputs)
+    made.taken(evolving, inputs)
+    declared = made.declared([*COLUMNS, {"name": "size", "type": "integer"}], **keyed)
+    with pytest.raises(ConfigError, match=f"size: 1 of type VARCHAR that are no BIGINT; in input {inputs[0].input_id}"):
+        rebuild(declared)
+    parse(declared, inputs)
+    rebuild(declared)
+    assert made.rows(declared, declared.hub, "size") == [(1,)]
+    made.taken(declared, inputs)
+    for table in (declared.changes, declared.enriched, declared.hub):
+        assert read_by_others(table, "size") in ({1: 1}, {})
+
+
 def test_a_policy_that_lets_columns_in_no_longer_asks_for_a_rebuild(feed: Callable[[str], Feed]) -> None:
     made = feed("csv")
     evolving = made.declared(drift={"new_column": "evolve"})
@@ -289,6 +316,8 @@ def test_a_policy_that_lets_columns_in_no_longer_asks_for_a_rebuild(feed: Callab
     hub = closed.hub.snapshot()
     assert hub is not None
     assert "extra" not in hub.columns
+    with pytest.raises(ConfigError, match="dataops rebuild sales"):
+        cdc(evolving, inputs)
 
 
 def test_a_kept_column_is_in_the_recalculated_table(feed: Callable[[str], Feed]) -> None:

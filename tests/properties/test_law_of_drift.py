@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import reference
 from hypothesis import HealthCheck, given, settings
-from law import arrive, hub_rows, leave, workspace_for
+from law import arrive, at, hub_rows, leave, workspace_for
 from law_cases import COLUMNS, KEY, Delivery, deliveries, source_for
 from reference import GivenInput, Version
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 
+START = at(0)
 EVOLVED = ("added", "more")
 ALL = (*COLUMNS, *EVOLVED)
 TRACKED = tuple(name for name in ALL if name not in KEY)
@@ -44,7 +45,9 @@ def drifted(item: GivenInput) -> GivenInput:
     for row in item.rows:
         chosen = zlib.crc32(repr(sorted(row.items(), key=str)).encode())
         values = {name: (None, "", "x", "5:x")[(chosen >> 2 * place) % 4] for place, name in enumerate(has)}
-        rows.append({**row, "at": 0, "n": None, "ignored": None, "op": "I", "v": None, **values})
+        rows.append(
+            {**row, "at": 0, "n": None, "ignored": None, "op": "I", "v": None, "seen": START, "number": 0, **values}
+        )
     return replace(item, rows=tuple(rows))
 
 
