@@ -98,13 +98,14 @@ def forget_clients() -> None:
 
 
 @contextlib.contextmanager
-def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """A server with an empty bucket named `lake`; all clients find it, through the line, by the environment."""
+def object_store(monkeypatch: pytest.MonkeyPatch, *, by_line: bool) -> Iterator[Line]:
+    """A server with an empty bucket named `lake`; all clients find it, through the line or not, by the environment."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     line = Line(server.get_host_and_port())
+    port = line.port if by_line else server.get_host_and_port()[1]
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "key",
         # what would end a string literal of SQL, and what a URL would take for more than a character

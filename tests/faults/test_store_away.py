@@ -13,13 +13,13 @@ from story import SALES, STEPS, WRITES, Story, big_day, in_child, one_step, prep
 from dataops_assets.errors import StorageError
 from dataops_assets.steps.report import Input
 
-# the first request; one in the middle of reading or writing
-CUTS = (0, 7)
+# how many requests of each step are still answered: it goes away at the start, while the log is read, or while rows are
+ANSWERED = {"ingest": 3, "parse": 4, "cdc": 13, "enrich": 0, "refresh": 16, "recalculate": 7}
 
 
 @pytest.fixture(scope="module")
 def line() -> Iterator[Line]:
-    with pytest.MonkeyPatch.context() as patch, object_store(patch) as line:
+    with pytest.MonkeyPatch.context() as patch, object_store(patch, by_line=True) as line:
         yield line
 
 
@@ -43,13 +43,10 @@ def test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost(line: L
     story.workspace().metadata.register_inputs("sales", inputs)
     for step in STEPS:
         old = in_child(tables_of, story, WRITES[step], answer=answer)
-        said = []
-        for requests in CUTS:
-            line.cut_after(requests)
-            said += in_child(errors_of, story, inputs, step, answer=answer)
-            line.mend()
-            meanwhile = in_child(tables_of, story, WRITES[step], answer=answer)
-            assert meanwhile == old, f"{step}, {requests} requests"
+        line.cut_after(ANSWERED[step])
+        said = in_child(errors_of, story, inputs, step, answer=answer)
+        line.mend()
+        assert in_child(tables_of, story, WRITES[step], answer=answer) == old, step
         assert said, step
         for error in said:
             assert f"s3://{BUCKET}" in error or f"/{BUCKET}/hub" in error, f"{step} does not name the store: {error}"
