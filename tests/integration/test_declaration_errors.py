@@ -117,7 +117,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         with_(refresh={"type": "keys", "key": ["id"]}),
         "refresh",
         "refresh:",
-        ("'keys'", "'full', 'key', 'append'"),
+        ("'keys'", "'full', 'key', 'timestamp', 'sequence', 'append', 'custom'"),
     ),
     "unknown connection type": (
         connection(type="file"),
