@@ -46,7 +46,7 @@ class Session(Protocol):
         """Column name to SQL type of a query's result, without running it."""
         ...
 
-    def write(self, query: exp.Expr, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+    def write(self, query: exp.Expr, uri: str) -> list[DataFile]:
         """Write a query's rows as Parquet files below `uri`; not visible until committed."""
         ...
 

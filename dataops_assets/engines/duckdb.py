@@ -20,7 +20,7 @@ from sqlglot import exp
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.errors import StorageError
-from dataops_assets.sql import DIALECT, alias, identifier, query, table
+from dataops_assets.sql import DIALECT, alias, query, table
 from dataops_assets.storage.delta import DataFile, Snapshot
 from dataops_assets.storage.objects import is_remote
 
@@ -153,18 +153,15 @@ class DuckDBSession:
         described = self.execute(exp.Describe(this=query)).fetchall()
         return {row[0]: row[1] for row in described}
 
-    def write(self, query: exp.Expr, uri: str, partition_by: Sequence[str] = ()) -> list[DataFile]:
+    def write(self, query: exp.Expr, uri: str) -> list[DataFile]:
         """See `Session.write`. Statistics come from the writer, so nothing is read back."""
         attempted = f"writing data files of {uri}"
         if not is_remote(uri):
             with _storing(attempted):
                 Path(uri).mkdir(parents=True, exist_ok=True)
         types = self.schema(query)
-        if partition_by:
-            layout = "PARTITION_BY (" + ", ".join(identifier(name).sql(DIALECT) for name in partition_by) + ")"
-        else:
-            layout = f"FILE_SIZE_BYTES '{_FILE_SIZE}'"
-        options = f"FORMAT parquet, COMPRESSION zstd, {layout}, FILENAME_PATTERN 'part-{{uuid}}', APPEND, RETURN_STATS"
+        layout = f"FILE_SIZE_BYTES '{_FILE_SIZE}', FILENAME_PATTERN 'part-{{uuid}}'"
+        options = f"FORMAT parquet, COMPRESSION zstd, {layout}, APPEND, RETURN_STATS"
         target = exp.Literal.string(uri).sql(DIALECT)
         statement = exp.Command(this="COPY", expression=f"({query.sql(DIALECT)}) TO {target} ({options})")
         with _storing(attempted):
@@ -174,7 +171,6 @@ class DuckDBSession:
                 path=_relative(row[0], uri),
                 size=int(row[2]),
                 rows=int(row[1]),
-                partition_values={name: _partition_value(row[5], name) for name in partition_by},
                 stats=_delta_stats(row[4] or {}, types),
             )
             for row in written
@@ -220,10 +216,6 @@ def empty(columns: Mapping[str, str]) -> exp.Query:
 
 def _relative(path: str, uri: str) -> str:
     return path.removeprefix("file://").removeprefix(uri.rstrip("/") + "/")
-
-
-def _partition_value(keys: Mapping[str, str | None] | None, name: str) -> str | None:
-    return (keys or {}).get(name)
 
 
 def _delta_stats(statistics: Mapping[str, Mapping[str, str]], types: Mapping[str, str]) -> dict[str, Any]:
