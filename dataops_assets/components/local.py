@@ -9,13 +9,15 @@ import io
 import logging
 import os
 import sqlite3
+import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 import sqlalchemy as sa
@@ -43,7 +45,9 @@ def local_runner(
     """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names."""
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
-    # a history has thousands of events, each a transaction of its own: waiting for the disk at each would take minutes
+    # a history has thousands of events, each a transaction of its own on a connection of its own: waiting for the disk
+    # and opening the database at each would take longer than the work
+    sa.event.listen(sa.Engine, "do_connect", _kept_open)
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with dg.DagsterInstance.get() as instance:
         yield LocalRunner(load(), instance, cursor, begin)
@@ -75,6 +79,29 @@ def _planned_at_once() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+class _KeptOpen(sqlite3.Connection):
+    """A connection that waits for its next use when it is closed; SQLite's belong to the thread that opened them."""
+
+    free: ClassVar[dict[tuple[str, int], list[_KeptOpen]]] = defaultdict(list)
+    place: tuple[str, int]
+
+    def close(self) -> None:
+        """Give it back, without what was not committed."""
+        self.rollback()
+        self.free[self.place].append(self)
+
+
+def _kept_open(dialect: sa.Dialect, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    if dialect.name != "sqlite" or not arguments or arguments[0] in ("", ":memory:"):
+        return None
+    place = (str(arguments[0]), threading.get_ident())
+    if _KeptOpen.free[place]:
+        return _KeptOpen.free[place].pop()
+    made = sqlite3.connect(*arguments, **options, factory=_KeptOpen)
+    made.place = place
+    return made
 
 
 def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
