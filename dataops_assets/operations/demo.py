@@ -43,8 +43,8 @@ def run_demo(environment: Environment, runner: LocalRunner, sources: Sequence[st
         delivered = deliver(landing, stage)
         say(f"\n{_TITLES[stage]} ({len(delivered.written)} new files)")
         ran |= _tell(runner.run_new_inputs(), say)
-        if stage in ("history", STAGES[-1]):
-            ran |= _tell(runner.run_automation(), say)
+    say("\nWhat follows the hubs")
+    ran |= _tell(runner.run_automation(), say)
     say("\n" + summary(environment, sources))
     worked = _seconds_in_steps(metadata, sources) - worked
     say(f"\n{time.perf_counter() - started:.0f} s in all, {worked:.0f} s of them in the steps from raw to hub")
