@@ -118,14 +118,25 @@ class DuckDBSession:
         if not snapshot.files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
             return exp.Subquery(this=empty({**snapshot.columns, **extra}))
-        source = query("SELECT * FROM delta_scan($uri, version = $version)", uri=snapshot.uri, version=snapshot.version)
+        files = [file for file in snapshot.files if only is None or file.path in only]
         names: list[exp.Expr] = [exp.column(name, quoted=True) for name in snapshot.columns]
+        place = file_name = exp.column("filename")
+        if files and _are_plain(snapshot, files):
+            source = query(
+                "SELECT * FROM read_parquet($files, hive_partitioning = FALSE)",
+                files=exp.Array(expressions=[exp.Literal.string(f"{snapshot.uri}/{file.path}") for file in files]),
+            )
+            file_name = query("substr($place, $start)", place=place, start=len(snapshot.uri) + 2)
+        else:
+            source = query(
+                "SELECT * FROM delta_scan($uri, version = $version)", uri=snapshot.uri, version=snapshot.version
+            )
+            if only is not None:
+                wanted = [exp.Literal.string(f"{snapshot.uri}/{path}") for path in sorted(only)]
+                source = source.where(exp.In(this=place, expressions=wanted))
         if positions:
-            names += [alias(exp.column("filename"), FILE), alias(exp.column("file_row_number"), POSITION)]
+            names += [alias(file_name, FILE), alias(exp.column("file_row_number"), POSITION)]
         source.set("expressions", names)
-        if only is not None:
-            wanted = [exp.Literal.string(f"{snapshot.uri}/{path}") for path in sorted(only)]
-            source = source.where(exp.In(this=exp.column("filename"), expressions=wanted))
         return exp.Subquery(this=source)
 
     def execute(self, statement: exp.Expr) -> duckdb.DuckDBPyConnection:
@@ -206,6 +217,17 @@ def _storing(attempted: str) -> Iterator[None]:
 
 
 _TEMPORARY = exp.Properties(expressions=[exp.TemporaryProperty()])
+
+
+def _are_plain(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
+    """Whether Parquet alone tells what these files hold: no row is masked, and each has every column of the table.
+
+    DuckDB reads them without the log then, which takes a tenth of the time where a table is small.
+    """
+    if is_remote(snapshot.uri) or any(character in snapshot.uri for character in "*?["):
+        return False
+    wanted = set(snapshot.columns)
+    return all(not file.deletion_vector and set(file.stats.get("nullCount", ())) == wanted for file in files)
 
 
 def empty(columns: Mapping[str, str]) -> exp.Query:
