@@ -31,7 +31,7 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: setup ## Run all tests
-	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \

@@ -72,21 +72,6 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What pytest-xdist keeps together: the tests of a file, which share fixtures, and all that ask one live server."""
-    for item in items:
-        if item.get_closest_marker("xdist_group"):
-            # a test that says where it belongs
-            continue
-        group = (
-            "server"
-            if "server" in getattr(item, "fixturenames", ())
-            else str(item.path.relative_to(item.config.rootpath))
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI every part is installed, so a test that skips itself for a missing one has found a fault."""

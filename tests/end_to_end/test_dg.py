@@ -128,8 +128,6 @@ def test_dagster_dev_loads_the_code_location(server: LiveDagster) -> None:
 
 
 @pytest.mark.slow
-# after the other live server, not beside it
-@pytest.mark.xdist_group("server")
 def test_dg_dev_loads_the_code_location(tmp_path: Path) -> None:
     with live_dagster(tmp_path, ("dg", "dev")) as server:
         assert_loaded(server)
