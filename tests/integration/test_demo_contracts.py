@@ -13,7 +13,7 @@ import yaml
 from sqlglot import exp
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Source
+from dataops_assets.config.source import Gate, Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.demo import bad_inputs, rossmann
 from dataops_assets.demo.deliveries import deliver
@@ -32,7 +32,7 @@ SOURCES = {
     for path in sorted((DEFS / area).rglob("defs.yaml"))
     for source in [Source.model_validate(yaml.safe_load(path.read_text())["attributes"])]
 }
-GATES = [(name, layer) for name, source in SOURCES.items() for layer, gate in source.gates if gate is not None]
+GATES = [(name, layer) for name, source in SOURCES.items() for layer, gate in source.gates if isinstance(gate, Gate)]
 SALES = SOURCES["sales"]
 
 
