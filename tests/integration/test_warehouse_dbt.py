@@ -206,7 +206,7 @@ def other_writer(project: DbtProject) -> Iterator[subprocess.Popen[str]]:
 def test_another_writer_of_the_warehouse_is_waited_for(
     project: DbtProject, other_writer: subprocess.Popen[str]
 ) -> None:
-    subprocess.Popen(["sh", "-c", f"sleep 3; kill {other_writer.pid}"])
+    subprocess.Popen(["sh", "-c", f"sleep 3; kill -9 {other_writer.pid}"])
     began = time.monotonic()
     build(project, "dim_airlines")
     assert time.monotonic() - began >= 3
