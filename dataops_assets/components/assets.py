@@ -26,8 +26,6 @@ PLATFORM = "platform"
 RETRIES = 2
 """How often a run tries a step again after a fault that another try can help (a lost race, an unreachable store)."""
 
-# Dagster looks at all partitions for each one's metadata: in a large run every input tells the run's totals instead
-_DETAILED_INPUTS = 20
 _APPROVE = "approve_deletes"
 _APPROVAL = {
     _APPROVE: dg.Field(
@@ -225,22 +223,18 @@ class _StepRun:
             # the output stands for all partitions of the run, so those that were published are told one by one
             for item in good:
                 details = events.input_metadata(item, known.get(item.input_id))
-                last: dict[str, Any] = columns if item is good[-1] or len(good) <= _DETAILED_INPUTS else {}
-                yield dg.AssetMaterialization(key, partition=item.input_id or None, metadata=metadata | details | last)
+                yield dg.AssetMaterialization(
+                    key, partition=item.input_id or None, metadata=metadata | details | columns
+                )
             return
         if len(good) == 1:
             details = events.input_metadata(good[0], known.get(good[0].input_id))
             yield dg.MaterializeResult(asset_key=key, metadata=metadata | details | columns)
             return
-        if len(good) <= _DETAILED_INPUTS:
-            for item in good:
-                details = events.input_metadata(item, known.get(item.input_id))
-                context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
-            yield dg.MaterializeResult(asset_key=key, metadata=metadata | columns)
-            return
-        context.add_asset_metadata(columns, asset_key=key, partition_key=context.partition_keys[-1])
-        totals = {f"{name} (all inputs of the run)": value for name, value in events.total_counts(good).items()}
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata | totals)
+        for item in good:
+            details = events.input_metadata(item, known.get(item.input_id))
+            context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata | columns)
 
     def _beside(
         self,

@@ -274,6 +274,24 @@ def test_a_large_history_is_runs_of_ranges(instance: dg.DagsterInstance, tmp_pat
         assert len(here.rows("hub/orders", "id")) == 10
 
 
+def test_each_input_of_a_large_run_tells_its_own_counts_and_columns(
+    single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    here = CodeLocation(single, instance, tmp_path)
+    for number in range(1, 26):
+        here.land("orders", day(number), HEADER + "".join(f"{100 * number + row},1,1\n" for row in range(number)))
+    (result,) = here.settle("orders")
+    assert result.success, failures(result)
+    for asset in ("lake/orders_changes", "hub/orders"):
+        told = here.materialized(asset)
+        assert len(told) == 25
+        for partition, event in told.items():
+            assert event.metadata["new"].value == int(partition[6:8])
+            assert "dagster/column_schema" in event.metadata
+            assert "dagster/column_lineage" in event.metadata
+            assert "table_version" in event.metadata
+
+
 def test_a_late_file_is_a_partition_of_its_own_and_lands_where_it_belongs(
     single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
