@@ -57,7 +57,9 @@ def _translated(pattern: str, is_multiline: bool) -> list[str]:
             meaning = (_INSIDE if in_class else _OUTSIDE).get(item[1], item)
             if in_class and item[1] in "WS":
                 raise _unknown(pattern, f"{item} inside [...]")
-            found.append(meaning)
+            # the engine finds nothing by a repeated end either
+            if meaning != r"\z" or found[-1:] != [meaning]:
+                found.append(meaning)
         elif item[0] == "[" and in_class:
             # a bracket is text here; RE2 would look for [:class:]
             found.append(r"\[" + item[1:])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.errors import ConfigError
@@ -67,6 +67,7 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @settings(max_examples=200, deadline=None)
+@example(pattern=r"\Z\Z", texts=["1"])
 @given(pattern=PATTERNS, texts=TEXTS)
 def test_the_engine_finds_what_python_finds(engine: duckdb.DuckDBPyConnection, pattern: str, texts: list[str]) -> None:
     found = engine.execute(
