@@ -58,9 +58,11 @@ def _unlogged() -> Iterator[None]:
     """What sensors and conditions log is for the UI; here the runs tell."""
     logger = logging.getLogger("dagster.automation_condition_tester")
     propagated, logger.propagate = logger.propagate, False
-    with redirect_stderr(io.StringIO()):
-        yield
-    logger.propagate = propagated
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.propagate = propagated
 
 
 @contextmanager

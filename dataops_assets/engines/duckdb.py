@@ -103,8 +103,9 @@ def _use_s3(connection: duckdb.DuckDBPyConnection) -> None:
         "USE_SSL": "" if endpoint.startswith("https") or not endpoint else "false",
         "URL_STYLE": "path" if endpoint else "",
     }
-    given = ", ".join(f"{name} {exp.Literal.string(value).sql(DIALECT)}" for name, value in options.items() if value)
-    connection.execute(f"CREATE OR REPLACE SECRET object_store ({given})")
+    given = {name: value for name, value in options.items() if value}
+    settings = ", ".join(f"{name} ${name}" for name in given)
+    connection.execute("CREATE OR REPLACE SECRET object_store (" + settings + ")", given)
 
 
 class DuckDBSession:

@@ -16,7 +16,7 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote
@@ -80,7 +80,6 @@ class DataFile:
     path: str
     size: int
     rows: int
-    partition_values: Mapping[str, str | None] = field(default_factory=dict)
     stats: Mapping[str, Any] = field(default_factory=dict)
     deletion_vector: Mapping[str, Any] | None = None
 
@@ -102,7 +101,6 @@ class Snapshot:
     uri: str
     version: int
     columns: Mapping[str, str]
-    partition_columns: tuple[str, ...]
     files: tuple[DataFile, ...]
     info: Mapping[str, Any]
     metadata: Mapping[str, Any]
@@ -211,7 +209,6 @@ class Table:
         *,
         operation: str,
         columns: Mapping[str, str],
-        partition_columns: Sequence[str] = (),
         add: Iterable[DataFile] = (),
         remove: Iterable[DataFile] = (),
         mask: Mapping[str, Iterable[int]] | None = None,
@@ -244,7 +241,7 @@ class Table:
                 }
             }
         ]
-        metadata = _metadata(base, columns, tuple(partition_columns), now)
+        metadata = _metadata(base, columns, now)
         if base is None:
             actions.append({"protocol": _PROTOCOL})
         if base is None or metadata != base.metadata:
@@ -259,7 +256,6 @@ class Table:
             uri=self.uri,
             version=version,
             columns=dict(columns),
-            partition_columns=tuple(partition_columns),
             files=(*kept, *added),
             info=dict(info or {}),
             metadata=metadata,
@@ -310,33 +306,27 @@ _PROTOCOL = {
 }
 
 
-def _metadata(
-    base: Snapshot | None, columns: Mapping[str, str], partition_columns: tuple[str, ...], now: int
-) -> dict[str, Any]:
+def _metadata(base: Snapshot | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:
     schema = {
         "type": "struct",
         "fields": [
             {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
         ],
     }
-    fresh = {
+    fresh: dict[str, Any] = {
         "id": base.metadata["id"] if base else str(uuid.uuid4()),
         "format": {"provider": "parquet", "options": {}},
         "schemaString": json.dumps(schema, ensure_ascii=False),
-        "partitionColumns": list(partition_columns),
+        "partitionColumns": [],
         "configuration": {"delta.enableDeletionVectors": "true"},
         "createdTime": base.metadata.get("createdTime", now) if base else now,
     }
     if base is None:
         return fresh
-    same = {**base.metadata, "schemaString": fresh["schemaString"], "partitionColumns": fresh["partitionColumns"]}
-    before = json.loads(base.metadata["schemaString"])
     # a schema that only differs in how its text is laid out is the same schema
-    return (
-        dict(base.metadata)
-        if before == schema and same["partitionColumns"] == base.metadata["partitionColumns"]
-        else same
-    )
+    if json.loads(base.metadata["schemaString"]) == schema:
+        return dict(base.metadata)
+    return {**base.metadata, "schemaString": fresh["schemaString"]}
 
 
 def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
@@ -345,7 +335,7 @@ def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
         stats["tightBounds"] = False
     action = {
         "path": quote(file.path),
-        "partitionValues": dict(file.partition_values),
+        "partitionValues": {},
         "size": file.size,
         "modificationTime": now,
         "dataChange": data_change,
@@ -362,7 +352,7 @@ def _remove_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any
         "deletionTimestamp": now,
         "dataChange": data_change,
         "extendedFileMetadata": True,
-        "partitionValues": dict(file.partition_values),
+        "partitionValues": {},
         "size": file.size,
     }
     if file.deletion_vector:
@@ -425,7 +415,6 @@ class _State:
             uri=uri,
             version=version,
             columns={item["name"]: sql_type(str(item["type"])) for item in fields},
-            partition_columns=tuple(self.metadata["partitionColumns"]),
             files=tuple(self.files.values()),
             info=self.info,
             metadata=self.metadata,
@@ -436,14 +425,11 @@ def _file(action: Mapping[str, Any]) -> DataFile:
     stats = json.loads(action["stats"]) if action.get("stats") else {}
     rows = int(stats.pop("numRecords", 0))
     stats.pop("tightBounds", None)
-    values = action.get("partitionValues") or {}
     vector = action.get("deletionVector")
     return DataFile(
         path=unquote(action["path"]),
         size=int(action.get("size") or 0),
         rows=rows,
-        # Arrow reads a map as pairs
-        partition_values=dict(values),
         stats=stats,
         deletion_vector={key: value for key, value in vector.items() if value is not None} if vector else None,
     )

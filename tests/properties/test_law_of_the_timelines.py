@@ -125,7 +125,7 @@ class MemoryHub:
             ),
         )
         session.create("hub", query("SELECT * FROM hub_after"))
-        self._base = Snapshot("memory", 0, {}, (), (), {}, {})
+        self._base = Snapshot("memory", 0, {}, (), {}, {})
 
     def rows(self) -> list[Mapping[str, Any]]:
         """All rows."""
