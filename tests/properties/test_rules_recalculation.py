@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from declared import unchecked_source
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
@@ -50,27 +51,13 @@ RULES = {
 }
 
 
-def source(name: str, kinds: Mapping[str, str], **declared: Any) -> Source:
-    return Source.model_validate(
-        {
-            "name": name,
-            "area": "tests",
-            "connection": {"type": "files", "path": "x"},
-            "columns": [{"name": item, "type": kind} for item, kind in kinds.items()],
-            "refresh": {"type": "append"},
-            "checks": {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")},
-            **declared,
-        }
-    )
-
-
 def sales_with(names: Sequence[str], with_kind: bool) -> Source:
     wanted = {*names, *(["so far"] if "window on window" in names else []), *(["whole"] if "cascade" in names else [])}
     rules = [{"name": name.replace(" ", "_"), "expression": RULES[name]} for name in RULES if name in wanted]
     # changed look-ups are found through a row rule that has them, and without one they must be found all the same
     if with_kind or "by rule" in names:
         rules.append({"name": "kind", "expression": "store.Kind"})
-    return source(
+    return unchecked_source(
         "sales",
         SALES,
         relations={"store": {"source": "stores", "on": {"Store": "Id"}}},
@@ -212,7 +199,7 @@ def test_what_is_kept_current_equals_computing_it_anew(
         environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": home}, Path(home))
         own, stores = (
             sales_with(sorted(names), with_kind),
-            source("stores", STORES, refresh={"type": "key", "key": ["Id"]}),
+            unchecked_source("stores", STORES, refresh={"type": "key", "key": ["Id"]}),
         )
         metadata = MetadataStore(environment.metadata_url)
         workspace = Workspace(environment, own, {"sales": own, "stores": stores}, engine, metadata)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
+from declared import source
 from sqlglot import exp
 
 from dataops_assets.config.source import Source
@@ -27,20 +28,6 @@ SALES = {
     "Seen": "timestamptz",
     "select": "integer",
 }
-
-
-def source(name: str, kinds: Mapping[str, str], **declared: Any) -> Source:
-    """A source of the given columns; append unless a refresh is declared."""
-    return Source.model_validate(
-        {
-            "name": name,
-            "area": "tests",
-            "connection": {"type": "files", "path": f"{name}_*.csv"},
-            "columns": [{"name": column, "type": kind} for column, kind in kinds.items()],
-            "refresh": {"type": "append"},
-            **declared,
-        }
-    )
 
 
 REGIONS = source("regions", {"code": "text", "country": "text"}, refresh={"type": "key", "key": ["code"]})

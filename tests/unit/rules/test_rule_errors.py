@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from rule_cases import STORES, compiled, current, rule, sales, source
+from declared import source
+from rule_cases import STORES, compiled, current, rule, sales
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, RuleError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rule_cases import compiled, current, rule, sales, source
+from declared import source
+from rule_cases import compiled, current, rule, sales
 
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.lineage import ColumnReference

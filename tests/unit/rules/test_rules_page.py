@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from rule_cases import SALES, STORES, run, sales, source, table_of, value_of
+from declared import source
+from rule_cases import SALES, STORES, run, sales, table_of, value_of
 
 from dataops_assets.errors import RuleError
 from dataops_assets.rules.compiler import compile_rules

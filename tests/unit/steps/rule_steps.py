@@ -33,21 +33,6 @@ CHANGE_SET = {
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
 
 
-def source(name: str, kinds: Mapping[str, str], **declared: Any) -> Source:
-    """A source of the given columns, without checks against earlier inputs unless they are declared."""
-    return Source.model_validate(
-        {
-            "name": name,
-            "area": "tests",
-            "connection": {"type": "files", "path": f"{name}_*.csv"},
-            "columns": [{"name": column, "type": kind} for column, kind in kinds.items()],
-            "refresh": {"type": "append"},
-            "checks": UNCHECKED,
-            **declared,
-        }
-    )
-
-
 def workspace(home: Path, own: Source, *others: Source) -> Workspace:
     """The workspace of `own`, with everything below `home`."""
     home.mkdir(parents=True, exist_ok=True)

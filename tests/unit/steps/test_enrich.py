@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rule_steps import an_input, capture, fill_hub, source, table_rows, workspace
+from declared import unchecked_source
+from rule_steps import an_input, capture, fill_hub, table_rows, workspace
 
 from dataops_assets.errors import GateFailed, InputError, RuleError
 from dataops_assets.quality.profiles import Profile
@@ -17,12 +18,12 @@ from dataops_assets.steps.report import CheckOutcome, StepReport
 from dataops_assets.steps.workspace import Workspace
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Note": "text"}
-STORES = source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
+STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
 RELATION = {"store": {"source": "stores", "on": {"Store": "Id"}}}
 
 
 def sales(home: Path, *others: Any, **declared: Any) -> Workspace:
-    return workspace(home, source("sales", SALES, **declared), *others)
+    return workspace(home, unchecked_source("sales", SALES, **declared), *others)
 
 
 def rule(expression: str, name: str = "r", **declared: Any) -> dict[str, Any]:
@@ -172,7 +173,9 @@ def test_look_ups_of_a_hub_that_is_not_there_yet_are_null_and_reported(tmp_path:
 
 
 def test_look_ups_see_only_current_versions(tmp_path: Path) -> None:
-    kept = source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"], "history": True})
+    kept = unchecked_source(
+        "stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"], "history": True}
+    )
     space = sales(tmp_path, kept, relations=RELATION, rules=[rule("store.Kind")])
     versions = [{"Id": 1, "Kind": "old", "s_is_current": False}, {"Id": 1, "Kind": "new", "s_is_current": True}]
     fill_hub(space, "stores", versions)
@@ -190,7 +193,7 @@ def test_a_column_that_the_related_hub_does_not_have_yet_is_null(tmp_path: Path)
 
 
 def test_an_ambiguous_look_up_stops_the_inputs_that_meet_it(tmp_path: Path) -> None:
-    loose = source("stores", {"Id": "integer", "Kind": "text"})
+    loose = unchecked_source("stores", {"Id": "integer", "Kind": "text"})
     space = sales(tmp_path, loose, relations=RELATION, rules=[rule("store.Kind")])
     fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 2}, {"Id": 2}, {"Id": 2}, {"Id": None}, {"Id": None}])
     changes = {
@@ -208,10 +211,10 @@ def test_an_ambiguous_look_up_stops_the_inputs_that_meet_it(tmp_path: Path) -> N
 
 
 def test_an_ambiguous_second_hop_names_the_path(tmp_path: Path) -> None:
-    kinds = source("kinds", {"code": "text", "label": "text"})
+    kinds = unchecked_source("kinds", {"code": "text", "label": "text"})
     stores = STORES.model_copy(
         update={
-            "relations": source(
+            "relations": unchecked_source(
                 "x", {"Kind": "text"}, relations={"kind": {"source": "kinds", "on": {"Kind": "code"}}}
             ).relations
         }
@@ -305,7 +308,7 @@ def test_enrich_query_serves_rows_that_are_no_change_set(tmp_path: Path) -> None
 
 
 def test_enrich_query_never_picks_one_of_several_matches(tmp_path: Path) -> None:
-    loose = source("stores", {"Id": "integer", "Kind": "text"})
+    loose = unchecked_source("stores", {"Id": "integer", "Kind": "text"})
     space = sales(tmp_path, loose, relations=RELATION, rules=[rule("store.Kind")])
     fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}, {"Id": 1, "Kind": "b"}])
     with space.engine.session() as session:
@@ -319,7 +322,7 @@ def test_enrich_query_never_picks_one_of_several_matches(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["a b", "Straße", 'quo"te', "it's", "select", "x.y", "😀"])
 def test_hostile_names_of_columns_and_rules(tmp_path: Path, name: str) -> None:
-    own = source(
+    own = unchecked_source(
         "sales",
         {name: "integer"},
         rules=[rule('"' + name.replace('"', '""') + '" + 1', f"{name} 2", type="text")],

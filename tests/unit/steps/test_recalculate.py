@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rule_steps import fill_hub, source, table_rows, workspace
+from declared import unchecked_source
+from rule_steps import fill_hub, table_rows, workspace
 
 from dataops_assets.errors import ConfigError, GateFailed, InputError
 from dataops_assets.steps.recalculate import recalculate
@@ -15,7 +16,7 @@ from dataops_assets.steps.report import StepReport
 from dataops_assets.steps.workspace import Workspace
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Ratio": "double"}
-STORES = source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
+STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
 RELATION = {"store": {"source": "stores", "on": {"Store": "Id"}}}
 WEEK = "over (partition by Store order by Date range between interval 7 day preceding and interval 1 day preceding)"
 
@@ -25,7 +26,7 @@ def rule(expression: str, name: str = "r", **declared: Any) -> dict[str, Any]:
 
 
 def sales(home: Path, *rules: dict[str, Any], **declared: Any) -> Workspace:
-    return workspace(home, source("sales", SALES, rules=list(rules), relations=RELATION, **declared), STORES)
+    return workspace(home, unchecked_source("sales", SALES, rules=list(rules), relations=RELATION, **declared), STORES)
 
 
 def day(number: int) -> dt.date:
@@ -142,7 +143,7 @@ def test_a_look_up_inside_a_window_is_followed(tmp_path: Path) -> None:
 
 
 def test_self_relations_are_kept_current(tmp_path: Path) -> None:
-    people = source(
+    people = unchecked_source(
         "people",
         {"id": "integer", "boss": "integer", "name": "text"},
         refresh={"type": "key", "key": ["id"]},
@@ -230,8 +231,8 @@ def test_only_current_versions_of_a_history_are_kept_current(tmp_path: Path) -> 
 
 
 def test_an_ambiguous_look_up_publishes_nothing(tmp_path: Path) -> None:
-    loose = source("stores", {"Id": "integer", "Kind": "text"})
-    space = workspace(tmp_path, source("sales", SALES, rules=[rule("store.Kind")], relations=RELATION), loose)
+    loose = unchecked_source("stores", {"Id": "integer", "Kind": "text"})
+    space = workspace(tmp_path, unchecked_source("sales", SALES, rules=[rule("store.Kind")], relations=RELATION), loose)
     fill_hub(space, "sales", on(1, 1, 2))
     fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}])
     recalculate(space)
