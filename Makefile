@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 
 VENV ?= $(CURDIR)/.venv
+PEERS ?= $(CURDIR)/.venv-peers
 PORT ?= 3000
 PYTEST_WORKERS ?= 2
 SCENARIOS ?= 100000
@@ -37,8 +38,8 @@ law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh ty
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \
 		tests/properties/test_law_of_the_timelines.py
 
-benchmark: setup ## Compare what changes of a hub of ROWS (1000000) cost with other ways
-	@$(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
+benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1000000) cost with other tools
+	@PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .
@@ -60,6 +61,11 @@ clean: ## Remove what demo and tests made; the environment stays
 
 $(INSTALLED): pyproject.toml requirements.lock deploy/local/setup.sh
 	@deploy/local/setup.sh $(VENV) $(GROUPS)
+	@touch $@
+
+$(PEERS)/.installed: tests/benchmarks/peers.txt
+	@$(VENV)/bin/python -m venv $(PEERS)
+	@$(VENV)/bin/uv pip install --quiet --python $(PEERS)/bin/python --requirement $<
 	@touch $@
 
 $(INSTANCE): deploy/local/dagster.yaml

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
+import os
 import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -238,7 +241,44 @@ class DuckDBMerge:
         return found or (0, 0)
 
 
-WAYS: tuple[Callable[[Path, str], Way], ...] = (Floor, Ours, DuckDBMerge, DeltaMerge)
+class Peer:
+    """Another tool, in a process of its own: see peers.py."""
+
+    def __init__(self, name: str, home: Path, kind: str) -> None:
+        self.name = name
+        command = [str(PEERS), str(Path(__file__).with_name("peers.py")), name, str(home), kind]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=home
+        )
+
+    def _ask(self, request: str) -> str:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise SystemExit(f"{self.name}: no pipes")
+        print(request, file=self._process.stdin, flush=True)
+        if not (answer := self._process.stdout.readline()):
+            raise SystemExit(f"{self.name} ended with status {self._process.wait()} at: {request}")
+        return answer
+
+    def load(self, parquet: Path) -> None:
+        self._ask(f"load {parquet}")
+
+    def change(self, parquet: Path, _number: int) -> None:
+        self._ask(f"change {parquet}")
+
+    def read(self) -> tuple[int, int]:
+        count, total = self._ask("read").split()
+        return int(count), int(total)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+PEERS = Path(os.environ.get("PEERS_PYTHON", "python"))
+WAYS: dict[str, Callable[[Path, str], Way]] = {
+    **{way.name: way for way in (Floor, Ours, DuckDBMerge, DeltaMerge)},
+    **{name: functools.partial(Peer, name) for name in ("dbt snapshot", "SQLMesh", "dlt merge")},
+}
 
 
 def measured(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, float]]:
@@ -252,12 +292,10 @@ def measured(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tup
             given = delivery(kind, size, number) if number else rows(ids, "0")
             duckdb.sql(given).write_parquet(str(files[-1]))
         results: dict[str, tuple[int, int]] = {}
-        for make in WAYS:
-            if ways and make.name not in ways:  # type: ignore[attr-defined]
-                continue
+        for name in ways or WAYS:
             place = home / "way"
             place.mkdir()
-            way = make(place, kind)
+            way = WAYS[name](place, kind)
             way.load(files[0])
             seconds = []
             for number in range(1, rounds + 1):
@@ -265,11 +303,13 @@ def measured(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tup
                     way.parse(files[number], number)
                 started = time.perf_counter()
                 way.change(files[number], number)
-                results[way.name] = way.read()
+                results[name] = way.read()
                 seconds.append(time.perf_counter() - started)
+            if isinstance(way, Peer):
+                way.close()
             del way
             shutil.rmtree(place)
-            yield make.name, statistics.median(seconds)  # type: ignore[attr-defined]
+            yield name, statistics.median(seconds)
         if len(set(results.values())) > 1:
             raise SystemExit(f"{kind}: the ways disagree: {results}")
 
@@ -280,11 +320,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--ways", nargs="*", default=[])
+    parser.add_argument("--ways", nargs="*", default=[], choices=list(WAYS))
     given = parser.parse_args()
-    print(
-        f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}; not compared here: dbt, SQLMesh, dlt"
-    )
+    print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}")
     for kind in given.kinds:
         floor = None
         for name, seconds in measured(kind, given.rows, given.rounds, given.ways):
