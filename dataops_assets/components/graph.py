@@ -36,8 +36,9 @@ SYSTEM_COLUMNS: Mapping[str, str] = {
     "s_failed": "Names of the validations that the row failed.",
     "s_change": "new, changed, old (late) or deleted.",
     "s_valid_from": "When this version of the row began.",
-    "s_valid_to": "When the next version began; null for the current one.",
-    "s_is_current": "Whether this is the newest version.",
+    "s_valid_to": "When the next version began; null for the newest one.",
+    "s_is_current": "Whether this is how the row is now.",
+    "s_is_deleted": "Whether this version says that the key is deleted.",
 }
 
 _FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "excel": "excel"}
@@ -196,7 +197,7 @@ def column_lineage(
 _MADE_BY = {
     "cdc": ("s_change", "s_key", "s_order", "s_row_hash", "s_created_at", "s_updated_at"),
     "enrich": ("s_status", "s_failed"),
-    "refresh": ("s_created_at", "s_updated_at", "s_valid_from", "s_valid_to", "s_is_current"),
+    "refresh": ("s_created_at", "s_updated_at", "s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted"),
 }
 
 

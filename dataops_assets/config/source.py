@@ -319,7 +319,7 @@ class Gate(Declared):
 # --- refresh ---------------------------------------------------------------------------------------------------------
 
 
-_HISTORY = Field(False, description="Keep every version, with s_valid_from, s_valid_to and s_is_current.")
+_HISTORY = Field(False, description="Keep every version, with s_valid_from, s_valid_to, s_is_current and s_is_deleted.")
 INPUT = "input"
 """Qualifier of an arriving input's columns in a custom refresh's predicate."""
 

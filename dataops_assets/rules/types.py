@@ -105,7 +105,7 @@ def system_columns(source: Source) -> dict[str, str]:
     order = INSTANT
     if source.refresh.order_by is not None:
         order = described(next(column.type for column in source.columns if column.name == source.refresh.order_by))
-    validity = {"s_valid_from": order, "s_valid_to": order, "s_is_current": "BOOLEAN"}
+    validity = {"s_valid_from": order, "s_valid_to": order, "s_is_current": "BOOLEAN", "s_is_deleted": "BOOLEAN"}
     return {
         "s_key": "VARCHAR",
         "s_input_id": "VARCHAR",

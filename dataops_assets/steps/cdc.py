@@ -12,13 +12,14 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
-from dataops_assets.sql import column, columns, literal, query
-from dataops_assets.steps import delete_guard, merge
+from dataops_assets.sql import alias, column, query
+from dataops_assets.steps import coverage, delete_guard, merge
 from dataops_assets.steps.delete_guard import ImpliedDeletes
 from dataops_assets.steps.evolution import evolving
+from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
@@ -28,7 +29,6 @@ from dataops_assets.storage.delta import Snapshot
 from dataops_assets.storage.retyping import conformed
 
 STEP = "cdc"
-_EXAMPLES = 3
 _PLANS_KEPT = 5000
 
 
@@ -36,7 +36,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Compare parsed inputs with the hub and write their change sets to `lake/<source>_changes`.
 
     Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
-    counted. A keyed full extract also has a row (position -1) for each key that is gone. An input with null or
+    counted. Where absence deletes, there is also a row (position -1) for each key that is gone. An input with null or
     incomparable keys or orders fails alone, naming column, count and examples; one that implies too many deletes is
     held. Running it again gives the same.
     """
@@ -48,13 +48,14 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
         lake = lake_rows(session, source, parsed)
-        errors = refused(session, source, lake, inputs)
+        extents = extents_of(session, source, lake, [item.input_id for item in inputs])
+        errors = refused(session, source, lake, extents)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
         late = False
         snapshot = workspace.changes.snapshot()
         while good := tuple(item for item in inputs if item.input_id not in errors):
-            change = change_for(workspace, session, manifest, good, parsed)
+            change = change_for(workspace, session, manifest, good, parsed, extents)
             late = _compare(session, change, base, lake)
             found = delete_guard.implied_deletes(session, change, base)
             implied |= {item.input_id: item for item in found}
@@ -152,22 +153,26 @@ def lake_rows(session: Session, source: Source, lake: Snapshot) -> exp.Expr:
 
 
 def change_for(
-    workspace: Workspace, session: Session, manifest: Manifest, inputs: tuple[Input, ...], lake: Snapshot
+    workspace: Workspace,
+    session: Session,
+    manifest: Manifest,
+    inputs: tuple[Input, ...],
+    lake: Snapshot,
+    extents: Extents,
+    removing: tuple[str, ...] = (),
 ) -> merge.Change:
-    """The change that adds `inputs`. Raises ConfigError when the hub was merged under other settings."""
+    """The change that adds `inputs` and takes out `removing`; `extents` are theirs.
+
+    Raises ConfigError when the hub was merged under other settings.
+    """
     incomplete: frozenset[str] = frozenset()
     quarantine = workspace.quarantine.snapshot()
     if inputs and quarantine is not None and merge.absence_deletes(workspace.source):
-        found = session.fetch(
-            query(
-                "SELECT DISTINCT s_input_id FROM $rows AS q WHERE s_input_id IN ($ids)",
-                rows=session.scan(quarantine),
-                ids=[literal(item.input_id) for item in inputs],
-            )
-        )
+        rejected = publish.rows_of(session.scan(quarantine), [item.input_id for item in inputs])
+        found = session.fetch(query("SELECT DISTINCT q.s_input_id FROM $rows AS q", rows=rejected))
         incomplete = frozenset(found.column("s_input_id").to_pylist())
     written = publish.written(lake)
-    change = merge.Change(workspace.source, manifest, inputs, incomplete=incomplete, written=written)
+    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents)
     if not merge.settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",
@@ -178,69 +183,24 @@ def change_for(
 
 
 def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
-    names = change.source.column_names
+    # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
+    carried = dict(zip(coverage.carried(change.source), coverage.carried_names(change.source), strict=True))
+    values = [
+        alias(query("coalesce($own, $carried)", own=column(name, "r"), carried=column(carried[name], "k")), name)
+        if name in carried
+        else column(name, "r")
+        for name in change.source.column_names
+    ]
     rows: exp.Query = query(
         """
         SELECT $columns, k.s_key, k.s_input_id, k.s_row_id, k.s_order, k.s_row_hash, k.s_change
         FROM $kinds AS k
-        LEFT JOIN (SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)) AS r
+        LEFT JOIN $rows AS r
           ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
         WHERE k.s_change <> 'unchanged'
         """,
-        columns=columns(names, "r"),
+        columns=values,
         kinds=merge.T.kinds,
-        lake=lake,
-        ids=[literal(input_id) for input_id in change.ids],
+        rows=publish.rows_of(lake, change.ids),
     )
     return rows
-
-
-def refused(session: Session, source: Source, lake: exp.Expr, inputs: Sequence[Input]) -> dict[str, DataOpsError]:
-    """Inputs whose key or order cannot be compared: null, or NaN. An error an input, with column, count, examples."""
-    kinds = {item.name: item.type for item in source.columns}
-    refresh = source.refresh
-    decisive = list(dict.fromkeys(filter(None, (*refresh.key, refresh.order_by, refresh.range_by))))
-    if not decisive or not inputs:
-        return {}
-    bad = {
-        name: query("isnan($value) OR $value IS NULL", value=column(name, "r"))
-        if kinds[name] == "double"
-        else query("$value IS NULL", value=column(name, "r"))
-        for name in decisive
-    }
-    chosen = query(
-        "SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)",
-        lake=lake,
-        ids=[literal(item.input_id) for item in inputs],
-    )
-    found = session.fetch(
-        query(
-            """
-            SELECT r.s_input_id, $columns, r.s_row_id FROM $rows AS r WHERE $bad
-            QUALIFY row_number() OVER (PARTITION BY r.s_input_id ORDER BY r.s_row_id) <= $examples
-            """,
-            columns=[
-                exp.alias_(
-                    query("sum(CASE WHEN :bad THEN 1 ELSE 0 END) OVER (PARTITION BY r.s_input_id)", bad=condition),
-                    name,
-                    quoted=True,
-                )
-                for name, condition in bad.items()
-            ],
-            rows=chosen,
-            bad=exp.or_(*bad.values()),
-            examples=_EXAMPLES,
-        )
-    )
-    errors: dict[str, DataOpsError] = {}
-    examples: dict[str, list[int]] = {}
-    for row in found.to_pylist():
-        examples.setdefault(row["s_input_id"], []).append(row["s_row_id"])
-        columns_hit = ", ".join(f"{name}: {int(row[name])}" for name in decisive if row[name])
-        listed = ", ".join(map(str, examples[row["s_input_id"]]))
-        errors[row["s_input_id"]] = InputError(
-            f"taking input {row['s_input_id']} of {source.name!r}: key and order columns must have a comparable value",
-            received=f"null or NaN (rows) in {columns_hit}; e.g. in rows {listed}",
-            next_step="correct the file and deliver it again; the hub is untouched",
-        )
-    return errors

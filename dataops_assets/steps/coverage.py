@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from dataops_assets.config.source import INPUT, CustomRefresh, Source
+from dataops_assets.config.source import INPUT, CustomRefresh, FullRefresh, Source
 from dataops_assets.sql import DIALECT, alias, column, query
 
 LOW = "s_low"
 HIGH = "s_high"
-_PROBE = "s_probe_"
+_CARRIED = "s_carried_"
 
 
 def is_partial(source: Source) -> bool:
@@ -31,14 +31,21 @@ def probe(source: Source) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for qualifier, name in _names(source) if qualifier != INPUT))
 
 
-def probe_names(source: Source) -> tuple[str, ...]:
-    """The probe's columns as they are called among observations."""
-    return tuple(_PROBE + name for name in probe(source))
+def carried(source: Source) -> tuple[str, ...]:
+    """The columns of a row that its observations carry: the probe, or the key where a deletion may have no row."""
+    if is_partial(source):
+        return probe(source)
+    return source.refresh.key if source.refresh.history or isinstance(source.refresh, FullRefresh) else ()
 
 
-def probe_columns(source: Source, table: str) -> list[exp.Expr]:
-    """The probe of the rows of `table`, under the names of `probe_names`."""
-    return [alias(column(name, table), _PROBE + name) for name in probe(source)]
+def carried_names(source: Source) -> tuple[str, ...]:
+    """The carried columns as they are called among observations."""
+    return tuple(_CARRIED + name for name in carried(source))
+
+
+def carried_columns(source: Source, table: str) -> list[exp.Expr]:
+    """The carried columns of the rows of `table`, under the names of `carried_names`."""
+    return [alias(column(name, table), _CARRIED + name) for name in carried(source)]
 
 
 def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
@@ -56,7 +63,7 @@ def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
 
 def is_covered(source: Source, row: str, cover: str, names: Sequence[str] | None = None) -> exp.Expr:
     """Whether the cover `cover` covers the row `row`, whose probe columns are called `names`."""
-    called = dict(zip(probe(source), names or probe_names(source), strict=True))
+    called = dict(zip(probe(source), names or carried_names(source), strict=True))
     if source.refresh.range_by is not None:
         value = column(called[source.refresh.range_by], row)
         between: exp.Expr = query(

@@ -86,6 +86,8 @@ def settings_of(source: Source) -> str:
         "order": order_type(source),
         "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
     }
+    if refresh.history:
+        decisive["deletions"] = "are versions"
     if source.drift.new_column == "evolve":
         decisive["evolves"] = True
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

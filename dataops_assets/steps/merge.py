@@ -3,9 +3,9 @@
 The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete
 marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
 observations of a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row
-appears or its content changes, and ends where the next one starts or the key is deleted. The hub keeps the last
-version, or all of them with `history`. A row that an input covers (`steps/coverage.py`) and does not contain is deleted
-by it.
+appears or its content changes, or the key is deleted, and ends where the next one starts. The hub keeps the last
+version unless it is a deletion, or all of them with `history`. A row that an input covers (`steps/coverage.py`) and
+does not contain is deleted by it.
 
 An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
 of their timelines. A late input, a repeated one or a removal reads the whole timelines of its keys from the lake. Both
@@ -28,13 +28,15 @@ from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
 from dataops_assets.steps import coverage
+from dataops_assets.steps.extents import Extents, between
 from dataops_assets.steps.identity import delete_marker, key_text, order_type, order_value, row_hash
 from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
 from dataops_assets.steps.report import Input
 from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.publish import rows_of
 
 IDENTITY = ("s_input_id", "s_row_id")
-VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current")
+VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted")
 KINDS = ("new", "changed", "unchanged", "old", "deleted")
 ABSENT = -1
 """Row position of the observation that a key is absent from a full extract."""
@@ -43,6 +45,11 @@ ABSENT = -1
 def absence_deletes(source: Source) -> bool:
     """Whether a row can be deleted by its absence from an input."""
     return isinstance(source.refresh, FullRefresh) or coverage.is_partial(source)
+
+
+def keeps_deletions(source: Source) -> bool:
+    """Whether a deletion is a version of its own, of the key alone; a row without a key just ends."""
+    return source.refresh.history and bool(source.refresh.key)
 
 
 def system_columns(source: Source) -> tuple[str, ...]:
@@ -87,7 +94,7 @@ class Change:
     """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
 
     `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
-    by input, the version of the lake that holds its rows.
+    by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span.
     """
 
     source: Source
@@ -96,6 +103,7 @@ class Change:
     removing: tuple[str, ...] = ()
     incomplete: frozenset[str] = frozenset()
     written: Mapping[str, int] = field(default_factory=dict)
+    extents: Extents = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -115,6 +123,13 @@ class Change:
         """
         moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
         return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
+
+    def concerned(self, table: str) -> exp.Expr:
+        """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
+        if self.is_remade:
+            return exp.true()
+        moved = (self.extents[input_id] for input_id in (*self.ids, *self.removing) if input_id in self.extents)
+        return between(self.source, moved, table)
 
     def applied_after(self) -> list[AppliedInput]:
         """All inputs of the hub afterwards, in order."""
@@ -150,12 +165,7 @@ def is_late(session: Session, change: Change) -> bool:
 def observe(session: Session, change: Change, lake: exp.Expr) -> None:
     """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
     _create_inputs(session, change.applied_after(), set(change.ids))
-    chosen = query(
-        "SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($ids)",
-        lake=lake,
-        ids=[literal(i) for i in change.ids] or [exp.null()],
-    )
-    session.create(T.added, observations(change.source, chosen))
+    session.create(T.added, observations(change.source, rows_of(lake, change.ids)))
 
 
 def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> None:
@@ -170,11 +180,11 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
         query(
             """
             SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
-                   e.s_change = 'deleted' AS s_deleted, $probe
+                   e.s_change = 'deleted' AS s_deleted, $carried
             FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id
             WHERE e.s_input_id IN ($ids) AND e.s_change <> 'old'
             """,
-            probe=coverage.probe_columns(change.source, "e"),
+            carried=coverage.carried_columns(change.source, "e"),
             enriched=enriched,
             ids=[literal(input_id) for input_id in change.ids],
         ),
@@ -187,14 +197,14 @@ def observations(source: Source, rows: exp.Expr) -> exp.Query:
     return query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
-               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $probe
+               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $carried
         FROM $rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
         """,
         key=key_text(source, "r"),
         order=order_value(source, "r", column("s_extract_time", "i")),
         hash=row_hash(source, "r"),
         deleted=delete_marker(source, "r"),
-        probe=coverage.probe_columns(source, "r"),
+        carried=coverage.carried_columns(source, "r"),
         rows=rows,
     )
 
@@ -241,13 +251,13 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if base is None:
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
         return
-    current = _hub_rows(session, source, base, only_current=not late)
+    current = _hub_rows(session, change, base, only_current=not late)
     if late:
         keys = _touched_late(change, current, lake)
     else:
-        keys = _changed_keys(current)
+        keys = _changed_keys(source, current)
         if isinstance(source.refresh, FullRefresh):
-            keys = exp.union(keys, _missing_keys(current, len(change.adding)), distinct=False)
+            keys = exp.union(keys, _missing_keys(source, current, len(change.adding)), distinct=False)
         elif coverage.is_partial(source):
             keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
@@ -285,28 +295,35 @@ def _uncovered_keys(source: Source, current: exp.Expr) -> exp.Expr:
     )
 
 
-def _changed_keys(current: exp.Expr) -> exp.Expr:
+def _is_gone(source: Source, table: str) -> exp.Expr:
+    """Whether a row of the hub is the deletion of its key."""
+    return column("s_is_deleted", table) if source.refresh.history else exp.false()
+
+
+def _changed_keys(source: Source, current: exp.Expr) -> exp.Expr:
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
-        WHERE CASE WHEN a.s_deleted THEN h.s_key IS NOT NULL
-                   ELSE h.s_key IS NULL OR h.s_row_hash <> a.s_row_hash END
+        WHERE CASE WHEN a.s_deleted THEN NOT (h.s_key IS NULL OR $gone)
+                   ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash END
         """,
         added=T.added,
         current=current,
+        gone=_is_gone(source, "h"),
     )
 
 
-def _missing_keys(current: exp.Expr, extracts: int) -> exp.Expr:
+def _missing_keys(source: Source, current: exp.Expr, extracts: int) -> exp.Expr:
     """Keys of the hub that are not in every one of the added extracts."""
     return query(
         """
         SELECT h.s_key FROM $current AS h
         LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM $added AS a GROUP BY s_key) AS p
           ON p.s_key = h.s_key
-        WHERE coalesce(p.s_seen, 0) < $extracts
+        WHERE coalesce(p.s_seen, 0) < $extracts AND NOT $gone
         """,
         current=current,
+        gone=_is_gone(source, "h"),
         added=T.added,
         extracts=extracts,
     )
@@ -315,36 +332,36 @@ def _missing_keys(current: exp.Expr, extracts: int) -> exp.Expr:
 def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     """Keys that the added and removed inputs contain or cover; all, where an extract is full or was remade."""
     source = change.source
-    moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
-    rows = query("SELECT r.*, $key AS s_key FROM $lake AS r", key=key_text(source, "r"), lake=lake)
+    moved = (*change.ids, *change.removing)
+    concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
+    rows = query("SELECT r.*, $key AS s_key FROM $rows AS r", key=key_text(source, "r"), rows=concerned)
     keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
-    held = query("SELECT h.s_key FROM $hub AS h", hub=hub)
     if change.is_remade:
-        return exp.union(keys, held, distinct=False)
+        return exp.union(keys, query("SELECT h.s_key FROM $hub AS h", hub=hub), distinct=False)
     if not absence_deletes(source):
-        keys = keys.where(exp.In(this=column("s_input_id", "r"), expressions=moved))
+        keys = query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, moved))
     elif coverage.is_partial(source):
-        contained = keys.copy().where(exp.In(this=column("s_input_id", "r"), expressions=moved))
-        own = query("SELECT r.* FROM $lake AS r WHERE r.s_input_id IN ($moved)", lake=lake, moved=moved)
         covered = query(
             "SELECT r.s_key FROM $rows AS r SEMI JOIN $moved AS n ON $is_covered",
             rows=rows,
-            moved=coverage.covers(source, own, ("s_input_id",)),
+            moved=coverage.covers(source, rows_of(lake, moved), ("s_input_id",)),
             is_covered=coverage.is_covered(source, "r", "n", coverage.probe(source)),
         )
-        keys = exp.union(contained, covered, distinct=False)
-    held = held.where(exp.In(this=column("s_input_id", "h"), expressions=moved))
+        keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, moved)), covered, distinct=False)
+    held = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, moved))
     return exp.union(keys, held, distinct=False)
 
 
-def _hub_rows(session: Session, source: Source, base: Snapshot, *, only_current: bool) -> exp.Query:
+def _hub_rows(session: Session, change: Change, base: Snapshot, *, only_current: bool) -> exp.Query:
+    source = change.source
     rows: exp.Select = query(
-        "SELECT $names, $probe FROM $hub AS h",
+        "SELECT $names, $carried FROM $hub AS h WHERE $concerned",
         names=columns((*system_columns(source), FILE, POSITION), "h"),
-        probe=coverage.probe_columns(source, "h"),
+        carried=coverage.carried_columns(source, "h"),
         hub=session.scan(base, positions=True),
+        concerned=change.concerned("h"),
     )
-    return rows.where(column("s_is_current", "h")) if only_current and source.refresh.history else rows
+    return rows.where(column("s_valid_to", "h").is_(exp.null())) if only_current and source.refresh.history else rows
 
 
 def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
@@ -356,13 +373,8 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         added=T.added,
     )
     if isinstance(source.refresh, AppendRefresh):
-        moved = [literal(input_id) for input_id in (*change.ids, *change.removing)]
         held = (
-            query(
-                "SELECT h.* FROM $hub AS h WHERE h.s_input_id IN ($moved)",
-                hub=_hub_rows(session, source, base, only_current=False),
-                moved=moved,
-            )
+            rows_of(_hub_rows(session, change, base, only_current=False), (*change.ids, *change.removing))
             if base and late
             else _no_hub_rows(source)
         )
@@ -372,7 +384,7 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
     if base is None:
         session.create(T.existing, _no_hub_rows(source))
     else:
-        rows = _hub_rows(session, source, base, only_current=not late)
+        rows = _hub_rows(session, change, base, only_current=not late)
         session.create(
             T.existing,
             query(
@@ -380,7 +392,7 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
             ),
         )
     if late:
-        session.create(T.observed, _observed_in_lake(source, lake))
+        session.create(T.observed, _observed_in_lake(change, lake))
         return
     if base is not None:
         own = query(
@@ -389,28 +401,29 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         start = query(
             """
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
-                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted, $probe, s_created_at
+                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, $gone AS s_deleted, $carried, s_created_at
             FROM $existing AS e
             """,
-            probe=columns(coverage.probe_names(source), "e"),
+            gone=_is_gone(source, "e"),
+            carried=columns(coverage.carried_names(source), "e"),
             existing=T.existing,
         )
         own = exp.union(own, start, distinct=False)
     session.create(T.observed, own)
 
 
-def _observed_in_lake(source: Source, lake: exp.Expr) -> exp.Query:
+def _observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
     """The whole timelines of the touched keys."""
+    source = change.source
+    rows = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
+    # a keyless row is keyed by its content and its place, so all equal rows of an input are needed to know its key
     if source.refresh.key:
         rows = query(
-            "SELECT r.* FROM $lake AS r SEMI JOIN $touched AS t ON t.s_key = $key",
-            lake=lake,
+            "SELECT r.* FROM $rows AS r SEMI JOIN $touched AS t ON t.s_key = $key",
+            rows=rows,
             touched=T.touched,
             key=key_text(source, "r"),
         )
-    else:
-        # a keyless row is keyed by its content and its place, so all rows of an input are needed to know its key
-        rows = query("SELECT r.* FROM $lake AS r", lake=lake)
     return query(
         """
         SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
@@ -426,15 +439,15 @@ def _no_hub_rows(source: Source) -> exp.Query:
     order = order_type(source)
     kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
     declared = {item.name: item.type for item in source.columns}
-    probe = zip(coverage.probe_names(source), coverage.probe(source), strict=True)
-    kinds |= {name: stored_type(declared[of]) for name, of in probe}
-    names = (*system_columns(source), FILE, POSITION, *coverage.probe_names(source))
+    carried = zip(coverage.carried_names(source), coverage.carried(source), strict=True)
+    kinds |= {name: stored_type(declared[of]) for name, of in carried}
+    names = (*system_columns(source), FILE, POSITION, *coverage.carried_names(source))
     nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
     return exp.select(*nulls).where(exp.false())
 
 
 def _observed(source: Source) -> tuple[str, ...]:
-    return (*_OBSERVED, *coverage.probe_names(source))
+    return (*_OBSERVED, *coverage.carried_names(source))
 
 
 _OBSERVED = (
@@ -456,6 +469,7 @@ _SYSTEM_TYPES: Mapping[str, str] = {
     "s_created_at": "TIMESTAMPTZ",
     "s_updated_at": "TIMESTAMPTZ",
     "s_is_current": "BOOLEAN",
+    "s_is_deleted": "BOOLEAN",
     FILE: "VARCHAR",
     POSITION: "BIGINT",
 }
@@ -470,14 +484,16 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     """
     source = change.source
     if isinstance(source.refresh, AppendRefresh):
-        session.create(T.versions, _appended())
+        session.create(T.versions, _appended(source))
     else:
         _create_timeline(session, source, absences=absences)
         session.create(T.versions, _versions(source))
     same = exp.and_(
         *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
     )
-    one = exp.and_(*[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in IDENTITY])
+    # a deletion by absence has no row, so only the key tells those of one input apart
+    identity = (*IDENTITY, "s_key") if keeps_deletions(source) else IDENTITY
+    one = exp.and_(*[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in identity])
     again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
     if again:
         kept = exp.In(this=column("s_input_id", "v"), expressions=again).not_()
@@ -512,48 +528,55 @@ def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
     )
 
 
-def _kept_observations() -> exp.Query:
+def _kept_observations(source: Source) -> exp.Query:
     kept: exp.Query = query(
         """
         SELECT $names, o.s_created_at FROM $observed AS o
         ANTI JOIN $excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
         """,
-        names=columns(_OBSERVED, "o"),
+        names=columns(_observed(source), "o"),
         observed=T.observed,
         excluded=T.excluded,
     )
     return kept
 
 
-def _appended() -> exp.Query:
+def _appended(source: Source) -> exp.Query:
     """For `append`, every observation is a version."""
     rows: exp.Query = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
         FROM $kept AS o
         """,
-        kept=_kept_observations(),
+        kept=_kept_observations(source),
     )
     return rows
 
 
-def _missing() -> exp.Query:
-    """For full extracts: each key's absence from the first complete extract after one that contained it."""
+def _missing(source: Source) -> exp.Query:
+    """For full extracts: each key's absence from the first complete extract after one that contained it.
+
+    Extracts of the same time are a tie, so each of them has its observation.
+    """
+    names = coverage.carried_names(source)
     # an excluded row is still present in its extract, so presence looks at all that was observed
     rows: exp.Query = query(
         """
         SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
                CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
-               n.s_extract_time AS s_created_at
+               $carried, n.s_extract_time AS s_created_at
         FROM (
-            SELECT s_key, s_rank, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
-            FROM (SELECT DISTINCT s_key, s_rank FROM $observed AS o) AS present
+            SELECT o.*, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
+            FROM (SELECT s_key, s_rank, $any FROM $observed AS o GROUP BY s_key, s_rank) AS o
         ) AS p
         JOIN s_inputs AS i ON i.s_rank = p.s_rank
-        JOIN s_inputs AS n ON n.s_rank = i.s_next_rank
+        JOIN s_inputs AS f ON f.s_rank = i.s_next_rank
+        JOIN s_inputs AS n ON n.s_complete AND n.s_rank >= f.s_rank AND n.s_extract_time = f.s_extract_time
         WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
         """,
         absent=ABSENT,
+        carried=columns(names, "p"),
+        any=[alias(exp.Min(this=column(name)), name) for name in names],
         observed=T.observed,
     )
     return rows
@@ -565,13 +588,14 @@ def _uncontained(source: Source) -> exp.Query:
         """
         SELECT DISTINCT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, k.s_key, n.s_extract_time AS s_order,
                CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
-               n.s_extract_time AS s_created_at
-        FROM (SELECT s_key, $probe, min(s_rank) AS s_first FROM $observed AS o GROUP BY s_key, $probe) AS k
+               $carried_on, n.s_extract_time AS s_created_at
+        FROM (SELECT s_key, $carried, min(s_rank) AS s_first FROM $observed AS o GROUP BY s_key, $carried) AS k
         JOIN $covers AS n ON n.s_rank > k.s_first AND $is_covered
         ANTI JOIN $observed AS p ON p.s_key = k.s_key AND p.s_rank = n.s_rank
         """,
         absent=ABSENT,
-        probe=columns(coverage.probe_names(source)),
+        carried=columns(coverage.carried_names(source)),
+        carried_on=columns(coverage.carried_names(source), "k"),
         observed=T.observed,
         covers=T.covers,
         is_covered=coverage.is_covered(source, "k", "n"),
@@ -584,17 +608,17 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
 
     `s_is_event`: a version starts or ends here. `s_is_old`: an input that was applied before says something later.
     """
-    seen = _kept_observations()
+    seen = _kept_observations(source)
     if absences and absence_deletes(source):
-        gone = _uncontained(source) if coverage.is_partial(source) else _missing()
+        gone = _uncontained(source) if coverage.is_partial(source) else _missing(source)
         seen = exp.union(seen, gone, distinct=False)
     session.create(T.seen, seen)
     # most keys have one observation, which needs no sorting: it starts the only version
     session.create(T.repeated, query("SELECT s_key FROM $seen AS o GROUP BY s_key HAVING count(*) > 1", seen=T.seen))
     alone = query(
         """
-        SELECT o.*, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, NOT s_deleted AS s_is_event,
-               s_created_at AS s_life_started_at
+        SELECT o.*, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old,
+               NOT s_deleted OR s_rank = 0 AS s_is_event, s_created_at AS s_life_started_at
         FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key
         """,
         seen=T.seen,
@@ -621,12 +645,12 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
             WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
         )
         SELECT $names, p.s_created_at, p.s_deleted_before, p.s_is_old,
-               CASE WHEN s_deleted THEN s_deleted_before = FALSE
+               CASE WHEN s_deleted THEN s_rank = 0 OR s_deleted_before = FALSE
                     ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END AS s_is_event,
                first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
         FROM placed AS p
         """,
-        names=columns(_OBSERVED, "p"),
+        names=columns(_observed(source), "p"),
         seen=T.seen,
         repeated=T.repeated,
     )
@@ -639,23 +663,27 @@ def _versions(source: Source) -> exp.Query:
     """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
     versions = query(
         """
-        SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_life_started_at AS s_created_at,
-               s_extract_time AS s_updated_at, s_order AS s_valid_from, s_next AS s_valid_to,
-               s_next IS NULL AS s_is_current
+        SELECT s_key, s_input_id, s_row_id, s_order, CASE WHEN NOT s_deleted THEN s_row_hash END AS s_row_hash,
+               s_life_started_at AS s_created_at, s_extract_time AS s_updated_at, s_order AS s_valid_from,
+               s_next AS s_valid_to, s_next IS NULL AND NOT s_deleted AS s_is_current, s_deleted AS s_is_deleted,
+               $carried
         FROM (
             SELECT t.*, lead(s_order) OVER (PARTITION BY s_key ORDER BY s_order) AS s_next
             FROM $timeline AS t WHERE coalesce(s_is_event, FALSE)
         ) AS e
-        WHERE NOT s_deleted
         """,
+        carried=columns(coverage.carried_names(source)),
         timeline=T.timeline,
     )
-    kept = query("SELECT $names FROM $versions AS v", names=columns(system_columns(source), "v"), versions=versions)
+    names = [*system_columns(source), *(coverage.carried_names(source) if keeps_deletions(source) else ())]
+    kept = query("SELECT $names FROM $versions AS v", names=columns(names, "v"), versions=versions)
+    if not keeps_deletions(source):
+        kept = kept.where(exp.not_(column("s_is_deleted", "v")))
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
 
 
 def classify(session: Session, source: Source) -> None:
-    """Create `kinds`: what each observation of the added inputs changes."""
+    """Create `kinds`: what each observation of the added inputs changes, with what it carries."""
     if isinstance(source.refresh, AppendRefresh):
         session.create(
             T.kinds,
@@ -676,15 +704,17 @@ def classify(session: Session, source: Source) -> None:
                         WHEN a.s_deleted THEN 'unchanged'
                         WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
                         WHEN t.s_is_event THEN 'changed'
-                        ELSE 'unchanged' END AS s_change
+                        ELSE 'unchanged' END AS s_change, $own
             FROM $added AS a
             LEFT JOIN $touched AS u ON u.s_key = a.s_key
             LEFT JOIN $timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
             UNION ALL
             SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
-                   CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change
+                   CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change, $absent_ones
             FROM $timeline AS t WHERE s_row_id = $absent AND s_added AND s_is_event
             """,
+            own=columns(coverage.carried_names(source), "a"),
+            absent_ones=columns(coverage.carried_names(source), "t"),
             added=T.added,
             touched=T.touched,
             timeline=T.timeline,
@@ -706,34 +736,16 @@ def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     return result
 
 
-def manifest_after(session: Session, change: Change, lake: exp.Expr) -> Manifest:
+def manifest_after(change: Change) -> Manifest:
     """The manifest of the hub once the change is applied."""
-    highs: dict[str, str | None] = {}
     order_by = change.source.refresh.order_by
-    if order_by is not None and change.adding:
-        # from the lake: a row that changed nothing is in no change set, and its order counts all the same
-        found = session.fetch(
-            query(
-                """
-                SELECT r.s_input_id, CAST(max($order) AS VARCHAR) AS high FROM $lake AS r
-                WHERE r.s_input_id IN ($ids) GROUP BY r.s_input_id
-                """,
-                order=column(order_by, "r"),
-                lake=lake,
-                ids=[literal(input_id) for input_id in change.ids],
-            )
-        )
-        highs = {row["s_input_id"]: row["high"] for row in found.to_pylist()}
-    applied = [
-        AppliedInput(
-            item.extract_time,
-            item.input_id,
-            item.input_id not in change.incomplete,
-            highs.get(item.input_id),
-            change.written.get(item.input_id, 0),
-        )
-        for item in change.adding
-    ]
+    applied = []
+    for item in change.adding:
+        # of the lake: a row that changed nothing is in no change set, and its order counts all the same
+        spans = change.extents.get(item.input_id, {})
+        high = spans[order_by].high if order_by is not None and order_by in spans else None
+        complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, 0)
+        applied.append(AppliedInput(item.extract_time, item.input_id, complete, high, written))
     return change.manifest.after(change.source, applied, change.removing)
 
 

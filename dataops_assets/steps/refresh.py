@@ -15,10 +15,11 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, literal, query
-from dataops_assets.steps import delete_guard, merge
-from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name, refused
+from dataops_assets.steps import coverage, delete_guard, merge
+from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
 from dataops_assets.steps.enrich import enrich_query
 from dataops_assets.steps.evolution import evolving
+from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
@@ -88,11 +89,12 @@ def _attempt(
     manifest = Manifest.read(base.info if base else None)
     enriched = workspace.enriched.snapshot()
     lake = lake_rows(session, source, parsed)
-    errors = refused(session, source, lake, inputs)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
+    extents = extents_of(session, source, lake, [*(item.input_id for item in inputs), *gone])
+    errors = refused(session, source, lake, extents)
     while True:
         good = tuple(item for item in inputs if item.input_id not in errors)
-        change = replace(change_for(workspace, session, manifest, good, parsed), removing=gone)
+        change = change_for(workspace, session, manifest, good, parsed, extents, gone)
         if not good and not change.removing:
             return _report(workspace, base, inputs, errors, {}, {}, started)
         late = _gather(workspace, session, base, change, enriched, lake)
@@ -102,9 +104,11 @@ def _attempt(
             break
         errors[waiting.input_id] = delete_guard.error(source, waiting)
     counts = _counts(session, enriched, change)
-    after = merge.manifest_after(session, change, lake)
+    after = merge.manifest_after(change)
     hub_columns = _hub_columns(source)
     insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
+    if merge.keeps_deletions(source):
+        insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
     if base is not None:
         amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
         insert = exp.union(insert, amended, distinct=False)
@@ -187,7 +191,7 @@ def _fresh_rows(
     *,
     anew: bool,
 ) -> exp.Query:
-    """The full rows of `fresh`, none of them failing a validation.
+    """The full rows of `fresh` but deletions, none of them failing a validation.
 
     A row that an earlier change set did not need (it changed nothing then) is enriched now; if it fails, it is excluded
     and the versions are resolved again without it, until all that remain hold. What was enriched before keeps its
@@ -212,6 +216,9 @@ def _fresh_rows(
             lake=lake,
         )
     own = [name for name in hub_columns if name not in system]
+    fresh = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
+    if merge.keeps_deletions(source):
+        fresh = fresh.where(exp.not_(column("s_is_deleted", "f")))
     known: exp.Query | None = None
     if enriched is not None:
         known = query(
@@ -221,19 +228,19 @@ def _fresh_rows(
             """,
             own=columns(own, "e"),
             system=columns(system, "f"),
-            fresh=merge.T.fresh,
+            fresh=fresh,
             rows=rows,
         )
         known = query("SELECT $names FROM $known AS k", names=columns(hub_columns, "k"), known=known)
     while True:
-        lacking = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
+        lacking = fresh
         if enriched is not None:
             lacking = query(
                 """
                 SELECT f.* FROM $fresh AS f
                 ANTI JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
                 """,
-                fresh=merge.T.fresh,
+                fresh=fresh,
                 rows=rows,
             )
         session.create("s_lacking", lacking)
@@ -258,6 +265,22 @@ def _fresh_rows(
         )
         session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
         merge.resolve(session, change)
+
+
+def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
+    """The versions that say that a key is deleted: nothing but the key has a value."""
+    carried = dict(zip(coverage.carried(source), coverage.carried_names(source), strict=True))
+    values = {
+        **{name: column(name, "f") for name in merge.system_columns(source)},
+        **{name: column(carried[name], "f") for name in source.refresh.key},
+        "s_status": exp.Literal.string("pass"),
+    }
+    rows: exp.Query = query(
+        "SELECT $values FROM $fresh AS f WHERE f.s_is_deleted",
+        values=[alias(values.get(name, exp.null()), name) for name in hub_columns],
+        fresh=merge.T.fresh,
+    )
+    return rows
 
 
 def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, str]) -> None:

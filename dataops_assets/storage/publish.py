@@ -72,6 +72,13 @@ def replace_inputs(
     )
 
 
+def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
+    """Those of `rows` that are of these inputs."""
+    ids = [literal(input_id) for input_id in input_ids] or [exp.null()]
+    found: exp.Select = query("SELECT r.* FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=rows, ids=ids)
+    return found
+
+
 def written(snapshot: Snapshot) -> Mapping[str, int]:
     """By input, the version in which its rows were last replaced."""
     found: Mapping[str, int] = snapshot.info.get(_WRITTEN, {})
@@ -89,8 +96,7 @@ def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Se
         return False
     if dict(snapshot.columns) != dict(session.schema(rows)):
         return False
-    ids = [literal(input_id) for input_id in input_ids]
-    there = query("SELECT * FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=session.scan(snapshot), ids=ids)
+    there = rows_of(session.scan(snapshot), input_ids)
     here = query("SELECT * FROM $rows AS r", rows=rows)
     # one at a time: set operations in a row are taken from left to right
     differences = (exp.except_(here, there, distinct=False), exp.except_(there.copy(), here.copy(), distinct=False))
@@ -124,11 +130,8 @@ def _positions_of(session: Session, snapshot: Snapshot, input_ids: Sequence[str]
     if not candidates:
         return {}
     rows = session.scan(snapshot, positions=True, only=[file.path for file in candidates])
-    wanted = [literal(input_id) for input_id in input_ids]
-    return session.positions(
-        snapshot,
-        query("SELECT r.s_file, r.s_position FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=rows, ids=wanted),
-    )
+    places = query("SELECT r.s_file, r.s_position FROM $rows AS r", rows=rows_of(rows, input_ids))
+    return session.positions(snapshot, places)
 
 
 def merged_columns(base: Snapshot | None, columns: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.refresh import rebuild, refresh, remove
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.delta import Table
 from dataops_assets.storage.publish import replace_inputs
 
 _ARROW = {
@@ -112,10 +113,17 @@ class Scenario:
 
     def rows(self, *columns: str) -> list[tuple[Any, ...]]:
         """The hub's rows, sorted."""
-        snapshot = self.workspace.hub.snapshot()
+        return self._rows(self.workspace.hub, columns)
+
+    def changes(self, *columns: str) -> list[tuple[Any, ...]]:
+        """The rows of the change sets, sorted."""
+        return self._rows(self.workspace.changes, columns)
+
+    def _rows(self, table: Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        snapshot = table.snapshot()
         assert snapshot is not None
         with self.workspace.engine.session() as session:
-            found = session.fetch(query("SELECT * FROM $hub AS h", hub=session.scan(snapshot))).to_pylist()
+            found = session.fetch(query("SELECT * FROM $rows AS r", rows=session.scan(snapshot))).to_pylist()
         return sorted((tuple(row[name] for name in columns) for row in found), key=repr)
 
     def versions(self, *columns: str) -> list[tuple[Any, ...]]:

@@ -40,9 +40,42 @@ def test_an_input_parsed_to_other_rows_takes_back_what_the_first_ones_did(scenar
     hub.arrives(1, [("a", 0), ("b", 0)])
     hub.arrives(2, [("a", 1), ("c", 0)])
     hub.arrives(3, [("c", 0), ("d", 0)])
-    assert hub.versions("k") == [("a", 1, 2), ("b", 1, None), ("c", 2, None), ("d", 3, None)]
+    rows = [("a", False, 1, 2), ("a", True, 2, None), ("b", False, 1, None), ("c", False, 2, None)]
+    assert hub.versions("k", "s_is_deleted") == [*rows, ("d", False, 3, None)]
     hub.arrives(2, [("b", 1)])
-    assert hub.versions("k") == [("a", 1, None), ("b", 1, 2), ("c", 3, None), ("d", 3, None)]
+    rows = [("a", False, 1, None), ("b", False, 1, 2), ("b", True, 2, None), ("c", False, 3, None)]
+    assert hub.versions("k", "s_is_deleted") == [*rows, ("d", False, 3, None)]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (1, 4, 2, 3)])
+@pytest.mark.parametrize("kind", ["marker", "absence"])
+def test_delete_return_delete_are_versions_whatever_came_first(
+    scenario: Any, kind: str, order: tuple[int, ...]
+) -> None:
+    """A deletion is a version that has the key, is not current, and ends when the key returns."""
+    if kind == "marker":
+        refresh = {"type": "key", "key": ["k"], "delete_when": "gone = 1", "history": True}
+        inputs = {1: [("a", 0), ("b", 0)], 2: [("a", 1)], 3: [("a", 0)], 4: [("a", 1)]}
+    else:
+        refresh = {"type": "full", "key": ["k"], "history": True}
+        inputs = {1: [("a", 0), ("b", 0)], 2: [("b", 0)], 3: [("a", 0), ("b", 0)], 4: [("b", 0)]}
+    hub = scenario(refresh, {"k": "text", "gone": "integer"})
+    for number in order:
+        hub.arrives(number, inputs[number])
+    assert hub.versions("k", "gone", "s_is_deleted", "s_is_current") == [
+        ("a", 0, False, False, 1, 2),
+        ("a", 0, False, False, 3, 4),
+        ("a", None, True, False, 2, 3),
+        ("a", None, True, False, 4, None),
+        ("b", 0, False, True, 1, None),
+    ]
+
+
+def test_a_change_set_tells_the_key_of_a_row_that_is_gone(scenario: Any) -> None:
+    hub = scenario({"type": "full", "key": ["k", "n"]}, {"k": "text", "n": "integer", "value": "text"})
+    hub.arrives(1, [("a", 1, "x"), ("b", 2, "y")])
+    hub.arrives(2, [("a", 1, "x")])
+    assert hub.changes("k", "n", "value", "s_row_id", "s_change")[-1] == ("b", 2, None, -1, "deleted")
 
 
 def test_removing_an_input_lets_the_others_fill_the_gap(scenario: Any) -> None:

@@ -168,14 +168,15 @@ def expected_rows(versions: list[Version], order_by: str | None, history: bool) 
     rows = set()
     for version in kept:
         row = (*content(version.row), version.input_id, version.row_id, version.order, version.created, version.updated)
-        rows.add((*row, version.order, version.valid_to, version.is_current) if history else row)
+        validity = (version.order, version.valid_to, version.is_current, version.is_deleted)
+        rows.add((*row, *validity) if history else row)
     return rows
 
 
 def actual_rows(found: Sequence[Mapping[str, Any]], history: bool) -> set[tuple[Any, ...]]:
     """A hub's rows as the reference writes them."""
     names = ["s_input_id", "s_row_id", "s_order", "s_created_at", "s_updated_at"]
-    names += ["s_valid_from", "s_valid_to", "s_is_current"] if history else []
+    names += ["s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted"] if history else []
     result = {(*content(row), *(_utc(row[name]) for name in names)) for row in found}
     assert len(result) == len(found), "a hub row stands twice"
     return result

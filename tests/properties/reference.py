@@ -35,10 +35,11 @@ class Version:
     created: dt.datetime
     updated: dt.datetime
     valid_to: Any
+    is_deleted: bool = False
 
     @property
     def is_current(self) -> bool:
-        return self.valid_to is None
+        return self.valid_to is None and not self.is_deleted
 
 
 def append(inputs: Iterable[GivenInput]) -> set[tuple[str, int]]:
@@ -59,10 +60,10 @@ def keyed(
 
     Observations of a key, sorted by (order, extract time, input id, row position), the last of equal order winning, are
     replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
-    ends it. An input deletes a key that it covers and does not contain.
+    ends it and starts one that has nothing but the key. An input deletes a key that it covers and does not contain.
     """
     return _versions(
-        inputs, lambda _item, _nth, row: tuple(row[name] for name in key), tracked, order_by, is_delete, covers
+        inputs, lambda _item, _nth, row: tuple(row[name] for name in key), tracked, order_by, is_delete, covers, key
     )
 
 
@@ -109,10 +110,11 @@ def _versions(
     order_by: str | None,
     is_delete: Callable[[Row], bool],
     covers: Callable[[GivenInput, Row], bool],
+    key: Sequence[str] = (),
 ) -> list[Version]:
     versions: list[Version] = []
     for name, found in _observations(inputs, identity, order_by, is_delete, covers).items():
-        versions.extend(_replayed(name, found, tracked))
+        versions.extend(_replayed(name, found, tracked, key))
     return versions
 
 
@@ -144,23 +146,33 @@ def _observations(
     return observations
 
 
-def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str]) -> list[Version]:
+def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str], key: Sequence[str]) -> list[Version]:
     versions: list[Version] = []
     last_of_order: dict[Any, Observation] = {}
     for observation in sorted(found, key=lambda entry: entry[:4]):
         last_of_order[observation[0]] = observation
     present: Version | None = None
+    gone: Version | None = None
     for order, time, input_id, position, row in last_of_order.values():
-        content = None if row is None else tuple(row[name] for name in tracked)
-        if present is not None and row is not None and tuple(present.row[name] for name in tracked) == content:
+        if row is None:
+            if present is not None:
+                versions.append(_ended(present, order))
+                only_key = defaultdict(lambda: None, {name: present.row[name] for name in key})
+                gone = Version(identity, only_key, input_id, position, order, present.created, time, None, True)
+            present = None
+            continue
+        content = tuple(row[name] for name in tracked)
+        if present is not None and tuple(present.row[name] for name in tracked) == content:
             continue
         if present is not None:
             versions.append(_ended(present, order))
+        if gone is not None:
+            versions.append(_ended(gone, order))
         created = present.created if present is not None else time
-        present = None if row is None else Version(identity, row, input_id, position, order, created, time, None)
-    if present is not None:
-        versions.append(present)
-    return versions
+        present, gone = Version(identity, row, input_id, position, order, created, time, None), None
+    versions += [version for version in (present, gone) if version is not None]
+    # without a key, a row is known by its content alone: when it goes, it just ends
+    return versions if key else [version for version in versions if not version.is_deleted]
 
 
 def _ended(version: Version, order: Any) -> Version:

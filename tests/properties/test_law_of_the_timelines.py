@@ -21,9 +21,11 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
-from dataops_assets.sql import columns, query
+from dataops_assets.sql import column, columns, query
 from dataops_assets.steps import merge
+from dataops_assets.steps.extents import Extents, extents_of
 from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.refresh import deletions
 from dataops_assets.storage.delta import Snapshot
 
 FAMILIES = 100
@@ -69,12 +71,18 @@ class MemoryHub:
         self._session.create("lake", query("SELECT * FROM lake_after"))
         self._written |= {item.input_id: hash(repr(item)) for item in given_inputs}
         inputs = tuple(as_input(item) for item in given_inputs)
-        self._change(merge.Change(self._source, self._manifest, inputs, written=self._written))
+        self._change(
+            merge.Change(self._source, self._manifest, inputs, written=self._written, extents=self._spans(ids))
+        )
 
     def leave(self, ids: Sequence[str]) -> None:
         """Take inputs out."""
         known = tuple(input_id for input_id in ids if input_id in self._manifest.inputs)
-        self._change(merge.Change(self._source, self._manifest, (), known, written=self._written))
+        spans = self._spans(known)
+        self._change(merge.Change(self._source, self._manifest, (), known, written=self._written, extents=spans))
+
+    def _spans(self, ids: Sequence[str]) -> Extents:
+        return extents_of(self._session, self._source, self._lake, ids)
 
     def _change(self, change: merge.Change) -> None:
         session, lake = self._session, self._lake
@@ -84,7 +92,7 @@ class MemoryHub:
         merge.touch(session, change, self._base, lake, late=late)
         merge.gather(session, change, self._base, lake, late=late)
         merge.resolve(session, change)
-        self._manifest = merge.manifest_after(session, change, lake)
+        self._manifest = merge.manifest_after(change)
         own, system = columns(self._source.column_names, "r"), merge.system_columns(self._source)
         after: exp.Expr = query(
             """
@@ -95,6 +103,9 @@ class MemoryHub:
             system=columns(system, "f"),
             fresh=merge.T.fresh,
         )
+        if merge.keeps_deletions(self._source):
+            after = after.where(exp.not_(column("s_is_deleted", "f")))
+            after = exp.union(after, deletions(self._source, (*self._source.column_names, *system)), distinct=False)
         if self._base is not None:
             kept = query(
                 """
