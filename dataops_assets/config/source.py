@@ -408,11 +408,25 @@ _RANGED = {"timestamp": ("date", "timestamp", "timestamptz"), "sequence": ("inte
 # --- relations, rules, validations -----------------------------------------------------------------------------------
 
 
+class Comparison(Declared):
+    """One further condition of a relation, e.g. {column: Date, is: ">=", related: valid_from}."""
+
+    column: str = Field(description="This source's column.")
+    is_: Literal["<", "<=", ">", ">=", "<>"] = Field(alias="is", description="How it compares: <, <=, >, >= or <>.")
+    related: str = Field(description="The related source's column.")
+
+
 class Relation(Declared):
-    """A named to-one join from this source to another."""
+    """A named join from this source to another."""
 
     source: str = Field(description="Name of the related source.")
-    on: dict[str, str] = Field(min_length=1, description="This source's column: the related source's column.")
+    on: dict[str, str] = Field({}, description="This source's column: the related source's column that equals it.")
+    where: tuple[Comparison, ...] = Field((), description="Further conditions, other than equality.")
+    cardinality: Literal["to_one", "to_many"] = Field(
+        "to_one",
+        description="'to_one': at most one row matches; where two do, nothing is published. 'to_many': any number, "
+        "and rules aggregate them.",
+    )
     description: str = Field("", description="What the relation means.")
 
     @model_validator(mode="before")
@@ -422,6 +436,22 @@ class Relation(Declared):
         if isinstance(data, Mapping) and True in data and "on" not in data:
             return {"on" if key is True else key: value for key, value in data.items()}
         return data
+
+    @model_validator(mode="after")
+    def _joins_something(self) -> Relation:
+        if not self.on and not self.where:
+            raise ValueError("a relation needs 'on' (columns that are equal) or 'where' (other comparisons)")
+        return self
+
+    @property
+    def own_columns(self) -> tuple[str, ...]:
+        """Columns of this source that decide which rows match."""
+        return tuple(dict.fromkeys((*self.on, *(item.column for item in self.where))))
+
+    @property
+    def related_columns(self) -> tuple[str, ...]:
+        """Columns of the related source that decide which rows match."""
+        return tuple(dict.fromkeys((*self.on.values(), *(item.related for item in self.where))))
 
 
 class Rule(Declared):
@@ -576,7 +606,7 @@ class Source(Declared):
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
     drift: Drift = Field(Drift(), description="What happens when an input's columns differ.")
     refresh: Refresh = Field(description="How inputs make the hub.")
-    relations: dict[str, Relation] = Field({}, description="Named to-one joins to other sources.")
+    relations: dict[str, Relation] = Field({}, description="Named joins to other sources.")
     compatible: bool = Field(False, description="Whether rules use their `compatible` expression where they have one.")
     rules: tuple[Rule, ...] = Field((), description="Derived columns.")
     validations: tuple[Validation, ...] = Field((), description="Row rules with a severity.")
@@ -678,6 +708,7 @@ class Source(Declared):
         used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
         for relation_name, relation in self.relations.items():
             used["relations", relation_name, "on"] = tuple(relation.on)
+            used["relations", relation_name, "where"] = tuple(item.column for item in relation.where)
         for path, columns in used.items():
             for column in columns:
                 if column not in names:

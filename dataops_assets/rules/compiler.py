@@ -5,17 +5,20 @@ Pure but for an empty in-memory database that answers which type an expression h
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from dataops_assets.config.source import COLUMN_TYPE, SYSTEM_PREFIX, Source
+from dataops_assets.rules.aggregates import Aggregate, gather
 from dataops_assets.rules.lineage import ColumnReference, traced
 from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
 from dataops_assets.rules.place import Place, Span, span_of
-from dataops_assets.rules.resolve import Reference, hops, names_of, related_source, resolve
+from dataops_assets.rules.resolve import Reference, hops, is_proven_to_one, names_of, related_source, resolve
 from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.rules.stage import CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
@@ -75,6 +78,7 @@ class _Declared:
     place: Place
     tree: exp.Expr
     references: frozenset[Reference]
+    aggregates: tuple[Aggregate, ...]
     type: str
 
     @property
@@ -129,7 +133,9 @@ class _Compiler:
         if kind and not COLUMN_TYPE.match(kind):
             raise place.error(f"unknown type {kind!r}", known=_TYPES)
         tree, references = resolve(place, parse(place), source, self._sources)
-        return _Declared(place, tree, references, kind)
+        by_name = {reference.internal: reference for reference in references}
+        tree, aggregates = gather(place, tree, by_name, source, self._sources)
+        return _Declared(place, tree, references, aggregates, kind)
 
     def _check_way_round(self, source: Source, item: _Declared) -> None:
         """A snapshot look-up reads another hub, which then comes first: that must not lead back here."""
@@ -161,6 +167,8 @@ class _Compiler:
             for reference in item.references:
                 if reference.path:
                     known[reference.internal] = self._lookup_type(source, reference)
+            for aggregate in item.aggregates:
+                known[aggregate.name] = self._aggregate_type(source, item, aggregate)
         by_name = {item.name: item for item in declared}
         done: dict[str, CompiledRule] = {}
         found: list[Level] = []
@@ -195,6 +203,7 @@ class _Compiler:
         value = settle(item.place, value, type_of)
         used = [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
         inexact = is_inexact(value, type_of) or any(rule.inexact for rule in used)
+        inexact |= any(self._is_inexact(source, item, aggregate) for aggregate in item.aggregates)
         failed = None
         value = _attempted(value)
         if kind != inferred:
@@ -204,6 +213,7 @@ class _Compiler:
             value = cast
         return CompiledRule(
             name=item.name,
+            version=self._version(item, source, value, known, used),
             expression=value,
             type=kind,
             failed_cast=failed,
@@ -214,6 +224,19 @@ class _Compiler:
             windowed=any(rule.windowed for rule in used) or value.find(exp.Window) is not None,
             uses=frozenset(node.name for node in value.find_all(exp.Column)),
         )
+
+    def _version(
+        self, item: _Declared, source: Source, value: exp.Expr, known: Mapping[str, str], used: Sequence[CompiledRule]
+    ) -> str:
+        """A short hash of all that decides the rule's values, but for the rows themselves."""
+        joins = [
+            (relation.model_dump(mode="json", exclude={"description"}), target.refresh.history)
+            for path in sorted({reference.path for reference in item.references})
+            for _, relation, target in hops(source, path, self._sources)
+        ]
+        types = {reference.internal: known[reference.internal] for reference in sorted(item.references)}
+        decisive = [value.sql(DIALECT), types, joins, sorted((rule.name, rule.version) for rule in used)]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def _validation(
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
@@ -279,28 +302,47 @@ class _Compiler:
         _, _, target = hops(source, reference.path, self._sources)[-1]
         return self._hub_columns(target)[reference.name]
 
+    def _aggregate_type(self, source: Source, item: _Declared, aggregate: Aggregate) -> str:
+        return self._type_of_related(source, item, aggregate)(aggregate.expression)
+
+    def _is_inexact(self, source: Source, item: _Declared, aggregate: Aggregate) -> bool:
+        return aggregate.is_inexact(self._type_of_related(source, item, aggregate))
+
+    def _type_of_related(self, source: Source, item: _Declared, aggregate: Aggregate) -> TypeOf:
+        kinds = self._hub_columns(hops(source, aggregate.path, self._sources)[-1][2])
+
+        def type_of(expression: exp.Expr) -> str:
+            try:
+                return self._types.of(expression, kinds)
+            except UntypedError as error:
+                raise item.place.error(str(error), span_of(aggregate.written)) from error
+
+        return type_of
+
     def _lookups(self, source: Source, items: Sequence[_Declared]) -> tuple[Lookup, ...]:
+        aggregates = {aggregate.name: aggregate for item in items for aggregate in item.aggregates}
         needed: dict[tuple[str, ...], set[str]] = {}
         for reference in sorted({reference for item in items for reference in item.references if reference.path}):
             needed.setdefault(reference.path, set()).add(reference.name)
             joins = hops(source, reference.path, self._sources)
             for position, (_, relation, _) in enumerate(joins):
                 path = reference.path[: position + 1]
-                needed.setdefault(path, set()).update(relation.on.values())
+                needed.setdefault(path, set()).update(relation.related_columns)
                 if position:
-                    needed[path[:-1]].update(relation.on)
+                    needed[path[:-1]].update(relation.own_columns)
         found = []
         for path in sorted(needed, key=lambda path: (len(path), path)):
             _, relation, target = hops(source, path, self._sources)[-1]
             kinds = self._hub_columns(target)
-            key = target.refresh.key
             found.append(
                 Lookup(
                     path=path,
                     source=target.name,
                     on=tuple(relation.on.items()),
+                    where=tuple((item.column, item.is_, item.related) for item in relation.where),
                     columns={name: kinds[name] for name in kinds if name in needed[path]},
-                    unique=bool(key) and set(key) <= set(relation.on.values()),
+                    aggregates={name: item.expression for name, item in aggregates.items() if item.path == path},
+                    unique=is_proven_to_one(relation, target),
                 )
             )
         return tuple(found)
@@ -350,8 +392,9 @@ def _check_snapshot(item: _Declared) -> None:
 
 
 def _reference_span(item: _Declared, reference: Reference) -> Span | None:
-    node = next(node for node in item.tree.find_all(exp.Column) if node.name == reference.internal)
-    return span_of(node)
+    trees = (item.tree, *(aggregate.written for aggregate in item.aggregates))
+    nodes = (node for tree in trees for node in tree.find_all(exp.Column))
+    return next(span_of(node) for node in nodes if node.name == reference.internal)
 
 
 def _levels(items: Mapping[str, _Declared]) -> list[list[str]]:
@@ -388,7 +431,7 @@ def _reads(item: _Declared, source: Source, done: Mapping[str, CompiledRule]) ->
     read: set[str] = set()
     for reference in item.references:
         if reference.path:
-            read.update(source.relations[reference.path[0]].on)
+            read.update(source.relations[reference.path[0]].own_columns)
         elif reference.name in done:
             read.update(done[reference.name].reads)
         else:

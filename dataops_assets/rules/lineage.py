@@ -36,8 +36,8 @@ def traced(
         here = table
         target = source
         for _, relation, target in hops(source, reference.path, sources):
-            found.update(ColumnReference(here, own) for own in relation.on)
+            found.update(ColumnReference(here, own) for own in relation.own_columns)
             here = f"hub/{target.name}"
-            found.update(ColumnReference(here, other) for other in relation.on.values())
+            found.update(ColumnReference(here, other) for other in relation.related_columns)
         found.add(ColumnReference(f"hub/{target.name}", reference.name))
     return frozenset(found)

@@ -7,7 +7,7 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from dataops_assets.errors import RuleError, nearest
-from dataops_assets.rules.functions import CAST_TYPES, FUNCTIONS, NEEDS_WINDOW, REASONS, STRUCTURE
+from dataops_assets.rules.functions import AGGREGATES, CAST_TYPES, FUNCTIONS, NEEDS_WINDOW, REASONS, STRUCTURE
 from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.sql import DIALECT
 
@@ -136,11 +136,12 @@ def _check_node(place: Place, node: exp.Expr) -> None:
         _check_cast(place, node)
     if isinstance(node, exp.Window):
         _check_window(place, node)
-    if isinstance(node, NEEDS_WINDOW) and not _is_windowed(node):
+    if isinstance(node, NEEDS_WINDOW) and not is_windowed(node) and not _is_over_relation(node):
         raise place.error(
             f"{_written(node)} needs OVER (...)",
             span_of(node),
-            next_step="a rule gives one value a row and keeps the grain; write e.g. sum(x) OVER (PARTITION BY y)",
+            next_step="a rule gives one value a row and keeps the grain; write e.g. sum(x) OVER (PARTITION BY y), or "
+            "aggregate the rows of a to-many relation",
         )
 
 
@@ -180,7 +181,20 @@ def windowed(window: exp.Window) -> exp.Expr:
     return function
 
 
-def _is_windowed(node: exp.Expr) -> bool:
+def filtered(node: exp.Expr) -> exp.Expr:
+    """An aggregate with its FILTER, where it has one."""
+    return node.parent if isinstance(node.parent, exp.Filter) and node.arg_key == "this" else node
+
+
+def _is_over_relation(node: exp.Expr) -> bool:
+    """Whether an aggregate reads columns by a path; which relations these may be is known when names are resolved."""
+    if not isinstance(node, tuple(AGGREGATES.values())):
+        return False
+    return any(len(column.parts) > 1 for column in filtered(node).find_all(exp.Column))
+
+
+def is_windowed(node: exp.Expr) -> bool:
+    """Whether a function is the one that a window applies to."""
     holder = node.parent
     while isinstance(holder, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
         holder = holder.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -16,17 +16,25 @@ FAILED_PREFIX = "s_failed."
 # the rows of a look-up's source, with at least its columns
 Related = Callable[[Lookup], exp.Query]
 
+OWN_PREFIX = "s_own."
 _ROWS = "s_rows"
+_COMPARISONS: Mapping[str, type[exp.Binary]] = {
+    "<": exp.LT,
+    "<=": exp.LTE,
+    ">": exp.GT,
+    ">=": exp.GTE,
+    "<>": exp.NEQ,
+}
 
 
 def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
     """`rows` with the stage's rules added, one row for each row.
 
     Further columns are internal: look-ups and windows, `s_cast.<rule>` (a declared type did not fit; never null) and
-    `s_failed.<validation>` (the row fails it; never null). Callers select what they need by name. A related key that
-    matches several rows gives one of their values here: ask `ambiguous` first.
+    `s_failed.<validation>` (the row fails it; never null). Callers select what they need by name. Where a to-one
+    look-up matches several rows, one of their values is given here: ask `ambiguous` first.
     """
-    found = _joined(stage.lookups, rows, related)
+    found = _joined(stage, rows, related)
     for level in stage.levels:
         if level.windows:
             found = _extended(found, [alias(window, name) for name, window in level.windows.items()])
@@ -45,24 +53,19 @@ def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
 def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -> exp.Query:
     """The rows that match more than one row of a look-up, grouped.
 
-    Grain: one row an input and related key. Columns: s_input_id, the related key's columns, `s_rows` (rows that point
-    there), `s_matches` (related rows that match).
+    Grain: one row an input and what it points with. Columns: s_input_id, `s_own.<column>` for each column that decides
+    the match, `s_rows` (rows that point so), `s_matches` (related rows that match).
     """
-    before = [item for item in stage.lookups if item.path == lookup.path[: len(item.path)] and item.path != lookup.path]
-    keys = [other for _, other in lookup.on]
-    several = query(
-        "SELECT $keys, count(*) AS s_matches FROM $related AS r GROUP BY $keys HAVING count(*) > 1",
-        keys=columns(keys),
-        related=related(lookup),
-    )
-    found = _joins(before, rows, related)
+    several = _matching(stage, lookup, rows, related, [alias(exp.Count(this=exp.Star()), "s_matches")])
+    several = several.having(query("count(*) > 1"))
+    found = _joins(stage, _before(stage, lookup), rows, related)
     found = found.join(
         exp.Subquery(this=several, alias=exp.TableAlias(this=identifier("s_several"))),
-        on=_condition(lookup, "s_several"),
+        on=_same_own(lookup, "s_several"),
         join_type="inner",
         copy=False,
     )
-    grouped = [column("s_input_id", _ROWS), *columns(keys, "s_several")]
+    grouped = [column("s_input_id", _ROWS), *columns([OWN_PREFIX + own for own in lookup.own], "s_several")]
     counted = [
         alias(exp.Count(this=exp.Star()), "s_rows"),
         alias(exp.Max(this=column("s_matches", "s_several")), "s_matches"),
@@ -70,47 +73,104 @@ def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -
     return found.select(*grouped, *counted, append=False).group_by(*grouped)
 
 
+def pointing(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related, changed: exp.Query) -> exp.Query:
+    """The rows, by s_input_id and s_row_id, that match any of the `changed` related rows of a look-up.
+
+    The way to where the look-up starts is gone as it is now: a row for which it was another one is itself pointing to
+    a changed row on that way.
+    """
+    found = _joins(stage, _before(stage, lookup), rows, related)
+    identity = columns(["s_input_id", "s_row_id"], _ROWS)
+    table = exp.Subquery(this=changed, alias=exp.TableAlias(this=identifier("s_changed")))
+    condition = _condition(lookup, _table(lookup.path[:-1]), "s_changed")
+    return found.join(table, on=condition, join_type="inner", copy=False).select(*identity, append=False).distinct()
+
+
 def _extended(rows: exp.Query, added: Sequence[exp.Expr]) -> exp.Query:
     return query("SELECT r.*, $added FROM $rows AS r", rows=rows, added=list(added))
 
 
-def _joined(lookups: Sequence[Lookup], rows: exp.Query, related: Related) -> exp.Query:
-    if not lookups:
+def _joined(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
+    if not stage.lookups:
         return rows
     added = [
-        alias(column(name, _table(lookup.path)), lookup.internal(name)) for lookup in lookups for name in lookup.columns
+        alias(column(given, _table(lookup.path)), name)
+        for lookup in stage.lookups
+        for name, given in _given(lookup).items()
     ]
-    return _joins(lookups, rows, related).select(*added)
+    return _joins(stage, stage.lookups, rows, related).select(*added)
 
 
-def _joins(lookups: Sequence[Lookup], rows: exp.Query, related: Related) -> exp.Select:
+def _given(lookup: Lookup) -> dict[str, str]:
+    """What a look-up brings by internal name, and what it is called in the joined table."""
+    if lookup.aggregates:
+        return {name: name for name in lookup.aggregates}
+    return {lookup.internal(name): name for name in lookup.columns}
+
+
+def _joins(stage: Stage, lookups: Sequence[Lookup], rows: exp.Query, related: Related) -> exp.Select:
     found: exp.Select = query("SELECT s_rows.* FROM $rows AS s_rows", rows=rows)
     for lookup in lookups:
+        name = _table(lookup.path)
+        if lookup.unique:
+            matching, condition = related(lookup), _condition(lookup, _table(lookup.path[:-1]), name)
+        else:
+            matching = _matching(stage, lookup, rows, related, _one_value_each(lookup))
+            condition = _same_own(lookup, name)
         found = found.join(
-            exp.Subquery(this=_one_a_key(lookup, related), alias=exp.TableAlias(this=identifier(_table(lookup.path)))),
-            on=_condition(lookup, _table(lookup.path)),
+            exp.Subquery(this=matching, alias=exp.TableAlias(this=identifier(name))),
+            on=condition,
             join_type="left",
             copy=False,
         )
     return found
 
 
-def _one_a_key(lookup: Lookup, related: Related) -> exp.Query:
-    if lookup.unique:
-        return related(lookup)
-    keys = [other for _, other in lookup.on]
-    rest = [alias(exp.AnyValue(this=column(name)), name) for name in lookup.columns if name not in keys]
-    return query(
-        "SELECT $selected FROM $related AS r GROUP BY $keys",
-        selected=[*columns(keys), *rest],
+def _before(stage: Stage, lookup: Lookup) -> list[Lookup]:
+    """The look-ups on the way to where one starts."""
+    return [item for item in stage.lookups if item.path == lookup.path[: len(item.path)] and item.path != lookup.path]
+
+
+def _one_value_each(lookup: Lookup) -> list[exp.Expr]:
+    if lookup.aggregates:
+        return [alias(value.copy(), name) for name, value in lookup.aggregates.items()]
+    return [alias(exp.AnyValue(this=column(name)), name) for name in lookup.columns]
+
+
+def _matching(
+    stage: Stage, lookup: Lookup, rows: exp.Query, related: Related, selected: Sequence[exp.Expr]
+) -> exp.Select:
+    """`selected` (aggregates over the related rows that match) by what decides the match, as `s_own.<column>`.
+
+    Starts from the distinct values that `rows` point with, so that its cost follows these where they are few.
+    """
+    start = _table(lookup.path[:-1])
+    own = [alias(column(name, start), OWN_PREFIX + name) for name in lookup.own]
+    pointing = _joins(stage, _before(stage, lookup), rows, related).select(*own, append=False).distinct()
+    keys = columns([OWN_PREFIX + name for name in lookup.own], "s_pointing")
+    found: exp.Select = query(
+        "SELECT $keys, $selected FROM $pointing AS s_pointing JOIN $related AS s_related ON $condition GROUP BY $keys",
+        keys=keys,
+        selected=list(selected),
+        pointing=pointing,
         related=related(lookup),
-        keys=columns(keys),
+        condition=_condition(lookup, "s_pointing", "s_related", OWN_PREFIX),
     )
+    return found
 
 
-def _condition(lookup: Lookup, right: str) -> exp.Expr:
+def _condition(lookup: Lookup, left: str, right: str, prefix: str = "") -> exp.Expr:
+    equal = [column(prefix + own, left).eq(column(other, right)) for own, other in lookup.on]
+    compared = [
+        _COMPARISONS[operator](this=column(prefix + own, left), expression=column(other, right))
+        for own, operator, other in lookup.where
+    ]
+    return conjunction([*equal, *compared])
+
+
+def _same_own(lookup: Lookup, right: str) -> exp.Expr:
     left = _table(lookup.path[:-1])
-    return conjunction(column(own, left).eq(column(other, right)) for own, other in lookup.on)
+    return conjunction(column(own, left).eq(column(OWN_PREFIX + own, right)) for own in lookup.own)
 
 
 def _table(path: Sequence[str]) -> str:

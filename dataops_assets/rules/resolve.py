@@ -52,8 +52,9 @@ def resolve(
         references.add(reference)
         name = identifier(reference.internal)
         # keep the position in the user's text for later errors
-        for part in node.parts:
-            name.meta.update({key: part.meta[key] for key in ("start", "end") if key in part.meta})
+        for end, part in (("start", node.parts[0]), ("end", node.parts[-1])):
+            if end in part.meta:
+                name.meta[end] = part.meta[end]
         return exp.Column(this=name)
 
     return tree.transform(replaced), frozenset(references)
@@ -71,9 +72,22 @@ def related_source(source: Source, relation: str, sources: Mapping[str, Source])
             f"{where}: unknown source {declared.source!r}" + (f", {hint}" if hint else ""), known=sorted(sources)
         )
     target = sources[declared.source]
-    for own, other in declared.on.items():
+    compared = [*declared.on.items(), *((item.column, item.related) for item in declared.where)]
+    for own, other in compared:
         _check_join_columns(where, source, target, own, other)
+    if declared.cardinality == "to_many" and is_proven_to_one(declared, target):
+        raise ConfigError(
+            f"{where}: at most one row of {target.name!r} matches, because 'on' has its whole key",
+            received="cardinality: to_many",
+            next_step="leave 'cardinality' out",
+        )
     return target
+
+
+def is_proven_to_one(relation: Relation, target: Source) -> bool:
+    """Whether at most one row can match, because the join covers the related key."""
+    key = target.refresh.key
+    return bool(key) and set(key) <= set(relation.on.values())
 
 
 def _check_join_columns(where: str, source: Source, target: Source, own: str, other: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -15,16 +15,19 @@ from dataops_assets.rules.windows import Reach
 
 @dataclass(frozen=True)
 class Lookup:
-    """One to-one join. `path` are the relations from the source; the join starts at `path[:-1]`.
+    """One join. `path` are the relations from the source; the join starts at `path[:-1]`.
 
-    `on` pairs the columns there with those of `source`, whose `columns` (name to SQL type) are needed. `unique`: at
-    most one row matches, because the join covers the related key.
+    `on` pairs the columns there with the equal ones of `source`, whose `columns` (name to SQL type) are needed; `where`
+    are further comparisons (own column, operator, related column). A to-many join has `aggregates` over the matching
+    rows, by internal name. `unique`: at most one row matches, because the join covers the related key.
     """
 
     path: tuple[str, ...]
     source: str
     on: tuple[tuple[str, str], ...]
+    where: tuple[tuple[str, str, str], ...]
     columns: Mapping[str, str]
+    aggregates: Mapping[str, exp.Expr]
     unique: bool
 
     @property
@@ -36,18 +39,40 @@ class Lookup:
         """The name of one of its columns inside a compiled query."""
         return LOOKUP_PREFIX + ".".join((*self.path, column))
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The columns at the start of the join that decide which rows match."""
+        return tuple(dict.fromkeys((*(own for own, _ in self.on), *(own for own, _, _ in self.where))))
+
+    @property
+    def related(self) -> tuple[str, ...]:
+        """The columns of `source` that decide which rows match."""
+        return tuple(dict.fromkeys((*(other for _, other in self.on), *(other for _, _, other in self.where))))
+
+    @property
+    def results(self) -> frozenset[str]:
+        """What it brings, by internal name."""
+        return frozenset(self.aggregates or map(self.internal, self.columns))
+
+    @property
+    def may_be_ambiguous(self) -> bool:
+        """Whether several rows may match although one is taken: only the data can tell."""
+        return not self.unique and not self.aggregates
+
 
 @dataclass(frozen=True)
 class CompiledRule:
     """One rule, ready to run on rows with the source's columns, the rules of earlier levels and the look-ups.
 
-    `expression` has SQL type `type`. `failed_cast` is true where a value did not fit a declared type; None where it
+    `version` changes when anything that decides its values does, but for the rows themselves. `expression` has SQL type
+    `type`. `failed_cast` is true where a value did not fit a declared type; None where it
     always fits. `reads` are the columns of the source's own rows that it needs. `inexact`: the last digits depend on
     the order of additions. `personal`: it is made from a column tagged 'pii'. `windowed`: it, or a rule it uses, sees
     other rows. `uses` are all columns it reads, by internal name.
     """
 
     name: str
+    version: str
     expression: exp.Expr
     type: str
     failed_cast: exp.Expr | None
@@ -106,26 +131,34 @@ class Stage:
         return tuple(name for name, rule in self.rules.items() if not rule.windowed)
 
     @property
+    def versions(self) -> Mapping[str, str]:
+        """The rules' versions by name."""
+        return {name: rule.version for name, rule in self.rules.items()}
+
+    @property
     def seen_by_windows(self) -> frozenset[str]:
         """Sources whose look-ups rules with windows read themselves, not through another rule."""
         used = {name for rule in self.rules.values() if rule.windowed for name in rule.uses}
-        paths = [item.path for item in self.lookups if used & {item.internal(name) for name in item.columns}]
+        paths = [item.path for item in self.lookups if used & item.results]
         return frozenset(
             item.source for item in self.lookups if any(path[: len(item.path)] == item.path for path in paths)
         )
 
-    def only(self, names: Iterable[str]) -> Stage:
-        """The part of the stage that is needed for the rules and columns `names`, without validations."""
+    def only(self, names: Iterable[str], given: Collection[str] = ()) -> Stage:
+        """The part of the stage that is needed for the rules and columns `names`, without validations.
+
+        Of the rules that the rows have already, `given`, nothing is computed.
+        """
         wanted = set(names)
         levels: list[Level] = []
         for level in reversed(self.levels):
-            rules = tuple(rule for rule in level.rules if rule.name in wanted)
+            rules = tuple(rule for rule in level.rules if rule.name in wanted and rule.name not in given)
             for rule in rules:
                 wanted |= rule.uses
             used = {node.name for rule in rules for node in rule.expression.find_all(exp.Column)}
             windows = {name: window for name, window in level.windows.items() if name in used}
             if rules:
                 levels.insert(0, Level(windows, rules))
-        read = {lookup.path for lookup in self.lookups if wanted & {lookup.internal(name) for name in lookup.columns}}
+        read = {lookup.path for lookup in self.lookups if wanted & lookup.results}
         lookups = tuple(item for item in self.lookups if any(path[: len(item.path)] == item.path for path in read))
         return Stage(lookups, tuple(levels))

@@ -65,13 +65,14 @@ def hoist(expressions: Iterable[exp.Expr], prefix: str) -> tuple[list[exp.Expr],
 
 def is_inexact(expression: exp.Expr, type_of: TypeOf) -> bool:
     """Whether the last digits depend on the order in which a window adds floating-point numbers."""
-    for window in expression.find_all(exp.Window):
-        function = windowed(window)
-        if isinstance(function, (exp.Sum, exp.Avg)) and type_of(_argument(function)) in ("DOUBLE", "FLOAT"):
-            return True
-        if isinstance(function, _SPREADS):
-            return True
-    return False
+    return any(adds_inexactly(windowed(window), type_of) for window in expression.find_all(exp.Window))
+
+
+def adds_inexactly(function: exp.Expr, type_of: TypeOf) -> bool:
+    """Whether the last digits of an aggregate depend on the order in which it takes its rows."""
+    if isinstance(function, (exp.Sum, exp.Avg)):
+        return type_of(_argument(function)) in ("DOUBLE", "FLOAT")
+    return isinstance(function, _SPREADS)
 
 
 def _argument(function: exp.Expr) -> exp.Expr:
@@ -159,17 +160,18 @@ def _in_days(offset: exp.Expr) -> exp.Expr | None:
 
 def _guard(window: exp.Window, function: exp.Expr) -> None:
     """A value that cannot be computed is null for the window too; the engine would stop at it."""
-    argument = function.args.get("this")
-    arguments = argument.expressions if isinstance(argument, exp.Distinct) else [argument]
     keys = window.args.get("order")
-    parts = [
-        *arguments,
-        *window.args.get("partition_by", ()),
-        *(key.this for key in (keys.expressions if keys else ())),
-    ]
+    parts = [*window.args.get("partition_by", ()), *(key.this for key in (keys.expressions if keys else ()))]
     if isinstance(window.this, exp.Filter):
         parts.append(window.this.expression.this)
-    for part in parts:
+    guard(function, parts)
+
+
+def guard(function: exp.Expr, others: Iterable[exp.Expr] = ()) -> None:
+    """Make the arguments of an aggregate, and `others`, null where they cannot be computed."""
+    argument = function.args.get("this")
+    arguments = argument.expressions if isinstance(argument, exp.Distinct) else [argument]
+    for part in (*arguments, *others):
         if isinstance(part, exp.Expr) and part.find(exp.Column) is not None:
             guarded = attempt(part.copy())
             if type(guarded) is not type(part):

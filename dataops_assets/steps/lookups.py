@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
-from dataops_assets.rules.query import ambiguous
+from dataops_assets.rules.query import OWN_PREFIX, ambiguous
 from dataops_assets.rules.stage import Lookup, Stage
 from dataops_assets.sql import DIALECT, alias, column, query
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
 
 _EXAMPLES = 3
+# a comparison read from the related column's side
+_TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "<>": "<>"}
 
 
 class RelatedHubs:
     """One version of every hub that a stage looks up, so that all its look-ups agree. Call it with a look-up.
 
-    `absent` names the hubs that do not exist yet: their look-ups are null. `versions` are those that were read.
+    `absent` names the hubs that do not exist yet: their look-ups are null. `snapshots` and `versions` are those
+    that are read.
     """
 
     def __init__(self, workspace: Workspace, session: Session, stage: Stage) -> None:
         self._workspace = workspace
         self._session = session
-        self._snapshots = {name: workspace.table(f"hub/{name}").snapshot() for name in stage.related}
-        self.absent = tuple(name for name, snapshot in self._snapshots.items() if snapshot is None)
+        self.snapshots = {name: workspace.table(f"hub/{name}").snapshot() for name in stage.related}
+        self.absent = tuple(name for name, snapshot in self.snapshots.items() if snapshot is None)
         self.versions: Mapping[str, int] = {
-            name: snapshot.version for name, snapshot in self._snapshots.items() if snapshot is not None
+            name: snapshot.version for name, snapshot in self.snapshots.items() if snapshot is not None
         }
 
     def __call__(self, lookup: Lookup) -> exp.Query:
         """The rows of the look-up's source; of a source with history the current versions."""
-        snapshot = self._snapshots[lookup.source]
+        snapshot = self.snapshots[lookup.source]
         if snapshot is None:
             return nothing(lookup.columns)
         history = self._workspace.sources[lookup.source].refresh.history
@@ -49,8 +52,20 @@ class RelatedHubs:
         return {"look-ups without a hub": ", ".join(f"hub/{name} does not exist yet: null" for name in self.absent)}
 
 
-def conformed(session: Session, snapshot: Snapshot, wanted: Mapping[str, str], *, only_current: bool) -> exp.Query:
-    """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column."""
+def conformed(
+    session: Session,
+    snapshot: Snapshot,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+    only: Collection[str] | None = None,
+    at: str = "",
+) -> exp.Query:
+    """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column.
+
+    `only` these data files; or only the rows `at` the places that a temporary table of that name has (`s_file`, the
+    name of a data file, and `s_position`).
+    """
     selected: list[exp.Expr] = []
     for name, kind in wanted.items():
         target = exp.DataType.build(kind, dialect=DIALECT)
@@ -60,7 +75,12 @@ def conformed(session: Session, snapshot: Snapshot, wanted: Mapping[str, str], *
             selected.append(alias(exp.TryCast(this=column(name), to=target), name))
         else:
             selected.append(column(name))
-    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=selected, rows=session.scan(snapshot))
+    rows = session.scan(snapshot, positions=bool(at), only=[file.path for file in snapshot.files] if at else only)
+    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=selected, rows=rows)
+    if at:
+        # a scan may name a file by its whole address, percent-encoded; what comes last is the same for all
+        here = "r.s_position = p.s_position AND split_part(r.s_file, '/', -1) = p.s_file"
+        found = found.where(query("EXISTS (SELECT 1 FROM $places AS p WHERE $here)", places=at, here=query(here)))
     return found.where(column("s_is_current")) if only_current else found
 
 
@@ -78,26 +98,30 @@ def refuse_ambiguous(session: Session, stage: Stage, rows: exp.Query, related: R
     """
     errors: dict[str, InputError] = {}
     for lookup in stage.lookups:
-        if lookup.unique or lookup.source in related.absent:
+        if not lookup.may_be_ambiguous or lookup.source in related.absent:
             continue
         found = session.fetch(ambiguous(stage, lookup, rows, related)).to_pylist()
-        keys = [other for _, other in lookup.on]
+        keys = [OWN_PREFIX + own for own in lookup.own]
         by_input: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(found, key=lambda row: (-row["s_rows"], *(str(row[key]) for key in keys))):
             by_input.setdefault(row["s_input_id"], []).append(row)
         for input_id, several in by_input.items():
-            errors.setdefault(input_id, _ambiguous(lookup, keys, several))
+            errors.setdefault(input_id, _ambiguous(lookup, several))
     return errors
 
 
-def _ambiguous(lookup: Lookup, keys: Sequence[str], several: Sequence[Mapping[str, Any]]) -> InputError:
+def _ambiguous(lookup: Lookup, several: Sequence[Mapping[str, Any]]) -> InputError:
     rows = sum(row["s_rows"] for row in several)
+    conditions = [(own, "=", other) for own, other in lookup.on] + list(lookup.where)
     examples = "; ".join(
-        ", ".join(f"{key}={row[key]!r}" for key in keys) + f" matches {row['s_matches']} rows of hub/{lookup.source}"
+        ", ".join(f"{other}{_TURNED[is_]}{row[OWN_PREFIX + own]!r}" for own, is_, other in conditions)
+        + f" matches {row['s_matches']} rows of hub/{lookup.source}"
         for row in several[:_EXAMPLES]
     )
+    related = ", ".join(dict.fromkeys(other for _, _, other in conditions))
     return InputError(
         f"looking up {lookup.name!r}: a to-one relation matches more than one row",
         received=f"{rows:,} rows with {len(several):,} such keys; e.g. {examples}",
-        next_step=f"make {', '.join(keys)} unique in {lookup.source!r}, or relate on its whole key",
+        next_step=f"make {related} unique in {lookup.source!r}, relate on its whole key, or declare "
+        "'cardinality: to_many' and aggregate",
     )

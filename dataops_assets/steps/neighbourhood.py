@@ -60,7 +60,7 @@ def neighbourhood(session: Session, stage: Stage, reach: Reach, rows: exp.Query,
         kept=[*columns(parts, "s"), *bounds],
         states=exp.union(_state(places, "now", "s_input_id"), _state(places, "before", "s_file"), distinct=False),
     )
-    session.create("s_touched", touched.group_by(*columns(parts, "s")) if parts else touched)
+    session.create("s_stirred", touched.group_by(*columns(parts, "s")) if parts else touched)
     same = (
         query("$mine IS NOT DISTINCT FROM $touched", mine=column(name, "r"), touched=column(name, "t"))
         for name in parts
@@ -70,7 +70,7 @@ def neighbourhood(session: Session, stage: Stage, reach: Reach, rows: exp.Query,
         query(
             """
             SELECT r.s_input_id, r.s_row_id, $seen AS s_is_seen
-            FROM (SELECT r.s_input_id, r.s_row_id, $places FROM $placed AS r) AS r JOIN s_touched AS t ON $same
+            FROM (SELECT r.s_input_id, r.s_row_id, $places FROM $placed AS r) AS r JOIN s_stirred AS t ON $same
             WHERE t.s_rows > 0 AND $near
             """,
             places=places,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlglot import exp
@@ -17,13 +17,15 @@ from dataops_assets.quality.checks import table_outcomes
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.quality.shares import null_share_outcome
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
-from dataops_assets.rules.query import evaluate
+from dataops_assets.rules.query import evaluate, pointing
+from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
-from dataops_assets.sql import DIALECT, column, columns, query
+from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.steps.differences import find_differences
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, conformed, refuse_ambiguous
 from dataops_assets.steps.neighbourhood import find_moved, neighbourhood
-from dataops_assets.steps.report import CheckOutcome, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -38,10 +40,11 @@ _NOISE = 1e-12
 def recalculate(workspace: Workspace) -> StepReport:
     """Bring `hub/<source>_current` up to what the hub and the related hubs say now, by one commit of the difference.
 
-    Grain: one row for each row of the hub (with history: for each current version). Rows are compared with the table as
-    it is; windows are computed again only for rows that a changed row can be seen from, where the rules tell which
-    these are. When nothing differs, nothing is committed. The report's one input report (id '') is the receipt:
-    `rows_seen` (computed with all their rules) and `rows_changed`.
+    Grain: one row for each row of the hub (with history: for each current version). Computed again are the rows that
+    changed, those that point to a changed related row, and those that see one of these through a window; a rule that
+    is new or changed, and what depends on it, for all rows. Rows are compared with the table as it is, and when nothing
+    differs, nothing is committed. The report's one input report (id '') counts `rows_seen` (computed again) and
+    `rows_changed`; its receipts say the same of each rule.
 
     Raises ConfigError for a source without keep-current rules, InputError when there is no hub yet, RuleError for a
     wrong rule, CommitConflict after many lost races. When a to-one look-up matches several rows (InputError) or the
@@ -72,18 +75,39 @@ def recalculate(workspace: Workspace) -> StepReport:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How many rows are inserted and removed, and how many keys that concerns."""
+    """How many rows are inserted and removed, how many keys that concerns, and in how many rows each rule differs."""
 
     keys: int
     inserted: int
     removed: int
+    by_rule: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What was computed again: `rows` in all, of them `seen` with the rules `kept` in the table.
+
+    `complete`: every row of the table is among them. `told`: in words.
+    """
+
+    rows: int
+    seen: int
+    kept: frozenset[str]
+    complete: bool
+    told: str
+
+    def seen_by(self, rule: str) -> int:
+        """How many rows a rule was computed for."""
+        return self.seen if rule in self.kept else self.rows
 
 
 class _Recalculation:
     """One attempt on one version of every table.
 
-    Its results are temporary tables of the session. `s_recalculated`: rows with all their columns as they should be,
-    all rows or those that can differ. `s_difference`: identity of rows to insert, file and position of rows to remove.
+    Its results are temporary tables of the session. `s_touched`: identity of rows of the hub, now or before, that are
+    others or point to others. `s_recalculated`: rows with all their columns as they should be, all rows or those that
+    can differ. `s_difference`: identity of rows to insert, file and position of rows to remove, and by rule whether its
+    column differs.
     """
 
     def __init__(self, workspace: Workspace, session: Session, rules: CompiledRules, started: float) -> None:
@@ -107,26 +131,32 @@ class _Recalculation:
             return self._report(self._base, _receipt(0, 0), self._unchanged(), skipped)
         history = self._workspace.source.refresh.history
         hub = conformed(self._session, self._hub, self._rules.hub_columns, only_current=history)
-        for ambiguous in refuse_ambiguous(self._session, self._stage, hub, self._related).values():
+        kept = self._kept(before, computed_from)
+        if kept and not self._find_touched(before, computed_from, hub):
+            kept = frozenset()
+        # what did not change points as before, to what is as before
+        asked = self._touched(hub) if kept == set(self._stage.rules) else hub
+        for ambiguous in refuse_ambiguous(self._session, self._stage, asked, self._related).values():
             return self._report(self._base, _receipt(0, 0, ambiguous))
 
-        reach = self._stage.reach
-        limited = self._is_limited(before, computed_from)
-        if self._base is not None and reach is not None and limited:
-            hub = self._in_reach(hub, self._base, reach)
-        seen = self._compute(hub, only_seen=limited)
-        difference = self._compare(seen, complete=not limited)
-        notes: dict[str, str | int] = {"computed": "rows in reach of a changed row" if limited else "all rows"}
-        notes |= {"inserted": difference.inserted, "removed": difference.removed, **self._related.notes}
+        scope = self._compute(hub, kept)
+        difference = self._compare(scope, hub)
+        notes: dict[str, str | int] = {"computed": scope.told, "inserted": difference.inserted}
+        notes |= {"removed": difference.removed, **self._related.notes}
 
-        checks = self._gate(complete=not limited)
+        checks = self._gate(complete=scope.complete)
         for error in filter(None, map(blocked, checks)):
-            return self._report(self._base, _receipt(seen, 0, error), checks, notes)
+            return self._report(self._base, _receipt(scope.rows, 0, error), checks, notes)
         snapshot = self._base
         if snapshot is None or difference.keys or dict(snapshot.columns) != self._columns:
-            info = {"computed_from": computed_from, "rows_seen": seen, "rows_changed": difference.keys}
+            info = {"computed_from": computed_from, "rows_seen": scope.rows, "rows_changed": difference.keys}
             snapshot = self._publish(difference, info)
-        return self._report(snapshot, _receipt(seen, difference.keys), checks + self._looks(snapshot), notes)
+        receipts = tuple(
+            RuleReceipt(name, version, scope.seen_by(name), difference.by_rule.get(name, 0))
+            for name, version in self._stage.versions.items()
+        )
+        report = self._report(snapshot, _receipt(scope.rows, difference.keys), checks + self._looks(snapshot), notes)
+        return replace(report, receipts=receipts)
 
     def _looks(self, snapshot: Snapshot) -> tuple[CheckOutcome, ...]:
         """Volume, schema and distribution of the table as it was published."""
@@ -150,81 +180,201 @@ class _Recalculation:
         return (kept, *self._looks(base))
 
     def _computed_from(self) -> dict[str, Any]:
-        """Equal where the result cannot differ: the same rules on the same versions."""
-        compiled = evaluate(
-            self._stage, exp.select("*").from_("hub"), lambda lookup: exp.select("*").from_(lookup.source)
-        )
-        texts = [compiled.sql(DIALECT), json.dumps(self._columns)]
+        """Equal where the result cannot differ: the same rules on the same versions of the same tables."""
+        snapshots = {**self._related.snapshots, "": self._hub}
         return {
             "hub": self._hub.version,
             "related": dict(self._related.versions),
-            "rules": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+            "tables": {name: found.metadata["id"] for name, found in snapshots.items() if found is not None},
+            "rules": dict(self._stage.versions),
+            "columns": hashlib.sha256(json.dumps(self._columns).encode()).hexdigest()[:16],
         }
 
-    def _is_limited(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-        """Whether all that a window can see differently shows in a stored column of a row."""
-        if self._base is None or self._stage.reach is None or before.get("rules") != now["rules"]:
-            return False
-        return all(before["related"].get(name) == now["related"].get(name) for name in self._stage.seen_by_windows)
+    def _kept(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[str]:
+        """The rules whose columns in the table stand for all rows that are not touched."""
+        base = self._base
+        if base is None or "tables" not in before or _must_rewrite(base, self._columns):
+            return frozenset()
+        if any(now["tables"].get(name, known) != known for name, known in before["tables"].items()):
+            return frozenset()
+        same = {
+            name
+            for name, version in self._stage.versions.items()
+            if before["rules"].get(name) == version and name in base.columns
+        }
+        if self._stage.reach is None:
+            # where a change is seen through the windows is not known
+            same &= set(self._stage.row_rules)
+        return frozenset(same)
 
-    def _in_reach(self, hub: exp.Query, base: Snapshot, reach: Reach) -> exp.Query:
-        """The rows of the hub that a changed row can be seen from, and what those see."""
-        kept = [*self._rules.hub_columns, *self._stage.row_rules]
-        new = evaluate(self._stage.only(self._stage.row_rules), hub, self._related)
-        old = query("SELECT * FROM $old AS o", old=self._session.scan(base, positions=True))
-        find_moved(self._session, reach, new, old, self._differs(base, kept))
+    def _find_touched(self, before: Mapping[str, Any], now: Mapping[str, Any], hub: exp.Query) -> bool:
+        """Create `s_touched`; false where a version that the table was computed from cannot be read any more."""
+        parts: list[exp.Query] = [query("SELECT s_input_id, s_row_id FROM s_own_changed AS c")]
+        source = self._workspace.source
+        if not find_differences(
+            self._session,
+            "s_own_changed",
+            self._workspace.hub,
+            before["hub"],
+            self._hub,
+            self._rules.hub_columns,
+            only_current=source.refresh.history,
+        ):
+            return False
+        for place, lookup in enumerate(self._stage.lookups):
+            version = before["related"].get(lookup.source)
+            if version == now["related"].get(lookup.source):
+                continue
+            name = f"s_changed.{place}"
+            if not find_differences(
+                self._session,
+                name,
+                self._workspace.table(f"hub/{lookup.source}"),
+                version,
+                self._related.snapshots[lookup.source],
+                lookup.columns,
+                only_current=self._workspace.sources[lookup.source].refresh.history,
+            ):
+                return False
+            related = columns(lookup.related)
+            changed = query("SELECT DISTINCT $related FROM $changed AS c", related=related, changed=name)
+            parts.append(pointing(self._stage, lookup, hub, self._related, changed))
+        found = parts[0]
+        for part in parts[1:]:
+            found = exp.union(found, query("SELECT p.* FROM $part AS p", part=part), distinct=False)
+        self._session.create("s_touched", query("SELECT DISTINCT t.* FROM $found AS t", found=found))
+        return True
+
+    def _touched(self, rows: exp.Expr) -> exp.Query:
+        """Those of `rows` that are touched."""
+        found: exp.Query = query(
+            """
+            SELECT r.* FROM $rows AS r
+            SEMI JOIN s_touched AS t ON t.s_input_id = r.s_input_id AND t.s_row_id = r.s_row_id
+            """,
+            rows=rows,
+        )
+        return found
+
+    def _compute(self, hub: exp.Query, kept: frozenset[str]) -> _Scope:
+        """Create `s_recalculated`: of the `kept` rules only what can differ is computed, of the others every row."""
+        others = [name for name in self._stage.rules if name not in kept]
+        if not kept or self._base is None:
+            self._session.create("s_recalculated", self._selected(evaluate(self._stage, hub, self._related)))
+            rows = self._count("s_recalculated")
+            return _Scope(rows, rows, frozenset(), complete=True, told="all rows")
+        stage = self._stage.only(kept)
+        if any(stage.rules[name].windowed for name in kept) and self._stage.reach is not None:
+            near = self._in_reach(hub, self._base, self._stage.reach, stage)
+            computed = evaluate(stage, near, self._related)
+            computed = query("SELECT r.* FROM $rows AS r WHERE r.s_is_seen", rows=computed)
+        else:
+            computed = evaluate(stage, self._touched(hub), self._related)
+        names = [name for name in self._columns if name not in others]
+        self._session.create("s_seen", query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=computed))
+        seen = self._count("s_seen")
+        if not others:
+            self._session.create("s_recalculated", self._selected(query("SELECT * FROM s_seen")))
+            return _Scope(seen, seen, kept, complete=False, told="touched rows")
+        stored = [name for name in names if name in kept]
+        rest = query(
+            """
+            SELECT $given, $stored FROM $hub AS h
+            ANTI JOIN s_seen AS s ON s.s_input_id = h.s_input_id AND s.s_row_id = h.s_row_id
+            JOIN $old AS o ON o.s_input_id = h.s_input_id AND o.s_row_id = h.s_row_id
+            """,
+            given=columns(self._rules.hub_columns, "h"),
+            stored=columns(stored, "o"),
+            hub=hub,
+            old=self._session.scan(self._base),
+        )
+        complete = query("SELECT $names FROM $rest AS r", names=columns(names, "r"), rest=rest)
+        every = exp.union(query("SELECT * FROM s_seen"), complete, distinct=False)
+        computed = evaluate(self._stage.only(others, given=kept), every, self._related)
+        self._session.create("s_recalculated", self._selected(computed))
+        told = f"all rows for {', '.join(others)}; touched rows for the other rules"
+        return _Scope(self._count("s_recalculated"), seen, kept, complete=True, told=told)
+
+    def _selected(self, rows: exp.Query) -> exp.Query:
+        found: exp.Query = query("SELECT $names FROM $rows AS r", names=columns(self._columns, "r"), rows=rows)
+        return found
+
+    def _count(self, name: str) -> int:
+        return int(self._session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py())
+
+    def _in_reach(self, hub: exp.Query, base: Snapshot, reach: Reach, stage: Stage) -> exp.Query:
+        """The rows of the hub that a touched row can be seen from, and what those see."""
+        kept = [*self._rules.hub_columns, *stage.row_rules]
+        new = evaluate(stage.only(stage.row_rules), self._touched(hub), self._related)
+        old = self._touched(self._session.scan(base, positions=True))
+        # what a window itself looks up shows in no column of the row
+        differs = exp.true() if stage.seen_by_windows else self._differs(base, kept)
+        find_moved(self._session, reach, new, old, differs)
         return neighbourhood(self._session, self._stage, reach, hub, self._related)
 
-    def _compute(self, rows: exp.Query, *, only_seen: bool) -> int:
-        """Create `s_recalculated` from `rows`, or from those of them with `s_is_seen`; how many they are."""
-        computed = evaluate(self._stage, rows, self._related)
-        found = query("SELECT $names FROM $rows AS r", names=columns(self._columns, "r"), rows=computed)
-        self._session.create("s_recalculated", found.where(column("s_is_seen", "r")) if only_seen else found)
-        return int(self._session.fetch(query("SELECT count(*) AS n FROM s_recalculated")).column("n")[0].as_py())
-
-    def _compare(self, seen: int, *, complete: bool) -> _Difference:
-        """Create `s_difference`; `complete`: a row of the table that was not computed is gone."""
+    def _compare(self, scope: _Scope, hub: exp.Query) -> _Difference:
+        """Create `s_difference`. A row of the table that should have been computed and was not is gone."""
         if self._base is None:
-            return _Difference(seen, seen, 0)
+            return _Difference(scope.rows, scope.rows, 0, dict.fromkeys(self._stage.rules, scope.rows))
+        flags = {
+            name: alias(query("o.s_input_id IS NULL OR $differs", differs=self._differs(self._base, [name])), name)
+            for name in self._stage.rules
+        }
+        old: exp.Expr = self._session.scan(self._base, positions=True)
+        if not scope.complete:
+            here = query("SELECT h.s_input_id, h.s_row_id FROM $hub AS h", hub=self._touched(hub))
+            there = query("SELECT t.s_input_id, t.s_row_id FROM s_touched AS t")
+            self._session.create("s_gone", exp.except_(there, here, distinct=True))
+            concerned = exp.union(
+                query("SELECT r.s_input_id, r.s_row_id FROM s_recalculated AS r"),
+                query("SELECT g.s_input_id, g.s_row_id FROM s_gone AS g"),
+                distinct=False,
+            )
+            self._session.create("s_concerned", concerned)
+            old = query(
+                """
+                SELECT o.* FROM $old AS o
+                SEMI JOIN s_concerned AS c ON c.s_input_id = o.s_input_id AND c.s_row_id = o.s_row_id
+                """,
+                old=old,
+            )
         difference = query(
             """
-            SELECT n.s_input_id, n.s_row_id, coalesce(n.s_key, o.s_key) AS s_key, o.s_file, o.s_position
+            SELECT n.s_input_id, n.s_row_id, coalesce(n.s_key, o.s_key) AS s_key, o.s_file, o.s_position, $flags
             FROM s_recalculated AS n FULL JOIN $old AS o
               ON o.s_input_id = n.s_input_id AND o.s_row_id = n.s_row_id
-            WHERE ($complete AND n.s_input_id IS NULL) OR o.s_input_id IS NULL
-               OR (NOT n.s_input_id IS NULL AND ($differs))
+            WHERE n.s_input_id IS NULL OR o.s_input_id IS NULL OR ($differs)
             """,
-            old=self._session.scan(self._base, positions=True),
-            complete=complete,
-            differs=self._differs(self._base, self._columns),
+            flags=list(flags.values()),
+            old=old,
+            differs=exp.true()
+            if _must_rewrite(self._base, self._columns)
+            else self._differs(self._base, self._columns),
         )
-        if not complete:
-            gone = query(
-                """
-                SELECT m.s_input_id, CAST(NULL AS BIGINT) AS s_row_id, m.s_old_key AS s_key, m.s_file, m.s_position
-                FROM s_moved AS m WHERE m.s_input_id IS NULL
-                """
-            )
-            difference = exp.union(difference, gone, distinct=False)
         self._session.create("s_difference", difference)
+        counted = [
+            alias(query("count(CASE WHEN NOT d.s_input_id IS NULL AND $flag THEN 1 END)", flag=column(name, "d")), name)
+            for name in flags
+        ]
         found = self._session.fetch(
             query(
                 """
-                SELECT count(DISTINCT s_key) AS keys, count(s_input_id) AS inserted, count(s_file) AS removed
+                SELECT count(DISTINCT d.s_key) AS s_keys, count(d.s_input_id) AS s_inserted,
+                       count(d.s_file) AS s_removed, $counted
                 FROM s_difference AS d
-                """
+                """,
+                counted=counted,
             )
-        )
-        return _Difference(**found.to_pylist()[0])
+        ).to_pylist()[0]
+        return _Difference(found.pop("s_keys"), found.pop("s_inserted"), found.pop("s_removed"), found)
 
     def _differs(self, base: Snapshot, names: Iterable[str]) -> exp.Expr:
-        if any(base.columns.get(name, kind) != kind for name, kind in self._columns.items()):
-            # a column of another type cannot share a table with the old one: every row is written again
-            return exp.true()
-        conditions = []
+        conditions: list[exp.Expr] = []
         for name in names:
             if name in _IDENTITY:
                 continue
+            if base.columns.get(name, self._columns[name]) != self._columns[name]:
+                return exp.true()
             new = column(name, "n")
             old = column(name, "o") if name in base.columns else exp.null()
             rule = self._stage.rules.get(name)
@@ -296,6 +446,18 @@ class _Recalculation:
             checks=checks,
             notes=notes or {},
         )
+
+
+def _must_rewrite(base: Snapshot, columns: Mapping[str, str]) -> bool:
+    """Whether no row of the table can stay where it is.
+
+    A column of another type cannot share a table with the old one. One that the table had before, and its files still
+    have, would show its old values again.
+    """
+    if any(base.columns.get(name, kind) != kind for name, kind in columns.items()):
+        return True
+    new = [name for name in columns if name not in base.columns]
+    return any(name in file.stats.get("nullCount", {}) for file in base.files for name in new)
 
 
 def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> InputReport:

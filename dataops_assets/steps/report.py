@@ -51,11 +51,26 @@ class InputReport:
 
 
 @dataclass(frozen=True)
+class RuleReceipt:
+    """What computing a rule over stored rows came to.
+
+    `rows_seen` were computed again, in `rows_changed` of them its value is another, or the row is new. `version` is
+    the rule's: another one wherever its expression, types, relations or the rules it uses are others.
+    """
+
+    rule: str
+    version: str
+    rows_seen: int
+    rows_changed: int
+
+
+@dataclass(frozen=True)
 class StepReport:
     """What a step did: per input, and to its table.
 
     `rows` is the table's row count after the step, `version` its Delta version (None for raw), `columns` its column
-    names and SQL types in order, `notes` short facts worth showing (partitions touched, files rewritten, ...).
+    names and SQL types in order, `notes` short facts worth showing (partitions touched, files rewritten, ...),
+    `receipts` what each rule was computed for.
     """
 
     step: str
@@ -67,6 +82,7 @@ class StepReport:
     seconds: float
     checks: tuple[CheckOutcome, ...] = ()
     notes: Mapping[str, str | int | float] = field(default_factory=dict)
+    receipts: tuple[RuleReceipt, ...] = ()
 
     @property
     def failures(self) -> tuple[InputReport, ...]:

@@ -12,7 +12,7 @@ import yaml
 from dataops_assets.components import SourceComponent, WarehouseComponent
 from dataops_assets.components.declarations import SOURCE_TYPES, declared_sources
 from dataops_assets.components.graph import nodes
-from dataops_assets.config.source import Source
+from dataops_assets.config.source import Relation, Source
 from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.errors import ConfigError
 from dataops_assets.rules.compiler import compile_rules
@@ -62,7 +62,8 @@ def test_a_shown_declaration_is_valid(name: str, block: str) -> None:
 
 def without_columns(declared: dict[str, Any]) -> dict[str, Any]:
     """A fragment that refers to columns it does not show brings them along."""
-    used = [name for relation in declared.get("relations", {}).values() for name in relation["on"]]
+    relations = [Relation.model_validate(relation) for relation in declared.get("relations", {}).values()]
+    used = dict.fromkeys(name for relation in relations for name in relation.own_columns)
     return {"columns": [{"name": name} for name in used]} | declared if used else declared
 
 

@@ -40,8 +40,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-EXAMPLE, EXPRESSIONS = tables()
-(DECLARED,) = [yaml.safe_load(block) for block in blocks("yaml")]
+EXAMPLE, RELATED, EXPRESSIONS = tables()
+DECLARED, TO_MANY = [yaml.safe_load(block) for block in blocks("yaml")]
 
 
 def read(text: str) -> Any:
@@ -83,6 +83,19 @@ def test_the_declared_example_gives_what_the_page_says() -> None:
     assert told == [row["failed"] for row in EXAMPLE]
 
 
+def test_the_to_many_example_gives_what_the_page_says() -> None:
+    declared = source("sales", SALES, **TO_MANY)
+    visits = source("visits", {"Store": "integer", "Day": "date", "Guests": "integer"})
+    rules = compile_rules(declared, {"sales": declared, "visits": visits})
+    given = [{key: read(row[key]) for key in ("Store", "Date")} for row in RELATED]
+    told = re.findall(r"on (\d{4}-\d\d-\d\d) by (\d)", PAGE)
+    assert len(told) == 2
+    visited = [{"Store": 1, "Day": day, "Guests": int(guests)} for day, guests in told]
+    found = run(rules, rules.current, given, {"visits": visited})
+    names = [rule["name"] for rule in TO_MANY["rules"]]
+    assert [[row[name] for name in names] for row in found] == [[read(row[name]) for name in names] for row in RELATED]
+
+
 def test_the_error_is_told_as_the_page_shows_it() -> None:
     (shown,) = blocks("text")
     columns = {name: SALES[name] for name in ("Store", "Date", "Sales", "Customers", "Note")}
@@ -101,6 +114,7 @@ def test_the_error_is_told_as_the_page_shows_it() -> None:
         [{"name": "a", "expression": "(select 1)"}],
         [{"name": "a", "expression": "now()"}],
         [{"name": "a", "expression": "store.region.country.continent.planet"}],
+        [{"name": "a", "expression": "max(store.Assortment)"}],
     ],
 )
 def test_what_the_page_says_is_refused_is_refused(rules: list[dict[str, str]]) -> None:

@@ -1,0 +1,104 @@
+"""Which rows of a table differ between two of its versions, found by the files and masks that differ.
+
+Files never change, so what both versions have in common is not read. Cost follows what was written in between, and not
+the size of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import pyarrow as pa
+from pyroaring import BitMap64
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import StorageError
+from dataops_assets.sql import query
+from dataops_assets.steps.lookups import conformed, nothing
+from dataops_assets.storage import deletion_vectors
+from dataops_assets.storage.delta import DataFile, Snapshot, Table
+
+_PLACES = "s_places"
+
+
+def find_differences(
+    session: Session,
+    name: str,
+    table: Table,
+    before: int | None,
+    now: Snapshot | None,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+) -> bool:
+    """Create the temporary table `name`: the rows, in the columns and types of `wanted`, that one version alone has.
+
+    Version `before` (None: there was no table) is compared with the snapshot `now`. A row that both have equally often
+    is left out, wherever it lies. `only_current`: of a table with history its current versions. False, and nothing is
+    created, where the older version cannot be read any more.
+    """
+    try:
+        old = table.snapshot(before) if before is not None else None
+        _collect(session, f"{name}.gone", table, old, now, wanted, only_current=only_current)
+        _collect(session, f"{name}.come", table, now, old, wanted, only_current=only_current)
+    except StorageError:
+        # vacuumed; what the table holds now can be read without it
+        return False
+    gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}.{side}") for side in ("gone", "come"))
+    lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
+    new = query("SELECT d.* FROM $rows AS d", rows=exp.except_(come.copy(), gone.copy(), distinct=False))
+    session.create(name, exp.union(lost, new, distinct=False))
+    return True
+
+
+def _collect(
+    session: Session,
+    name: str,
+    table: Table,
+    here: Snapshot | None,
+    there: Snapshot | None,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+) -> None:
+    """Create `name`: rows of the files and places that are in version `here` and not in `there`."""
+    parts: list[exp.Query] = [nothing(wanted)]
+    if here is not None:
+        other = {file.path: file for file in there.files} if there else {}
+        whole = [file.path for file in here.files if file.path not in other]
+        if whole:
+            parts.append(conformed(session, here, wanted, only_current=only_current, only=whole))
+        places = list(_masked(table, here, other))
+        if places:
+            session.register(_PLACES, _named(places))
+            unmasked = replace(here, files=tuple(replace(file, deletion_vector=None) for file, _ in places))
+            parts.append(conformed(session, unmasked, wanted, only_current=only_current, at=_PLACES))
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = exp.union(rows, part, distinct=False)
+    session.create(name, rows)
+
+
+def _masked(table: Table, here: Snapshot, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:
+    """The files that both versions have, with the positions that only the other one masks."""
+    for file in here.files:
+        twin = other.get(file.path)
+        if twin is None or twin.identity() == file.identity() or twin.deletion_vector is None:
+            continue
+        hidden = deletion_vectors.read(table.folder, twin.deletion_vector)
+        if file.deletion_vector is not None:
+            hidden -= deletion_vectors.read(table.folder, file.deletion_vector)
+        if hidden:
+            yield file, hidden
+
+
+def _named(places: list[tuple[DataFile, BitMap64]]) -> pa.Table:
+    """Places as rows, as `at_places` takes them."""
+    files: list[str] = []
+    positions: list[int] = []
+    for file, hidden in places:
+        files += [file.path.rsplit("/", 1)[-1]] * len(hidden)
+        positions += hidden
+    return pa.table({"s_file": pa.array(files, pa.string()), "s_position": pa.array(positions, pa.int64())})
