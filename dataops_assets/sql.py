@@ -11,11 +11,12 @@ import datetime as dt
 import decimal
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
+from sqlglot.serde import dump, load
 
 # an instance: sqlglot makes one anew for every statement that only names it
 DIALECT = Dialect.get_or_raise("duckdb")
@@ -57,7 +58,11 @@ def literal(value: Any) -> exp.Expr:
 
 @functools.lru_cache(maxsize=512)
 def _template(text: str) -> exp.Expr:
-    return sqlglot.parse_one(text, dialect=DIALECT)
+    tree: exp.Expr = sqlglot.parse_one(text, dialect=DIALECT)
+    # a template is copied often, and most of that time goes to where its words stood in the text, which nobody asks
+    for node in tree.walk():
+        node.meta.clear()
+    return cast("exp.Expr", load(dump(tree)))
 
 
 def query(template: str, /, **holes: Any) -> Any:

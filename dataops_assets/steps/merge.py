@@ -604,27 +604,68 @@ def _uncontained(source: Source) -> exp.Query:
 
 
 def _create_timeline(session: Session, source: Source, *, absences: bool) -> None:
-    """Create `timeline`: observations of the touched keys, one an instant, each with what came just before it.
+    """Create `timeline`: observations of the touched keys, one an instant, each with what comes before and after it.
 
-    `s_is_event`: a version starts or ends here. `s_is_old`: an input that was applied before says something later.
+    `s_is_event`: a version starts or ends here. `s_next`: the order of the next event. `s_is_old`: an input that was
+    applied before says something later.
     """
     seen = _kept_observations(source)
     if absences and absence_deletes(source):
         gone = _uncontained(source) if coverage.is_partial(source) else _missing(source)
-        seen = exp.union(seen, gone, distinct=False)
-    session.create(T.seen, seen)
-    # most keys have one observation, which needs no sorting: it starts the only version
-    session.create(T.repeated, query("SELECT s_key FROM $seen AS o GROUP BY s_key HAVING count(*) > 1", seen=T.seen))
-    alone = query(
+        session.create(T.seen, exp.union(seen, gone, distinct=False))
+        seen = query("SELECT * FROM $seen AS o", seen=T.seen)
+    said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
+    repeated = query("SELECT o.s_key FROM $said AS o GROUP BY o.s_key HAVING count(*) > 1", said=said)
+    session.create(T.repeated, repeated)
+    timeline = _said_once(source, seen, said)
+    if session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=T.repeated)).num_rows:
+        timeline = exp.union(timeline, _said_often(source, seen), distinct=False)
+    session.create(T.timeline, timeline)
+
+
+def _said_once(source: Source, seen: exp.Query, said: exp.Query) -> exp.Query:
+    """The timelines of keys with one observation, perhaps after the hub's present version: no sorting is needed.
+
+    What is said comes after the hub as it is, or the whole timelines were read and there is no such start.
+    """
+    starts = query("SELECT o.* FROM $seen AS o WHERE o.s_rank = 0", seen=seen)
+    is_event = """
+        CASE WHEN a.s_deleted THEN coalesce(NOT h.s_deleted, FALSE)
+             ELSE h.s_key IS NULL OR h.s_deleted OR h.s_row_hash <> a.s_row_hash END
         """
-        SELECT o.*, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old,
-               NOT s_deleted OR s_rank = 0 AS s_is_event, s_created_at AS s_life_started_at
-        FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key
+    first = query(
+        """
+        SELECT $names, h.s_created_at, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, TRUE AS s_is_event,
+               h.s_created_at AS s_life_started_at,
+               CASE WHEN NOT a.s_key IS NULL AND $is_event THEN a.s_order END AS s_next
+        FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key ANTI JOIN $repeated AS r ON r.s_key = h.s_key
         """,
-        seen=T.seen,
+        names=columns(_observed(source), "h"),
+        is_event=query(is_event),
+        starts=starts,
+        said=said,
         repeated=T.repeated,
     )
-    sorted_out = query(
+    after = query(
+        """
+        SELECT $names, a.s_created_at, h.s_deleted AS s_deleted_before, FALSE AS s_is_old, $is_event AS s_is_event,
+               CASE WHEN h.s_deleted = FALSE THEN h.s_created_at ELSE a.s_created_at END AS s_life_started_at,
+               $nothing AS s_next
+        FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key ANTI JOIN $repeated AS r ON r.s_key = a.s_key
+        """,
+        names=columns(_observed(source), "a"),
+        is_event=query(is_event),
+        nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
+        starts=starts,
+        said=said,
+        repeated=T.repeated,
+    )
+    return exp.union(first, after, distinct=False)
+
+
+def _said_often(source: Source, seen: exp.Query) -> exp.Query:
+    """The timelines of keys with several observations, sorted."""
+    rows: exp.Query = query(
         """
         WITH latest AS (
             SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
@@ -643,40 +684,43 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
                        AS s_is_old
             FROM latest AS o
             WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
+        ), told AS (
+            SELECT p.*,
+                   coalesce(CASE WHEN s_deleted THEN s_rank = 0 OR s_deleted_before = FALSE
+                                 ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END,
+                            FALSE) AS s_is_event,
+                   first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
+            FROM placed AS p
         )
-        SELECT $names, p.s_created_at, p.s_deleted_before, p.s_is_old,
-               CASE WHEN s_deleted THEN s_rank = 0 OR s_deleted_before = FALSE
-                    ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END AS s_is_event,
-               first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
-        FROM placed AS p
+        SELECT $names, t.s_created_at, t.s_deleted_before, t.s_is_old, t.s_is_event, t.s_life_started_at,
+               min(CASE WHEN s_is_event THEN s_order END) OVER (
+                   PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS s_next
+        FROM told AS t
         """,
-        names=columns(_observed(source), "p"),
-        seen=T.seen,
+        names=columns(_observed(source), "t"),
+        seen=seen,
         repeated=T.repeated,
     )
-    session.create(
-        T.timeline, exp.union(alone, query("SELECT s.* FROM $sorted AS s", sorted=sorted_out), distinct=False)
-    )
+    return query("SELECT s.* FROM $rows AS s", rows=rows)
 
 
 def _versions(source: Source) -> exp.Query:
     """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
+    carried = coverage.carried_names(source) if keeps_deletions(source) else ()
     versions = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, CASE WHEN NOT s_deleted THEN s_row_hash END AS s_row_hash,
                s_life_started_at AS s_created_at, s_extract_time AS s_updated_at, s_order AS s_valid_from,
                s_next AS s_valid_to, s_next IS NULL AND NOT s_deleted AS s_is_current, s_deleted AS s_is_deleted,
                $carried
-        FROM (
-            SELECT t.*, lead(s_order) OVER (PARTITION BY s_key ORDER BY s_order) AS s_next
-            FROM $timeline AS t WHERE coalesce(s_is_event, FALSE)
-        ) AS e
+        FROM $timeline AS t WHERE s_is_event
         """,
-        carried=columns(coverage.carried_names(source)),
+        carried=columns(carried),
         timeline=T.timeline,
     )
-    names = [*system_columns(source), *(coverage.carried_names(source) if keeps_deletions(source) else ())]
-    kept = query("SELECT $names FROM $versions AS v", names=columns(names, "v"), versions=versions)
+    kept = query(
+        "SELECT $names FROM $versions AS v", names=columns((*system_columns(source), *carried), "v"), versions=versions
+    )
     if not keeps_deletions(source):
         kept = kept.where(exp.not_(column("s_is_deleted", "v")))
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))

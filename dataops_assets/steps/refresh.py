@@ -215,33 +215,33 @@ def _fresh_rows(
             rows=rows,
             lake=lake,
         )
-    own = [name for name in hub_columns if name not in system]
     fresh = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
     if merge.keeps_deletions(source):
         fresh = fresh.where(exp.not_(column("s_is_deleted", "f")))
-    known: exp.Query | None = None
-    if enriched is not None:
-        known = query(
-            """
-            SELECT $own, $system FROM $fresh AS f JOIN $rows AS e
-              ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
-            """,
-            own=columns(own, "e"),
-            system=columns(system, "f"),
-            fresh=fresh,
-            rows=rows,
-        )
-        known = query("SELECT $names FROM $known AS k", names=columns(hub_columns, "k"), known=known)
     while True:
+        known: exp.Query | None = None
         lacking = fresh
-        if enriched is not None:
+        if rows is not None:
+            # of a long history of change sets only those of the inputs that have something to write
+            ids = session.fetch(query("SELECT DISTINCT f.s_input_id FROM $fresh AS f", fresh=fresh))
+            enriched_rows = publish.rows_of(rows, ids.column("s_input_id").to_pylist())
+            values = [column(name, "f" if name in system else "e") for name in hub_columns]
+            known = query(
+                """
+                SELECT $values FROM $fresh AS f JOIN $rows AS e
+                  ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
+                """,
+                values=values,
+                fresh=fresh,
+                rows=enriched_rows,
+            )
             lacking = query(
                 """
                 SELECT f.* FROM $fresh AS f
                 ANTI JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
                 """,
                 fresh=fresh,
-                rows=rows,
+                rows=enriched_rows,
             )
         session.create("s_lacking", lacking)
         if known is not None and not session.fetch(query("SELECT 1 AS one FROM s_lacking LIMIT 1")).num_rows:
