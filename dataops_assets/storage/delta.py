@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.objects import Folder
 
 CHECKPOINT_EVERY = 20
+_LOG_ENTRY = re.compile(r"_delta_log/(\d{20})\.(json|checkpoint\.parquet)")
 INFO_KEY = "dataops"
 
 _TO_DELTA = {
@@ -123,6 +125,17 @@ def _log_path(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Of the versions to keep: the data files and deletion vectors they have, and the log entries they do without.
+
+    All relative to the table.
+    """
+
+    paths: frozenset[str]
+    log_before: frozenset[str]
+
+
 class Table:
     """A Delta table at a URI; it need not exist yet."""
 
@@ -135,20 +148,12 @@ class Table:
 
         Raises StorageError when the version is unknown or the log cannot be read.
         """
-        names = self.folder.names("_delta_log")
-        commits = {
-            int(name.removeprefix("_delta_log/").removesuffix(".json")): name
-            for name in names
-            if name.endswith(".json") and name.removeprefix("_delta_log/").removesuffix(".json").isdigit()
-        }
+        entries = _entries(self.folder.names("_delta_log"))
+        commits = {number: name for name, (number, kind) in entries.items() if kind == "json"}
         if not commits:
             return None
         target = max(commits) if version is None else version
-        checkpoints = [
-            int(name.removeprefix("_delta_log/").split(".")[0])
-            for name in names
-            if name.endswith(".checkpoint.parquet") and name.removeprefix("_delta_log/").split(".")[0].isdigit()
-        ]
+        checkpoints = [number for number, kind in entries.values() if kind != "json"]
         start = max((number for number in checkpoints if number <= target), default=-1)
         state = _State()
         if start >= 0:
@@ -165,15 +170,14 @@ class Table:
             state.info = self._last_info(commits, min(start, target))
         return state.snapshot(self.uri, target)
 
-    def paths_since(self, moment: dt.datetime) -> frozenset[str]:
-        """Files, relative to the table, of every version that was the newest one at `moment` or later.
+    def kept_since(self, moment: dt.datetime) -> Kept | None:
+        """What the versions need that were the newest one at `moment` or later; None when the table does not exist.
 
-        Data files and deletion vectors; the newest version's are always among them. Raises StorageError when the log
-        cannot be read.
+        The newest version is always among them. Raises StorageError when the log cannot be read.
         """
         newest = self.snapshot()
         if newest is None:
-            return frozenset()
+            return None
         names = set(self.folder.names("_delta_log"))
         found = set(_paths(newest.files))
         oldest = newest.version
@@ -185,7 +189,7 @@ class Table:
                 break
             oldest -= 1
         first = self.snapshot(oldest)
-        return frozenset(found.union(_paths(first.files) if first else ()))
+        return Kept(frozenset(found.union(_paths(first.files) if first else ())), frozenset(_log_before(oldest, names)))
 
     def _last_info(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
         # the commits behind a checkpoint are read only when those after it, made by other tools, recorded nothing
@@ -358,6 +362,19 @@ def _remove_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any
     if file.deletion_vector:
         action["deletionVector"] = dict(file.deletion_vector)
     return action
+
+
+def _log_before(version: int, names: Iterable[str]) -> Iterator[str]:
+    """The entries of the log that reading `version` and later ones does without: those before its checkpoint."""
+    entries = _entries(names)
+    checkpoints = [number for number, kind in entries.values() if kind != "json" and number <= version]
+    return (name for name, (number, _) in entries.items() if number < max(checkpoints, default=0))
+
+
+def _entries(names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Of each commit and checkpoint among the names of a log's objects, the version and the kind."""
+    found = {name: _LOG_ENTRY.fullmatch(name) for name in names}
+    return {name: (int(entry[1]), entry[2]) for name, entry in found.items() if entry}
 
 
 def _paths(files: Iterable[DataFile]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Removes what no version within the retention period needs: superseded files, and what killed writers left behind.
 
-Reading any version that was the newest one within the retention period stays possible, deletion vectors included; of
-older versions only the log stays. A file that is young may be a running writer's, whose commit is still to come, and is
-kept whatever the log says. Readers and writers need not stop, and several vacuums may run at once.
+Reading any version that was the newest one within the retention period stays possible, deletion vectors included. Of
+older versions nothing stays but what the log says after the last checkpoint before them. A file that is young may be a
+running writer's, whose commit is still to come, and is kept whatever the log says. Readers and writers need not stop,
+and several vacuums may run at once.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ def vacuum(
     moment = now or dt.datetime.now(dt.UTC)
     # listed before the log is read: what is committed in between is in the log or young
     there = table.folder.objects()
-    needed = table.paths_since(moment - retention)
-    if not needed and table.snapshot() is None:
+    kept = table.kept_since(moment - retention)
+    if kept is None:
         return Vacuumed(0, 0, 0)
     unneeded = [
         item
         for item in there
-        if item.path not in needed and item.modified <= moment - young and _DATA.fullmatch(item.path)
+        if item.modified <= moment - young
+        and (item.path in kept.log_before or (item.path not in kept.paths and _DATA.fullmatch(item.path)))
     ]
-    table.folder.delete([item.path for item in unneeded])
-    return Vacuumed(len(unneeded), sum(item.size for item in unneeded), len(needed))
+    # the oldest first: a log that lacks its beginning can be read, one with a hole cannot
+    table.folder.delete(sorted(item.path for item in unneeded))
+    return Vacuumed(len(unneeded), sum(item.size for item in unneeded), len(kept.paths))

@@ -99,7 +99,8 @@ def orphans(story: Story) -> set[str]:
     found = set()
     for table in tables_below(story):
         folder = Path(table.uri)
-        named = table.paths_since(dt.datetime.fromtimestamp(0, dt.UTC))
+        kept = table.kept_since(dt.datetime.fromtimestamp(0, dt.UTC))
+        named = kept.paths if kept else frozenset()
         log = {f"_delta_log/{path}" for path in files_below(folder / "_delta_log") if "#" not in path}
         found |= {f"{folder.name}/{path}" for path in files_below(folder) - named - log}
     return found | files_below(story.now / "storage" / "raw" / "sales" / "temporary")

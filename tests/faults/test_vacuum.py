@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.errors import StorageError
 from dataops_assets.operations import cli
 from dataops_assets.sql import query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.delta import CHECKPOINT_EVERY, Snapshot, Table
 from dataops_assets.storage.vacuum import vacuum
 
 COLUMNS = {"k": "BIGINT"}
@@ -100,6 +101,32 @@ def test_versions_within_the_retention_period_stay_readable_and_others_go(
     assert DeltaTable(table.uri).version() == newest.version
     assert first.files[0].path not in data(table)
     assert vacuum(table, retention=NOTHING, young=NOTHING, now=moment(5)).removed == 0
+
+
+def test_the_log_is_shortened_to_the_checkpoint_that_the_oldest_kept_version_needs(
+    engine: DuckDBEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(str(tmp_path / "t"))
+    for number in range(CHECKPOINT_EVERY * 2 + 5):
+        at(monkeypatch, number)
+        change(engine, table, range(number, number + 1), [])
+    log = {item.path for item in table.folder.objects() if item.path.startswith("_delta_log/")}
+    for path in log:
+        os.utime(Path(table.uri, path), (0, 0))
+    # what was newest two hours ago needs the second checkpoint
+    vacuum(table, retention=dt.timedelta(hours=2), young=NOTHING, now=moment(number))
+    left = {item.path for item in table.folder.objects() if item.path.startswith("_delta_log/")}
+    first = CHECKPOINT_EVERY * 2
+    assert {int(path[11:31]) for path in left if path[11:31].isdigit()} == set(range(first, number + 1))
+    assert left < log
+    states = [rows(engine, table.snapshot(version)) for version in range(first, number + 1)]
+    assert states == [list(range(version + 1)) for version in range(first, number + 1)]
+    read = QueryBuilder().register("t", DeltaTable(table.uri)).execute("SELECT count(*) FROM t").read_all()
+    assert read.column(0)[0].as_py() == number + 1
+    with pytest.raises(StorageError, match=f"versions {first} to {number}"):
+        table.snapshot(first - 1)
+    change(engine, table, range(100, 101), [0])
+    assert rows(engine, table.snapshot()) == [*range(1, number + 1), 100]
 
 
 def test_a_deletion_vector_stays_while_a_version_needs_it(
