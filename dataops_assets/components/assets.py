@@ -3,10 +3,8 @@
 Annotations are not postponed here: Dagster reads those of an asset's function.
 """
 
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -17,8 +15,9 @@ from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
-from dataops_assets.errors import DataOpsError, GateFailed, StorageError
+from dataops_assets.errors import DataOpsError
 from dataops_assets.rules.compiler import CompiledRules
+from dataops_assets.steps.recording import recorded
 from dataops_assets.steps.report import Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 
@@ -164,7 +163,7 @@ class _StepRun:
                 known = {item.input_id: item for item in workspace.metadata.inputs(self.source.name, ids)}
             if self.node.name == "cdc" and context.op_execution_context.op_config[_APPROVE]:
                 workspace.metadata.approve(self.source.name, ids, context.run.run_id)
-            report = self._recorded(workspace, list(known.values()), ids, context.run.run_id)
+            report = recorded(workspace, self.node.as_step, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
             reports = [InputReport(input_id, error=error) for input_id in ids]
             raise self._failure(context, reports, known, len(ids)) from error
@@ -172,26 +171,6 @@ class _StepRun:
         failures = report.failures
         if failures:
             raise self._failure(context, failures, known, len(ids)) from failures[0].error
-
-    def _recorded(self, workspace: Workspace, inputs: Sequence[Input], ids: Sequence[str], run_id: str) -> StepReport:
-        """The step's report, with its start and its end on record whatever happens in between."""
-        metadata, name = workspace.metadata, self.source.name
-        metadata.start(name, self.node.name, ids, run_id)
-        started = time.perf_counter()
-        report: StepReport | None = None
-        try:
-            report = _held(self.node, self.node.run(workspace, inputs))
-        finally:
-            if report is None:
-                error = sys.exc_info()[1]
-                if not isinstance(error, DataOpsError):
-                    # a fault of the platform or an interruption: another try may help
-                    error = StorageError(f"{self.node.name} of {name}", received=f"{type(error).__name__}: {error}")
-                lost = tuple(InputReport(input_id, error=error) for input_id in ids)
-                seconds = time.perf_counter() - started
-                metadata.finish(name, StepReport(self.node.name, self.node.key, lost, None, None, {}, seconds), run_id)
-        metadata.finish(name, report, run_id)
-        return report
 
     def _events(
         self, context: dg.AssetExecutionContext, workspace: Workspace, report: StepReport, known: Mapping[str, Input]
@@ -267,26 +246,5 @@ class _StepRun:
 _REJECTED = "rejected"
 
 
-def _rejected(reports: Sequence[InputReport]) -> dict[str, int]:
-    return {"rejected rows": events.total_counts(reports).get(_REJECTED, 0)}
-
-
-def _held(node: StepNode, report: StepReport) -> StepReport:
-    """The report with every input failed that a strict check failed, so that nothing of it reaches the hub.
-
-    What is in the hub already is another matter: there the check itself blocks what follows.
-    """
-    if node.name in ("refresh", "recalculate"):
-        return report
-    inputs = []
-    for item in report.inputs:
-        broken = [outcome for outcome in item.checks if not outcome.passed and outcome.severity == "fail"]
-        if item.error is None and broken:
-            error = GateFailed(
-                f"letting input {item.input_id} go on from {report.asset}",
-                received="; ".join(f"{outcome.check}: {outcome.explanation}" for outcome in broken),
-                next_step="correct the data or the limits, then run the step again",
-            )
-            item = replace(item, error=error)
-        inputs.append(item)
-    return replace(report, inputs=tuple(inputs))
+def _rejected(reports: Sequence[InputReport]) -> dict[str, Any]:
+    return {"rejected rows": events.total_counts(reports).get(_REJECTED, 0)} | events.kept_out(reports)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -56,8 +56,8 @@ def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types:
 
 
 def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
-    """What a step did with one input: its counts and where it came from."""
-    metadata: dict[str, Any] = dict(item.counts)
+    """What a step did with one input: its counts, what keeps rows out of the hub, and where it came from."""
+    metadata: dict[str, Any] = dict(item.counts) | kept_out([item])
     if known is not None:
         metadata |= {"origin": known.origin, "extract_time": dg.MetadataValue.timestamp(known.extract_time)}
     return metadata
@@ -65,9 +65,24 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
 
 def total_counts(reports: Sequence[InputReport]) -> dict[str, int]:
     """The counts of several inputs, added up."""
+    return _added_up(item.counts for item in reports)
+
+
+def kept_out(reports: Sequence[InputReport]) -> dict[str, Any]:
+    """How many rows which rule keeps out of the hub; nothing where none does."""
+    totals = _added_up(item.kept_out for item in reports)
+    if not totals:
+        return {}
+    ranked = sorted(totals.items(), key=lambda rule: (-rule[1], rule[0]))
+    schema = dg.TableSchema([dg.TableColumn("rule"), dg.TableColumn("rows", "int")])
+    records = [dg.TableRecord({"rule": name, "rows": count}) for name, count in ranked[:_LISTED]]
+    return {"kept out by": dg.MetadataValue.table(records, schema)}
+
+
+def _added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     totals: dict[str, int] = {}
-    for item in reports:
-        for name, value in item.counts.items():
+    for some in counts:
+        for name, value in some.items():
             totals[name] = totals.get(name, 0) + value
     return totals
 
@@ -94,6 +109,19 @@ def check_results(
             description=_description(outcomes, failed),
             metadata=_numbers(outcomes, failed),
         )
+
+
+def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check's result as it is told outside of a run, where it blocks nothing."""
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key or dg.AssetKey([]),
+        check_name=result.check_name or "",
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+        blocking=False,
+    )
 
 
 def _description(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -> str:

@@ -17,6 +17,7 @@ from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.merge import absence_deletes
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.recording import Step
 from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import CheckKind, Input, StepReport
 from dataops_assets.steps.workspace import Workspace
@@ -65,6 +66,11 @@ class StepNode:
     checks: Mapping[CheckKind, bool]
     is_per_input: bool
     run: Callable[[Workspace, Sequence[Input]], StepReport]
+
+    @property
+    def as_step(self) -> Step:
+        """What runs."""
+        return Step(self.name, self.key, self.run)
 
 
 def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
+from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.vacuum import RETENTION, vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,8 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean = commands.add_parser("vacuum", help="delete files that no version of the last days needs")
     clean.add_argument("source", nargs="?", help="one source; all of them if it is left out")
     clean.add_argument("--keep-days", type=float, default=RETENTION.days, help="default: %(default)s")
+    add_commands(commands)
     given = parser.parse_args(arguments)
     try:
+        if given.command == "quarantine":
+            return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
         if given.command == "demo":
             _demo()
         elif given.command == "vacuum":
@@ -61,14 +66,19 @@ def _demo() -> None:
 
 
 def _change_hub(command: str, name: str, input_ids: Sequence[str]) -> None:
-    from dataops_assets.components.platform import Platform
     from dataops_assets.steps.refresh import rebuild, remove
+
+    workspace = _workspace(command, name)
+    report = rebuild(workspace) if command == "rebuild" else remove(workspace, input_ids)
+    _say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")
+
+
+def _workspace(command: str, name: str) -> Workspace:
+    from dataops_assets.components.platform import Platform
 
     sources = _sources()
     _require(command, name, sources)
-    workspace = Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
-    report = rebuild(workspace) if command == "rebuild" else remove(workspace, input_ids)
-    _say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")
+    return Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
 
 
 def _vacuum(name: str | None, keep_days: float) -> None:

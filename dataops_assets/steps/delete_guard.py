@@ -43,7 +43,10 @@ class ImpliedDeletes:
 
 
 def implied_deletes(session: Session, change: merge.Change, base: Snapshot | None) -> list[ImpliedDeletes]:
-    """One an input that is added for the first time and changes the hub, in order. Needs the session's `timeline`."""
+    """One an input whose absences count for the first time and that changes the hub, in order.
+
+    That is an input that is added, or one whose rejected rows were repaired. Needs the session's `timeline`.
+    """
     source = change.source
     if not merge.absence_deletes(source) or not change.adding:
         return []
@@ -65,9 +68,12 @@ def implied_deletes(session: Session, change: merge.Change, base: Snapshot | Non
     standing = _current_rows(session, source, base)
     result = []
     for row in found.to_pylist():
-        if row["s_input_id"] not in change.manifest.inputs:
+        known = change.manifest.inputs.get(row["s_input_id"])
+        if known is None or not known.complete:
             examples = tuple(key for key in row["examples"] or () if key is not None)
-            result.append(ImpliedDeletes(row["s_input_id"], int(row["deleted"]), standing, examples))
+            deleted = int(row["deleted"])
+            # of an input that is not the newest, the rows that stood before it are not known
+            result.append(ImpliedDeletes(row["s_input_id"], deleted, max(standing, deleted), examples))
         standing += int(row["new"]) - int(row["deleted"])
     return result
 

@@ -18,7 +18,7 @@ from dataops_assets.quality.profiles import Profile
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
-from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
@@ -30,6 +30,7 @@ _EXAMPLES = 3
 # how many known profiles are looked through for the inputs just before one that is enriched again
 _PROFILES = 2000
 _CHANGE = "s_change"
+_FAILURES = "s_failures"
 _VERDICT = ("s_status", "s_failed")
 
 
@@ -76,7 +77,13 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         step=STEP,
         asset=_asset(workspace),
         inputs=tuple(
-            InputReport(input_id, _reported(counts[input_id]), errors.get(input_id), outcomes[input_id])
+            InputReport(
+                input_id,
+                _reported(counts[input_id]),
+                errors.get(input_id),
+                outcomes[input_id],
+                _kept_out(rules, counts[input_id]),
+            )
             for input_id in ids
         ),
         rows=snapshot.rows if snapshot else 0,
@@ -103,6 +110,50 @@ def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp
         enriched=_enriched(rules, rows, names, related),
     )
     return found
+
+
+def forget_failures(session: Session) -> None:
+    """Start with no rows that `publish_failures` has to tell."""
+    names = {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
+    session.create(_FAILURES, values([], names))
+
+
+def add_failures(session: Session, table: str) -> None:
+    """Note the rows of a session's table, as `enrich_query` makes them, that a validation keeps out."""
+    failing = query("SELECT e.*, 'old' AS s_change FROM $rows AS e WHERE e.s_status = 'fail'", rows=table)
+    noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_FAILURES)).num_rows
+    session.create(
+        "s_failures_now", exp.union(query("SELECT * FROM s_failures"), failing, distinct=False) if noted else failing
+    )
+    session.create(_FAILURES, query("SELECT * FROM s_failures_now"))
+
+
+def publish_failures(workspace: Workspace, session: Session) -> None:
+    """Add the noted rows to `hub/<source>_enriched`, so that all rows that are kept out are found there.
+
+    They are in no change set: another row of the same content stood before them, until it was repaired or removed.
+    """
+    noted = session.fetch(query("SELECT DISTINCT s_input_id FROM $noted AS n", noted=_FAILURES))
+    ids = noted.column("s_input_id").to_pylist()
+    known = workspace.enriched.snapshot()
+    if not ids or known is None:
+        return
+    there = session.schema(query("SELECT * FROM $noted AS n", noted=_FAILURES))
+    rows = query(
+        "SELECT $names FROM $noted AS n",
+        names=[
+            column(name, "n") if name in there else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
+            for name, kind in known.columns.items()
+        ],
+        noted=_FAILURES,
+    )
+    kept = query(
+        "SELECT $names FROM $known AS e WHERE e.s_input_id IN ($ids)",
+        names=columns(known.columns, "e"),
+        known=session.scan(known),
+        ids=[literal(input_id) for input_id in ids],
+    )
+    publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids)
 
 
 @dataclass(frozen=True)
@@ -224,6 +275,11 @@ def _reported(counts: Mapping[str, int]) -> dict[str, int]:
         "quarantined": counts["fail"],
         "deleted": counts["deleted"],
     }
+
+
+def _kept_out(rules: CompiledRules, counts: Mapping[str, int]) -> dict[str, int]:
+    found = {flag.name: counts[flag.column] for flag in _flags(rules) if flag.severity == "quarantine"}
+    return {name: count for name, count in found.items() if count}
 
 
 def _outcomes(

@@ -2,6 +2,7 @@
 
 Grain: `lake/<source>` has one row for each record of an input that parsed, `lake/<source>_quarantine` one for each that
 did not; `s_row_id` is the record's 0-based position in its input and counts both, so it is the same whatever parses.
+Corrections (`steps/repairs.py`) stand in place of what the bytes say.
 Re-run: an input's rows replace what it had. Quarantine is published before the lake, so whoever sees an input's rows
 in the lake also finds those it lost. An input that cannot be read, lacks columns or fails a gate publishes nothing,
 and the others are published.
@@ -32,6 +33,7 @@ from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
 from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
 from dataops_assets.steps.evolution import evolved, evolved_name
+from dataops_assets.steps.repairs import Corrected, corrections_for, joined_with_corrections
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import files_of, replace_inputs
@@ -65,12 +67,16 @@ _KINDS = {
 
 @dataclass
 class _Read:
-    """What was read: raw rows and how their values are written, raw columns and file name by input, and lost inputs."""
+    """What was read: raw rows and how their values are written, raw columns and file name by input, and lost inputs.
+
+    `corrected` are the corrections of these rows.
+    """
 
     rows: list[tuple[RawRows, TextMarks]] = field(default_factory=list)
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost: dict[str, DataOpsError] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    corrected: Corrected = field(default_factory=Corrected)
 
     def lacking(self, rows: RawRows, item: Column) -> list[str]:
         """The inputs of `rows` that do not have the column under any of its names."""
@@ -91,6 +97,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         found = _read(workspace, inputs, Staging(session, Path(folder)))
         source = _evolved(workspace, found)
         workspace = replace(workspace, source=source)
+        found.corrected = corrections_for(workspace, session, source, list(found.headers))
         session.create(_TYPED, _typed(source, found, _defaults(source)))
         if source.drift.changed_type == "fail":
             found.lost |= _changed_types(session, source, found)
@@ -108,6 +115,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         if good:
             _publish(workspace, session, found, good, counts)
             _remember_evolution(workspace, found, good)
+        kept_out = _kept_out(session, source, found, [key for key in good if counts[key]["rejected"]])
         profiles = _profiles(session, source, asset, good)
     checks = _checks(workspace, asset, profiles, found, left_out)
     workspace.metadata.save_profiles(source.name, asset, profiles)
@@ -121,6 +129,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 counts.get(item.input_id, {}),
                 found.lost.get(item.input_id),
                 (*([gated[item.input_id]] if item.input_id in gated else []), *checks.get(item.input_id, ())),
+                kept_out.get(item.input_id, {}),
             )
             for item in inputs
         ),
@@ -128,8 +137,14 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         version=snapshot.version if snapshot else None,
         columns=dict(snapshot.columns) if snapshot else {},
         seconds=time.perf_counter() - started,
-        notes={"rejected": sum(counts[input_id]["rejected"] for input_id in good)},
+        notes={"rejected": sum(counts[input_id]["rejected"] for input_id in good), **_ignored(found)},
     )
+
+
+def _ignored(found: _Read) -> dict[str, str]:
+    """What the report says of corrections that have no column any more."""
+    unknown = found.corrected.unknown
+    return {"corrections of no column": ", ".join(unknown)} if unknown else {}
 
 
 # --- bytes to raw rows -----------------------------------------------------------------------------------------------
@@ -285,6 +300,7 @@ def _typed_rows(
     nulls: list[exp.If] = []
     left_out: list[exp.Expr] = []
     fault = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=_MALFORMED)
+    corrected = found.corrected if found.corrected.concerns(rows) else Corrected()
     for index, item in enumerate(source.columns):
         target = exp.DataType.build(sql_type(item.type), dialect=DIALECT)
         value, result = column(f"v{index}"), column(f"t{index}")
@@ -292,7 +308,7 @@ def _typed_rows(
         may_be_null = item.nullable or item.name in defaults
         if not fields:
             given.append(alias(exp.cast(exp.null(), target), value.name))
-            made.append(alias(value, result.name))
+            conversion: exp.Expr = value
         else:
             # of a column's names an input has one, but inputs of one query may have different ones
             texts = [present(column(raw.column), raw.type, marks) for raw in fields]
@@ -308,14 +324,20 @@ def _typed_rows(
             if is_new and fields[0].type == "BLOB":
                 # nobody said that these bytes are text
                 conversion = query("hex($value)", value=value)
-            made.append(alias(conversion, result.name))
-            changed = query("$value IS NOT NULL AND $result IS NULL", value=value, result=result)
-            if conversion == value:
-                pass
-            elif source.drift.changed_type == "ignore" and may_be_null:
-                left_out.append(query("CASE WHEN $changed THEN $number END", changed=changed, number=str(index)))
-            else:
-                fault.append("ifs", _when(changed, 2 * index))
+        is_given = query("$value IS NOT NULL", value=value)
+        is_kept = conversion == value
+        if index in corrected.columns:
+            is_kept = is_kept and item.type == "text"
+            is_given = corrected.is_given(index, is_given)
+            conversion = corrected.value(index, item, conversion)
+        made.append(alias(conversion, result.name))
+        changed = query("$is_given AND $result IS NULL", is_given=is_given, result=result)
+        if is_kept:
+            pass
+        elif source.drift.changed_type == "ignore" and may_be_null:
+            left_out.append(query("CASE WHEN $changed THEN $number END", changed=changed, number=str(index)))
+        else:
+            fault.append("ifs", _when(changed, 2 * index))
         if item.name in defaults:
             result = query("coalesce($result, $default)", result=result, default=defaults[item.name])
         elif not item.nullable:
@@ -327,10 +349,11 @@ def _typed_rows(
     # a value of another type is told before a null
     for condition in nulls:
         fault.append("ifs", condition)
-    raw_rows = query("SELECT * FROM $rows AS r", rows=rows.query)
+    raw_rows = corrected.joined(rows) if corrected.columns else query("SELECT * FROM $rows AS r", rows=rows.query)
+    given += columns(corrected.names)
     lost = [key for key in rows.input_ids if key in found.lost]
     if lost:
-        raw_rows = raw_rows.where(exp.not_(_is_one_of(lost)))
+        raw_rows = raw_rows.where(exp.not_(_is_one_of(lost, "r")))
     return query(
         "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault, $left_out AS s_left_out FROM ("
         "SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
@@ -340,7 +363,7 @@ def _typed_rows(
         left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
         if left_out
         else exp.cast(exp.null(), "VARCHAR"),
-        kept=columns(item.alias for item in given),
+        kept=columns(item.alias_or_name for item in given),
         made=made,
         given=given,
         rows=raw_rows,
@@ -367,6 +390,50 @@ def _counts(session: Session, input_ids: Sequence[str]) -> dict[str, dict[str, i
     ).to_pylist()
     counts = {row["s_input_id"]: {"rows": row["parsed"], "rejected": row["rejected"]} for row in found}
     return {input_id: counts.get(input_id, {"rows": 0, "rejected": 0}) for input_id in input_ids}
+
+
+def _kept_out(session: Session, source: Source, found: _Read, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By input, how many rows were rejected for which reason."""
+    if not input_ids:
+        return {}
+    rows = session.fetch(
+        query(
+            "SELECT s_input_id, $rule AS rule, count(*) AS n FROM $rejected AS q GROUP BY ALL ORDER BY n DESC, rule",
+            rule=rejected_by("q"),
+            rejected=_rejected(source, found, input_ids),
+        )
+    )
+    kept_out: dict[str, dict[str, int]] = {}
+    for row in rows.to_pylist():
+        kept_out.setdefault(row["s_input_id"], {})[row["rule"]] = row["n"]
+    return kept_out
+
+
+def rejected_by(table: str) -> exp.Expr:
+    """What kept a row of the quarantine from being parsed: column and reason, or what is wrong with the record."""
+    found: exp.Expr = query(
+        "coalesce($name || ': ', '') || $reason", name=column("s_column", table), reason=column("s_reason", table)
+    )
+    return found
+
+
+def lines_of(workspace: Workspace, rows: Mapping[Input, Sequence[int]]) -> dict[tuple[str, int], int]:
+    """The line (or sheet row) of rows of inputs, where the bytes are there and the format has lines."""
+    with tempfile.TemporaryDirectory(prefix="lines-") as folder, workspace.engine.session() as session:
+        found = _read(workspace, list(rows), Staging(session, Path(folder)))
+        lines: dict[tuple[str, int], int] = {}
+        wanted = [{"s_input_id": item.input_id, "s_row_id": row} for item, some in rows.items() for row in some]
+        for raw, _ in found.rows:
+            known = session.fetch(
+                query(
+                    "SELECT r.s_input_id, r.s_row_id, r.s_line FROM $rows AS r JOIN $wanted AS w "
+                    "ON w.s_input_id = r.s_input_id AND w.s_row_id = r.s_row_id WHERE r.s_line IS NOT NULL",
+                    rows=raw.query,
+                    wanted=values(wanted, {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}),
+                )
+            )
+            lines |= {(row["s_input_id"], row["s_row_id"]): row["s_line"] for row in known.to_pylist()}
+    return lines
 
 
 def _left_out(session: Session, source: Source, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -490,28 +557,30 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
     for rows, _ in found.rows:
         if not set(rows.input_ids) & set(input_ids):
             continue
+        corrected = found.corrected if found.corrected.concerns(rows) else Corrected()
         value = query("CASE t.s_fault WHEN $malformed THEN NULL END", malformed=_MALFORMED)
         texts = {item.name: query("CAST($value AS VARCHAR)", value=column(item.column, "r")) for item in rows.fields}
         for index, item in enumerate(source.columns):
-            if given := [texts[raw.name] for raw in _fields_of(item, rows)]:
-                value.append("ifs", _when(literal(2 * index), 0))
-                value.args["ifs"][-1].set("true", exp.func("coalesce", *[text.copy() for text in given]))
+            given = [texts[raw.name].copy() for raw in _fields_of(item, rows)]
+            text: exp.Expr = exp.func("coalesce", *given) if given else exp.null()
+            if index in corrected.columns:
+                text = corrected.raw_text(index, text)
+            value.append("ifs", exp.If(this=literal(2 * index), true=text))
         record = [part for item in rows.fields for part in (literal(item.name), texts[item.name].copy())]
-        selects.append(
-            query(
-                "SELECT t.s_input_id, t.s_row_id, r.s_line, coalesce(k.s_reason, r.s_problem) AS s_reason, k.s_column, "
-                "left($value, $longest) AS s_value, coalesce(r.s_record, CAST($record AS VARCHAR)) AS s_record "
-                "FROM $typed AS t JOIN $rows AS r ON r.s_input_id = t.s_input_id AND r.s_row_id = t.s_row_id "
-                "LEFT JOIN $known AS k ON k.s_fault = t.s_fault WHERE t.s_fault IS NOT NULL AND $wanted",
-                value=value,
-                longest=_LONGEST_VALUE,
-                record=exp.Anonymous(this="json_object", expressions=record),
-                typed=table(_TYPED),
-                rows=rows.query,
-                known=known,
-                wanted=_is_one_of(input_ids, "t"),
-            )
+        rejected = query(
+            "SELECT t.s_input_id, t.s_row_id, r.s_line, coalesce(k.s_reason, r.s_problem) AS s_reason, k.s_column, "
+            "left($value, $longest) AS s_value, coalesce(r.s_record, CAST($record AS VARCHAR)) AS s_record "
+            "FROM $typed AS t JOIN $rows AS r ON r.s_input_id = t.s_input_id AND r.s_row_id = t.s_row_id "
+            "LEFT JOIN $known AS k ON k.s_fault = t.s_fault WHERE t.s_fault IS NOT NULL AND $wanted",
+            value=value,
+            longest=_LONGEST_VALUE,
+            record=exp.Anonymous(this="json_object", expressions=record),
+            typed=table(_TYPED),
+            rows=rows.query,
+            known=known,
+            wanted=_is_one_of(input_ids, "t"),
         )
+        selects.append(joined_with_corrections(rejected, "t") if corrected.columns else rejected)
     result: exp.Query = selects[0]
     for following in selects[1:]:
         result = exp.union(result, following, distinct=False)

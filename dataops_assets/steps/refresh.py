@@ -17,7 +17,7 @@ from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, literal, query
 from dataops_assets.steps import coverage, delete_guard, merge
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
-from dataops_assets.steps.enrich import enrich_query
+from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.manifest import Manifest
@@ -104,6 +104,7 @@ def _attempt(
             break
         errors[waiting.input_id] = delete_guard.error(source, waiting)
     counts = _counts(session, enriched, change)
+    forget_failures(session)
     after = merge.manifest_after(change)
     hub_columns = _hub_columns(source)
     insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
@@ -139,6 +140,7 @@ def _attempt(
         info={**after.record(), _WROTE: wrote},
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
+    publish_failures(workspace, session)
     notes = {
         "merged": "whole timelines from the lake" if late else "in order",
         **tally,
@@ -160,11 +162,12 @@ def _gather(
 
     A change set that was made against this very hub is used as it is; any other is made again here.
     """
+    source = workspace.source
     changes = workspace.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}
     late = False
     planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
-    if planned and enriched is not None:
+    if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
         merge.observe_change_set(session, change, session.scan(enriched))
     else:
         planned = False
@@ -179,6 +182,24 @@ def _gather(
         session.create(merge.T.excluded, failed)
     merge.resolve(session, change, absences=not planned)
     return late
+
+
+def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -> bool:
+    """Whether a row that a validation keeps out had won over another of the same key and order, which now stands."""
+    rows = query(
+        "SELECT e.* FROM $e AS e WHERE e.s_input_id IN ($ids)",
+        e=session.scan(enriched),
+        ids=[literal(input_id) for input_id in change.ids],
+    )
+    found = query(
+        """
+        SELECT 1 AS one FROM $rows AS f JOIN $others AS o ON o.s_key = f.s_key AND o.s_order = f.s_order
+        WHERE f.s_status = 'fail' AND o.s_change = 'old' LIMIT 1
+        """,
+        rows=rows,
+        others=rows.copy(),
+    )
+    return bool(session.fetch(found).num_rows)
 
 
 def _fresh_rows(
@@ -260,6 +281,7 @@ def _fresh_rows(
         if not session.fetch(failing).num_rows:
             now: exp.Query = query("SELECT $names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
             return now if known is None else exp.union(known, now, distinct=False)
+        add_failures(session, "s_enriched_now")
         session.create(
             "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=merge.T.excluded), failing, distinct=False)
         )

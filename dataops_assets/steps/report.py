@@ -42,12 +42,16 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class InputReport:
-    """What a step did with one input. `error` set: nothing of this input was published by this step."""
+    """What a step did with one input. `error` set: nothing of this input was published by this step.
+
+    `kept_out` counts rows that the step keeps out of the hub, by the rule that does.
+    """
 
     input_id: str
     counts: Mapping[str, int] = field(default_factory=dict)
     error: DataOpsError | None = None
     checks: tuple[CheckOutcome, ...] = ()
+    kept_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage.corrections import Corrections
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.raw import RawArea
 
@@ -27,6 +28,11 @@ class Workspace:
     def raw(self) -> RawArea:
         """The source's raw area."""
         return RawArea.of(self.environment.storage, self.source.name)
+
+    @property
+    def corrections(self) -> Corrections:
+        """What people corrected in the source's raw rows."""
+        return Corrections(self.raw.uri)
 
     @property
     def lake(self) -> Table:

@@ -1,0 +1,67 @@
+"""A step as whoever runs it must run it: with its start and end on record, and with what strict checks hold back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dataops_assets.errors import DataOpsError, GateFailed, StorageError
+from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+# what is in the hub already is another matter: there the check itself blocks what follows
+_AFTER_THE_HUB = ("refresh", "recalculate")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, the asset key of its table, and the function."""
+
+    name: str
+    asset: str
+    run: Callable[[Workspace, Sequence[Input]], StepReport]
+
+
+def recorded(workspace: Workspace, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str) -> StepReport:
+    """The step's report, with its start and its end on record whatever happens in between.
+
+    `ids` are those of the inputs, or '' for a step over the whole table. An input that a strict check failed has an
+    error, so that nothing of it reaches the hub. Raises what the step raises.
+    """
+    metadata, name = workspace.metadata, workspace.source.name
+    metadata.start(name, step.name, ids, run_id)
+    started = time.perf_counter()
+    report: StepReport | None = None
+    try:
+        report = _held(step.run(workspace, inputs))
+    finally:
+        if report is None:
+            error = sys.exc_info()[1]
+            if not isinstance(error, DataOpsError):
+                # a fault of the platform or an interruption: another try may help
+                error = StorageError(f"{step.name} of {name}", received=f"{type(error).__name__}: {error}")
+            lost = tuple(InputReport(input_id, error=error) for input_id in ids)
+            seconds = time.perf_counter() - started
+            metadata.finish(name, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id)
+    metadata.finish(name, report, run_id)
+    return report
+
+
+def _held(report: StepReport) -> StepReport:
+    """The report with every input failed that a strict check failed."""
+    if report.step in _AFTER_THE_HUB:
+        return report
+    inputs = []
+    for item in report.inputs:
+        broken = [outcome for outcome in item.checks if not outcome.passed and outcome.severity == "fail"]
+        if item.error is None and broken:
+            error = GateFailed(
+                f"letting input {item.input_id} go on from {report.asset}",
+                received="; ".join(f"{outcome.check}: {outcome.explanation}" for outcome in broken),
+                next_step="correct the data or the limits, then run the step again",
+            )
+            item = replace(item, error=error)
+        inputs.append(item)
+    return replace(report, inputs=tuple(inputs))

@@ -1,0 +1,93 @@
+"""Corrections of raw rows: written once beside the raw inputs, never changed, applied whenever an input is parsed.
+
+    corrections/<input id>/<time>-<digest>.json   one act of repair: who, when, and the rows with their new values
+
+A correction belongs to an input and a row position. The bytes of the input stay as they were received, so what was
+delivered and what a person made of it can always be told apart.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from dataops_assets.errors import CommitConflict, StorageError
+from dataops_assets.storage.objects import Folder
+
+_FOLDER = "corrections"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+Values = Mapping[str, str | None]
+"""New values of a row by contract column, as text; None is null."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One act of repair of rows of one input. `rows` has None for a row whose earlier corrections are withdrawn."""
+
+    input_id: str
+    made_by: str
+    made_at: dt.datetime
+    rows: Mapping[int, Values | None]
+
+
+class Corrections:
+    """The corrections of one source, below its raw area."""
+
+    def __init__(self, uri: str) -> None:
+        """Opens nothing yet."""
+        self._folder = Folder(uri)
+
+    def record(self, repair: Repair) -> None:
+        """Keep a repair; the same one again is kept once. Raises StorageError."""
+        content = json.dumps(
+            {
+                "input_id": repair.input_id,
+                "made_by": repair.made_by,
+                "made_at": repair.made_at.isoformat(),
+                "rows": [{"row": row, "set": values} for row, values in sorted(repair.rows.items())],
+            },
+            indent=2,
+        ).encode()
+        name = f"{repair.made_at.astimezone(dt.UTC).strftime(_TIME)}-{hashlib.sha256(content).hexdigest()[:12]}.json"
+        try:
+            self._folder.create(f"{_FOLDER}/{repair.input_id}/{name}", content)
+        except CommitConflict:
+            # named by its content
+            return
+
+    def repairs(self, input_ids: Collection[str]) -> list[Repair]:
+        """The repairs of these inputs, earliest first. Raises StorageError."""
+        names = [name for name in self._folder.names(_FOLDER) if name.split("/")[1] in input_ids]
+        return [self._read(name) for name in sorted(names, key=lambda name: name.rpartition("/")[2])]
+
+    def corrected(self, input_ids: Collection[str]) -> dict[tuple[str, int], dict[str, str | None]]:
+        """By input and row position, the values in force: of each column the one that was given last."""
+        found: dict[tuple[str, int], dict[str, str | None]] = {}
+        for repair in self.repairs(input_ids):
+            for row, values in repair.rows.items():
+                if values is None:
+                    found.pop((repair.input_id, row), None)
+                else:
+                    found.setdefault((repair.input_id, row), {}).update(values)
+        return found
+
+    def _read(self, name: str) -> Repair:
+        content = self._folder.read(name)
+        try:
+            fields = json.loads(content or b"")
+            return Repair(
+                fields["input_id"],
+                fields["made_by"],
+                dt.datetime.fromisoformat(fields["made_at"]),
+                {item["row"]: item["set"] for item in fields["rows"]},
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(
+                f"reading the correction {self._folder.uri}/{name}",
+                received="what is no correction",
+                next_step="restore the file from a backup, or remove it and repair the rows again",
+            ) from error
