@@ -50,6 +50,10 @@ class InputHeld(DataOpsError):
     """An input waits for a person's approval; nothing of it was published."""
 
 
+class InputWaits(DataOpsError):
+    """An input waits until another source is recent enough; nothing of it was published."""
+
+
 class GateFailed(DataOpsError):
     """A blocking check failed before publishing; nothing was published."""
 

@@ -135,6 +135,7 @@ _CHECKS = {
     "distribution": "Null shares and means, against the inputs before.",
     "contract": "The gate: checked before anything is published.",
     "deletes": "How many rows an input deletes by not containing them; too many wait for approval.",
+    "waits_for": "Whether the sources that inputs wait for are recent enough.",
     "validation": "Rows that fail the declared validations.",
 }
 

@@ -132,12 +132,12 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             key=enriched,
             beside=None,
             reads=(changes,),
-            related=tuple(f"hub/{other}" for other in rules.snapshot.related),
+            related=tuple(f"hub/{other}" for other in sorted({*rules.snapshot.related, *waited_for(source)})),
             kinds=tables,
             description=f"The changes with their snapshot rules and the verdict of the validations.\n\n{what}",
             columns=contract | frozen,
             code_version=_version(declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
-            checks=_common_checks(source) | _validation(source) | _contract(source.gates.hub),
+            checks=_common_checks(source) | _validation(source) | _waits(source) | _contract(source.gates.hub),
             is_per_input=True,
             run=enrich,
         ),
@@ -242,6 +242,16 @@ def _contract(gate: Gate | None) -> dict[CheckKind, bool]:
 def _deletes(source: Source) -> dict[CheckKind, bool]:
     # what is not approved is not published, so the check itself blocks nothing
     return {"deletes": False} if absence_deletes(source) else {}
+
+
+def waited_for(source: Source) -> tuple[str, ...]:
+    """Names of the sources that inputs wait for."""
+    return tuple(item.source for item in source.waits_for)
+
+
+def _waits(source: Source) -> dict[CheckKind, bool]:
+    # an input that waits is not published, so the check itself blocks nothing
+    return {"waits_for": False} if source.waits_for else {}
 
 
 def _validation(source: Source) -> dict[CheckKind, bool]:

@@ -20,6 +20,9 @@ from dataops_assets.steps.report import Input
 RUNS = 3
 """How many runs an input gets for faults that another try can help, before a person must look."""
 
+WAITS_AT = PER_INPUT.index("enrich")
+"""The step before which an input waits for other sources."""
+
 _PERMANENT = {
     kind.__name__: kind.permanent
     for kind in vars(errors).values()
@@ -70,6 +73,9 @@ def _is_done(process: Process | None) -> bool:
 
 def _reason_to_hold(steps: Mapping[str, Process], attempts_a_run: int) -> str:
     for process in steps.values():
+        if process.error_type == errors.InputWaits.__name__:
+            # whether it still waits is looked at anew, and waiting is no attempt
+            continue
         if process.status == "failed" and _PERMANENT.get(process.error_type or "", False):
             return f"{process.step} failed: {process.error}"
         if process.status != "done" and process.attempts >= RUNS * attempts_a_run:
@@ -79,30 +85,37 @@ def _reason_to_hold(steps: Mapping[str, Process], attempts_a_run: int) -> str:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs for one run, a range of the source's partitions, and the position of the first step to run."""
+    """Inputs for one run, a range of the source's partitions, and the steps to run: from `first_step`, before `end`."""
 
     input_ids: tuple[str, ...]
     first_step: int
+    end: int = len(PER_INPUT)
 
     @property
     def digest(self) -> str:
-        """Equal for the same inputs from the same step on."""
-        text = "\n".join((PER_INPUT[self.first_step], *self.input_ids))
+        """Equal for the same inputs and steps."""
+        text = "\n".join((PER_INPUT[self.first_step], *PER_INPUT[self.end :], *self.input_ids))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def batches(order: Sequence[str], todo: Mapping[str, int], running: Collection[str], most: int) -> Iterator[Batch]:
+def batches(
+    order: Sequence[str], todo: Mapping[str, int], running: Collection[str], most: int, waiting: Collection[str] = ()
+) -> Iterator[Batch]:
     """The runs that are needed: ranges of `order` (all partitions, as Dagster orders them) of at most `most` inputs.
 
     A range holds only inputs that are to do from the same step on, so no other input is run by being between them.
+    Those that are `waiting` go as far as the step before they must wait.
     """
 
-    def first_step(input_id: str) -> int:
-        return -1 if input_id in running else todo.get(input_id, -1)
+    def steps(input_id: str) -> tuple[int, int]:
+        if input_id in running:
+            return 0, 0
+        end = WAITS_AT if input_id in waiting else len(PER_INPUT)
+        return min(todo.get(input_id, end), end), end
 
-    for step, members in groupby(order, key=first_step):
-        if step < 0:
+    for (first, end), members in groupby(order, key=steps):
+        if first == end:
             continue
         ids = tuple(members)
         for start in range(0, len(ids), most):
-            yield Batch(ids[start : start + most], step)
+            yield Batch(ids[start : start + most], first, end)

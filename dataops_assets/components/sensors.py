@@ -14,13 +14,17 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_assets.components import events
 from dataops_assets.components.assets import PLATFORM, RETRIES, SourceAssets, partitions_name
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import PER_INPUT, StepNode
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.requests import RUNS, Batch, Progress, batches, progress
+from dataops_assets.components.requests import RUNS, WAITS_AT, Batch, Progress, batches, progress
 from dataops_assets.connections.discovery import Discovery, discover
+from dataops_assets.errors import InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
+from dataops_assets.steps import waits
+from dataops_assets.steps.report import Input, StepReport
 
 BATCH_TAG = "dataops/batch"
 SOURCE_TAG = "dataops/source"
@@ -43,11 +47,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found and asks for. `cursor` tells which duplicates have been told."""
+    """What one look found and asks for. `cursor` tells which duplicates and which waiting inputs have been told."""
 
     new_partitions: Sequence[str] = ()
     requests: Sequence[dg.RunRequest] = ()
-    observations: Sequence[dg.AssetObservation] = ()
+    events: Sequence[dg.AssetObservation | dg.AssetCheckEvaluation] = ()
     messages: Sequence[str] = field(default=())
     cursor: str = ""
 
@@ -67,19 +71,26 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     new_partitions = [item.input_id for item in inputs if item.input_id not in known]
     state = progress(inputs, metadata.processes(source.name), RETRIES + 1)
     messages = [*_told(found), *(f"held: {text}" for text in _some(list(state.held.values())))]
-    waits = _waits_for(assets, metadata) if state.todo else []
+    waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
+    messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
+    looked_up = _waits_for(assets, metadata) if state.todo else []
     requests: list[dg.RunRequest] = []
-    if waits:
-        messages.append(f"{len(state.todo)} inputs wait for {' and '.join(waits)}")
+    if looked_up:
+        messages.append(f"{len(state.todo)} inputs wait for {' and '.join(looked_up)}")
     else:
-        for batch in batches([*order, *new_partitions], state.todo, running, source.discovery.inputs_per_run):
+        most = source.discovery.inputs_per_run
+        for batch in batches([*order, *new_partitions], state.todo, running, most, waiting):
             request = _request(assets, instance, batch)
             if request is None:
                 messages.append(f"given up: {RUNS} runs for {_named(batch)} ended before a step began")
             else:
                 requests.append(request)
-    told, cursor = _duplicates(assets, metadata.arrivals(source.name), found, cursor)
-    return Look(new_partitions, requests, told, messages or ["no new input"], cursor)
+    duplicates, _, waits_told = cursor.partition(" ")
+    told, duplicates = _duplicates(assets, metadata.arrivals(source.name), found, duplicates)
+    now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
+    checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
+    cursor = f"{duplicates} {now_waiting}" if now_waiting else duplicates
+    return Look(new_partitions, requests, [*told, *checked], messages or ["no new input"], cursor)
 
 
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
@@ -108,7 +119,7 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
             dynamic_partitions_requests=[partitions.build_add_request(list(seen.new_partitions))]
             if seen.new_partitions
             else [],
-            asset_events=list(seen.observations),
+            asset_events=list(seen.events),
         )
 
     return look_for_inputs
@@ -137,8 +148,8 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
             context.log.info(message)
         if seen.new_partitions:
             instance.add_dynamic_partitions(partitions_name(source.name), list(seen.new_partitions))
-        for observation in seen.observations:
-            instance.report_runless_asset_event(observation)
+        for event in seen.events:
+            instance.report_runless_asset_event(event)
         return list(seen.requests) or dg.SkipReason("; ".join(seen.messages))
 
     return look_for_inputs
@@ -168,7 +179,7 @@ def _request(assets: SourceAssets, instance: dg.DagsterInstance, batch: Batch) -
     return dg.RunRequest(
         run_key=f"{source}:{batch.digest}:{ended}",
         partition_key=first if first == last else None,
-        asset_selection=_keys([node for node in assets.nodes if node.name in PER_INPUT[batch.first_step :]]),
+        asset_selection=_keys([node for node in assets.nodes if node.name in PER_INPUT[batch.first_step : batch.end]]),
         tags={**tags, **partitions},
     )
 
@@ -188,18 +199,35 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
     return found
 
 
+def _waiting(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, InputWaits]:
+    """The inputs that wait for another source to be recent enough, with the reason."""
+    if not assets.source.waits_for:
+        return {}
+    return waits.waiting(platform.workspace(assets.source, assets.sources), inputs)
+
+
+def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg.AssetCheckEvaluation:
+    """The check that shows in the UI which inputs wait, and for what; enriching them passes it."""
+    source = assets.source
+    outcomes = waits.outcomes(source, (), waiting)
+    node = next(node for node in assets.nodes if node.name == PER_INPUT[WAITS_AT])
+    report = StepReport(node.name, node.key, (), None, None, {}, 0, outcomes)
+    (result,) = events.check_results(report, {node.key: {"waits_for": True}})
+    return events.evaluation(result)
+
+
 def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
     """Sources whose hubs the snapshot rules look up and that have inputs on their way to it, or none in it.
 
     A snapshot value is frozen, so a row must not be processed before what it looks up.
     """
-    waits = []
+    found = []
     for name in assets.rules.snapshot.related:
         state: Progress = progress(metadata.inputs(name), metadata.processes(name), RETRIES + 1)
         if not state.is_settled:
             what = f"{len(state.todo)} inputs on their way" if state.todo else "no input in its hub"
-            waits.append(f"{name} ({what})")
-    return waits
+            found.append(f"{name} ({what})")
+    return found
 
 
 def _told(found: Discovery) -> Iterator[str]:

@@ -13,6 +13,7 @@ from dataops_assets.components.declarations import declared_sources
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
 from dataops_assets.components.soundness import require_sound
+from dataops_assets.components.waiting import require_ends
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
 
@@ -60,6 +61,7 @@ class SourceComponent(dg.Component):
         declared = declared_sources(context.defs_module_path)
         rules = declared.rules(self.source.name)
         require_sound(declared.by_name[self.source.name], rules)
+        require_ends(declared, self.source.name)
         assets = SourceAssets(self.source, declared.sources, rules)
         discovery = self.source.discovery
         place = declared.by_name[self.source.name].place

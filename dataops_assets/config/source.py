@@ -484,6 +484,33 @@ class Validation(Declared):
     description: str = Field("", description="Why the rule exists.")
 
 
+_SPAN = re.compile(r"^\s*(-?)\s*(\d+)\s+(minute|hour|day|week)s?\s*$")
+
+
+class Wait(Declared):
+    """Another source that must be recent enough before an input is enriched."""
+
+    source: str = Field(description="Name of the source that is waited for.")
+    within: timedelta = Field(
+        timedelta(0),
+        description="How much older than the input the newest extract in its hub may be: '1 day', '12 hours' or ISO "
+        "8601 (P1D). Negative: how much newer it must be.",
+    )
+
+    @field_validator("within", mode="before")
+    @classmethod
+    def _a_span(cls, value: Any) -> Any:
+        spelled = _SPAN.match(value) if isinstance(value, str) else None
+        if spelled is not None:
+            sign, number, unit = spelled.groups()
+            return timedelta(**{f"{unit}s": int(f"{sign}{number}")})
+        if isinstance(value, timedelta) or (isinstance(value, str) and "P" in value):
+            return value
+        raise ValueError(
+            f"within is {value!r}; known: '1 day', '12 hours', '-30 minutes', '2 weeks', or ISO 8601 (P1D)"
+        )
+
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
@@ -610,6 +637,9 @@ class Source(Declared):
     compatible: bool = Field(False, description="Whether rules use their `compatible` expression where they have one.")
     rules: tuple[Rule, ...] = Field((), description="Derived columns.")
     validations: tuple[Validation, ...] = Field((), description="Row rules with a severity.")
+    waits_for: tuple[Wait, ...] = Field(
+        (), description="Sources that must be recent enough before an input is enriched."
+    )
     gates: Gates = Field(Gates(), description="Blocking contracts.")
     checks: Checks = Field(Checks(), description="The four kinds of check.")
     discovery: Discovery = Field(Discovery(), description="How new inputs are found.")

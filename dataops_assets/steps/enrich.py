@@ -19,6 +19,7 @@ from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
+from dataops_assets.steps import waits
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
@@ -40,12 +41,14 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     Grain: one row for each row of the change set, with the rule columns, `s_status` ('pass', 'warn', 'fail') and
     `s_failed` (names of failed validations). Deleted rows pass through without rule values. An input fails alone: with
     GateFailed for a validation of severity 'fail' or a blocking contract, with InputError for a to-one look-up that
-    matches several rows; nothing of it is published. Running it again gives the same while the looked-up hubs are the
-    same. Raises InputError when there are no change sets at all, RuleError for a wrong rule.
+    matches several rows, with InputWaits where a source that it waits for is not recent enough; nothing of it is
+    published. Running it again gives the same while the looked-up hubs are the same. Raises InputError when there are
+    no change sets at all, RuleError for a wrong rule.
     """
     started = time.perf_counter()
     rules = compile_rules(workspace.source, workspace.sources)
-    ids = [item.input_id for item in inputs]
+    waiting = waits.waiting(workspace, inputs)
+    ids = [item.input_id for item in inputs if item.input_id not in waiting]
     with workspace.engine.session() as session:
         rows = _change_sets(workspace, session, ids)
         related = RelatedHubs(workspace, session, rules.snapshot)
@@ -85,7 +88,9 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 _kept_out(rules, counts[input_id]),
             )
             for input_id in ids
-        ),
+        )
+        + tuple(InputReport(input_id, {}, error) for input_id, error in waiting.items()),
+        checks=waits.outcomes(workspace.source, inputs, waiting),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
         columns=snapshot.columns if snapshot else {},

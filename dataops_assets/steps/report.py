@@ -24,7 +24,7 @@ class Input:
     size: int
 
 
-CheckKind = Literal["contract", "volume", "schema", "distribution", "validation", "deletes"]
+CheckKind = Literal["contract", "volume", "schema", "distribution", "validation", "deletes", "waits_for"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Which inputs must wait for another source to be recent enough.
+
+A source is as recent as the newest extract time among the inputs in its hub: what is published, not what is on its
+way.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from dataops_assets.config.source import Source, Wait
+from dataops_assets.errors import InputWaits
+from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.report import CheckOutcome, Input
+from dataops_assets.steps.workspace import Workspace
+
+
+def waiting(workspace: Workspace, inputs: Sequence[Input]) -> dict[str, InputWaits]:
+    """By id the inputs that may not be enriched yet, with the first source that is not recent enough."""
+    found: dict[str, InputWaits] = {}
+    for wait in workspace.source.waits_for:
+        recent = _recency(workspace, wait.source) if inputs else None
+        for item in inputs:
+            if recent is None or recent < item.extract_time - wait.within:
+                found.setdefault(item.input_id, _error(workspace.source, wait, item, recent))
+    return found
+
+
+def outcomes(source: Source, inputs: Sequence[Input], waiting: Mapping[str, InputWaits]) -> tuple[CheckOutcome, ...]:
+    """The check of each input: those that wait and those of `inputs` that do not."""
+    if not source.waits_for:
+        return ()
+    names = " and ".join(item.source for item in source.waits_for)
+    passed = [item.input_id for item in inputs if item.input_id not in waiting]
+    asset = f"hub/{source.name}_enriched"
+    return (
+        *(CheckOutcome(asset, "waits_for", True, "warn", f"{names}: recent enough", input_id) for input_id in passed),
+        *(
+            CheckOutcome(asset, "waits_for", False, "warn", f"waits: {error.received}", input_id)
+            for input_id, error in waiting.items()
+        ),
+    )
+
+
+def _recency(workspace: Workspace, name: str) -> dt.datetime | None:
+    hub = workspace.table(f"hub/{name}").snapshot()
+    inputs = Manifest.read(hub.info if hub else None).inputs.values()
+    return max((item.extract_time for item in inputs), default=None)
+
+
+def _error(source: Source, wait: Wait, item: Input, recent: dt.datetime | None) -> InputWaits:
+    known = f"hub/{wait.source} is of {_told(recent)}" if recent else f"hub/{wait.source} has no input"
+    return InputWaits(
+        f"enriching input {item.input_id} of {source.name!r}",
+        received=f"{known}, needed is {_told(item.extract_time - wait.within)} or newer",
+        next_step=f"nothing; it goes on once {wait.source!r} is recent enough",
+    )
+
+
+def _told(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
