@@ -118,7 +118,7 @@ class World:
             return seen
         self.book.partitions = partitions
         self.cursor = seen.cursor
-        self.told.update(str(item.metadata["origin"].value) for item in seen.observations)
+        self.told.update(str(item.metadata["origin"].value) for item in seen.events)
         before = len(self.book.runs)
         for request in seen.requests:
             self.book.submit(request)
