@@ -17,13 +17,21 @@ export PATH := $(VENV)/bin:$(PATH)
 
 INSTALLED := $(VENV)/.installed
 INSTANCE := $(DAGSTER_HOME)/dagster.yaml
+# not in DATAOPS_HOME, which `make clean` empties
+export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
+JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup demo dev test law benchmark lint format lock clean
+.PHONY: help setup spark jars demo dev test law benchmark lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
 
 setup: $(INSTALLED) $(INSTANCE) ## Install the locked packages into .venv
+
+spark: setup jars ## Install Spark beside the embedded engine (needs Java 17)
+	@deploy/local/setup.sh $(VENV) $(GROUPS) spark
+
+jars: $(JARS) ## Fetch the jars that Spark needs (needs Maven)
 
 demo: setup ## Run two subject areas from raw data to the warehouse
 	@$(VENV)/bin/dataops demo
@@ -71,3 +79,8 @@ $(PEERS)/.installed: tests/benchmarks/peers.txt
 $(INSTANCE): deploy/local/dagster.yaml
 	@mkdir -p $(@D)
 	@cp $< $@
+
+$(JARS): deploy/spark/pom.xml
+	@rm -rf $(@D)
+	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DoutputDirectory=$(@D)
+	@touch $@

@@ -1,4 +1,4 @@
-"""What all assets and sensors of a code location work with: one environment, one engine, one metadata store."""
+"""What all assets and sensors of a code location work with: one environment, its engines, one metadata store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataops_assets.config.environment import EngineName, Environment
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.workspace import Workspace
 
-_ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {"duckdb": DuckDBEngine}
+_ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {"duckdb": DuckDBEngine, "spark": SparkEngine}
 
 
 class Platform:
@@ -25,7 +26,7 @@ class Platform:
         self.environment = environment
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None
-        self._engine: Engine | None = None
+        self._engines: dict[EngineName, Engine] = {}
 
     @property
     def metadata(self) -> MetadataStore:
@@ -40,11 +41,16 @@ class Platform:
     @property
     def engine(self) -> Engine:
         """The environment's engine."""
+        return self.engine_of(self.environment.engine)
+
+    def engine_of(self, name: EngineName) -> Engine:
+        """The engine of this name; one of each, shared by all sources that run on it."""
         with self._lock:
-            if self._engine is None:
-                self._engine = _ENGINES[self.environment.engine](self.environment)
-            return self._engine
+            if name not in self._engines:
+                self._engines[name] = _ENGINES[name](self.environment)
+            return self._engines[name]
 
     def workspace(self, source: Source, sources: Mapping[str, Source]) -> Workspace:
         """The world of one source's steps; `sources` holds every source of the code location, by name."""
-        return Workspace(self.environment, source, sources, self.engine, self.metadata)
+        engine = self.engine_of(source.engine or self.environment.engine)
+        return Workspace(self.environment, source, sources, engine, self.metadata)

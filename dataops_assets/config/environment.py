@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from dataops_assets.errors import ConfigError
 
 EnvironmentName = Literal["local", "test", "staging", "production"]
-EngineName = Literal["duckdb"]
+EngineName = Literal["duckdb", "spark"]
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._=/-]+")
+
+
+class SparkSettings(BaseModel):
+    """How Spark is started where a source's engine is Spark: its master, the folder of its jars, further settings.
+
+    Without a folder the cluster has the jars itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    master: str
+    jars: Path | None
+    # settings may hold credentials, and a value's text gets into logs
+    conf: Mapping[str, str] = Field(repr=False)
 
 
 class Environment(BaseModel):
@@ -33,6 +48,7 @@ class Environment(BaseModel):
     metadata_url: str = Field(repr=False)
     warehouse: str
     dbt_target: str
+    spark: SparkSettings
 
 
 def environment_from(variables: Mapping[str, str], project: Path) -> Environment:
@@ -86,5 +102,27 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             "metadata_url": setting("DATAOPS_METADATA_URL", f"sqlite:///{home / 'metadata.db'}"),
             "warehouse": setting("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),
             "dbt_target": setting("DATAOPS_DBT_TARGET", "duckdb"),
+            "spark": _spark_from(variables, home),
         }
+    )
+
+
+def _spark_from(variables: Mapping[str, str], home: Path) -> SparkSettings:
+    jars = variables.get("DATAOPS_SPARK_JARS", str(home / "jars"))
+    text = variables.get("DATAOPS_SPARK_CONF", "") or "{}"
+    try:
+        conf = json.loads(text)
+    except ValueError:
+        conf = None
+    if not isinstance(conf, dict) or not all(isinstance(value, str) for value in conf.values()):
+        raise ConfigError(
+            "reading DATAOPS_SPARK_CONF",
+            # it may hold a secret
+            received="something else than a JSON object of texts",
+            next_step='write it as {"spark.executor.memory": "8g"}',
+        )
+    return SparkSettings(
+        master=variables.get("DATAOPS_SPARK_MASTER", "") or "local[*]",
+        jars=Path(jars).absolute() if jars else None,
+        conf=conf,
     )

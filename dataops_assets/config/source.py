@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from dataops_assets.config.environment import EngineName
 from dataops_assets.errors import nearest
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -643,6 +644,9 @@ class Source(Declared):
     gates: Gates = Field(Gates(), description="Blocking contracts.")
     checks: Checks = Field(Checks(), description="The four kinds of check.")
     discovery: Discovery = Field(Discovery(), description="How new inputs are found.")
+    engine: EngineName | None = Field(
+        None, description="Where its steps run: duckdb or spark; by default the deployment's DATAOPS_ENGINE."
+    )
 
     @model_validator(mode="wrap")
     @classmethod

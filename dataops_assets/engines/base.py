@@ -13,6 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 from sqlglot import exp
 
+from dataops_assets.sql import DIALECT, alias
 from dataops_assets.storage.delta import DataFile, Snapshot
 
 FILE = "s_file"
@@ -54,6 +55,14 @@ class Session(Protocol):
         """Data file path, as in the snapshot, to row positions, of `rows` (columns `s_file`, `s_position`)."""
         ...
 
+    def reading(self) -> AbstractContextManager[Session]:
+        """The session that reads raw files for this one: itself, or an embedded one where the engine reads none."""
+        ...
+
+    def taken(self, reader: Session, rows: exp.Query) -> exp.Query:
+        """Rows of the session `reading()` gave, for use in this one."""
+        ...
+
 
 class Engine(Protocol):
     """Opens sessions."""
@@ -63,3 +72,9 @@ class Engine(Protocol):
     def session(self) -> AbstractContextManager[Session]:
         """A fresh session; its temporary tables vanish when it closes."""
         ...
+
+
+def empty(columns: Mapping[str, str]) -> exp.Query:
+    """A query without rows, of the given columns and SQL types."""
+    nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
+    return exp.select(*nothing).where(exp.false())

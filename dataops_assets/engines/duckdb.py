@@ -18,7 +18,7 @@ from duckdb_extensions import import_extension
 from sqlglot import exp
 
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.base import FILE, POSITION
+from dataops_assets.engines.base import FILE, POSITION, Session, empty
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import DIALECT, alias, query, table
 from dataops_assets.storage.delta import DataFile, Snapshot
@@ -201,6 +201,15 @@ class DuckDBSession:
         lists = grouped.column("s_positions").combine_chunks()
         return {_relative(unquote(file), snapshot.uri): lists[i].values.to_numpy() for i, file in enumerate(files)}
 
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """See `Session.reading`."""
+        yield self
+
+    def taken(self, reader: Session, rows: exp.Query) -> exp.Query:  # noqa: ARG002  it is this session
+        """See `Session.taken`."""
+        return rows
+
 
 @contextmanager
 def _storing(attempted: str) -> Iterator[None]:
@@ -229,12 +238,6 @@ def _are_plain(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
         return False
     wanted = set(snapshot.columns)
     return all(not file.deletion_vector and set(file.stats.get("nullCount", ())) == wanted for file in files)
-
-
-def empty(columns: Mapping[str, str]) -> exp.Query:
-    """A query without rows, of the given columns and SQL types."""
-    nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
-    return exp.select(*nothing).where(exp.false())
 
 
 def _relative(path: str, uri: str) -> str:

@@ -19,7 +19,7 @@ from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
 from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.rules.resolve import Reference, hops, is_proven_to_one, names_of, related_source, resolve
-from dataops_assets.rules.semantics import attempt, total
+from dataops_assets.rules.semantics import attempt, of_type, total
 from dataops_assets.rules.stage import CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
 from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, hoist, is_inexact, reach_of, settle
@@ -191,7 +191,7 @@ class _Compiler:
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
     ) -> CompiledRule:
         type_of = self._type_of(item.place, known)
-        value = total(item.tree)
+        value = _typed(total(item.tree), type_of)
         self._check_constants(item.place, item.tree)
         inferred = type_of(value)
         kind = described(item.type) if item.type else stored(inferred)
@@ -241,9 +241,10 @@ class _Compiler:
     def _validation(
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
     ) -> CompiledValidation:
-        value = total(item.tree)
+        type_of = self._type_of(item.place, known)
+        value = _typed(total(item.tree), type_of)
         self._check_constants(item.place, item.tree)
-        inferred = self._type_of(item.place, known)(value)
+        inferred = type_of(value)
         if inferred != "BOOLEAN":
             raise item.place.error(
                 f"a validation is true or false, this gives {inferred}", next_step="compare the value"
@@ -346,6 +347,27 @@ class _Compiler:
                 )
             )
         return tuple(found)
+
+
+def _typed(value: exp.Expr, type_of: TypeOf) -> exp.Expr:
+    """Arithmetic whose type hangs on the engine, in DuckDB's: days between dates, and products of decimals."""
+
+    def replaced(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Sub) and type_of(node.this) == type_of(node.expression) == "DATE":
+            return query("date_diff('day', :start, :end)", start=node.expression, end=node.this)
+        if isinstance(node, exp.Mul) and (kind := type_of(node)).startswith("DECIMAL"):
+            return of_type(node, kind)
+        return node
+
+    tree = value.copy()
+    for node in reversed(list(tree.walk())):
+        settled = replaced(node)
+        if settled is node:
+            continue
+        if node is tree:
+            return settled
+        node.replace(settled)
+    return tree
 
 
 def _check_names(source: Source) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlglot import exp
 
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
+from dataops_assets.rules.semantics import of_type
 from dataops_assets.rules.stage import Lookup, Stage
 from dataops_assets.sql import alias, column, columns, conjunction, identifier, query
 
@@ -38,7 +39,7 @@ def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
     for level in stage.levels:
         if level.windows:
             found = _extended(found, [alias(window, name) for name, window in level.windows.items()])
-        added = [alias(rule.expression, rule.name) for rule in level.rules]
+        added = [alias(of_type(rule.expression, rule.type), rule.name) for rule in level.rules]
         added += [
             alias(query("coalesce($failed, FALSE)", failed=rule.failed_cast), CAST_PREFIX + rule.name)
             for rule in level.rules

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from dataops_assets.sql import query
+from dataops_assets.sql import DIALECT, query
 
 _DIVISIONS = (exp.Div, exp.IntDiv, exp.Mod)
 
@@ -40,6 +40,14 @@ def attempt(expression: exp.Expr) -> exp.Expr:
     if isinstance(expression, (exp.Column, exp.Literal, exp.Null, exp.Boolean, exp.Star)):
         return expression
     return exp.Try(this=expression)
+
+
+def of_type(value: exp.Expr, kind: str) -> exp.Expr:
+    """A value in the type that it has in DuckDB; other engines may compute it in a wider or narrower one."""
+    found = exp.TryCast(this=value.copy(), to=exp.DataType.build(kind, dialect=DIALECT))
+    # an engine need not ask how such a cast is to be made
+    found.meta["same"] = True
+    return found
 
 
 def _is_nonzero_number(node: exp.Expr) -> bool:

@@ -93,8 +93,13 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     started = time.perf_counter()
     source = workspace.source
     asset = f"lake/{source.name}"
-    with tempfile.TemporaryDirectory(prefix="parse-") as folder, workspace.engine.session() as session:
-        found = _read(workspace, inputs, Staging(session, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="parse-") as folder,
+        workspace.engine.session() as session,
+        session.reading() as reader,
+    ):
+        found = _read(workspace, inputs, Staging(reader, Path(folder)))
+        found.rows = [(replace(rows, query=session.taken(reader, rows.query)), marks) for rows, marks in found.rows]
         source = _evolved(workspace, found)
         workspace = replace(workspace, source=source)
         found.corrected = corrections_for(workspace, session, source, list(found.headers))

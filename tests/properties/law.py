@@ -13,6 +13,7 @@ from reference import GivenInput
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
@@ -35,7 +36,7 @@ def as_input(given: GivenInput) -> Input:
     )
 
 
-def workspace_for(source: Source, home: Path, engine: DuckDBEngine | None = None) -> Workspace:
+def workspace_for(source: Source, home: Path, engine: Engine | None = None) -> Workspace:
     """A workspace with everything below `home`."""
     environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
     home.mkdir(parents=True, exist_ok=True)

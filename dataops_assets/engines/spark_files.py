@@ -1,0 +1,78 @@
+"""The files that Spark wrote, as the log of a table tells of them: size, rows and statistics, from their footers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataops_assets.storage.delta import DataFile
+from dataops_assets.storage.objects import Folder, is_remote, open_store
+
+_STATS_TEXT_LIMIT = 64
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def written_files(uri: str, folder: str, types: Mapping[str, str]) -> list[DataFile]:
+    """The Parquet files with rows in `folder` below `uri`; `types` are the SQL types by column.
+
+    Raises StorageError where they cannot be read.
+    """
+    place = Folder(f"{uri}/{folder}")
+    found = []
+    for item in place.objects():
+        if not item.path.endswith(".parquet"):
+            continue
+        footer = _footer(place.uri, item.path)
+        if footer.num_rows:
+            found.append(DataFile(f"{folder}/{item.path}", item.size, footer.num_rows, _stats(footer, types)))
+    return found
+
+
+def _footer(uri: str, path: str) -> pq.FileMetaData:
+    if not is_remote(uri):
+        return pq.read_metadata(Path(uri, path))
+    return pq.read_metadata(pa.PythonFile(obstore.open_reader(open_store(uri), path), mode="r"))
+
+
+def _stats(footer: pq.FileMetaData, types: Mapping[str, str]) -> dict[str, Any]:
+    """The Delta statistics object: bounds where all row groups tell them and they are safe to prune by."""
+    stats: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
+    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+    for place, name in enumerate(footer.schema.names):
+        told = [group.column(place).statistics for group in groups]
+        if any(item is None or not item.has_null_count for item in told):
+            continue
+        stats["nullCount"][name] = sum(item.null_count for item in told)
+        # a group of nulls alone has no bounds
+        bounded = [item for item, group in zip(told, groups, strict=True) if item.null_count < group.num_rows]
+        if not bounded or not all(item.has_min_max for item in bounded):
+            continue
+        low = _bound(min(item.min for item in bounded), types.get(name, ""))
+        high = _bound(max(item.max for item in bounded), types.get(name, ""))
+        if low is not None and high is not None:
+            stats["minValues"][name], stats["maxValues"][name] = low, high
+    return stats
+
+
+def _bound(value: Any, kind: str) -> Any:
+    """One bound as Delta writes it; None where a bound would not be safe to prune by."""
+    if kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"):
+        return int(value)
+    if kind == "VARCHAR":
+        return value if len(value) <= _STATS_TEXT_LIMIT else None
+    if kind.startswith("DECIMAL") and isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if kind == "DATE" and isinstance(value, dt.date):
+        return value.isoformat()
+    if kind == "TIMESTAMP" and isinstance(value, dt.datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds")
+    if kind == "TIMESTAMP WITH TIME ZONE" and isinstance(value, dt.datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return None

@@ -1,0 +1,50 @@
+"""Comparing what two engines made: table for table, row for row, value for value."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.sql import query
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.delta import Table
+
+TABLES = ("lake", "quarantine", "changes", "enriched", "hub", "current")
+
+
+def exact(value: Any) -> Any:
+    """A value that equals another only if both have the same type, bits and digits; instants in UTC."""
+    if isinstance(value, float):
+        return ("double", "nan" if math.isnan(value) else value.hex())
+    if isinstance(value, dt.datetime):
+        return ("instant", value.astimezone(dt.UTC)) if value.tzinfo else ("time", value)
+    return (type(value).__name__, str(value))
+
+
+def contents(reader: DuckDBEngine, table: Table) -> tuple[Mapping[str, str], list[tuple[Any, ...]]] | None:
+    """Columns and all rows of a table, in an order of their own, as the embedded engine reads it."""
+    snapshot = table.snapshot()
+    if snapshot is None:
+        return None
+    with reader.session() as session:
+        found = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(snapshot)))
+    rows = [tuple(exact(value) for value in row.values()) for row in found.to_pylist()]
+    return dict(snapshot.columns), sorted(rows, key=repr)
+
+
+def assert_same(reader: DuckDBEngine, one: Workspace, other: Workspace, tables: Sequence[str] = TABLES) -> None:
+    """Both workspaces hold the same tables."""
+    for name in tables:
+        ours, theirs = contents(reader, getattr(one, name)), contents(reader, getattr(other, name))
+        assert (ours is None) == (theirs is None), name
+        if ours is None or theirs is None:
+            continue
+        assert ours[0] == theirs[0], f"columns of {name}"
+        names = list(ours[0])
+        missing = [dict(zip(names, row, strict=True)) for row in ours[1] if row not in theirs[1]]
+        further = [dict(zip(names, row, strict=True)) for row in theirs[1] if row not in ours[1]]
+        assert not missing, f"{len(missing)} rows of {name}, e.g. {missing[0]}; instead {further[:1]}"
+        assert len(ours[1]) == len(theirs[1]), f"number of rows of {name}"
