@@ -215,7 +215,7 @@ class SparkSqlSession:
     def _by_log(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
         """The same by Delta Lake's reader, which reads deletion vectors where the rows are and not here."""
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
-        rows = _placed(reader.load(_url(snapshot.uri)))
+        rows = _placed(reader.load(_place(snapshot.uri, "")))
         return rows.where(rows[FILE].isin([_place(snapshot.uri, file.path) for file in files])) if files else rows
 
     def create(self, name: str, query: exp.Expr) -> None:
@@ -245,7 +245,7 @@ class SparkSqlSession:
         with _storing(f"writing data files of {uri}"):
             frame = self._frame(query)
             types = {field.name: _sql_name(field.dataType) for field in frame.schema.fields}
-            frame.write.parquet(_url(f"{uri}/{folder}"))
+            frame.write.parquet(_place(uri, folder))
         return written_files(uri, folder, types)
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
@@ -341,12 +341,17 @@ def _quoted(name: str) -> str:
 
 def _url(path: str) -> str:
     """A path for Spark's readers, to which some characters of a local one would be a pattern's."""
-    return path if is_remote(path) else "file:" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
+    return _hadoop(path) if is_remote(path) else "file:" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
 
 
 def _place(uri: str, path: str) -> str:
     """A data file as `_placed` names it."""
-    return f"{uri}/{path}" if is_remote(uri) else f"file:{uri}/{path}"
+    return f"{_hadoop(uri)}/{path}" if is_remote(uri) else f"file:{uri}/{path}"
+
+
+def _hadoop(uri: str) -> str:
+    """A URL as Hadoop's file systems are called."""
+    return re.sub("^s3:", "s3a:", uri)
 
 
 def _placed(rows: DataFrame) -> DataFrame:
@@ -358,4 +363,4 @@ def _placed(rows: DataFrame) -> DataFrame:
 
 
 def _relative(place: str, uri: str) -> str:
-    return place.removeprefix("file:").removeprefix(uri.rstrip("/") + "/")
+    return place.removeprefix(_place(uri.rstrip("/"), ""))

@@ -392,7 +392,13 @@ def time_pattern(form: str) -> str:
 
 
 def _parsed_time(value: exp.Expr, form: exp.Expr) -> exp.Expr:
-    return _spark("try_to_timestamp(:value, :form)", value=value, form=time_pattern(form.name))
+    parsed = _spark("try_to_timestamp(:value, :form)", value=value, form=time_pattern(form.name))
+    return parsed if "%z" in form.name else _spark("CAST(:parsed AS TIMESTAMP_NTZ)", parsed=parsed)
+
+
+def _time_of_parts(node: exp.TimestampFromParts) -> exp.Expr:
+    parts = {name: node.args[name] for name in ("year", "month", "day", "hour", "min", "sec")}
+    return _spark("CAST(try_make_timestamp(:year, :month, :day, :hour, :min, :sec) AS TIMESTAMP_NTZ)", **parts)
 
 
 _BOUNDARIES = {
@@ -634,6 +640,7 @@ _REWRITES: Mapping[type[exp.Expr], Rewrite] = {
     exp.DayOfWeekIso: lambda node: _spark("CAST(weekday(:a) + 1 AS BIGINT)", a=node.this),
     exp.Extract: _part,
     exp.StrToTime: lambda node: _parsed_time(node.this, node.args["format"]),
+    exp.TimestampFromParts: _time_of_parts,
     exp.TimeToUnix: lambda node: _seconds(node.this),
     **dict.fromkeys(
         (exp.Day, exp.DayOfMonth, exp.DayOfYear, exp.Hour, exp.Minute, exp.Month, exp.Quarter, exp.Second), _as_bigint

@@ -44,7 +44,7 @@ MORE = [
     "make_timestamp(2024, 10, 27, 2, 30, Sales + 3.5) at time zone 'Europe/Berlin'",
     "make_timestamp(2024, 3, 31, 2, 30, 0.0) at time zone 'Europe/Berlin'",
     "date_diff('month', Date, date '2015-09-01')",
-    "date_diff('hour', At, '2015-08-01 00:00:00'::timestamp)",
+    "date_diff('hour', At, make_timestamp(2015, 8, 1, 0, 0, 0.0))",
     "date_trunc('week', At)",
     "extract('dow' from Date)",
     "epoch(At)",
