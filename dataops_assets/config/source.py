@@ -475,14 +475,25 @@ class Rule(Declared):
 
 
 class Validation(Declared):
-    """A boolean rule over one row; null counts as true, as in a SQL CHECK."""
+    """A boolean rule over one row, where null counts as true, as in a SQL CHECK; or columns that tell rows apart."""
 
     name: str = Field(description="Validation name, shown with every failing row.")
-    expression: str = Field(description="SQL boolean expression; rows where it is false fail the validation.")
+    expression: str = Field("", description="SQL boolean expression; rows where it is false fail the validation.")
+    unique: tuple[str, ...] = Field(
+        (),
+        description="Columns: all rows of an input fail that share their values with another row of the same input. A "
+        "null is like no other value.",
+    )
     severity: Literal["warn", "quarantine", "fail"] = Field(
         "warn", description="'warn' marks the row, 'quarantine' keeps it out of the hub, 'fail' stops the input."
     )
     description: str = Field("", description="Why the rule exists.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Validation:
+        if ("expression" in self.model_fields_set) == bool(self.unique):
+            raise ValueError(f"validation {self.name!r} has either an expression or columns that are unique")
+        return self
 
 
 _SPAN = re.compile(r"^\s*(-?)\s*(\d+)\s+(minute|hour|day|week)s?\s*$")
@@ -740,6 +751,8 @@ class Source(Declared):
         if self.refresh.range_by is not None:
             used["refresh", "range_by"] = (self.refresh.range_by,)
         used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
+        for index, validation in enumerate(self.validations):
+            used["validations", index, "unique"] = validation.unique
         for relation_name, relation in self.relations.items():
             used["relations", relation_name, "on"] = tuple(relation.on)
             used["relations", relation_name, "where"] = tuple(item.column for item in relation.where)

@@ -20,10 +20,10 @@ from dataops_assets.rules.parse import parse
 from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.rules.resolve import Reference, hops, is_proven_to_one, names_of, related_source, resolve
 from dataops_assets.rules.semantics import attempt, of_type, total
-from dataops_assets.rules.stage import CompiledRule, CompiledValidation, Level, Lookup, Stage
+from dataops_assets.rules.stage import REPEATED_PREFIX, CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
 from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, hoist, is_inexact, reach_of, settle
-from dataops_assets.sql import DIALECT, query
+from dataops_assets.sql import DIALECT, column, query
 
 # what a row of a change set has already; the other system columns are known once it is merged into the hub
 _SEEN_BY_SNAPSHOT = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash")
@@ -117,6 +117,7 @@ class _Compiler:
         checks = [
             self._declare(source, Place(source.name, "validation", item.name, item.expression), "boolean")
             for item in source.validations
+            if not item.unique
         ]
         for item in (*rules, *checks):
             _check_snapshot(item)
@@ -125,6 +126,7 @@ class _Compiler:
         columns = {column.name: described(column.type) for column in source.columns}
         columns.update((name, kind) for name, kind in system_columns(source).items() if name in _SEEN_BY_SNAPSHOT)
         stage = self._stage(source, rules, f"lake/{source.name}_changes", columns, checks)
+        stage = replace(stage, validations=(*stage.validations, *_unique(source)))
         self._open.pop()
         self._snapshots[source.name] = stage
         return stage
@@ -368,6 +370,23 @@ def _typed(value: exp.Expr, type_of: TypeOf) -> exp.Expr:
             return settled
         node.replace(settled)
     return tree
+
+
+def _unique(source: Source) -> list[CompiledValidation]:
+    """The validations of an input's rows against each other."""
+    table = f"lake/{source.name}"
+    return [
+        CompiledValidation(
+            name=item.name,
+            severity=item.severity,
+            failed=column(REPEATED_PREFIX + item.name),
+            reads=item.unique,
+            lineage=frozenset(ColumnReference(table, name) for name in item.unique),
+            unique=item.unique,
+        )
+        for item in source.validations
+        if item.unique
+    ]
 
 
 def _check_names(source: Source) -> None:

@@ -12,6 +12,9 @@ from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
 from dataops_assets.rules.windows import Reach
 
+REPEATED_PREFIX = "s_repeated."
+"""Of the internal columns that tell whether a row shares what must be unique with another row of its input."""
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -86,13 +89,17 @@ class CompiledRule:
 
 @dataclass(frozen=True)
 class CompiledValidation:
-    """One validation: `failed` is true where a row fails it, never null."""
+    """One validation: `failed` is true where a row fails it, never null.
+
+    Of columns that must be `unique`, `failed` is the internal column that tells so, which the rows must bring along.
+    """
 
     name: str
     severity: Severity | str
     failed: exp.Expr
     reads: tuple[str, ...]
     lineage: frozenset[ColumnReference]
+    unique: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

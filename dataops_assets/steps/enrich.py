@@ -21,6 +21,7 @@ from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
 from dataops_assets.steps import waits
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
+from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
@@ -55,7 +56,8 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         names = list(session.schema(rows))
         errors: dict[str, DataOpsError] = {}
         errors.update(refuse_ambiguous(session, rules.snapshot, _present(rows, names), related))
-        session.create("s_enriched", _enriched(rules, rows, names, related))
+        compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
+        session.create("s_enriched", _enriched(rules, compared, names, related))
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
         outcomes = {input_id: _outcomes(workspace, rules, counts[input_id], input_id) for input_id in ids}
@@ -109,10 +111,12 @@ def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp
     names = list(session.schema(rows))
     for error in refuse_ambiguous(session, rules.snapshot, _present(rows, names), related).values():
         raise error
+    ids = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows)).column(0).to_pylist()
+    compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
     found: exp.Query = query(
         "SELECT $names FROM $enriched AS e",
         names=columns(_result_names(names, rules), "e"),
-        enriched=_enriched(rules, rows, names, related),
+        enriched=_enriched(rules, compared, names, related),
     )
     return found
 

@@ -339,3 +339,12 @@ def test_dates_are_what_they_were(tmp_path: Path) -> None:
     space = sales(tmp_path, rules=[rule("Date + 1", "tomorrow")])
     enrich(space, capture(space, {"a": [{"Date": dt.date(2015, 12, 31)}]}))
     assert table_rows(space, "hub/sales_enriched", ["tomorrow"]) == [{"tomorrow": dt.date(2016, 1, 1)}]
+
+
+@pytest.mark.parametrize(("severity", "status"), [("warn", "warn"), ("quarantine", "fail")])
+def test_a_key_must_be_found_in_another_hub(tmp_path: Path, severity: str, status: str) -> None:
+    known = check("Store is null or store.Id is not null", severity, "store_is_known")
+    space = sales(tmp_path, STORES, relations=RELATION, validations=[known])
+    fill_hub(space, "stores", [{"Id": 1, "Kind": None}])
+    enrich(space, capture(space, {"a": [{"Store": 1}, {"Store": 2}, {"Store": None}]}))
+    assert verdicts(space) == [(0, "pass", None), (1, status, "store_is_known"), (2, "pass", None)]
