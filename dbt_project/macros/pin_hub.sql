@@ -1,6 +1,6 @@
 {#
   Makes each hub table that the selected models and tests read readable as `hub.<table>`, at one version for the whole
-  invocation.
+  invocation; so also each lake table, such as the quarantine, as `lake.<table>`.
 
   DuckDB: a view over `delta_scan(<table>, version = <newest now>)`. All models of an invocation thus see the same
   version, whatever is committed meanwhile, and the view stays behind as the record of what the warehouse was built
@@ -20,14 +20,16 @@
   {%- if execute -%}
     {%- set storage = run_query("select getvariable('dataops_storage')").rows[0][0] -%}
     {%- do run_query('create schema if not exists hub') -%}
+    {%- do run_query('create schema if not exists lake') -%}
     {%- set read = [] -%}
     {%- do add_sources_of(selected_nodes(), read) -%}
-    {%- for table in graph.sources.values() if table.source_name == 'hub' and table.unique_id in read -%}
-      {%- set uri = adapter.escape_sql_string(storage ~ '/hub/' ~ table.identifier) -%}
+    {%- for table in graph.sources.values() if table.source_name in ('hub', 'lake') and table.unique_id in read -%}
+      {%- set key = table.source_name ~ '/' ~ table.identifier -%}
+      {%- set uri = adapter.escape_sql_string(storage ~ '/' ~ key) -%}
       {%- set version = newest_version(uri) -%}
       {%- set rows = empty_rows(table.columns) if version is none else version_rows(uri, version) -%}
       {%- do run_query('create or replace view ' ~ table.relation_name ~ ' as ' ~ rows) -%}
-      {%- do log(tojson({'pinned': 'hub/' ~ table.identifier, 'version': version})) -%}
+      {%- do log(tojson({'pinned': key, 'version': version})) -%}
     {%- endfor -%}
   {%- endif -%}
 {% endmacro %}
