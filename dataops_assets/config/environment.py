@@ -17,6 +17,7 @@ from dataops_assets.errors import ConfigError
 
 EnvironmentName = Literal["local", "test", "staging", "production"]
 EngineName = Literal["duckdb", "spark"]
+_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._=/-]+")
 
 
@@ -35,12 +36,16 @@ class SparkSettings(BaseModel):
 
 
 class Environment(BaseModel):
-    """The settings of one deployment. Paths are absolute paths or URLs."""
+    """The settings of one deployment. Paths are absolute paths or URLs.
+
+    `memory` is what the embedded engine may take in each process before it spills to disk; empty for its own limit.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: EnvironmentName
     engine: EngineName
+    memory: str
     home: Path
     storage: str
     landing: str
@@ -68,6 +73,9 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
     engine = variables.get("DATAOPS_ENGINE", "duckdb")
     if engine not in get_args(EngineName):
         raise ConfigError("reading DATAOPS_ENGINE", received=repr(engine), known=get_args(EngineName))
+    memory = variables.get("DATAOPS_MEMORY", "")
+    if memory and not _MEMORY.fullmatch(memory):
+        raise ConfigError("reading DATAOPS_MEMORY", received=repr(memory), next_step="write it as 4GB or 1500MB")
     home = Path(variables.get("DATAOPS_HOME", str(project / ".dataops"))).absolute()
     local = name in ("local", "test")
 
@@ -96,6 +104,7 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
         {
             "name": name,
             "engine": engine,
+            "memory": memory,
             "home": home,
             "storage": storage,
             "landing": setting("DATAOPS_LANDING", str(home / "landing")),

@@ -53,7 +53,7 @@ def load_extensions(connection: duckdb.DuckDBPyConnection, directory: Path, *, r
 
 
 class DuckDBEngine:
-    """Opens DuckDB sessions. `home` keeps extensions and spill files; `memory_limit` is DuckDB's own setting.
+    """Opens DuckDB sessions, with extensions and spill files below the environment's home.
 
     One database a process holds the extensions (loading them costs 0.15 s); a session is a connection of its own to it,
     so temporary tables are private and sessions may run in parallel threads.
@@ -61,11 +61,11 @@ class DuckDBEngine:
 
     name = "duckdb"
 
-    def __init__(self, environment: Environment, memory_limit: str = "") -> None:
+    def __init__(self, environment: Environment) -> None:
         self._extensions = environment.home / "duckdb_extensions"
         self._spill = environment.home / "spill"
         self._remote = is_remote(environment.storage)
-        self._memory_limit = memory_limit
+        self._memory = environment.memory
         self._lock = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
 
@@ -84,8 +84,8 @@ class DuckDBEngine:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         config: dict[str, Any] = {"extension_directory": str(self._extensions), "temp_directory": str(self._spill)}
-        if self._memory_limit:
-            config["memory_limit"] = self._memory_limit
+        if self._memory:
+            config["memory_limit"] = self._memory
         database = duckdb.connect(config=config)
         load_extensions(database, self._extensions, remote=self._remote)
         return database

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import functools
+import multiprocessing
 import os
 import resource
 import shutil
@@ -25,8 +26,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import duckdb
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
@@ -94,7 +96,8 @@ class Ours:
     name = "dataops"
 
     def __init__(self, home: Path, kind: str) -> None:
-        environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+        variables = {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), "DATAOPS_MEMORY": "1GB"}
+        environment = environment_from(variables, home)
         columns = [{"name": name, "type": "text" if name in TEXTS else "integer"} for name in COLUMNS]
         source = Source.model_validate(
             {
@@ -281,56 +284,67 @@ WAYS: dict[str, Callable[[Path, str], Way]] = {
 }
 
 
-def measured(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, float]]:
-    """Median seconds of each way, which must all end with the same table."""
+class Measured(NamedTuple):
+    """What one way took: seconds a change, rows and sum it ended with, peak memory in GiB."""
+
+    seconds: float
+    result: tuple[int, int]
+    memory: float
+
+
+def measured(name: str, kind: str, home: Path, files: list[Path]) -> Measured:
+    """Load the first of `files` and change by each other one, in a process that did nothing else before."""
+    way = WAYS[name](home, kind)
+    way.load(files[0])
+    seconds, result = [], (0, 0)
+    for number, parquet in enumerate(files[1:], 1):
+        if isinstance(way, Ours):
+            way.parse(parquet, number)
+        started = time.perf_counter()
+        way.change(parquet, number)
+        result = way.read()
+        seconds.append(time.perf_counter() - started)
+    if isinstance(way, Peer):
+        way.close()
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return Measured(statistics.median(seconds), result, max(peaks) / 1024 / 1024)
+
+
+def compared(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, Measured]]:
+    """Each way on the same inputs; all must end with the same table."""
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        files = []
-        ids = f"SELECT id FROM range({size}) AS r(id)"
-        for number in range(rounds + 1):
-            files.append(home / f"{number}.parquet")
-            given = delivery(kind, size, number) if number else rows(ids, "0")
-            duckdb.sql(given).write_parquet(str(files[-1]))
+        files = [Path(folder, f"{number}.parquet") for number in range(rounds + 1)]
+        for number, parquet in enumerate(files):
+            ids = f"SELECT id FROM range({size}) AS r(id)"
+            duckdb.sql(delivery(kind, size, number) if number else rows(ids, "0")).write_parquet(str(parquet))
         results: dict[str, tuple[int, int]] = {}
         for name in ways or WAYS:
-            place = home / "way"
+            place = Path(folder, "way")
             place.mkdir()
-            way = WAYS[name](place, kind)
-            way.load(files[0])
-            seconds = []
-            for number in range(1, rounds + 1):
-                if isinstance(way, Ours):
-                    way.parse(files[number], number)
-                started = time.perf_counter()
-                way.change(files[number], number)
-                results[name] = way.read()
-                seconds.append(time.perf_counter() - started)
-            if isinstance(way, Peer):
-                way.close()
-            del way
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                found = process.submit(measured, name, kind, place, files).result()
             shutil.rmtree(place)
-            yield name, statistics.median(seconds)
+            results[name] = found.result
+            yield name, found
         if len(set(results.values())) > 1:
             raise SystemExit(f"{kind}: the ways disagree: {results}")
 
 
 def main() -> int:
-    """Print a table of seconds and ratios."""
+    """Print a table of seconds, ratios and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--ways", nargs="*", default=[], choices=list(WAYS))
     given = parser.parse_args()
-    print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}")
+    print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}; memory with loading")
     for kind in given.kinds:
         floor = None
-        for name, seconds in measured(kind, given.rows, given.rounds, given.ways):
-            floor = seconds if name == Floor.name else floor
-            ratio = f"{seconds / floor:6.2f} of the floor" if floor else ""
-            print(f"{kind:8} {name:20} {seconds:8.2f} s {ratio}", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024
-    print(f"peak memory of this process, all ways together: {peak:.1f} GiB")
+        for name, found in compared(kind, given.rows, given.rounds, given.ways):
+            floor = found.seconds if name == Floor.name else floor
+            ratio = f"{found.seconds / floor:7.2f} of the floor" if floor else ""
+            print(f"{kind:8} {name:20} {found.seconds:8.2f} s {ratio} {found.memory:6.1f} GiB", flush=True)
     return 0
 
 
