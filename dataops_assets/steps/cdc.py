@@ -92,8 +92,8 @@ def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake
     merge.observe(session, change, lake)
     late = merge.is_late(session, change)
     merge.exclude_nothing(session)
-    merge.touch(session, change, base, lake, late=late)
-    merge.gather(session, change, base, lake, late=late)
+    hub = merge.touch(session, change, base, lake, late=late)
+    merge.gather(session, change, hub, lake, late=late)
     merge.resolve(session, change)
     return late
 

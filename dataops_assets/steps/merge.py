@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, FullRefresh, Source
+from dataops_assets.config.source import AppendRefresh, FullRefresh, KeyRefresh, Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
+from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table
 from dataops_assets.steps import coverage
 from dataops_assets.steps.extents import Extents, between
 from dataops_assets.steps.identity import delete_marker, key_text, order_type, order_value, row_hash
@@ -73,6 +73,7 @@ class Tables:
     excluded: str = "s_excluded"
     added: str = "s_added_observations"
     covers: str = "s_covers"
+    held: str = "s_held"
     touched: str = "s_touched"
     existing: str = "s_existing"
     observed: str = "s_observed"
@@ -243,15 +244,22 @@ def exclude_nothing(session: Session) -> None:
     )
 
 
-def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
-    """Create `touched`: the keys whose versions may change."""
+def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> exp.Expr | None:
+    """Create `touched`: the keys whose versions may change. The result are the hub's rows that hold them, if any."""
     source = change.source
     if coverage.is_partial(source):
         _create_covers(session, change, lake, late=late)
     if base is None:
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
-        return
-    current = _hub_rows(session, change, base, only_current=not late)
+        return None
+    current: exp.Expr = hub_rows(session, change, base, late=late)
+    if isinstance(source.refresh, KeyRefresh) and not late:
+        # only keys that are said can change, so the hub is looked through once
+        rows = query(
+            "SELECT h.* FROM $rows AS h SEMI JOIN $added AS a ON a.s_key = h.s_key", rows=current, added=T.added
+        )
+        session.create(T.held, rows)
+        current = table(T.held)
     if late:
         keys = _touched_late(change, current, lake)
     else:
@@ -261,6 +269,7 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
         elif coverage.is_partial(source):
             keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
+    return current
 
 
 def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
@@ -352,7 +361,8 @@ def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     return exp.union(keys, held, distinct=False)
 
 
-def _hub_rows(session: Session, change: Change, base: Snapshot, *, only_current: bool) -> exp.Query:
+def hub_rows(session: Session, change: Change, base: Snapshot, *, late: bool) -> exp.Query:
+    """The rows of the hub that the change can concern, with their places; in order only the newest versions."""
     source = change.source
     rows: exp.Select = query(
         "SELECT $names, $carried FROM $hub AS h WHERE $concerned",
@@ -361,11 +371,11 @@ def _hub_rows(session: Session, change: Change, base: Snapshot, *, only_current:
         hub=session.scan(base, positions=True),
         concerned=change.concerned("h"),
     )
-    return rows.where(column("s_valid_to", "h").is_(exp.null())) if only_current and source.refresh.history else rows
+    return rows.where(column("s_valid_to", "h").is_(exp.null())) if not late and source.refresh.history else rows
 
 
-def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> None:
-    """Create `existing` and `observed`: hub rows and observations of the touched keys."""
+def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
+    """Create `existing` and `observed`: hub rows, of those in `hub`, and observations of the touched keys."""
     source = change.source
     own = query(
         "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a",
@@ -373,28 +383,21 @@ def gather(session: Session, change: Change, base: Snapshot | None, lake: exp.Ex
         added=T.added,
     )
     if isinstance(source.refresh, AppendRefresh):
-        held = (
-            rows_of(_hub_rows(session, change, base, only_current=False), (*change.ids, *change.removing))
-            if base and late
-            else _no_hub_rows(source)
-        )
+        held = rows_of(hub, (*change.ids, *change.removing)) if hub is not None and late else _no_hub_rows(source)
         session.create(T.existing, held)
         session.create(T.observed, own)
         return
-    if base is None:
+    if hub is None:
         session.create(T.existing, _no_hub_rows(source))
     else:
-        rows = _hub_rows(session, change, base, only_current=not late)
-        session.create(
-            T.existing,
-            query(
-                "SELECT h.* FROM $rows AS h SEMI JOIN $touched AS t ON t.s_key = h.s_key", rows=rows, touched=T.touched
-            ),
+        rows = query(
+            "SELECT h.* FROM $hub AS h SEMI JOIN $touched AS t ON t.s_key = h.s_key", hub=hub, touched=T.touched
         )
+        session.create(T.existing, rows)
     if late:
         session.create(T.observed, _observed_in_lake(change, lake))
         return
-    if base is not None:
+    if hub is not None:
         own = query(
             "SELECT o.* FROM $own AS o SEMI JOIN $touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
         )

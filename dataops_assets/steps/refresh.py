@@ -169,12 +169,13 @@ def _gather(
     planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
     if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
         merge.observe_change_set(session, change, session.scan(enriched))
+        hub: exp.Expr | None = merge.hub_rows(session, change, base, late=False) if base is not None else None
     else:
         planned = False
         merge.observe(session, change, lake)
         late = merge.is_late(session, change)
-        merge.touch(session, change, base, lake, late=late)
-    merge.gather(session, change, base, lake, late=late)
+        hub = merge.touch(session, change, base, lake, late=late)
+    merge.gather(session, change, hub, lake, late=late)
     if enriched is None:
         merge.exclude_nothing(session)
     else:
