@@ -62,7 +62,7 @@ def system_columns(source: Source) -> tuple[str, ...]:
 class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
-    `covers`: what inputs cover.
+    `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
     `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched
     keys as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions
     whose content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`:
