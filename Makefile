@@ -21,7 +21,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev test law benchmark lint format lock clean
+.PHONY: help setup spark jars demo dev test law benchmark sparkbenchmark lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
@@ -40,6 +40,8 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 test: setup ## Run all tests
+	@# one Spark for all its tests, which has the processors to itself
+	@$(VENV)/bin/pytest tests/differential
 	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
@@ -48,6 +50,9 @@ law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh ty
 
 benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1000000) cost with other tools
 	@PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
+
+sparkbenchmark: spark ## Compare what changes of a hub of ROWS cost on Spark with a MERGE
+	@$(VENV)/bin/python tests/benchmarks/spark_changes.py --rows $(ROWS)
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

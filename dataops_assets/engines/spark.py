@@ -156,6 +156,7 @@ class SparkSqlSession:
         self.spark = spark
         self._environment = environment
         self._views: set[str] = set()
+        self._types: dict[str, str] = {}
         self._staged: list[str] = []
 
     def close(self) -> None:
@@ -291,12 +292,16 @@ class SparkSqlSession:
         return found
 
     def _frame(self, query: exp.Expr) -> DataFrame:
-        return self.spark.sql(for_spark(query).sql(DIALECT))
+        return self.spark.sql(for_spark(query, self._types).sql(DIALECT))
 
     def _view(self, rows: DataFrame, name: str = "") -> str:
         name = name or f"s_view_{uuid.uuid4().hex}"
         rows.createOrReplaceTempView(_quoted(name))
         self._views.add(name)
+        for field in rows.schema.fields:
+            kind = field.dataType.simpleString()
+            # what tables call alike may be of several types
+            self._types[field.name] = kind if self._types.get(field.name, kind) == kind else ""
         return name
 
 

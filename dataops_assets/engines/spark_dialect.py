@@ -48,13 +48,45 @@ _TRIED: Mapping[type[exp.Expr], str] = {exp.Add: "try_add", exp.Sub: "try_subtra
 Rewrite = Callable[[Any], exp.Expr]
 
 
-def for_spark(tree: exp.Expr) -> exp.Expr:
-    """A copy of a tree of DuckDB's dialect, to be written with `DIALECT`, that gives the same values in Spark."""
+def for_spark(tree: exp.Expr, types: Mapping[str, str]) -> exp.Expr:
+    """A copy of a tree of DuckDB's dialect, to be written with `DIALECT`, that gives the same values in Spark.
+
+    `types` are Spark's types of the tables' columns by name, empty where tables differ in one.
+    """
     copied = tree.copy()
+    _settle_kinds(copied, {name: _KINDS.get(kind.partition("(")[0], "") for name, kind in types.items()})
     for attempted in copied.find_all(exp.Try):
         for node in attempted.walk():
             node.meta["tried"] = True
     return _rewritten(copied)
+
+
+_KINDS = {
+    "string": "string",
+    "double": "double",
+    "float": "double",
+    "decimal": "decimal",
+    "timestamp": "timestamp",
+    "timestamp_ntz": "time",
+    "date": "date",
+    "boolean": "boolean",
+    **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), "whole"),
+}
+
+
+def _settle_kinds(tree: exp.Expr, kinds: dict[str, str]) -> None:
+    """Tell each column what kind of value it has, as far as its name tells it."""
+    inner_first = list(reversed(list(tree.find_all(exp.Alias))))
+    # a name that turns out to be ambiguous may have told others what they are
+    for _ in range(2):
+        for item in inner_first:
+            for place in item.this.find_all(exp.Column):
+                place.meta["kind"] = kinds.get(place.name, "")
+            kind = _known_type(item.this)
+            is_same = isinstance(item.this, exp.Column) and item.this.name == item.alias
+            kinds[item.alias] = kind if is_same or kinds.get(item.alias, kind) == kind else ""
+    for place in tree.find_all(exp.Column):
+        place.meta["kind"] = kinds.get(place.name, "")
 
 
 def _rewritten(node: exp.Expr) -> exp.Expr:
@@ -95,7 +127,7 @@ def _text_of(value: exp.Expr) -> exp.Expr:
     if known == "string":
         return value
     text = _spark("CAST(:value AS STRING)", value=value)
-    if known in ("boolean", "whole"):
+    if known in ("boolean", "whole", "date", "time", "decimal"):
         return text
     # through a text, because Spark refuses to make a number of, say, a date even in a branch that is never taken
     double = _spark("CAST(CAST(:value AS STRING) AS DOUBLE)", value=value)
@@ -107,13 +139,29 @@ def _text_of(value: exp.Expr) -> exp.Expr:
     )
 
 
+def _common(value: exp.Coalesce | exp.Case) -> str:
+    """The kind that all values to choose from have."""
+    if isinstance(value, exp.Coalesce):
+        parts = [value.this, *value.expressions]
+    else:
+        parts = [item.args["true"] for item in value.args["ifs"]]
+        parts += [value.args["default"]] if value.args.get("default") is not None else []
+    kinds = {_known_type(part) for part in parts if not isinstance(part, exp.Null)}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
 _STRING_CALLS = frozenset(("concat_ws", "md5", "hex", "to_json", "regexp_extract", "regexp_replace"))
 
 
 def _known_type(value: exp.Expr) -> str:
     """What `typeof` would say, as far as the expression itself tells; empty where it does not."""
-    if isinstance(value, (exp.Paren, exp.Max, exp.Min)):
+    if isinstance(value, exp.Column):
+        kind: str = value.meta.get("kind", "")
+        return kind
+    if isinstance(value, (exp.Paren, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
         return _known_type(value.this)
+    if isinstance(value, (exp.Coalesce, exp.Case)):
+        return _common(value)
     if isinstance(value, exp.Cast):
         if value.to.this in _WHOLE:
             return "whole"
@@ -184,8 +232,9 @@ def _cast(node: exp.Cast) -> exp.Expr:
         return _text_of(value)
     text = _spark("CAST(:value AS STRING)", value=value)
     if target.this in _TIMES:
-        dashed = kind(this=_spark("replace(:text, '/', '-')", text=text), to=target.copy())
-        return _by_type(value, plain, string=dashed)
+        dashed = _spark("replace(:text, '/', '-')", text=text)
+        read = kind(this=dashed, to=target.copy())
+        return _by_type(value, plain, string=read if target.this is exp.DType.DATE else _time_read(dashed, read, kind))
     if target.this in _WHOLE or target.this is exp.DType.DECIMAL:
         places = target.expressions[1].name if len(target.expressions) > 1 else "0"
         double = _spark("TRY_CAST(:text AS DOUBLE)", text=text)
@@ -217,6 +266,19 @@ def _cast(node: exp.Cast) -> exp.Expr:
     return plain
 
 
+def _time_read(text: exp.Expr, read: exp.Cast, kind: Callable[..., exp.Cast]) -> exp.Expr:
+    """A time from a text: one with a blank at its end is none, and 24:00 is the midnight after."""
+    midnight = _spark("regexp_replace(:text, '([T ])24:', '$100:')", text=text)
+    return _spark(
+        "CASE WHEN regexp(:text, '[\\\\t\\\\n\\\\f\\\\r ]\\\\z') THEN NULL "
+        "WHEN regexp(:text, '[T ]24:00(:00([.]0+)?)?([^0-9:.]|\\\\z)') THEN :midnight + INTERVAL '1' DAY "
+        "ELSE :read END",
+        text=text,
+        midnight=kind(this=midnight, to=read.to.copy()),
+        read=read,
+    )
+
+
 def _by_type(value: exp.Expr, other: exp.Expr, **branches: exp.Expr) -> exp.Expr:
     """One of these expressions, as the type of `value` is: `other`, or that of string, double, decimal, timestamp."""
     known = _known_type(value)
@@ -242,7 +304,10 @@ def _scaled(double: exp.Expr, places: int) -> exp.Expr:
         "try_divide(transform(array(:double * CAST(:unit AS DOUBLE)), y -> "
         "CASE WHEN abs(y) < 4503599627370496D THEN CAST(CAST(sign(y) * (floor(abs(y)) + CASE WHEN "
         "abs(y) - floor(abs(y)) >= 0.5D THEN 1 ELSE 0 END) AS BIGINT) AS DECIMAL(38, 0)) "
-        # whole already
+        # whole already; Spark would take its text, which is the shortest and not the exact one
+        "WHEN abs(y) < 4e37D THEN CAST(CAST(y / 4611686018427387904D AS BIGINT) AS DECIMAL(19, 0)) "
+        "* CAST(4611686018427387904 AS DECIMAL(19, 0)) + CAST(CAST(y - CAST(CAST(y / 4611686018427387904D AS BIGINT) "
+        "AS DOUBLE) * 4611686018427387904D AS BIGINT) AS DECIMAL(19, 0)) "
         "ELSE TRY_CAST(y AS DECIMAL(38, 0)) END)[0], CAST(:unit AS DECIMAL(38, 0)))",
         double=double,
         unit="1" + "0" * places,

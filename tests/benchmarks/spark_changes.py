@@ -1,0 +1,126 @@
+"""What changing a hub costs on Spark, beside a hand-written MERGE of Delta Lake, on the same data in the same run.
+
+Run by hand: `make sparkbenchmark ROWS=1000000`, in local mode with Spark's default settings. Inputs, grain of the
+output and the way of timing are those of `hub_changes.py`; the ratio is to the MERGE.
+
+The MERGE compares all columns of the rows whose keys match and writes deletion vectors. It keeps no order, no history
+of inputs, no change set and no look at the data, each of which is a table or a query of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+from hub_changes import COLUMNS, KINDS, Ours, Way, delivery, rows
+from pyspark.sql import SparkSession
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.engines.spark import SparkEngine
+
+
+class OnSpark(Ours):
+    """Change capture, enrichment and refresh by Spark. What precedes them, and is not timed, is done embedded."""
+
+    name = "dataops on Spark"
+
+    def __init__(self, home: Path, kind: str, spark: SparkEngine) -> None:
+        super().__init__(home, kind)
+        self._embedded = self._workspace
+        self._distributed = dataclasses.replace(self._workspace, engine=spark)
+
+    def parse(self, parquet: Path, number: int) -> None:
+        self._workspace = self._embedded
+        super().parse(parquet, number)
+        self._workspace = self._distributed
+
+
+class Merge:
+    """One MERGE statement on a Delta table."""
+
+    name = "MERGE by hand"
+
+    def __init__(self, home: Path, kind: str, spark: SparkSession) -> None:
+        self._table, self._kind, self._spark = f"delta.`{home / 'merged'}`", kind, spark
+
+    def load(self, parquet: Path) -> None:
+        self._spark.sql(
+            f"CREATE TABLE {self._table} USING delta TBLPROPERTIES ('delta.enableDeletionVectors' = 'true') "
+            f"AS SELECT * FROM parquet.`{parquet}`"
+        )
+
+    def change(self, parquet: Path, _number: int) -> None:
+        same = " AND ".join(f"h.{name} <=> i.{name}" for name in COLUMNS if name != "id")
+        gone = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if self._kind == "full" else ""
+        self._spark.sql(
+            f"MERGE INTO {self._table} AS h USING parquet.`{parquet}` AS i ON h.id = i.id "
+            f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT * {gone}"
+        )
+
+    def read(self) -> tuple[int, int]:
+        found = self._spark.sql(f"SELECT count(*) AS n, sum(n0) AS s FROM {self._table}").collect()[0]
+        return int(found.n), int(found.s)
+
+
+def measured(kind: str, size: int, rounds: int, spark: SparkEngine) -> Iterator[tuple[str, float]]:
+    """Median seconds of each way, which must all end with the same table."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        files = []
+        ids = f"SELECT id FROM range({size}) AS r(id)"
+        for number in range(rounds + 1):
+            files.append(home / f"{number}.parquet")
+            duckdb.sql(delivery(kind, size, number) if number else rows(ids, "0")).write_parquet(str(files[-1]))
+        results: dict[str, tuple[int, int]] = {}
+        with spark.session() as session:
+            for way_of in (Merge, OnSpark):
+                place = home / "way"
+                place.mkdir()
+                way: Way = Merge(place, kind, session.spark) if way_of is Merge else OnSpark(place, kind, spark)
+                way.load(files[0])
+                seconds = []
+                for number in range(1, rounds + 1):
+                    if isinstance(way, OnSpark):
+                        way.parse(files[number], number)
+                    started = time.perf_counter()
+                    way.change(files[number], number)
+                    results[way.name] = way.read()
+                    seconds.append(time.perf_counter() - started)
+                shutil.rmtree(place)
+                yield way.name, statistics.median(seconds)
+        if len(set(results.values())) > 1:
+            raise SystemExit(f"{kind}: the ways disagree: {results}")
+
+
+def main() -> int:
+    """Print a table of seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        settings = {"DATAOPS_ENV": "test", "DATAOPS_HOME": home}
+        settings |= {name: value for name, value in os.environ.items() if name.startswith("DATAOPS_SPARK_")}
+        spark = SparkEngine(environment_from(settings, Path(home)))
+        print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}")
+        for kind in given.kinds:
+            floor = 0.0
+            for name, seconds in measured(kind, given.rows, given.rounds, spark):
+                floor = floor or seconds
+                print(f"{kind:8} {name:20} {seconds:8.2f} s {seconds / floor:6.2f} of the MERGE", flush=True)
+        spark.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
