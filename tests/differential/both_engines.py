@@ -18,7 +18,8 @@ TABLES = ("lake", "quarantine", "changes", "enriched", "hub", "current")
 def exact(value: Any) -> Any:
     """A value that equals another only if both have the same type, bits and digits; instants in UTC."""
     if isinstance(value, float):
-        return ("double", "nan" if math.isnan(value) else value.hex())
+        # the two zeros are one value; which of them a file keeps is up to its writer's dictionary
+        return ("double", "nan" if math.isnan(value) else (value + 0.0).hex())
     if isinstance(value, dt.datetime):
         return ("instant", value.astimezone(dt.UTC)) if value.tzinfo else ("time", value)
     return (type(value).__name__, str(value))
