@@ -32,6 +32,28 @@ def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> 
     if report.version is not None:
         metadata["table_version"] = report.version
     metadata["dagster/uri"] = f"{workspace.environment.storage}/{report.asset}"
+    if report.receipts:
+        metadata["receipts"] = dg.MetadataValue.table(
+            records=[
+                dg.TableRecord(
+                    {
+                        "rule": item.rule,
+                        "version": item.version,
+                        "rows_seen": item.rows_seen,
+                        "rows_changed": item.rows_changed,
+                    }
+                )
+                for item in report.receipts
+            ],
+            schema=dg.TableSchema(
+                [
+                    dg.TableColumn("rule"),
+                    dg.TableColumn("version"),
+                    dg.TableColumn("rows_seen", "int"),
+                    dg.TableColumn("rows_changed", "int"),
+                ]
+            ),
+        )
     return metadata | {str(name): value for name, value in report.notes.items()}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from dataops_assets.config.source import FileConnection, Gate, Source
 from dataops_assets.config.types import sql_type
-from dataops_assets.rules.compiler import CompiledRules
+from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
@@ -22,6 +23,7 @@ from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import CheckKind, Input, StepReport
 from dataops_assets.steps.workspace import Workspace
 
+Edges = Mapping[tuple[str, str], AbstractSet[tuple[str, str]]]
 PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
 """The steps an input goes through, in order."""
 
@@ -197,6 +199,17 @@ def column_lineage(
         else:
             found[name] = {(upstream, name)}
     return found
+
+
+def lineage_edges(sources: Mapping[str, Source]) -> Edges:
+    """For every column of every asset the columns it comes from, as (asset key, column)."""
+    edges: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for source in sources.values():
+        rules = compile_rules(source, sources)
+        for node in nodes(source, rules):
+            for name, origins in column_lineage(source, rules, node, list(node.columns)).items():
+                edges[node.key, name] = origins
+    return edges
 
 
 # system columns that a step makes itself

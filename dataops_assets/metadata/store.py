@@ -23,7 +23,7 @@ from dataops_assets.errors import ConfigError, InputError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
@@ -82,6 +82,17 @@ class CheckResult:
     run_id: str
     checked_at: dt.datetime
     outcome: CheckOutcome
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What computing a rule over the rows of one table came to, in one run ('' by hand)."""
+
+    asset: str
+    table_version: int | None
+    run_id: str
+    recalculated_at: dt.datetime
+    receipt: RuleReceipt
 
 
 class MetadataStore:
@@ -352,6 +363,22 @@ class MetadataStore:
             )
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
+            _add_receipts(connection, source, report, run_id)
+
+    def save_receipts(self, source: str, report: StepReport, run_id: str = "") -> None:
+        """Record the receipts of a step that was started by hand; `finish` does it for a step of a run."""
+        with self._database.write(f"recording receipts of source {source!r}") as connection:
+            _contract_version(connection, source)
+            _add_receipts(connection, source, report, run_id)
+
+    def receipts(self, source: str, asset: str | None = None) -> list[Receipt]:
+        """The receipts of a source's rules, or of those in one asset, in the order they were recorded."""
+        table = tables.rule_receipts
+        statement = sa.select(table).where(table.c.source == source).order_by(table.c.rule_receipt_id)
+        if asset is not None:
+            statement = statement.where(table.c.asset == asset)
+        with self._database.read(f"reading receipts of source {source!r}") as connection:
+            return [_receipt(row) for row in connection.execute(statement).mappings()]
 
     def step_status(self, source: str, step: str) -> dict[str, str]:
         """Status ('running', 'done', 'failed') of a step's last attempt by input id; what was never tried is absent."""
@@ -617,6 +644,30 @@ def _check_result(row: Mapping[Any, Any]) -> CheckResult:
         numbers=row["numbers"],
     )
     return CheckResult(row["step"], row["run_id"], row["checked_at"], outcome)
+
+
+def _add_receipts(connection: sa.Connection, source: str, report: StepReport, run_id: str) -> None:
+    rows = [
+        {
+            "source": source,
+            "asset": report.asset,
+            "rule": item.rule,
+            "rule_version": item.version,
+            "rows_seen": item.rows_seen,
+            "rows_changed": item.rows_changed,
+            "table_version": report.version,
+            "run_id": run_id,
+            "recalculated_at": _now(),
+        }
+        for item in report.receipts
+    ]
+    if rows:
+        connection.execute(tables.rule_receipts.insert(), rows)
+
+
+def _receipt(row: Mapping[Any, Any]) -> Receipt:
+    receipt = RuleReceipt(row["rule"], row["rule_version"], row["rows_seen"], row["rows_changed"])
+    return Receipt(row["asset"], row["table_version"], row["run_id"], row["recalculated_at"], receipt)
 
 
 def _finite(value: float | None) -> float | None:

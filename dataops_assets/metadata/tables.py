@@ -288,3 +288,20 @@ check_results = sa.Table(
     sa.Index(None, "source", "input_id"),
     comment="One row a check each time it ran; the newest of a kind, asset and input is in force",
 )
+
+rule_receipts = sa.Table(
+    "rule_receipts",
+    metadata,
+    sa.Column("rule_receipt_id", Serial, primary_key=True, comment="Surrogate key; ascends with time"),
+    _source(),
+    sa.Column("asset", Text, nullable=False, comment="Asset key of the table, e.g. hub/sales_current"),
+    sa.Column("rule", Text, nullable=False, comment="The rule, which is the column's name"),
+    sa.Column("rule_version", Text, nullable=False, comment="Hash of all that decides the rule's values"),
+    sa.Column("rows_seen", sa.BigInteger, nullable=False, comment="Rows that the rule was computed for"),
+    sa.Column("rows_changed", sa.BigInteger, nullable=False, comment="Rows with another value, and new rows"),
+    sa.Column("table_version", sa.BigInteger, comment="Delta version of the table afterwards"),
+    sa.Column("run_id", Text, nullable=False, comment="Dagster run; empty where started by hand"),
+    sa.Column("recalculated_at", Timestamp, nullable=False, comment="When (UTC)"),
+    sa.Index(None, "source", "asset", "rule"),
+    comment="One row a rule each time it was computed again for rows that a table has",
+)

@@ -13,6 +13,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
+from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.vacuum import RETENTION, vacuum
 
@@ -34,10 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean.add_argument("source", nargs="?", help="one source; all of them if it is left out")
     clean.add_argument("--keep-days", type=float, default=RETENTION.days, help="default: %(default)s")
     add_commands(commands)
+    add_rule_commands(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "quarantine":
             return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
+        if given.command in COMMANDS:
+            name, _, column = given.source.partition(".")
+            run_rule_command(given, _workspace(given.command, name), column, _say)
+            return 0
         if given.command == "demo":
             _demo()
         elif given.command == "vacuum":

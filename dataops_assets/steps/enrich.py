@@ -23,6 +23,7 @@ from dataops_assets.steps import waits
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.restate import recorded, restate
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.retyping import conformed
@@ -48,6 +49,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """
     started = time.perf_counter()
     rules = compile_rules(workspace.source, workspace.sources)
+    restate(workspace, enriched_only=True)
     waiting = waits.waiting(workspace, inputs)
     ids = [item.input_id for item in inputs if item.input_id not in waiting]
     with workspace.engine.session() as session:
@@ -77,7 +79,9 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 names=columns(_result_names(names, rules), "e"),
                 ids=[literal(input_id) for input_id in good],
             )
-            snapshot = publish.replace_inputs(session, workspace.enriched, kept, good)
+            snapshot = publish.replace_inputs(
+                session, workspace.enriched, kept, good, lambda info: recorded(info, rules)
+            )
     return StepReport(
         step=STEP,
         asset=_asset(workspace),

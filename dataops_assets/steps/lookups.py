@@ -66,6 +66,17 @@ def conformed(
     `only` these data files; or only the rows `at` the places that a temporary table of that name has (`s_file`, the
     name of a data file, and `s_position`).
     """
+    rows = session.scan(snapshot, positions=bool(at), only=[file.path for file in snapshot.files] if at else only)
+    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
+    if at:
+        # a scan may name a file by its whole address, percent-encoded; what comes last is the same for all
+        here = "r.s_position = p.s_position AND split_part(r.s_file, '/', -1) = p.s_file"
+        found = found.where(query("EXISTS (SELECT 1 FROM $places AS p WHERE $here)", places=at, here=query(here)))
+    return found.where(column("s_is_current")) if only_current else found
+
+
+def typed_columns(snapshot: Snapshot, wanted: Mapping[str, str]) -> list[exp.Expr]:
+    """The columns of a table in the SQL types of `wanted`, null where it lacks one."""
     selected: list[exp.Expr] = []
     for name, kind in wanted.items():
         target = exp.DataType.build(kind, dialect=DIALECT)
@@ -75,13 +86,7 @@ def conformed(
             selected.append(alias(exp.TryCast(this=column(name), to=target), name))
         else:
             selected.append(column(name))
-    rows = session.scan(snapshot, positions=bool(at), only=[file.path for file in snapshot.files] if at else only)
-    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=selected, rows=rows)
-    if at:
-        # a scan may name a file by its whole address, percent-encoded; what comes last is the same for all
-        here = "r.s_position = p.s_position AND split_part(r.s_file, '/', -1) = p.s_file"
-        found = found.where(query("EXISTS (SELECT 1 FROM $places AS p WHERE $here)", places=at, here=query(here)))
-    return found.where(column("s_is_current")) if only_current else found
+    return selected
 
 
 def nothing(columns: Mapping[str, str]) -> exp.Query:

@@ -42,8 +42,8 @@ def recalculate(workspace: Workspace) -> StepReport:
 
     Grain: one row for each row of the hub (with history: for each current version). Computed again are the rows that
     changed, those that point to a changed related row, and those that see one of these through a window; a rule that
-    is new or changed, and what depends on it, for all rows. Rows are compared with the table as it is, and when nothing
-    differs, nothing is committed. The report's one input report (id '') counts `rows_seen` (computed again) and
+    is new or changed, and what depends on it, for all rows. Rows are compared with the table as it is, and the
+    difference is committed. The report's one input report (id '') counts `rows_seen` (computed again) and
     `rows_changed`; its receipts say the same of each rule.
 
     Raises ConfigError for a source without keep-current rules, InputError when there is no hub yet, RuleError for a
@@ -148,7 +148,8 @@ class _Recalculation:
         for error in filter(None, map(blocked, checks)):
             return self._report(self._base, _receipt(scope.rows, 0, error), checks, notes)
         snapshot = self._base
-        if snapshot is None or difference.keys or dict(snapshot.columns) != self._columns:
+        # where rows were computed to be as they are, that need not be done again
+        if snapshot is None or scope.rows or dict(snapshot.columns) != self._columns or difference.keys:
             info = {"computed_from": computed_from, "rows_seen": scope.rows, "rows_changed": difference.keys}
             snapshot = self._publish(difference, info)
         receipts = tuple(
@@ -193,7 +194,7 @@ class _Recalculation:
     def _kept(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[str]:
         """The rules whose columns in the table stand for all rows that are not touched."""
         base = self._base
-        if base is None or "tables" not in before or _must_rewrite(base, self._columns):
+        if base is None or "tables" not in before or publish.must_rewrite(base, self._columns):
             return frozenset()
         if any(now["tables"].get(name, known) != known for name, known in before["tables"].items()):
             return frozenset()
@@ -348,7 +349,7 @@ class _Recalculation:
             flags=list(flags.values()),
             old=old,
             differs=exp.true()
-            if _must_rewrite(self._base, self._columns)
+            if publish.must_rewrite(self._base, self._columns)
             else self._differs(self._base, self._columns),
         )
         self._session.create("s_difference", difference)
@@ -446,18 +447,6 @@ class _Recalculation:
             checks=checks,
             notes=notes or {},
         )
-
-
-def _must_rewrite(base: Snapshot, columns: Mapping[str, str]) -> bool:
-    """Whether no row of the table can stay where it is.
-
-    A column of another type cannot share a table with the old one. One that the table had before, and its files still
-    have, would show its old values again.
-    """
-    if any(base.columns.get(name, kind) != kind for name, kind in columns.items()):
-        return True
-    new = [name for name in columns if name not in base.columns]
-    return any(name in file.stats.get("nullCount", {}) for file in base.files for name in new)
 
 
 def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> InputReport:

@@ -22,6 +22,7 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.restate import recorded, restate, with_receipts
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -36,7 +37,8 @@ def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
 
     Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
-    and lost races make no difference. Rows that a validation quarantined stay out. Raises CommitConflict after many
+    and lost races make no difference. Rows that a validation quarantined stay out. Snapshot
+    rules that are declared otherwise than before are applied to all rows first. Raises CommitConflict after many
     lost races, StorageError when storage fails; the last version stays readable.
     """
     return _publish(workspace, inputs, removing=())
@@ -50,20 +52,22 @@ def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
 def rebuild(workspace: Workspace) -> StepReport:
     """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version."""
     started = time.perf_counter()
+    restated = restate(workspace)
     base = workspace.hub.snapshot()
     applied = Manifest.read(base.info if base else None).inputs
     inputs = tuple(item for item in workspace.metadata.inputs(workspace.source.name) if item.input_id in applied)
     with workspace.engine.session() as session:
-        return _attempt(workspace, session, None, inputs, (), started, replaced=base)
+        return with_receipts(_attempt(workspace, session, None, inputs, (), started, replaced=base), restated)
 
 
 def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
     started = time.perf_counter()
+    restated = restate(workspace)
     for attempt in range(_ATTEMPTS):
         base = workspace.hub.snapshot()
         try:
             with workspace.engine.session() as session:
-                return _attempt(workspace, session, base, inputs, removing, started)
+                return with_receipts(_attempt(workspace, session, base, inputs, removing, started), restated)
         except CommitConflict:
             # somebody else changed the hub: the comparison is made again with what it is now
             time.sleep(min(0.05 * 2**attempt, 2.0))
@@ -137,7 +141,7 @@ def _attempt(
         if tally["removed"]
         else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
-        info={**after.record(), _WROTE: wrote},
+        info=recorded({**after.record(), _WROTE: wrote}, compile_rules(source, workspace.sources)),
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
     publish_failures(workspace, session)

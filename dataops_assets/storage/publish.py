@@ -139,6 +139,18 @@ def merged_columns(base: Snapshot | None, columns: Mapping[str, str]) -> dict[st
     return {**columns, **{name: kind for name, kind in (base.columns if base else {}).items() if name not in columns}}
 
 
+def must_rewrite(base: Snapshot, columns: Mapping[str, str]) -> bool:
+    """Whether no row of the table can stay where it is.
+
+    A column of another type cannot share a table with the old one. One that the table had before, and its files still
+    have, would show its old values again.
+    """
+    if any(base.columns.get(name, kind) != kind for name, kind in columns.items()):
+        return True
+    new = [name for name in columns if name not in base.columns]
+    return any(name in file.stats.get("nullCount", {}) for file in base.files for name in new)
+
+
 def apply(
     session: Session,
     table: Table,

@@ -20,7 +20,7 @@ from dataops_assets.errors import GateFailed
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 
 PROJECT = Path(__file__).parents[3]
 PAGE = (PROJECT / "docs" / "metadata.md").read_text()
@@ -69,6 +69,10 @@ EXPECTED = {
         ("sales", "parse", FIRST.input_id, 1, 2),
         ("sales", "parse", SECOND.input_id, 1, 2),
     ],
+    "What recalculating rules cost and changed": [
+        ("sales", "lake/sales", "half", "v1", 2, 12, 3, "now"),
+        ("sales", "lake/sales", "twice", "v7", 1, 10, 10, "now"),
+    ],
     "A count that has no column": [("sales", "refresh", FIRST.input_id, 4)],
 }
 
@@ -108,6 +112,11 @@ def _history(store: MetadataStore) -> None:
     store.finish("sales", report("cdc", InputReport(ids[0], first), InputReport(ids[1], second), seconds=3.0), "run 3")
     store.start("sales", "refresh", ids, "run 4")
     store.finish("sales", report("refresh", InputReport(ids[0], {"rows": 2, "files": 4}), seconds=1.0), "run 4")
+    half, twice = RuleReceipt("half", "v1", 10, 1), RuleReceipt("twice", "v7", 10, 10)
+    store.save_receipts("sales", replace(report("recalculate", seconds=1.0), receipts=(half, twice)))
+    store.save_receipts(
+        "sales", replace(report("recalculate", seconds=1.0), receipts=(replace(half, rows_seen=2, rows_changed=2),))
+    )
 
 
 def _comparable(value: object) -> object:
@@ -179,4 +188,4 @@ def test_people_who_write_migrations_can_use_alembics_command(url: str, command:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert ("No new upgrade operations detected." if command == "check" else "0002 (head)") in done.stdout
+    assert ("No new upgrade operations detected." if command == "check" else "0003 (head)") in done.stdout

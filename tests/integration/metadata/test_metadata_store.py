@@ -17,7 +17,7 @@ from dataops_assets.config.source import Column, FileConnection, Rule
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome, InputReport, StepReport
+from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 
 INPUTS = [an_input(number) for number in range(4)]
 IDS = [item.input_id for item in INPUTS]
@@ -172,6 +172,20 @@ def test_a_step_runs_then_is_done_or_failed_for_each_input(sales: MetadataStore)
     assert done.seconds == failed.seconds == 1.0
     assert done.finished_at is not None
     assert done.finished_at >= done.started_at
+
+
+def test_receipts_of_a_step_are_kept_with_its_run(sales: MetadataStore) -> None:
+    receipts = (RuleReceipt("a'b", "v1", 2**40, 3), RuleReceipt("a'b", "v2", 0, 0))
+    sales.finish("sales", replace(report(step="recalculate"), receipts=receipts), "run")
+    sales.save_receipts("sales", replace(report(), asset="hub/sales", receipts=receipts[:1]))
+    found = sales.receipts("sales")
+    assert [(item.asset, item.run_id, item.receipt) for item in found] == [
+        *(("lake/sales", "run", receipt) for receipt in receipts),
+        ("hub/sales", "", receipts[0]),
+    ]
+    assert [item.table_version for item in sales.receipts("sales", "hub/sales")] == [3]
+    with pytest.raises(ConfigError, match="'other'"):
+        sales.save_receipts("other", report())
 
 
 def test_important_counts_can_be_summed_in_sql(sales: MetadataStore, url: str) -> None:

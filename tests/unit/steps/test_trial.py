@@ -1,0 +1,174 @@
+"""A rule is tried on the rows of a hub: what it would give, and nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from declared import unchecked_source
+from rule_steps import fill_hub, workspace
+
+from dataops_assets.errors import ConfigError, InputError, RuleError
+from dataops_assets.operations.rules import add_rule_commands, run_rule_command
+from dataops_assets.rules.lineage import ColumnReference
+from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.trial import HIDDEN, try_rule
+from dataops_assets.steps.workspace import Workspace
+
+STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
+ORDERS = unchecked_source("orders", {"Store": "integer", "Amount": "integer"})
+RELATIONS = {
+    "store": {"source": "stores", "on": {"Store": "Id"}},
+    "orders": {"source": "orders", "on": {"Store": "Store"}, "cardinality": "to_many"},
+}
+KINDS = {"Store": "integer", "Sales": "integer", "Note": "text"}
+RULES = [
+    {"name": "half", "expression": "Sales / 2"},
+    {"name": "ordered", "expression": "sum(orders.Amount)", "mode": "keep_current"},
+    {"name": "small", "expression": "Sales", "type": "decimal(3,1)"},
+]
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    own = unchecked_source("sales", KINDS, relations=RELATIONS, rules=RULES)
+    columns = (*own.columns[:2], own.columns[2].model_copy(update={"tags": {"pii": "name"}}))
+    found = workspace(tmp_path, own.model_copy(update={"columns": columns}), STORES, ORDERS)
+    found.metadata.migrate()
+    fill_hub(found, "stores", [{"Id": 1, "Kind": "a"}])
+    fill_hub(found, "orders", [{"Store": 1, "Amount": 4}, {"Store": 1, "Amount": 5}])
+    rows = [(1, 10, "x"), (1, 20, "y"), (2, None, None), (3, 40, "z")]
+    hub = [{"Store": s, "Sales": v, "Note": n, "half": v and v / 2, "s_row_hash": v or 0} for s, v, n in rows]
+    fill_hub(found, "sales", hub)
+    recalculate(found)
+    return found
+
+
+def told(space: Workspace, *words: str, column: str = "") -> str:
+    parser = argparse.ArgumentParser()
+    add_rule_commands(parser.add_subparsers(dest="command"))
+    lines: list[str] = []
+    run_rule_command(parser.parse_args(words), space, column, lines.append)
+    return "\n".join(lines)
+
+
+def test_what_an_expression_gives(space: Workspace) -> None:
+    before = {table.uri: table.snapshot() for table in space.tables}
+    trial = try_rule(space, "Sales + sum(orders.Amount)")
+    assert (trial.type, trial.rows, trial.nulls, trial.distinct) == ("BIGINT", 4, 2, 2)
+    assert (trial.least, trial.most, trial.change) == (19, 29, None)
+    assert list(trial.examples) == [("h", 0, 19), ("h", 1, 29)]
+    assert ColumnReference("hub/orders", "Amount") in trial.lineage
+    assert {table.uri: table.snapshot() for table in space.tables} == before
+
+
+def test_a_window_sees_all_rows_or_the_sample(space: Workspace) -> None:
+    assert try_rule(space, "count(*) over ()").most == 4
+    sampled = try_rule(space, "count(*) over ()", sample=3)
+    assert (sampled.rows, sampled.most) == (3, 3)
+    assert sampled == try_rule(space, "count(*) over ()", sample=3)
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "expected"),
+    [
+        ("Sales / 2", "half", (4, 0, 0, 0)),
+        ("Sales / 4 + 5 * (Sales // 20)", "half", (3, 1, 0, 0)),
+        ("case when Store = 1 then Sales / 2 end", "half", (3, 1, 1, 0)),
+        ("coalesce(Sales, 0) / 2", "half", (3, 1, 0, 1)),
+        ("coalesce(sum(orders.Amount), 0)", "ordered", (2, 2, 0, 2)),
+        ("case Store when 1 then '10' end", "Sales", (2, 2, 1, 0)),
+    ],
+)
+def test_before_and_after(space: Workspace, expression: str, name: str, expected: tuple[int, ...]) -> None:
+    change = try_rule(space, expression, name).change
+    assert change is not None
+    assert (change.same, change.changed, change.became_null, change.were_null) == expected
+    assert len(change.examples) == expected[1]
+
+
+def test_values_that_do_not_fit_the_declared_type_are_counted(space: Workspace) -> None:
+    trial = try_rule(space, "Sales * 10", "small")
+    assert (trial.type, trial.nulls, trial.failed_casts) == ("DECIMAL(3,1)", 4, 3)
+
+
+def test_personal_values_are_not_shown(space: Workspace) -> None:
+    trial = try_rule(space, "upper(Note)", "Note")
+    assert (trial.least, trial.most) == (HIDDEN, HIDDEN)
+    assert trial.change is not None
+    assert {value for *_, value in (*trial.examples, *trial.change.examples)} == {HIDDEN}
+    assert {before for _, _, before, _ in trial.change.examples} == {HIDDEN}
+    shown = try_rule(space, "length(Store::text)", "Note").change
+    assert shown is not None
+    assert {before for _, _, before, _ in shown.examples} == {HIDDEN}
+
+
+def test_what_could_not_be_declared_is_refused_as_when_it_is_loaded(space: Workspace) -> None:
+    with pytest.raises(RuleError, match=r"rule 'half', line 1, column 1: source 'sales' has no column or rule 'Slaes'"):
+        try_rule(space, "Slaes / 2", "half")
+    with pytest.raises(RuleError, match="a snapshot rule sees one row"):
+        try_rule(space, "count(*) over ()", "half")
+    with pytest.raises(RuleError, match="half → half"):
+        try_rule(space, "half + 1", "half")
+    with pytest.raises(ConfigError, match="--sample 0"):
+        told(space, "try", "sales", "1", "--sample", "0")
+
+
+def test_without_a_hub_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="materialize hub/sales first"):
+        try_rule(workspace(tmp_path, unchecked_source("sales", KINDS)), "Sales")
+
+
+def test_the_command_tells_it(space: Workspace) -> None:
+    text = told(space, "try", "sales", "coalesce(Sales, 0) / 2", "--rule", "half")
+    assert text.splitlines() == [
+        "type      DOUBLE",
+        "lineage   hub/sales.Sales",
+        "rows      4, null in 0, 4 distinct values",
+        "values    0.0 to 20.0",
+        *(f"          {value}  (row {row} of h)" for row, value in enumerate((5.0, 10.0, 0.0, 20.0))),
+        "half now  the same in 3 rows, changed in 1: null now in 0, no more in 1",
+        "          None → 0.0  (row 2 of h)",
+    ]
+
+
+def test_recalculating_by_hand_leaves_receipts(space: Workspace) -> None:
+    changed = [{**RULES[0], "expression": "Sales / 4"}, RULES[1], {**RULES[2], "expression": "Sales"}]
+    source = unchecked_source("sales", KINDS, relations=RELATIONS, rules=changed)
+    fill_hub(space, "orders", [{"Store": 2, "Amount": 4}])
+    then = Workspace(space.environment, source, {**space.sources, "sales": source}, space.engine, space.metadata)
+    # a hub of before versions were recorded is taken as it is
+    assert "half" not in told(then, "recalculate", "sales")
+    (receipt,) = space.metadata.receipts("sales")
+    assert (receipt.asset, receipt.run_id) == ("hub/sales_current", "")
+    assert (receipt.receipt.rule, receipt.receipt.rows_seen, receipt.receipt.rows_changed) == ("ordered", 3, 3)
+    assert receipt.recalculated_at - dt.datetime.now(dt.UTC) < dt.timedelta(hours=1)
+    assert "skipped" in told(then, "recalculate", "sales")
+
+
+def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: Workspace) -> None:
+    def pairs(column: str) -> set[tuple[Any, ...]]:
+        return {tuple(row.values()) for row in json.loads(told(space, "lineage", "sales", "--json", column=column))}
+
+    assert pairs("half") == {
+        ("hub/sales_current", "half", "hub/sales", "half"),
+        ("hub/sales", "half", "hub/sales_enriched", "half"),
+        ("hub/sales_enriched", "half", "lake/sales_changes", "Sales"),
+        ("lake/sales_changes", "Sales", "lake/sales", "Sales"),
+        ("lake/sales", "Sales", "raw/sales", "Sales"),
+    }
+    followed = pairs("ordered")
+    assert {
+        ("hub/sales_current", "ordered", *end) for end in (("hub/sales", "Store"), ("hub/orders", "Store"))
+    } <= followed
+    assert ("lake/orders", "Amount", "raw/orders", "Amount") in followed
+    tree = told(space, "lineage", "sales", column="ordered").splitlines()
+    assert tree[0] == "hub/sales_current.ordered"
+    assert "          raw/orders.Amount" in tree
+    assert "ordered: raw/orders.Amount, raw/orders.Store, raw/sales.Store" in told(space, "lineage", "sales")
+    with pytest.raises(ConfigError, match="did you mean 'ordered'"):
+        told(space, "lineage", "sales", column="orderd")
