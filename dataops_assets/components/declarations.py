@@ -7,37 +7,50 @@ read the declarations here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from dataops_assets.components.expansion import Expanded, Shared, expand
 from dataops_assets.config.source import Source
+from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.errors import ConfigError, RuleError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.resolve import related_source
 
 # the short name that is shown to users, and where the class is
 SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.components.source.SourceComponent")
+TEMPLATE_TYPES = (
+    "dataops_assets.components.TemplatesComponent",
+    "dataops_assets.components.templates.TemplatesComponent",
+)
 # what the steps add to a source's name to name their tables
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
 _FILES = ("defs.yaml", "defs.yml")
 _Path = tuple[str | int, ...]
+_AS_WRITTEN = Expanded({})
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One declared source and where it is declared. `lines` are lines (from 1) by path below `attributes`."""
+    """One declared source and where it is declared. `lines` are lines (from 1) by path below `attributes`.
+
+    `written` is its name as the file has it, which is another where `for_each` makes several sources of one.
+    """
 
     source: Source
     file: Path
     lines: Mapping[_Path, int] = field(repr=False)
+    written: str
+    expanded: Expanded = field(repr=False)
 
     def place(self, *path: str | int) -> str:
         """File, line and field of a part of the declaration; of the nearest part around it where it has none."""
-        return _place(self.file, self.lines, path)
+        return _place(self.file, self.lines, path, self.expanded)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,10 @@ class Declarations:
     def sources(self) -> Mapping[str, Source]:
         """The sources by name."""
         return {name: declared.source for name, declared in self.by_name.items()}
+
+    def made_of(self, written: str) -> list[Declaration]:
+        """The sources that one file's declaration stands for, by the name as it is written there."""
+        return [declared for declared in self.by_name.values() if declared.written == written]
 
     def rules(self, name: str) -> CompiledRules:
         """The compiled rules of a source.
@@ -87,8 +104,10 @@ def _version(path: Path) -> tuple[int, int]:
 @functools.lru_cache(maxsize=4)
 def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
     by_name: dict[str, Declaration] = {}
-    for path, *_ in files:
-        for declared in _declarations(path):
+    documents = [(path, document) for path, *_ in files for document in _documents(path)]
+    shared = _shared(documents)
+    for path, document in documents:
+        for declared in _declarations(path, document, shared):
             other = by_name.setdefault(declared.source.name, declared)
             if other is not declared:
                 raise ConfigError(
@@ -108,32 +127,72 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
     return Declarations(by_name)
 
 
-def _declarations(path: Path) -> list[Declaration]:
+def _documents(path: Path) -> list[yaml.Node]:
     try:
-        documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
+        return list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise ConfigError(f"reading {path}", received=str(error)) from error
-    found = []
-    for document in documents:
-        parts = _children(document)
-        kind, attributes = parts.get("type"), parts.get("attributes")
-        if kind is None or kind.value not in SOURCE_TYPES or attributes is None:
+
+
+def _attributes(document: yaml.Node, types: Sequence[str]) -> yaml.Node | None:
+    """The attributes of a component, if it is of one of these types."""
+    parts = _children(document)
+    kind = parts.get("type")
+    return parts.get("attributes") if kind is not None and kind.value in types else None
+
+
+def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
+    """What all files that declare templates declare. Raises ConfigError for a name that is declared twice."""
+    found: dict[str, dict[str, Any]] = {"templates": {}, "parameters": {}}
+    places: dict[tuple[str, str], str] = {}
+    for path, document in documents:
+        attributes = _attributes(document, TEMPLATE_TYPES)
+        if attributes is None:
             continue
         lines: dict[_Path, int] = {}
         _collect(attributes, (), lines)
         try:
-            source = Source.model_validate(_value(attributes))
+            declared = Templates.model_validate(_value(attributes))
         except ValidationError as error:
-            raise ConfigError(_told(path, lines, error)) from error
-        found.append(Declaration(source, path, lines))
-    return found
+            raise ConfigError(_told(path, lines, error, _AS_WRITTEN)) from error
+        for key, items in found.items():
+            for name, item in getattr(declared, key).items():
+                place = f"{path}:{lines[key, name]}"
+                if name in items:
+                    raise ConfigError(
+                        f"{place} attributes.{key}.{name}: declared twice",
+                        next_step=f"rename one; the other is at {places[key, name]}",
+                    )
+                items[name], places[key, name] = item, place
+    return Shared(found["templates"], found["parameters"], places)
+
+
+def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[Declaration]:
+    attributes = _attributes(document, SOURCE_TYPES)
+    if attributes is None:
+        return
+    lines: dict[_Path, int] = {}
+    _collect(attributes, (), lines)
+    raw = _value(attributes)
+    expanded = _AS_WRITTEN
+    try:
+        # what is wrong with the declaration as it stands is told of it, and not of what comes of it
+        SourceDeclaration.model_validate(raw)
+        for expanded in expand(raw, shared):
+            source = Source.model_validate(expanded.attributes)
+            yield Declaration(source, path, lines, str(raw["name"]), expanded)
+    except ValidationError as error:
+        raise ConfigError(_told(path, lines, error, expanded)) from error
+    except ConfigError as error:
+        part = ("for_each",) if ("for_each",) in lines else ("use",)
+        raise ConfigError(f"{_place(path, lines, part)}: {error}") from error
 
 
 def _children(node: yaml.Node | None) -> Mapping[str, yaml.Node]:
     return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
 
 
-def _value(node: yaml.Node) -> object:
+def _value(node: yaml.Node) -> Any:
     # a loader of no text: it only makes values of nodes
     return yaml.SafeLoader("").construct_object(node, deep=True)
 
@@ -149,16 +208,21 @@ def _collect(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> None:
             _collect(value, (*path, index), lines)
 
 
-def _place(file: Path, lines: Mapping[_Path, int], path: Sequence[str | int]) -> str:
+def _place(file: Path, lines: Mapping[_Path, int], path: Sequence[str | int], expanded: Expanded = _AS_WRITTEN) -> str:
     known = tuple(path)
+    made_by = ""
+    if known[:2] in expanded.origins:
+        known, template = expanded.origins[known[:2]]
+        made_by = f", made by {template}"
     while known and known not in lines:
         known = known[:-1]
-    return f"{file}:{lines[known]} attributes{''.join(f'.{part}' for part in path)}"
+    of_entry = f" for {expanded.told}" if expanded.told else ""
+    return f"{file}:{lines[known]} attributes{''.join(f'.{part}' for part in path)}{made_by}{of_entry}"
 
 
-def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError) -> str:
+def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError, expanded: Expanded) -> str:
     return "\n".join(
-        f"{_place(file, lines, item['loc'])}: {item['msg']}; received: {item['input']!r}"
+        f"{_place(file, lines, item['loc'], expanded)}: {item['msg']}; received: {item['input']!r}"
         for item in error.errors(include_url=False)
     )
 

@@ -9,12 +9,12 @@ import dagster as dg
 from pydantic import BaseModel
 
 from dataops_assets.components.assets import SourceAssets
-from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.declarations import Declaration, Declarations, declared_sources
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
 from dataops_assets.components.soundness import require_sound
 from dataops_assets.components.waiting import require_ends
-from dataops_assets.config.source import Source
+from dataops_assets.config.templates import SourceDeclaration
 from dataops_assets.errors import ConfigError
 
 
@@ -27,13 +27,14 @@ class SourceComponent(dg.Component):
     or schedule that finds new inputs.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, name: str) -> None:
+        # as it is written, with tokens where the file declares several sources
+        self.name = name
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
         """What the YAML file's attributes may be; dg and editors complete and check them by it."""
-        return Source
+        return SourceDeclaration
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -47,36 +48,39 @@ class SourceComponent(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """The component of a valid declaration. Raises ConfigError for a file that declares nothing."""
-        if not isinstance(attributes, Source):
+        if not isinstance(attributes, SourceDeclaration):
             raise ConfigError(
                 f"reading {context.path}",
                 received="no attributes",
-                known=list(Source.model_fields),
+                known=list(SourceDeclaration.model_fields),
                 next_step="declare at least name, area, connection, columns and refresh below 'attributes:'",
             )
-        return cls(attributes)
+        return cls(attributes.name)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions of the source. Raises ConfigError where it does not fit the other sources."""
+        """The definitions of the source, or sources. Raises ConfigError where one does not fit the other sources."""
         declared = declared_sources(context.defs_module_path)
-        rules = declared.rules(self.source.name)
-        require_sound(declared.by_name[self.source.name], rules)
-        require_ends(declared, self.source.name)
-        assets = SourceAssets(self.source, declared.sources, rules)
-        discovery = self.source.discovery
-        place = declared.by_name[self.source.name].place
-        try:
-            ZoneInfo(discovery.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ConfigError(
-                f"{place('discovery', 'timezone')}: no such zone",
-                received=repr(discovery.timezone),
-                next_step="use an IANA name such as Europe/Berlin",
-            ) from error
-        if not discovery.schedule:
-            return dg.Definitions(assets=assets.definitions(), sensors=[source_sensor(assets)])
-        try:
-            schedule = source_schedule(assets)
-        except dg.DagsterInvalidDefinitionError as error:
-            raise ConfigError(f"{place('discovery', 'schedule')}: {error}", received=discovery.schedule) from error
-        return dg.Definitions(assets=assets.definitions(), schedules=[schedule])
+        return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(self.name)))
+
+
+def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
+    rules = declared.rules(item.source.name)
+    require_sound(item, rules)
+    require_ends(declared, item.source.name)
+    assets = SourceAssets(item.source, declared.sources, rules)
+    discovery = item.source.discovery
+    try:
+        ZoneInfo(discovery.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"{item.place('discovery', 'timezone')}: no such zone",
+            received=repr(discovery.timezone),
+            next_step="use an IANA name such as Europe/Berlin",
+        ) from error
+    if not discovery.schedule:
+        return dg.Definitions(assets=assets.definitions(), sensors=[source_sensor(assets)])
+    try:
+        schedule = source_schedule(assets)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise ConfigError(f"{item.place('discovery', 'schedule')}: {error}", received=discovery.schedule) from error
+    return dg.Definitions(assets=assets.definitions(), schedules=[schedule])

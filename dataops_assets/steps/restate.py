@@ -52,7 +52,8 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     A run that is killed between the two commits is simply run again. Raises InputError when a row matches several rows
     of a to-one look-up (nothing is published then), CommitConflict after many lost races, RuleError for a wrong rule.
     """
-    workspace = evolving(workspace, workspace.lake.snapshot())
+    if workspace.source.drift.new_column == "evolve":
+        workspace = evolving(workspace, workspace.lake.snapshot())
     rules = compile_rules(workspace.source, workspace.sources)
     for _ in range(_ATTEMPTS):
         try:

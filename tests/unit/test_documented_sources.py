@@ -8,17 +8,23 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from dataops_assets.components import SourceComponent, WarehouseComponent
-from dataops_assets.components.declarations import SOURCE_TYPES, declared_sources
+from dataops_assets.components import SourceComponent, TemplatesComponent, WarehouseComponent
+from dataops_assets.components.declarations import SOURCE_TYPES, TEMPLATE_TYPES, declared_sources
 from dataops_assets.components.graph import nodes
 from dataops_assets.config.source import Relation, Source
+from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.errors import ConfigError
 from dataops_assets.rules.compiler import compile_rules
 
 PROJECT = Path(__file__).resolve().parents[2]
-MODELS = {"dataops_assets.components.WarehouseComponent": Warehouse, **dict.fromkeys(SOURCE_TYPES, Source)}
+MODELS: dict[str, type[BaseModel]] = {
+    "dataops_assets.components.WarehouseComponent": Warehouse,
+    **dict.fromkeys(TEMPLATE_TYPES, Templates),
+    **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),
+}
 # what a page's fragment leaves out
 MINIMAL: dict[str, Any] = {
     "name": "example",
@@ -51,7 +57,8 @@ def test_a_shown_declaration_is_valid(name: str, block: str) -> None:
     if "type" in declared:
         assert set(declared) == {"type", "attributes"}
         found = MODELS[declared["type"]].model_validate(declared["attributes"])
-        if isinstance(found, Source):
+        # what is made with templates has a test of its own
+        if isinstance(found, SourceDeclaration) and not found.for_each:
             assert compile_rules(found, {found.name: found}).source == found
         return
     # a fragment: its parts are those of a source
@@ -68,12 +75,12 @@ def without_columns(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_components_go_by_the_names_that_are_shown() -> None:
-    for component in (SourceComponent, WarehouseComponent):
+    for component in (SourceComponent, TemplatesComponent, WarehouseComponent):
         assert f"dataops_assets.components.{component.__name__}" in MODELS
 
 
 def the_source() -> tuple[str, Source]:
-    (block,) = [block for name, block in shown() if name == GUIDE and "refresh:" in block]
+    block = next(block for name, block in shown() if name == GUIDE and "refresh:" in block)
     return block, Source.model_validate(yaml.safe_load(block)["attributes"])
 
 
@@ -97,6 +104,23 @@ def test_a_source_has_the_parts_that_the_guide_lists() -> None:
     table = page(GUIDE).partition("## What can be declared")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert told | {"name", "area", "description", "owners", "compatible"} == set(Source.model_fields)
+
+
+def test_the_shown_template_serves_the_shown_sources(tmp_path: Path) -> None:
+    blocks = [block for name, block in shown() if name == GUIDE and ("templates:" in block or "for_each:" in block)]
+    customers = {
+        "name": "customers_${country}",
+        "for_each": "countries",
+        "columns": [{"name": "id", "type": "integer"}],
+    }
+    declared = {"type": SOURCE_TYPES[0], "attributes": {**MINIMAL, **customers}}
+    for place, text in enumerate([*blocks, yaml.safe_dump(declared)]):
+        (tmp_path / str(place)).mkdir()
+        (tmp_path / str(place) / "defs.yaml").write_text(text)
+    found = declared_sources(tmp_path)
+    assert sorted(found.sources) == ["customers_de", "customers_fr", "invoices_de", "invoices_fr"]
+    assert list(found.rules("invoices_fr").types) == ["tax", "net_Margin", "net_MarginShare"]
+    assert found.sources["invoices_fr"].relations["who"].source == "customers_fr"
 
 
 def test_an_error_is_told_as_the_guide_shows_it(tmp_path: Path) -> None:
