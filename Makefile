@@ -21,10 +21,10 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev test law benchmark sparkbenchmark lint format lock clean
+.PHONY: help setup spark jars demo dev test law benchmark sparkbenchmark benchmark-recalculation lint format lock clean
 
 help: ## Say what there is to make
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/         /; s/^\(.\{16\}\) */\1/'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
 
 setup: $(INSTALLED) $(INSTANCE) ## Install the locked packages into .venv
 
@@ -53,6 +53,9 @@ benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1
 
 sparkbenchmark: spark ## Compare what changes of a hub of ROWS cost on Spark with a MERGE
 	@$(VENV)/bin/python tests/benchmarks/spark_changes.py --rows $(ROWS)
+
+benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) with computing all of them
+	@$(VENV)/bin/python tests/benchmarks/recalculation.py --rows $(ROWS)
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

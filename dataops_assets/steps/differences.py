@@ -20,8 +20,6 @@ from dataops_assets.steps.lookups import conformed, nothing
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Snapshot, Table
 
-_PLACES = "s_places"
-
 
 def find_differences(
     session: Session,
@@ -70,11 +68,12 @@ def _collect(
         whole = [file.path for file in here.files if file.path not in other]
         if whole:
             parts.append(conformed(session, here, wanted, only_current=only_current, only=whole))
-        places = list(_masked(table, here, other))
-        if places:
-            session.register(_PLACES, _named(places))
-            unmasked = replace(here, files=tuple(replace(file, deletion_vector=None) for file, _ in places))
-            parts.append(conformed(session, unmasked, wanted, only_current=only_current, at=_PLACES))
+        for place, (file, hidden) in enumerate(_masked(table, here, other)):
+            # a file by itself, so that a position tells the row
+            positions = f"{name}.{place}"
+            session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
+            alone = replace(here, files=(replace(file, deletion_vector=None),))
+            parts.append(conformed(session, alone, wanted, only_current=only_current, only=[file.path], at=positions))
     rows = parts[0]
     for part in parts[1:]:
         rows = exp.union(rows, part, distinct=False)
@@ -92,13 +91,3 @@ def _masked(table: Table, here: Snapshot, other: Mapping[str, DataFile]) -> Iter
             hidden -= deletion_vectors.read(table.folder, file.deletion_vector)
         if hidden:
             yield file, hidden
-
-
-def _named(places: list[tuple[DataFile, BitMap64]]) -> pa.Table:
-    """Places as rows, as `at_places` takes them."""
-    files: list[str] = []
-    positions: list[int] = []
-    for file, hidden in places:
-        files += [file.path.rsplit("/", 1)[-1]] * len(hidden)
-        positions += hidden
-    return pa.table({"s_file": pa.array(files, pa.string()), "s_position": pa.array(positions, pa.int64())})

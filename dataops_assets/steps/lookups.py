@@ -63,15 +63,12 @@ def conformed(
 ) -> exp.Query:
     """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column.
 
-    `only` these data files; or only the rows `at` the places that a temporary table of that name has (`s_file`, the
-    name of a data file, and `s_position`).
+    `only` of these data files; and of those only the rows `at` the positions that a temporary table of that name has.
     """
-    rows = session.scan(snapshot, positions=bool(at), only=[file.path for file in snapshot.files] if at else only)
+    rows = session.scan(snapshot, positions=bool(at), only=only)
     found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
     if at:
-        # a scan may name a file by its whole address, percent-encoded; what comes last is the same for all
-        here = "r.s_position = p.s_position AND split_part(r.s_file, '/', -1) = p.s_file"
-        found = found.where(query("EXISTS (SELECT 1 FROM $places AS p WHERE $here)", places=at, here=query(here)))
+        found = found.where(query("r.s_position IN (SELECT p.s_position FROM $positions AS p)", positions=at))
     return found.where(column("s_is_current")) if only_current else found
 
 
