@@ -39,12 +39,12 @@ def find_differences(
     """
     try:
         old = table.snapshot(before) if before is not None else None
-        _collect(session, f"{name}.gone", table, old, now, wanted, only_current=only_current)
-        _collect(session, f"{name}.come", table, now, old, wanted, only_current=only_current)
+        _collect(session, f"{name}_gone", table, old, now, wanted, only_current=only_current)
+        _collect(session, f"{name}_come", table, now, old, wanted, only_current=only_current)
     except StorageError:
         # vacuumed; what the table holds now can be read without it
         return False
-    gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}.{side}") for side in ("gone", "come"))
+    gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}_{side}") for side in ("gone", "come"))
     lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
     new = query("SELECT d.* FROM $rows AS d", rows=exp.except_(come.copy(), gone.copy(), distinct=False))
     session.create(name, exp.union(lost, new, distinct=False))
@@ -70,7 +70,7 @@ def _collect(
             parts.append(conformed(session, here, wanted, only_current=only_current, only=whole))
         for place, (file, hidden) in enumerate(_masked(table, here, other)):
             # a file by itself, so that a position tells the row
-            positions = f"{name}.{place}"
+            positions = f"{name}_{place}"
             session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
             alone = replace(here, files=(replace(file, deletion_vector=None),))
             parts.append(conformed(session, alone, wanted, only_current=only_current, only=[file.path], at=positions))

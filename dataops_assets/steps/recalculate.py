@@ -33,6 +33,8 @@ from dataops_assets.storage.delta import Snapshot
 STEP = "recalculate"
 _ATTEMPTS = 10
 _IDENTITY = ("s_input_id", "s_row_id")
+# a hub of fewer rows is computed in a second, however it is done
+_MANY = 100_000
 # what adding up floating-point numbers in another order may change
 _NOISE = 1e-12
 
@@ -226,7 +228,7 @@ class _Recalculation:
             version = before["related"].get(lookup.source)
             if version == now["related"].get(lookup.source):
                 continue
-            name = f"s_changed.{place}"
+            name = f"s_changed_{place}"
             if not find_differences(
                 self._session,
                 name,
@@ -260,13 +262,15 @@ class _Recalculation:
     def _compute(self, hub: exp.Query, kept: frozenset[str]) -> _Scope:
         """Create `s_recalculated`: of the `kept` rules only what can differ is computed, of the others every row."""
         others = [name for name in self._stage.rules if name not in kept]
-        if not kept or self._base is None:
+        if not kept or self._base is None or self._are_most("s_touched"):
             self._session.create("s_recalculated", self._selected(evaluate(self._stage, hub, self._related)))
             rows = self._count("s_recalculated")
             return _Scope(rows, rows, frozenset(), complete=True, told="all rows")
         stage = self._stage.only(kept)
         if any(stage.rules[name].windowed for name in kept) and self._stage.reach is not None:
             near = self._in_reach(hub, self._base, self._stage.reach, stage)
+            if self._are_most("s_near"):
+                return self._compute(hub, frozenset())
             computed = evaluate(stage, near, self._related)
             computed = query("SELECT r.* FROM $rows AS r WHERE r.s_is_seen", rows=computed)
         else:
@@ -295,6 +299,10 @@ class _Recalculation:
         self._session.create("s_recalculated", self._selected(computed))
         told = f"all rows for {', '.join(others)}; touched rows for the other rules"
         return _Scope(self._count("s_recalculated"), seen, kept, complete=True, told=told)
+
+    def _are_most(self, name: str) -> bool:
+        """Whether a table has so large a part of the hub's rows that computing all of them costs less."""
+        return self._hub.rows > _MANY and self._count(name) * 2 > self._hub.rows
 
     def _selected(self, rows: exp.Query) -> exp.Query:
         found: exp.Query = query("SELECT $names FROM $rows AS r", names=columns(self._columns, "r"), rows=rows)

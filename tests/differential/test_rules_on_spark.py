@@ -13,10 +13,12 @@ import pytest
 from both_engines import exact
 from rule_cases import compiled, current, rule
 from sqlglot import exp
+from test_rule_relations import BOUGHT, TWO, test_a_to_many_relation_is_aggregated_and_the_grain_stays
+from test_rule_relations import compiled as of_customers
 from test_rule_values import ROW, test_value
 from test_rule_windows import days, over
 
-from dataops_assets.engines.base import Engine
+from dataops_assets.engines.base import Engine, Session
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.rules.compiler import CompiledRules
@@ -97,22 +99,33 @@ WINDOWS = [
 ]
 
 
-def computed(engine: Engine, rules: CompiledRules, stage: Stage, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def computed(
+    engine: Engine,
+    rules: CompiledRules,
+    stage: Stage,
+    rows: Sequence[Mapping[str, Any]],
+    hubs: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> list[Any]:
     """The stage's rules over literal rows, a row a list of exact values, in order of `s_row_id`."""
     kinds = {name: kind for name, kind in rules.hub_columns.items() if name not in stage.rules}
     given = [{"s_input_id": "i", "s_row_id": place, **row} for place, row in enumerate(rows)]
-    arrays = {name: pa.array([row.get(name) for row in given]) for name in kinds}
-    typed = [alias(exp.cast(column(name), kind, dialect=DIALECT), name) for name, kind in kinds.items()]
     with engine.session() as session:
-        session.register("given", pa.table(arrays))
-        result = evaluate(stage, query("SELECT $typed FROM given", typed=typed), _no_related)
+
+        def related(lookup: Lookup) -> exp.Query:
+            name = f"related_{'_'.join(lookup.path)}"
+            return _typed(session, name, (hubs or {})[lookup.source], lookup.columns)
+
+        result = evaluate(stage, _typed(session, "given", given, kinds), related)
         shown = query("SELECT $names FROM $rows AS r ORDER BY s_row_id", names=columns(stage.rules), rows=result)
         assert dict(session.schema(shown)) == dict(rules.types)
         return [{name: exact(value) for name, value in row.items()} for row in session.fetch(shown).to_pylist()]
 
 
-def _no_related(lookup: Lookup) -> exp.Query:
-    raise AssertionError(lookup)
+def _typed(session: Session, name: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> exp.Query:
+    session.register(name, pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}))
+    typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
+    found: exp.Query = query("SELECT $typed FROM $rows AS r", typed=typed, rows=name)
+    return found
 
 
 def differing(
@@ -151,3 +164,21 @@ def test_windows(duckdb: DuckDBEngine, spark: SparkEngine) -> None:
         [(chance.randint(1, 2), chance.choice([None, *range(40)]), chance.choice([None, *range(9)])) for _ in range(60)]
     )
     assert differing(duckdb, spark, WINDOWS, rows) == []
+
+
+def test_relations(duckdb: DuckDBEngine, spark: SparkEngine) -> None:
+    """Aggregates over to-many relations, and comparisons as conditions of a join."""
+    (mark,) = test_a_to_many_relation_is_aggregated_and_the_grain_stays.pytestmark
+    expressions = [case[0] for case in mark.args[1]] + ["rate.Rate", "count(newer.Id)", "sum(earlier.Amount)"]
+    first = dt.date(2024, 1, 1)
+    rows = [{**row, "Since": first + dt.timedelta(days=place)} for place, row in enumerate([*TWO, *TWO])]
+    hubs = {
+        "orders": [{**row, "Amount": row["Amount"] and Decimal(row["Amount"]), "Day": first} for row in BOUGHT],
+        "groups": [{"Code": "a"}, {"Code": "b"}],
+        "customers": rows,
+        "rates": [{"Code": "a", "Since": first, "Until": first + dt.timedelta(days=2), "Rate": 0.5}],
+    }
+    rules = of_customers(*(current(expression, f"r{place}") for place, expression in enumerate(expressions)))
+    ours, theirs = (computed(engine, rules, rules.current, rows, hubs) for engine in (duckdb, spark))
+    assert ours == theirs
+    assert [row[f"r{len(expressions) - 3}"] for row in ours] == [exact(value) for value in (0.5, 0.5, *[None] * 4)]

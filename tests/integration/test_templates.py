@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from code_location import SOURCE_TYPE
@@ -124,8 +125,9 @@ def test_dagster_loads_what_they_stand_for() -> None:
     with create_defs_folder_sandbox() as sandbox:
         write(sandbox.defs_folder_path, CUSTOMERS, CLONED, ORDERS)
         with sandbox.build_all_defs() as definitions:
-            keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
-            sensors = {sensor.name for sensor in definitions.sensors or ()}
+            whole = dg.Definitions.merge(definitions, dg.Definitions(resources={"platform": object()}))
+            keys = {key.to_user_string() for key in whole.resolve_asset_graph().get_all_asset_keys()}
+            sensors = {sensor.name for sensor in whole.sensors or ()}
     assert {"hub/orders_de_current", "hub/orders_fr_current", "hub/customers_fr", "hub/orders_current"} <= keys
     assert {"orders_de_inputs", "customers_fr_inputs", "orders_inputs"} <= sensors
 

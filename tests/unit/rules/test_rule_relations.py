@@ -97,7 +97,7 @@ BOUGHT = [
         ("max(orders.Amount) - min(ORDERS.amount)", [2, None, None]),
         ("avg(orders.Id)", [32 / 3, None, None]),
         ("bool_and(orders.Paid)", [False, None, None]),
-        ("sum(orders.Id // orders.Ratio)", [20, None, None]),
+        ("sum(orders.Id // (orders.Id - 10))", [22, None, None]),
         ("sum(orders.Text::integer)", [1, None, None]),
         ("sum(orders.Id * 9223372036854775807)", [None, None, None]),
         ("Id + count(orders.Id)", [4, 2, None]),
