@@ -424,12 +424,16 @@ def rejected_by(table: str) -> exp.Expr:
 
 def lines_of(workspace: Workspace, rows: Mapping[Input, Sequence[int]]) -> dict[tuple[str, int], int]:
     """The line (or sheet row) of rows of inputs, where the bytes are there and the format has lines."""
-    with tempfile.TemporaryDirectory(prefix="lines-") as folder, workspace.engine.session() as session:
-        found = _read(workspace, list(rows), Staging(session, Path(folder)))
+    with (
+        tempfile.TemporaryDirectory(prefix="lines-") as folder,
+        workspace.engine.session() as session,
+        session.reading() as reader,
+    ):
+        found = _read(workspace, list(rows), Staging(reader, Path(folder)))
         lines: dict[tuple[str, int], int] = {}
         wanted = [{"s_input_id": item.input_id, "s_row_id": row} for item, some in rows.items() for row in some]
         for raw, _ in found.rows:
-            known = session.fetch(
+            known = reader.fetch(
                 query(
                     "SELECT r.s_input_id, r.s_row_id, r.s_line FROM $rows AS r JOIN $wanted AS w "
                     "ON w.s_input_id = r.s_input_id AND w.s_row_id = r.s_row_id WHERE r.s_line IS NOT NULL",

@@ -16,6 +16,7 @@ from code_location import CodeLocation, checks, failures, loaded, standalone
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.operations.cli import main
 from dataops_assets.operations.quarantine import Quarantine, add_commands
 from dataops_assets.steps.parse import parse
 
@@ -376,3 +377,31 @@ def test_nothing_to_replay_is_no_error(here: CodeLocation) -> None:
         person.does("list", "--rule", "sane")
     with pytest.raises(InputError):
         person.does("replay", "--input", "nobody")
+
+
+def test_what_is_below_follows_a_repair(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    total = {"name": "total", "expression": "sum(amount) over ()", "mode": "keep_current"}
+    declared = orders(rules=[total])
+    with loaded(declared) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        bad = bad_day(here)
+        current = dg.AssetKey(["hub", "orders_current"])
+        found = dg.evaluate_automation_conditions(here.definitions, instance)
+        assert found.get_num_requested(current) == 1
+        assert here.materialize(["hub/orders_current"], {}).success
+        found = dg.evaluate_automation_conditions(here.definitions, instance, cursor=found.cursor)
+        assert found.get_num_requested(current) == 0
+        assert Person(here, declared).does("repair", "--input", bad, "--row", "1", "--set", "id=2") == 0
+        found = dg.evaluate_automation_conditions(here.definitions, instance, cursor=found.cursor)
+        assert found.get_num_requested(current) == 1
+
+
+def test_the_command_names_the_sources_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATAOPS_ENV", "test")
+    monkeypatch.setenv("DATAOPS_HOME", str(tmp_path))
+    assert main(["quarantine", "list", "slaes"]) == 1
+    assert "quarantine of 'slaes'" in capsys.readouterr().err
+    assert main(["quarantine", "list", "sales"]) == 0
+    assert capsys.readouterr().err == "no row is kept out of hub/sales\n"
