@@ -16,4 +16,4 @@ select
     SchoolHoliday = 1 as is_school_holiday,
     s_input_id,
     s_row_id
-from {{ source('hub', 'sales') }}
+from {{ hub_rows('sales', statuses=['pass', 'warn']) }}
