@@ -198,7 +198,9 @@ class _Recalculation:
         base = self._base
         if base is None or "tables" not in before or publish.must_rewrite(base, self._columns):
             return frozenset()
-        if any(now["tables"].get(name, known) != known for name, known in before["tables"].items()):
+        looked_up = {"", *self._related.snapshots}
+        if any(now["tables"].get(name) != known for name, known in before["tables"].items() if name in looked_up):
+            # a table was made anew, or is gone
             return frozenset()
         same = {
             name

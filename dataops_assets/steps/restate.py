@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import CommitConflict
+from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.sql import alias, column, columns, query
@@ -50,7 +51,8 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     more loses its column. Nothing is done, and the result is None, where no rule changed or there is no hub. Otherwise
     the report is of the hub (with `enriched_only` of the other table), with a receipt for each rule that was computed.
     A run that is killed between the two commits is simply run again. Raises InputError when a row matches several rows
-    of a to-one look-up (nothing is published then), CommitConflict after many lost races, RuleError for a wrong rule.
+    of a to-one look-up, GateFailed when the rows of an input would not pass the hub's gate any more (nothing is
+    published then), CommitConflict after many lost races, RuleError for a wrong rule.
     """
     if workspace.source.drift.new_column == "evolve":
         workspace = evolving(workspace, workspace.lake.snapshot())
@@ -70,19 +72,20 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
 
 def _restated(workspace: Workspace, rules: CompiledRules, *, enriched_only: bool) -> StepReport | None:
     started = time.perf_counter()
-    tables = (workspace.enriched,) if enriched_only else (workspace.enriched, workspace.hub)
+    tables = (workspace.enriched,) if enriched_only else (workspace.hub, workspace.enriched)
     outdated = [(table, found) for table in tables if (found := table.snapshot()) and _is_outdated(found, rules)]
     if not outdated:
         return None
-    report = None
+    reports = []
     with workspace.engine.session() as session:
         # one version of what is looked up for both tables
         related = RelatedHubs(workspace, session, rules.snapshot)
         for table, base in outdated:
-            snapshot, receipts = _Restatement(session, rules, related, table, base).run()
+            asset = table.uri.removeprefix(f"{workspace.environment.storage}/")
+            snapshot, receipts = _Restatement(session, rules, related, table, base, asset).run()
             report = StepReport(
                 step=STEP,
-                asset=table.uri.removeprefix(f"{workspace.environment.storage}/"),
+                asset=asset,
                 inputs=(),
                 rows=snapshot.rows,
                 version=snapshot.version,
@@ -91,7 +94,8 @@ def _restated(workspace: Workspace, rules: CompiledRules, *, enriched_only: bool
                 notes={"rules applied": ", ".join(item.rule for item in receipts), **related.notes},
                 receipts=receipts,
             )
-    return report
+            reports.append(report)
+    return reports[0]
 
 
 def with_receipts(report: StepReport, restated: StepReport | None) -> StepReport:
@@ -124,9 +128,11 @@ class _Restatement:
     """One table, one attempt."""
 
     def __init__(
-        self, session: Session, rules: CompiledRules, related: RelatedHubs, table: Table, base: Snapshot
+        self, session: Session, rules: CompiledRules, related: RelatedHubs, table: Table, base: Snapshot, asset: str
     ) -> None:
         self._session = session
+        self._source = rules.source
+        self._asset = asset
         self._stage = rules.snapshot
         self._related = related
         self._table = table
@@ -156,12 +162,42 @@ class _Restatement:
         receipts = tuple(
             RuleReceipt(name, self._stage.versions[name], counts["s_rows"], counts[name]) for name in self._changed
         )
+        self._require_gate()
         return self._publish(chosen), receipts
+
+    def _require_gate(self) -> None:
+        """Raise GateFailed where the rows of an input in the hub would not pass the hub's gate any more."""
+        gate = self._source.gates.hub
+        if gate is None or self._asset != f"hub/{self._source.name}":
+            return
+        names = [*self._source.column_names, *self._stage.rules, "s_key", "s_input_id", "s_row_id"]
+        absent = [alias(exp.null(), name) for name in names if name not in self._columns]
+        rows = query(
+            """
+            SELECT $names FROM $old AS o JOIN s_restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+            WHERE $present
+            """,
+            names=[
+                *(column(name, "n" if name in self._changed else "o") for name in names if name in self._columns),
+                *absent,
+            ],
+            old=self._session.scan(self._base, positions=True),
+            present=self._is_present(),
+        )
+        ids = self._session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
+        inputs = sorted(ids.column("s_input_id").to_pylist())
+        for outcome in gate_inputs(self._session, gate, self._asset, rows, inputs).values():
+            if (error := blocked(outcome)) is not None:
+                raise error
+
+    def _is_present(self) -> exp.Expr:
+        marks = [mark.copy() for name, mark in _DELETED.items() if name in self._base.columns]
+        return exp.and_(*marks) if marks else exp.true()
 
     def _compute(self) -> None:
         """Create `s_restated`: for each row its place, the changed rules, and whether each one's value is another."""
         marks = [name for name in _DELETED if name in self._base.columns]
-        is_present = exp.and_(*[_DELETED[name].copy() for name in marks]) if marks else exp.true()
+        is_present = self._is_present()
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
         rows: exp.Query = query(
             "SELECT $given, $marks, $known, r.s_file, r.s_position FROM $rows AS r",

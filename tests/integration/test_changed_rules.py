@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from refresh_scenarios import Scenario
 
-from dataops_assets.errors import InputError
+from dataops_assets.errors import GateFailed, InputError
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
@@ -139,6 +139,26 @@ def test_frozen_look_ups_stay_frozen_until_their_own_rule_changes(tmp_path: Path
     assert report is not None
     assert (report.asset, [item.rule for item in report.receipts]) == ("hub/things", ["l"])
     assert changed.rows("l", "v2") == [("NEW", 2)]
+
+
+def test_a_changed_rule_passes_the_gate_or_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "import pandera.pandas as pa\nhub = pa.DataFrameSchema({'a': pa.Column(int, pa.Check.le(10), nullable=True)})\n"
+    )
+    (tmp_path / "gate_for_restate.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gates = {"hub": {"contract": "gate_for_restate:hub"}}
+    kept = {"type": "full", "key": ["k"], "history": True}
+    first = things(tmp_path, {"a": "v + 1"}, kept, gates=gates)
+    first.arrives(1, [(1, 1, "x"), (2, 2, "x")])
+    first.arrives(2, [(1, 2, "x")])
+    wrong = things(tmp_path, {"a": "v * 10"}, kept, gates=gates)
+    with pytest.raises(GateFailed, match="publishing input day-1 in hub/things"):
+        restate(wrong.workspace)
+    assert first.rows("k", "a") == [(1, 2), (1, 3), (2, 3), (2, None)]
+    right = things(tmp_path, {"a": "v * 5"}, kept, gates=gates)
+    right.runs(2)
+    assert right.rows("k", "a") == [(1, 10), (1, 5), (2, 10), (2, None)]
 
 
 def test_an_enriched_input_that_never_reached_the_hub_is_restated_too(tmp_path: Path) -> None:

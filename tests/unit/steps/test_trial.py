@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from declared import unchecked_source
 from rule_steps import fill_hub, workspace
 
@@ -172,3 +175,22 @@ def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: Wo
     assert "ordered: raw/orders.Amount, raw/orders.Store, raw/sales.Store" in told(space, "lineage", "sales")
     with pytest.raises(ConfigError, match="did you mean 'ordered'"):
         told(space, "lineage", "sales", column="orderd")
+
+
+def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "rules.md").read_text(encoding="utf-8")
+    declared = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
+    kinds = {"Store": "integer", "Date": "date", "Sales": "integer", "Customers": "integer"}
+    stores = unchecked_source("stores", {"Id": "integer", "Assortment": "text"}, refresh={"type": "key", "key": ["Id"]})
+    space = workspace(tmp_path, unchecked_source("sales", kinds, **declared), stores)
+    fill_hub(space, "sales", [{"Store": 1, "Sales": 6, "Customers": 2, "Basket": 3.0, "s_row_hash": 1}])
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    answers = []
+    for line in block.splitlines():
+        program, *words = shlex.split(line)
+        assert program == "dataops"
+        answers.append(told(space, *words, column=words[1].partition(".")[2]))
+    assert "Basket now  the same in 1 rows, changed in 0" in answers[0]
+    assert "values    6 to 6" in answers[1]
+    assert answers[2].startswith("hub/sales_current.Basket\n  hub/sales.Basket\n")
+    assert {"asset", "column", "from_asset", "from_column"} == set(json.loads(answers[3])[0])
