@@ -10,12 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import test_rule_relations
+import test_rule_values
 from both_engines import exact
 from rule_cases import compiled, current, rule
 from sqlglot import exp
-from test_rule_relations import BOUGHT, TWO, test_a_to_many_relation_is_aggregated_and_the_grain_stays
+from test_rule_relations import BOUGHT, TWO
 from test_rule_relations import compiled as of_customers
-from test_rule_values import ROW, test_value
+from test_rule_values import ROW
 from test_rule_windows import days, over
 
 from dataops_assets.engines.base import Engine, Session
@@ -28,7 +30,8 @@ from dataops_assets.sql import DIALECT, alias, column, columns, query
 
 # no engine but DuckDB reads the number of a week
 ONLY_EMBEDDED = {"strptime('2015-W05-1', '%Y-W%W-%w')"}
-VALUES: list[str] = [case[0] for mark in test_value.pytestmark if mark.name == "parametrize" for case in mark.args[1]]
+CASES = next(mark.args[1] for mark in test_rule_values.test_value.pytestmark if mark.name == "parametrize")
+VALUES: list[str] = [case[0] for case in CASES]
 MORE = [
     "Ratio::text || '|' || Price::text",
     "concat(Sales, '-', Ratio, '-', Seen, '-', At, '-', Date)",
@@ -168,7 +171,7 @@ def test_windows(duckdb: DuckDBEngine, spark: SparkEngine) -> None:
 
 def test_relations(duckdb: DuckDBEngine, spark: SparkEngine) -> None:
     """Aggregates over to-many relations, and comparisons as conditions of a join."""
-    (mark,) = test_a_to_many_relation_is_aggregated_and_the_grain_stays.pytestmark
+    (mark,) = test_rule_relations.test_a_to_many_relation_is_aggregated_and_the_grain_stays.pytestmark
     expressions = [case[0] for case in mark.args[1]] + ["rate.Rate", "count(newer.Id)", "sum(earlier.Amount)"]
     first = dt.date(2024, 1, 1)
     rows = [{**row, "Since": first + dt.timedelta(days=place)} for place, row in enumerate([*TWO, *TWO])]
