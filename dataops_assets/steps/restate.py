@@ -9,7 +9,7 @@ stand for, in the commit that makes them true.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,12 +54,14 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     of a to-one look-up, GateFailed when the rows of an input would not pass the hub's gate any more (nothing is
     published then), CommitConflict after many lost races, RuleError for a wrong rule.
     """
-    if workspace.source.drift.new_column == "evolve":
-        workspace = evolving(workspace, workspace.lake.snapshot())
-    rules = compile_rules(workspace.source, workspace.sources)
+    tables = (workspace.enriched,) if enriched_only else (workspace.hub, workspace.enriched)
     for _ in range(_ATTEMPTS):
+        found = [(table, base) for table in tables if (base := table.snapshot())]
+        if not (workspace.source.snapshot_rules or any(base.info.get(_VERSIONS) for _, base in found)):
+            # no rules, now or before: nothing needs compiling
+            return None
         try:
-            return _restated(workspace, rules, enriched_only=enriched_only)
+            return _restated(workspace, found)
         except CommitConflict:
             # somebody else changed a table: look again
             continue
@@ -70,10 +72,12 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     )
 
 
-def _restated(workspace: Workspace, rules: CompiledRules, *, enriched_only: bool) -> StepReport | None:
+def _restated(workspace: Workspace, found: Sequence[tuple[Table, Snapshot]]) -> StepReport | None:
     started = time.perf_counter()
-    tables = (workspace.enriched,) if enriched_only else (workspace.hub, workspace.enriched)
-    outdated = [(table, found) for table in tables if (found := table.snapshot()) and _is_outdated(found, rules)]
+    if workspace.source.drift.new_column == "evolve":
+        workspace = evolving(workspace, workspace.lake.snapshot())
+    rules = compile_rules(workspace.source, workspace.sources)
+    outdated = [(table, base) for table, base in found if _is_outdated(base, rules)]
     if not outdated:
         return None
     reports = []
