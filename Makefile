@@ -41,8 +41,8 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 
 test: setup ## Run all tests
 	@# one Spark for all its tests, which has the processors to itself
-	@$(VENV)/bin/pytest tests/differential
-	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(VENV)/bin/pytest tests/differential; spark=$$?; \
+	$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder && exit $$spark
 
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from dataops_assets.config.environment import EngineName, Environment
 from dataops_assets.config.source import Source
@@ -13,7 +14,22 @@ from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.workspace import Workspace
 
-_ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {"duckdb": DuckDBEngine, "spark": SparkEngine}
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def spark_session(settings: Mapping[str, str]) -> SparkSession:
+    """A Spark session of these settings, by Dagster's resource for it."""
+    from dagster_pyspark import LazyPySparkResource
+
+    session: SparkSession = LazyPySparkResource(spark_config=dict(settings)).spark_session
+    return session
+
+
+_ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {
+    "duckdb": DuckDBEngine,
+    "spark": lambda environment: SparkEngine(environment, spark_session),
+}
 
 
 class Platform:

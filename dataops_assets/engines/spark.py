@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,13 +84,15 @@ _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items
 class SparkEngine:
     """Opens Spark sessions, all of one Spark application a process.
 
-    `DATAOPS_SPARK_MASTER`, `DATAOPS_SPARK_JARS` and `DATAOPS_SPARK_CONF` say where it runs and with what.
+    `DATAOPS_SPARK_MASTER`, `DATAOPS_SPARK_JARS` and `DATAOPS_SPARK_CONF` say where it runs and with what;
+    `open_session` makes a Spark session of settings by name.
     """
 
     name = "spark"
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, open_session: Callable[[Mapping[str, str]], SparkSession]) -> None:
         self._environment = environment
+        self._open_session = open_session
         self._lock = threading.Lock()
         self._application: SparkSession | None = None
 
@@ -99,7 +101,7 @@ class SparkEngine:
         """A session with temporary views of its own."""
         with self._lock:
             if self._application is None:
-                self._application = _started(self._environment)
+                self._application = _started(self._environment, self._open_session)
             session = SparkSqlSession(self._application.newSession(), self._environment)
         try:
             yield session
@@ -114,11 +116,10 @@ class SparkEngine:
                 self._application = None
 
 
-def _started(environment: Environment) -> SparkSession:
+def _started(environment: Environment, open_session: Callable[[Mapping[str, str]], SparkSession]) -> SparkSession:
     """The Spark application of this process."""
     try:
         from pyspark.logger import PySparkLogger
-        from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
         raise ConfigError(
             "starting Spark", received="no package pyspark", next_step="install the extra 'spark' of this project"
@@ -126,10 +127,8 @@ def _started(environment: Environment) -> SparkSession:
     # a failed query is told once, by the error that the step raises
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName("dataops-assets").master(environment.spark.master)
-    for name, value in {**_jars(environment), **_SETTINGS, **environment.spark.conf}.items():
-        builder = builder.config(name, value)
-    application: SparkSession = builder.getOrCreate()
+    place = {"spark.app.name": "dataops-assets", "spark.master": environment.spark.master}
+    application = open_session({**place, **_jars(environment), **_SETTINGS, **environment.spark.conf})
     application.sparkContext.setLogLevel("ERROR")
     return application
 

@@ -24,6 +24,7 @@ import duckdb
 from hub_changes import COLUMNS, KINDS, Ours, Way, delivery, rows
 from pyspark.sql import SparkSession
 
+from dataops_assets.components.platform import spark_session
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.spark import SparkEngine
 
@@ -111,7 +112,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as home:
         settings = {"DATAOPS_ENV": "test", "DATAOPS_HOME": home}
         settings |= {name: value for name, value in os.environ.items() if name.startswith("DATAOPS_SPARK_")}
-        spark = SparkEngine(environment_from(settings, Path(home)))
+        spark = SparkEngine(environment_from(settings, Path(home)), spark_session)
         print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}")
         for kind in given.kinds:
             floor = 0.0

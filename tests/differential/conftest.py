@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dataops_assets.components.platform import spark_session
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
@@ -63,12 +65,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 @pytest.fixture(scope="session")
 def spark(environment: Environment) -> Iterator[SparkEngine]:
     """Spark, started once."""
-    pytest.importorskip("pyspark") if not os.environ.get("DATAOPS_CI") else None
+    if importlib.util.find_spec("dagster_pyspark") is None:
+        _refuse("no Spark here (make spark)")
     if shutil.which("java") is None:
         _refuse("no Java here (Debian: apt-get install openjdk-17-jre-headless)")
     if not list(Path(_jars()).glob("delta-spark*.jar")):
         _refuse("no jars of Delta Lake for Spark here (make jars)")
-    engine = SparkEngine(environment)
+    engine = SparkEngine(environment, spark_session)
     yield engine
     engine.stop()
 
