@@ -21,7 +21,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev test law benchmark sparkbenchmark benchmark-recalculation lint format lock clean
+.PHONY: help setup spark jars demo dev test law benchmark benchmark-spark benchmark-recalculation lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -51,7 +51,7 @@ law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh ty
 benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1000000) cost with other tools
 	@PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
 
-sparkbenchmark: spark ## Compare what changes of a hub of ROWS cost on Spark with a MERGE
+benchmark-spark: spark ## Compare what changes of a hub of ROWS cost on Spark with a MERGE
 	@$(VENV)/bin/python tests/benchmarks/spark_changes.py --rows $(ROWS)
 
 benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) with computing all of them

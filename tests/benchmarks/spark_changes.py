@@ -1,6 +1,6 @@
 """What changing a hub costs on Spark, beside a hand-written MERGE of Delta Lake, on the same data in the same run.
 
-Run by hand: `make sparkbenchmark ROWS=1000000`, in local mode with Spark's default settings. Inputs, grain of the
+Run by hand: `make benchmark-spark ROWS=1000000`, in local mode with Spark's default settings. Inputs, grain of the
 output and the way of timing are those of `hub_changes.py`; the ratio is to the MERGE.
 
 The MERGE compares all columns of the rows whose keys match and writes deletion vectors. It keeps no order, no history
