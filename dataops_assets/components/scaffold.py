@@ -1,9 +1,10 @@
-"""What `dg scaffold defs dataops_assets.components.SourceComponent <path>` writes: one that works as it is."""
+"""What `dg scaffold defs dataops_assets.components.<component> <path>` writes: a declaration that works as it is."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -59,6 +60,29 @@ order_id,ordered_on,amount
 """
 
 
+_TEMPLATES = """\
+# Rules that sources share; docs/declaring-a-source.md explains every part. A source gets these by
+#   use: [{{template: margin, tokens: {{prefix: net_, price: net, cost: cost}}}}]
+type: {type_name}
+attributes:
+  templates:
+    margin:
+      description: What a sale earns.
+      rules:
+        - {{name: "${{prefix}}margin", expression: "${{price}} - ${{cost}}"}}
+      validations:
+        - {{name: "${{prefix}}margin is positive", expression: "${{prefix}}margin >= 0", severity: warn}}
+"""
+
+
+class TemplatesScaffolder(dg.Scaffolder):
+    """Writes a defs.yaml with one template."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        """Write the file. Raises ConfigError for the Python format."""
+        _write(request, _TEMPLATES.format(type_name=request.type_name))
+
+
 class SourceScaffolder(dg.Scaffolder[SourceParameters]):
     """Writes a commented defs.yaml, and a first file of the feed into the landing area where that is a local folder."""
 
@@ -69,8 +93,6 @@ class SourceScaffolder(dg.Scaffolder[SourceParameters]):
 
     def scaffold(self, request: dg.ScaffoldRequest[SourceParameters]) -> None:
         """Write the files. Raises ConfigError for a name that cannot be one, and for the Python format."""
-        if request.scaffold_format != "yaml":
-            raise ConfigError("scaffolding a source", received=request.scaffold_format, known=["yaml"])
         parameters = request.params
         name = parameters.name or request.target_path.name
         if not NAME.match(name):
@@ -84,12 +106,19 @@ class SourceScaffolder(dg.Scaffolder[SourceParameters]):
                 "scaffolding a source", received=f"area {area!r}", next_step="give --area: letters, digits and _"
             )
         text = _DECLARATION.format(type_name=request.type_name, name=name, area=area, team=area.replace("/", "-"))
-        if request.append:
-            with request.target_path.open("a", encoding="utf-8") as stream:
-                stream.write(f"---\n{text}")
-        else:
-            (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
+        _write(request, text)
         _write_sample(request.project_root or Path.cwd(), f"{area}/{name}/{name}_2024-01-01.csv")
+
+
+def _write(request: dg.ScaffoldRequest[Any], text: str) -> None:
+    """A declaration of its own, or after those that the file has."""
+    if request.scaffold_format != "yaml":
+        raise ConfigError("scaffolding a declaration", received=request.scaffold_format, known=["yaml"])
+    if request.append:
+        with request.target_path.open("a", encoding="utf-8") as stream:
+            stream.write(f"---\n{text}")
+    else:
+        (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
 
 
 def _write_sample(project: Path, name: str) -> None:

@@ -7,10 +7,12 @@ from typing import Self
 import dagster as dg
 from pydantic import BaseModel
 
+from dataops_assets.components.scaffold import TemplatesScaffolder
 from dataops_assets.config.templates import Templates
 from dataops_assets.errors import ConfigError
 
 
+@dg.scaffold_with(TemplatesScaffolder)
 class TemplatesComponent(dg.Component):
     """Rule templates and lists of parameters, for the sources that name them in `use` and `for_each`.
 
