@@ -184,7 +184,7 @@ ACT = st.one_of(
 )
 
 
-@settings(max_examples=6, deadline=None, phases=NO_SHRINK, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, phases=NO_SHRINK, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ACT, min_size=4, max_size=8))
 def test_the_hub_is_as_if_the_rules_had_always_been_those_of_now(
     tmp_path_factory: pytest.TempPathFactory, acts: Sequence[tuple[str, Any, Any]]

@@ -95,7 +95,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(inputs=st.lists(ROWS, min_size=2, max_size=3))
 def test_what_fails_depends_on_the_input_alone(
     inputs: list[list[tuple[Any, ...]]], tmp_path_factory: pytest.TempPathFactory
