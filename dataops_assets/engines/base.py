@@ -6,14 +6,14 @@ work (one step over some inputs) with temporary tables of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.sql import DIALECT, alias
+from dataops_assets.sql import DIALECT, alias, query
 from dataops_assets.storage.delta import DataFile, Snapshot
 
 FILE = "s_file"
@@ -78,3 +78,16 @@ def empty(columns: Mapping[str, str]) -> exp.Query:
     """A query without rows, of the given columns and SQL types."""
     nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
     return exp.select(*nothing).where(exp.false())
+
+
+def places_by_file(session: Session, rows: exp.Expr) -> Iterator[tuple[str, Sequence[int]]]:
+    """Each data file as the engine names it, with the row positions, of `rows` (columns `s_file`, `s_position`)."""
+    grouped = session.fetch(
+        query(
+            "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",
+            rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
+        )
+    )
+    lists = grouped.column("s_positions").combine_chunks()
+    for number, file in enumerate(grouped.column("s_file").to_pylist()):
+        yield file, lists[number].values.to_numpy()

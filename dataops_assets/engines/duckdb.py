@@ -18,7 +18,7 @@ from duckdb_extensions import import_extension
 from sqlglot import exp
 
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.base import FILE, POSITION, Session, empty
+from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_by_file
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import DIALECT, alias, query, table
 from dataops_assets.storage.delta import DataFile, Snapshot
@@ -191,15 +191,7 @@ class DuckDBSession:
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
-        grouped = self.fetch(
-            query(
-                "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",
-                rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
-            )
-        )
-        files = grouped.column("s_file").to_pylist()
-        lists = grouped.column("s_positions").combine_chunks()
-        return {_relative(unquote(file), snapshot.uri): lists[i].values.to_numpy() for i, file in enumerate(files)}
+        return {_relative(unquote(file), snapshot.uri): places for file, places in places_by_file(self, rows)}
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.base import FILE, POSITION, Session, empty
+from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_by_file
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark_dialect import DIALECT, for_spark
 from dataops_assets.engines.spark_files import written_files
@@ -250,15 +250,7 @@ class SparkSqlSession:
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
-        grouped = self.fetch(
-            query(
-                "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",
-                rows=exp.Subquery(this=rows) if isinstance(rows, exp.Query) else rows,
-            )
-        )
-        files = grouped.column("s_file").to_pylist()
-        lists = grouped.column("s_positions").combine_chunks()
-        return {_relative(file, snapshot.uri): lists[i].values.to_numpy() for i, file in enumerate(files)}
+        return {_relative(file, snapshot.uri): places for file, places in places_by_file(self, rows)}
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -19,7 +19,7 @@ from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
 from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.rules.resolve import Reference, hops, is_proven_to_one, names_of, related_source, resolve
-from dataops_assets.rules.semantics import attempt, of_type, total
+from dataops_assets.rules.semantics import attempt, of_type, rewritten, total
 from dataops_assets.rules.stage import REPEATED_PREFIX, CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
 from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, hoist, is_inexact, reach_of, settle
@@ -361,15 +361,7 @@ def _typed(value: exp.Expr, type_of: TypeOf) -> exp.Expr:
             return of_type(node, kind)
         return node
 
-    tree = value.copy()
-    for node in reversed(list(tree.walk())):
-        settled = replaced(node)
-        if settled is node:
-            continue
-        if node is tree:
-            return settled
-        node.replace(settled)
-    return tree
+    return rewritten(value, replaced)
 
 
 def _unique(source: Source) -> list[CompiledValidation]:

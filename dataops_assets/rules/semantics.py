@@ -5,6 +5,8 @@ Stated once here, so that no row can stop an input and every engine can be made 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlglot import exp
 
 from dataops_assets.sql import DIALECT, query
@@ -23,8 +25,15 @@ def total(expression: exp.Expr) -> exp.Expr:
             return exp.TryCast(this=node.this, to=node.to)
         return node
 
+    return rewritten(expression, replaced)
+
+
+def rewritten(expression: exp.Expr, replaced: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+    """A copy of `expression` with each node replaced by `replaced` of it, which may be the node itself.
+
+    Children come before parents, so a node that is wrapped takes its finished children with it.
+    """
     tree = expression.copy()
-    # children before parents: a replaced node takes its finished children with it
     for node in reversed(list(tree.walk())):
         settled = replaced(node)
         if settled is node:

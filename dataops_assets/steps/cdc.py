@@ -184,7 +184,7 @@ def change_for(
 
 def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
     # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
-    carried = dict(zip(coverage.carried(change.source), coverage.carried_names(change.source), strict=True))
+    carried = coverage.carried_as(change.source)
     values = [
         alias(query("coalesce($own, $carried)", own=column(name, "r"), carried=column(carried[name], "k")), name)
         if name in carried

@@ -38,14 +38,19 @@ def carried(source: Source) -> tuple[str, ...]:
     return source.refresh.key if source.refresh.history or isinstance(source.refresh, FullRefresh) else ()
 
 
+def carried_as(source: Source) -> dict[str, str]:
+    """By carried column, what it is called among observations."""
+    return {name: _CARRIED + name for name in carried(source)}
+
+
 def carried_names(source: Source) -> tuple[str, ...]:
     """The carried columns as they are called among observations."""
-    return tuple(_CARRIED + name for name in carried(source))
+    return tuple(carried_as(source).values())
 
 
 def carried_columns(source: Source, table: str) -> list[exp.Expr]:
     """The carried columns of the rows of `table`, under the names of `carried_names`."""
-    return [alias(column(name, table), _CARRIED + name) for name in carried(source)]
+    return [alias(column(name, table), called) for name, called in carried_as(source).items()]
 
 
 def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:

@@ -151,21 +151,17 @@ def publish_failures(workspace: Workspace, session: Session) -> None:
     known = workspace.enriched.snapshot()
     if not ids or known is None:
         return
-    there = session.schema(query("SELECT * FROM $noted AS n", noted=_FAILURES))
+    told = session.schema(query("SELECT * FROM $noted AS n", noted=_FAILURES))
     rows = query(
         "SELECT $names FROM $noted AS n",
         names=[
-            column(name, "n") if name in there else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
+            column(name, "n") if name in told else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
             for name, kind in known.columns.items()
         ],
         noted=_FAILURES,
     )
-    kept = query(
-        "SELECT $names FROM $known AS e WHERE e.s_input_id IN ($ids)",
-        names=columns(known.columns, "e"),
-        known=session.scan(known),
-        ids=[literal(input_id) for input_id in ids],
-    )
+    there = publish.rows_of(session.scan(known), ids)
+    kept = query("SELECT $names FROM $there AS e", names=columns(known.columns, "e"), there=there)
     publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids)
 
 

@@ -442,8 +442,7 @@ def _no_hub_rows(source: Source) -> exp.Query:
     order = order_type(source)
     kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
     declared = {item.name: item.type for item in source.columns}
-    carried = zip(coverage.carried_names(source), coverage.carried(source), strict=True)
-    kinds |= {name: stored_type(declared[of]) for name, of in carried}
+    kinds |= {called: stored_type(declared[name]) for name, called in coverage.carried_as(source).items()}
     names = (*system_columns(source), FILE, POSITION, *coverage.carried_names(source))
     nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
     return exp.select(*nulls).where(exp.false())

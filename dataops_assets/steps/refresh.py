@@ -296,7 +296,7 @@ def _fresh_rows(
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
     """The versions that say that a key is deleted: nothing but the key has a value."""
-    carried = dict(zip(coverage.carried(source), coverage.carried_names(source), strict=True))
+    carried = coverage.carried_as(source)
     values = {
         **{name: column(name, "f") for name in merge.system_columns(source)},
         **{name: column(carried[name], "f") for name in source.refresh.key},

@@ -75,6 +75,15 @@ def delivery(kind: str, size: int, number: int) -> str:
     return rows(ids, f"CASE WHEN id % 100 = {number} THEN {number} ELSE 0 END")
 
 
+def deliveries(kind: str, size: int, rounds: int, folder: Path) -> list[Path]:
+    """Parquet files below `folder`: the first table, then `rounds` inputs of a kind."""
+    files = [folder / f"{number}.parquet" for number in range(rounds + 1)]
+    for number, parquet in enumerate(files):
+        ids = f"SELECT id FROM range({size}) AS r(id)"
+        duckdb.sql(delivery(kind, size, number) if number else rows(ids, "0")).write_parquet(str(parquet))
+    return files
+
+
 class Way(Protocol):
     """One way of changing a table by key."""
 
@@ -313,10 +322,7 @@ def measured(name: str, kind: str, home: Path, files: list[Path]) -> Measured:
 def compared(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, Measured]]:
     """Each way on the same inputs; all must end with the same table."""
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, f"{number}.parquet") for number in range(rounds + 1)]
-        for number, parquet in enumerate(files):
-            ids = f"SELECT id FROM range({size}) AS r(id)"
-            duckdb.sql(delivery(kind, size, number) if number else rows(ids, "0")).write_parquet(str(parquet))
+        files = deliveries(kind, size, rounds, Path(folder))
         results: dict[str, tuple[int, int]] = {}
         for name in ways or WAYS:
             place = Path(folder, "way")

@@ -20,8 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
-from hub_changes import COLUMNS, KINDS, Ours, Way, delivery, rows
+from hub_changes import COLUMNS, KINDS, Ours, Way, deliveries
 from pyspark.sql import SparkSession
 
 from dataops_assets.components.platform import spark_session
@@ -76,11 +75,7 @@ def measured(kind: str, size: int, rounds: int, spark: SparkEngine) -> Iterator[
     """Median seconds of each way, which must all end with the same table."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        files = []
-        ids = f"SELECT id FROM range({size}) AS r(id)"
-        for number in range(rounds + 1):
-            files.append(home / f"{number}.parquet")
-            duckdb.sql(delivery(kind, size, number) if number else rows(ids, "0")).write_parquet(str(files[-1]))
+        files = deliveries(kind, size, rounds, home)
         results: dict[str, tuple[int, int]] = {}
         with spark.session() as session:
             for way_of in (Merge, OnSpark):

@@ -35,12 +35,6 @@ def single() -> Iterator[dg.Definitions]:
         yield definitions
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
-        yield made
-
-
 def day(number: int) -> str:
     return f"orders_2024-01-{number:02}.csv"
 

@@ -37,12 +37,6 @@ def shop() -> Iterator[dg.Definitions]:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
-        yield made
-
-
-@pytest.fixture
 def here(shop: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path) -> CodeLocation:
     return CodeLocation(shop, instance, tmp_path)
 

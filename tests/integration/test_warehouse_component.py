@@ -66,12 +66,6 @@ def definitions(deployment: Environment) -> dg.Definitions:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
-        yield made
-
-
-@pytest.fixture
 def empty_hub(deployment: Environment) -> None:
     shutil.rmtree(f"{deployment.storage}/hub", ignore_errors=True)
     Path(deployment.warehouse).unlink(missing_ok=True)

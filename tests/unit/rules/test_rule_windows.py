@@ -86,21 +86,23 @@ def duckdb_window(rows: list[dict[str, Any]], expression: str) -> list[Any]:
         return [row[0] for row in connection.execute(ordered).fetchall()]
 
 
+# with rows that are equal in Date, what they give hangs on an order that is not written
+UNDECIDED = [
+    "row_number() over (partition by Store order by Date)",
+    "lag(Sales) over (partition by Store order by Date)",
+    "lead(Sales, 2, -1) over (partition by Store order by Date desc)",
+    "first_value(Sales) over (partition by Store order by Date)",
+    "last_value(Sales ignore nulls) over (partition by Store order by Date)",
+    "nth_value(Sales, 2) over (order by Date)",
+    "ntile(3) over (order by Date)",
+    "sum(Sales) over (partition by Store order by Date rows between 2 preceding and current row)",
+    "sum(Sales) filter (where Sales > 3) over (order by Date rows 2 preceding)",
+]
+
+
 @pytest.mark.parametrize(
     "expression",
-    [
-        "row_number() over (partition by Store order by Date)",
-        "lag(Sales) over (partition by Store order by Date)",
-        "lead(Sales, 2, -1) over (partition by Store order by Date desc)",
-        "first_value(Sales) over (partition by Store order by Date)",
-        "last_value(Sales ignore nulls) over (partition by Store order by Date)",
-        "nth_value(Sales, 2) over (order by Date)",
-        "ntile(3) over (order by Date)",
-        "sum(Sales) over (partition by Store order by Date rows between 2 preceding and current row)",
-        "sum(Sales) filter (where Sales > 3) over (order by Date rows 2 preceding)",
-        "rank() over (partition by Store order by Date)",
-        "avg(Sales) over (partition by Store)",
-    ],
+    [*UNDECIDED, "rank() over (partition by Store order by Date)", "avg(Sales) over (partition by Store)"],
 )
 def test_equal_rows_come_in_one_order_whatever_the_order_of_the_table(expression: str) -> None:
     chance = random.Random(expression)
