@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
@@ -19,24 +18,18 @@ from dataops_assets.storage.objects import is_remote
 
 
 class Plugin(BasePlugin):
-    """Loads the extensions that hub tables need, from the deployment's own folder.
+    """Loads the extensions that hub tables need.
 
     dbt works in the project folder `dbt_project`, so the deployment is the one of the folder above it.
     """
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002  the signature is dbt-duckdb's
         """Find the deployment's settings. Raises ConfigError where one is missing."""
-        environment = environment_from(os.environ, Path.cwd().parent)
-        self._directory = environment.home / "duckdb_extensions"
-        self._storage = environment.storage
-
-    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
-        """Say where extensions are kept."""
-        config["extension_directory"] = str(self._directory)
+        self._storage = environment_from(os.environ, Path.cwd().parent).storage
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Load them, and sign in to the object store where the hub is on one."""
-        load_extensions(conn, self._directory, remote=is_remote(self._storage))
+        load_extensions(conn, remote=is_remote(self._storage))
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
         """Tell the macros where the hub is: variables are a cursor's own."""

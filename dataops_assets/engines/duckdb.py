@@ -8,13 +8,13 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-from duckdb_extensions import import_extension
 from sqlglot import exp
 
 from dataops_assets.config.environment import Environment
@@ -28,32 +28,20 @@ _FILE_SIZE = "256MB"
 _STATS_TEXT_LIMIT = 64
 
 
-def prepare_extensions(directory: Path, names: Sequence[str] = ("delta",)) -> None:
-    """Install DuckDB extensions from their Python packages into `directory`; nothing is downloaded."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(config={"extension_directory": str(directory)}) as connection:
-        for name in names:
-            import_extension(name, con=connection)
+def load_extensions(connection: duckdb.DuckDBPyConnection, *, remote: bool) -> None:
+    """Let a connection read Delta tables, on an object store where `remote`.
 
-
-def load_extensions(connection: duckdb.DuckDBPyConnection, directory: Path, *, remote: bool) -> None:
-    """Let a connection read Delta tables, on an object store where `remote`; extensions are kept in `directory`.
-
-    The connection's `extension_directory` must be `directory`.
+    Extensions are loaded from their Python packages: nothing is downloaded, and nothing is installed.
     """
-    extensions = ("delta", "httpfs") if remote else ("delta",)
-    for extension in extensions:
-        try:
-            connection.load_extension(extension)
-        except duckdb.IOException:
-            prepare_extensions(directory, extensions)
-            connection.load_extension(extension)
+    for name in ("delta", "httpfs") if remote else ("delta",):
+        folder = resources.files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+        connection.load_extension(str(folder / f"{name}.duckdb_extension"))
     if remote:
         _use_s3(connection)
 
 
 class DuckDBEngine:
-    """Opens DuckDB sessions, with extensions and spill files below the environment's home.
+    """Opens DuckDB sessions, with spill files below the environment's home.
 
     One database a process holds the extensions (loading them costs 0.15 s); a session is a connection of its own to it,
     so temporary tables are private and sessions may run in parallel threads.
@@ -62,7 +50,6 @@ class DuckDBEngine:
     name = "duckdb"
 
     def __init__(self, environment: Environment) -> None:
-        self._extensions = environment.home / "duckdb_extensions"
         self._spill = environment.home / "spill"
         self._remote = is_remote(environment.storage)
         self._memory = environment.memory
@@ -83,11 +70,11 @@ class DuckDBEngine:
             connection.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        config: dict[str, Any] = {"extension_directory": str(self._extensions), "temp_directory": str(self._spill)}
+        config: dict[str, Any] = {"temp_directory": str(self._spill)}
         if self._memory:
             config["memory_limit"] = self._memory
         database = duckdb.connect(config=config)
-        load_extensions(database, self._extensions, remote=self._remote)
+        load_extensions(database, remote=self._remote)
         return database
 
 

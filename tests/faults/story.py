@@ -20,7 +20,7 @@ from typing import Any
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.engines.duckdb import DuckDBEngine, prepare_extensions
+from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
@@ -119,10 +119,9 @@ class Story:
         return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, str(path), path.stat().st_size)
 
 
-def prepare(root: Path, settings: Mapping[str, Any] = SALES, extensions: Sequence[str] = ("delta",)) -> Story:
+def prepare(root: Path, settings: Mapping[str, Any] = SALES) -> Story:
     """A story without inputs."""
     root.mkdir(exist_ok=True)
-    prepare_extensions(root / "engine" / "duckdb_extensions", extensions)
     (root / "now").mkdir()
     return Story(root, settings)
 

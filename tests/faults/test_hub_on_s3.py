@@ -76,7 +76,7 @@ NOTHING = dt.timedelta(0)
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_object_store_holds_the_same_rows_as_a_disk(kind: str, tmp_path: Path) -> None:
-    local = prepare(tmp_path, settings(kind), ("delta", "httpfs"))
+    local = prepare(tmp_path, settings(kind))
     days = [deliver(local, day) for day in (1, 4, 2, 6)]
     remote = Story(tmp_path, local.settings, f"s3://{BUCKET}/{kind}", f"sqlite:///{tmp_path}/remote.db")
     answers = [tmp_path / "local", tmp_path / "remote"]
@@ -92,7 +92,7 @@ def test_an_object_store_holds_the_same_rows_as_a_disk(kind: str, tmp_path: Path
 @pytest.mark.usefixtures("store")
 def test_two_writers_at_once_in_an_object_store(tmp_path: Path) -> None:
     """A commit is a put that fails where the object exists; the loser compares again and commits after the winner."""
-    local = prepare(tmp_path, settings("key"), ("delta", "httpfs"))
+    local = prepare(tmp_path, settings("key"))
     days = [deliver(local, day) for day in range(1, 5)]
     remote = Story(tmp_path, local.settings, f"s3://{BUCKET}/two_writers", f"sqlite:///{tmp_path}/remote.db")
     children = [begin(take_each, remote, days[half::2], answer=tmp_path / f"half {half}") for half in (0, 1)]

@@ -36,7 +36,7 @@ def errors_of(story: Story, inputs: list[Input], step: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost(line: Line, tmp_path: Path) -> None:
-    prepared, answer = prepare(tmp_path, SALES, ("delta", "httpfs")), tmp_path / "answer"
+    prepared, answer = prepare(tmp_path), tmp_path / "answer"
     story = Story(prepared.root, SALES, f"s3://{BUCKET}/hub")
     first, *inputs = (big_day(story, day) for day in (3, 1, 4))
     assert in_child(run, story, [first], answer=answer) == []

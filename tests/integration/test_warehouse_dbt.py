@@ -17,6 +17,7 @@ import pytest
 from warehouse_hub import DBT_PROJECT, environment, flights, hub_tables, sales, weather, write_hub
 
 from dataops_assets.engines.dbt import DbtProject, Invocation, invoke
+from dataops_assets.engines.duckdb import load_extensions
 from dataops_assets.errors import StorageError
 
 OUTPUTS = ["dim_airlines", "fct_weather", "fct_sales"]
@@ -30,9 +31,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, artifacts: Path) -> DbtProject:
-    # the extension is 80 MB: installed once, used by all
-    (tmp_path / "duckdb_extensions").symlink_to(artifacts / "duckdb_extensions")
-    (artifacts / "duckdb_extensions").mkdir(exist_ok=True)
     return DbtProject(DBT_PROJECT, artifacts, environment(tmp_path))
 
 
@@ -49,9 +47,8 @@ def warehouse(project: DbtProject) -> Callable[[str], list[Any]]:
     """Runs a query on the warehouse, with the hub's views readable."""
 
     def query(text: str) -> list[Any]:
-        home = project.environment.home
-        config = {"extension_directory": str(home / "duckdb_extensions")}
-        with duckdb.connect(project.environment.warehouse, read_only=True, config=config) as connection:
+        with duckdb.connect(project.environment.warehouse, read_only=True) as connection:
+            load_extensions(connection, remote=False)
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(text).fetchall()
 
