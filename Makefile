@@ -14,6 +14,8 @@ export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
 # dagster-dbt and dg start their programs by name
 export PATH := $(VENV)/bin:$(PATH)
+# without it every process compiles all packages anew, 2 s each
+unexport PYTHONDONTWRITEBYTECODE
 
 INSTALLED := $(VENV)/.installed
 INSTANCE := $(DAGSTER_HOME)/dagster.yaml

@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.engines.duckdb import load_extensions
+from dataops_assets.engines.duckdb import TRUSTING, load_extensions
 from dataops_assets.storage.objects import is_remote
 
 
@@ -26,6 +27,10 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002  the signature is dbt-duckdb's
         """Find the deployment's settings. Raises ConfigError where one is missing."""
         self._storage = environment_from(os.environ, Path.cwd().parent).storage
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
+        """Let extensions load as quickly as those of the steps."""
+        config.update(TRUSTING)
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Load them, and sign in to the object store where the hub is on one."""
