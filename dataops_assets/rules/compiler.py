@@ -163,6 +163,8 @@ class _Compiler:
         columns: Mapping[str, str],
         checks: Sequence[_Declared] = (),
     ) -> Stage:
+        declared = [self._settled(source, item) for item in declared]
+        checks = [self._settled(source, item) for item in checks]
         lookups = self._lookups(source, [*declared, *checks])
         known = dict(columns)
         for item in (*declared, *checks):
@@ -189,11 +191,22 @@ class _Compiler:
         reach = reach_of((level.windows for level in found), type_of, kept)
         return Stage(lookups, tuple(found), validations, reach)
 
+    def _settled(self, source: Source, item: _Declared) -> _Declared:
+        """A declaration whose aggregates mean the same on every engine: what they read has types now."""
+        aggregates = [
+            replace(
+                aggregate,
+                expression=_typed(item.place, aggregate.expression, self._type_of_related(source, item, aggregate)),
+            )
+            for aggregate in item.aggregates
+        ]
+        return replace(item, aggregates=tuple(aggregates))
+
     def _rule(
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
     ) -> CompiledRule:
         type_of = self._type_of(item.place, known)
-        value = _typed(total(item.tree), type_of)
+        value = _typed(item.place, total(item.tree), type_of)
         self._check_constants(item.place, item.tree)
         inferred = type_of(value)
         kind = described(item.type) if item.type else stored(inferred)
@@ -244,7 +257,7 @@ class _Compiler:
         self, source: Source, item: _Declared, table: str, known: Mapping[str, str], done: Mapping[str, CompiledRule]
     ) -> CompiledValidation:
         type_of = self._type_of(item.place, known)
-        value = _typed(total(item.tree), type_of)
+        value = _typed(item.place, total(item.tree), type_of)
         self._check_constants(item.place, item.tree)
         inferred = type_of(value)
         if inferred != "BOOLEAN":
@@ -351,10 +364,18 @@ class _Compiler:
         return tuple(found)
 
 
-def _typed(value: exp.Expr, type_of: TypeOf) -> exp.Expr:
-    """Arithmetic whose type hangs on the engine, in DuckDB's: days between dates, and products of decimals."""
+def _typed(place: Place, value: exp.Expr, type_of: TypeOf) -> exp.Expr:
+    """Arithmetic whose type hangs on the engine, in DuckDB's: days between dates, and products of decimals.
+
+    Raises RuleError for a whole division of what is not whole, which DuckDB does not round.
+    """
 
     def replaced(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.IntDiv):
+            for part in (node.this, node.expression):
+                if "INT" not in (kind := type_of(part)):
+                    message = f"// divides whole numbers, here one is {kind}"
+                    raise place.error(message, span_of(node), next_step="write floor(a / b)")
         if isinstance(node, exp.Sub) and type_of(node.this) == type_of(node.expression) == "DATE":
             return query("date_diff('day', :start, :end)", start=node.expression, end=node.this)
         if isinstance(node, exp.Mul) and (kind := type_of(node)).startswith("DECIMAL"):

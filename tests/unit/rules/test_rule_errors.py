@@ -70,6 +70,7 @@ def marked(error: RuleError) -> str:
         ("upper(Sales)", "No function matches the given name and argument types 'upper(BIGINT)'", "upper(Sales"),
         ("Customers + abs(Note)", "No function matches", "abs(Note"),
         ("Date - At + Note", "No function matches", "Date - At + Note"),
+        ("1 + Sales // 2.5", "// divides whole numbers, here one is DECIMAL(2,1)", "Sales // 2.5"),
         ("interval 1 day", "gives INTERVAL, which no column can hold", "interval 1 day"),
         ("Date - At", "gives INTERVAL", "Date - At"),
         ("sum(Sales)", "'SUM(Sales)' needs OVER", "sum(Sales"),

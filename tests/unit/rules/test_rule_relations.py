@@ -75,7 +75,7 @@ def values(
 
 TWO = [{"Id": 1, "Group": "a"}, {"Id": 2, "Group": "a"}, {"Id": None}]
 BOUGHT = [
-    {"Id": 10, "Customer": 1, "Amount": 5, "Paid": True, "Ratio": 0.5, "Text": "1"},
+    {"Id": 10, "Customer": 1, "Day": "2024-01-03", "Amount": 5, "Paid": True, "Ratio": 0.5, "Text": "1"},
     {"Id": 11, "Customer": 1, "Amount": 7, "Paid": False, "Ratio": 0.0, "Text": "x"},
     {"Id": 11, "Customer": 1, "Amount": None, "Paid": None},
     {"Id": 12, "Customer": None, "Amount": 99},
@@ -99,6 +99,8 @@ BOUGHT = [
         ("bool_and(orders.Paid)", [False, None, None]),
         ("sum(orders.Id // (orders.Id - 10))", [22, None, None]),
         ("sum(orders.Text::integer)", [1, None, None]),
+        ("max(orders.Day - date '2024-01-01')", [2, None, None]),
+        ("sum(orders.Amount * orders.Amount)", [74, None, None]),
         ("sum(orders.Id * 9223372036854775807)", [None, None, None]),
         ("Id + count(orders.Id)", [4, 2, None]),
         ("count(orders.Id) > 1 and max(orders.Amount) = 7", [True, False, False]),
