@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dataops_assets.components.declarations import Declaration
 from dataops_assets.components.graph import nodes
@@ -19,7 +19,7 @@ from dataops_assets.config.source import (
 )
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.quality.contracts import load_contract, validate_contract
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.types import types
@@ -57,6 +57,8 @@ def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
     yield ("refresh", "delete_when"), lambda: _require_delete_marker(source)
     yield ("refresh", "delete_where"), lambda: _require_replacement(source)
     tables = {node.name: node.columns for node in nodes(source, rules)}
+    for index, name in enumerate(source.checks.distribution.ignore):
+        yield ("checks", "distribution", "ignore", index), functools.partial(_require_column, name, tables.values())
     for layer, step in _GATED.items():
         gate = getattr(source.gates, layer)
         if gate is not None:
@@ -95,6 +97,17 @@ def _require_replacement(source: Source) -> None:
                 received=", ".join(unknown),
                 known=source.column_names,
             )
+
+
+def _require_column(name: str, tables: Iterable[Mapping[str, str]]) -> None:
+    known = list(dict.fromkeys(column for table in tables for column in table))
+    if name not in known:
+        raise ConfigError(
+            "looking for the column in the source's tables",
+            received=name,
+            known=known,
+            next_step=nearest(name, known),
+        )
 
 
 def _require_contract(reference: str, table: Mapping[str, str]) -> None:

@@ -224,6 +224,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "- name: positive",
         ("syntax error, something is missing",),
     ),
+    "distribution of an unknown column": (
+        with_(checks={"distribution": {"ignore": ["id", "amuont"]}}),
+        "checks.distribution.ignore.1",
+        "- amuont",
+        ("did you mean 'amount'?",),
+    ),
     "contract of an unknown module": (
         with_(gates={"lake": {"contract": "no.such:contract"}}),
         "gates.lake.contract",
