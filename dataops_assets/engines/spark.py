@@ -48,11 +48,11 @@ _SETTINGS: Mapping[str, str] = {
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-    # local files without a checksum file beside each
-    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
+# without a checksum file beside each; what writes to an object store keeps its buffers in files that need theirs
+_LOCAL_FILES: Mapping[str, str] = {"spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
 _SQL_NAMES: Mapping[str, str] = {
     "string": "VARCHAR",
     "bigint": "BIGINT",
@@ -128,9 +128,23 @@ def _started(environment: Environment, open_session: Callable[[Mapping[str, str]
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     place = {"spark.app.name": "dataops-assets", "spark.master": environment.spark.master}
-    application = open_session({**place, **_jars(environment), **_SETTINGS, **environment.spark.conf})
+    files = _object_store(os.environ) if is_remote(environment.storage) else _LOCAL_FILES
+    application = open_session({**place, **_jars(environment), **_SETTINGS, **files, **environment.spark.conf})
     application.sparkContext.setLogLevel("ERROR")
     return application
+
+
+def _object_store(variables: Mapping[str, str]) -> dict[str, str]:
+    """The object store as the other readers find it, by the usual variables; Spark takes the credentials by itself."""
+    endpoint = variables.get("AWS_ENDPOINT_URL")
+    region = variables.get("AWS_REGION", variables.get("AWS_DEFAULT_REGION"))
+    settings: dict[str, str] = {}
+    if endpoint:
+        # what is not Amazon's rarely has a host name for each bucket
+        settings |= {"fs.s3a.endpoint": endpoint, "fs.s3a.path.style.access": "true"}
+    if region:
+        settings["fs.s3a.endpoint.region"] = region
+    return {f"spark.hadoop.{name}": value for name, value in settings.items()}
 
 
 def _jars(environment: Environment) -> dict[str, str]:

@@ -11,11 +11,14 @@ from typing import Any
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.exceptions import BaseError
 
+from dataops_assets.errors import StorageError
 from dataops_assets.storage.delta import DataFile
-from dataops_assets.storage.objects import Folder, is_remote, open_store
+from dataops_assets.storage.objects import Folder, StoredObject, is_remote, open_store
 
 _STATS_TEXT_LIMIT = 64
+_USUAL_FOOTER = 64 * 1024
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -29,16 +32,32 @@ def written_files(uri: str, folder: str, types: Mapping[str, str]) -> list[DataF
     for item in place.objects():
         if not item.path.endswith(".parquet"):
             continue
-        footer = _footer(place.uri, item.path)
+        footer = _footer(place.uri, item)
         if footer.num_rows:
             found.append(DataFile(f"{folder}/{item.path}", item.size, footer.num_rows, _stats(footer, types)))
     return found
 
 
-def _footer(uri: str, path: str) -> pq.FileMetaData:
+def _footer(uri: str, item: StoredObject) -> pq.FileMetaData:
     if not is_remote(uri):
-        return pq.read_metadata(Path(uri, path))
-    return pq.read_metadata(pa.PythonFile(obstore.open_reader(open_store(uri), path), mode="r"))
+        return pq.read_metadata(Path(uri, item.path))
+    end = _end(uri, item, _USUAL_FOOTER)
+    # a file ends with the length of its footer and a mark of four bytes
+    needed = int.from_bytes(end[-8:-4], "little") + 8
+    return pq.read_metadata(pa.BufferReader(end if needed <= len(end) else _end(uri, item, needed)))
+
+
+def _end(uri: str, item: StoredObject, length: int) -> bytes:
+    """The last bytes of an object."""
+    try:
+        found = obstore.get_range(open_store(uri), item.path, start=max(item.size - length, 0), end=item.size)
+    except (BaseError, OSError) as error:
+        raise StorageError(
+            f"reading the end of {uri}/{item.path}",
+            received=str(error).split("\n")[0],
+            next_step="check that the store is there, then run again; the last published version is untouched",
+        ) from error
+    return found.to_bytes()
 
 
 def _stats(footer: pq.FileMetaData, types: Mapping[str, str]) -> dict[str, Any]:

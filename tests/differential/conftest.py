@@ -19,7 +19,8 @@ from dataops_assets.engines.spark import SparkEngine
 
 PROJECT = Path(__file__).resolve().parents[2]
 # the scenarios and cases are those of the other tests
-sys.path += [str(PROJECT / "tests" / folder) for folder in ("properties", "unit/rules", "unit/steps", "integration")]
+FOLDERS = ("faults", "integration", "properties", "unit/rules", "unit/steps")
+sys.path += [str(PROJECT / "tests" / folder) for folder in FOLDERS]
 # plans of a few rows cost what is spent on planning and compiling them
 SMALL = {
     "spark.ui.enabled": "false",
@@ -63,17 +64,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.fixture(scope="session")
-def spark(environment: Environment) -> Iterator[SparkEngine]:
+def spark(environment: Environment, has_spark: None) -> Iterator[SparkEngine]:
     """Spark, started once."""
+    engine = SparkEngine(environment, spark_session)
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def has_spark() -> None:
+    """All that Spark needs is here."""
     if importlib.util.find_spec("dagster_pyspark") is None:
         _refuse("no Spark here (make spark)")
     if shutil.which("java") is None:
         _refuse("no Java here (Debian: apt-get install openjdk-17-jre-headless)")
     if not list(Path(_jars()).glob("delta-spark*.jar")):
         _refuse("no jars of Delta Lake for Spark here (make jars)")
-    engine = SparkEngine(environment, spark_session)
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import yaml
 from both_engines import assert_same
 from test_parse_conversion import ODD
 
-from dataops_assets.config.environment import environment_from
+from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.demo import flights, rossmann
 from dataops_assets.engines.base import Engine
@@ -40,8 +40,10 @@ Files = Mapping[str, bytes]
 class Area:
     """The sources of an area, taken by one engine, or by two in turns."""
 
-    def __init__(self, home: Path, sources: Sequence[Source], *engines: Engine) -> None:
-        environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+    def __init__(
+        self, home: Path, sources: Sequence[Source], *engines: Engine, environment: Environment | None = None
+    ) -> None:
+        environment = environment or environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
         self._sources = {source.name: source for source in sources}
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()

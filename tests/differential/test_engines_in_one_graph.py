@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, loaded, orders
+from test_quarantine import SANE, Person
 
 from dataops_assets.components import platform
 from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
+from dataops_assets.steps.refresh import remove
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
@@ -57,3 +59,43 @@ def test_a_source_on_spark_looks_up_one_that_is_embedded(
         *("lake/orders", "lake/orders_quarantine", "lake/orders_changes"),
         *("hub/orders_enriched", "hub/orders", "hub/orders_current"),
     }
+
+
+def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
+    """An input waits for another source; two of its rows are kept out, and a person gives them right."""
+    with loaded(CUSTOMERS, source) as definitions, dg.instance_for_test() as instance:
+        here = CodeLocation(definitions, instance, home)
+        here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,1,9999\nx,2,2\n3,1,0.1\n")
+        here.settle("orders")
+        waiting = str(here.tick("orders").skip_message)
+        here.land("customers", "customers_2024-01-01.csv", "id,name\n1,Ada\n2,\u00c5sa\n")
+        here.settle("customers")
+        here.land("orders", "orders_2024-01-02.csv", "id,customer,amount\n3,1,7\n1,2,4\n")
+        assert all(result.success for result in here.settle("orders"))
+        first, second = here.partitions("orders")
+        person = Person(here, source, CUSTOMERS)
+        seen: list[Any] = [waiting, person.lists(), here.rows("hub/orders", *SEEN)]
+        assert person.does("repair", "--input", first, "--row", "0", "--set", "amount=5") == 0
+        assert person.does("repair", "--input", first, "--row", "1", "--set", "id=2") == 0
+        seen += [person.lists(), here.rows("hub/orders", *SEEN)]
+        remove(person.workspace, [second])
+        return [*seen, here.rows("hub/orders", *SEEN)]
+
+
+SEEN = ("id", "amount", "customer_name", "s_input_id", "s_row_id", "s_row_hash", "s_status")
+
+
+def test_on_spark_an_input_waits_and_its_kept_out_rows_are_repaired(
+    spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waits = {"waits_for": [{"source": "customers", "within": "1 day"}], "validations": [SANE]}
+    embedded = kept_out_and_repaired(tmp_path / "one", orders(**waits))
+    monkeypatch.setitem(platform._ENGINES, "spark", lambda _: spark)
+    distributed = kept_out_and_repaired(tmp_path / "other", orders(**waits, engine="spark"))
+    here, there = str(tmp_path / "one"), str(tmp_path / "other")
+    assert repr(distributed).replace(there, here) == repr(embedded)
+    waiting, kept_out, _, mended, repaired, alone = embedded
+    assert "hub/customers has no input" in waiting
+    assert ([row["row"] for row in kept_out], mended) == ([0, 1], [])
+    assert [row[:3] for row in repaired] == [(1, 4.0, "\u00c5sa"), (2, 2.0, "\u00c5sa"), (3, 7.0, "Ada")]
+    assert [row[:2] for row in alone] == [(1, 5.0), (2, 2.0), (3, 0.1)]

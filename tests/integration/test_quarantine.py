@@ -53,9 +53,11 @@ def day(number: int) -> str:
 class Person:
     """Who works with the command line; what was written and said stays."""
 
-    def __init__(self, here: CodeLocation, declared: Mapping[str, Any] | None = None) -> None:
-        source = Source.model_validate(declared or orders())
-        self.workspace = here.platform.workspace(source, {source.name: source})
+    def __init__(
+        self, here: CodeLocation, declared: Mapping[str, Any] | None = None, *others: Mapping[str, Any]
+    ) -> None:
+        source, *further = [Source.model_validate(given) for given in (declared or orders(), *others)]
+        self.workspace = here.platform.workspace(source, {item.name: item for item in (source, *further)})
         self.said: list[str] = []
         self.written: list[str] = []
 
