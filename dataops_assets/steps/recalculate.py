@@ -12,7 +12,7 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError
+from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import table_outcomes
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.quality.shares import null_share_outcome
@@ -29,9 +29,9 @@ from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, 
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.races import until_won
 
 STEP = "recalculate"
-_ATTEMPTS = 10
 _IDENTITY = ("s_input_id", "s_row_id")
 # a hub of fewer rows is computed in a second, however it is done
 _MANY = 100_000
@@ -61,18 +61,13 @@ def recalculate(workspace: Workspace) -> StepReport:
             next_step="use hub/" + workspace.source.name,
         )
     started = time.perf_counter()
-    for _ in range(_ATTEMPTS):
-        try:
-            with workspace.engine.session() as session:
-                return _Recalculation(workspace, session, rules, started).run()
-        except CommitConflict:
-            # somebody else recalculated meanwhile, perhaps from an older hub: look again
-            continue
-    raise CommitConflict(
-        f"publishing hub/{workspace.source.name}_current",
-        received=f"{_ATTEMPTS} lost races",
-        next_step="lower the number of concurrent runs of this source",
-    )
+
+    def attempt() -> StepReport:
+        # who lost a race looks again: somebody else recalculated meanwhile, perhaps from an older hub
+        with workspace.engine.session() as session:
+            return _Recalculation(workspace, session, rules, started).run()
+
+    return until_won(attempt, f"publishing hub/{workspace.source.name}_current")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError
+from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
@@ -26,10 +26,10 @@ from dataops_assets.steps.restate import recorded, restate, with_receipts
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.races import until_won
 from dataops_assets.storage.retyping import conformed, retyped
 
 STEP = "refresh"
-_ATTEMPTS = 20
 _WROTE = "wrote"
 
 
@@ -63,19 +63,13 @@ def rebuild(workspace: Workspace) -> StepReport:
 def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
     started = time.perf_counter()
     restated = restate(workspace)
-    for attempt in range(_ATTEMPTS):
-        base = workspace.hub.snapshot()
-        try:
-            with workspace.engine.session() as session:
-                return with_receipts(_attempt(workspace, session, base, inputs, removing, started), restated)
-        except CommitConflict:
-            # somebody else changed the hub: the comparison is made again with what it is now
-            time.sleep(min(0.05 * 2**attempt, 2.0))
-    raise CommitConflict(
-        f"publishing hub/{workspace.source.name}",
-        received=f"{_ATTEMPTS} lost races",
-        next_step="lower the number of concurrent runs of this source",
-    )
+
+    def attempt() -> StepReport:
+        # who lost a race compares again with what the hub is now
+        with workspace.engine.session() as session:
+            return _attempt(workspace, session, workspace.hub.snapshot(), inputs, removing, started)
+
+    return with_receipts(until_won(attempt, f"publishing hub/{workspace.source.name}"), restated)
 
 
 def _attempt(

@@ -16,7 +16,6 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import CommitConflict
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
@@ -27,6 +26,7 @@ from dataops_assets.steps.report import RuleReceipt, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.races import until_won
 
 STEP = "restate"
 _VERSIONS = "rules"
@@ -36,7 +36,6 @@ _DELETED: Mapping[str, exp.Expr] = {
     "s_change": query("s_change <> 'deleted'"),
     "s_is_deleted": query("NOT coalesce(s_is_deleted, FALSE)"),
 }
-_ATTEMPTS = 10
 
 
 def recorded(info: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:
@@ -55,21 +54,15 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     published then), CommitConflict after many lost races, RuleError for a wrong rule.
     """
     tables = (workspace.enriched,) if enriched_only else (workspace.hub, workspace.enriched)
-    for _ in range(_ATTEMPTS):
+
+    def attempt() -> StepReport | None:
         found = [(table, base) for table in tables if (base := table.snapshot())]
         if not (workspace.source.snapshot_rules or any(base.info.get(_VERSIONS) for _, base in found)):
             # no rules, now or before: nothing needs compiling
             return None
-        try:
-            return _restated(workspace, found)
-        except CommitConflict:
-            # somebody else changed a table: look again
-            continue
-    raise CommitConflict(
-        f"applying changed rules to hub/{workspace.source.name}",
-        received=f"{_ATTEMPTS} lost races",
-        next_step="lower the number of concurrent runs of this source",
-    )
+        return _restated(workspace, found)
+
+    return until_won(attempt, f"applying changed rules to hub/{workspace.source.name}")
 
 
 def _restated(workspace: Workspace, found: Sequence[tuple[Table, Snapshot]]) -> StepReport | None:

@@ -13,6 +13,7 @@ from sqlglot import exp
 from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import column, literal, query
 from dataops_assets.storage.delta import DataFile, Snapshot, Table
+from dataops_assets.storage.races import until_won
 from dataops_assets.storage.retyping import conformed, retyped
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 INPUT_ID = "s_input_id"
 _WRITTEN = "written"
-_ATTEMPTS = 50
 _MANY_SMALL = 16
 _SMALL = 32 * 1024 * 1024
 
@@ -48,28 +48,22 @@ def replace_inputs(
         return before
     columns = dict(session.schema(rows))
     files = session.write(rows, table.uri)
-    for _ in range(_ATTEMPTS):
+
+    def attempt() -> Snapshot:
         base = table.snapshot()
         again = base is not None and bool(retyped(base, columns))
         kept = _kept(session, base, columns, input_ids) if base and again else None
-        try:
-            snapshot = table.commit(
-                base,
-                operation="WRITE",
-                columns=merged_columns(base, columns),
-                add=[*files, *(session.write(kept, table.uri) if kept is not None else ())],
-                remove=base.files if base and again else (),
-                mask=_positions_of(session, base, input_ids) if base and not again else {},
-                info={**info(base.info if base else {}), _WRITTEN: _written_after(base, input_ids)},
-            )
-        except CommitConflict:
-            continue
-        return compact(session, table, snapshot)
-    raise CommitConflict(
-        f"publishing {len(input_ids)} input(s) in {table.uri}",
-        received=f"{_ATTEMPTS} lost races",
-        next_step="lower the number of concurrent runs of this source",
-    )
+        return table.commit(
+            base,
+            operation="WRITE",
+            columns=merged_columns(base, columns),
+            add=[*files, *(session.write(kept, table.uri) if kept is not None else ())],
+            remove=base.files if base and again else (),
+            mask=_positions_of(session, base, input_ids) if base and not again else {},
+            info={**info(base.info if base else {}), _WRITTEN: _written_after(base, input_ids)},
+        )
+
+    return compact(session, table, until_won(attempt, f"publishing {len(input_ids)} input(s) in {table.uri}"))
 
 
 def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
