@@ -38,18 +38,19 @@ KEY = ("k", "part")
 TRACKED = ("at", "v", "n", "op", "seen", "number")
 
 
-def _keyed(**options: Any) -> Callable[[list[GivenInput]], list[Version]]:
+def keyed(**options: Any) -> Callable[[list[GivenInput]], list[Version]]:
+    """What a keyed type means."""
     return lambda inputs: reference.keyed(inputs, key=KEY, **{"tracked": (*TRACKED, "ignored"), **options})
 
 
 KINDS = {
-    "key": Kind({"type": "key", "key": KEY}, _keyed()),
-    "key_ordered": Kind({"type": "key", "key": KEY, "order_by": "at"}, _keyed(order_by="at")),
+    "key": Kind({"type": "key", "key": KEY}, keyed()),
+    "key_ordered": Kind({"type": "key", "key": KEY, "order_by": "at"}, keyed(order_by="at")),
     "key_deletes": Kind(
         {"type": "key", "key": KEY, "order_by": "at", "delete_when": "op = 'D'", "ignore_changes_in": ["ignored"]},
-        _keyed(order_by="at", tracked=TRACKED, is_delete=lambda row: row["op"] == "D"),
+        keyed(order_by="at", tracked=TRACKED, is_delete=lambda row: row["op"] == "D"),
     ),
-    "full": Kind({"type": "full", "key": KEY}, _keyed(covers=lambda _item, _row: True)),
+    "full": Kind({"type": "full", "key": KEY}, keyed(covers=lambda _item, _row: True)),
     "full_keyless": Kind(
         {"type": "full"}, lambda inputs: reference.whole_rows(inputs, COLUMNS, lambda _item, _row: True)
     ),
@@ -63,12 +64,13 @@ KINDS = {
     ),
     "custom": Kind(
         {"type": "custom", "delete_where": "part = input.part and at >= INPUT.at"},
-        lambda inputs: reference.own_rows(inputs, _replaces),
+        lambda inputs: reference.own_rows(inputs, replaces),
     ),
 }
 
 
-def _replaces(item: GivenInput, row: reference.Row) -> bool:
+def replaces(item: GivenInput, row: reference.Row) -> bool:
+    """What the predicate of `custom` says."""
     return any(row["part"] == other["part"] and row["at"] >= other["at"] for other in item.rows)
 
 
