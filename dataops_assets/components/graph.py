@@ -21,10 +21,11 @@ from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.recording import Step
 from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import CheckKind, Input, StepReport
+from dataops_assets.steps.reset import STEPS
 from dataops_assets.steps.workspace import Workspace
 
 Edges = Mapping[tuple[str, str], AbstractSet[tuple[str, str]]]
-PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
+PER_INPUT = STEPS
 """The steps an input goes through, in order."""
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
@@ -38,6 +39,9 @@ SYSTEM_COLUMNS: Mapping[str, str] = {
     "s_status": "pass, warn or fail: what the validations say of the row.",
     "s_failed": "Names of the validations that the row failed.",
     "s_change": "new, changed, old (late) or deleted.",
+    "s_settled_key": "The row's key, where its input is settled.",
+    "s_settled_created_at": "s_created_at of the row in the hub of all settled inputs.",
+    "s_settled_at": "Extract time of the row's input, where it is settled.",
     "s_valid_from": "When this version of the row began.",
     "s_valid_to": "When the next version began; null for the newest one.",
     "s_is_current": "Whether this is how the row is now.",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -499,28 +500,31 @@ class Validation(Declared):
 _SPAN = re.compile(r"^\s*(-?)\s*(\d+)\s+(minute|hour|day|week)s?\s*$")
 
 
+def _span(value: Any, info: ValidationInfo) -> Any:
+    spelled = _SPAN.match(value) if isinstance(value, str) else None
+    if spelled is not None:
+        sign, number, unit = spelled.groups()
+        return timedelta(**{f"{unit}s": int(f"{sign}{number}")})
+    if value is None or isinstance(value, timedelta) or (isinstance(value, str) and "P" in value):
+        return value
+    raise ValueError(
+        f"{info.field_name} is {value!r}; known: '1 day', '12 hours', '-30 minutes', '2 weeks', or ISO 8601 (P1D)"
+    )
+
+
+Span = Annotated[timedelta, BeforeValidator(_span)]
+"""A length of time as a person writes it."""
+
+
 class Wait(Declared):
     """Another source that must be recent enough before an input is enriched."""
 
     source: str = Field(description="Name of the source that is waited for.")
-    within: timedelta = Field(
+    within: Span = Field(
         timedelta(0),
         description="How much older than the input the newest extract in its hub may be: '1 day', '12 hours' or ISO "
         "8601 (P1D). Negative: how much newer it must be.",
     )
-
-    @field_validator("within", mode="before")
-    @classmethod
-    def _a_span(cls, value: Any) -> Any:
-        spelled = _SPAN.match(value) if isinstance(value, str) else None
-        if spelled is not None:
-            sign, number, unit = spelled.groups()
-            return timedelta(**{f"{unit}s": int(f"{sign}{number}")})
-        if isinstance(value, timedelta) or (isinstance(value, str) and "P" in value):
-            return value
-        raise ValueError(
-            f"within is {value!r}; known: '1 day', '12 hours', '-30 minutes', '2 weeks', or ISO 8601 (P1D)"
-        )
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -631,6 +635,23 @@ class Discovery(Declared):
     timezone: str = Field("UTC", description="IANA zone of the cron expression and of naive extract times.")
 
 
+class Retention(Declared):
+    """How long what is not needed any more is kept. `dataops vacuum` removes it."""
+
+    superseded_inputs: Span | None = Field(
+        None,
+        ge=timedelta(0),
+        description="How much older than the newest an input must be to be settled: what it brought to the hub stays, "
+        "and everything else of it is removed. A settled input cannot come again, be removed or be corrected, and "
+        "nothing as old is taken any more. '90 days', '12 weeks' or ISO 8601 (P90D). Without it all inputs are kept.",
+    )
+    versions: Span = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="How long a version of a table can be read after a newer one took its place.",
+    )
+
+
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
@@ -655,6 +676,7 @@ class Source(Declared):
     gates: Gates = Field(Gates(), description="Blocking contracts.")
     checks: Checks = Field(Checks(), description="The four kinds of check.")
     discovery: Discovery = Field(Discovery(), description="How new inputs are found.")
+    retention: Retention = Field(Retention(), description="How long inputs and old versions are kept.")
     engine: EngineName | None = Field(
         None, description="Where its steps run: duckdb or spark; by default the deployment's DATAOPS_ENGINE."
     )
@@ -775,6 +797,18 @@ class Source(Declared):
         if self.gates.current is not None and not self.keep_current_rules:
             message = "nothing is checked by it, because no rule is of mode keep_current; known: lake, hub"
             yield ("gates", "current"), self.gates.current.contract, message
+        if self.retention.superseded_inputs is not None and (needed := self._why_all_inputs_are_needed()):
+            yield ("retention", "superseded_inputs"), self.retention.superseded_inputs, needed
+
+    def _why_all_inputs_are_needed(self) -> str:
+        """Why no input of this refresh type is ever superseded; empty where one can be."""
+        if isinstance(self.refresh, AppendRefresh):
+            return "no input is ever superseded, because the hub of type append has all rows of all inputs"
+        if self.refresh.history:
+            return "no input is ever superseded, because with history every version stays in the hub"
+        if self.refresh.order_by is not None:
+            return "no input is ever superseded, because with order_by a row of any age may still come between its rows"
+        return ""
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -314,6 +314,15 @@ class MetadataStore:
                 change={"attempts": tables.processes.c.attempts + 1},
             )
 
+    def forget(self, source: str, steps: Sequence[str], input_ids: Sequence[str]) -> None:
+        """Forget the attempts of these steps for these inputs, as if they had never been started."""
+        table = tables.processes
+        with self._database.write(f"forgetting {', '.join(steps)} of source {source!r}") as connection:
+            for some in _portions(sorted(set(input_ids))):
+                connection.execute(
+                    table.delete().where(table.c.source == source, table.c.step.in_(steps), table.c.input_id.in_(some))
+                )
+
     def finish(self, source: str, report: StepReport, run_id: str) -> None:
         """Record what a step did: per input status 'done' or 'failed', counts, time and error; and all check results.
 

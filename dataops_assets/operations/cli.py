@@ -12,10 +12,12 @@ from pathlib import Path
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.operations.again import reset
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
+from dataops_assets.steps.reset import STEPS
 from dataops_assets.steps.workspace import Workspace
-from dataops_assets.storage.vacuum import RETENTION, vacuum
+from dataops_assets.storage.vacuum import vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
 _MOST_DAYS = 36_500
@@ -31,15 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     remove = commands.add_parser("remove", help="take inputs out of a hub, as if they had never come")
     remove.add_argument("source")
     remove.add_argument("input", nargs="+")
-    clean = commands.add_parser("vacuum", help="delete files that no version of the last days needs")
+    again = commands.add_parser("reset", help="forget a step of inputs and those after it, and run them again")
+    again.add_argument("source")
+    again.add_argument("step", choices=STEPS)
+    again.add_argument("input", nargs="*", help="the inputs' ids; all of the source if none is given")
+    clean = commands.add_parser(
+        "vacuum", help="delete superseded inputs, and files that no version of the last days needs, as declared"
+    )
     clean.add_argument("source", nargs="?", help="one source; all of them if it is left out")
-    clean.add_argument("--keep-days", type=float, default=RETENTION.days, help="default: %(default)s")
+    clean.add_argument("--keep-days", type=float, help="of old versions; default: the source's retention.versions")
     add_commands(commands)
     add_rule_commands(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "quarantine":
             return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
+        if given.command == "reset":
+            return reset(_workspace("reset", given.source), given.step, given.input, _say)
         if given.command in COMMANDS:
             name, _, column = given.source.partition(".")
             run_rule_command(given, _workspace(given.command, name), column, _say)
@@ -87,18 +97,25 @@ def _workspace(command: str, name: str) -> Workspace:
     return Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
 
 
-def _vacuum(name: str | None, keep_days: float) -> None:
+def _vacuum(name: str | None, keep_days: float | None) -> None:
     from dataops_assets.components.platform import Platform
+    from dataops_assets.steps.retention import settle
 
     sources = _sources()
     if name is not None:
         _require("vacuum", name, sources)
-    if not 0 <= keep_days <= _MOST_DAYS:
+    if keep_days is not None and not 0 <= keep_days <= _MOST_DAYS:
         raise ConfigError("vacuum", received=f"--keep-days {keep_days:g}", known=[f"0 to {_MOST_DAYS:,}"])
     platform = Platform(environment_from(os.environ, PROJECT))
     for source in sources.values() if name is None else [sources[name]]:
         workspace = platform.workspace(source, sources)
-        done = [vacuum(table, retention=dt.timedelta(days=keep_days)) for table in workspace.tables]
+        if (retained := settle(workspace)) is not None:
+            _say(
+                f"{source.name}: {retained.settled:,} inputs from before {retained.before:%Y-%m-%d %H:%M:%S} UTC are "
+                f"settled, {retained.removed:,} of them superseded and removed"
+            )
+        keep = source.retention.versions if keep_days is None else dt.timedelta(days=keep_days)
+        done = [vacuum(table, retention=keep) for table in workspace.tables]
         removed = sum(item.removed for item in done) + workspace.raw.vacuum()
         size = sum(item.bytes for item in done) / 1e6
         _say(f"{source.name}: {removed:,} files removed ({size:,.1f} MB), {sum(item.kept for item in done):,} kept")

@@ -9,12 +9,13 @@ import getpass
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dataops_assets.errors import InputError
+from dataops_assets.operations.again import Say, run_again
 from dataops_assets.steps.quarantine import KeptOut, inputs_with_rows_kept_out, kept_out, repair, still_kept_out
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
@@ -22,7 +23,6 @@ from dataops_assets.storage.corrections import Values
 
 _LIMIT = 20
 _CELL = ("input", "row", "column", "value")
-Say = Callable[[str], None]
 Places = Mapping[tuple[str, int], Values | None]
 
 
@@ -108,25 +108,10 @@ class Quarantine:
 
     def replay(self, inputs: Sequence[Input]) -> int:
         """Run the steps of inputs again, from parse to the hub."""
-        # Dagster, which is told of it, takes seconds to import
-        from dataops_assets.components.by_hand import run_steps
-
-        name = self.workspace.source.name
         if not inputs:
-            self.say(f"no row is kept out of hub/{name}")
+            self.say(f"no row is kept out of hub/{self.workspace.source.name}")
             return 0
-        done = run_steps(
-            self.workspace,
-            inputs,
-            "parse",
-            "dataops quarantine",
-            lambda step: self.say(f"{step} of {len(inputs)} inputs"),
-        )
-        for input_id, error in done.errors.items():
-            self.say(f"input {input_id}: {error}")
-        if done.report is not None and done.report.step == "refresh":
-            self.say(f"{done.report.asset}: {done.report.rows:,} rows in version {done.report.version}")
-        return 1 if done.errors else 0
+        return run_again(self.workspace, inputs, "parse", "dataops quarantine", self.say)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------

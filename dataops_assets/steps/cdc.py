@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.settled import Settled, too_old
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -49,7 +51,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     with workspace.engine.session() as session:
         lake = lake_rows(session, source, parsed)
         extents = extents_of(session, source, lake, [item.input_id for item in inputs])
-        errors = refused(session, source, lake, extents)
+        errors = refused(session, source, lake, extents) | too_old(source, manifest.horizon, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
         late = False
@@ -172,7 +174,14 @@ def change_for(
         found = session.fetch(query("SELECT DISTINCT q.s_input_id FROM $rows AS q", rows=rejected))
         incomplete = frozenset(found.column("s_input_id").to_pylist())
     written = publish.written(lake)
-    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents)
+    settled = Settled.read(lake.info)
+    start: dt.datetime | None = None
+    if settled is not None and settled.is_of(workspace.source):
+        start = settled.before
+    elif settled is not None:
+        # made anew under other settings: what is left of these inputs says nothing of what else they contained
+        incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
+    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start)
     if not merge.settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",

@@ -31,13 +31,22 @@ class AppliedInput:
     high: str | None = None
     written: int = 0
 
+    @property
+    def as_input(self) -> Input:
+        """What merging asks of an input: its place in the order; nothing is known of its bytes here."""
+        return Input(self.extract_time, self.input_id, digest="", origin="", size=0)
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """The set of inputs of one hub version and the settings under which they were merged."""
+    """The set of inputs of one hub version and the settings under which they were merged.
+
+    Inputs from before the `horizon` are settled, or being settled: no other of that age is taken.
+    """
 
     settings: str = ""
     inputs: Mapping[str, AppliedInput] = field(default_factory=dict)
+    horizon: dt.datetime | None = None
 
     @classmethod
     def read(cls, info: Mapping[str, Any] | None) -> Manifest:
@@ -48,7 +57,12 @@ class Manifest:
             AppliedInput(dt.datetime.fromisoformat(time), input_id, complete, high, written)
             for input_id, time, complete, high, written in info["inputs"]
         )
-        return cls(info["settings"], {item.input_id: item for item in found})
+        horizon = info.get("horizon")
+        return cls(
+            info["settings"],
+            {item.input_id: item for item in found},
+            dt.datetime.fromisoformat(horizon) if horizon else None,
+        )
 
     def record(self) -> dict[str, Any]:
         """The manifest as JSON for the commit."""
@@ -58,13 +72,14 @@ class Manifest:
                 [item.input_id, item.extract_time.isoformat(), item.complete, item.high, item.written]
                 for item in sorted(self.inputs.values())
             ],
+            **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
         }
 
     def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> Manifest:
         """The manifest once `adding` are in and `removing` are out."""
         gone = set(removing)
         kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
-        return Manifest(settings_of(source), {**kept, **{item.input_id: item for item in adding}})
+        return Manifest(settings_of(source), {**kept, **{item.input_id: item for item in adding}}, self.horizon)
 
     def is_before(self, inputs: Iterable[Input]) -> bool:
         """Whether every applied input was extracted before each of `inputs`; equal times are not before."""

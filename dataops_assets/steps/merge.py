@@ -17,6 +17,7 @@ Everything here is one session's temporary tables (named in `Tables`); nothing i
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ from dataops_assets.config.source import AppendRefresh, FullRefresh, KeyRefresh,
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table
-from dataops_assets.steps import coverage
+from dataops_assets.steps import coverage, settled
 from dataops_assets.steps.extents import Extents, between
 from dataops_assets.steps.identity import delete_marker, key_text, order_type, order_value, row_hash
 from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
@@ -95,7 +96,8 @@ class Change:
     """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
 
     `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
-    by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span.
+    by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span. `settled`:
+    the extract time that all settled inputs come before; timelines start with what is left of these in the lake.
     """
 
     source: Source
@@ -105,6 +107,7 @@ class Change:
     incomplete: frozenset[str] = frozenset()
     written: Mapping[str, int] = field(default_factory=dict)
     extents: Extents = field(default_factory=dict)
+    settled: dt.datetime | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -133,8 +136,12 @@ class Change:
         return between(self.source, moved, table)
 
     def applied_after(self) -> list[AppliedInput]:
-        """All inputs of the hub afterwards, in order."""
-        kept = {k: v for k, v in self.manifest.inputs.items() if k not in self.removing}
+        """All inputs of the hub afterwards but those that are settled, in order."""
+        kept = {
+            k: v
+            for k, v in self.manifest.inputs.items()
+            if k not in self.removing and (self.settled is None or v.extract_time >= self.settled)
+        }
         kept.update(
             {
                 item.input_id: AppliedInput(item.extract_time, item.input_id, item.input_id not in self.incomplete)
@@ -165,7 +172,7 @@ def is_late(session: Session, change: Change) -> bool:
 
 def observe(session: Session, change: Change, lake: exp.Expr) -> None:
     """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
-    _create_inputs(session, change.applied_after(), set(change.ids))
+    _create_inputs(session, change)
     session.create(T.added, observations(change.source, rows_of(lake, change.ids)))
 
 
@@ -175,7 +182,7 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
     In such a change set an `old` row lost to another row at the same order, which stands unchanged in the hub or in the
     change set; without that other row it would win.
     """
-    _create_inputs(session, change.applied_after(), set(change.ids))
+    _create_inputs(session, change)
     session.create(
         T.added,
         query(
@@ -210,16 +217,20 @@ def observations(source: Source, rows: exp.Expr) -> exp.Query:
     )
 
 
-def _create_inputs(session: Session, applied: Sequence[AppliedInput], added: set[str]) -> None:
+def _create_inputs(session: Session, change: Change) -> None:
     """The table `inputs`: applied inputs ranked in order from 1, each with the next complete one after it.
 
-    Rank 0 stands for the hub as it is.
+    Rank 0 stands for where timelines start: the hub as it is, or for whole timelines the settled inputs.
     """
+    applied, added = change.applied_after(), set(change.ids)
+    # settled inputs are before all others, the hub as it is only before the added ones
+    is_whole = change.settled is not None and is_late(session, change)
     following: list[int | None] = [None] * (len(applied) + 1)
     for rank in range(len(applied) - 1, 0, -1):
         following[rank] = rank + 1 if applied[rank].complete else following[rank + 1]
-    # in order, all added inputs come after the hub as it is
-    following[0] = next((i for i, item in enumerate(applied, 1) if item.complete and item.input_id in added), None)
+    following[0] = next(
+        (i for i, item in enumerate(applied, 1) if item.complete and (is_whole or item.input_id in added)), None
+    )
     session.register(
         T.inputs,
         pa.table(
@@ -250,7 +261,10 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if coverage.is_partial(source):
         _create_covers(session, change, lake, late=late)
     if base is None:
-        session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
+        keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
+        if change.settled is not None:
+            keys = exp.union(keys, query("SELECT s.s_key FROM $start AS s", start=_start(change, lake)), distinct=False)
+        session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
         return None
     current: exp.Expr = hub_rows(session, change, base, late=late)
     if isinstance(source.refresh, KeyRefresh) and not late:
@@ -343,7 +357,11 @@ def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     source = change.source
     moved = (*change.ids, *change.removing)
     concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
-    rows = query("SELECT r.*, $key AS s_key FROM $rows AS r", key=key_text(source, "r"), rows=concerned)
+    key = key_text(source, "r")
+    if change.settled is not None:
+        # the key of a row without key columns depends on rows of its input that are not there any more
+        key = query("coalesce($known, $key)", known=column(settled.KEY, "r"), key=key)
+    rows = query("SELECT r.*, $key AS s_key FROM $rows AS r", key=key, rows=concerned)
     keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
     if change.is_remade:
         return exp.union(keys, query("SELECT h.s_key FROM $hub AS h", hub=hub), distinct=False)
@@ -397,6 +415,8 @@ def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Exp
     if late:
         session.create(T.observed, _observed_in_lake(change, lake))
         return
+    if hub is None and change.settled is not None:
+        own = exp.union(own, _start(change, lake), distinct=False)
     if hub is not None:
         own = query(
             "SELECT o.* FROM $own AS o SEMI JOIN $touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
@@ -427,7 +447,7 @@ def _observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
             touched=T.touched,
             key=key_text(source, "r"),
         )
-    return query(
+    found: exp.Query = query(
         """
         SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
         SEMI JOIN $touched AS t ON t.s_key = o.s_key
@@ -436,6 +456,33 @@ def _observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
         observations=observations(source, rows),
         touched=T.touched,
     )
+    if change.settled is None:
+        return found
+    start = query(
+        "SELECT s.* FROM $start AS s SEMI JOIN $touched AS t ON t.s_key = s.s_key",
+        start=_start(change, lake),
+        touched=T.touched,
+    )
+    return exp.union(found, start, distinct=False)
+
+
+def _start(change: Change, lake: exp.Expr) -> exp.Query:
+    """What timelines start with where inputs are settled: the rows that made the hub when there were only these."""
+    rows: exp.Query = query(
+        """
+        SELECT r.s_input_id, r.s_row_id, $key AS s_key, $extracted AS s_order, $hash AS s_row_hash,
+               $extracted AS s_extract_time, CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted,
+               $carried, $created AS s_created_at
+        FROM $lake AS r WHERE $key IS NOT NULL
+        """,
+        key=column(settled.KEY, "r"),
+        extracted=column(settled.EXTRACTED_AT, "r"),
+        hash=row_hash(change.source, "r"),
+        carried=coverage.carried_columns(change.source, "r"),
+        created=column(settled.CREATED_AT, "r"),
+        lake=lake,
+    )
+    return rows
 
 
 def _no_hub_rows(source: Source) -> exp.Query:

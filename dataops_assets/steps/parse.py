@@ -35,6 +35,7 @@ from dataops_assets.steps.conversion import TextMarks, converted, default_of, is
 from dataops_assets.steps.evolution import evolved, evolved_name
 from dataops_assets.steps.repairs import Corrected, corrections_for, joined_with_corrections
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.settled import settled_of, unless_settled
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import files_of, replace_inputs
 
@@ -86,9 +87,9 @@ class _Read:
 def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Parse `inputs` into the lake; counts are rows and rejected.
 
-    An input's error is InputError (its bytes or columns are not what is declared), GateFailed, or StorageError (its
-    bytes are not in the raw area). Raises ConfigError for a declaration that cannot be carried out, StorageError where
-    the tables cannot be written.
+    An input's error is InputError (its bytes or columns are not what is declared, or it is settled), GateFailed, or
+    StorageError (its bytes are not in the raw area). Raises ConfigError for a declaration that cannot be carried out,
+    StorageError where the tables cannot be written.
     """
     started = time.perf_counter()
     source = workspace.source
@@ -98,7 +99,10 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         workspace.engine.session() as session,
         session.reading() as reader,
     ):
-        found = _read(workspace, inputs, Staging(reader, Path(folder)))
+        settled = settled_of(source, workspace.lake.snapshot(), inputs)
+        wanted = [item for item in inputs if item.input_id not in settled]
+        found = _read(workspace, wanted, Staging(reader, Path(folder)))
+        found.lost |= settled
         found.rows = [(replace(rows, query=session.taken(reader, rows.query)), marks) for rows, marks in found.rows]
         source = _evolved(workspace, found)
         workspace = replace(workspace, source=source)
@@ -118,7 +122,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 found.lost[input_id] = error
         good = [input_id for input_id in there if input_id not in found.lost]
         if good:
-            _publish(workspace, session, found, good, counts)
+            _publish(workspace, session, found, [item for item in inputs if item.input_id in good], counts)
             _remember_evolution(workspace, found, good)
         kept_out = _kept_out(session, source, found, [key for key in good if counts[key]["rejected"]])
         profiles = _profiles(session, source, asset, good)
@@ -542,16 +546,24 @@ def _publish(
     workspace: Workspace,
     session: Session,
     found: _Read,
-    input_ids: Sequence[str],
+    inputs: Sequence[Input],
     counts: Mapping[str, Mapping[str, int]],
 ) -> None:
+    input_ids = [item.input_id for item in inputs]
     rejected = [input_id for input_id in input_ids if counts[input_id]["rejected"]]
     known = workspace.quarantine.snapshot()
     if rejected or known is None or files_of(known, input_ids):
         rows = _rejected(workspace.source, found, rejected) if rejected else values([], _QUARANTINE)
         replace_inputs(session, workspace.quarantine, rows, input_ids)
     # what is parsed again to the same rows leaves the hub's knowledge of them true
-    replace_inputs(session, workspace.lake, _parsed(workspace.source, input_ids), input_ids, keep_same=True)
+    replace_inputs(
+        session,
+        workspace.lake,
+        _parsed(workspace.source, input_ids),
+        input_ids,
+        unless_settled(workspace.source, inputs),
+        keep_same=True,
+    )
 
 
 def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Query:

@@ -23,6 +23,7 @@ from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import recorded, restate, with_receipts
+from dataops_assets.steps.settled import start_of_rebuild, too_old
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -53,11 +54,15 @@ def rebuild(workspace: Workspace) -> StepReport:
     """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version."""
     started = time.perf_counter()
     restated = restate(workspace)
-    base = workspace.hub.snapshot()
-    applied = Manifest.read(base.info if base else None).inputs
-    inputs = tuple(item for item in workspace.metadata.inputs(workspace.source.name) if item.input_id in applied)
-    with workspace.engine.session() as session:
-        return with_receipts(_attempt(workspace, session, None, inputs, (), started, replaced=base), restated)
+
+    def attempt() -> StepReport:
+        base = workspace.hub.snapshot()
+        applied = Manifest.read(base.info if base else None).inputs
+        inputs = tuple(item.as_input for item in sorted(applied.values()))
+        with workspace.engine.session() as session:
+            return _attempt(workspace, session, None, inputs, (), started, replaced=base)
+
+    return with_receipts(until_won(attempt, f"rebuilding hub/{workspace.source.name}"), restated)
 
 
 def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
@@ -85,11 +90,18 @@ def _attempt(
     workspace = evolving(workspace, parsed)
     source = workspace.source
     manifest = Manifest.read(base.info if base else None)
+    if replaced is not None:
+        manifest = start_of_rebuild(source, Manifest.read(replaced.info), parsed.info)
+        inputs = [item for item in inputs if item.input_id not in manifest.inputs]
     enriched = workspace.enriched.snapshot()
     lake = lake_rows(session, source, parsed)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     extents = extents_of(session, source, lake, [*(item.input_id for item in inputs), *gone])
     errors = refused(session, source, lake, extents)
+    if replaced is None:
+        errors |= too_old(source, manifest.horizon, inputs)
+        for error in too_old(source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)).values():
+            raise error
     while True:
         good = tuple(item for item in inputs if item.input_id not in errors)
         change = change_for(workspace, session, manifest, good, parsed, extents, gone)
@@ -104,8 +116,8 @@ def _attempt(
     counts = _counts(session, enriched, change)
     forget_failures(session)
     after = merge.manifest_after(change)
-    hub_columns = _hub_columns(source)
-    insert = _fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
+    hub_columns = hub_columns_of(source)
+    insert = fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
     if merge.keeps_deletions(source):
         insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
     if base is not None:
@@ -165,6 +177,8 @@ def _gather(
     plans = changes.info.get("plans", {}) if changes else {}
     late = False
     planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
+    # a change set has nothing of what is settled
+    planned = planned and (base is not None or change.settled is None)
     if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
         merge.observe_change_set(session, change, session.scan(enriched))
         hub: exp.Expr | None = merge.hub_rows(session, change, base, late=False) if base is not None else None
@@ -174,13 +188,18 @@ def _gather(
         late = merge.is_late(session, change)
         hub = merge.touch(session, change, base, lake, late=late)
     merge.gather(session, change, hub, lake, late=late)
-    if enriched is None:
-        merge.exclude_nothing(session)
-    else:
-        failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
-        session.create(merge.T.excluded, failed)
+    exclude_failed(session, enriched)
     merge.resolve(session, change, absences=not planned)
     return late
+
+
+def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
+    """Leave the rows that validations keep out in the session, as far as they are known."""
+    if enriched is None:
+        merge.exclude_nothing(session)
+        return
+    failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
+    session.create(merge.T.excluded, failed)
 
 
 def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -> bool:
@@ -201,7 +220,7 @@ def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -
     return bool(session.fetch(found).num_rows)
 
 
-def _fresh_rows(
+def fresh_rows(
     workspace: Workspace,
     session: Session,
     change: merge.Change,
@@ -313,7 +332,8 @@ def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, 
         )
 
 
-def _hub_columns(source: Source) -> tuple[str, ...]:
+def hub_columns_of(source: Source) -> tuple[str, ...]:
+    """The columns of the source's hub, in order."""
     rules = tuple(rule.name for rule in source.snapshot_rules)
     return (*source.column_names, *rules, *merge.system_columns(source), "s_status")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from dataops_assets.errors import CommitConflict
-from dataops_assets.sql import column, literal, query
+from dataops_assets.sql import DIALECT, alias, column, literal, query
 from dataops_assets.storage.delta import DataFile, Snapshot, Table
 from dataops_assets.storage.races import until_won
 from dataops_assets.storage.retyping import conformed, retyped
@@ -88,10 +88,19 @@ def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Se
     """Whether the rows of these inputs are `rows` already."""
     if any(input_id not in written(snapshot) for input_id in input_ids):
         return False
-    if dict(snapshot.columns) != dict(session.schema(rows)):
+    columns = dict(session.schema(rows))
+    if any(snapshot.columns.get(name) != kind for name, kind in columns.items()):
         return False
-    there = rows_of(session.scan(snapshot), input_ids)
-    here = query("SELECT * FROM $rows AS r", rows=rows)
+    # rows without a value in a column that they would be written without are the same
+    absent = {name: kind for name, kind in snapshot.columns.items() if name not in columns}
+    given = [column(name, "r") for name in columns]
+    there = query(
+        "SELECT $names FROM $rows AS r",
+        names=[*given, *(column(name, "r") for name in absent)],
+        rows=rows_of(session.scan(snapshot), input_ids),
+    )
+    nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in absent.items()]
+    here = query("SELECT $names FROM $rows AS r", names=[*given, *nothing], rows=rows)
     # one at a time: set operations in a row are taken from left to right
     differences = (exp.except_(here, there, distinct=False), exp.except_(there.copy(), here.copy(), distinct=False))
     return not any(

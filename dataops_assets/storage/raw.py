@@ -28,7 +28,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -125,18 +125,38 @@ class RawArea:
         with self._storing("removing leftovers"):
             return self._remove_leftovers(young)
 
-    def delete(self, input_id: str) -> None:
-        """Remove an input; its object goes with the last input that has it. No error when it is gone.
+    def delete(self, input_ids: Collection[str]) -> int:
+        """Remove inputs; an object goes with the last input that has it. No error for an input that is gone.
 
-        The manifest goes first: what a killed deletion leaves is an object without an owner.
+        The manifests go first: what a killed deletion leaves is objects without an owner. The result is how many inputs
+        were there.
         """
-        manifest = self.manifest(input_id)
-        if manifest is None:
-            return
-        self._folder.delete([_manifest_path(input_id)])
-        others = (self.manifest(other) for other in self.inputs())
-        if not any(other.object == manifest.object for other in others if other is not None):
-            self._folder.delete([manifest.object])
+        there = self.inputs()
+        gone = [input_id for input_id in there if input_id in input_ids]
+        if not gone:
+            return 0
+        objects = {found.object for input_id in gone if (found := self.manifest(input_id)) is not None}
+        kept = {found.object for other in set(there).difference(gone) if (found := self.manifest(other)) is not None}
+        self._folder.delete([_manifest_path(input_id) for input_id in gone])
+        self._folder.delete(sorted(objects - kept))
+        return len(gone)
+
+    def discard_spoiled(self, item: Input) -> bool:
+        """Remove the input's object if it is not the bytes that were received; the result says whether it was that.
+
+        Raises StorageError when the store fails.
+        """
+        if not self._has_object(item):
+            return False
+        copy = self.local_path(item)
+        with self._storing(f"reading {copy}"), copy.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == item.digest:
+                return False
+        self._folder.delete([self.object_path(item)])
+        if self._is_remote:
+            # what was fetched
+            copy.unlink()
+        return True
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ def test_a_prefix_is_read_and_kept_like_a_folder(store: Any, tmp_path: Path) -> 
     assert len(keys(store)) == 4
     assert ingest(workspace, found.new).notes == {"copied": 0, "already there": 2}
 
-    workspace.raw.delete(found.new[0].input_id)
+    workspace.raw.delete([found.new[0].input_id])
     assert workspace.raw.inputs() == [found.new[1].input_id]
 
 

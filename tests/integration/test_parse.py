@@ -374,7 +374,7 @@ def test_drift_follows_the_declared_policy(make: Make) -> None:
 def test_bytes_that_are_not_in_the_raw_area_fail_their_input_alone(make: Make) -> None:
     workspace = make()
     good, gone = deliver(workspace, ("a.csv", HEADER + "1,,,\n"), ("b.csv", HEADER + "2,,,\n"))
-    workspace.raw.delete(gone.input_id)
+    workspace.raw.delete([gone.input_id])
     report = parse(workspace, [good, gone])
     assert isinstance(report_of(report, gone).error, StorageError)
     assert [row[0] for row in values_of(workspace)] == [1]

@@ -1,4 +1,4 @@
-"""What docs/refresh.md says of the refresh types that replace a part of the table."""
+"""What docs/refresh.md says of refresh types and of what happens when, where no other test does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from refresh_scenarios import Scenario
 
+from dataops_assets.errors import ConfigError
+
 
 @pytest.fixture
 def scenario(tmp_path: Path) -> Any:
-    return lambda refresh, columns: Scenario(tmp_path, refresh, columns)
+    return lambda refresh, columns, **more: Scenario(tmp_path, refresh, columns, **more)
 
 
 def test_the_newest_input_owns_the_overlap_and_the_older_keeps_its_remainder(scenario: Any) -> None:
@@ -130,3 +132,56 @@ def test_history_of_a_range_keeps_what_was_replaced(scenario: Any) -> None:
         (2, "b", 1, 2),
         (2, "b", 3, None),
     ]
+
+
+def test_several_key_columns_make_one_key_without_confusion(scenario: Any) -> None:
+    hub = scenario({"type": "key", "key": ["a", "b"]}, {"a": "text", "b": "text", "v": "integer"})
+    hub.arrives(1, [("a", "b|c", 1), ("a|b", "c", 2), ("a\\", "b", 3), ("a", "\\b", 4), ("", "a", 5), ("a", "", 6)])
+    assert hub.rows("v") == [(1,), (2,), (3,), (4,), (5,), (6,)]
+    assert len(set(hub.rows("s_key"))) == 6
+
+
+def test_a_quarantined_row_leaves_the_version_before_it(scenario: Any) -> None:
+    hub = scenario({"type": "key", "key": ["k"]}, {"k": "text", "v": "integer"}, validations=[NOT_NEGATIVE])
+    hub.arrives(1, [("a", 1), ("b", 2)])
+    hub.arrives(2, [("a", -1), ("b", 3)])
+    assert hub.rows("k", "v") == [("a", 1), ("b", 3)]
+
+
+def test_a_quarantined_row_of_a_full_extract_is_present(scenario: Any) -> None:
+    """Its key is not deleted; one that is truly missing is."""
+    hub = scenario({"type": "full", "key": ["k"]}, {"k": "text", "v": "integer"}, validations=[NOT_NEGATIVE])
+    hub.arrives(1, [("a", 1), ("b", 2)])
+    hub.arrives(2, [("a", -1)])
+    assert hub.rows("k", "v") == [("a", 1)]
+
+
+NOT_NEGATIVE = {"name": "not_negative", "expression": "v >= 0", "severity": "quarantine"}
+BEFORE = {"type": "key", "key": ["k"]}
+
+
+@pytest.mark.parametrize(
+    ("after", "rows"),
+    [
+        ({"type": "key", "key": ["k", "v"]}, [("a", 1, 5), ("a", 3, 6), ("b", 2, 7)]),
+        ({"type": "key", "key": ["k"], "order_by": "v"}, [("a", 3, 6), ("b", 2, 7)]),
+        ({"type": "key", "key": ["k"], "ignore_changes_in": ["v", "w"]}, [("a", 3, 6), ("b", 2, 7)]),
+        ({"type": "full", "key": ["k"]}, [("a", 1, 5)]),
+        ({"type": "append"}, [("a", 1, 5), ("a", 3, 6), ("b", 2, 7)]),
+        ({"type": "sequence", "range_by": "w"}, [("a", 1, 5), ("a", 3, 6), ("b", 2, 7)]),
+    ],
+    ids=["key", "order", "tracked columns", "full", "append", "sequence"],
+)
+def test_what_decides_the_hub_is_changed_by_a_rebuild(scenario: Any, after: dict[str, Any], rows: list[Any]) -> None:
+    """Until then the source says that it needs one, and readers keep what there is."""
+    columns = {"k": "text", "v": "integer", "w": "integer"}
+    hub = scenario(BEFORE, columns)
+    hub.arrives(1, [("a", 3, 6), ("b", 2, 7)])
+    hub.arrives(2, [("a", 1, 5)])
+    before = [("a", 1, 5), ("b", 2, 7)]
+    changed = scenario(after, columns, gates={"deletes": {"max_share": 1}})
+    with pytest.raises(ConfigError, match="rebuild the hub from the lake: dataops rebuild things"):
+        changed.arrives(3, [("a", 1, 5)])
+    assert changed.rows("k", "v", "w") == before
+    changed.rebuilds()
+    assert changed.rows("k", "v", "w") == rows

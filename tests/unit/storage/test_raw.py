@@ -73,10 +73,10 @@ def test_two_inputs_with_the_same_bytes_share_them(raw: RawArea) -> None:
     assert raw.add(first, [b"a"], NOON)
     assert raw.add(second, never(), NOON)
     assert len(visible(raw)) == 3
-    raw.delete(first.input_id)
+    raw.delete([first.input_id])
     assert raw.local_path(second).read_bytes() == b"a"
-    raw.delete(second.input_id)
-    raw.delete(second.input_id)
+    raw.delete([second.input_id])
+    raw.delete([second.input_id])
     assert visible(raw) == []
     with pytest.raises(StorageError, match="ingest the input first"):
         raw.local_path(second)

@@ -1,0 +1,35 @@
+"""Runs the steps of inputs again by hand, and tells a person what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.reset import forget
+from dataops_assets.steps.workspace import Workspace
+
+Say = Callable[[str], None]
+
+
+def run_again(workspace: Workspace, inputs: Sequence[Input], first: str, run_id: str, say: Say) -> int:
+    """Run the steps of inputs from `first` on to the hub; the exit status is 1 where one could not be taken."""
+    # Dagster, which is told of it, takes seconds to import
+    from dataops_assets.components.by_hand import run_steps
+
+    done = run_steps(workspace, inputs, first, run_id, lambda step: say(f"{step} of {len(inputs)} inputs"))
+    for input_id, error in done.errors.items():
+        say(f"input {input_id}: {error}")
+    if done.report is not None and done.report.step == "refresh":
+        say(f"{done.report.asset}: {done.report.rows:,} rows in version {done.report.version}")
+    return 1 if done.errors else 0
+
+
+def reset(workspace: Workspace, step: str, input_ids: Sequence[str], say: Say) -> int:
+    """Forget a step of inputs (without ids, of all) and those after it, and run them; the exit status.
+
+    Raises InputError for an input that is not known.
+    """
+    workspace.metadata.register_source(workspace.source)
+    inputs = workspace.metadata.inputs(workspace.source.name, list(input_ids) or None)
+    forget(workspace, step, inputs)
+    return run_again(workspace, inputs, step, "dataops reset", say)

@@ -1,0 +1,28 @@
+"""Forgets what a step, and those after it, made of inputs, so that they are run again.
+
+A step that is run again replaces what it made of an input before, so nothing of that is removed here and readers keep
+what they have until the new result is published. Forgotten is that the steps are done. So whoever runs the source next
+runs them, even where the process that asked for it was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.workspace import Workspace
+
+STEPS = ("ingest", "parse", "cdc", "enrich", "refresh")
+
+
+def forget(workspace: Workspace, step: str, inputs: Sequence[Input]) -> None:
+    """Forget that `step` and the steps after it are done for these inputs. Raises StorageError.
+
+    A copy in the raw area that is not what was received is removed with the ingest step, so that it is made again; a
+    good one stays, because its origin may be gone.
+    """
+    steps = STEPS[STEPS.index(step) :]
+    workspace.metadata.forget(workspace.source.name, steps, [item.input_id for item in inputs])
+    if step == "ingest":
+        for item in inputs:
+            workspace.raw.discard_spoiled(item)

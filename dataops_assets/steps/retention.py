@@ -1,0 +1,189 @@
+"""Retention of inputs: what nothing in the hub needs of old inputs is removed, and no row of the hub changes.
+
+An input is settled once it is so much older than the newest one as the source declares. All settled inputs together
+mean to the hub no more than the rows that it had when there were only these. So the lake keeps those rows, with the
+system columns that they had, and timelines start with them (`steps/settled.py`). An input that brought none of them is
+superseded, and so is a full extract that a newer one of them followed: its raw bytes go, too.
+
+The order makes a killed run harmless. First the hub says from which time on it takes inputs; whoever changes the hub
+meanwhile has lost the race and sees it. Then one commit to the lake settles. All that is removed afterwards nobody
+reads any more, and the next run goes on with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from dataops_assets.config.source import FullRefresh
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import ConfigError
+from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.steps import merge, settled
+from dataops_assets.steps.cdc import change_for, lake_of, lake_rows
+from dataops_assets.steps.enrich import forget_failures
+from dataops_assets.steps.evolution import evolving
+from dataops_assets.steps.manifest import AppliedInput, Manifest
+from dataops_assets.steps.refresh import exclude_failed, fresh_rows, hub_columns_of
+from dataops_assets.steps.settled import Settled, start_of_rebuild
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage import publish
+from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.races import until_won
+
+_STATE = "s_settled_rows"
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What retention came to: inputs from before this time are settled, so many, and the raw bytes of some removed."""
+
+    before: dt.datetime
+    settled: int
+    removed: int
+
+
+def settle(workspace: Workspace) -> Retained | None:
+    """Settle the source's old inputs, as `retention.superseded_inputs` declares; None where no input is that old.
+
+    The hub's rows stay as they are, now and whatever follows. Killed halfway, it is simply run again. Raises
+    ConfigError for a hub that needs a rebuild, CommitConflict after many lost races, StorageError when storage fails.
+    """
+    keep = workspace.source.retention.superseded_inputs
+    if keep is None:
+        return None
+    workspace = evolving(workspace, workspace.lake.snapshot())
+    manifest = until_won(lambda: _with_horizon(workspace, keep), f"settling inputs of {workspace.source.name!r}")
+    if manifest.horizon is None:
+        return None
+    old = {key: item for key, item in manifest.inputs.items() if item.extract_time < manifest.horizon}
+    now = Settled(manifest.horizon, manifest.settings)
+    with workspace.engine.session() as session:
+        _settle_lake(workspace, session, manifest, now, old)
+        needed = _forget(workspace, session, now, old)
+    removed = workspace.raw.delete(set(old) - needed)
+    return Retained(now.before, len(old), removed)
+
+
+def _with_horizon(workspace: Workspace, keep: dt.timedelta) -> Manifest:
+    """The hub's manifest, once its horizon is where it should be by now. It never goes back."""
+    base = workspace.hub.snapshot()
+    manifest = Manifest.read(base.info if base else None)
+    if base is None or not manifest.inputs:
+        return manifest
+    change = merge.Change(workspace.source, manifest, ())
+    if not merge.settings_match(change):
+        raise ConfigError(
+            f"settling inputs of {workspace.source.name!r}",
+            received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
+            next_step=f"rebuild the hub from the lake: dataops rebuild {workspace.source.name}",
+        )
+    inputs = sorted(manifest.inputs.values())
+    lake = lake_of(workspace)
+    written, settled_before = publish.written(lake), Settled.read(lake.info)
+    # what was parsed again has yet to be refreshed, and only then can be settled
+    waiting = [
+        item
+        for item in inputs
+        if item.written != written.get(item.input_id, 0)
+        and (settled_before is None or item.extract_time >= settled_before.before)
+    ]
+    horizon = min([inputs[-1].extract_time - keep, *(item.extract_time for item in waiting)])
+    if inputs[0].extract_time >= horizon or (manifest.horizon is not None and manifest.horizon >= horizon):
+        return manifest
+    manifest = replace(manifest, horizon=horizon)
+    info = {**base.info, **manifest.record()}
+    workspace.hub.commit(base, operation="RETAIN", columns=base.columns, info=info, data_change=False)
+    return manifest
+
+
+def _settle_lake(
+    workspace: Workspace, session: Session, manifest: Manifest, now: Settled, old: Collection[str]
+) -> None:
+    """Leave of the old inputs in the lake what the hub was when there were only these; one commit."""
+    lake = lake_of(workspace)
+    if Settled.read(lake.info) == now:
+        return
+    _compute_state(workspace, session, manifest, now, lake)
+    kept = [name for name in lake.columns if name not in settled.COLUMNS]
+    rows = query(
+        """
+        SELECT $kept, $system FROM $lake AS r
+        JOIN $versions AS v ON v.s_input_id = r.s_input_id AND v.s_row_id = r.s_row_id
+        """,
+        kept=columns(kept, "r"),
+        system=[
+            alias(column(name, "v"), called)
+            for name, called in (
+                ("s_key", settled.KEY),
+                ("s_created_at", settled.CREATED_AT),
+                ("s_updated_at", settled.EXTRACTED_AT),
+            )
+        ],
+        lake=session.scan(lake),
+        versions=merge.T.versions,
+    )
+    publish.replace_inputs(session, workspace.lake, rows, sorted(old), now.recorded)
+
+
+def _compute_state(workspace: Workspace, session: Session, manifest: Manifest, now: Settled, lake: Snapshot) -> None:
+    """Leave the hub's versions of the old inputs alone in the session, as a refresh of them would make them."""
+    source = workspace.source
+    start = start_of_rebuild(source, manifest, lake.info)
+    adding = tuple(
+        item.as_input
+        for item in sorted(manifest.inputs.values())
+        if item.extract_time < now.before and item.input_id not in start.inputs
+    )
+    rows = lake_rows(session, source, lake)
+    change = change_for(workspace, session, start, adding, lake, {})
+    # as they were when they were applied, whatever was repaired since
+    change = replace(change, incomplete=frozenset(k for k, item in manifest.inputs.items() if not item.complete))
+    enriched = workspace.enriched.snapshot()
+    merge.observe(session, change, rows)
+    merge.touch(session, change, None, rows, late=False)
+    merge.gather(session, change, None, rows, late=False)
+    exclude_failed(session, enriched)
+    merge.resolve(session, change)
+    forget_failures(session)
+    # a row that no refresh needed so far may fail a validation
+    fresh_rows(workspace, session, change, enriched, rows, hub_columns_of(source), anew=False)
+
+
+def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str, AppliedInput]) -> set[str]:
+    """Remove what the tables besides the lake have of the old inputs; the result is whose raw bytes are needed."""
+    rows = publish.rows_of(session.scan(lake_of(workspace)), sorted(old))
+    session.create(_STATE, query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
+    found = session.fetch(query("SELECT DISTINCT s.s_input_id FROM $state AS s", state=_STATE))
+    needed = set(found.column("s_input_id").to_pylist())
+    if isinstance(workspace.source.refresh, FullRefresh):
+        # the newest of them has all the rows that an older one is needed for
+        complete = [item.input_id for item in sorted(old.values()) if item.complete]
+        later = {item.input_id for item in old.values() if not complete or item >= old[complete[-1]]}
+        needed = later & {*needed, *complete}
+    _keep_only(session, workspace.changes, now, old, set())
+    _keep_only(session, workspace.enriched, now, old, None)
+    _keep_only(session, workspace.quarantine, now, old, needed)
+    return needed
+
+
+def _keep_only(session: Session, table: Table, now: Settled, old: Collection[str], inputs: set[str] | None) -> None:
+    """Remove the rows of old inputs but those of `inputs`, or without them those that the lake has kept."""
+    snapshot = table.snapshot()
+    if snapshot is None or Settled.read(snapshot.info) == now:
+        return
+    ids = sorted(old)
+    there = session.scan(snapshot)
+    if inputs is None:
+        rows = query(
+            """
+            SELECT r.* FROM $there AS r
+            SEMI JOIN $state AS s ON s.s_input_id = r.s_input_id AND s.s_row_id = r.s_row_id
+            """,
+            there=there,
+            state=_STATE,
+        )
+    else:
+        rows = publish.rows_of(there, sorted(inputs))
+    publish.replace_inputs(session, table, rows, ids, now.recorded)

@@ -1,0 +1,109 @@
+"""Any step of any input can be reset and run again; what it made before stays until it is made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from story import SALES, Story, big_day, prepare, rows_of, run
+
+from dataops_assets.components.requests import progress
+from dataops_assets.errors import InputError
+from dataops_assets.operations import cli
+from dataops_assets.operations.again import reset
+from dataops_assets.sql import query
+from dataops_assets.steps.refresh import remove
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.reset import STEPS, forget
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.publish import replace_inputs
+
+SETTINGS = {**SALES, "rules": SALES["rules"][:1]}  # type: ignore[index]
+TABLES = ("lake/sales", "lake/sales_quarantine", "hub/sales_enriched", "hub/sales")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, list[Input]]:
+    story = prepare(tmp_path_factory.mktemp("reset") / "story", SETTINGS)
+    inputs = [big_day(story, day, 20) for day in (1, 2, 3)]
+    for item in inputs:
+        assert run(story, [item], STEPS) == []
+    return story, inputs
+
+
+def emptied(table: Table, story: Story, item: Input) -> None:
+    """Lose what a table has of an input."""
+    snapshot = table.snapshot()
+    assert snapshot is not None
+    with story.workspace().engine.session() as session:
+        nothing = query("SELECT * FROM $t AS t WHERE FALSE", t=session.scan(snapshot))
+        replace_inputs(session, table, nothing, [item.input_id])
+
+
+def overwritten(story: Story, item: Input) -> None:
+    """Spoil the copy in the raw area, which keeps its size."""
+    story.workspace().raw.local_path(item).write_bytes(b"x" * item.size)
+
+
+SPOILED: dict[str, Callable[[Story, Input], object]] = {
+    "ingest": overwritten,
+    "parse": lambda story, item: emptied(story.workspace().lake, story, item),
+    "cdc": lambda story, item: emptied(story.workspace().changes, story, item),
+    "enrich": lambda story, item: emptied(story.workspace().enriched, story, item),
+    "refresh": lambda story, item: remove(story.workspace(), [item.input_id]),
+}
+
+
+def state(story: Story) -> dict[str, Any]:
+    workspace = story.workspace()
+    found: dict[str, Any] = {key: rows_of(workspace, key) for key in TABLES}
+    inputs = workspace.metadata.inputs("sales")
+    return {**found, "raw": [workspace.raw.local_path(item).read_bytes() for item in inputs]}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[Input]]) -> None:
+    story, inputs = told
+    before = state(story)
+    # the newest, because of an older one a change set says what it changes now
+    SPOILED[step](story, inputs[-1])
+    said: list[str] = []
+    assert reset(story.workspace(), step, [inputs[-1].input_id], said.append) == 0
+    assert state(story) == before
+    assert said[0] == f"{step} of 1 inputs"
+    assert [line.split()[0] for line in said[:-1]] == list(STEPS[STEPS.index(step) :])
+
+
+def test_all_inputs_can_be_reset_at_once(told: tuple[Story, list[Input]]) -> None:
+    story, _ = told
+    hub = rows_of(story.workspace(), "hub/sales")
+    said: list[str] = []
+    assert reset(story.workspace(), "parse", [], said.append) == 0
+    assert said[0] == "parse of 3 inputs"
+    assert rows_of(story.workspace(), "hub/sales") == hub
+
+
+@pytest.mark.parametrize("step", ["ingest", "enrich"])
+def test_killed_after_it_forgot_the_next_run_goes_on_from_there(step: str, told: tuple[Story, list[Input]]) -> None:
+    story, inputs = told
+    before = state(story)
+    workspace = story.workspace()
+    forget(workspace, step, inputs[1:2])
+    assert state(story) == before
+    todo = progress(inputs, workspace.metadata.processes("sales"), 3).todo
+    assert todo == {inputs[1].input_id: STEPS.index(step)}
+    assert run(story, inputs[1:2], STEPS[STEPS.index(step) :]) == []
+    assert rows_of(workspace, "hub/sales") == before["hub/sales"]
+    assert progress(inputs, workspace.metadata.processes("sales"), 3).todo == {}
+
+
+def test_an_input_that_is_not_known_and_a_step_that_is_none_are_refused(
+    told: tuple[Story, list[Input]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    story, _ = told
+    with pytest.raises(InputError, match="not registered"):
+        reset(story.workspace(), "parse", ["x"], lambda _line: None)
+    with pytest.raises(SystemExit):
+        cli.main(["reset", "sales", "pars"])
+    assert "choose from 'ingest', 'parse'" in capsys.readouterr().err.replace("ingest, parse", "'ingest', 'parse'")

@@ -1,0 +1,241 @@
+"""Retention of inputs: what nothing needs is removed, killed anywhere it is run again, and the hub never changes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from story import SALES, Story, prepare, rows_of, run
+
+from dataops_assets.config.source import Source
+from dataops_assets.errors import InputError
+from dataops_assets.operations import cli
+from dataops_assets.steps.cdc import lake_of
+from dataops_assets.steps.refresh import rebuild, remove
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.retention import settle
+from dataops_assets.storage import publish
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.objects import Folder
+
+STEPS = ("ingest", "parse", "cdc", "enrich", "refresh")
+KEYED = {
+    **SALES,
+    "refresh": {"type": "key", "key": ["id"], "delete_when": "op = 'D'"},
+    "rules": [{"name": "is_big", "expression": "amount > 50"}],
+    "retention": {"superseded_inputs": "20 days"},
+}
+# the first is restated by the second and third, and a row of each of these by none that is settled
+DAYS = {
+    10: ["1,0,a,10,U", "2,0,a,10,U"],
+    20: ["1,0,a,20,U", "3,0,a,20,U"],
+    30: ["1,0,a,30,U", "2,0,a,30,U", "4,0,a,much,U", "5,0,a,-5,U"],
+    40: ["2,0,a,40,D", "7,0,a,40,U"],
+    50: ["8,0,a,50,U"],
+    60: ["9,0,a,60,U"],
+}
+
+
+def told(folder: Path, settings: Mapping[str, Any]) -> tuple[Story, dict[int, Input]]:
+    """A source with one input on each of the days."""
+    story = prepare(folder, settings)
+    inputs = {day: story.deliver(day, lines) for day, lines in DAYS.items()}
+    assert run(story, list(inputs.values()), STEPS) == []
+    return story, inputs
+
+
+def twin_of(story: Story, root: Path) -> Story:
+    """The story again, going on from here by itself."""
+    root.mkdir()
+    shutil.copytree(story.now, root / "now", copy_function=shutil.copy2)
+    return replace(story, root=root)
+
+
+def deliver(story: Story, day: int, *lines: str) -> list[str]:
+    """One more input; the result is all errors."""
+    return run(story, [story.deliver(day, lines)], STEPS)
+
+
+def state(story: Story) -> dict[str, Any]:
+    workspace = story.workspace()
+    tables = [table.uri.partition("storage/")[2] for table in workspace.tables]
+    return {**{key: rows_of(workspace, key) for key in tables}, "raw": workspace.raw.inputs()}
+
+
+class Killed(BaseException):
+    """The end of a process, as far as the platform can tell."""
+
+
+def die(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
+    """Let the process end before its `at`-th commit or deletion; the result grows by those that came."""
+    names: list[str] = []
+
+    def cut(owner: type, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            names.append(f"{name} of {'/'.join(arguments[0].uri.split('/')[-2:])}")
+            if len(names) == at:
+                raise Killed
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    # data files that are written before a commit are not there until it comes
+    for owner, name in ((Table, "commit"), (Folder, "delete")):
+        cut(owner, name)
+    return names
+
+
+def test_what_is_superseded_goes_and_the_hub_stays_whatever_follows(tmp_path: Path) -> None:
+    story, inputs = told(tmp_path / "one", KEYED)
+    twin = twin_of(story, tmp_path / "two")
+    hub = rows_of(story.workspace(), "hub/sales")
+    retained = settle(story.workspace())
+    assert retained is not None
+    assert (retained.before, retained.settled, retained.removed) == (inputs[40].extract_time, 3, 1)
+    assert rows_of(story.workspace(), "hub/sales") == hub
+    assert inputs[10].input_id not in story.workspace().raw.inputs()
+    # 9 parsed rows, of which the first two, one of the second and the one that a validation kept out are superseded
+    lake = rows_of(story.workspace(), "lake/sales")
+    assert lake is not None
+    assert len(lake) == len(rows_of(twin.workspace(), "lake/sales") or []) - 4
+    again = state(story)
+    assert settle(story.workspace()) == replace(retained, removed=0)
+    assert state(story) == again
+    # between the inputs that are left: a row that was there before, one that came back, one that never was
+    for place in (story, twin):
+        assert deliver(place, 45, "1,0,a,45,U", "2,0,a,45,U", "6,0,a,45,U") == []
+        remove(place.workspace(), [inputs[40].input_id])
+    assert rows_of(story.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
+    rebuild(story.workspace())
+    assert rows_of(story.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
+
+
+def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
+    story, inputs = told(tmp_path / "one", KEYED)
+    settle(story.workspace())
+    before = state(story)
+    # whichever step is asked
+    late, *others = deliver(story, 35, "1,0,a,35,U")
+    assert others == [late, late]
+    assert "2024-02-05 00:00:00 UTC" in late
+    assert "from before 2024-02-10 00:00:00 is settled (retention.superseded_inputs)" in late
+    assert len(run(story, [inputs[20], inputs[30]], ["parse"])) == 2
+    with pytest.raises(InputError, match="is settled"):
+        remove(story.workspace(), [inputs[30].input_id])
+    after = state(story)
+    assert {**after, "raw": before["raw"]} == before
+
+
+def test_retention_killed_anywhere_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile inputs are taken as if nothing had happened."""
+    story, _ = told(tmp_path / "one", KEYED)
+    late = ["1,0,a,45,U", "2,0,a,45,U", "6,0,a,45,U"]
+    undisturbed = twin_of(story, tmp_path / "undisturbed")
+    with monkeypatch.context() as patched:
+        names = die(patched, 0)
+        settle(undisturbed.workspace())
+    hub = rows_of(undisturbed.workspace(), "hub/sales")
+    assert deliver(undisturbed, 45, *late) == []
+    expected = state(undisturbed)
+    # a second commit makes files of one table anew, a second deletion goes on with the first
+    cuts = [at for at, name in enumerate(names, 1) if names.index(name) == at - 1]
+    assert [names[at - 1] for at in cuts] == [
+        "commit of hub/sales",
+        "commit of lake/sales",
+        "commit of lake/sales_changes",
+        "commit of hub/sales_enriched",
+        "commit of lake/sales_quarantine",
+        "delete of raw/sales",
+    ]
+    for at in cuts:
+        killed = twin_of(story, tmp_path / f"killed {at}")
+        with monkeypatch.context() as patched:
+            die(patched, at)
+            with pytest.raises(Killed):
+                settle(killed.workspace())
+        assert rows_of(killed.workspace(), "hub/sales") == hub
+        assert deliver(killed, 45, *late) == []
+        assert rows_of(killed.workspace(), "hub/sales") == expected["hub/sales"]
+        settle(killed.workspace())
+        assert state(killed) == expected
+
+
+def test_of_full_extracts_the_newest_settled_one_is_enough(tmp_path: Path) -> None:
+    settings = {**KEYED, "refresh": {"type": "full", "key": ["id"]}}
+    story, inputs = told(tmp_path / "one", settings)
+    hub = rows_of(story.workspace(), "hub/sales")
+    retained = settle(story.workspace())
+    assert retained is not None
+    # rows of the third were rejected, so it does not say what else it contained
+    assert retained.removed == 1
+    assert inputs[10].input_id not in story.workspace().raw.inputs()
+    assert rows_of(story.workspace(), "hub/sales") == hub
+
+
+def test_what_was_parsed_again_waits_for_its_refresh(tmp_path: Path) -> None:
+    story, inputs = told(tmp_path / "one", KEYED)
+    # as under another contract
+    lake = story.workspace().lake
+    with story.workspace().engine.session() as session:
+        there = publish.rows_of(session.scan(lake_of(story.workspace())), [inputs[20].input_id])
+        publish.replace_inputs(session, lake, there.where("r.s_row_id = 0"), [inputs[20].input_id])
+    retained = settle(story.workspace())
+    assert retained is not None
+    assert (retained.before, retained.settled) == (inputs[20].extract_time, 1)
+    assert run(story, [inputs[20]], STEPS[1:]) == []
+    retained = settle(story.workspace())
+    assert retained is not None
+    assert (retained.before, retained.settled) == (inputs[40].extract_time, 3)
+
+
+def test_a_rebuild_under_another_key_takes_what_is_left(tmp_path: Path) -> None:
+    story, _ = told(tmp_path / "one", KEYED)
+    settle(story.workspace())
+    changed = replace(story, settings={**KEYED, "refresh": {**KEYED["refresh"], "key": ["id", "shop"]}})
+    twin = twin_of(changed, tmp_path / "two")
+    rebuild(changed.workspace())
+    rows = rows_of(changed.workspace(), "hub/sales") or []
+    assert len(rows) == len(rows_of(story.workspace(), "hub/sales") or [])
+    # settled anew under the new key
+    assert settle(changed.workspace()) is not None
+    assert rows_of(changed.workspace(), "hub/sales") == rows
+    rebuild(twin.workspace())
+    for place in (changed, twin):
+        assert deliver(place, 45, "1,0,b,45,U", "2,0,a,45,U") == []
+    assert rows_of(changed.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
+
+
+def test_the_command_settles_and_then_vacuums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story, _ = told(tmp_path / "one", KEYED)
+    environment = {"HOME": "engine", "LANDING": "landing", "STORAGE": "now/storage"}
+    for name, folder in environment.items():
+        monkeypatch.setenv(f"DATAOPS_{name}", str(story.root / folder))
+    monkeypatch.setenv("DATAOPS_ENV", "test")
+    monkeypatch.setenv("DATAOPS_METADATA_URL", f"sqlite:///{story.now}/metadata.db")
+    monkeypatch.setattr(cli, "_sources", lambda: {"sales": Source.model_validate(KEYED)})
+    assert cli.main(["vacuum", "sales"]) == 0
+    out = capsys.readouterr().out
+    assert "sales: 3 inputs from before 2024-02-10 00:00:00 UTC are settled, 1 of them superseded and removed" in out
+    assert "files removed" in out
+
+
+@pytest.mark.parametrize(
+    ("refresh", "why"),
+    [
+        ({"type": "append"}, "all rows of all inputs"),
+        ({"type": "full", "history": True}, "with history every version stays"),
+        ({"type": "key", "key": ["id"], "order_by": "at"}, "a row of any age may still come"),
+    ],
+)
+def test_a_type_that_needs_all_its_inputs_says_so(refresh: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Source.model_validate({**KEYED, "refresh": refresh})
+    assert Source.model_validate({**KEYED, "refresh": refresh, "retention": {"versions": "30 days"}})

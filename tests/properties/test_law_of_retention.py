@@ -1,0 +1,83 @@
+"""Retention and the law: a hub whose old inputs are settled is the hub of all inputs, now and whatever follows."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from law import arrive, as_input, hub_rows, leave, workspace_for
+from law_cases import KEY, KINDS, TRACKED, Delivery, Kind, actual_rows, deliveries, expected_rows, keyed, source_for
+from reference import GivenInput
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.errors import InputError
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.refresh import rebuild, remove
+from dataops_assets.steps.retention import settle
+
+# those whose inputs can be superseded
+SETTLED = {name: kind for name, kind in KINDS.items() if "order_by" not in kind.refresh}
+SETTLED["key_deletes"] = Kind(
+    {"type": "key", "key": KEY, "delete_when": "op = 'D'", "ignore_changes_in": ["ignored"]},
+    keyed(tracked=TRACKED, is_delete=lambda row: row["op"] == "D"),
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
+    home = tmp_path_factory.mktemp("engine")
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+
+
+@pytest.mark.parametrize("kind", SETTLED.values(), ids=SETTLED.keys())
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries(families=30), days=st.integers(0, 2))
+def test_settled_inputs_mean_to_the_hub_what_they_meant(
+    kind: Kind, days: int, delivery: Delivery, engine: DuckDBEngine
+) -> None:
+    source = source_for(kind.refresh, retention={"superseded_inputs": f"{days} days"})
+    with tempfile.TemporaryDirectory() as home:
+        workspace = workspace_for(source, Path(home), engine)
+        applied: dict[str, GivenInput] = {}
+        horizon: dt.datetime | None = None
+
+        def check() -> None:
+            expected = expected_rows(kind.meaning(list(applied.values())), None, history=False)
+            assert actual_rows(hub_rows(workspace), history=False) == expected
+
+        for group in delivery.groups:
+            old = [item for item in group if horizon is not None and item.time < horizon]
+            if old:
+                report = cdc(workspace, [as_input(item) for item in old])
+                assert all(isinstance(item.error, InputError) for item in report.inputs)
+            taken = [item for item in group if item not in old]
+            if taken:
+                arrive(workspace, taken)
+                applied |= {item.input_id: item for item in taken}
+                check()
+            before = sorted(map(str, hub_rows(workspace)))
+            retained = settle(workspace)
+            assert sorted(map(str, hub_rows(workspace))) == before
+            due = max(item.time for item in applied.values()) - dt.timedelta(days=days)
+            if min(item.time for item in applied.values()) < due:
+                horizon = max(due, horizon or due)
+                assert retained is not None
+                assert retained.before == horizon
+                assert retained.settled == sum(item.time < horizon for item in applied.values())
+        rebuild(workspace)
+        check()
+        for input_id in delivery.removed:
+            if input_id not in applied:
+                continue
+            if horizon is not None and applied[input_id].time < horizon:
+                with pytest.raises(InputError, match="is settled"):
+                    remove(workspace, [input_id])
+                continue
+            leave(workspace, [input_id])
+            del applied[input_id]
+            check()

@@ -1,0 +1,149 @@
+"""Every statement of docs/refresh.md has a test, and this table says which."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+PAGE = TESTS.parent / "docs" / "refresh.md"
+LAW = "properties/test_law_of_the_hub.py::test_hub_is_a_function_of_its_set_of_inputs"
+TYPES = "integration/test_refresh_types.py::"
+KEYS = "integration/test_keys_and_orders.py::"
+GUARD = "integration/test_delete_guard.py::"
+QUARANTINE = "integration/test_quarantine.py::"
+CHANGED_RULES = "integration/test_changed_rules.py::"
+RETENTION = "faults/test_retention.py::"
+SETTLED = "properties/test_law_of_retention.py::test_settled_inputs_mean_to_the_hub_what_they_meant"
+TWO_KEYS, HIGHER = KEYS + "test_keys_that_are_two", KEYS + "test_the_higher_order_wins_whichever_comes_first"
+
+# by the first words of each row, point and paragraph
+PROVED_BY: dict[str, tuple[str, ...]] = {
+    "The hub of a source is": (LAW, "faults/test_kill.py::test_a_step_killed_at_any_write_or_commit_is_run_again"),
+    "`full`": (LAW,),
+    "`key`": (LAW,),
+    "`timestamp`": (LAW,),
+    "`sequence`": (LAW, TYPES + "test_the_newest_input_owns_the_overlap_and_the_older_keeps_its_remainder"),
+    "`append`": (
+        "properties/test_law_of_the_hub.py::test_append_keeps_every_row_of_every_input_once",
+        "integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",
+    ),
+    "`custom`": (LAW, TYPES + "test_a_custom_input_replaces_what_its_predicate_says"),
+    "A row that equals the present": (LAW, TYPES + "test_history_of_a_range_keeps_what_was_replaced"),
+    "An input without rows owns and": (
+        TYPES + "test_an_empty_input_owns_nothing",
+        TYPES + "test_a_custom_input_without_rows_replaces_nothing",
+    ),
+    "With `history`, a version is valid": (
+        LAW,
+        TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
+    ),
+    "text": (TWO_KEYS, HIGHER),
+    "integer, decimal": (TWO_KEYS, HIGHER),
+    "double": (TWO_KEYS, HIGHER, KEYS + "test_zero_and_minus_zero_are_one_key"),
+    "date, timestamp": (TWO_KEYS, HIGHER),
+    "timestamptz": (TWO_KEYS, HIGHER),
+    "Several key columns make one key": (
+        TYPES + "test_several_key_columns_make_one_key_without_confusion",
+        KEYS + "test_a_key_without_a_comparable_value_stops_its_input_alone",
+        KEYS + "test_an_order_without_a_comparable_value_stops_its_input",
+        TYPES + "test_a_null_in_the_range_stops_the_input_and_says_where",
+    ),
+    "a file is late": (
+        LAW,
+        "integration/test_sensors.py::test_a_late_file_is_a_partition_of_its_own_and_lands_where_it_belongs",
+    ),
+    "the same file comes twice": ("integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",),
+    "a row keeps out of the hub because a validation quarantines it": (
+        TYPES + "test_a_quarantined_row_leaves_the_version_before_it",
+        TYPES + "test_a_quarantined_row_of_a_full_extract_is_present",
+    ),
+    "rows of an input cannot be parsed": (
+        QUARANTINE + "test_rows_are_listed_with_rule_value_and_origin",
+        QUARANTINE + "test_a_repaired_extract_deletes_again_and_is_guarded",
+    ),
+    "an extract is empty or cut short": (
+        GUARD + "test_a_truncated_extract_is_held_and_says_how_many_and_which",
+        GUARD + "test_an_empty_extract_is_held",
+        GUARD + "test_inputs_after_a_held_one_are_taken_without_it",
+        GUARD + "test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved",
+        GUARD + "test_the_limit_is_declared",
+    ),
+    "a key or order is null or NaN": (KEYS + "test_a_key_without_a_comparable_value_stops_its_input_alone",),
+    "an input is parsed again, under a corrected contract": (
+        LAW,
+        TYPES + "test_an_input_parsed_to_other_rows_takes_back_what_the_first_ones_did",
+    ),
+    "a run crashes": ("faults/test_kill.py::test_a_step_killed_at_any_write_or_commit_is_run_again",),
+    "the disk is full or the object store is away": (
+        "faults/test_full_disk.py::test_a_full_disk_stops_a_step_and_harms_nothing",
+        "faults/test_store_away.py::test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost",
+    ),
+    "two runs change a hub at once": ("faults/test_two_writers.py::test_the_loser_of_a_race_tries_again",),
+    "the key, order or tracked columns are changed in YAML": (
+        TYPES + "test_what_decides_the_hub_is_changed_by_a_rebuild",
+    ),
+    "a snapshot rule is changed in YAML": (
+        CHANGED_RULES + "test_a_changed_rule_and_what_depends_on_it_are_applied_by_the_next_refresh",
+    ),
+    "a step of an input went wrong, or its result is doubted": (
+        "faults/test_reset.py::test_a_step_that_is_reset_is_made_anew",
+        "faults/test_reset.py::test_killed_after_it_forgot_the_next_run_goes_on_from_there",
+    ),
+    "an input was wrong": (LAW, TYPES + "test_removing_an_input_lets_the_others_fill_the_gap"),
+    "`dataops vacuum [source] [--keep-days 7]` removes": (
+        RETENTION + "test_the_command_settles_and_then_vacuums",
+        RETENTION + "test_retention_killed_anywhere_is_run_again",
+        "faults/test_two_writers.py::test_a_vacuum_while_runs_go_on",
+    ),
+    "Versions.": (
+        "faults/test_vacuum.py::test_versions_within_the_retention_period_stay_readable_and_others_go",
+        "faults/test_vacuum.py::test_the_log_is_shortened_to_the_checkpoint_that_the_oldest_kept_version_needs",
+        "faults/test_vacuum.py::test_what_a_running_writer_has_written_is_kept",
+    ),
+    "Inputs.": (
+        RETENTION + "test_what_is_superseded_goes_and_the_hub_stays_whatever_follows",
+        RETENTION + "test_of_full_extracts_the_newest_settled_one_is_enough",
+    ),
+    "The hub is the same as": (SETTLED,),
+    "What is settled stays as it": (SETTLED, RETENTION + "test_what_is_settled_cannot_be_changed_any_more"),
+    "A deleted key stays deleted, because": (SETTLED,),
+    "A hub is never made anew": (SETTLED, RETENTION + "test_a_rebuild_under_another_key_takes_what_is_left"),
+    "What was parsed again and not": (RETENTION + "test_what_was_parsed_again_waits_for_its_refresh",),
+    "Nothing is ever superseded with `history`": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
+}
+
+
+def statements() -> list[str]:
+    text = re.sub(r"^```.*?^```$", "", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for block in (block for block in re.split(r"\n\n+", text) if block.strip() and not block.startswith("#")):
+        if block.startswith("|"):
+            found += [row.split("|")[1].strip() for row in block.splitlines()[2:]]
+            continue
+        for point in re.split(r"^\* ", block, flags=re.MULTILINE):
+            words = " ".join(point.split())
+            bold = re.match(r"\*\*(.+?)\*\*", words)
+            found += [bold[1] if bold else " ".join(words.split()[:6])] if words else []
+    return found
+
+
+@functools.cache
+def proofs_in(path: str) -> set[str]:
+    tree = ast.parse((TESTS / path).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def test_every_statement_is_in_the_table() -> None:
+    assert statements() == list(PROVED_BY)
+
+
+@pytest.mark.parametrize("statement", PROVED_BY)
+def test_what_proves_a_statement_is_there(statement: str) -> None:
+    for proof in PROVED_BY[statement]:
+        path, _, name = proof.partition("::")
+        assert name in proofs_in(path)
