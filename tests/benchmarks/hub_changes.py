@@ -45,18 +45,35 @@ from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
 
-NUMBERS = [f"n{i}" for i in range(10)]
-TEXTS = [f"t{i}" for i in range(9)]
-COLUMNS = ["id", "n0", "t0", *NUMBERS[1:], *TEXTS[1:]]
+NUMBERS = [f"n{i}" for i in range(6)]
+AMOUNTS = [f"m{i}" for i in range(4)]
+CODES = [f"c{i}" for i in range(4)]
+TEXTS = [f"t{i}" for i in range(5)]
+COLUMNS = ["id", "n0", "t0", *NUMBERS[1:], *AMOUNTS, *CODES, *TEXTS[1:]]
+TYPES = {
+    **dict.fromkeys(["id", *NUMBERS], "integer"),
+    **dict.fromkeys(AMOUNTS, "double"),
+    **dict.fromkeys([*CODES, *TEXTS], "text"),
+}
 KINDS = ("recent", "random", "full")
 
 
 def rows(ids: str, version: str) -> str:
-    """A query of 20 columns over the query `ids` of one column `id`; `version` changes two of them."""
-    changed = [f"(id * 3 + ({version})) % 1000 AS n0", f"'text ' || (id % 7 + ({version})) AS t0"]
-    numbers = [f"(id * {i + 3}) % 1000 AS n{i}" for i in range(1, 10)]
-    texts = [f"'text ' || (id % {i * 11 + 7}) AS t{i}" for i in range(1, 9)]
-    return f"SELECT id, {', '.join([*changed, *numbers, *texts])} FROM ({ids})"
+    """A query of 20 columns over the query `ids` of one column `id`; `version` changes two of them.
+
+    Values are those of business data, which compress by half and not to nothing: numbers and amounts of many values,
+    codes of a few hundred, texts that are almost all different.
+    """
+
+    def drawn(name: str, values: int) -> str:
+        return f"hash(id, '{name}') % {values}"
+
+    changed = [f"CAST((hash(id) + ({version})) % 1000000 AS BIGINT) AS n0", f"'text ' || (id + ({version})) AS t0"]
+    numbers = [f"CAST({drawn(name, 10**9)} AS BIGINT) AS {name}" for name in NUMBERS[1:]]
+    amounts = [f"CAST({drawn(name, 10**7)} AS DOUBLE) / 100 AS {name}" for name in AMOUNTS]
+    codes = [f"'code ' || {drawn(name, 300)} AS {name}" for name in CODES]
+    texts = [f"substr(md5(concat(id, '{name}')), 1, 16) AS {name}" for name in TEXTS[1:]]
+    return f"SELECT id, {', '.join([*changed, *numbers, *amounts, *codes, *texts])} FROM ({ids})"
 
 
 def delivery(kind: str, size: int, number: int) -> str:
@@ -107,7 +124,7 @@ class Ours:
     def __init__(self, home: Path, kind: str) -> None:
         variables = {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), "DATAOPS_MEMORY": "1GB"}
         environment = environment_from(variables, home)
-        columns = [{"name": name, "type": "text" if name in TEXTS else "integer"} for name in COLUMNS]
+        columns = [{"name": name, "type": TYPES[name]} for name in COLUMNS]
         source = Source.model_validate(
             {
                 "name": "things",

@@ -80,20 +80,22 @@ class SqlMesh:
         self._number += 1
         rows = parse_one(f"SELECT * FROM read_parquet('{parquet}')", dialect="duckdb")
         types = self._adapter.columns("things")
-        if not self._is_full:
+        if self._is_full:
+            self._adapter.scd_type_2_by_column(
+                "things",
+                rows,
+                unique_key=[exp.column("id")],
+                valid_from_col=exp.column("valid_from"),
+                valid_to_col=exp.column("valid_to"),
+                execution_time=dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=self._number),
+                check_columns=[exp.column(name) for name in types if name not in ("id", "valid_from", "valid_to")],
+                target_columns_to_types=types,
+                truncate=False,
+            )
+        else:
             self._adapter.merge("things", rows, types, unique_key=[exp.column("id")])
-            return
-        self._adapter.scd_type_2_by_column(
-            "things",
-            rows,
-            unique_key=[exp.column("id")],
-            valid_from_col=exp.column("valid_from"),
-            valid_to_col=exp.column("valid_to"),
-            execution_time=dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=self._number),
-            check_columns=[exp.column(name) for name in types if name not in ("id", "valid_from", "valid_to")],
-            target_columns_to_types=types,
-            truncate=False,
-        )
+        # as where the process ends, which it does after each run
+        self._connection.execute("CHECKPOINT")
 
     def read(self) -> tuple[int, int]:
         only = " WHERE valid_to IS NULL" if self._is_full else ""

@@ -112,6 +112,16 @@ class LiveDagster:
         )
         return {entry["name"]: entry for entry in data["workspaceOrError"]["locationEntries"]}
 
+    def assert_loaded(self) -> None:
+        """The code location is there, with assets of both areas, and its sensors are on."""
+
+        def entry() -> object:
+            return self.locations().get(LOCATION, {}).get("locationOrLoadError")
+
+        assert wait_until(entry, "the code location answers", 120) == {"repositories": [{"name": REPOSITORY}]}
+        assert {"raw/flights", "hub/sales_current", "warehouse/fct_flights"} <= set(self.assets())
+        assert self.sensors()["flights_inputs"]["sensorState"]["status"] == "RUNNING"
+
     def answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/server_info", timeout=5):

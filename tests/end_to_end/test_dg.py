@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_dagster import LOCATION, REPOSITORY, LiveDagster, environment, live_dagster, wait_until
+from live_dagster import environment, live_dagster
 from project_copy import project_copy
 
 # One process for all commands: most of a command's time is importing what is installed
@@ -116,20 +116,7 @@ def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg)
     assert "orders_inputs" in {item["name"] for item in found["sensors"]}
 
 
-def assert_loaded(server: LiveDagster) -> None:
-    def entry() -> object:
-        return server.locations().get(LOCATION, {}).get("locationOrLoadError")
-
-    assert wait_until(entry, "the code location answers", 120) == {"repositories": [{"name": REPOSITORY}]}
-    assert {"raw/flights", "hub/sales_current", "warehouse/fct_flights"} <= set(server.assets())
-    assert server.sensors()["flights_inputs"]["sensorState"]["status"] == "RUNNING"
-
-
-def test_dagster_dev_loads_the_code_location(server: LiveDagster) -> None:
-    assert_loaded(server)
-
-
 @pytest.mark.slow
 def test_dg_dev_loads_the_code_location(tmp_path: Path) -> None:
     with live_dagster(tmp_path, ("dg", "dev")) as server:
-        assert_loaded(server)
+        server.assert_loaded()

@@ -1,22 +1,90 @@
-"""Through the webserver alone, as the UI does: files land, the daemon's sensors see them, and the graph follows."""
+"""A live Dagster, asked as the UI does and looked at in a browser: files land, sensors see them, the graph follows.
+
+All tests of one delivery are in this file, because the delivery takes minutes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import pytest
 from first_delivery import DAYS, INPUTS, history_file, landing_files
-from live_dagster import LiveDagster, wait_until
+from live_dagster import LiveDagster, live_dagster, wait_until
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dataops_assets.demo.bad_inputs import png
 
 STEPS = ("raw/{}", "lake/{}", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
+    with live_dagster(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def delivered(server: LiveDagster) -> LiveDagster:
+    """The server after a first delivery, when the daemon has done all that follows from it."""
+    for path, content in landing_files().items():
+        server.land(path, content)
+
+    def reached(source: str, inputs: int) -> bool:
+        return len({event["partition"] for event in server.materializations(f"hub/{source}")}) == inputs
+
+    for source, inputs in INPUTS.items():
+        wait_until(lambda source=source, inputs=inputs: reached(source, inputs), f"{source} reaches its hub", 600)
+    # the last of the graph, which reads all others
+    wait_until(lambda: server.materializations("warehouse/flight_delays_daily"), "the warehouse follows the hub", 600)
+    wait_until(server.is_quiet, "the last run ends", 300)
+    return server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of the UI that talks to the server alone. Its last picture goes to DATAOPS_SCREENSHOTS, if that is set."""
+    page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(server.url) else route.abort())
+    page.set_default_timeout(30_000)
+    yield page
+    folder = Path(os.environ.get("DATAOPS_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{request.node.name.removeprefix('test_')}.png")
+    page.close()
 
 
 def number(event: Mapping[str, Any], label: str) -> int:
     return int(event["metadata"][label]["intValue"])
+
+
+def test_the_code_location_loads(server: LiveDagster) -> None:
+    server.assert_loaded()
 
 
 def test_every_source_is_a_chain_of_assets(server: LiveDagster) -> None:
@@ -106,6 +174,49 @@ def test_one_input_materialized_again_changes_nothing(delivered: LiveDagster) ->
     again = delivered.materializations("hub/airlines")[0]
     assert again["runId"] == run
     assert number(again, "dagster/row_count") == before
+
+
+@pytest.mark.browser
+def test_the_graph_of_a_subject_area(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/locations/dataops_assets/asset-groups/flights/lineage")
+    for name in ("flights_changes", "flights_enriched", "flights_current", "fct_flights"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    # raw, lake and hub of one source have one name
+    assert page.get_by_text("weather", exact=True).count() >= 3
+
+
+@pytest.mark.browser
+def test_an_asset_says_what_it_is_and_how_it_is(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/hub/flights")
+    expect(page.get_by_text("One row a scheduled departure from New York")).to_be_visible()
+    expect(page.get_by_text("Latest materialization", exact=True)).to_be_visible()
+    expect(page.get_by_text("2,699", exact=True)).to_be_visible()
+    expect(page.get_by_text("Delta Lake", exact=True)).to_be_visible()
+    expect(page.get_by_text("Two-letter carrier code.").first).to_be_visible()
+    # the daemon's freshness evaluation
+    expect(page.get_by_text("Passing").first).to_be_visible(timeout=90_000)
+
+
+@pytest.mark.browser
+def test_checks_tell_their_results(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/hub/flights?view=checks")
+    for name in ("distribution", "schema", "volume"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Succeeded", exact=True)).to_have_count(3)
+
+
+@pytest.mark.browser
+def test_partitions_are_the_inputs(page: Page, delivered: LiveDagster) -> None:
+    page.goto("/assets/raw/flights?view=partitions")
+    for partition in delivered.partitions("raw/flights"):
+        expect(page.get_by_text(partition).first).to_be_visible()
+
+
+@pytest.mark.browser
+def test_sensors_are_on(page: Page, server: LiveDagster) -> None:
+    page.goto("/automation")
+    for sensor in ("flights_inputs", "sales_inputs"):
+        expect(page.get_by_text(sensor, exact=True)).to_be_visible()
 
 
 def test_a_file_of_the_wrong_type_fails_alone_and_says_why(delivered: LiveDagster) -> None:
