@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from dataops_assets.config.source import INPUT, CustomRefresh, FullRefresh, Source
+from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.sql import DIALECT, alias, column, query
 
 LOW = "s_low"
@@ -67,7 +68,10 @@ def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
 
 
 def is_covered(source: Source, row: str, cover: str, names: Sequence[str] | None = None) -> exp.Expr:
-    """Whether the cover `cover` covers the row `row`, whose probe columns are called `names`."""
+    """Whether the cover `cover` covers the row `row`, whose probe columns are called `names`.
+
+    Where a predicate cannot be computed it does not hold.
+    """
     called = dict(zip(probe(source), names or carried_names(source), strict=True))
     if source.refresh.range_by is not None:
         value = column(called[source.refresh.range_by], row)
@@ -85,7 +89,10 @@ def is_covered(source: Source, row: str, cover: str, names: Sequence[str] | None
         name = spelled[node.name.lower()]
         return column(name, cover) if node.table.lower() == INPUT else column(called[name], row)
 
-    return query("coalesce(CAST($predicate AS BOOLEAN), FALSE)", predicate=_parsed(source.refresh).transform(placed))
+    predicate = total(_parsed(source.refresh).transform(placed))
+    return query(
+        "coalesce($predicate, FALSE)", predicate=attempt(query("CAST($predicate AS BOOLEAN)", predicate=predicate))
+    )
 
 
 def _parsed(refresh: CustomRefresh) -> exp.Expr:

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from dataops_assets.config.source import AppendRefresh, CustomRefresh, EvolvedColumn, KeyRefresh, Source
 from dataops_assets.config.types import sql_type
+from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.sql import DIALECT, column, query
 
 ORDER_BY_TIME = "TIMESTAMP WITH TIME ZONE"
@@ -73,7 +74,7 @@ def tracked_columns(source: Source) -> tuple[str, ...]:
 
 
 def delete_marker(source: Source, table: str = "") -> exp.Expr:
-    """Whether a row says that its key is deleted."""
+    """Whether a row says that its key is deleted; one for which that cannot be computed does not."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
     predicate: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect=DIALECT)
@@ -84,7 +85,10 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
             return column(spelled.get(node.name.lower(), node.name), table)
         return node
 
-    return query("coalesce(CAST($predicate AS BOOLEAN), FALSE)", predicate=predicate.transform(qualified))
+    return query(
+        "coalesce($predicate, FALSE)",
+        predicate=attempt(query("CAST($predicate AS BOOLEAN)", predicate=total(predicate.transform(qualified)))),
+    )
 
 
 def _content(source: Source, table: str) -> exp.Expr:

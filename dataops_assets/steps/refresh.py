@@ -51,7 +51,10 @@ def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
 
 
 def rebuild(workspace: Workspace) -> StepReport:
-    """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version."""
+    """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version.
+
+    Raises InputError for an input that cannot be taken under these settings: nothing is published without it.
+    """
     started = time.perf_counter()
     restated = restate(workspace)
 
@@ -101,6 +104,9 @@ def _attempt(
     if replaced is None:
         errors |= too_old(source, manifest.horizon, inputs)
         for error in too_old(source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)).values():
+            raise error
+    else:
+        for error in errors.values():
             raise error
     while True:
         good = tuple(item for item in inputs if item.input_id not in errors)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from refresh_scenarios import Scenario
 
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, InputError
 
 
 @pytest.fixture
@@ -185,3 +185,32 @@ def test_what_decides_the_hub_is_changed_by_a_rebuild(scenario: Any, after: dict
     assert changed.rows("k", "v", "w") == before
     changed.rebuilds()
     assert changed.rows("k", "v", "w") == rows
+
+
+def test_a_rebuild_never_leaves_an_input_out(scenario: Any) -> None:
+    columns = {"k": "text", "v": "integer", "w": "integer"}
+    hub = scenario(BEFORE, columns)
+    hub.arrives(1, [("a", 3, None)])
+    hub.arrives(2, [("b", 1, 5)])
+    changed = scenario({"type": "key", "key": ["w"]}, columns)
+    with pytest.raises(InputError, match=r"null or NaN \(rows\) in w: 1"):
+        changed.rebuilds()
+    assert changed.rows("k") == [("a",), ("b",)]
+
+
+def test_a_delete_marker_that_cannot_be_computed_does_not_hold(scenario: Any) -> None:
+    hub = scenario(
+        {"type": "key", "key": ["k"], "delete_when": "cast(op as integer) = 1 / 1"}, {"k": "text", "op": "text"}
+    )
+    hub.arrives(1, [("a", "0"), ("b", "0"), ("c", "0")])
+    assert hub.arrives(2, [("a", "1"), ("b", "one"), ("c", None)]) == []
+    assert hub.rows("k", "op") == [("b", "one"), ("c", None)]
+
+
+def test_a_predicate_that_cannot_be_computed_does_not_hold(scenario: Any) -> None:
+    hub = scenario(
+        {"type": "custom", "delete_where": "cast(k as integer) / input.n = 2"}, {"k": "text", "n": "integer"}
+    )
+    hub.arrives(1, [("4", 1), ("x", 1), ("6", 1)])
+    assert hub.arrives(2, [("y", 2), ("z", 0)]) == []
+    assert hub.rows("k") == [("6",), ("x",), ("y",), ("z",)]

@@ -52,6 +52,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         KEYS + "test_a_key_without_a_comparable_value_stops_its_input_alone",
         KEYS + "test_an_order_without_a_comparable_value_stops_its_input",
         TYPES + "test_a_null_in_the_range_stops_the_input_and_says_where",
+        "properties/test_parse_conversion.py::test_what_is_no_value_of_the_type_is_not_made_one",
+    ),
+    "`delete_when` and `delete_where` are in the": (
+        TYPES + "test_a_delete_marker_that_cannot_be_computed_does_not_hold",
+        TYPES + "test_a_predicate_that_cannot_be_computed_does_not_hold",
     ),
     "a file is late": (
         LAW,
@@ -86,6 +91,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "two runs change a hub at once": ("faults/test_two_writers.py::test_the_loser_of_a_race_tries_again",),
     "the key, order or tracked columns are changed in YAML": (
         TYPES + "test_what_decides_the_hub_is_changed_by_a_rebuild",
+        TYPES + "test_a_rebuild_never_leaves_an_input_out",
     ),
     "a snapshot rule is changed in YAML": (
         CHANGED_RULES + "test_a_changed_rule_and_what_depends_on_it_are_applied_by_the_next_refresh",
