@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -17,8 +17,10 @@ from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import PER_INPUT, StepNode, nodes
 from dataops_assets.errors import DataOpsError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.steps import refresh
+from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.recording import recorded
-from dataops_assets.steps.report import Input, StepReport
+from dataops_assets.steps.report import Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 
 
@@ -55,6 +57,61 @@ def run_steps(
     return Done(report, errors)
 
 
+def rebuild(workspace: Workspace) -> StepReport:
+    """Make the hub anew from the lake. Raises what the step raises."""
+    return _tell_of_hub(workspace, refresh.rebuild(workspace), "dataops rebuild")
+
+
+def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
+    """Take inputs out of the hub. Raises InputError for one that is not known, and what the step raises."""
+    workspace.metadata.inputs(workspace.source.name, input_ids)
+    report = refresh.remove(workspace, input_ids)
+    # to the UI a removal is the newest that became of the input's partition
+    standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
+    return _tell_of_hub(workspace, report, "dataops remove", standing_for)
+
+
+def apply_rules(workspace: Workspace) -> StepReport | None:
+    """Apply changed snapshot rules and validations to all rows of the hub; None where nothing was changed.
+
+    Raises what the step raises.
+    """
+    report = refresh.apply_rules(workspace)
+    if report is None:
+        return None
+    hub = workspace.hub.snapshot()
+    newest = max(Manifest.read(hub.info if hub else None).inputs.values(), default=None)
+    # rows of any input may be others; what is below follows one partition as it follows all
+    standing_for = (InputReport(newest.input_id),) if newest is not None else ()
+    return _tell_of_hub(workspace, report, "dataops recalculate", standing_for)
+
+
+def recalculate(workspace: Workspace) -> StepReport:
+    """Bring the keep-current rules up. Raises what the step raises."""
+    workspace.metadata.register_source(workspace.source)
+    rules = compile_rules(workspace.source, workspace.sources)
+    node = nodes(workspace.source, rules)[-1]
+    report = recorded(workspace, node.as_step, [], [""], "dataops recalculate")
+    _tell(workspace, rules, node, report, [])
+    return report
+
+
+def _tell_of_hub(
+    workspace: Workspace, report: StepReport, run_id: str, standing_for: tuple[InputReport, ...] = ()
+) -> StepReport:
+    """Record what applying changed rules came to, and tell Dagster of the hub by the partitions of its inputs."""
+    source = workspace.source
+    workspace.metadata.register_source(source)
+    workspace.metadata.save_receipts(source.name, report, run_id)
+    rules = compile_rules(source, workspace.sources)
+    (node,) = (item for item in nodes(source, rules) if item.key == report.asset)
+    told = replace(report, inputs=report.inputs or standing_for)
+    known = {item.input_id for item in told.inputs}
+    inputs = [item for item in workspace.metadata.inputs(source.name) if item.input_id in known]
+    _tell(workspace, rules, node, told, inputs)
+    return report
+
+
 def _tell(
     workspace: Workspace, rules: CompiledRules, node: StepNode, report: StepReport, inputs: Sequence[Input]
 ) -> None:
@@ -71,7 +128,7 @@ def _tell(
             details = events.input_metadata(item, known.get(item.input_id))
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(
-                    asset_key(node.key), partition=item.input_id, metadata=table | details | columns
+                    asset_key(node.key), partition=item.input_id or None, metadata=table | details | columns
                 )
             )
         for result in events.check_results(report, {node.key: dict.fromkeys(node.checks, True)}):

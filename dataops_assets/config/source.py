@@ -750,11 +750,14 @@ class Source(Declared):
     def _repeated_names(self) -> Iterator[_Problem]:
         named: list[tuple[_Path, str]] = [(("columns", i, "name"), item.name) for i, item in enumerate(self.columns)]
         named += [(("rules", i, "name"), item.name) for i, item in enumerate(self.rules)]
-        seen: set[str] = set()
-        for path, name in named:
-            if name.lower() in seen:
-                yield path, name, f"column or rule {name!r} is declared twice (case is ignored)"
-            seen.add(name.lower())
+        # a path that could follow one relation or another would be followed by chance
+        related: list[tuple[_Path, str]] = [(("relations", name), name) for name in self.relations]
+        for what, names in (("column or rule", named), ("relation", related)):
+            seen: set[str] = set()
+            for path, name in names:
+                if name.lower() in seen:
+                    yield path, name, f"{what} {name!r} is declared twice (case is ignored)"
+                seen.add(name.lower())
 
     def _repeated_raw_names(self) -> Iterator[_Problem]:
         # two columns may be read from one that is there, but an earlier name must belong to one column alone

@@ -13,6 +13,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.operations.again import reset
+from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
 from dataops_assets.steps.reset import STEPS
@@ -28,11 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dataops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run two subject areas from raw data to the warehouse")
-    rebuild = commands.add_parser("rebuild", help="make a hub anew from the lake, under the settings now declared")
-    rebuild.add_argument("source")
-    remove = commands.add_parser("remove", help="take inputs out of a hub, as if they had never come")
-    remove.add_argument("source")
-    remove.add_argument("input", nargs="+")
+    add_hub_commands(commands)
     again = commands.add_parser("reset", help="forget a step of inputs and those after it, and run them again")
     again.add_argument("source")
     again.add_argument("step", choices=STEPS)
@@ -59,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.command == "vacuum":
             _vacuum(given.source, given.keep_days)
         else:
-            _change_hub(given.command, given.source, getattr(given, "input", ()))
+            run_hub_command(given, _workspace(given.command, given.source), _say)
     except DataOpsError as error:
         print(f"dataops {given.command}: {error}", file=sys.stderr)
         return 1
@@ -79,14 +76,6 @@ def _demo() -> None:
     with local_runner(defs, cursor, lambda what: _say(f"  {what} ...")) as runner:
         run_demo(environment, runner, list(_sources()), _say)
     _say("\nOpen it: make dev, then http://127.0.0.1:3000")
-
-
-def _change_hub(command: str, name: str, input_ids: Sequence[str]) -> None:
-    from dataops_assets.steps.refresh import rebuild, remove
-
-    workspace = _workspace(command, name)
-    report = rebuild(workspace) if command == "rebuild" else remove(workspace, input_ids)
-    _say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")
 
 
 def _workspace(command: str, name: str) -> Workspace:

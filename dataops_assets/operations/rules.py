@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.report import StepReport
-from dataops_assets.steps.restate import restate
 from dataops_assets.steps.trial import Change, Trial, try_rule
 from dataops_assets.steps.workspace import Workspace
 
@@ -50,12 +48,13 @@ def run_rule_command(given: argparse.Namespace, workspace: Workspace, column: st
 
 
 def _recalculate(workspace: Workspace, say: Say) -> None:
-    workspace.metadata.register_source(workspace.source)
-    reports = [restate(workspace)]
+    # Dagster, which is told of it, takes seconds to import
+    from dataops_assets.components.by_hand import apply_rules, recalculate
+
+    reports = [apply_rules(workspace)]
     if workspace.source.keep_current_rules:
         reports.append(recalculate(workspace))
     for report in filter(None, reports):
-        workspace.metadata.save_receipts(workspace.source.name, report)
         for failure in report.failures:
             if failure.error is not None:
                 raise failure.error

@@ -27,6 +27,7 @@ from dataops_assets.sql import DIALECT, column, query
 
 # what a row of a change set has already; the other system columns are known once it is merged into the hub
 _SEEN_BY_SNAPSHOT = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash")
+_INSTEAD = "make it a keep_current rule that is true or false, or use the gate 'current'"
 _TYPES = ("text", "boolean", "integer", "double", "decimal(p,s)", "date", "timestamp", "timestamptz", "binary")
 
 
@@ -265,8 +266,10 @@ class _Compiler:
                 f"a validation is true or false, this gives {inferred}", next_step="compare the value"
             )
         severity = next(validation.severity for validation in source.validations if validation.name == item.name)
+        used = [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
         return CompiledValidation(
             name=item.name,
+            version=self._version(item, source, value, known, used),
             severity=severity,
             failed=query("NOT coalesce(:value, TRUE)", value=_attempted(value)),
             reads=_reads(item, source, done),
@@ -391,6 +394,7 @@ def _unique(source: Source) -> list[CompiledValidation]:
     return [
         CompiledValidation(
             name=item.name,
+            version=" ".join(item.unique),
             severity=item.severity,
             failed=column(REPEATED_PREFIX + item.name),
             reads=item.unique,
@@ -425,7 +429,7 @@ def _check_snapshot(item: _Declared) -> None:
         raise item.place.error(
             f"{what} sees one row, a window function needs its neighbours",
             span_of(window),
-            next_step="declare 'mode: keep_current'" if item.place.kind == "rule" else "use a gate on hub/..._current",
+            next_step="declare 'mode: keep_current'" if item.place.kind == "rule" else _INSTEAD,
         )
     for reference in sorted(item.references):
         if reference.path:
@@ -435,13 +439,13 @@ def _check_snapshot(item: _Declared) -> None:
             raise item.place.error(
                 f"{what} {item.name!r} depends on keep_current rule {reference.name!r}",
                 _reference_span(item, reference),
-                next_step="declare 'mode: keep_current' here too" if item.place.kind == "rule" else "",
+                next_step="declare 'mode: keep_current' here too" if item.place.kind == "rule" else _INSTEAD,
             )
         if reference.kind == "system" and reference.name not in _SEEN_BY_SNAPSHOT:
             raise item.place.error(
                 f"{reference.name} is known only once the row is in the hub",
                 _reference_span(item, reference),
-                next_step="declare 'mode: keep_current'",
+                next_step="declare 'mode: keep_current'" if item.place.kind == "rule" else _INSTEAD,
             )
 
 

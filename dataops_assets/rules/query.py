@@ -41,14 +41,14 @@ def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
             found = _extended(found, [alias(window, name) for name, window in level.windows.items()])
         added = [alias(of_type(rule.expression, rule.type), rule.name) for rule in level.rules]
         added += [
-            alias(query("coalesce($failed, FALSE)", failed=rule.failed_cast), CAST_PREFIX + rule.name)
+            alias(_is_true(rule.failed_cast), CAST_PREFIX + rule.name)
             for rule in level.rules
             if rule.failed_cast is not None
         ]
         found = _extended(found, added)
-    if stage.validations:
-        found = _extended(found, [alias(item.failed, FAILED_PREFIX + item.name) for item in stage.validations])
-    return found
+    told = [alias(item.failed, FAILED_PREFIX + item.name) for item in stage.validations]
+    told += [alias(_is_true(failed), CAST_PREFIX + name) for name, failed in stage.casts.items()]
+    return _extended(found, told) if told else found
 
 
 def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -> exp.Query:
@@ -85,6 +85,10 @@ def pointing(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related, ch
     table = exp.Subquery(this=changed, alias=exp.TableAlias(this=identifier("s_changed")))
     condition = _condition(lookup, _table(lookup.path[:-1]), "s_changed")
     return found.join(table, on=condition, join_type="inner", copy=False).select(*identity, append=False).distinct()
+
+
+def _is_true(condition: exp.Expr) -> exp.Expr:
+    return query("coalesce($condition, FALSE)", condition=condition)
 
 
 def _extended(rows: exp.Query, added: Sequence[exp.Expr]) -> exp.Query:

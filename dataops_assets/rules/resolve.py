@@ -140,9 +140,6 @@ def names_of(source: Source) -> dict[str, Kind]:
 
 
 def _declared(written: str, declared: Iterable[str]) -> str | None:
-    # an exact match first: nothing forbids a relation per spelling
-    if written in declared:
-        return written
     return next((name for name in declared if name.lower() == written.lower()), None)
 
 

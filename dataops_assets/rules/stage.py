@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
@@ -92,9 +94,11 @@ class CompiledValidation:
     """One validation: `failed` is true where a row fails it, never null.
 
     Of columns that must be `unique`, `failed` is the internal column that tells so, which the rows must bring along.
+    `version` changes when anything that decides `failed` does, but for the rows themselves.
     """
 
     name: str
+    version: str
     severity: Severity | str
     failed: exp.Expr
     reads: tuple[str, ...]
@@ -114,13 +118,15 @@ class Level:
 class Stage:
     """All that one step computes: look-ups, then level by level of rules, then validations.
 
-    `reach`: how far a changed row is seen through the windows; None where there is no window or no limit.
+    `reach`: how far a changed row is seen through the windows; None where there is no window or no limit. `casts`: of
+    rules that the rows have already, whether a value did not fit the declared type.
     """
 
     lookups: tuple[Lookup, ...]
     levels: tuple[Level, ...]
     validations: tuple[CompiledValidation, ...] = ()
     reach: Reach | None = None
+    casts: Mapping[str, exp.Expr] = field(default_factory=dict)
 
     @property
     def rules(self) -> Mapping[str, CompiledRule]:
@@ -143,6 +149,15 @@ class Stage:
         return {name: rule.version for name, rule in self.rules.items()}
 
     @property
+    def verdict(self) -> str:
+        """The version of what the validations say of a row; empty where there is nothing to say."""
+        casts = [(rule.name, rule.version) for rule in self.rules.values() if rule.failed_cast is not None]
+        checks = [(item.name, item.severity, item.version) for item in self.validations]
+        if not (casts or checks):
+            return ""
+        return hashlib.sha256(json.dumps([checks, casts]).encode()).hexdigest()[:16]
+
+    @property
     def seen_by_windows(self) -> frozenset[str]:
         """Sources whose look-ups rules with windows read themselves, not through another rule."""
         used = {name for rule in self.rules.values() if rule.windowed for name in rule.uses}
@@ -151,12 +166,18 @@ class Stage:
             item.source for item in self.lookups if any(path[: len(item.path)] == item.path for path in paths)
         )
 
-    def only(self, names: Iterable[str], given: Collection[str] = ()) -> Stage:
-        """The part of the stage that is needed for the rules and columns `names`, without validations.
+    def only(self, names: Iterable[str], given: Collection[str] = (), *, verdict: bool = False) -> Stage:
+        """The part of the stage that is needed for the rules and columns `names`, and for all validations if `verdict`.
 
-        Of the rules that the rows have already, `given`, nothing is computed.
+        Of the rules that the rows have already, `given`, nothing is computed but, for the `verdict`, what did not fit.
         """
         wanted = set(names)
+        casts: dict[str, exp.Expr] = {}
+        if verdict:
+            stored = [rule for name, rule in self.rules.items() if name in given]
+            casts = {rule.name: rule.failed_cast for rule in stored if rule.failed_cast is not None}
+            for failed in (*casts.values(), *(item.failed for item in self.validations)):
+                wanted |= {node.name for node in failed.find_all(exp.Column)}
         levels: list[Level] = []
         for level in reversed(self.levels):
             rules = tuple(rule for rule in level.rules if rule.name in wanted and rule.name not in given)
@@ -168,4 +189,4 @@ class Stage:
                 levels.insert(0, Level(windows, rules))
         read = {lookup.path for lookup in self.lookups if wanted & lookup.results}
         lookups = tuple(item for item in self.lookups if any(path[: len(item.path)] == item.path for path in read))
-        return Stage(lookups, tuple(levels))
+        return Stage(lookups, tuple(levels), self.validations if verdict else (), casts=casts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlglot import exp
@@ -17,13 +16,14 @@ from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import Profile
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
-from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX, evaluate
+from dataops_assets.rules.query import evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
 from dataops_assets.steps import waits
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import recorded, restate
+from dataops_assets.steps.verdict import VERDICT, Flag, failed_names, flags_of, status
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.retyping import conformed
@@ -34,7 +34,6 @@ _EXAMPLES = 3
 _PROFILES = 2000
 _CHANGE = "s_change"
 _FAILURES = "s_failures"
-_VERDICT = ("s_status", "s_failed")
 
 
 def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
@@ -165,28 +164,6 @@ def publish_failures(workspace: Workspace, session: Session) -> None:
     publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids)
 
 
-@dataclass(frozen=True)
-class _Flag:
-    """A column that is true where a row fails something; `uses` are the columns that show why."""
-
-    column: str
-    name: str
-    severity: str
-    uses: tuple[str, ...]
-
-
-def _flags(rules: CompiledRules) -> list[_Flag]:
-    casts = [
-        _Flag(CAST_PREFIX + rule.name, f"{rule.name}: cast", "warn", rule.reads)
-        for rule in rules.snapshot.rules.values()
-        if rule.failed_cast is not None
-    ]
-    checked = [
-        _Flag(FAILED_PREFIX + item.name, item.name, item.severity, item.reads) for item in rules.snapshot.validations
-    ]
-    return [*checked, *casts]
-
-
 def _asset(workspace: Workspace) -> str:
     return f"hub/{workspace.source.name}_enriched"
 
@@ -215,13 +192,13 @@ def _present(rows: exp.Query, names: Sequence[str]) -> exp.Query:
 
 
 def _result_names(names: Sequence[str], rules: CompiledRules) -> list[str]:
-    return [*(name for name in names if name not in _VERDICT), *rules.snapshot.rules, *_VERDICT]
+    return [*(name for name in names if name not in VERDICT), *rules.snapshot.rules, *VERDICT]
 
 
 def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], related: RelatedHubs) -> exp.Query:
     """`rows` with rules, verdict and, further right, the flags."""
     computed = list(rules.snapshot.rules)
-    flags = _flags(rules)
+    flags = flags_of(rules.snapshot)
     found: exp.Query = evaluate(rules.snapshot, rows, related)
     values: list[exp.Expr]
     failed: list[exp.Expr]
@@ -234,35 +211,17 @@ def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], relat
     else:
         values = columns(computed, "e")
         failed = columns([flag.column for flag in flags], "e")
-    given = columns([name for name in names if name not in _VERDICT], "e")
+    given = columns([name for name in names if name not in VERDICT], "e")
     found = query("SELECT $given FROM $rows AS e", given=[*given, *values, *failed], rows=found)
-    verdict = [alias(_status(flags), "s_status"), alias(_failed_names(flags), "s_failed")]
+    verdict = [alias(status(flags), "s_status"), alias(failed_names(flags), "s_failed")]
     return query("SELECT e.*, $verdict FROM $rows AS e", verdict=verdict, rows=found)
-
-
-def _status(flags: Sequence[_Flag]) -> exp.Expr:
-    status: exp.Expr = exp.Literal.string("pass")
-    for word, severities in (("warn", ("warn",)), ("fail", ("quarantine", "fail"))):
-        hit = [column(flag.column) for flag in flags if flag.severity in severities]
-        if hit:
-            status = query("CASE WHEN $hit THEN $word ELSE $rest END", hit=exp.or_(*hit), word=word, rest=status)
-    return status
-
-
-def _failed_names(flags: Sequence[_Flag]) -> exp.Expr:
-    if not flags:
-        return query("CAST(NULL AS VARCHAR)")
-    named = [query("CASE WHEN $hit THEN $name END", hit=column(flag.column), name=flag.name) for flag in flags]
-    # sqlglot's own ConcatWs would wrap every part in a null check; a null part is left out here on purpose
-    joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(", "), *named])
-    return query("NULLIF($joined, '')", joined=joined)
 
 
 def _counts(session: Session, rules: CompiledRules, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Rows of each input: all, by status, deleted, and by flag column."""
-    flags = _flags(rules)
+    flags = flags_of(rules.snapshot)
     conditions = {
-        **{status: column("s_status").eq(status) for status in ("pass", "warn", "fail")},
+        **{word: column("s_status").eq(word) for word in ("pass", "warn", "fail")},
         "deleted": column(_CHANGE).eq("deleted"),
         **{flag.column: column(flag.column) for flag in flags},
     }
@@ -287,7 +246,7 @@ def _reported(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _kept_out(rules: CompiledRules, counts: Mapping[str, int]) -> dict[str, int]:
-    found = {flag.name: counts[flag.column] for flag in _flags(rules) if flag.severity == "quarantine"}
+    found = {flag.name: counts[flag.column] for flag in flags_of(rules.snapshot) if flag.severity == "quarantine"}
     return {name: count for name, count in found.items() if count}
 
 
@@ -295,7 +254,7 @@ def _outcomes(
     workspace: Workspace, rules: CompiledRules, counts: Mapping[str, int], input_id: str
 ) -> tuple[CheckOutcome, ...]:
     """One 'validation' outcome, where anything is validated."""
-    flags = _flags(rules)
+    flags = flags_of(rules.snapshot)
     if not flags:
         return ()
     failed = [flag for flag in flags if counts[flag.column]]
@@ -319,7 +278,7 @@ def _stopped(
 ) -> dict[str, DataOpsError]:
     """The inputs in which a validation of severity 'fail' does not hold."""
     found: dict[str, list[str]] = {}
-    for flag in _flags(rules):
+    for flag in flags_of(rules.snapshot):
         hit = [input_id for input_id, count in counts.items() if count[flag.column]]
         if flag.severity != "fail" or not hit:
             continue
@@ -341,7 +300,7 @@ def _stopped(
     }
 
 
-def _examples(session: Session, flag: _Flag, ids: Sequence[str], hidden: Sequence[str]) -> dict[str, list[str]]:
+def _examples(session: Session, flag: Flag, ids: Sequence[str], hidden: Sequence[str]) -> dict[str, list[str]]:
     """For each input its first rows that fail, with the values that decide, of `hidden` columns a mark."""
     shown = [name for name in flag.uses if name != "s_row_id"]
     found = session.fetch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlglot import exp
@@ -22,7 +22,7 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.restate import recorded, restate, with_receipts
+from dataops_assets.steps.restate import TO_MERGE, recorded, restate, with_receipts
 from dataops_assets.steps.settled import start_of_rebuild, too_old
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
@@ -38,11 +38,21 @@ def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
 
     Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
-    and lost races make no difference. Rows that a validation quarantined stay out. Snapshot
-    rules that are declared otherwise than before are applied to all rows first. Raises CommitConflict after many
-    lost races, StorageError when storage fails; the last version stays readable.
+    and lost races make no difference. Rows that a validation quarantined stay out. Snapshot rules and validations that
+    are declared otherwise than before are applied to all rows first, and the inputs of which other rows are kept out
+    then are merged again. Raises CommitConflict after many lost races, StorageError when storage fails; the last
+    version stays readable.
     """
     return _publish(workspace, inputs, removing=())
+
+
+def apply_rules(workspace: Workspace) -> StepReport | None:
+    """Apply changed snapshot rules and validations to all rows, without new inputs; None where nothing was changed."""
+    restated = restate(workspace)
+    hub = workspace.hub.snapshot()
+    if hub is None or not hub.info.get(TO_MERGE):
+        return restated
+    return with_receipts(_publish(workspace, (), removing=()), restated)
 
 
 def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
@@ -99,7 +109,10 @@ def _attempt(
     enriched = workspace.enriched.snapshot()
     lake = lake_rows(session, source, parsed)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
-    extents = extents_of(session, source, lake, [*(item.input_id for item in inputs), *gone])
+    asked = {*gone, *(item.input_id for item in inputs)}
+    again = _to_merge(workspace, base, {*manifest.inputs} - asked)
+    merging = (*inputs, *again)
+    extents = extents_of(session, source, lake, [*(item.input_id for item in merging), *gone])
     errors = refused(session, source, lake, extents)
     if replaced is None:
         errors |= too_old(source, manifest.horizon, inputs)
@@ -109,7 +122,7 @@ def _attempt(
         for error in errors.values():
             raise error
     while True:
-        good = tuple(item for item in inputs if item.input_id not in errors)
+        good = tuple(item for item in merging if item.input_id not in errors)
         change = change_for(workspace, session, manifest, good, parsed, extents, gone)
         if not good and not change.removing:
             return _report(workspace, base, inputs, errors, {}, {}, started)
@@ -143,6 +156,9 @@ def _attempt(
         )
     ).to_pylist()[0]
     wrote = _wrote(base, manifest, after, tally)
+    info = {**after.record(), _WROTE: wrote}
+    if left := [item.input_id for item in again if item.input_id in errors]:
+        info[TO_MERGE] = left
     snapshot = publish.apply(
         session,
         workspace.hub,
@@ -153,7 +169,7 @@ def _attempt(
         if tally["removed"]
         else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
-        info=recorded({**after.record(), _WROTE: wrote}, compile_rules(source, workspace.sources)),
+        info=recorded(info, compile_rules(source, workspace.sources)),
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
     publish_failures(workspace, session)
@@ -164,6 +180,14 @@ def _attempt(
     }
     report = _report(workspace, snapshot, inputs, errors, counts, notes, started)
     return replace(report, checks=_outcomes(workspace, snapshot, after, wrote, insert_columns))
+
+
+def _to_merge(workspace: Workspace, base: Snapshot | None, among: Collection[str]) -> Sequence[Input]:
+    """Those inputs of the hub of which other rows are kept out than when it was merged."""
+    named = base.info.get(TO_MERGE, ()) if base is not None else ()
+    wanted = {input_id for input_id in named if input_id in among}
+    known = workspace.metadata.inputs(workspace.source.name) if wanted else ()
+    return [item for item in known if item.input_id in wanted]
 
 
 def _gather(

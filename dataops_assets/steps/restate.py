@@ -1,9 +1,13 @@
-"""Snapshot rules that were declared otherwise before: applied to the rows that a source's tables have.
+"""Snapshot rules and validations that were declared otherwise before: applied to the rows that a source's tables have.
 
 A snapshot rule freezes what it computes when a row is processed, under the rule as it was declared then. When the rule
 is changed, its column, and the columns of rules that depend on it, are computed anew for all rows, with look-ups as
-they are at that time; all other columns stay frozen. Each table records the versions of the rules that its columns
-stand for, in the commit that makes them true.
+they are at that time; all other columns stay frozen. The verdict of the validations is one such column: where a
+validation, or a rule that one reads, was changed, all validations are asked anew of all rows. Each table records the
+versions of what its columns stand for, in the commit that makes them true.
+
+Rows that are kept out now leave the hub in that commit. What then stands for their keys, and what is kept out no more,
+only a merge can tell: the commit names the inputs that refresh has to merge again.
 """
 
 from __future__ import annotations
@@ -16,49 +20,62 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
+from dataops_assets.errors import GateFailed
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
+from dataops_assets.rules.stage import Stage
 from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous, typed_columns
+from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import RuleReceipt, StepReport
+from dataops_assets.steps.verdict import VERDICT, failed_names, flags_of, status
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot, Table
 from dataops_assets.storage.races import until_won
 
 STEP = "restate"
+TO_MERGE = "to_merge"
+"""Where a table names the inputs, by id, of which other rows are kept out than the hub was merged with."""
+
 _VERSIONS = "rules"
+_VERDICT = "verdict"
 _OLD = "s_old."
 # what marks a deletion in a change set, and in a hub with history; each is true of a row that is none
 _DELETED: Mapping[str, exp.Expr] = {
     "s_change": query("s_change <> 'deleted'"),
     "s_is_deleted": query("NOT coalesce(s_is_deleted, FALSE)"),
 }
+_STOPS = "s_stops"
 
 
 def recorded(info: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:
     """`info` with the rule versions of a table; those that it has, or for a table that has none the declared ones."""
-    return {**info, _VERSIONS: info.get(_VERSIONS, dict(rules.snapshot.versions))}
+    declared = {_VERSIONS: dict(rules.snapshot.versions), _VERDICT: rules.snapshot.verdict}
+    return {**declared, **info}
 
 
 def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport | None:
-    """Bring the snapshot rules of `hub/<source>_enriched` and `hub/<source>` to how they are declared now.
+    """Bring rules and verdicts in `hub/<source>_enriched` and `hub/<source>` to how they are declared now.
 
-    Grain: the rows stay, each table changes by one atomic commit of the rows that differ; a rule that is declared no
-    more loses its column. Nothing is done, and the result is None, where no rule changed or there is no hub. Otherwise
-    the report is of the hub (with `enriched_only` of the other table), with a receipt for each rule that was computed.
-    A run that is killed between the two commits is simply run again. Raises InputError when a row matches several rows
-    of a to-one look-up, GateFailed when the rows of an input would not pass the hub's gate any more (nothing is
-    published then), CommitConflict after many lost races, RuleError for a wrong rule.
+    Grain: each table changes by one atomic commit of the rows that differ; rows that are kept out now leave the hub; a
+    rule that is declared no more loses its column. Nothing is done, and the result is None, where nothing was changed
+    or there is no hub. Otherwise the report is of the hub (with `enriched_only` of the other table), with a receipt for
+    each rule, and `s_status`, that was computed. A run that is killed between the two commits is simply run again.
+    Raises InputError when a row matches several rows of a to-one look-up, GateFailed when the rows of an input would
+    not pass the hub's gate or a validation of severity 'fail' any more (nothing is published then), CommitConflict
+    after many lost races, RuleError for a wrong rule.
     """
-    tables = (workspace.enriched,) if enriched_only else (workspace.hub, workspace.enriched)
+    # the hub last: it takes from the other table which inputs have to be merged
+    tables = (workspace.enriched,) if enriched_only else (workspace.enriched, workspace.hub)
 
     def attempt() -> StepReport | None:
         found = [(table, base) for table in tables if (base := table.snapshot())]
-        if not (workspace.source.snapshot_rules or any(base.info.get(_VERSIONS) for _, base in found)):
-            # no rules, now or before: nothing needs compiling
+        declared = workspace.source.snapshot_rules or workspace.source.validations
+        if not (declared or any(base.info.get(_VERSIONS) or base.info.get(_VERDICT) for _, base in found)):
+            # nothing, now or before: nothing needs compiling
             return None
         return _restated(workspace, found)
 
@@ -73,16 +90,18 @@ def _restated(workspace: Workspace, found: Sequence[tuple[Table, Snapshot]]) -> 
     outdated = [(table, base) for table, base in found if _is_outdated(base, rules)]
     if not outdated:
         return None
-    reports = []
+    report: StepReport | None = None
     with workspace.engine.session() as session:
         # one version of what is looked up for both tables
         related = RelatedHubs(workspace, session, rules.snapshot)
-        for table, base in outdated:
-            asset = table.uri.removeprefix(f"{workspace.environment.storage}/")
-            snapshot, receipts = _Restatement(session, rules, related, table, base, asset).run()
+        restatements = [_Restatement(workspace, session, rules, related, table, base) for table, base in outdated]
+        for restatement in restatements:
+            restatement.compute()
+        for restatement in restatements:
+            snapshot, receipts = restatement.publish()
             report = StepReport(
                 step=STEP,
-                asset=asset,
+                asset=restatement.asset,
                 inputs=(),
                 rows=snapshot.rows,
                 version=snapshot.version,
@@ -91,8 +110,7 @@ def _restated(workspace: Workspace, found: Sequence[tuple[Table, Snapshot]]) -> 
                 notes={"rules applied": ", ".join(item.rule for item in receipts), **related.notes},
                 receipts=receipts,
             )
-            reports.append(report)
-    return reports[0]
+    return report
 
 
 def with_receipts(report: StepReport, restated: StepReport | None) -> StepReport:
@@ -117,82 +135,160 @@ def _removed(base: Snapshot, rules: CompiledRules) -> list[str]:
     return [name for name in base.info.get(_VERSIONS, {}) if name in base.columns and name not in declared]
 
 
+def _has_other_verdict(base: Snapshot, rules: CompiledRules) -> bool:
+    known, declared = base.info.get(_VERDICT), rules.snapshot.verdict
+    # a table from before verdicts were recorded is taken as it is
+    return known != declared if known is not None else bool(declared and _changed(base, rules))
+
+
+def _to_merge(base: Snapshot | None) -> Sequence[str]:
+    found: Sequence[str] = base.info.get(TO_MERGE, ()) if base else ()
+    return found
+
+
 def _is_outdated(base: Snapshot, rules: CompiledRules) -> bool:
-    return bool(_changed(base, rules) or _removed(base, rules))
+    return bool(_changed(base, rules) or _removed(base, rules) or _has_other_verdict(base, rules))
 
 
 class _Restatement:
     """One table, one attempt."""
 
     def __init__(
-        self, session: Session, rules: CompiledRules, related: RelatedHubs, table: Table, base: Snapshot, asset: str
+        self,
+        workspace: Workspace,
+        session: Session,
+        rules: CompiledRules,
+        related: RelatedHubs,
+        table: Table,
+        base: Snapshot,
     ) -> None:
+        self._workspace = workspace
         self._session = session
         self._source = rules.source
-        self._asset = asset
+        self.asset = table.uri.removeprefix(f"{workspace.environment.storage}/")
+        self._is_hub = self.asset == f"hub/{rules.source.name}"
+        self._rows = "s_restated_hub" if self._is_hub else "s_restated_enriched"
         self._stage = rules.snapshot
         self._related = related
         self._table = table
         self._base = base
-        self._changed = _changed(base, rules)
+        self._rules = _changed(base, rules)
+        self._verdict = [name for name in VERDICT if name in base.columns] if _has_other_verdict(base, rules) else []
+        self._changed = [*self._rules, *self._verdict]
         self._given = {name: kind for name, kind in rules.hub_columns.items() if name not in self._changed}
         removed = _removed(base, rules)
         kept = {name: kind for name, kind in base.columns.items() if name not in removed}
-        self._columns = {**kept, **{name: self._stage.rules[name].type for name in self._changed}}
-        self._info = {**base.info, _VERSIONS: dict(self._stage.versions)}
+        self._columns = {**kept, **{name: self._stage.rules[name].type for name in self._rules}}
+        self._info = {**recorded(base.info, rules), _VERSIONS: dict(self._stage.versions)}
+        if self._verdict:
+            self._info[_VERDICT] = self._stage.verdict
 
-    def run(self) -> tuple[Snapshot, tuple[RuleReceipt, ...]]:
-        """Compute, compare, publish."""
+    def compute(self) -> None:
+        """Compute and check; nothing is published yet. Raises InputError and GateFailed as `restate` does."""
+        if self._changed:
+            self._compute()
+            if self._is_hub:
+                self._require_gate()
+                self._require_validations()
+
+    def publish(self) -> tuple[Snapshot, tuple[RuleReceipt, ...]]:
+        """Commit what differs."""
+        if self._verdict:
+            self._info[TO_MERGE] = self._to_merge()
         if not self._changed:
             return self._publish(exp.false()), ()
-        self._compute()
-        counted = [
-            alias(query("count(CASE WHEN $flag THEN 1 END)", flag=column(_flag(name), "r")), name)
-            for name in self._changed
-        ]
-        found = self._session.fetch(query("SELECT count(*) AS s_rows, $counted FROM s_restated AS r", counted=counted))
+        # the verdict is one thing, whether or not the table has the names of what failed
+        told = [name for name in self._changed if name != "s_failed"]
+        counted = [alias(query("count(CASE WHEN $f THEN 1 END)", f=column(_flag(name), "r")), name) for name in told]
+        found = self._session.fetch(
+            query("SELECT count(*) AS s_rows, $counted FROM $rows AS r", counted=counted, rows=self._rows)
+        )
         counts = found.to_pylist()[0]
         if publish.must_rewrite(self._base, self._columns):
             chosen: exp.Expr = exp.true()
         else:
             chosen = exp.or_(*[column(_flag(name), "n") for name in self._changed])
-        receipts = tuple(
-            RuleReceipt(name, self._stage.versions[name], counts["s_rows"], counts[name]) for name in self._changed
-        )
-        self._require_gate()
+        versions = {**self._stage.versions, "s_status": self._stage.verdict}
+        receipts = tuple(RuleReceipt(name, versions[name], counts["s_rows"], counts[name]) for name in told)
         return self._publish(chosen), receipts
+
+    def _to_merge(self) -> list[str]:
+        """The inputs of which other rows are kept out than the hub was merged with."""
+        now, before = (column(name, "r").eq("fail") for name in ("s_status", _OLD + "s_status"))
+        hit = now if self._is_hub else exp.NEQ(this=exp.paren(now), expression=exp.paren(before))
+        found = self._session.fetch(
+            query("SELECT DISTINCT r.s_input_id FROM $rows AS r WHERE $hit", rows=self._rows, hit=hit)
+        )
+        ids = found.column("s_input_id").to_pylist()
+        if self._is_hub:
+            return sorted({*ids, *_to_merge(self._base), *_to_merge(self._workspace.enriched.snapshot())})
+        hub = self._workspace.hub.snapshot()
+        follows = hub is None or hub.info.get(_VERDICT) == self._base.info.get(_VERDICT)
+        return sorted({*ids, *(() if follows else _to_merge(self._base))})
 
     def _require_gate(self) -> None:
         """Raise GateFailed where the rows of an input in the hub would not pass the hub's gate any more."""
         gate = self._source.gates.hub
-        if gate is None or self._asset != f"hub/{self._source.name}":
+        if gate is None:
             return
         names = [*self._source.column_names, *self._stage.rules, "s_key", "s_input_id", "s_row_id"]
         absent = [alias(exp.null(), name) for name in names if name not in self._columns]
+        published = exp.and_(self._is_present(), self._stays("n"))
         rows = query(
             """
-            SELECT $names FROM $old AS o JOIN s_restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
-            WHERE $present
+            SELECT $names FROM $old AS o JOIN $restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+            WHERE $published
             """,
             names=[
                 *(column(name, "n" if name in self._changed else "o") for name in names if name in self._columns),
                 *absent,
             ],
             old=self._session.scan(self._base, positions=True),
-            present=self._is_present(),
+            restated=self._rows,
+            published=published,
         )
         ids = self._session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
         inputs = sorted(ids.column("s_input_id").to_pylist())
-        for outcome in gate_inputs(self._session, gate, self._asset, rows, inputs).values():
+        for outcome in gate_inputs(self._session, gate, self.asset, rows, inputs).values():
             if (error := blocked(outcome)) is not None:
                 raise error
+
+    def _require_validations(self) -> None:
+        """Raise GateFailed where a validation that stops whole inputs does not hold any more."""
+        if not self._verdict:
+            return
+        found = self._session.fetch(
+            query(
+                """
+                SELECT r.s_stops, count(*) AS s_rows, min(r.s_input_id) AS s_input_id,
+                       min_by(r.s_row_id, r.s_input_id) AS s_row_id
+                FROM $rows AS r WHERE NOT r.s_stops IS NULL GROUP BY r.s_stops ORDER BY r.s_stops
+                """,
+                rows=self._rows,
+            )
+        ).to_pylist()
+        if found:
+            told = (
+                f"{row[_STOPS]} does not hold in {row['s_rows']:,} rows, e.g. row {row['s_row_id']} of input "
+                f"{row['s_input_id']}"
+                for row in found
+            )
+            raise GateFailed(
+                f"applying changed rules and validations to {self.asset}",
+                received="; ".join(told),
+                next_step="correct the rule or the validation; nothing was published",
+            )
+
+    def _stays(self, table: str) -> exp.Expr:
+        """Whether a row of the hub is not kept out now."""
+        return column("s_status", table).neq("fail") if self._is_hub and self._verdict else exp.true()
 
     def _is_present(self) -> exp.Expr:
         marks = [mark.copy() for name, mark in _DELETED.items() if name in self._base.columns]
         return exp.and_(*marks) if marks else exp.true()
 
     def _compute(self) -> None:
-        """Create `s_restated`: for each row its place, the changed rules, and whether each one's value is another."""
+        """Create the table of results: for each row its place, what was changed, and whether each value is another."""
         marks = [name for name in _DELETED if name in self._base.columns]
         is_present = self._is_present()
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
@@ -203,46 +299,72 @@ class _Restatement:
             known=[alias(column(name, "r"), _OLD + name) for name in known],
             rows=self._session.scan(self._base, positions=True),
         )
-        stage = self._stage.only(self._changed, given=set(self._stage.rules) - set(self._changed))
+        others = set(self._stage.rules) - set(self._rules)
+        stage = self._stage.only(self._rules, given=others, verdict=bool(self._verdict))
         present = query("SELECT r.* FROM $rows AS r WHERE $present", rows=rows, present=is_present)
         for error in refuse_ambiguous(self._session, stage, present, self._related).values():
             raise error
         values: list[exp.Expr] = []
         flags: list[exp.Expr] = []
-        for name in self._changed:
-            # a deletion has no values
-            value = query("CASE WHEN $present THEN $value END", present=is_present, value=column(name, "c"))
+        for name, (computed, of_deletion) in self._results().items():
+            value = query(
+                "CASE WHEN $present THEN $value ELSE $none END", present=is_present, value=computed, none=of_deletion
+            )
             values.append(alias(value, name))
             if name in known or name not in self._base.columns:
                 old = column(_OLD + name, "c") if name in known else exp.null()
                 flags.append(alias(query("$new IS DISTINCT FROM $old", new=value, old=old), _flag(name)))
             else:
                 flags.append(alias(exp.true(), _flag(name)))
-        computed = evaluate(stage, rows, self._related)
+        if self._verdict:
+            values.append(column(_OLD + "s_status", "c"))
         self._session.create(
-            "s_restated",
+            self._rows,
             query(
-                "SELECT c.s_file, c.s_position, $values, $flags FROM $rows AS c",
+                "SELECT c.s_input_id, c.s_row_id, c.s_file, c.s_position, $values, $flags FROM $rows AS c",
                 values=values,
                 flags=flags,
-                rows=computed,
+                rows=evaluate(stage, self._with_repeats(rows, stage), self._related),
             ),
         )
+
+    def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
+        """What is computed anew, over alias c, with what a deletion has."""
+        found: dict[str, tuple[exp.Expr, exp.Expr]] = {name: (column(name, "c"), exp.null()) for name in self._rules}
+        if self._verdict:
+            flags = flags_of(self._stage)
+            results = {
+                "s_status": (status(flags), exp.Literal.string("pass")),
+                "s_failed": (failed_names(flags), exp.null()),
+            }
+            found |= {name: results[name] for name in self._verdict}
+            found[_STOPS] = (failed_names([flag for flag in flags if flag.severity == "fail"]), exp.null())
+        return found
+
+    def _with_repeats(self, rows: exp.Query, stage: Stage) -> exp.Query:
+        if not any(item.unique for item in stage.validations):
+            return rows
+        ids = self._session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
+        return with_repeats(self._workspace, self._session, stage, rows, ids.column("s_input_id").to_pylist())
 
     def _publish(self, chosen: exp.Expr) -> Snapshot:
         """Commit the rows that are `chosen` (over alias n) with their new values, and what the table now stands for."""
         remove = insert = None
         if self._changed:
-            self._session.create("s_chosen", query("SELECT n.* FROM s_restated AS n WHERE $chosen", chosen=chosen))
+            self._session.create(
+                "s_chosen", query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen)
+            )
             if self._session.fetch(query("SELECT 1 AS one FROM s_chosen LIMIT 1")).num_rows:
                 remove = query("SELECT n.s_file, n.s_position FROM s_chosen AS n")
                 insert = query(
                     """
                     SELECT $names FROM $old AS o
                     JOIN s_chosen AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+                    WHERE $stays
                     """,
                     names=[column(name, "n" if name in self._changed else "o") for name in self._columns],
                     old=self._session.scan(self._base, positions=True),
+                    stays=self._stays("n"),
                 )
         snapshot = publish.apply(
             self._session,

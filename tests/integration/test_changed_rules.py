@@ -18,8 +18,9 @@ from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.refresh import refresh
+from dataops_assets.steps.refresh import apply_rules, refresh
 from dataops_assets.steps.restate import restate
+from dataops_assets.steps.retention import settle
 from dataops_assets.storage.publish import replace_inputs
 
 COLUMNS = {"k": "integer", "v": "integer", "t": "text"}
@@ -172,15 +173,115 @@ def test_an_enriched_input_that_never_reached_the_hub_is_restated_too(tmp_path: 
     assert then.rows("k", "a") == [(1, 100), (2, 200)]
 
 
+def quarantine(expression: str, severity: str = "quarantine") -> dict[str, Any]:
+    return {"validations": [{"name": "sane", "expression": expression, "severity": severity}]}
+
+
+def told(scenario: Scenario) -> list[tuple[int, str, str | None]]:
+    snapshot = scenario.workspace.enriched.snapshot()
+    assert snapshot is not None
+    with scenario.workspace.engine.session() as session:
+        found = session.fetch(query("SELECT e.k, e.s_status, e.s_failed FROM $e AS e", e=session.scan(snapshot)))
+    return sorted(tuple(row.values()) for row in found.to_pylist())
+
+
+def test_a_verdict_follows_the_rule_that_it_reads(tmp_path: Path) -> None:
+    marked = quarantine("a < 10", "warn")
+    first = things(tmp_path, {"a": "v", "b": "v"}, **marked)
+    first.arrives(1, [(1, 1, "x"), (2, 20, "x")])
+    assert first.rows("k", "s_status") == [(1, "pass"), (2, "warn")]
+    # what no validation reads leaves the verdict as it is
+    assert receipts(things(tmp_path, {"a": "v", "b": "v + 1"}, **marked), 1) == [("b", 2, 2)]
+    then = things(tmp_path, {"a": "20 - v", "b": "v + 1"}, **marked)
+    assert receipts(then, 1) == [("a", 2, 2), ("s_status", 2, 2)]
+    assert then.rows("k", "s_status") == [(1, "warn"), (2, "pass")]
+    assert told(then) == [(1, "warn", "sane"), (2, "pass", None)]
+    assert receipts(then, 1) == []
+    nothing = things(tmp_path, {"a": "20 - v", "b": "v + 1"})
+    assert receipts(nothing, 1) == [("s_status", 2, 1)]
+    assert told(nothing) == [(1, "pass", None), (2, "pass", None)]
+
+
+def test_rows_leave_and_return_as_their_verdict_does(tmp_path: Path) -> None:
+    strict, loose = quarantine("a < 10"), quarantine("a < 100")
+    first = things(tmp_path, {"a": "v"}, **loose)
+    first.arrives(1, [(1, 1, "x"), (2, 20, "x")])
+    first.arrives(2, [(1, 50, "x"), (3, 3, "x"), (4, 200, "x")])
+    assert first.rows("k", "a") == [(1, 50), (2, 20), (3, 3)]
+    then = things(tmp_path, {"a": "v"}, **strict)
+    report = apply_rules(then.workspace)
+    assert report is not None
+    assert [(item.rule, item.rows_seen, item.rows_changed) for item in report.receipts] == [("s_status", 3, 2)]
+    assert then.rows("k", "a", "s_status") == [(1, 1, "pass"), (3, 3, "pass")]
+    assert apply_rules(then.workspace) is None
+    back = things(tmp_path, {"a": "v / 4"}, **strict)
+    assert apply_rules(back.workspace) is not None
+    # the newer row of 1 is 12.5 now: the older one stands
+    assert back.rows("k", "a") == [(1, 0.25), (2, 5.0), (3, 0.75)]
+
+
+def test_a_run_that_ends_between_the_tables_is_made_up_for(tmp_path: Path) -> None:
+    first = things(tmp_path, {"a": "v"}, **quarantine("a < 10"))
+    first.arrives(1, [(1, 20, "x"), (2, 2, "x")])
+    # only the other table is brought up, twice, and the hub follows neither
+    for most in (30, 25):
+        assert restate(things(tmp_path, {"a": "v"}, **quarantine(f"a < {most}")).workspace, enriched_only=True)
+    then = things(tmp_path, {"a": "v"}, **quarantine("a < 25"))
+    assert restate(then.workspace) is not None
+    assert then.rows("k") == [(2,)], "nothing is merged yet"
+    assert apply_rules(then.workspace) is not None
+    assert then.rows("k") == [(1,), (2,)]
+
+
+def test_rows_of_settled_inputs_leave_and_return_too(tmp_path: Path) -> None:
+    old = {"retention": {"superseded_inputs": "90 days"}}
+    first = things(tmp_path, {"a": "v"}, **quarantine("a < 100"), **old)
+    first.arrives(1, [(1, 1, "x"), (2, 20, "x"), (3, 3, "x")])
+    first.arrives(2, [(3, 30, "x")])
+    first.arrives(200, [(1, 7, "x"), (4, 4, "x")])
+    assert settle(first.workspace)
+    strict = things(tmp_path, {"a": "v"}, **quarantine("a < 5"), **old)
+    apply_rules(strict.workspace)
+    # what stood before the newest settled row of 3 is not known any more
+    assert strict.rows("k", "a") == [(1, 1), (4, 4)]
+    loose = things(tmp_path, {"a": "v"}, **quarantine("a < 100"), **old)
+    apply_rules(loose.workspace)
+    assert loose.rows("k", "a") == [(1, 7), (2, 20), (3, 30), (4, 4)]
+
+
+def test_a_validation_that_stops_inputs_holds_or_changes_nothing(tmp_path: Path) -> None:
+    first = things(tmp_path, {"a": "v"}, **quarantine("a < 10", "fail"))
+    first.arrives(1, [(1, 1, "x"), (2, 2, "x")])
+    wrong = things(tmp_path, {"a": "v * 5"}, **quarantine("a < 10", "fail"))
+    with pytest.raises(GateFailed, match=r"sane does not hold in 1 rows, e\.g\. row 1 of input day-1"):
+        restate(wrong.workspace)
+    assert first.rows("k", "a") == [(1, 1), (2, 2)]
+    assert told(first) == [(1, "pass", None), (2, "pass", None)]
+
+
+def test_uniqueness_and_casts_are_part_of_a_new_verdict(tmp_path: Path) -> None:
+    alone = {"name": "alone", "unique": ["t"], "severity": "quarantine"}
+    rules = [{"name": "n", "expression": "t", "type": "integer"}]
+    first = Scenario(tmp_path, KEYED, COLUMNS, rules=rules, checks=UNCHECKED)
+    first.arrives(1, [(1, 1, "x"), (2, 2, "x"), (3, 3, "3")])
+    assert first.rows("k", "n", "s_status") == [(1, None, "warn"), (2, None, "warn"), (3, 3, "pass")]
+    then = Scenario(tmp_path, KEYED, COLUMNS, rules=rules, checks=UNCHECKED, validations=[alone])
+    assert apply_rules(then.workspace) is not None
+    assert then.rows("k", "s_status") == [(3, "pass")]
+    assert told(then) == [(1, "fail", "alone, n: cast"), (2, "fail", "alone, n: cast"), (3, "pass", None)]
+
+
 # every try is a whole story with tables: making a failing one smaller takes longer than reading it
 NO_SHRINK = (Phase.explicit, Phase.reuse, Phase.generate)
 RULES = ["v + 1", "coalesce(v, 0) * 2", "t", "b::integer + 1", "case when v > 1 then v end"]
 OTHER = ["v::text || t", "v", "length(t)"]
+VALIDATIONS = ["v > 0", "b::text <> '2'", "length(b::text) < 2 or t = 'y'", "v < 3 and b::text <> '1'"]
 ROW = st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(0, 3)), st.sampled_from(["x", "y"]))
 ACT = st.one_of(
     st.tuples(st.just("arrives"), st.integers(1, 5), st.lists(ROW, max_size=4, unique_by=lambda row: row[0])),
     st.tuples(st.just("removes"), st.integers(1, 5), st.none()),
     st.tuples(st.just("declare"), st.sampled_from([None, *RULES]), st.sampled_from(OTHER)),
+    st.tuples(st.just("validate"), st.sampled_from(VALIDATIONS), st.sampled_from(["warn", "quarantine"])),
 )
 
 
@@ -191,13 +292,17 @@ def test_the_hub_is_as_if_the_rules_had_always_been_those_of_now(
 ) -> None:
     home = tmp_path_factory.mktemp("changed")
     declared: dict[str, str] = {"a": "v", "b": "v"}
+    validated: dict[str, Any] = {}
     inputs: dict[int, list[Any]] = {9: [(1, 1, "x"), (5, 2, "y")]}
     scenario = things(home, declared)
     scenario.arrives(9, inputs[9])
     for act, what, more in acts:
         if act == "declare":
             declared = {**({"a": what} if what else {}), "b": more}
-            scenario = things(home, declared)
+            scenario = things(home, declared, **validated)
+        elif act == "validate":
+            validated = quarantine(what, more)
+            scenario = things(home, declared, **validated)
         elif act == "removes":
             inputs.pop(what, None)
             scenario.removes(what)
@@ -205,8 +310,8 @@ def test_the_hub_is_as_if_the_rules_had_always_been_those_of_now(
             inputs[what] = more
             scenario.arrives(what, more)
     scenario.runs(9)
-    anew = things(tmp_path_factory.mktemp("anew"), declared)
+    anew = things(tmp_path_factory.mktemp("anew"), declared, **validated)
     for number, rows in sorted(inputs.items()):
         anew.arrives(number, rows)
-    names = ("k", "v", "t", *declared, "s_input_id", "s_row_id")
+    names = ("k", "v", "t", *declared, "s_status", "s_input_id", "s_row_id")
     assert scenario.rows(*names) == anew.rows(*names)

@@ -158,6 +158,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         ("'s_amount'", "the prefix 's_' belongs to system columns"),
     ),
     "column declared twice": (column(2, name="ID"), "columns.2.name", "name: ID", ("'ID' is declared twice",)),
+    "relation declared twice": (
+        with_(relations={name: {"source": "customers", "on": {"customer": "id"}} for name in ("who", "Who")}),
+        "relations.Who",
+        "Who:",
+        ("relation 'Who' is declared twice",),
+    ),
     "unknown date format": (
         column(1, type="date", date_format="%Q"),
         "columns.1.date_format",

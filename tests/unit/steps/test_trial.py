@@ -147,7 +147,7 @@ def test_recalculating_by_hand_leaves_receipts(space: Workspace) -> None:
     # a hub of before versions were recorded is taken as it is
     assert "half" not in told(then, "recalculate", "sales")
     (receipt,) = space.metadata.receipts("sales")
-    assert (receipt.asset, receipt.run_id) == ("hub/sales_current", "")
+    assert (receipt.asset, receipt.run_id) == ("hub/sales_current", "dataops recalculate")
     assert (receipt.receipt.rule, receipt.receipt.rows_seen, receipt.receipt.rows_changed) == ("ordered", 3, 3)
     assert receipt.recalculated_at - dt.datetime.now(dt.UTC) < dt.timedelta(hours=1)
     assert "skipped" in told(then, "recalculate", "sales")

@@ -1,0 +1,122 @@
+"""What the command line does to a hub is told to Dagster as if a run had done it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from code_location import CodeLocation, failures, loaded, orders
+
+from dataops_assets.config.source import Source
+from dataops_assets.errors import InputError
+from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
+from dataops_assets.operations.rules import add_rule_commands, run_rule_command
+
+# Dagster itself uses them wherever a component is loaded
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
+    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
+    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
+    "ignore:Parameter `include_sources` of function `AssetSelection.all`",
+)
+
+KEPT = {"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}
+
+
+def declared(expression: str) -> dict[str, Any]:
+    rules = [{"name": "doubled", "expression": expression}, KEPT]
+    sane = {"name": "sane", "expression": "doubled < 1000", "severity": "quarantine"}
+    return orders(relations={}, rules=rules, validations=[sane])
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeLocation]:
+    """Two inputs in the hub, and what is kept current made from them."""
+    with loaded(declared("amount * 2")) as definitions, dg.instance_for_test() as instance:
+        made = CodeLocation(definitions, instance, tmp_path_factory.mktemp("by_hand"))
+        made.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,7,5\n2,7,400\n")
+        made.land("orders", "orders_2024-01-02.csv", "id,customer,amount\n3,7,8\n")
+        results = [*made.settle("orders"), made.materialize(["hub/orders_current"], {})]
+        assert all(result.success for result in results), [failures(result) for result in results]
+        yield made
+
+
+def does(here: CodeLocation, *words: str, expression: str = "amount * 2") -> None:
+    """`dataops <words>` with this declaration of the source."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command")
+    add_hub_commands(commands)
+    add_rule_commands(commands)
+    given = parser.parse_args(words)
+    source = Source.model_validate(declared(expression))
+    workspace = here.platform.workspace(source, {source.name: source})
+    if given.command == "recalculate":
+        run_rule_command(given, workspace, "", lambda _: None)
+    else:
+        run_hub_command(given, workspace, lambda _: None)
+
+
+def newest(here: CodeLocation, asset: str, number: int = 1) -> list[dg.AssetMaterialization]:
+    """The newest materializations that no run made."""
+    found = here.instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=number)
+    assert {record.run_id for record in found.records} == {""}
+    return [record.asset_materialization for record in found.records if record.asset_materialization]
+
+
+def version(here: CodeLocation, asset: str) -> Any:
+    snapshot = here.platform.workspace(Source.model_validate(declared("amount * 2")), {}).table(asset).snapshot()
+    assert snapshot is not None
+    return snapshot.version
+
+
+def checked_by_hand(here: CodeLocation, asset: str) -> set[str]:
+    """Names of the asset's checks that were last evaluated outside of a run."""
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset.split("/")), name) for name in ("volume", "schema", "distribution")]
+    found = here.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return {key.name for key, record in found.items() if record.event is not None and record.event.run_id == ""}
+
+
+def test_recalculation_tells_of_both_tables(here: CodeLocation) -> None:
+    does(here, "recalculate", "orders", expression="amount * 3")
+    assert here.rows("hub/orders", "id", "doubled") == [(1, 15.0), (3, 24.0)]
+    (hub,), (current,) = newest(here, "hub/orders"), newest(here, "hub/orders_current")
+    # one partition stands for all
+    assert (hub.partition, current.partition) == (here.partitions("orders")[-1], None)
+    assert hub.metadata["table_version"].value == version(here, "hub/orders")
+    assert current.metadata["table_version"].value == version(here, "hub/orders_current")
+    receipts = hub.metadata["receipts"]
+    assert isinstance(receipts, dg.TableMetadataValue)
+    assert [record.data["rule"] for record in receipts.records] == ["doubled", "s_status"]
+    assert checked_by_hand(here, "hub/orders_current") == {"volume", "schema", "distribution"}
+    assert checked_by_hand(here, "hub/orders")
+    (process,) = here.platform.metadata.processes("orders", "recalculate")
+    assert (process.run_id, process.status) == ("dataops recalculate", "done")
+    kept = here.platform.metadata.receipts("orders", "hub/orders")
+    assert [item.receipt.rule for item in kept] == ["doubled", "s_status"]
+    # where nothing was changed there is nothing to tell of the hub
+    told = len(here.instance.fetch_materializations(dg.AssetKey(["hub", "orders"]), limit=99).records)
+    does(here, "recalculate", "orders", expression="amount * 3")
+    assert len(here.instance.fetch_materializations(dg.AssetKey(["hub", "orders"]), limit=99).records) == told
+
+
+def test_a_rebuild_tells_of_every_input(here: CodeLocation) -> None:
+    does(here, "rebuild", "orders", expression="amount * 2")
+    found = newest(here, "hub/orders", 2)
+    assert {item.partition for item in found} == set(here.partitions("orders"))
+    assert {item.metadata["table_version"].value for item in found} == {version(here, "hub/orders")}
+    assert checked_by_hand(here, "hub/orders")
+
+
+def test_a_removal_tells_of_the_input_that_is_gone(here: CodeLocation) -> None:
+    first, second = here.partitions("orders")
+    with pytest.raises(InputError, match="not registered"):
+        does(here, "remove", "orders", "nobody")
+    does(here, "remove", "orders", second)
+    assert here.rows("hub/orders", "id") == [(1,), (2,)]
+    (event,) = newest(here, "hub/orders")
+    assert (event.partition, event.metadata["removed"].value) == (second, 1)
+    assert event.metadata["table_version"].value == version(here, "hub/orders")
+    assert first in here.materialized("hub/orders")
