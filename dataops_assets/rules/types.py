@@ -5,6 +5,7 @@ An empty in-memory database with no access to files or network answers; no data 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -59,13 +60,19 @@ class Types:
 @contextmanager
 def types() -> Iterator[Types]:
     """A `Types` for the length of a block."""
+    with _database().cursor() as connection:
+        yield Types(connection)
+
+
+@functools.cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One database a process: to open one takes longer than to answer."""
     config: dict[str, Any] = {
         "threads": "1",
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
     }
-    with duckdb.connect(":memory:", config=config) as connection:
-        yield Types(connection)
+    return duckdb.connect(":memory:", config=config)
 
 
 def _reason(error: duckdb.Error) -> str:
