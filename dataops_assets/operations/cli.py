@@ -88,7 +88,7 @@ def _workspace(command: str, name: str) -> Workspace:
 
 def _vacuum(name: str | None, keep_days: float | None) -> None:
     from dataops_assets.components.platform import Platform
-    from dataops_assets.steps.retention import settle
+    from dataops_assets.steps.retention import pending, settle
 
     sources = _sources()
     if name is not None:
@@ -98,7 +98,7 @@ def _vacuum(name: str | None, keep_days: float | None) -> None:
     platform = Platform(environment_from(os.environ, PROJECT))
     for source in sources.values() if name is None else [sources[name]]:
         workspace = platform.workspace(source, sources)
-        if (retained := settle(workspace)) is not None:
+        if source.retention.superseded_inputs is not None and (retained := settle(workspace, pending(workspace))):
             _say(
                 f"{source.name}: {retained.settled:,} inputs from before {retained.before:%Y-%m-%d %H:%M:%S} UTC are "
                 f"settled, {retained.removed:,} of them superseded and removed"

@@ -13,7 +13,7 @@ reads any more, and the next run goes on with it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from dataops_assets.config.source import FullRefresh
@@ -26,6 +26,7 @@ from dataops_assets.steps.enrich import forget_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.manifest import AppliedInput, Manifest
 from dataops_assets.steps.refresh import exclude_failed, fresh_rows, hub_columns_of
+from dataops_assets.steps.report import Input
 from dataops_assets.steps.settled import Settled, start_of_rebuild
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
@@ -44,9 +45,10 @@ class Retained:
     removed: int
 
 
-def settle(workspace: Workspace) -> Retained | None:
+def settle(workspace: Workspace, pending: Iterable[Input] = ()) -> Retained | None:
     """Settle the source's old inputs, as `retention.superseded_inputs` declares; None where no input is that old.
 
+    Inputs that are `pending`, known and on their way to the hub, are not settled past: they would come too late then.
     The hub's rows stay as they are, now and whatever follows. Killed halfway, it is simply run again. Raises
     ConfigError for a hub that needs a rebuild, CommitConflict after many lost races, StorageError when storage fails.
     """
@@ -54,7 +56,8 @@ def settle(workspace: Workspace) -> Retained | None:
     if keep is None:
         return None
     workspace = evolving(workspace, workspace.lake.snapshot())
-    manifest = until_won(lambda: _with_horizon(workspace, keep), f"settling inputs of {workspace.source.name!r}")
+    due = min([dt.datetime.now(dt.UTC) - keep, *(item.extract_time for item in pending)])
+    manifest = until_won(lambda: _with_horizon(workspace, keep, due), f"settling inputs of {workspace.source.name!r}")
     if manifest.horizon is None:
         return None
     old = {key: item for key, item in manifest.inputs.items() if item.extract_time < manifest.horizon}
@@ -66,8 +69,23 @@ def settle(workspace: Workspace) -> Retained | None:
     return Retained(now.before, len(old), removed)
 
 
-def _with_horizon(workspace: Workspace, keep: dt.timedelta) -> Manifest:
-    """The hub's manifest, once its horizon is where it should be by now. It never goes back."""
+def pending(workspace: Workspace) -> list[Input]:
+    """The source's inputs that no step has failed on and that did not get to the hub so far."""
+    metadata, name = workspace.metadata, workspace.source.name
+    over = {
+        item.input_id
+        for item in metadata.processes(name)
+        if item.status == "failed" or (item.step == "refresh" and item.status == "done")
+    }
+    return [item for item in metadata.inputs(name) if item.input_id not in over]
+
+
+def _with_horizon(workspace: Workspace, keep: dt.timedelta, due: dt.datetime) -> Manifest:
+    """The hub's manifest, once its horizon is where it should be by now: at most `due`, and it never goes back.
+
+    It follows the newest input, so that a feed that stands still keeps what it has; but one whose extract time lies in
+    the future takes nothing with it.
+    """
     base = workspace.hub.snapshot()
     manifest = Manifest.read(base.info if base else None)
     if base is None or not manifest.inputs:
@@ -89,8 +107,9 @@ def _with_horizon(workspace: Workspace, keep: dt.timedelta) -> Manifest:
         if item.written != written.get(item.input_id, 0)
         and (settled_before is None or item.extract_time >= settled_before.before)
     ]
-    horizon = min([inputs[-1].extract_time - keep, *(item.extract_time for item in waiting)])
-    if inputs[0].extract_time >= horizon or (manifest.horizon is not None and manifest.horizon >= horizon):
+    horizon = min([inputs[-1].extract_time - keep, due, *(item.extract_time for item in waiting)])
+    known = manifest.horizon
+    if not any((known is None or known <= item.extract_time) and item.extract_time < horizon for item in inputs):
         return manifest
     manifest = replace(manifest, horizon=horizon)
     info = {**base.info, **manifest.record()}

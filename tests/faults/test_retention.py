@@ -17,7 +17,7 @@ from dataops_assets.operations import cli
 from dataops_assets.steps.cdc import lake_of
 from dataops_assets.steps.refresh import rebuild, remove
 from dataops_assets.steps.report import Input
-from dataops_assets.steps.retention import settle
+from dataops_assets.steps.retention import pending, settle
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.objects import Folder
@@ -192,6 +192,27 @@ def test_what_was_parsed_again_waits_for_its_refresh(tmp_path: Path) -> None:
     retained = settle(story.workspace())
     assert retained is not None
     assert (retained.before, retained.settled) == (inputs[40].extract_time, 3)
+
+
+def test_what_is_on_its_way_is_not_settled_past(tmp_path: Path) -> None:
+    story, inputs = told(tmp_path / "one", KEYED)
+    late = story.deliver(25, ["1,0,a,25,U"])
+    story.workspace().metadata.register_inputs("sales", [late])
+    assert pending(story.workspace()) == [late]
+    retained = settle(story.workspace(), pending(story.workspace()))
+    assert retained is not None
+    assert (retained.before, retained.settled) == (late.extract_time, 2)
+    assert run(story, [late], STEPS) == []
+    assert pending(story.workspace()) == []
+    retained = settle(story.workspace())
+    assert retained is not None
+    assert (retained.before, retained.settled) == (inputs[40].extract_time, 4)
+
+
+def test_an_extract_time_in_the_future_settles_nothing(tmp_path: Path) -> None:
+    story = prepare(tmp_path / "one", {**KEYED, "retention": {"superseded_inputs": "9000 days"}})
+    assert run(story, [story.deliver(day, [f"1,0,a,{day},U"]) for day in (1, 20_000)], STEPS) == []
+    assert settle(story.workspace()) is None
 
 
 def test_a_rebuild_under_another_key_takes_what_is_left(tmp_path: Path) -> None:

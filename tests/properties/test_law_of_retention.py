@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -81,3 +82,32 @@ def test_settled_inputs_mean_to_the_hub_what_they_meant(
             leave(workspace, [input_id])
             del applied[input_id]
             check()
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries(families=30), days=st.integers(0, 2))
+def test_what_validations_keep_out_stays_out(days: int, delivery: Delivery, engine: DuckDBEngine) -> None:
+    """A row that is kept out of the hub is in its extract all the same; a hub that kept everything tells."""
+    refresh = {"type": "full", "key": KEY}
+    rules: dict[str, Any] = {
+        "validations": [{"name": "known", "expression": "v = '' or n > 0", "severity": "quarantine"}],
+        "rules": [{"name": "twice", "expression": "2 * n"}],
+    }
+    with tempfile.TemporaryDirectory() as home:
+        kept = workspace_for(source_for(refresh, **rules), Path(home) / "kept", engine)
+        settling = source_for(refresh, **rules, retention={"superseded_inputs": f"{days} days"})
+        workspace = workspace_for(settling, Path(home) / "settled", engine)
+        horizon: dt.datetime | None = None
+        for group in delivery.groups:
+            taken = [item for item in group if horizon is None or item.time >= horizon]
+            for place in (workspace, kept) if taken else ():
+                arrive(place, taken)
+            assert sorted(map(str, hub_rows(workspace))) == sorted(map(str, hub_rows(kept)))
+            retained = settle(workspace)
+            horizon = retained.before if retained else horizon
+        for input_id in delivery.removed:
+            item = next(item for group in delivery.groups for item in group if item.input_id == input_id)
+            if horizon is None or item.time >= horizon:
+                for place in (workspace, kept):
+                    leave(place, [input_id])
+                assert sorted(map(str, hub_rows(workspace))) == sorted(map(str, hub_rows(kept)))

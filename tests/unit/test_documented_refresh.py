@@ -119,7 +119,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "What is settled stays as it": (SETTLED, RETENTION + "test_what_is_settled_cannot_be_changed_any_more"),
     "A deleted key stays deleted, because": (SETTLED,),
     "A hub is never made anew": (SETTLED, RETENTION + "test_a_rebuild_under_another_key_takes_what_is_left"),
-    "What was parsed again and not": (RETENTION + "test_what_was_parsed_again_waits_for_its_refresh",),
+    "What was parsed again and not": (
+        RETENTION + "test_what_was_parsed_again_waits_for_its_refresh",
+        RETENTION + "test_what_is_on_its_way_is_not_settled_past",
+        RETENTION + "test_an_extract_time_in_the_future_settles_nothing",
+    ),
     "Nothing is ever superseded with `history`": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
 }
 
