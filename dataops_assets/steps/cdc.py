@@ -163,7 +163,7 @@ def change_for(
     extents: Extents,
     removing: tuple[str, ...] = (),
 ) -> merge.Change:
-    """The change that adds `inputs` and takes out `removing`; `extents` are theirs.
+    """The change that adds `inputs` and takes out `removing`; `extents` are theirs. Settled inputs are visited again.
 
     Raises ConfigError when the hub was merged under other settings.
     """
@@ -176,12 +176,15 @@ def change_for(
     written = publish.written(lake)
     settled = Settled.read(lake.info)
     start: dt.datetime | None = None
+    revisited: tuple[str, ...] = ()
     if settled is not None and settled.is_of(workspace.source):
         start = settled.before
+        revisited = tuple(item.input_id for item in inputs if item.extract_time < start)
+        inputs = tuple(item for item in inputs if item.extract_time >= start)
     elif settled is not None:
         # made anew under other settings: what is left of these inputs says nothing of what else they contained
         incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
-    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start)
+    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start, revisited)
     if not merge.settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",

@@ -98,6 +98,7 @@ class Change:
     `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
     by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span. `settled`:
     the extract time that all settled inputs come before; timelines start with what is left of these in the lake.
+    `revisited`: settled inputs of which other rows are kept out than before.
     """
 
     source: Source
@@ -108,11 +109,17 @@ class Change:
     written: Mapping[str, int] = field(default_factory=dict)
     extents: Extents = field(default_factory=dict)
     settled: dt.datetime | None = None
+    revisited: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the added inputs."""
         return tuple(item.input_id for item in self.adding)
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Ids of all inputs that the change is about."""
+        return (*self.ids, *self.removing, *self.revisited)
 
     @property
     def known_repeats(self) -> bool:
@@ -132,7 +139,7 @@ class Change:
         """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
         if self.is_remade:
             return exp.true()
-        moved = (self.extents[input_id] for input_id in (*self.ids, *self.removing) if input_id in self.extents)
+        moved = (self.extents[input_id] for input_id in self.moved if input_id in self.extents)
         return between(self.source, moved, table)
 
     def applied_after(self) -> list[AppliedInput]:
@@ -153,7 +160,7 @@ class Change:
 
 def is_late(session: Session, change: Change) -> bool:
     """Whether the lake must be read: some added observation may come before one that is applied already."""
-    if change.removing or change.known_repeats:
+    if change.removing or change.revisited or change.known_repeats:
         return True
     if isinstance(change.source.refresh, AppendRefresh) or not change.manifest.inputs:
         return False
@@ -354,8 +361,7 @@ def _missing_keys(source: Source, current: exp.Expr, extracts: int) -> exp.Expr:
 
 def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     """Keys that the added and removed inputs contain or cover; all, where an extract is full or was remade."""
-    source = change.source
-    moved = (*change.ids, *change.removing)
+    source, moved = change.source, change.moved
     concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
     key = key_text(source, "r")
     if change.settled is not None:

@@ -209,6 +209,22 @@ def test_what_is_on_its_way_is_not_settled_past(tmp_path: Path) -> None:
     assert (retained.before, retained.settled) == (inputs[40].extract_time, 4)
 
 
+def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path) -> None:
+    story, _ = told(tmp_path / "one", KEYED)
+    twin = twin_of(story, tmp_path / "two")
+    settle(story.workspace())
+    # of a row that is settled and in no other input
+    strict = {**KEYED, "validations": [{"name": "other", "expression": "amount <> 20", "severity": "quarantine"}]}
+    found = []
+    for day, settings in ((45, strict), (46, KEYED)):
+        for place in (story, twin):
+            assert deliver(replace(place, settings=settings), day, f"6,0,a,{day},U") == []
+        rows = rows_of(story.workspace(), "hub/sales") or []
+        assert rows == rows_of(twin.workspace(), "hub/sales")
+        found.append(len(rows))
+    assert found[0] == found[1] - 1
+
+
 def test_an_extract_time_in_the_future_settles_nothing(tmp_path: Path) -> None:
     story = prepare(tmp_path / "one", {**KEYED, "retention": {"superseded_inputs": "9000 days"}})
     assert run(story, [story.deliver(day, [f"1,0,a,{day},U"]) for day in (1, 20_000)], STEPS) == []
