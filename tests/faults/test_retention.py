@@ -214,7 +214,8 @@ def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path) -> None:
     twin = twin_of(story, tmp_path / "two")
     settle(story.workspace())
     # of a row that is settled and in no other input
-    strict = {**KEYED, "validations": [{"name": "other", "expression": "amount <> 20", "severity": "quarantine"}]}
+    other = {"name": "other", "expression": "amount <> 20", "severity": "quarantine"}
+    strict = {**KEYED, "validations": [*KEYED["validations"], other]}
     found = []
     for day, settings in ((45, strict), (46, KEYED)):
         for place in (story, twin):

@@ -12,6 +12,7 @@ from code_location import CodeLocation, failures, loaded, orders
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError
+from dataops_assets.operations.again import reset
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.rules import add_rule_commands, run_rule_command
 
@@ -120,3 +121,14 @@ def test_a_removal_tells_of_the_input_that_is_gone(here: CodeLocation) -> None:
     assert (event.partition, event.metadata["removed"].value) == (second, 1)
     assert event.metadata["table_version"].value == version(here, "hub/orders")
     assert first in here.materialized("hub/orders")
+
+
+def test_a_reset_tells_of_every_step(here: CodeLocation) -> None:
+    first, _ = here.partitions("orders")
+    source = Source.model_validate(declared("amount * 2"))
+    workspace = here.platform.workspace(source, {source.name: source})
+    assert reset(workspace, "cdc", [first], lambda _: None) == 0
+    for asset in ("lake/orders_changes", "hub/orders_enriched", "hub/orders"):
+        (event,) = newest(here, asset)
+        assert (event.partition, event.metadata["table_version"].value) == (first, version(here, asset))
+    assert {item.run_id for item in here.platform.metadata.processes("orders", "cdc")} >= {"dataops reset"}

@@ -16,6 +16,7 @@ TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
 QUARANTINE = "integration/test_quarantine.py::"
+BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
 RETENTION = "faults/test_retention.py::"
 SETTLED = "properties/test_law_of_retention.py::test_settled_inputs_mean_to_the_hub_what_they_meant"
@@ -93,7 +94,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         TYPES + "test_what_decides_the_hub_is_changed_by_a_rebuild",
         TYPES + "test_a_rebuild_never_leaves_an_input_out",
     ),
-    "a snapshot rule is changed in YAML": (
+    "a snapshot rule or a validation is changed in YAML": (
         CHANGED_RULES + "test_a_changed_rule_and_what_depends_on_it_are_applied_by_the_next_refresh",
     ),
     "a step of an input went wrong, or its result is doubted": (
@@ -101,6 +102,12 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "faults/test_reset.py::test_killed_after_it_forgot_the_next_run_goes_on_from_there",
     ),
     "an input was wrong": (LAW, TYPES + "test_removing_an_input_lets_the_others_fill_the_gap"),
+    "`dataops rebuild`, `remove`, `recalculate` and `reset`": (
+        BY_HAND + "test_recalculation_tells_of_both_tables",
+        BY_HAND + "test_a_rebuild_tells_of_every_input",
+        BY_HAND + "test_a_removal_tells_of_the_input_that_is_gone",
+        BY_HAND + "test_a_reset_tells_of_every_step",
+    ),
     "`dataops vacuum [source] [--keep-days 7]` removes": (
         RETENTION + "test_the_command_settles_and_then_vacuums",
         RETENTION + "test_retention_killed_anywhere_is_run_again",
