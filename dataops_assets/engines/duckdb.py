@@ -164,7 +164,8 @@ class DuckDBSession:
                 Path(uri).mkdir(parents=True, exist_ok=True)
         types = self.schema(query)
         layout = f"FILE_SIZE_BYTES '{_FILE_SIZE}', FILENAME_PATTERN 'part-{{uuid}}'"
-        options = f"FORMAT parquet, COMPRESSION zstd, {layout}, APPEND, RETURN_STATS"
+        # level 1 takes two thirds of the time of the usual 3, for files that are 3 % larger
+        options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, {layout}, APPEND, RETURN_STATS"
         target = exp.Literal.string(uri).sql(DIALECT)
         statement = exp.Command(this="COPY", expression=f"({query.sql(DIALECT)}) TO {target} ({options})")
         with _storing(attempted):

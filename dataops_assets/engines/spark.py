@@ -45,6 +45,7 @@ _SETTINGS: Mapping[str, str] = {
     # what files look like: as the other engines write them
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.compression.codec": "zstd",
+    "spark.hadoop.parquet.compression.codec.zstd.level": "1",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
