@@ -10,7 +10,7 @@ from typing import Any
 
 from rule_reference import COMPARE, Aggregate, Call, Column, Expression, Relation, Rule, Table, Window, way
 
-DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(5)]
+DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(10)]
 VALUES: Mapping[str, Sequence[Any]] = {
     "integer": [None, 0, 1, 1, 2, 3],
     "double": [None, 0.5, 1.0, 2.0, 2.5],
@@ -35,6 +35,9 @@ class Draw:
     with_inputs: bool = False
     tables: dict[str, Table] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    has_windows: bool = False
+    # what the windows of a source mostly have in common: a partition and an order
+    common: tuple[tuple[str, ...], str | None] = ((), None)
 
     # --- tables and relations ----------------------------------------------------------------------------------------
 
@@ -53,6 +56,10 @@ class Draw:
                 if relation is not None:
                     relations[f"r{number}"] = relation
             self.tables[name] = Table(name, *drawn[name], relations)
+        own = drawn[OWN][0]
+        orders = sorted(name for name, kind in own.items() if kind in ("integer", "date"))
+        parts = sorted(name for name in own if name not in orders) or sorted(own)
+        self.common = ((self.random.choice(parts),), self.random.choice(orders) if orders else None)
 
     def relation(self, drawn: Mapping[str, Any], name: str, target: str) -> Relation | None:
         own, (related, key) = drawn[name][0], drawn[target]
@@ -119,8 +126,8 @@ class Draw:
             if kind == "text":
                 return Call("coalesce({0}, '-')", lambda a: "-" if a is None else a, (part,), takes_nulls=True)
             return part
-        shapes = ["own", "one", "many", *(["window", "window"] if windows else [])]
-        for shape in self.random.sample(shapes, len(shapes)):
+        shapes = ["own", "one", "many"]
+        for shape in [*(["window"] if windows and self.random.random() < 0.7 else []), *self.random.sample(shapes, 3)]:
             found = self.leaf(kind, shape, mode)
             if found is not None:
                 return found
@@ -176,23 +183,27 @@ class Draw:
             path = self.random.choice(paths)
             found = self.of(kind, self.end(path).columns)
             argument = Column(path, found) if found and function != "count" else argument
-        partition = tuple(self.random.sample(sorted(own), self.random.choice([0, 1, 1, 1, 2])))
-        orders = [item for item, its in own.items() if its in ("integer", "date")]
-        if not orders or (function != "lag" and self.random.random() < 0.25):
+        if self.random.random() < 0.7:
+            partition, order = self.common
+        else:
+            partition = tuple(self.random.sample(sorted(own), self.random.choice([0, 1, 1, 2])))
+            orders = [item for item, its in own.items() if its in ("integer", "date")]
+            order = self.random.choice(orders) if orders and self.random.random() < 0.8 else None
+        if order is None:
             return Window(function, argument, partition) if function != "lag" else None
-        order = self.random.choice(orders)
         first = self.random.randint(-3, 2)
-        kinds = [None] if function == "lag" else [None, "rows", "range", "range"]
+        kinds = [None] if function == "lag" else [None, "rows", "range", "range", "range", "range"]
         drawn = self.random.choice(kinds)
         frame = (drawn, first, first + self.random.randint(0, 3)) if drawn else None
         return Window(function, argument, partition, order, own[order] == "date", frame)
 
     def rule(self, name: str, mode: str) -> Rule:
         kind = self.random.choice(["integer", "integer", "text", "date", "double"])
-        windows = mode == "keep_current" and self.random.random() < 0.4
+        windows = mode == "keep_current" and self.has_windows
         return Rule(name, self.value(kind, self.random.randint(0, 2), mode=mode, windows=windows), kind, mode)
 
     def all_rules(self) -> None:
+        self.has_windows = self.random.random() < 0.6
         if self.with_inputs:
             for number in range(self.random.randint(0, 2)):
                 self.rules.append(self.rule(f"s{number}", "snapshot"))
