@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from rule_reference import COMPARE, Aggregate, Call, Column, Expression, Relation, Rule, Table, Window, way
 
@@ -35,8 +35,9 @@ class Draw:
     with_inputs: bool = False
     tables: dict[str, Table] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
-    has_windows: bool = False
-    # what the windows of a source mostly have in common: a partition and an order
+    # no windows, windows of any kind, or windows that see some rows before and after along one order
+    windows: Literal["none", "any", "near"] = "none"
+    # a partition and an order that windows share
     common: tuple[tuple[str, ...], str | None] = ((), None)
 
     # --- tables and relations ----------------------------------------------------------------------------------------
@@ -59,7 +60,8 @@ class Draw:
         own = drawn[OWN][0]
         orders = sorted(name for name, kind in own.items() if kind in ("integer", "date"))
         parts = sorted(name for name in own if name not in orders) or sorted(own)
-        self.common = ((self.random.choice(parts),), self.random.choice(orders) if orders else None)
+        shared = (self.random.choice(parts),) if self.random.random() < 0.5 else ()
+        self.common = (shared, self.random.choice(orders) if orders else None)
 
     def relation(self, drawn: Mapping[str, Any], name: str, target: str) -> Relation | None:
         own, (related, key) = drawn[name][0], drawn[target]
@@ -173,17 +175,23 @@ class Draw:
         return relation.target != OWN and not self.tables[OWN].key and (relation.many or proven)
 
     def window(self, kind: str, own: Mapping[str, str]) -> Window | None:
-        function = self.random.choice([*AGGREGATES.get(kind, ())[:2], "min", "max", "lag"])
+        function = self.random.choice(
+            [*AGGREGATES.get(kind, ())[:2], "min", "max", *(["lag"] if self.windows == "any" else [])]
+        )
         name = self.random.choice(list(own)) if function == "count" else self.of(kind, own)
         if name is None:
             return None
+        before = self.of(kind, {rule.name: rule.kind for rule in self.rules})
+        if before is not None and self.random.random() < 0.6:
+            # a window that sees what a window saw
+            name = before
         argument: Expression = Column((), name)
         paths = self.paths(many=False, longest=2)
         if paths and self.random.random() < 0.3:
             path = self.random.choice(paths)
             found = self.of(kind, self.end(path).columns)
             argument = Column(path, found) if found and function != "count" else argument
-        if self.random.random() < 0.7:
+        if self.windows == "near" or self.random.random() < 0.4:
             partition, order = self.common
         else:
             partition = tuple(self.random.sample(sorted(own), self.random.choice([0, 1, 1, 2])))
@@ -192,18 +200,20 @@ class Draw:
         if order is None:
             return Window(function, argument, partition) if function != "lag" else None
         first = self.random.randint(-3, 2)
-        kinds = [None] if function == "lag" else [None, "rows", "range", "range", "range", "range"]
-        drawn = self.random.choice(kinds)
+        kinds = ["range"] if self.windows == "near" else [None, "rows", "range"]
+        drawn = None if function == "lag" else self.random.choice(kinds)
         frame = (drawn, first, first + self.random.randint(0, 3)) if drawn else None
         return Window(function, argument, partition, order, own[order] == "date", frame)
 
     def rule(self, name: str, mode: str) -> Rule:
-        kind = self.random.choice(["integer", "integer", "text", "date", "double"])
-        windows = mode == "keep_current" and self.has_windows
+        # rules of one type use each other
+        kind = "integer" if self.windows == "near" and self.random.random() < 0.7 else self.random.choice(KINDS)
+        windows = mode == "keep_current" and self.windows != "none"
         return Rule(name, self.value(kind, self.random.randint(0, 2), mode=mode, windows=windows), kind, mode)
 
     def all_rules(self) -> None:
-        self.has_windows = self.random.random() < 0.6
+        kinds: list[Literal["none", "any", "near"]] = ["none", "any", "near", "near"]
+        self.windows = self.random.choice(kinds)
         if self.with_inputs:
             for number in range(self.random.randint(0, 2)):
                 self.rules.append(self.rule(f"s{number}", "snapshot"))

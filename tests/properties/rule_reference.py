@@ -252,6 +252,11 @@ def computed(
     """The rows with their rules, each of which uses those before it. Raises Ambiguous for two rows where one may be."""
     rows = {place: dict(row) for place, row in world[table.name].items()}
     scope = Scope(world, tables, table, rows)
+    for path in needs(tables, table, rules):
+        many = way(tables, table, path)[-1].many
+        for place in rows:
+            # whether or not the value is asked for in the end
+            scope.end(place, path[:-1] if many else path)
     for rule in rules:
         values = {place: rule.expression.value(scope, place) for place in rows}
         for place, value in values.items():
