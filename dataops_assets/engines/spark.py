@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _SETTINGS: Mapping[str, str] = {
+    # it would be most of what a run's log holds
+    "spark.ui.showConsoleProgress": "false",
     # what queries mean
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",

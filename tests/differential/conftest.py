@@ -24,7 +24,6 @@ sys.path += [str(PROJECT / "tests" / folder) for folder in FOLDERS]
 # plans of a few rows cost what is spent on planning and compiling them
 SMALL = {
     "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
     "spark.driver.memory": "2g",
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.adaptive.enabled": "false",
