@@ -641,6 +641,7 @@ class Retention(Declared):
     superseded_inputs: Span | None = Field(
         None,
         ge=timedelta(0),
+        le=timedelta(days=36_500),
         description="How much older than the newest an input must be to be settled: what it brought to the hub stays, "
         "and everything else of it is removed. A settled input cannot come again, be removed or be corrected, and "
         "nothing as old is taken any more. '90 days', '12 weeks' or ISO 8601 (P90D). Without it all inputs are kept.",
@@ -648,6 +649,7 @@ class Retention(Declared):
     versions: Span = Field(
         timedelta(days=7),
         ge=timedelta(0),
+        le=timedelta(days=36_500),
         description="How long a version of a table can be read after a newer one took its place.",
     )
 

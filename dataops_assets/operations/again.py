@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.reset import forget
+from dataops_assets.steps.settled import too_old
 from dataops_assets.steps.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -25,11 +27,17 @@ def run_again(workspace: Workspace, inputs: Sequence[Input], first: str, run_id:
 
 
 def reset(workspace: Workspace, step: str, input_ids: Sequence[str], say: Say) -> int:
-    """Forget a step of inputs (without ids, of all) and those after it, and run them; the exit status.
+    """Forget a step of inputs (without ids, of all that are not settled) and those after it, and run them.
 
-    Raises InputError for an input that is not known.
+    The result is the exit status. Raises InputError for an input that is not known, or is settled.
     """
     workspace.metadata.register_source(workspace.source)
-    inputs = workspace.metadata.inputs(workspace.source.name, list(input_ids) or None)
+    known = workspace.metadata.inputs(workspace.source.name, list(input_ids) or None)
+    hub = workspace.hub.snapshot()
+    settled = too_old(workspace.source, Manifest.read(hub.info if hub else None).horizon, known)
+    if input_ids:
+        for error in settled.values():
+            raise error
+    inputs = [item for item in known if item.input_id not in settled]
     forget(workspace, step, inputs)
     return run_again(workspace, inputs, step, "dataops reset", say)

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "demo":
             _demo()
         elif given.command == "vacuum":
-            _vacuum(given.source, given.keep_days)
+            return _vacuum(given.source, given.keep_days)
         else:
             run_hub_command(given, _workspace(given.command, given.source), _say)
     except DataOpsError as error:
@@ -86,7 +86,7 @@ def _workspace(command: str, name: str) -> Workspace:
     return Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
 
 
-def _vacuum(name: str | None, keep_days: float | None) -> None:
+def _vacuum(name: str | None, keep_days: float | None) -> int:
     from dataops_assets.components.platform import Platform
     from dataops_assets.steps.retention import pending, settle
 
@@ -96,9 +96,16 @@ def _vacuum(name: str | None, keep_days: float | None) -> None:
     if keep_days is not None and not 0 <= keep_days <= _MOST_DAYS:
         raise ConfigError("vacuum", received=f"--keep-days {keep_days:g}", known=[f"0 to {_MOST_DAYS:,}"])
     platform = Platform(environment_from(os.environ, PROJECT))
+    status = 0
     for source in sources.values() if name is None else [sources[name]]:
         workspace = platform.workspace(source, sources)
-        if source.retention.superseded_inputs is not None and (retained := settle(workspace, pending(workspace))):
+        try:
+            retained = settle(workspace, pending(workspace)) if source.retention.superseded_inputs is not None else None
+        except ConfigError as error:
+            # a hub that needs a rebuild keeps no other source from being cleaned up
+            say_to_person(f"dataops vacuum: {error}")
+            retained, status = None, 1
+        if retained is not None:
             _say(
                 f"{source.name}: {retained.settled:,} inputs from before {retained.before:%Y-%m-%d %H:%M:%S} UTC are "
                 f"settled, {retained.removed:,} of them superseded and removed"
@@ -108,6 +115,7 @@ def _vacuum(name: str | None, keep_days: float | None) -> None:
         removed = sum(item.removed for item in done) + workspace.raw.vacuum()
         size = sum(item.bytes for item in done) / 1e6
         _say(f"{source.name}: {removed:,} files removed ({size:,.1f} MB), {sum(item.kept for item in done):,} kept")
+    return status
 
 
 def _require(command: str, name: str, sources: Mapping[str, Source]) -> None:

@@ -177,10 +177,10 @@ def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str,
     found = session.fetch(query("SELECT DISTINCT s.s_input_id FROM $state AS s", state=_STATE))
     needed = set(found.column("s_input_id").to_pylist())
     if isinstance(workspace.source.refresh, FullRefresh):
-        # the newest of them has all the rows that an older one is needed for
-        complete = [item.input_id for item in sorted(old.values()) if item.complete]
-        later = {item.input_id for item in old.values() if not complete or item >= old[complete[-1]]}
-        needed = later & {*needed, *complete}
+        newest = max((item for item in old.values() if item.complete), default=None)
+        if newest is not None:
+            # it has all the rows that an older one is needed for
+            needed = {newest.input_id, *(item for item in needed if old[item] > newest)}
     _keep_only(session, workspace.changes, now, old, set())
     _keep_only(session, workspace.enriched, now, old, None)
     _keep_only(session, workspace.quarantine, now, old, needed)

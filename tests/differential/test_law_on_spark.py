@@ -16,6 +16,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
+from dataops_assets.steps.retention import settle
 from dataops_assets.steps.workspace import Workspace
 
 KEYS = ("a", "b", "a|b", "é", "", "\\", "\U0001f600", "Z")
@@ -82,3 +83,23 @@ def test_a_table_may_change_engines(
     alone = story(source, tmp_path / "embedded", (duckdb, duckdb, duckdb))
     first, second, third = (spark if letter == "s" else duckdb for letter in who)
     assert_same(duckdb, alone, story(source, tmp_path / "mixed", (first, second, third)))
+
+
+def test_inputs_that_one_engine_settled_are_settled_for_the_other(
+    spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path
+) -> None:
+    """Timelines that start with settled rows are the same, too."""
+    source = source_for(KINDS["full_keyless"].refresh, retention={"superseded_inputs": "0 days"})
+
+    def settled(home: Path, first: Engine, second: Engine) -> Workspace:
+        workspace = law.workspace_for(source, home, duckdb)
+        workspace.metadata.migrate()
+        law.arrive(workspace, [THIRD, FIRST])
+        law.arrive(workspace, [SECOND])
+        assert settle(law.workspace_for(source, home, first)) is not None
+        last = law.workspace_for(source, home, second)
+        law.leave(last, ["2-b"])
+        return last
+
+    alone = settled(tmp_path / "embedded", duckdb, duckdb)
+    assert_same(duckdb, alone, settled(tmp_path / "mixed", spark, spark))

@@ -14,6 +14,7 @@ from story import SALES, Story, prepare, rows_of, run
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError
 from dataops_assets.operations import cli
+from dataops_assets.operations.again import reset
 from dataops_assets.steps.cdc import lake_of
 from dataops_assets.steps.refresh import rebuild, remove
 from dataops_assets.steps.report import Input
@@ -128,8 +129,15 @@ def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
     assert len(run(story, [inputs[20], inputs[30]], ["parse"])) == 2
     with pytest.raises(InputError, match="is settled"):
         remove(story.workspace(), [inputs[30].input_id])
+    with pytest.raises(InputError, match="is settled"):
+        reset(story.workspace(), "parse", [inputs[30].input_id], print)
     after = state(story)
     assert {**after, "raw": before["raw"]} == before
+    # all that can be
+    said: list[str] = []
+    assert reset(story.workspace(), "enrich", [], said.append) == 0
+    assert said[0] == "enrich of 3 inputs"
+    assert rows_of(story.workspace(), "hub/sales") == before["hub/sales"]
 
 
 def test_retention_killed_anywhere_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +271,12 @@ def test_the_command_settles_and_then_vacuums(
     out = capsys.readouterr().out
     assert "sales: 3 inputs from before 2024-02-10 00:00:00 UTC are settled, 1 of them superseded and removed" in out
     assert "files removed" in out
+    changed = Source.model_validate({**KEYED, "refresh": {"type": "key", "key": ["id", "shop"]}})
+    monkeypatch.setattr(cli, "_sources", lambda: {"sales": changed})
+    assert cli.main(["vacuum"]) == 1
+    said = capsys.readouterr()
+    assert "dataops rebuild sales" in said.err
+    assert "files removed" in said.out
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from reference import GivenInput
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 
-# of up to 30 families each, with history and without: over 500 scenarios a type
-EXAMPLES = 10
+# of up to 30 families each, with history and without: over 350 scenarios a type
+EXAMPLES = 7
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_hub_is_a_function_of_its_set_of_inputs(
             assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries(families=30))
 def test_append_keeps_every_row_of_every_input_once(delivery: Delivery, engine: DuckDBEngine) -> None:
     with tempfile.TemporaryDirectory() as home:
