@@ -497,7 +497,8 @@ class Validation(Declared):
         return self
 
 
-_SPAN = re.compile(r"^\s*(-?)\s*(\d+)\s+(minute|hour|day|week)s?\s*$")
+# nine digits of weeks are more than a timedelta holds
+_SPAN = re.compile(r"^\s*(-?)\s*(\d{1,8})\s+(minute|hour|day|week)s?\s*$")
 
 
 def _span(value: Any, info: ValidationInfo) -> Any:

@@ -291,3 +291,18 @@ def test_a_type_that_needs_all_its_inputs_says_so(refresh: dict[str, Any], why: 
     with pytest.raises(ValueError, match=why):
         Source.model_validate({**KEYED, "refresh": refresh})
     assert Source.model_validate({**KEYED, "refresh": refresh, "retention": {"versions": "30 days"}})
+
+
+@pytest.mark.parametrize(
+    ("span", "why"),
+    [
+        (90, "superseded_inputs is 90; known: '1 day'"),
+        ("soon", "superseded_inputs is 'soon'"),
+        ("99999999999999999999 days", "superseded_inputs is '9"),
+        ("99999999 weeks", "less than or equal to"),
+        ("-1 days", "greater than or equal to"),
+    ],
+)
+def test_what_is_no_length_of_time_is_refused(span: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Source.model_validate({**KEYED, "retention": {"superseded_inputs": span}})
