@@ -189,7 +189,8 @@ class _Compiler:
         validations = tuple(self._validation(source, item, table, known, done) for item in checks)
         kept = {*columns, *(name for name, rule in done.items() if not rule.windowed)}
         type_of = self._type_of(Place(source.name, "source", source.name, ""), known)
-        reach = reach_of((level.windows for level in found), type_of, kept)
+        windowed = [name for name, rule in done.items() if rule.windowed]
+        reach = reach_of((level.windows for level in found), type_of, kept, windowed)
         return Stage(lookups, tuple(found), validations, reach)
 
     def _settled(self, source: Source, item: _Declared) -> _Declared:

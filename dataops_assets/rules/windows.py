@@ -198,17 +198,18 @@ class Reach:
         return frozenset(node.name for part in parts for node in part.find_all(exp.Column))
 
 
-def reach_of(levels: Iterable[Mapping[str, exp.Expr]], type_of: TypeOf, kept: Collection[str]) -> Reach | None:
-    """The reach of the windows of each level; None where a change may be seen anywhere, or there are no windows.
+def reach_of(
+    levels: Iterable[Mapping[str, exp.Expr]], type_of: TypeOf, kept: Collection[str], windowed: Collection[str]
+) -> Reach | None:
+    """The reach of the windows of all levels; None where a change may be seen anywhere, or there are no windows.
 
-    `kept` are the columns that the table of results has, without those that windows decide: there the old state of a
-    changed row is found.
+    `kept` are the columns that the table of results has, without those that windows decide, the `windowed`: there the
+    old state of a changed row is found.
     """
-    found = [list(windows.values()) for windows in levels if windows]
+    windows = [window for level in levels for window in level.values()]
     # a window over a window's result sees further than either
-    if len(found) != 1:
+    if not windows or any(node.name in windowed for window in windows for node in window.find_all(exp.Column)):
         return None
-    windows = found[0]
     partitions = {tuple(part.sql(DIALECT) for part in window.args.get("partition_by") or ()) for window in windows}
     if len(partitions) != 1:
         return None

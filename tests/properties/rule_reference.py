@@ -241,10 +241,6 @@ class Rule:
     kind: str
     mode: str = "keep_current"
 
-    @property
-    def is_windowed(self) -> bool:
-        return any(isinstance(part, Window) for part in self.expression.all())
-
 
 def computed(
     world: World, tables: Mapping[str, Table], table: Table, rules: Sequence[Rule]

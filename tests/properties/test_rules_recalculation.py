@@ -18,7 +18,7 @@ from declared import unchecked_source
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rule_cases_drawn import OWN, Draw, drawn
-from rule_reference import Ambiguous, Place, Row, Rows, Rule, Table, Window, World, computed, touched
+from rule_reference import Ambiguous, Column, Place, Row, Rows, Rule, Table, Window, World, computed, touched
 from sqlglot import exp
 
 from dataops_assets.config.environment import environment_from
@@ -139,8 +139,8 @@ class Story:
         windows = [part for rule in self.kept for part in rule.expression.all() if isinstance(part, Window)]
         if windows:
             parts = windows[0].partition
-            row_rules = {rule.name for rule in self.kept if rule.is_windowed}
-            if not parts or any(item.partition != parts or row_rules & names_of(item) for item in windows):
+            windowed = windowed_rules(self.kept)
+            if not parts or any(item.partition != parts or windowed & names_of(item) for item in windows):
                 # a change may be seen anywhere
                 return
             gone = {place for place in former if place not in expected}
@@ -148,6 +148,16 @@ class Story:
             stirred = {tuple(rows[place][part] for part in parts) for rows, place in places}
             concerned = {p for p, row in expected.items() if tuple(row[part] for part in parts) in stirred}
         assert report.inputs[0].counts["rows_seen"] <= len(concerned)
+
+
+def windowed_rules(rules: Sequence[Rule]) -> set[str]:
+    """The rules that see other rows, themselves or through another rule."""
+    found: set[str] = set()
+    for rule in rules:
+        parts = list(rule.expression.all())
+        if any(isinstance(part, Window) or (isinstance(part, Column) and part.sql in found) for part in parts):
+            found.add(rule.name)
+    return found
 
 
 def names_of(window: Window) -> set[str]:

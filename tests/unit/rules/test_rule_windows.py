@@ -258,10 +258,25 @@ def test_reach_of_unbounded_frames_is_the_partition(expression: str) -> None:
         [current("sum(Sales) over (partition by Store)"), current("sum(Sales) over (partition by Date)", "x")],
         [current("sum(Sales) over (partition by Store)"), current("sum(r) over (partition by Store)", "x")],
         [current("sum(Sales) over (partition by store.Assortment)")],
+        [
+            current("sum(Sales) over (partition by Store)"),
+            current("r + 1", "next"),
+            current("sum(next) over (partition by Store)", "x"),
+        ],
     ],
 )
 def test_reach_is_unknown_where_a_change_may_be_seen_anywhere(rules: list[dict[str, str]]) -> None:
     assert compiled(*rules).current.reach is None
+
+
+def test_windows_over_rules_that_see_one_row_reach_as_far_as_others() -> None:
+    first = current(over("range between interval 2 day preceding and current row"))
+    second = current(
+        "sum(plain) " + over("range between current row and interval 1 day following").partition(" ")[2], "x"
+    )
+    reach = compiled(first, current("Sales + 1", "plain"), second).current.reach
+    assert reach is not None
+    assert (reach.back, reach.forward) == (2, 1)
 
 
 def test_sources_that_windows_see() -> None:
