@@ -5,6 +5,7 @@ The same sensors are asked, the same runs are made on the same instance; only wa
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import os
@@ -22,10 +23,12 @@ from typing import Any, ClassVar
 import dagster as dg
 import sqlalchemy as sa
 
-from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
+from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG, UNDER_WAY
+from dataops_assets.errors import ConfigError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
+LOCAL_TAG = "dataops/local_runner"
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,41 @@ class FinishedRun:
 def local_runner(
     load: Callable[[], dg.Definitions], cursor: Path, begin: Callable[[str], None]
 ) -> Iterator[LocalRunner]:
-    """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names."""
+    """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names.
+
+    Raises ConfigError where another process is one already.
+    """
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
     # a history has thousands of events, each a transaction of its own on a connection of its own: waiting for the disk
     # and opening the database at each would take longer than the work
     sa.event.listen(sa.Engine, "do_connect", _kept_open)
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
-    with dg.DagsterInstance.get() as instance:
+    with _alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
+        _end_runs_left_behind(instance)
         yield LocalRunner(load(), instance, cursor, begin)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                "running what is due in this process",
+                received=f"another process that does so; it holds {file}",
+                next_step="wait until it has ended",
+            ) from error
+        yield
+
+
+def _end_runs_left_behind(instance: dg.DagsterInstance) -> None:
+    """Runs of a runner that was killed: no daemon looks after them, and while one is under way its inputs must wait."""
+    for run in instance.get_runs(filters=dg.RunsFilter(tags={LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
+        instance.report_run_failed(run, "The process of this run was killed.")
 
 
 @contextmanager
@@ -172,13 +201,19 @@ class LocalRunner:
     def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:
         self._begin(what)
         started = time.perf_counter()
-        tags: Mapping[str, str] = request.tags if request else {}
+        tags = {LOCAL_TAG: "true", **(request.tags if request else {})}
+        if request and request.run_key:
+            tags["dagster/run_key"] = request.run_key
         with _planned_at_once() if RANGE_START_TAG in tags else nullcontext():
             result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
                 instance=self._instance,
                 asset_selection=list(keys),
                 partition_key=request.partition_key if request else None,
-                tags={**tags, **({"dagster/run_key": request.run_key} if request and request.run_key else {})},
+                tags={
+                    LOCAL_TAG: "true",
+                    **tags,
+                    **({"dagster/run_key": request.run_key} if request and request.run_key else {}),
+                },
                 run_config=_QUIET,
                 raise_on_error=False,
             )

@@ -35,7 +35,7 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 # a run that was made and not launched is launched when its run key is requested again
-_UNDER_WAY = [
+UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -189,7 +189,7 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
     ours = set(_keys(assets.nodes))
     positions = {input_id: position for position, input_id in enumerate(order)}
     found: set[str] = set()
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY)):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNDER_WAY)):
         if run.asset_selection and not ours & set(run.asset_selection):
             continue
         first = run.tags.get(PARTITION_TAG) or run.tags.get(RANGE_START_TAG)

@@ -1,0 +1,58 @@
+"""The runner of the demonstration, killed in a run: the next one goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from story import begin, in_child
+
+from dataops_assets.components.local import local_runner
+from dataops_assets.engines.duckdb import DuckDBSession
+from dataops_assets.errors import ConfigError
+
+sys.path.append(str(Path(__file__).parents[1] / "integration"))
+from code_location import CodeLocation, loaded, standalone
+
+HEADER = "id,customer,amount\n"
+
+
+def run_what_is_due(home: Path) -> list[Any]:
+    """Rows of the hub, and how each run ended, once nothing is due any more."""
+    with loaded(standalone()) as definitions, dg.DagsterInstance.get() as instance:
+        here = CodeLocation(definitions, instance, home)
+        with local_runner(lambda: here.definitions, home / "cursor", lambda _: None) as runner:
+            assert all(run.succeeded for run in runner.run_new_inputs())
+            with pytest.raises(ConfigError, match="another process that does so"):
+                local_runner(lambda: here.definitions, home / "cursor", lambda _: None).__enter__()
+        return [here.rows("hub/orders", "id", "amount"), sorted(run.status.value for run in instance.get_runs())]
+
+
+def die_at_the_first_write(home: Path) -> None:
+    # for good: the process has no other life
+    DuckDBSession.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    run_what_is_due(home)
+
+
+def test_what_a_killed_runner_left_under_way_is_done_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dagster_home = tmp_path / "dagster"
+    dagster_home.mkdir()
+    (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    landing = tmp_path / "landing" / "orders"
+    landing.mkdir(parents=True)
+    for day in (1, 2, 3):
+        (landing / f"orders_2024-01-0{day}.csv").write_text(f"{HEADER}{day},7,{day}\n")
+    killed = begin(die_at_the_first_write, tmp_path)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    rows, ends = in_child(run_what_is_due, tmp_path, answer=tmp_path / "answer")
+    assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    assert ends == ["FAILURE", "SUCCESS"]
