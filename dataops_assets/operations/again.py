@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.reset import forget
-from dataops_assets.steps.settled import too_old
+from dataops_assets.steps.settled import settled_in_hub
 from dataops_assets.steps.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -33,8 +32,7 @@ def reset(workspace: Workspace, step: str, input_ids: Sequence[str], say: Say) -
     """
     workspace.metadata.register_source(workspace.source)
     known = workspace.metadata.inputs(workspace.source.name, list(input_ids) or None)
-    hub = workspace.hub.snapshot()
-    settled = too_old(workspace.source, Manifest.read(hub.info if hub else None).horizon, known)
+    settled = settled_in_hub(workspace, known)
     if input_ids:
         for error in settled.values():
             raise error

@@ -25,6 +25,7 @@ from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.parse import lines_of, rejected_by
 from dataops_assets.steps.repairs import unconvertible
 from dataops_assets.steps.report import Input
+from dataops_assets.steps.settled import settled_in_hub
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.corrections import Repair, Values
 from dataops_assets.storage.delta import Snapshot
@@ -285,12 +286,14 @@ def repair(
 
     All are looked at first: where one cannot be, nothing is recorded. Gives the inputs whose steps must run again, from
     parse on. Raises InputError naming every row that does not exist or has nothing to repair, unknown column, value
-    that is not of its column's type, and null where a value must be; and for an input that is not known.
+    that is not of its column's type, and null where a value must be; and for an input that is not known, or settled.
     """
     evolved = evolving(workspace, workspace.lake.snapshot())
     source = evolved.source
     input_ids = list(dict.fromkeys(input_id for input_id, _ in rows))
     inputs = workspace.metadata.inputs(source.name, input_ids)
+    for error in settled_in_hub(workspace, inputs).values():
+        raise error
     with workspace.engine.session() as session:
         problems = [
             *_unfit_rows(evolved, session, rows),

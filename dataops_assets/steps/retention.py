@@ -181,28 +181,25 @@ def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str,
         if newest is not None:
             # it has all the rows that an older one is needed for
             needed = {newest.input_id, *(item for item in needed if old[item] > newest)}
-    _keep_only(session, workspace.changes, now, old, set())
-    _keep_only(session, workspace.enriched, now, old, None)
-    _keep_only(session, workspace.quarantine, now, old, needed)
+    _forget_rows(session, workspace.changes, now, old)
+    # of the rows that stay, what snapshot rules froze
+    _forget_rows(session, workspace.enriched, now, old, but=_STATE)
+    _forget_rows(session, workspace.quarantine, now, old)
     return needed
 
 
-def _keep_only(session: Session, table: Table, now: Settled, old: Collection[str], inputs: set[str] | None) -> None:
-    """Remove the rows of old inputs but those of `inputs`, or without them those that the lake has kept."""
+def _forget_rows(session: Session, table: Table, now: Settled, old: Collection[str], but: str = "") -> None:
+    """Remove the rows of old inputs, but those that the temporary table `but` names."""
     snapshot = table.snapshot()
     if snapshot is None or Settled.read(snapshot.info) == now:
         return
-    ids = sorted(old)
-    there = session.scan(snapshot)
-    if inputs is None:
-        rows = query(
-            """
-            SELECT r.* FROM $there AS r
-            SEMI JOIN $state AS s ON s.s_input_id = r.s_input_id AND s.s_row_id = r.s_row_id
-            """,
-            there=there,
-            state=_STATE,
+    rows = publish.rows_of(session.scan(snapshot), sorted(old))
+    if but:
+        kept = query(
+            "SELECT r.* FROM $rows AS r SEMI JOIN $but AS s ON s.s_input_id = r.s_input_id AND s.s_row_id = r.s_row_id",
+            rows=rows,
+            but=but,
         )
     else:
-        rows = publish.rows_of(there, sorted(inputs))
-    publish.replace_inputs(session, table, rows, ids, now.recorded)
+        kept = query("SELECT r.* FROM $rows AS r WHERE FALSE", rows=rows)
+    publish.replace_inputs(session, table, kept, sorted(old), now.recorded)

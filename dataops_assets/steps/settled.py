@@ -19,6 +19,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
 from dataops_assets.steps.report import Input
+from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
 
 KEY = "s_settled_key"
@@ -81,6 +82,12 @@ def too_old(
         for item in inputs
         if horizon is not None and item.extract_time < horizon
     }
+
+
+def settled_in_hub(workspace: Workspace, inputs: Iterable[Input]) -> dict[str, DataOpsError]:
+    """The inputs that the hub of the source takes no more, each with its error."""
+    hub = workspace.hub.snapshot()
+    return too_old(workspace.source, Manifest.read(hub.info if hub else None).horizon, inputs)
 
 
 def settled_of(source: Source, lake: Snapshot | None, inputs: Iterable[Input]) -> dict[str, DataOpsError]:

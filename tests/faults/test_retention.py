@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from dataops_assets.errors import InputError
 from dataops_assets.operations import cli
 from dataops_assets.operations.again import reset
 from dataops_assets.steps.cdc import lake_of
+from dataops_assets.steps.quarantine import repair
 from dataops_assets.steps.refresh import rebuild, remove
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.retention import pending, settle
@@ -131,6 +133,14 @@ def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
         remove(story.workspace(), [inputs[30].input_id])
     with pytest.raises(InputError, match="is settled"):
         reset(story.workspace(), "parse", [inputs[30].input_id], print)
+    with pytest.raises(InputError, match="is settled"):
+        repair(
+            story.workspace(),
+            {(inputs[30].input_id, 2): {"amount": "4"}},
+            made_by="a test",
+            made_at=dt.datetime.now(dt.UTC),
+        )
+    assert rows_of(story.workspace(), "lake/sales_quarantine") == []
     after = state(story)
     assert {**after, "raw": before["raw"]} == before
     # all that can be
