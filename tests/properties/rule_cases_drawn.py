@@ -181,7 +181,8 @@ class Draw:
         name = self.random.choice(list(own)) if function == "count" else self.of(kind, own)
         if name is None:
             return None
-        before = self.of(kind, {rule.name: rule.kind for rule in self.rules})
+        windowed = [rule for rule in self.rules if any(isinstance(part, Window) for part in rule.expression.all())]
+        before = self.of(kind, {rule.name: rule.kind for rule in windowed})
         if before is not None and self.random.random() < 0.6:
             # a window that sees what a window saw
             name = before
