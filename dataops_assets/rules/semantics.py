@@ -1,6 +1,7 @@
 """What cannot be computed is null: division by zero, a cast that does not fit, overflow, a logarithm of zero, ...
 
-Stated once here, so that no row can stop an input and every engine can be made to agree.
+Stated once here, so that no row can stop an input and every engine can be made to agree. It is the smallest part that
+is null, and nulls go through all but what asks for them, so parts are attempted where something asks.
 """
 
 from __future__ import annotations
@@ -12,10 +13,19 @@ from sqlglot import exp
 from dataops_assets.sql import DIALECT, query
 
 _DIVISIONS = (exp.Div, exp.IntDiv, exp.Mod)
+# what may give a value where a part of it is null, or compare a part without computing it
+_ASKING_FOR_NULLS = (
+    *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
+    *(exp.Coalesce, exp.Nullif, exp.Concat, exp.ConcatWs, exp.Greatest, exp.Least),
+    *(exp.Case, exp.If, exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ, exp.And, exp.Or, exp.Between, exp.In),
+)
 
 
 def total(expression: exp.Expr) -> exp.Expr:
-    """`expression` with divisions that are null where the divisor is zero, and casts that are null where they fail."""
+    """`expression` with divisions that are null where the divisor is zero, and casts that are null where they fail.
+
+    So is every part that is asked whether it is null.
+    """
 
     def replaced(node: exp.Expr) -> exp.Expr:
         if isinstance(node, _DIVISIONS) and not _is_nonzero_number(node.expression):
@@ -23,6 +33,11 @@ def total(expression: exp.Expr) -> exp.Expr:
         if type(node) is exp.Cast and not isinstance(node.this, exp.Literal):
             # a cast of a literal is how a date is written; a wrong one is refused when the rule is compiled
             return exp.TryCast(this=node.this, to=node.to)
+        if isinstance(node, _ASKING_FOR_NULLS):
+            for part in list(node.iter_expressions()):
+                # the cases of CASE are no values, and a window is computed apart
+                if not isinstance(part, (exp.If, exp.Window)):
+                    part.replace(attempt(part.copy()))
         return node
 
     return rewritten(expression, replaced)
