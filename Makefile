@@ -4,7 +4,8 @@
 VENV ?= $(CURDIR)/.venv
 PEERS ?= $(CURDIR)/.venv-peers
 PORT ?= 3000
-PYTEST_WORKERS ?= 2
+# one more than the processors of a small machine: end-to-end tests mostly wait
+PYTEST_WORKERS ?= 3
 SCENARIOS ?= 100000
 ROWS ?= 1000000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
