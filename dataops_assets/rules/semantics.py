@@ -35,8 +35,8 @@ def total(expression: exp.Expr) -> exp.Expr:
             return exp.TryCast(this=node.this, to=node.to)
         if isinstance(node, _ASKING_FOR_NULLS):
             for part in list(node.iter_expressions()):
-                # the cases of CASE are no values, and a window is computed apart
-                if not isinstance(part, (exp.If, exp.Window)):
+                # the cases of CASE are no values, and what has a window in it cannot be attempted as it stands
+                if not isinstance(part, exp.If) and part.find(exp.Window) is None:
                     part.replace(attempt(part.copy()))
         return node
 
