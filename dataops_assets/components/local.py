@@ -28,7 +28,7 @@ from dataops_assets.errors import ConfigError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
-LOCAL_TAG = "dataops/local_runner"
+_LOCAL_TAG = "dataops/local_runner"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _alone(file: Path) -> Iterator[None]:
 
 def _end_runs_left_behind(instance: dg.DagsterInstance) -> None:
     """Runs of a runner that was killed: no daemon looks after them, and while one is under way its inputs must wait."""
-    for run in instance.get_runs(filters=dg.RunsFilter(tags={LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
+    for run in instance.get_runs(filters=dg.RunsFilter(tags={_LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
         instance.report_run_failed(run, "The process of this run was killed.")
 
 
@@ -201,7 +201,7 @@ class LocalRunner:
     def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:
         self._begin(what)
         started = time.perf_counter()
-        tags = {LOCAL_TAG: "true", **(request.tags if request else {})}
+        tags = {_LOCAL_TAG: "true", **(request.tags if request else {})}
         if request and request.run_key:
             tags["dagster/run_key"] = request.run_key
         with _planned_at_once() if RANGE_START_TAG in tags else nullcontext():
@@ -209,11 +209,7 @@ class LocalRunner:
                 instance=self._instance,
                 asset_selection=list(keys),
                 partition_key=request.partition_key if request else None,
-                tags={
-                    LOCAL_TAG: "true",
-                    **tags,
-                    **({"dagster/run_key": request.run_key} if request and request.run_key else {}),
-                },
+                tags=tags,
                 run_config=_QUIET,
                 raise_on_error=False,
             )

@@ -164,8 +164,8 @@ class _Compiler:
         columns: Mapping[str, str],
         checks: Sequence[_Declared] = (),
     ) -> Stage:
-        declared = [self._settled(source, item) for item in declared]
-        checks = [self._settled(source, item) for item in checks]
+        declared = [self._with_typed_aggregates(source, item) for item in declared]
+        checks = [self._with_typed_aggregates(source, item) for item in checks]
         lookups = self._lookups(source, [*declared, *checks])
         known = dict(columns)
         for item in (*declared, *checks):
@@ -193,7 +193,7 @@ class _Compiler:
         reach = reach_of((level.windows for level in found), type_of, kept, windowed)
         return Stage(lookups, tuple(found), validations, reach)
 
-    def _settled(self, source: Source, item: _Declared) -> _Declared:
+    def _with_typed_aggregates(self, source: Source, item: _Declared) -> _Declared:
         """A declaration whose aggregates mean the same on every engine: what they read has types now."""
         aggregates = [
             replace(
@@ -218,7 +218,7 @@ class _Compiler:
                 next_step="declare 'type', or write an expression that gives one of the column types",
             )
         value = settle(item.place, value, type_of)
-        used = [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
+        used = _used(item, done)
         inexact = is_inexact(value, type_of) or any(rule.inexact for rule in used)
         inexact |= any(self._is_inexact(source, item, aggregate) for aggregate in item.aggregates)
         failed = None
@@ -267,7 +267,7 @@ class _Compiler:
                 f"a validation is true or false, this gives {inferred}", next_step="compare the value"
             )
         severity = next(validation.severity for validation in source.validations if validation.name == item.name)
-        used = [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
+        used = _used(item, done)
         return CompiledValidation(
             name=item.name,
             version=self._version(item, source, value, known, used),
@@ -484,6 +484,11 @@ def _level(rules: Sequence[CompiledRule], prefix: str) -> Level:
 
 def _attempted(value: exp.Expr) -> exp.Expr:
     return value if isinstance(value, exp.Window) else attempt(value)
+
+
+def _used(item: _Declared, done: Mapping[str, CompiledRule]) -> list[CompiledRule]:
+    """The rules of the same source that an expression reads."""
+    return [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
 
 
 def _reads(item: _Declared, source: Source, done: Mapping[str, CompiledRule]) -> tuple[str, ...]:
