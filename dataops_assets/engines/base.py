@@ -35,6 +35,10 @@ class Session(Protocol):
         """A temporary table from a query, replacing one of that name."""
         ...
 
+    def define(self, name: str, query: exp.Expr) -> None:
+        """A temporary view of a query, replacing one of that name: its rows are computed wherever it is used."""
+        ...
+
     def register(self, name: str, rows: pa.Table) -> None:
         """A small Arrow table as a temporary table."""
         ...

@@ -138,7 +138,14 @@ class DuckDBSession:
 
     def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`."""
-        self.execute(exp.Create(this=table(name), kind="TABLE", replace=True, expression=query, properties=_TEMPORARY))
+        self._create("TABLE", name, query)
+
+    def define(self, name: str, query: exp.Expr) -> None:
+        """See `Session.define`."""
+        self._create("VIEW", name, query)
+
+    def _create(self, kind: str, name: str, query: exp.Expr) -> None:
+        self.execute(exp.Create(this=table(name), kind=kind, replace=True, expression=query, properties=_TEMPORARY))
 
     def register(self, name: str, rows: pa.Table) -> None:
         """See `Session.register`."""

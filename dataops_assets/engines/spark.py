@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pyarrow as pa
 from sqlglot import exp
@@ -79,6 +80,7 @@ _STAGED: Mapping[str, str] = {
     "TIMESTAMP_MS": "TIMESTAMP",
     "TIMESTAMP_NS": "VARCHAR",
 }
+_PARTS_A_CORE = 4
 # beyond it, what is deleted is not sent along with a query
 _MOST_MASKED = 200_000
 _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items()}
@@ -132,9 +134,17 @@ def _started(environment: Environment, open_session: Callable[[Mapping[str, str]
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     place = {"spark.app.name": "dataops-assets", "spark.master": environment.spark.master}
     files = _object_store(os.environ) if is_remote(environment.storage) else _LOCAL_FILES
-    application = open_session({**place, **_jars(environment), **_SETTINGS, **files, **environment.spark.conf})
+    settings = {**_SETTINGS, **_parallel(environment.spark.master), **files}
+    application = open_session({**place, **_jars(environment), **settings, **environment.spark.conf})
     application.sparkContext.setLogLevel("ERROR")
     return application
+
+
+def _parallel(master: str) -> dict[str, str]:
+    """How many parts a shuffle has. Spark's own 200 are for a cluster: on one machine most time goes to empty ones."""
+    if not master.startswith("local"):
+        return {}
+    return {"spark.sql.shuffle.partitions": str(_PARTS_A_CORE * (os.cpu_count() or 1))}
 
 
 def _object_store(variables: Mapping[str, str]) -> dict[str, str]:
@@ -202,26 +212,24 @@ class SparkSqlSession:
 
     def _by_files(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
         """Rows of Parquet files with their places, without those whose places the deletion vectors name."""
+        from pyspark.sql.functions import explode
+
         whole = [file for file in files if not file.deletion_vector]
         masked = [file for file in files if file.deletion_vector]
         parts = [self._parquet(snapshot, whole)] if whole else []
         if masked:
             folder = Table(snapshot.uri).folder
-            places = [
-                (_place(snapshot.uri, file.path), int(position))
-                for file in masked
-                for position in deletion_vectors.read(folder, file.deletion_vector or {})
-            ]
+            rows = self._parquet(snapshot, masked)
+            called = _names(rows)
+            vectors = [deletion_vectors.read(folder, file.deletion_vector or {}) for file in masked]
             deleted = pa.table(
                 {
-                    FILE: pa.array([place for place, _ in places], pa.string()),
-                    POSITION: pa.array([position for _, position in places], pa.int64()),
+                    FILE: pa.array([called[_place(snapshot.uri, file.path)] for file in masked], pa.string()),
+                    POSITION: pa.array([list(vector) for vector in vectors], pa.list_(pa.int64())),
                 }
             )
-            kept = self._parquet(snapshot, masked).join(
-                self.spark.createDataFrame(deleted).hint("broadcast"), [FILE, POSITION], "left_anti"
-            )
-            parts.append(kept)
+            places = self.spark.createDataFrame(deleted).select(FILE, explode(POSITION).alias(POSITION))
+            parts.append(rows.join(places.hint("broadcast"), [FILE, POSITION], "left_anti"))
         return functools.reduce(lambda one, other: one.unionByName(other), parts)
 
     def _parquet(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
@@ -233,12 +241,18 @@ class SparkSqlSession:
         """The same by Delta Lake's reader, which reads deletion vectors where the rows are and not here."""
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
         rows = _placed(reader.load(_place(snapshot.uri, "")))
-        return rows.where(rows[FILE].isin([_place(snapshot.uri, file.path) for file in files])) if files else rows
+        called = _names(rows)
+        return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files])) if files else rows
 
     def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`. The rows are computed once and kept by the executors, without where they came from."""
         with _storing("running a query"):
             self._view(self._frame(query).localCheckpoint(eager=True), name)
+
+    def define(self, name: str, query: exp.Expr) -> None:
+        """See `Session.define`."""
+        with _storing("running a query"):
+            self._view(self._frame(query), name)
 
     def register(self, name: str, rows: pa.Table) -> None:
         """See `Session.register`."""
@@ -358,7 +372,7 @@ def _url(path: str) -> str:
 
 
 def _place(uri: str, path: str) -> str:
-    """A data file as `_placed` names it."""
+    """The URL of a data file, not encoded."""
     return f"{_hadoop(uri)}/{path}" if is_remote(uri) else f"file:{uri}/{path}"
 
 
@@ -368,12 +382,19 @@ def _hadoop(uri: str) -> str:
 
 
 def _placed(rows: DataFrame) -> DataFrame:
-    """Rows of files with file and position; Spark names a file by its URL, and readers differ in its slashes."""
-    from pyspark.sql.functions import col, regexp_replace, url_decode
+    """Rows of files with file, as Spark calls it, and position."""
+    from pyspark.sql.functions import col, lit, replace
 
-    place = regexp_replace(regexp_replace(col("_metadata.file_path"), r"\+", "%2B"), "^file:/+", "file:/")
-    return rows.withColumns({FILE: url_decode(place), POSITION: col("_metadata.row_index")})
+    # readers differ in the slashes
+    place = replace(col("_metadata.file_path"), lit("file:///"), lit("file:/"))
+    return rows.withColumns({FILE: place, POSITION: col("_metadata.row_index")})
+
+
+def _names(rows: DataFrame) -> dict[str, str]:
+    """What `_placed` calls the files of `rows`, by `_place`. Spark's names are encoded; not each row's is decoded."""
+    names = [name.replace("file:///", "file:/") for name in rows.inputFiles()]
+    return {unquote(name): name for name in names}
 
 
 def _relative(place: str, uri: str) -> str:
-    return place.removeprefix(_place(uri.rstrip("/"), ""))
+    return unquote(place).removeprefix(_place(uri.rstrip("/"), ""))

@@ -65,9 +65,9 @@ class Tables:
 
     `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
     `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched
-    keys as they should be (system columns). `existing`: the same as they are, with file and position. `fresh`: versions
-    whose content is not in the hub yet. `amended`: versions whose content is, under other system columns. `removed`:
-    file and position of hub rows that go.
+    keys as they should be (system columns). `existing`: the same as they are, with file and position. `difference`: each
+    beside the other. `fresh`: versions whose content is not in the hub yet. `amended`: versions whose content is, under
+    other system columns. `removed`: file and position of hub rows that go.
     """
 
     inputs: str = "s_inputs"
@@ -83,6 +83,7 @@ class Tables:
     timeline: str = "s_timeline"
     kinds: str = "s_kinds"
     versions: str = "s_versions"
+    difference: str = "s_difference"
     fresh: str = "s_fresh"
     amended: str = "s_amended"
     removed: str = "s_removed"
@@ -531,56 +532,61 @@ _SYSTEM_TYPES: Mapping[str, str] = {
 
 
 def resolve(session: Session, change: Change, *, absences: bool = True) -> None:
-    """Create `timeline`, `versions` and the difference to the hub from `observed`, `existing` and `excluded`.
+    """Create `timeline` and `versions` from `observed` and `excluded`.
 
     May be run again after more rows were excluded. Without `absences`, `observed` says itself which keys are gone from
-    a full extract. Rows of an input that is in the hub already are written again, because parsing or rules may have
-    changed since.
+    a full extract.
     """
     source = change.source
     if isinstance(source.refresh, AppendRefresh):
-        session.create(T.versions, _appended(source))
+        session.define(T.versions, _appended(source))
     else:
         _create_timeline(session, source, absences=absences)
-        session.create(T.versions, _versions(source))
+        session.define(T.versions, _versions(source))
+
+
+def compare(session: Session, change: Change) -> None:
+    """Create `fresh`, `amended` and `removed`: what differs between `versions` and the hub as it is, in `existing`.
+
+    Rows of an input that is in the hub already are written again, because parsing or rules may have changed since.
+    """
+    source = change.source
+    names = _version_columns(source)
+    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
+    own: exp.Expr = column("s_input_id", "v")
+    if again:
+        own = query("CASE WHEN NOT $again THEN $own END", again=exp.In(this=own, expressions=again), own=own.copy())
+    # a deletion by absence has no row, so only the key tells those of one input apart
+    others = ("s_row_id", "s_key") if keeps_deletions(source) else ("s_row_id",)
+    one = exp.and_(
+        exp.EQ(this=own, expression=column("s_input_id", "e")),
+        *[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in others],
+    )
     same = exp.and_(
         *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
     )
-    # a deletion by absence has no row, so only the key tells those of one input apart
-    identity = (*IDENTITY, "s_key") if keeps_deletions(source) else IDENTITY
-    one = exp.and_(*[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in identity])
-    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
-    if again:
-        kept = exp.In(this=column("s_input_id", "v"), expressions=again).not_()
-        same, one = exp.and_(same, kept), exp.and_(one, kept.copy())
     session.create(
-        T.removed,
+        T.difference,
         query(
-            "SELECT e.s_file, e.s_position FROM $existing AS e ANTI JOIN $versions AS v ON $same",
-            existing=T.existing,
-            versions=T.versions,
+            """
+            SELECT $names, v.s_input_id IS NOT NULL AS s_stands, $same AS s_same, e.s_file, e.s_position
+            FROM $versions AS v FULL JOIN $existing AS e ON $one
+            """,
+            names=columns(names, "v"),
             same=same,
-        ),
-    )
-    session.create(
-        T.fresh,
-        query(
-            "SELECT v.* FROM $versions AS v ANTI JOIN $existing AS e ON $one",
             versions=T.versions,
             existing=T.existing,
             one=one,
         ),
     )
-    session.create(
-        T.amended,
-        query(
-            "SELECT v.*, e.s_file, e.s_position FROM $versions AS v JOIN $existing AS e ON $one WHERE NOT ($same)",
-            versions=T.versions,
-            existing=T.existing,
-            one=one,
-            same=same,
-        ),
-    )
+    found = {"names": columns(names, "d"), "difference": T.difference}
+    session.define(T.fresh, query("SELECT $names FROM $difference AS d WHERE d.s_file IS NULL", **found))
+    found["names"] = columns((*names, FILE, POSITION), "d")
+    amended = "SELECT $names FROM $difference AS d WHERE d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"
+    session.define(T.amended, query(amended, **found))
+    found["names"] = columns((FILE, POSITION), "d")
+    removed = "SELECT $names FROM $difference AS d WHERE NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"
+    session.define(T.removed, query(removed, **found))
 
 
 def _kept_observations(source: Source) -> exp.Query:
@@ -759,6 +765,10 @@ def _said_often(source: Source, seen: exp.Query) -> exp.Query:
     return query("SELECT s.* FROM $rows AS s", rows=rows)
 
 
+def _version_columns(source: Source) -> tuple[str, ...]:
+    return (*system_columns(source), *(coverage.carried_names(source) if keeps_deletions(source) else ()))
+
+
 def _versions(source: Source) -> exp.Query:
     """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
     carried = coverage.carried_names(source) if keeps_deletions(source) else ()
@@ -774,7 +784,7 @@ def _versions(source: Source) -> exp.Query:
         timeline=T.timeline,
     )
     kept = query(
-        "SELECT $names FROM $versions AS v", names=columns((*system_columns(source), *carried), "v"), versions=versions
+        "SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions
     )
     if not keeps_deletions(source):
         kept = kept.where(exp.not_(column("s_is_deleted", "v")))

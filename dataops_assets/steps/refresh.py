@@ -139,11 +139,6 @@ def _attempt(
     insert = fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
     if merge.keeps_deletions(source):
         insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
-    if base is not None:
-        amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
-        insert = exp.union(insert, amended, distinct=False)
-    insert_columns = session.schema(insert)
-    _require_types(source, base, insert_columns)
     tally = session.fetch(
         query(
             """
@@ -155,6 +150,11 @@ def _attempt(
             amended=merge.T.amended,
         )
     ).to_pylist()[0]
+    if base is not None and tally["amended"]:
+        amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
+        insert = exp.union(insert, amended, distinct=False)
+    insert_columns = session.schema(insert)
+    _require_types(source, base, insert_columns)
     wrote = _wrote(base, manifest, after, tally)
     info = {**after.record(), _WROTE: wrote}
     if left := [item.input_id for item in again if item.input_id in errors]:
@@ -220,6 +220,7 @@ def _gather(
     merge.gather(session, change, hub, lake, late=late)
     exclude_failed(session, enriched)
     merge.resolve(session, change, absences=not planned)
+    merge.compare(session, change)
     return late
 
 
@@ -335,6 +336,7 @@ def fresh_rows(
         )
         session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
         merge.resolve(session, change)
+        merge.compare(session, change)
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:

@@ -92,6 +92,7 @@ class MemoryHub:
         hub = merge.touch(session, change, self._base, lake, late=late)
         merge.gather(session, change, hub, lake, late=late)
         merge.resolve(session, change)
+        merge.compare(session, change)
         self._manifest = merge.manifest_after(change)
         own, system = columns(self._source.column_names, "r"), merge.system_columns(self._source)
         after: exp.Expr = query(
