@@ -104,6 +104,7 @@ class DuckDBSession:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self._kinds: dict[str, str] = {}
 
     def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
@@ -145,6 +146,10 @@ class DuckDBSession:
         self._create("VIEW", name, query)
 
     def _create(self, kind: str, name: str, query: exp.Expr) -> None:
+        other = self._kinds.get(name, kind)
+        if other != kind:
+            self.execute(exp.Drop(tables=[table(name)], kind=other))
+        self._kinds[name] = kind
         self.execute(exp.Create(this=table(name), kind=kind, replace=True, expression=query, properties=_TEMPORARY))
 
     def register(self, name: str, rows: pa.Table) -> None:

@@ -81,6 +81,9 @@ _STAGED: Mapping[str, str] = {
     "TIMESTAMP_NS": "VARCHAR",
 }
 _PARTS_A_CORE = 4
+_BYTES_A_VALUE = 16
+# as spark.sql.autoBroadcastJoinThreshold
+_MOST_SENT = 10 * 1024 * 1024
 # beyond it, what is deleted is not sent along with a query
 _MOST_MASKED = 200_000
 _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items()}
@@ -141,10 +144,14 @@ def _started(environment: Environment, open_session: Callable[[Mapping[str, str]
 
 
 def _parallel(master: str) -> dict[str, str]:
-    """How many parts a shuffle has. Spark's own 200 are for a cluster: on one machine most time goes to empty ones."""
+    """How many parts work has on one machine. Spark's own figures are for a cluster.
+
+    There most of a small shuffle's 200 parts are empty, and a file of less than 128 MB is the work of one core.
+    """
     if not master.startswith("local"):
         return {}
-    return {"spark.sql.shuffle.partitions": str(_PARTS_A_CORE * (os.cpu_count() or 1))}
+    parts = str(_PARTS_A_CORE * (os.cpu_count() or 1))
+    return {"spark.sql.shuffle.partitions": parts, "spark.sql.files.minPartitionNum": parts}
 
 
 def _object_store(variables: Mapping[str, str]) -> dict[str, str]:
@@ -242,12 +249,16 @@ class SparkSqlSession:
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
         rows = _placed(reader.load(_place(snapshot.uri, "")))
         called = _names(rows)
-        return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files])) if files else rows
+        return (
+            rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files])) if files else rows
+        )
 
     def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`. The rows are computed once and kept by the executors, without where they came from."""
         with _storing("running a query"):
-            self._view(self._frame(query).localCheckpoint(eager=True), name)
+            rows, is_small = _kept(self._frame(query))
+            # of rows that are kept Spark knows no size: every join with them would sort and move both sides
+            self._view(rows.hint("broadcast") if is_small else rows, name)
 
     def define(self, name: str, query: exp.Expr) -> None:
         """See `Session.define`."""
@@ -343,6 +354,20 @@ def _storing(attempted: str) -> Iterator[None]:
             next_step="check that the store is there, has room and that memory suffices, then run again; "
             "the last published version is untouched",
         ) from error
+
+
+def _kept(rows: DataFrame) -> tuple[DataFrame, bool]:
+    """The rows, computed and kept by the executors, and whether Spark would send a table of that size to them all."""
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as of
+
+    kinds = {field.name: field.dataType.simpleString() for field in rows.schema.fields}
+    size = of.count(of.lit(1)) * of.lit(_BYTES_A_VALUE * len(kinds))
+    for name in (name for name, kind in kinds.items() if kind in ("string", "binary")):
+        size += of.coalesce(of.sum(of.octet_length(rows[_quoted(name)])), of.lit(0))
+    seen = Observation()
+    kept = rows.observe(seen, size.alias("size")).localCheckpoint(eager=True)
+    return kept, seen.get["size"] <= _MOST_SENT
 
 
 def _schema(columns: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ DIALECT = Dialect.get_or_raise("spark")
 
 # Java's own text of a double is not always the shortest before Java 19; this is the algorithm that it has since
 _SHORTEST = "com.fasterxml.jackson.core.io.schubfach.DoubleToDecimal"
+_SHORT = r"\A-?[0-9]{1,7}[.](0|[0-9]{0,7}[1-9])\z"
 _TEXTS = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.TIMESTAMP_NS)
 _TIMES = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ, exp.DType.TIMESTAMPTZ)
 _NUMBER = r"(?i)\A[\t\n\f\r ]*[+-]?(([0-9]+([.][0-9]*)?|[.][0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)[\t\n\f\r ]*\z"
@@ -129,12 +130,10 @@ def _text_of(value: exp.Expr) -> exp.Expr:
     text = _spark("CAST(:value AS STRING)", value=value)
     if known in ("boolean", "whole", "date", "time", "decimal"):
         return text
-    # through a text, because Spark refuses to make a number of, say, a date even in a branch that is never taken
-    double = _spark("CAST(CAST(:value AS STRING) AS DOUBLE)", value=value)
     return _by_type(
         value,
         text,
-        double=_shortest(double),
+        double=_text_of_double(text),
         timestamp=_spark("CAST(:value AS STRING) || '+00'", value=value),
     )
 
@@ -162,6 +161,8 @@ def _known_type(value: exp.Expr) -> str:
         return _known_type(value.this)
     if isinstance(value, (exp.Coalesce, exp.Case)):
         return _common(value)
+    if isinstance(value, (exp.Add, exp.Sub, exp.Mul)):
+        return "double" if "double" in (_known_type(value.this), _known_type(value.expression)) else ""
     if isinstance(value, exp.Cast):
         if value.to.this in _WHOLE:
             return "whole"
@@ -178,6 +179,21 @@ def _known_type(value: exp.Expr) -> str:
         name = value.name.lower()
         return "string" if name in _STRING_CALLS else {"shiftrightunsigned": "whole", "try_divide": ""}.get(name, "")
     return ""
+
+
+def _text_of_double(text: exp.Expr) -> exp.Expr:
+    """The text that DuckDB gives for a double, from Java's.
+
+    Doubles of at most 15 digits differ where their digits do, so a text of no more, without a zero at its end, is the
+    shortest already; it is most of what data has, and Spark compiles it.
+    """
+    # a text of another type is not a number's, and is in this branch only for Spark to find its type
+    return _spark(
+        "CASE WHEN :text RLIKE :short THEN :text ELSE :shortest END",
+        text=text,
+        short=_SHORT,
+        shortest=_shortest(_spark("CAST(:text AS DOUBLE)", text=text)),
+    )
 
 
 def _shortest(double: exp.Expr) -> exp.Expr:
@@ -563,11 +579,12 @@ def _window(node: exp.Window) -> exp.Expr:
 def _md5_number(node: exp.Expr) -> exp.Expr:
     """The last eight bytes of an md5, the last of them first, as a number (negative where DuckDB's is beyond 2^63)."""
     (content,) = node.expressions
-    pieces = [_spark("substr(h, :start, 2)", start=start) for start in range(31, 15, -2)]
+    # without a lambda, which Spark would not compile, with all that it is applied to
     return _spark(
-        "transform(array(md5(:content)), h -> CAST(conv(:number, 16, -10) AS BIGINT))[0]",
+        "CAST(conv(regexp_replace(substr(md5(:content), 17), :bytes, :turned), 16, -10) AS BIGINT)",
         content=content,
-        number=_call("concat", *pieces),
+        bytes="(..)" * 8,
+        turned="$8$7$6$5$4$3$2$1",
     )
 
 

@@ -16,7 +16,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
-from dataops_assets.sql import alias, column, query
+from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import coverage, delete_guard, merge
 from dataops_assets.steps.delete_guard import ImpliedDeletes
 from dataops_assets.steps.evolution import evolving
@@ -195,24 +195,27 @@ def change_for(
 
 
 def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
-    # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
-    carried = coverage.carried_as(change.source)
-    values = [
-        alias(query("coalesce($own, $carried)", own=column(name, "r"), carried=column(carried[name], "k")), name)
-        if name in carried
-        else column(name, "r")
-        for name in change.source.column_names
-    ]
-    rows: exp.Query = query(
+    names, told = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
+    found: exp.Query = query(
         """
-        SELECT $columns, k.s_key, k.s_input_id, k.s_row_id, k.s_order, k.s_row_hash, k.s_change
-        FROM $kinds AS k
-        LEFT JOIN $rows AS r
-          ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
+        SELECT $columns, $told FROM $kinds AS k
+        JOIN $rows AS r ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
         WHERE k.s_change <> 'unchanged'
         """,
-        columns=values,
+        columns=columns(names, "r"),
+        told=columns(told, "k"),
         kinds=merge.T.kinds,
         rows=publish.rows_of(lake, change.ids),
     )
-    return rows
+    if not merge.absence_deletes(change.source):
+        return found
+    # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
+    carried = coverage.carried_as(change.source)
+    absent = query(
+        "SELECT $columns, $told FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
+        columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],
+        told=columns(told, "k"),
+        kinds=merge.T.kinds,
+        absent=merge.ABSENT,
+    )
+    return exp.union(found, absent, distinct=False)

@@ -64,10 +64,10 @@ class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
     `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
-    `kinds`: one row an observation of the added inputs with its `s_change`. `versions`: the hub rows of the touched
-    keys as they should be (system columns). `existing`: the same as they are, with file and position. `difference`: each
-    beside the other. `fresh`: versions whose content is not in the hub yet. `amended`: versions whose content is, under
-    other system columns. `removed`: file and position of hub rows that go.
+    `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`. `versions`: the hub
+    rows of the touched keys as they should be (system columns). `existing`: the same as they are, with file and
+    position. `difference`: each beside the other. `fresh`: versions whose content is not in the hub yet. `amended`:
+    versions whose content is, under other system columns. `removed`: file and position of hub rows that go.
     """
 
     inputs: str = "s_inputs"
@@ -80,6 +80,7 @@ class Tables:
     observed: str = "s_observed"
     seen: str = "s_seen"
     repeated: str = "s_repeated"
+    once: str = "s_once"
     timeline: str = "s_timeline"
     kinds: str = "s_kinds"
     versions: str = "s_versions"
@@ -205,7 +206,7 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
             ids=[literal(input_id) for input_id in change.ids],
         ),
     )
-    session.create(T.touched, query("SELECT DISTINCT s_key FROM $added AS a", added=T.added))
+    session.define(T.touched, query("SELECT s_key FROM $added AS a", added=T.added))
 
 
 def observations(source: Source, rows: exp.Expr) -> exp.Query:
@@ -257,8 +258,8 @@ def _create_inputs(session: Session, change: Change) -> None:
 
 
 def exclude_nothing(session: Session) -> None:
-    """Start with an empty table `excluded`: rows that validations keep out of the hub."""
-    session.create(
+    """Start with an empty `excluded`: rows that validations keep out of the hub."""
+    session.define(
         T.excluded, query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE")
     )
 
@@ -285,8 +286,9 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if late:
         keys = _touched_late(change, current, lake)
     else:
-        keys = _changed_keys(source, current)
-        if isinstance(source.refresh, FullRefresh):
+        is_one_extract = isinstance(source.refresh, FullRefresh) and len(change.adding) == 1
+        keys = _changed_keys(source, current, and_missing=is_one_extract)
+        if isinstance(source.refresh, FullRefresh) and not is_one_extract:
             keys = exp.union(keys, _missing_keys(source, current, len(change.adding)), distinct=False)
         elif coverage.is_partial(source):
             keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
@@ -331,17 +333,22 @@ def _is_gone(source: Source, table: str) -> exp.Expr:
     return column("s_is_deleted", table) if source.refresh.history else exp.false()
 
 
-def _changed_keys(source: Source, current: exp.Expr) -> exp.Expr:
-    return query(
+def _changed_keys(source: Source, current: exp.Expr, *, and_missing: bool) -> exp.Expr:
+    """Keys of which an added input says something new; if asked, also those of the hub that none contains."""
+    keys: exp.Select = query(
         """
-        SELECT a.s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
+        SELECT coalesce(a.s_key, h.s_key) AS s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
         WHERE CASE WHEN a.s_deleted THEN NOT (h.s_key IS NULL OR $gone)
+                   WHEN a.s_key IS NULL THEN NOT $gone
                    ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash END
         """,
         added=T.added,
         current=current,
         gone=_is_gone(source, "h"),
     )
+    if and_missing:
+        keys.args["joins"][0].set("side", "FULL")
+    return keys
 
 
 def _missing_keys(source: Source, current: exp.Expr, extracts: int) -> exp.Expr:
@@ -410,7 +417,7 @@ def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Exp
     if isinstance(source.refresh, AppendRefresh):
         held = rows_of(hub, (*change.ids, *change.removing)) if hub is not None and late else _no_hub_rows(source)
         session.create(T.existing, held)
-        session.create(T.observed, own)
+        session.define(T.observed, own)
         return
     if hub is None:
         session.create(T.existing, _no_hub_rows(source))
@@ -439,7 +446,7 @@ def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Exp
             existing=T.existing,
         )
         own = exp.union(own, start, distinct=False)
-    session.create(T.observed, own)
+    session.define(T.observed, own)
 
 
 def _observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
@@ -673,23 +680,29 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
     seen = _kept_observations(source)
     if absences and absence_deletes(source):
         gone = _uncontained(source) if coverage.is_partial(source) else _missing(source)
-        session.create(T.seen, exp.union(seen, gone, distinct=False))
-        seen = query("SELECT * FROM $seen AS o", seen=T.seen)
-    said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
-    repeated = query("SELECT o.s_key FROM $said AS o GROUP BY o.s_key HAVING count(*) > 1", said=said)
+        seen = exp.union(seen, gone, distinct=False)
+    session.create(T.seen, seen)
+    repeated = query(
+        "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
+    )
+    if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
+        session.create(T.timeline, _said_once(source, T.seen))
+        return
     session.create(T.repeated, repeated)
-    timeline = _said_once(source, seen, said)
-    if session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=T.repeated)).num_rows:
-        timeline = exp.union(timeline, _said_often(source, seen), distinct=False)
-    session.create(T.timeline, timeline)
+    once = query(
+        "SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=T.seen, repeated=T.repeated
+    )
+    session.create(T.once, once)
+    session.create(T.timeline, exp.union(_said_once(source, T.once), _said_often(source), distinct=False))
 
 
-def _said_once(source: Source, seen: exp.Query, said: exp.Query) -> exp.Query:
+def _said_once(source: Source, seen: str) -> exp.Query:
     """The timelines of keys with one observation, perhaps after the hub's present version: no sorting is needed.
 
     What is said comes after the hub as it is, or the whole timelines were read and there is no such start.
     """
     starts = query("SELECT o.* FROM $seen AS o WHERE o.s_rank = 0", seen=seen)
+    said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
     is_event = """
         CASE WHEN a.s_deleted THEN coalesce(NOT h.s_deleted, FALSE)
              ELSE h.s_key IS NULL OR h.s_deleted OR h.s_row_hash <> a.s_row_hash END
@@ -699,32 +712,30 @@ def _said_once(source: Source, seen: exp.Query, said: exp.Query) -> exp.Query:
         SELECT $names, h.s_created_at, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, TRUE AS s_is_event,
                h.s_created_at AS s_life_started_at,
                CASE WHEN NOT a.s_key IS NULL AND $is_event THEN a.s_order END AS s_next
-        FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key ANTI JOIN $repeated AS r ON r.s_key = h.s_key
+        FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key
         """,
         names=columns(_observed(source), "h"),
         is_event=query(is_event),
         starts=starts,
         said=said,
-        repeated=T.repeated,
     )
     after = query(
         """
         SELECT $names, a.s_created_at, h.s_deleted AS s_deleted_before, FALSE AS s_is_old, $is_event AS s_is_event,
                CASE WHEN h.s_deleted = FALSE THEN h.s_created_at ELSE a.s_created_at END AS s_life_started_at,
                $nothing AS s_next
-        FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key ANTI JOIN $repeated AS r ON r.s_key = a.s_key
+        FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key
         """,
         names=columns(_observed(source), "a"),
         is_event=query(is_event),
         nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
         starts=starts,
         said=said,
-        repeated=T.repeated,
     )
     return exp.union(first, after, distinct=False)
 
 
-def _said_often(source: Source, seen: exp.Query) -> exp.Query:
+def _said_often(source: Source) -> exp.Query:
     """The timelines of keys with several observations, sorted."""
     rows: exp.Query = query(
         """
@@ -759,7 +770,7 @@ def _said_often(source: Source, seen: exp.Query) -> exp.Query:
         FROM told AS t
         """,
         names=columns(_observed(source), "t"),
-        seen=seen,
+        seen=T.seen,
         repeated=T.repeated,
     )
     return query("SELECT s.* FROM $rows AS s", rows=rows)
@@ -783,16 +794,14 @@ def _versions(source: Source) -> exp.Query:
         carried=columns(carried),
         timeline=T.timeline,
     )
-    kept = query(
-        "SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions
-    )
+    kept = query("SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions)
     if not keeps_deletions(source):
         kept = kept.where(exp.not_(column("s_is_deleted", "v")))
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
 
 
 def classify(session: Session, source: Source) -> None:
-    """Create `kinds`: what each observation of the added inputs changes, with what it carries."""
+    """Create `kinds`: what each observation of the touched keys in the added inputs changes, with what it carries."""
     if isinstance(source.refresh, AppendRefresh):
         session.create(
             T.kinds,
@@ -807,15 +816,13 @@ def classify(session: Session, source: Source) -> None:
         query(
             """
             SELECT a.s_input_id, a.s_row_id, a.s_key, a.s_order, a.s_row_hash,
-                   CASE WHEN t.s_key IS NULL AND u.s_key IS NULL THEN 'unchanged'
-                        WHEN t.s_key IS NULL OR t.s_is_old THEN 'old'
+                   CASE WHEN t.s_key IS NULL OR t.s_is_old THEN 'old'
                         WHEN a.s_deleted AND t.s_is_event THEN 'deleted'
                         WHEN a.s_deleted THEN 'unchanged'
                         WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
                         WHEN t.s_is_event THEN 'changed'
                         ELSE 'unchanged' END AS s_change, $own
-            FROM $added AS a
-            LEFT JOIN $touched AS u ON u.s_key = a.s_key
+            FROM (SELECT a.* FROM $added AS a SEMI JOIN $touched AS u ON u.s_key = a.s_key) AS a
             LEFT JOIN $timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
             UNION ALL
             SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
@@ -833,15 +840,27 @@ def classify(session: Session, source: Source) -> None:
 
 
 def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Per added input, the number of observations of each kind."""
+    """Per added input, the number of observations of each kind. What keys say that are not touched is unchanged."""
     found = session.fetch(
         query(
-            "SELECT s_input_id, s_change, count(*) AS n FROM $kinds AS k GROUP BY s_input_id, s_change", kinds=T.kinds
+            """
+            SELECT s_input_id, s_change, sum(n) AS n FROM (
+                SELECT s_input_id, s_change, count(*) AS n FROM $kinds AS k GROUP BY s_input_id, s_change
+                UNION ALL
+                SELECT s_input_id, 'unchanged' AS s_change, count(*) AS n FROM $added AS a GROUP BY s_input_id
+                UNION ALL
+                SELECT s_input_id, 'unchanged' AS s_change, -count(*) AS n FROM $kinds AS k
+                WHERE s_row_id <> $absent GROUP BY s_input_id
+            ) AS c GROUP BY s_input_id, s_change
+            """,
+            kinds=T.kinds,
+            added=T.added,
+            absent=ABSENT,
         )
     )
     result = {input_id: dict.fromkeys(KINDS, 0) for input_id in ids}
     for row in found.to_pylist():
-        result[row["s_input_id"]][row["s_change"]] = row["n"]
+        result[row["s_input_id"]][row["s_change"]] = int(row["n"])
     return result
 
 

@@ -313,14 +313,14 @@ def fresh_rows(
                 fresh=fresh,
                 rows=enriched_rows,
             )
-        session.create("s_lacking", lacking)
-        if known is not None and not session.fetch(query("SELECT 1 AS one FROM s_lacking LIMIT 1")).num_rows:
+        if known is not None and not session.fetch(query("SELECT 1 AS one FROM $f AS f LIMIT 1", f=lacking)).num_rows:
             return known
         parsed = query(
             """
-            SELECT $columns, $system FROM s_lacking AS f JOIN $lake AS r
+            SELECT $columns, $system FROM $lacking AS f JOIN $lake AS r
               ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
             """,
+            lacking=lacking,
             columns=columns(source.column_names, "r"),
             system=columns(system, "f"),
             lake=lake,

@@ -165,6 +165,7 @@ def _compute_state(workspace: Workspace, session: Session, manifest: Manifest, n
     merge.gather(session, change, None, rows, late=False)
     exclude_failed(session, enriched)
     merge.resolve(session, change)
+    merge.compare(session, change)
     forget_failures(session)
     # a row that no refresh needed so far may fail a validation
     fresh_rows(workspace, session, change, enriched, rows, hub_columns_of(source), anew=False)
