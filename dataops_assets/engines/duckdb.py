@@ -108,13 +108,13 @@ class DuckDBSession:
 
     def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
-        if not snapshot.files:
+        files = [file for file in snapshot.files if only is None or file.path in only]
+        if not files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
             return exp.Subquery(this=empty({**snapshot.columns, **extra}))
-        files = [file for file in snapshot.files if only is None or file.path in only]
         names: list[exp.Expr] = [exp.column(name, quoted=True) for name in snapshot.columns]
         place = file_name = exp.column("filename")
-        if files and _are_plain(snapshot, files):
+        if _are_plain(snapshot, files):
             source = query(
                 "SELECT * FROM read_parquet($files, hive_partitioning = FALSE)",
                 files=exp.Array(expressions=[exp.Literal.string(f"{snapshot.uri}/{file.path}") for file in files]),

@@ -80,7 +80,7 @@ _STAGED: Mapping[str, str] = {
     "TIMESTAMP_MS": "TIMESTAMP",
     "TIMESTAMP_NS": "VARCHAR",
 }
-_PARTS_A_CORE = 4
+_PARTS_A_CORE = 2
 _BYTES_A_VALUE = 16
 # as spark.sql.autoBroadcastJoinThreshold
 _MOST_SENT = 10 * 1024 * 1024

@@ -50,15 +50,16 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
         lake = lake_rows(session, source, parsed)
-        extents = extents_of(session, source, lake, [item.input_id for item in inputs])
-        errors = refused(session, source, lake, extents) | too_old(source, manifest.horizon, inputs)
+        own = input_rows(session, source, parsed, [item.input_id for item in inputs])
+        extents = extents_of(session, source, own, [item.input_id for item in inputs])
+        errors = refused(session, source, own, extents) | too_old(source, manifest.horizon, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
         late = False
         snapshot = workspace.changes.snapshot()
         while good := tuple(item for item in inputs if item.input_id not in errors):
             change = change_for(workspace, session, manifest, good, parsed, extents)
-            late = _compare(session, change, base, lake)
+            late = _compare(session, change, base, lake, own)
             found = delete_guard.implied_deletes(session, change, base)
             implied |= {item.input_id: item for item in found}
             if (waiting := delete_guard.held(workspace, found)) is not None:
@@ -66,7 +67,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 continue
             merge.classify(session, source)
             counts = merge.counts(session, change.ids)
-            snapshot = _publish(workspace, session, change, lake, late=late)
+            snapshot = _publish(workspace, session, change, own, late=late)
             break
     outcomes = _outcomes(workspace, counts, snapshot)
     return StepReport(
@@ -89,9 +90,9 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake: exp.Expr) -> bool:
+def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> bool:
     """Leave the timelines of what the change touches in the session; the result says whether the lake was read."""
-    merge.observe(session, change, lake)
+    merge.observe(session, change, own)
     late = merge.is_late(session, change)
     merge.exclude_nothing(session)
     hub = merge.touch(session, change, base, lake, late=late)
@@ -100,7 +101,7 @@ def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake
     return late
 
 
-def _publish(workspace: Workspace, session: Session, change: merge.Change, lake: exp.Expr, *, late: bool) -> Snapshot:
+def _publish(workspace: Workspace, session: Session, change: merge.Change, own: exp.Expr, *, late: bool) -> Snapshot:
     plan = plan_name(change)
 
     def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _publish(workspace: Workspace, session: Session, change: merge.Change, lake:
         kept = dict(list(known.items())[-_PLANS_KEPT:])
         return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
 
-    return publish.replace_inputs(session, workspace.changes, _change_set(change, lake), change.ids, with_plans)
+    return publish.replace_inputs(session, workspace.changes, _change_set(change, own), change.ids, with_plans)
 
 
 def _deletes(source: Source, implied: ImpliedDeletes | None) -> tuple[CheckOutcome, ...]:
@@ -154,6 +155,12 @@ def lake_rows(session: Session, source: Source, lake: Snapshot) -> exp.Expr:
     return conformed(session, lake, {item.name: stored_type(item.type) for item in source.columns})
 
 
+def input_rows(session: Session, source: Source, lake: Snapshot, input_ids: Sequence[str]) -> exp.Expr:
+    """Those of `lake_rows` that are of these inputs, from the files that may hold them."""
+    kinds = {item.name: stored_type(item.type) for item in source.columns}
+    return publish.rows_of(conformed(session, lake, kinds, files=publish.files_of(lake, input_ids)), input_ids)
+
+
 def change_for(
     workspace: Workspace,
     session: Session,
@@ -194,7 +201,7 @@ def change_for(
     return change
 
 
-def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
+def _change_set(change: merge.Change, own: exp.Expr) -> exp.Query:
     names, told = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
     found: exp.Query = query(
         """
@@ -205,7 +212,7 @@ def _change_set(change: merge.Change, lake: exp.Expr) -> exp.Query:
         columns=columns(names, "r"),
         told=columns(told, "k"),
         kinds=merge.T.kinds,
-        rows=publish.rows_of(lake, change.ids),
+        rows=publish.rows_of(own, change.ids),
     )
     if not merge.absence_deletes(change.source):
         return found

@@ -179,7 +179,8 @@ def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> 
     wanted = [literal(input_id) for input_id in ids] or [exp.null()]
     kinds = {item.name: stored_type(item.type) for item in workspace.source.columns}
     only = exp.In(this=column("s_input_id", "r"), expressions=wanted)
-    rows: exp.Query = query("SELECT c.* FROM $changes AS c", changes=conformed(session, changes, kinds, only))
+    files = publish.files_of(changes, ids)
+    rows: exp.Query = query("SELECT c.* FROM $changes AS c", changes=conformed(session, changes, kinds, only, files))
     return rows
 
 

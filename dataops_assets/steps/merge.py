@@ -186,7 +186,7 @@ def observe(session: Session, change: Change, lake: exp.Expr) -> None:
 
 
 def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> None:
-    """Create `inputs` and `added` from a change set that was made against this very hub, and touch all its keys.
+    """Create `inputs` and `added` from the added inputs' change sets, made against this very hub; touch all their keys.
 
     In such a change set an `old` row lost to another row at the same order, which stands unchanged in the hub or in the
     change set; without that other row it would win.
@@ -198,12 +198,10 @@ def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> 
             """
             SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
                    e.s_change = 'deleted' AS s_deleted, $carried
-            FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id
-            WHERE e.s_input_id IN ($ids) AND e.s_change <> 'old'
+            FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_change <> 'old'
             """,
             carried=coverage.carried_columns(change.source, "e"),
             enriched=enriched,
-            ids=[literal(input_id) for input_id in change.ids],
         ),
     )
     session.define(T.touched, query("SELECT s_key FROM $added AS a", added=T.added))

@@ -14,9 +14,9 @@ from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import coverage, delete_guard, merge
-from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
+from dataops_assets.steps.cdc import change_for, input_rows, lake_of, lake_rows, plan_name
 from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
@@ -112,8 +112,10 @@ def _attempt(
     asked = {*gone, *(item.input_id for item in inputs)}
     again = _to_merge(workspace, base, {*manifest.inputs} - asked)
     merging = (*inputs, *again)
-    extents = extents_of(session, source, lake, [*(item.input_id for item in merging), *gone])
-    errors = refused(session, source, lake, extents)
+    ids = [*(item.input_id for item in merging), *gone]
+    own = input_rows(session, source, parsed, ids)
+    extents = extents_of(session, source, own, ids)
+    errors = refused(session, source, own, extents)
     if replaced is None:
         errors |= too_old(source, manifest.horizon, inputs)
         for error in too_old(source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)).values():
@@ -210,7 +212,7 @@ def _gather(
     # a change set has nothing of what is settled
     planned = planned and (base is not None or change.settled is None)
     if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
-        merge.observe_change_set(session, change, session.scan(enriched))
+        merge.observe_change_set(session, change, publish.scan_inputs(session, enriched, change.ids))
         hub: exp.Expr | None = merge.hub_rows(session, change, base, late=False) if base is not None else None
     else:
         planned = False
@@ -235,11 +237,7 @@ def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
 
 def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -> bool:
     """Whether a row that a validation keeps out had won over another of the same key and order, which now stands."""
-    rows = query(
-        "SELECT e.* FROM $e AS e WHERE e.s_input_id IN ($ids)",
-        e=session.scan(enriched),
-        ids=[literal(input_id) for input_id in change.ids],
-    )
+    rows = publish.scan_inputs(session, enriched, change.ids)
     found = query(
         """
         SELECT 1 AS one FROM $rows AS f JOIN $others AS o ON o.s_key = f.s_key AND o.s_order = f.s_order
@@ -425,10 +423,9 @@ def _counts(session: Session, enriched: Snapshot | None, change: merge.Change) -
         query(
             """
             SELECT s_input_id, CASE WHEN s_status = 'fail' THEN 'quarantined' ELSE s_change END AS kind, count(*) AS n
-            FROM $e AS e WHERE s_input_id IN ($ids) GROUP BY 1, 2
+            FROM $e AS e GROUP BY 1, 2
             """,
-            e=session.scan(enriched),
-            ids=[literal(input_id) for input_id in change.ids],
+            e=publish.scan_inputs(session, enriched, change.ids),
         )
     )
     for row in found.to_pylist():

@@ -73,6 +73,11 @@ def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
     return found
 
 
+def scan_inputs(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) -> exp.Select:
+    """The rows of these inputs in a table, from the files that may hold them."""
+    return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
+
+
 def written(snapshot: Snapshot) -> Mapping[str, int]:
     """By input, the version in which its rows were last replaced."""
     found: Mapping[str, int] = snapshot.info.get(_WRITTEN, {})

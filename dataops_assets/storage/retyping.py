@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import DIALECT, alias, column, columns, query
-from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.delta import DataFile, Snapshot
 
 if TYPE_CHECKING:
     from dataops_assets.engines.base import Session
@@ -30,14 +30,19 @@ def retyped(snapshot: Snapshot | None, wanted: Mapping[str, str]) -> list[str]:
 
 
 def conformed(
-    session: Session, snapshot: Snapshot, wanted: Mapping[str, str], only: exp.Expr | None = None
+    session: Session,
+    snapshot: Snapshot,
+    wanted: Mapping[str, str],
+    only: exp.Expr | None = None,
+    files: Sequence[DataFile] | None = None,
 ) -> exp.Expr:
-    """A table's rows (those where `only` holds) with the wanted columns in their SQL types, and all its others.
+    """A table's rows with the wanted columns in their SQL types, and all its others.
 
+    Those where `only` holds, and of `files` alone where they are given.
     A column that the table lacks is null. Raises ConfigError where a value would not be the same in the wanted type,
     with column, count and inputs.
     """
-    scan: exp.Expr = session.scan(snapshot)
+    scan: exp.Expr = session.scan(snapshot, only=None if files is None else {file.path for file in files})
     rows = scan if only is None else query("SELECT r.* FROM $scan AS r", scan=scan).where(only)
     differing = retyped(snapshot, wanted)
     if not differing and all(name in snapshot.columns for name in wanted):
