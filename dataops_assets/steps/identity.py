@@ -124,8 +124,8 @@ def _text(value: exp.Expr, kind: str) -> exp.Expr:
     if kind == "binary":
         return query("hex($value)", value=value)
     if kind == "double":
-        # adding zero makes -0.0 and 0.0 one value
-        return query("CAST($value + 0.0 AS VARCHAR)", value=value)
+        # adding zero makes -0.0 and 0.0 one value; a NaN may have a sign, which the text of one engine shows
+        return query("CASE WHEN isnan($value) THEN 'nan' ELSE CAST($value + 0.0 AS VARCHAR) END", value=value)
     if kind == "timestamptz":
         return query("CAST(epoch_us($value) AS VARCHAR)", value=value)
     return query("CAST($value AS VARCHAR)", value=value)
