@@ -248,10 +248,10 @@ class SparkSqlSession:
         """The same by Delta Lake's reader, which reads deletion vectors where the rows are and not here."""
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
         rows = _placed(reader.load(_place(snapshot.uri, "")))
+        if not files:
+            return rows
         called = _names(rows)
-        return (
-            rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files])) if files else rows
-        )
+        return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files]))
 
     def create(self, name: str, query: exp.Expr) -> None:
         """See `Session.create`. The rows are computed once and kept by the executors, without where they came from."""

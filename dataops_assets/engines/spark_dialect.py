@@ -162,7 +162,9 @@ def _known_type(value: exp.Expr) -> str:
     if isinstance(value, (exp.Coalesce, exp.Case)):
         return _common(value)
     if isinstance(value, (exp.Add, exp.Sub, exp.Mul)):
-        return "double" if "double" in (_known_type(value.this), _known_type(value.expression)) else ""
+        kinds = {"whole" if part.is_number else _known_type(part) for part in (value.this, value.expression)}
+        # an interval times a double is an interval
+        return "double" if "double" in kinds and kinds <= {"double", "decimal", "whole"} else ""
     if isinstance(value, exp.Cast):
         if value.to.this in _WHOLE:
             return "whole"
