@@ -50,8 +50,9 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     manifest = Manifest.read(base.info if base else None)
     with workspace.engine.session() as session:
         lake = lake_rows(session, source, parsed)
-        own = input_rows(session, source, parsed, [item.input_id for item in inputs])
-        extents = extents_of(session, source, own, [item.input_id for item in inputs])
+        ids = [item.input_id for item in inputs]
+        own = lake_rows(session, source, parsed, ids)
+        extents = extents_of(session, source, own, ids)
         errors = refused(session, source, own, extents) | too_old(source, manifest.horizon, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
@@ -150,15 +151,14 @@ def lake_of(workspace: Workspace) -> Snapshot:
     return snapshot
 
 
-def lake_rows(session: Session, source: Source, lake: Snapshot) -> exp.Expr:
-    """The rows of the lake in the declared types. Raises ConfigError where a value would not be the same in them."""
-    return conformed(session, lake, {item.name: stored_type(item.type) for item in source.columns})
+def lake_rows(session: Session, source: Source, lake: Snapshot, input_ids: Sequence[str] | None = None) -> exp.Expr:
+    """The rows of the lake in the declared types; with `input_ids`, just those of the files that may hold these inputs.
 
-
-def input_rows(session: Session, source: Source, lake: Snapshot, input_ids: Sequence[str]) -> exp.Expr:
-    """Those of `lake_rows` that are of these inputs, from the files that may hold them."""
+    Raises ConfigError where a value would not be the same in them.
+    """
     kinds = {item.name: stored_type(item.type) for item in source.columns}
-    return publish.rows_of(conformed(session, lake, kinds, files=publish.files_of(lake, input_ids)), input_ids)
+    files = None if input_ids is None else publish.files_of(lake, input_ids)
+    return conformed(session, lake, kinds, files=files)
 
 
 def change_for(

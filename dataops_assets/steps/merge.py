@@ -36,7 +36,6 @@ from dataops_assets.steps.report import Input
 from dataops_assets.storage.delta import Snapshot
 from dataops_assets.storage.publish import rows_of
 
-IDENTITY = ("s_input_id", "s_row_id")
 VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted")
 KINDS = ("new", "changed", "unchanged", "old", "deleted")
 ABSENT = -1
@@ -584,14 +583,13 @@ def compare(session: Session, change: Change) -> None:
             one=one,
         ),
     )
-    found = {"names": columns(names, "d"), "difference": T.difference}
-    session.define(T.fresh, query("SELECT $names FROM $difference AS d WHERE d.s_file IS NULL", **found))
-    found["names"] = columns((*names, FILE, POSITION), "d")
-    amended = "SELECT $names FROM $difference AS d WHERE d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"
-    session.define(T.amended, query(amended, **found))
-    found["names"] = columns((FILE, POSITION), "d")
-    removed = "SELECT $names FROM $difference AS d WHERE NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"
-    session.define(T.removed, query(removed, **found))
+    for name, told, kept in (
+        (T.fresh, names, "d.s_file IS NULL"),
+        (T.amended, (*names, FILE, POSITION), "d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"),
+        (T.removed, (FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
+    ):
+        rows = query("SELECT $told FROM $difference AS d", told=columns(told, "d"), difference=T.difference)
+        session.define(name, rows.where(query(kept)))
 
 
 def _kept_observations(source: Source) -> exp.Query:

@@ -16,7 +16,7 @@ from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import coverage, delete_guard, merge
-from dataops_assets.steps.cdc import change_for, input_rows, lake_of, lake_rows, plan_name
+from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
 from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
@@ -113,7 +113,7 @@ def _attempt(
     again = _to_merge(workspace, base, {*manifest.inputs} - asked)
     merging = (*inputs, *again)
     ids = [*(item.input_id for item in merging), *gone]
-    own = input_rows(session, source, parsed, ids)
+    own = lake_rows(session, source, parsed, ids)
     extents = extents_of(session, source, own, ids)
     errors = refused(session, source, own, extents)
     if replaced is None:
