@@ -231,12 +231,15 @@ class SparkSqlSession:
             vectors = [deletion_vectors.read(folder, file.deletion_vector or {}) for file in masked]
             deleted = pa.table(
                 {
-                    FILE: pa.array([called[_place(snapshot.uri, file.path)] for file in masked], pa.string()),
-                    POSITION: pa.array([list(vector) for vector in vectors], pa.list_(pa.int64())),
+                    "file": pa.array([called[_place(snapshot.uri, file.path)] for file in masked], pa.string()),
+                    "positions": pa.array([list(vector) for vector in vectors], pa.list_(pa.int64())),
                 }
             )
-            places = self.spark.createDataFrame(deleted).select(FILE, explode(POSITION).alias(POSITION))
-            parts.append(rows.join(places.hint("broadcast"), [FILE, POSITION], "left_anti"))
+            gone = self.spark.createDataFrame(deleted).select("file", explode("positions").alias("position"))
+            # not equal, which would be a part of what each row is looked up by: few positions are to be found at all
+            same_file = (rows[FILE] <= gone["file"]) & (rows[FILE] >= gone["file"])
+            here = (rows[POSITION] == gone["position"]) & same_file
+            parts.append(rows.join(gone.hint("broadcast"), here, "left_anti"))
         return functools.reduce(lambda one, other: one.unionByName(other), parts)
 
     def _parquet(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
@@ -408,15 +411,14 @@ def _hadoop(uri: str) -> str:
 
 def _placed(rows: DataFrame) -> DataFrame:
     """Rows of files with file, as Spark calls it, and position."""
-    from pyspark.sql.functions import col, lit, replace
+    from pyspark.sql.functions import col
 
-    # readers differ in the slashes
-    place = replace(col("_metadata.file_path"), lit("file:///"), lit("file:/"))
-    return rows.withColumns({FILE: place, POSITION: col("_metadata.row_index")})
+    return rows.withColumns({FILE: col("_metadata.file_path"), POSITION: col("_metadata.row_index")})
 
 
 def _names(rows: DataFrame) -> dict[str, str]:
     """What `_placed` calls the files of `rows`, by `_place`. Spark's names are encoded; not each row's is decoded."""
+    # readers differ in the slashes where they list their files
     names = [name.replace("file:///", "file:/") for name in rows.inputFiles()]
     return {unquote(name): name for name in names}
 

@@ -26,7 +26,11 @@ DIALECT = Dialect.get_or_raise("spark")
 
 # Java's own text of a double is not always the shortest before Java 19; this is the algorithm that it has since
 _SHORTEST = "com.fasterxml.jackson.core.io.schubfach.DoubleToDecimal"
-_SHORT = r"\A-?[0-9]{1,7}[.](0|[0-9]{0,7}[1-9])\z"
+# digits and a point, perhaps a sign; Java's other texts have an E, or are NaN and Infinity
+_IS_SHORT = """
+    octet_length(:text) < 17 AND (NOT endswith(:text, '0') OR endswith(:text, '.0'))
+    AND NOT (contains(:text, 'E') OR endswith(:text, 'N') OR endswith(:text, 'y'))
+    """
 _TEXTS = (exp.DType.VARCHAR, exp.DType.TEXT, exp.DType.TIMESTAMP_NS)
 _TIMES = (exp.DType.DATE, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ, exp.DType.TIMESTAMPTZ)
 _NUMBER = r"(?i)\A[\t\n\f\r ]*[+-]?(([0-9]+([.][0-9]*)?|[.][0-9]+)(e[+-]?[0-9]+)?|inf|infinity|nan)[\t\n\f\r ]*\z"
@@ -91,6 +95,9 @@ def _settle_kinds(tree: exp.Expr, kinds: dict[str, str]) -> None:
 
 
 def _rewritten(node: exp.Expr) -> exp.Expr:
+    digits = _hash_digits(node)
+    if digits is not None:
+        return _spark("CAST(conv(:digits, 16, 10) AS BIGINT)", digits=_rewritten(digits))
     for child in list(node.iter_expressions()):
         # what comes back may have the child inside it
         hole = exp.Placeholder()
@@ -157,7 +164,7 @@ def _known_type(value: exp.Expr) -> str:
     if isinstance(value, exp.Column):
         kind: str = value.meta.get("kind", "")
         return kind
-    if isinstance(value, (exp.Paren, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
+    if isinstance(value, (exp.Paren, exp.Abs, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
         return _known_type(value.this)
     if isinstance(value, (exp.Coalesce, exp.Case)):
         return _common(value)
@@ -191,9 +198,8 @@ def _text_of_double(text: exp.Expr) -> exp.Expr:
     """
     # a text of another type is not a number's, and is in this branch only for Spark to find its type
     return _spark(
-        "CASE WHEN :text RLIKE :short THEN :text ELSE :shortest END",
+        f"CASE WHEN {_IS_SHORT} THEN :text ELSE :shortest END",
         text=text,
-        short=_SHORT,
         shortest=_shortest(_spark("CAST(:text AS DOUBLE)", text=text)),
     )
 
@@ -578,16 +584,13 @@ def _window(node: exp.Window) -> exp.Expr:
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
-def _md5_number(node: exp.Expr) -> exp.Expr:
-    """The last eight bytes of an md5, the last of them first, as a number (negative where DuckDB's is beyond 2^63)."""
-    (content,) = node.expressions
-    # without a lambda, which Spark would not compile, with all that it is applied to
-    return _spark(
-        "CAST(conv(regexp_replace(substr(md5(:content), 17), :bytes, :turned), 16, -10) AS BIGINT)",
-        content=content,
-        bytes="(..)" * 8,
-        turned="$8$7$6$5$4$3$2$1",
-    )
+def _hash_digits(node: exp.Expr) -> exp.Expr | None:
+    """The digits of a hash where it is cast to a number as a text '0x...', which is no number in Spark."""
+    text = node.this if isinstance(node, exp.Cast) else None
+    if not isinstance(text, exp.DPipe) or text.left != exp.Literal.string("0x"):
+        return None
+    digits = text.right
+    return digits if isinstance(digits, exp.Left) and isinstance(digits.this, exp.MD5) else None
 
 
 def _record(node: exp.Anonymous) -> exp.Expr:
@@ -599,7 +602,6 @@ _ANONYMOUS: Mapping[str, Rewrite] = {
     "epoch_us": lambda node: _spark("unix_micros(:a)", a=node.expressions[0]),
     "isfinite": lambda node: _spark("(NOT isnan(:a) AND abs(:a) < double('inf'))", a=node.expressions[0]),
     "json_object": _record,
-    "md5_number_lower": _md5_number,
     "row": lambda node: _call("struct", *node.expressions),
     "strlen": lambda node: _spark("CAST(octet_length(:a) AS BIGINT)", a=node.expressions[0]),
     "suffix": lambda node: _spark("endswith(:a, :b)", a=node.expressions[0], b=node.expressions[1]),

@@ -65,7 +65,7 @@ def implied_deletes(session: Session, change: merge.Change, base: Snapshot | Non
             timeline=merge.T.timeline,
         )
     )
-    standing = _current_rows(session, source, base)
+    standing = merge.standing_rows(session, source, base)
     result = []
     for row in found.to_pylist():
         known = change.manifest.inputs.get(row["s_input_id"])
@@ -107,12 +107,3 @@ def outcome(source: Source, item: ImpliedDeletes) -> CheckOutcome:
         item.input_id,
         {"deleted": item.deleted, "before": item.before},
     )
-
-
-def _current_rows(session: Session, source: Source, base: Snapshot | None) -> int:
-    if base is None:
-        return 0
-    if not source.refresh.history:
-        return base.rows
-    current = query("SELECT count(*) AS n FROM $hub AS h WHERE h.s_is_current", hub=session.scan(base))
-    return int(session.fetch(current).column("n")[0].as_py())

@@ -58,11 +58,11 @@ def order_value(source: Source, table: str, extract_time: exp.Expr) -> exp.Expr:
 
 
 def row_hash(source: Source, table: str = "") -> exp.Expr:
-    """`s_row_hash`: 63 bits of the md5 of all tracked columns.
+    """`s_row_hash`: the first 60 bits of the md5 of all tracked columns.
 
-    Two versions of one key collide with a chance of 2^-63; it is only ever compared within a key.
+    Two versions of one key collide with a chance of 2^-60; it is only ever compared within a key.
     """
-    return query("CAST(md5_number_lower($content) >> 1 AS BIGINT)", content=_content(source, table))
+    return query("CAST('0x' || left(md5($content), 15) AS BIGINT)", content=_content(source, table))
 
 
 def tracked_columns(source: Source) -> tuple[str, ...]:
@@ -125,7 +125,8 @@ def _text(value: exp.Expr, kind: str) -> exp.Expr:
         return query("hex($value)", value=value)
     if kind == "double":
         # adding zero makes -0.0 and 0.0 one value; a NaN may have a sign, which the text of one engine shows
-        return query("CASE WHEN isnan($value) THEN 'nan' ELSE CAST($value + 0.0 AS VARCHAR) END", value=value)
+        one = query("CASE WHEN isnan($value) THEN abs($value) ELSE $value + 0.0 END", value=value)
+        return query("CAST($one AS VARCHAR)", one=one)
     if kind == "timestamptz":
         return query("CAST(epoch_us($value) AS VARCHAR)", value=value)
     return query("CAST($value AS VARCHAR)", value=value)

@@ -99,6 +99,7 @@ def settings_of(source: Source) -> str:
     decisive: dict[str, Any] = {
         "refresh": refresh.model_dump(mode="json"),
         "order": order_type(source),
+        "content": "60 bits of md5",
         "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
     }
     if refresh.history:

@@ -62,6 +62,8 @@ def system_columns(source: Source) -> tuple[str, ...]:
 class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
+    `delivered`: observations of the added inputs. `added`: the same, of one full extract in order those of the touched
+    keys. `totals`: how many each input has. `compared`: what one full extract in order says otherwise than the hub.
     `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
     `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`. `versions`: the hub
     rows of the touched keys as they should be (system columns). `existing`: the same as they are, with file and
@@ -71,7 +73,10 @@ class Tables:
 
     inputs: str = "s_inputs"
     excluded: str = "s_excluded"
+    delivered: str = "s_delivered"
     added: str = "s_added_observations"
+    totals: str = "s_totals"
+    compared: str = "s_compared"
     covers: str = "s_covers"
     held: str = "s_held"
     touched: str = "s_touched"
@@ -173,15 +178,19 @@ def is_late(session: Session, change: Change) -> bool:
     kind = order_type(change.source)
     known = exp.func("greatest", *[exp.cast(literal(high), kind, dialect=DIALECT) for high in highs])
     found = session.fetch(
-        query("SELECT coalesce(min(s_order) <= $known, FALSE) AS late FROM $added AS a", known=known, added=T.added)
+        query(
+            "SELECT coalesce(min(s_order) <= $known, FALSE) AS late FROM $delivered AS a",
+            known=known,
+            delivered=T.delivered,
+        )
     )
     return bool(found.column("late")[0].as_py())
 
 
 def observe(session: Session, change: Change, lake: exp.Expr) -> None:
-    """Create `inputs` and `added`: the observations of the added inputs. `lake` holds the source's parsed rows."""
+    """Create `inputs` and `delivered`: the observations of the added inputs. `lake` holds the source's parsed rows."""
     _create_inputs(session, change)
-    session.create(T.added, observations(change.source, rows_of(lake, change.ids)))
+    session.define(T.delivered, observations(change.source, rows_of(lake, change.ids)))
 
 
 def observe_change_set(session: Session, change: Change, enriched: exp.Expr) -> None:
@@ -262,17 +271,28 @@ def exclude_nothing(session: Session) -> None:
 
 
 def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> exp.Expr | None:
-    """Create `touched`: the keys whose versions may change. The result are the hub's rows that hold them, if any."""
+    """Create `added` and `touched`: the keys whose versions may change. The result are the rows of the hub, if any.
+
+    A full extract says mostly what the hub says already: the newest one is compared while it is read, without being
+    kept.
+    """
     source = change.source
     if coverage.is_partial(source):
         _create_covers(session, change, lake, late=late)
+    is_one_extract = isinstance(source.refresh, FullRefresh) and len(change.adding) == 1
+    if base is not None and is_one_extract and not late:
+        current: exp.Expr = hub_rows(session, change, base, late=late)
+        if _touch_by_one_extract(session, change, base, current):
+            return current
+    session.create(T.added, query("SELECT d.* FROM $delivered AS d", delivered=T.delivered))
+    _count_totals(session, T.added)
     if base is None:
         keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
         if change.settled is not None:
             keys = exp.union(keys, query("SELECT s.s_key FROM $start AS s", start=_start(change, lake)), distinct=False)
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
         return None
-    current: exp.Expr = hub_rows(session, change, base, late=late)
+    current = hub_rows(session, change, base, late=late)
     if isinstance(source.refresh, KeyRefresh) and not late:
         # only keys that are said can change, so the hub is looked through once
         rows = query(
@@ -283,14 +303,80 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if late:
         keys = _touched_late(change, current, lake)
     else:
-        is_one_extract = isinstance(source.refresh, FullRefresh) and len(change.adding) == 1
-        keys = _changed_keys(source, current, and_missing=is_one_extract)
-        if isinstance(source.refresh, FullRefresh) and not is_one_extract:
+        keys = _changed_keys(source, current)
+        if isinstance(source.refresh, FullRefresh):
             keys = exp.union(keys, _missing_keys(source, current, len(change.adding)), distinct=False)
         elif coverage.is_partial(source):
             keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
     return current
+
+
+def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, current: exp.Expr) -> bool:
+    """Create `added` and `touched` from one look at extract and hub; False where the extract has a key several times.
+
+    Then a row that says what the hub says may stand beside one that does not, and was passed over.
+    """
+    source = change.source
+    names = ("s_row_id", "s_rank", "s_order", "s_row_hash", "s_deleted", *coverage.carried_names(source))
+    session.create(
+        T.compared,
+        query(
+            """
+            SELECT coalesce(d.s_key, h.s_key) AS s_key, $names, NOT (h.s_key IS NULL OR $gone) AS s_stands
+            FROM $delivered AS d FULL JOIN $current AS h ON h.s_key = d.s_key
+            WHERE CASE WHEN d.s_key IS NULL THEN NOT $gone
+                       ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> d.s_row_hash END
+            """,
+            names=columns(names, "d"),
+            gone=_is_gone(source, "h"),
+            delivered=T.delivered,
+            current=current,
+        ),
+    )
+    _count_totals(session, T.delivered)
+    told_twice = query(
+        """
+        SELECT coalesce((SELECT sum(n) FROM $totals AS t), 0) - count(c.s_row_id)
+             > $standing - coalesce(sum(CASE WHEN c.s_stands THEN 1 ELSE 0 END), 0) AS is_so
+        FROM $compared AS c
+        """,
+        totals=T.totals,
+        standing=standing_rows(session, source, base),
+        compared=T.compared,
+    )
+    if session.fetch(told_twice).column("is_so")[0].as_py():
+        return False
+    session.define(T.touched, query("SELECT DISTINCT s_key FROM $compared AS c", compared=T.compared))
+    session.define(
+        T.added,
+        query(
+            """
+            SELECT i.s_input_id, c.s_row_id, c.s_key, c.s_order, c.s_row_hash, i.s_extract_time, c.s_rank, i.s_added,
+                   c.s_deleted, $carried
+            FROM $compared AS c JOIN s_inputs AS i ON i.s_rank = c.s_rank
+            """,
+            carried=columns(coverage.carried_names(source), "c"),
+            compared=T.compared,
+        ),
+    )
+    return True
+
+
+def _count_totals(session: Session, observed: str) -> None:
+    """Create `totals` of the observations in this table."""
+    totals = query("SELECT s_input_id, count(*) AS n FROM $observed AS o GROUP BY s_input_id", observed=observed)
+    session.create(T.totals, totals)
+
+
+def standing_rows(session: Session, source: Source, base: Snapshot | None) -> int:
+    """How many rows of the hub are current."""
+    if base is None:
+        return 0
+    if not source.refresh.history:
+        return base.rows
+    current = query("SELECT count(*) AS n FROM $hub AS h WHERE h.s_is_current", hub=session.scan(base))
+    return int(session.fetch(current).column("n")[0].as_py())
 
 
 def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
@@ -330,22 +416,18 @@ def _is_gone(source: Source, table: str) -> exp.Expr:
     return column("s_is_deleted", table) if source.refresh.history else exp.false()
 
 
-def _changed_keys(source: Source, current: exp.Expr, *, and_missing: bool) -> exp.Expr:
-    """Keys of which an added input says something new; if asked, also those of the hub that none contains."""
-    keys: exp.Select = query(
+def _changed_keys(source: Source, current: exp.Expr) -> exp.Expr:
+    """Keys of which an added input says something new."""
+    return query(
         """
-        SELECT coalesce(a.s_key, h.s_key) AS s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
+        SELECT a.s_key FROM $added AS a LEFT JOIN $current AS h ON h.s_key = a.s_key
         WHERE CASE WHEN a.s_deleted THEN NOT (h.s_key IS NULL OR $gone)
-                   WHEN a.s_key IS NULL THEN NOT $gone
                    ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash END
         """,
         added=T.added,
         current=current,
         gone=_is_gone(source, "h"),
     )
-    if and_missing:
-        keys.args["joins"][0].set("side", "FULL")
-    return keys
 
 
 def _missing_keys(source: Source, current: exp.Expr, extracts: int) -> exp.Expr:
@@ -843,14 +925,14 @@ def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
             SELECT s_input_id, s_change, sum(n) AS n FROM (
                 SELECT s_input_id, s_change, count(*) AS n FROM $kinds AS k GROUP BY s_input_id, s_change
                 UNION ALL
-                SELECT s_input_id, 'unchanged' AS s_change, count(*) AS n FROM $added AS a GROUP BY s_input_id
+                SELECT s_input_id, 'unchanged' AS s_change, n FROM $totals AS t
                 UNION ALL
                 SELECT s_input_id, 'unchanged' AS s_change, -count(*) AS n FROM $kinds AS k
                 WHERE s_row_id <> $absent GROUP BY s_input_id
             ) AS c GROUP BY s_input_id, s_change
             """,
             kinds=T.kinds,
-            added=T.added,
+            totals=T.totals,
             absent=ABSENT,
         )
     )

@@ -192,12 +192,12 @@ def apply(
 def compact(session: Session, table: Table, snapshot: Snapshot) -> Snapshot:
     """Rewrite small and much-masked files when there are many, so that reading stays as fast as on a fresh table.
 
-    A rule on files, not on time: more than `_MANY_SMALL` files below `_SMALL` bytes, or a file with over a third of its
-    rows deleted. Rows, and so all readers' results, stay as they are. A lost race leaves the table as it is: whoever
-    published first will compact the next time.
+    A rule on files, not on time: more than `_MANY_SMALL` files below `_SMALL` bytes (then the smallest of them), or a
+    file with over a third of its rows deleted. Rows, and so all readers' results, stay as they are. A lost race leaves
+    the table as it is: whoever published first will compact the next time.
     """
     small = [file for file in snapshot.files if file.size < _SMALL]
-    chosen = {file.path for file in small} if len(small) > _MANY_SMALL else set()
+    chosen = {file.path for file in _smallest(small)} if len(small) > _MANY_SMALL else set()
     chosen |= {file.path for file in snapshot.files if file.deleted * 3 > file.rows}
     if not chosen:
         return snapshot
@@ -215,3 +215,18 @@ def compact(session: Session, table: Table, snapshot: Snapshot) -> Snapshot:
         )
     except CommitConflict:
         return snapshot
+
+
+def _smallest(files: Sequence[DataFile]) -> list[DataFile]:
+    """The smallest half of some files, and further ones that are no larger than all chosen before them together.
+
+    So a row is not written again for each handful of small inputs, but when what it is written with is as much again.
+    """
+    chosen: list[DataFile] = []
+    size = 0
+    for file in sorted(files, key=lambda file: file.size):
+        if len(chosen) >= _MANY_SMALL // 2 and file.size > size:
+            break
+        chosen.append(file)
+        size += file.size
+    return chosen

@@ -183,7 +183,7 @@ class Floor:
         self._home = home
         self._is_full = kind == "full"
         self._connection = duckdb.connect()
-        self._content = f"md5_number_lower(concat_ws('|', {', '.join(COLUMNS[1:])}))"
+        self._content = f"CAST('0x' || left(md5(concat_ws('|', {', '.join(COLUMNS[1:])})), 15) AS BIGINT)"
 
     def _live(self) -> str:
         gone = self._home / "gone"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -72,30 +71,36 @@ class Merge:
 
 
 def measured(kind: str, size: int, rounds: int, spark: SparkEngine) -> Iterator[tuple[str, float]]:
-    """Median seconds of each way after one change that is not counted; all must end with the same table."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Median seconds of each way after one change that is not counted; all must end with the same table.
+
+    The ways take each change in turn, because a machine is not as fast at one time as at another.
+    """
+    with tempfile.TemporaryDirectory() as folder, spark.session() as session:
         home = Path(folder)
         files = deliveries(kind, size, rounds + 1, home)
-        results: dict[str, tuple[int, int]] = {}
-        with spark.session() as session:
-            for way_of in (Merge, OnSpark):
-                place = home / "way"
-                place.mkdir()
-                way: Way = Merge(place, kind, session.spark) if way_of is Merge else OnSpark(place, kind, spark)
-                way.load(files[0])
-                seconds = []
-                for number in range(1, rounds + 2):
-                    if isinstance(way, OnSpark):
-                        way.parse(files[number], number)
-                    started = time.perf_counter()
-                    way.change(files[number], number)
-                    results[way.name] = way.read()
-                    seconds.append(time.perf_counter() - started)
-                shutil.rmtree(place)
-                # the first change pays for what Java compiles
-                yield way.name, statistics.median(seconds[1:])
-        if len(set(results.values())) > 1:
-            raise SystemExit(f"{kind}: the ways disagree: {results}")
+        ours = OnSpark(_made(home / "ours"), kind, spark)
+        ways: list[Way] = [Merge(_made(home / "merge"), kind, session.spark), ours]
+        seconds: dict[str, list[float]] = {way.name: [] for way in ways}
+        for way in ways:
+            way.load(files[0])
+        # the first change pays for what Java compiles
+        for number in range(1, rounds + 2):
+            ours.parse(files[number], number)
+            results = {}
+            for way in ways if number % 2 else reversed(ways):
+                started = time.perf_counter()
+                way.change(files[number], number)
+                results[way.name] = way.read()
+                seconds[way.name].append(time.perf_counter() - started)
+            if len(set(results.values())) > 1:
+                raise SystemExit(f"{kind}: the ways disagree: {results}")
+        for way in ways:
+            yield way.name, statistics.median(seconds[way.name][1:])
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def main() -> int:

@@ -128,3 +128,17 @@ def test_a_long_log_is_read_through_its_checkpoints(tmp_path: Path, engine: Duck
     assert base is not None
     assert {file.identity() for file in newest.files} == {file.identity() for file in base.files}
     assert rows_of(engine, newest) == sorted((k, str(max(n for n in range(45) if n % 7 == k))) for k in range(7))
+
+
+def test_many_small_inputs_do_not_write_a_larger_file_again(tmp_path: Path, engine: DuckDBEngine) -> None:
+    table = Table(str(tmp_path / "t"))
+    base: Snapshot | None = change(engine, table, None, set(), [(k, f"{k * 7919:.20f}") for k in range(20_000)])
+    assert base is not None
+    large = base.files[0].path
+    for number in range(20):
+        base = change(engine, table, base, set(), [(100_000 + number, str(number))])
+    with engine.session() as session:
+        compacted = publish.compact(session, table, base)
+    assert rows_of(engine, compacted) == rows_of(engine, base)
+    assert len(compacted.files) == 2
+    assert large in {file.path for file in compacted.files}
