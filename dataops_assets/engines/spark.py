@@ -81,9 +81,12 @@ _STAGED: Mapping[str, str] = {
     "TIMESTAMP_NS": "VARCHAR",
 }
 _PARTS_A_CORE = 2
+_MB = 1024 * 1024
+_LEAST_MEMORY = 1024 * _MB
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _BYTES_A_VALUE = 16
 # as spark.sql.autoBroadcastJoinThreshold
-_MOST_SENT = 10 * 1024 * 1024
+_MOST_SENT = 10 * _MB
 # beyond it, what is deleted is not sent along with a query
 _MOST_MASKED = 200_000
 _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items()}
@@ -137,21 +140,34 @@ def _started(environment: Environment, open_session: Callable[[Mapping[str, str]
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     place = {"spark.app.name": "dataops-assets", "spark.master": environment.spark.master}
     files = _object_store(os.environ) if is_remote(environment.storage) else _LOCAL_FILES
-    settings = {**_SETTINGS, **_parallel(environment.spark.master), **files}
+    settings = {**_SETTINGS, **_on_one_machine(environment.spark.master), **files}
     application = open_session({**place, **_jars(environment), **settings, **environment.spark.conf})
     application.sparkContext.setLogLevel("ERROR")
     return application
 
 
-def _parallel(master: str) -> dict[str, str]:
-    """How many parts work has on one machine. Spark's own figures are for a cluster.
+def _on_one_machine(master: str) -> dict[str, str]:
+    """How Spark works where one process does all of it. Its own settings are for a cluster.
 
-    There most of a small shuffle's 200 parts are empty, and a file of less than 128 MB is the work of one core.
+    With them most of a small shuffle's 200 parts are empty, a file of less than 128 MB is the work of one core, a
+    driver has the 1 GB that suffice to say what others shall do, and its memory is collected so that it answers soon.
     """
     if not master.startswith("local"):
         return {}
     parts = str(_PARTS_A_CORE * (os.cpu_count() or 1))
-    return {"spark.sql.shuffle.partitions": parts, "spark.sql.files.minPartitionNum": parts}
+    return {
+        "spark.sql.shuffle.partitions": parts,
+        "spark.sql.files.minPartitionNum": parts,
+        "spark.driver.memory": f"{max(_machine_memory() // 4, _LEAST_MEMORY) // _MB}m",
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
+    }
+
+
+def _machine_memory() -> int:
+    """Bytes of this machine, or of the container that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CONTAINER_LIMIT.read_text().strip() if _CONTAINER_LIMIT.exists() else ""
+    return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
 def _object_store(variables: Mapping[str, str]) -> dict[str, str]:

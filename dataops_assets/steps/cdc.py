@@ -67,7 +67,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 errors[waiting.input_id] = delete_guard.error(source, waiting)
                 continue
             merge.classify(session, source)
-            counts = merge.counts(session, change.ids)
+            counts = merge.counts(session, change)
             snapshot = _publish(workspace, session, change, own, late=late)
             break
     outcomes = _outcomes(workspace, counts, snapshot)
@@ -96,9 +96,9 @@ def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake
     merge.observe(session, change, own)
     late = merge.is_late(session, change)
     merge.exclude_nothing(session)
-    hub = merge.touch(session, change, base, lake, late=late)
+    hub, absences_told = merge.touch(session, change, base, lake, late=late)
     merge.gather(session, change, hub, lake, late=late)
-    merge.resolve(session, change)
+    merge.resolve(session, change, absences=not absences_told)
     return late
 
 

@@ -1,7 +1,8 @@
-"""What inputs span: the range of each column that decides where their rows go, and the rows without a value in it.
+"""What inputs span: how many rows, the range of each column that decides where these go, and those without a value.
 
-One look at the inputs serves three: an input without comparable keys is refused, the highest order of an input says
-whether a later one is late, and of a large hub only the part between the lowest and the highest key is read.
+One look at the inputs serves four: an input without comparable keys is refused, the highest order of an input says
+whether a later one is late, of a large hub only the part between the lowest and the highest key is read, and what an
+input does not change is counted without being kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _UNORDERED = ("boolean", "binary")
 
 
 @dataclass(frozen=True)
-class Extent:
+class Span:
     """One column in one input: lowest and highest value as text, None without any, and the rows of null or NaN."""
 
     low: str | None
@@ -33,8 +34,16 @@ class Extent:
     missing: int
 
 
-Extents = Mapping[str, Mapping[str, Extent]]
-"""By input with rows, then by decisive column."""
+@dataclass(frozen=True)
+class Extent:
+    """One input: its rows, and the span of each decisive column."""
+
+    rows: int
+    spans: Mapping[str, Span]
+
+
+Extents = Mapping[str, Extent]
+"""By input with rows."""
 
 
 def decisive_columns(source: Source) -> tuple[str, ...]:
@@ -44,11 +53,11 @@ def decisive_columns(source: Source) -> tuple[str, ...]:
 
 
 def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequence[str]) -> Extents:
-    """The extents of the decisive columns in these inputs, whose rows are in `lake`."""
-    names = decisive_columns(source)
-    if not names or not input_ids:
+    """The extents of these inputs, whose rows are in `lake`."""
+    if not input_ids:
         return {}
-    facts: list[exp.Expr] = []
+    names = decisive_columns(source)
+    facts = [alias(query("count(*)"), "rows")]
     for number, name in enumerate(names):
         value = column(name, "r")
         facts += [
@@ -64,17 +73,20 @@ def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequ
         )
     )
     return {
-        row["s_input_id"]: {
-            name: Extent(row[f"low.{number}"], row[f"high.{number}"], int(row[f"missing.{number}"]))
-            for number, name in enumerate(names)
-        }
+        row["s_input_id"]: Extent(
+            int(row["rows"]),
+            {
+                name: Span(row[f"low.{number}"], row[f"high.{number}"], int(row[f"missing.{number}"]))
+                for number, name in enumerate(names)
+            },
+        )
         for row in found.to_pylist()
     }
 
 
 def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) -> dict[str, DataOpsError]:
     """Inputs whose key or order cannot be compared: null, or NaN. An error an input, with column, count, examples."""
-    bad = [item for item, spans in extents.items() if any(extent.missing for extent in spans.values())]
+    bad = [item for item, extent in extents.items() if any(span.missing for span in extent.spans.values())]
     if not bad:
         return {}
     found = session.fetch(
@@ -94,7 +106,7 @@ def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) 
         examples.setdefault(row["s_input_id"], []).append(str(row["s_row_id"]))
     errors: dict[str, DataOpsError] = {}
     for item in bad:
-        hit = ", ".join(f"{name}: {extent.missing}" for name, extent in extents[item].items() if extent.missing)
+        hit = ", ".join(f"{name}: {span.missing}" for name, span in extents[item].spans.items() if span.missing)
         errors[item] = InputError(
             f"taking input {item} of {source.name!r}: key and order columns must have a comparable value",
             received=f"null or NaN (rows) in {hit}; e.g. in rows {', '.join(examples[item])}",
@@ -103,7 +115,7 @@ def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) 
     return errors
 
 
-def between(source: Source, extents: Iterable[Mapping[str, Extent]], table: str) -> exp.Expr:
+def between(source: Source, extents: Iterable[Extent], table: str) -> exp.Expr:
     """A condition on the rows of `table` (the source's columns) that holds for each row these extents can concern.
 
     Rows of one key have one value in each key column, and rows of one content one value in the range column. So what
@@ -114,21 +126,21 @@ def between(source: Source, extents: Iterable[Mapping[str, Extent]], table: str)
     if isinstance(source.refresh, KeyRefresh):
         names = list(source.refresh.key)
     kinds = {item.name: item.type for item in source.columns}
-    spans = list(extents)
+    inputs = list(extents)
     conditions: list[exp.Expr] = []
     for name in names:
-        known = [span[name] for span in spans]
-        if not known or kinds[name] in _UNORDERED or any(_is_unbounded(extent) for extent in known):
+        known = [extent.spans[name] for extent in inputs]
+        if not known or kinds[name] in _UNORDERED or any(_is_unbounded(span) for span in known):
             continue
         kind = stored_type(kinds[name])
-        low = exp.func("least", *[_typed(extent.low, kind) for extent in known])
-        high = exp.func("greatest", *[_typed(extent.high, kind) for extent in known])
+        low = exp.func("least", *[_typed(span.low, kind) for span in known])
+        high = exp.func("greatest", *[_typed(span.high, kind) for span in known])
         conditions.append(query("$value BETWEEN $low AND $high", value=column(name, table), low=low, high=high))
     return conjunction(conditions)
 
 
-def _is_unbounded(extent: Extent) -> bool:
-    ends = (extent.low, extent.high)
+def _is_unbounded(span: Span) -> bool:
+    ends = (span.low, span.high)
     return any(end is None or len(end) > _LONGEST or not end.isprintable() for end in ends)
 
 

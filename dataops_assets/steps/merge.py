@@ -18,7 +18,7 @@ Everything here is one session's temporary tables (named in `Tables`); nothing i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -63,7 +63,7 @@ class Tables:
     """Names of the session's temporary tables that a merge leaves behind.
 
     `delivered`: observations of the added inputs. `added`: the same, of one full extract in order those of the touched
-    keys. `totals`: how many each input has. `compared`: what one full extract in order says otherwise than the hub.
+    keys, absences too. `compared`: what one full extract in order says otherwise than the hub.
     `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
     `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`. `versions`: the hub
     rows of the touched keys as they should be (system columns). `existing`: the same as they are, with file and
@@ -75,7 +75,6 @@ class Tables:
     excluded: str = "s_excluded"
     delivered: str = "s_delivered"
     added: str = "s_added_observations"
-    totals: str = "s_totals"
     compared: str = "s_compared"
     covers: str = "s_covers"
     held: str = "s_held"
@@ -140,6 +139,10 @@ class Change:
         """
         moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
         return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
+
+    def rows(self, input_id: str) -> int:
+        """How many rows an added or removed input has."""
+        return self.extents[input_id].rows if input_id in self.extents else 0
 
     def concerned(self, table: str) -> exp.Expr:
         """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
@@ -270,11 +273,13 @@ def exclude_nothing(session: Session) -> None:
     )
 
 
-def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool) -> exp.Expr | None:
-    """Create `added` and `touched`: the keys whose versions may change. The result are the rows of the hub, if any.
+def touch(
+    session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, *, late: bool
+) -> tuple[exp.Expr | None, bool]:
+    """Create `added` and `touched`: the keys whose versions may change.
 
-    A full extract says mostly what the hub says already: the newest one is compared while it is read, without being
-    kept.
+    The result are the rows of the hub, if any, and whether `added` says itself which keys are absent. A full extract
+    says mostly what the hub says already: the newest one is compared while it is read, without being kept.
     """
     source = change.source
     if coverage.is_partial(source):
@@ -283,15 +288,14 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
     if base is not None and is_one_extract and not late:
         current: exp.Expr = hub_rows(session, change, base, late=late)
         if _touch_by_one_extract(session, change, base, current):
-            return current
+            return current, True
     session.create(T.added, query("SELECT d.* FROM $delivered AS d", delivered=T.delivered))
-    _count_totals(session, T.added)
     if base is None:
         keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
         if change.settled is not None:
             keys = exp.union(keys, query("SELECT s.s_key FROM $start AS s", start=_start(change, lake)), distinct=False)
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
-        return None
+        return None, False
     current = hub_rows(session, change, base, late=late)
     if isinstance(source.refresh, KeyRefresh) and not late:
         # only keys that are said can change, so the hub is looked through once
@@ -309,64 +313,60 @@ def touch(session: Session, change: Change, base: Snapshot | None, lake: exp.Exp
         elif coverage.is_partial(source):
             keys = exp.union(keys, _uncovered_keys(source, current), distinct=False)
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
-    return current
+    return current, False
 
 
 def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, current: exp.Expr) -> bool:
     """Create `added` and `touched` from one look at extract and hub; False where the extract has a key several times.
 
-    Then a row that says what the hub says may stand beside one that does not, and was passed over.
+    Then a row that says what the hub says may be beside one that does not, and was passed over.
     """
     source = change.source
-    names = ("s_row_id", "s_rank", "s_order", "s_row_hash", "s_deleted", *coverage.carried_names(source))
+    carried = [
+        alias(exp.func("coalesce", column(name, "d"), column(name, "h")), name)
+        for name in coverage.carried_names(source)
+    ]
     session.create(
         T.compared,
         query(
             """
-            SELECT coalesce(d.s_key, h.s_key) AS s_key, $names, NOT (h.s_key IS NULL OR $gone) AS s_stands
+            SELECT coalesce(d.s_key, h.s_key) AS s_key, d.s_row_id, d.s_row_hash, $carried,
+                   NOT (h.s_key IS NULL OR $gone) AS s_stands
             FROM $delivered AS d FULL JOIN $current AS h ON h.s_key = d.s_key
             WHERE CASE WHEN d.s_key IS NULL THEN NOT $gone
                        ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> d.s_row_hash END
             """,
-            names=columns(names, "d"),
+            carried=carried,
             gone=_is_gone(source, "h"),
             delivered=T.delivered,
             current=current,
         ),
     )
-    _count_totals(session, T.delivered)
-    told_twice = query(
+    otherwise = query(
         """
-        SELECT coalesce((SELECT sum(n) FROM $totals AS t), 0) - count(c.s_row_id)
-             > $standing - coalesce(sum(CASE WHEN c.s_stands THEN 1 ELSE 0 END), 0) AS is_so
-        FROM $compared AS c
+        SELECT count(c.s_row_id) AS delivered, count(CASE WHEN c.s_stands THEN 1 END) AS standing FROM $compared AS c
         """,
-        totals=T.totals,
-        standing=standing_rows(session, source, base),
         compared=T.compared,
     )
-    if session.fetch(told_twice).column("is_so")[0].as_py():
+    found = session.fetch(otherwise).to_pylist()[0]
+    # what was passed over: rows of the extract, and rows of the hub, which are the same if each has one beside it
+    if change.rows(change.ids[0]) - found["delivered"] != standing_rows(session, source, base) - found["standing"]:
         return False
-    session.define(T.touched, query("SELECT DISTINCT s_key FROM $compared AS c", compared=T.compared))
-    session.define(
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM $compared AS c", compared=T.compared))
+    session.create(
         T.added,
         query(
             """
-            SELECT i.s_input_id, c.s_row_id, c.s_key, c.s_order, c.s_row_hash, i.s_extract_time, c.s_rank, i.s_added,
-                   c.s_deleted, $carried
-            FROM $compared AS c JOIN s_inputs AS i ON i.s_rank = c.s_rank
+            SELECT i.s_input_id, coalesce(c.s_row_id, $absent) AS s_row_id, c.s_key, i.s_extract_time AS s_order,
+                   c.s_row_hash, i.s_extract_time, i.s_rank, i.s_added, c.s_row_id IS NULL AS s_deleted, $carried
+            FROM $compared AS c JOIN s_inputs AS i ON i.s_added AND (i.s_complete OR NOT c.s_row_id IS NULL)
             """,
+            absent=ABSENT,
             carried=columns(coverage.carried_names(source), "c"),
             compared=T.compared,
         ),
     )
     return True
-
-
-def _count_totals(session: Session, observed: str) -> None:
-    """Create `totals` of the observations in this table."""
-    totals = query("SELECT s_input_id, count(*) AS n FROM $observed AS o GROUP BY s_input_id", observed=observed)
-    session.create(T.totals, totals)
 
 
 def standing_rows(session: Session, source: Source, base: Snapshot | None) -> int:
@@ -902,6 +902,7 @@ def classify(session: Session, source: Source) -> None:
                         ELSE 'unchanged' END AS s_change, $own
             FROM (SELECT a.* FROM $added AS a SEMI JOIN $touched AS u ON u.s_key = a.s_key) AS a
             LEFT JOIN $timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
+            WHERE a.s_row_id <> $absent
             UNION ALL
             SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
                    CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change, $absent_ones
@@ -917,28 +918,22 @@ def classify(session: Session, source: Source) -> None:
     )
 
 
-def counts(session: Session, ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Per added input, the number of observations of each kind. What keys say that are not touched is unchanged."""
+def counts(session: Session, change: Change) -> dict[str, dict[str, int]]:
+    """Per added input, the number of observations of each kind. Rows that `kinds` does not name are unchanged."""
     found = session.fetch(
         query(
             """
-            SELECT s_input_id, s_change, sum(n) AS n FROM (
-                SELECT s_input_id, s_change, count(*) AS n FROM $kinds AS k GROUP BY s_input_id, s_change
-                UNION ALL
-                SELECT s_input_id, 'unchanged' AS s_change, n FROM $totals AS t
-                UNION ALL
-                SELECT s_input_id, 'unchanged' AS s_change, -count(*) AS n FROM $kinds AS k
-                WHERE s_row_id <> $absent GROUP BY s_input_id
-            ) AS c GROUP BY s_input_id, s_change
+            SELECT s_input_id, s_change, count(*) AS n, count(CASE WHEN s_row_id <> $absent THEN 1 END) AS delivered
+            FROM $kinds AS k WHERE s_change <> 'unchanged' GROUP BY s_input_id, s_change
             """,
             kinds=T.kinds,
-            totals=T.totals,
             absent=ABSENT,
         )
     )
-    result = {input_id: dict.fromkeys(KINDS, 0) for input_id in ids}
+    result = {input_id: {**dict.fromkeys(KINDS, 0), "unchanged": change.rows(input_id)} for input_id in change.ids}
     for row in found.to_pylist():
-        result[row["s_input_id"]][row["s_change"]] = int(row["n"])
+        result[row["s_input_id"]][row["s_change"]] = row["n"]
+        result[row["s_input_id"]]["unchanged"] -= row["delivered"]
     return result
 
 
@@ -948,8 +943,8 @@ def manifest_after(change: Change) -> Manifest:
     applied = []
     for item in change.adding:
         # of the lake: a row that changed nothing is in no change set, and its order counts all the same
-        spans = change.extents.get(item.input_id, {})
-        high = spans[order_by].high if order_by is not None and order_by in spans else None
+        extent = change.extents.get(item.input_id)
+        high = extent.spans[order_by].high if order_by is not None and extent is not None else None
         complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, 0)
         applied.append(AppliedInput(item.extract_time, item.input_id, complete, high, written))
     return change.manifest.after(change.source, applied, change.removing)

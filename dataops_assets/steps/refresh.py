@@ -214,14 +214,14 @@ def _gather(
     if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
         merge.observe_change_set(session, change, publish.scan_inputs(session, enriched, change.ids))
         hub: exp.Expr | None = merge.hub_rows(session, change, base, late=False) if base is not None else None
+        absences_told = True
     else:
-        planned = False
         merge.observe(session, change, lake)
         late = merge.is_late(session, change)
-        hub = merge.touch(session, change, base, lake, late=late)
+        hub, absences_told = merge.touch(session, change, base, lake, late=late)
     merge.gather(session, change, hub, lake, late=late)
     exclude_failed(session, enriched)
-    merge.resolve(session, change, absences=not planned)
+    merge.resolve(session, change, absences=not absences_told)
     merge.compare(session, change)
     return late
 
