@@ -321,7 +321,7 @@ def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, curr
 
     Then a row that says what the hub says may be beside one that does not, and was passed over.
     """
-    source = change.source
+    source, (input_id,) = change.source, change.ids
     carried = [
         alias(exp.func("coalesce", column(name, "d"), column(name, "h")), name)
         for name in coverage.carried_names(source)
@@ -330,12 +330,13 @@ def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, curr
         T.compared,
         query(
             """
-            SELECT coalesce(d.s_key, h.s_key) AS s_key, d.s_row_id, d.s_row_hash, $carried,
+            SELECT $input_id AS s_input_id, coalesce(d.s_key, h.s_key) AS s_key, d.s_row_id, d.s_row_hash, $carried,
                    NOT (h.s_key IS NULL OR $gone) AS s_stands
             FROM $delivered AS d FULL JOIN $current AS h ON h.s_key = d.s_key
             WHERE CASE WHEN d.s_key IS NULL THEN NOT $gone
                        ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> d.s_row_hash END
             """,
+            input_id=input_id,
             carried=carried,
             gone=_is_gone(source, "h"),
             delivered=T.delivered,
@@ -350,7 +351,7 @@ def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, curr
     )
     found = session.fetch(otherwise).to_pylist()[0]
     # what was passed over: rows of the extract, and rows of the hub, which are the same if each has one beside it
-    if change.rows(change.ids[0]) - found["delivered"] != standing_rows(session, source, base) - found["standing"]:
+    if change.rows(input_id) - found["delivered"] != standing_rows(session, source, base) - found["standing"]:
         return False
     session.create(T.touched, query("SELECT DISTINCT s_key FROM $compared AS c", compared=T.compared))
     session.create(
@@ -359,7 +360,8 @@ def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, curr
             """
             SELECT i.s_input_id, coalesce(c.s_row_id, $absent) AS s_row_id, c.s_key, i.s_extract_time AS s_order,
                    c.s_row_hash, i.s_extract_time, i.s_rank, i.s_added, c.s_row_id IS NULL AS s_deleted, $carried
-            FROM $compared AS c JOIN s_inputs AS i ON i.s_added AND (i.s_complete OR NOT c.s_row_id IS NULL)
+            FROM $compared AS c JOIN s_inputs AS i ON i.s_input_id = c.s_input_id
+            WHERE i.s_complete OR NOT c.s_row_id IS NULL
             """,
             absent=ABSENT,
             carried=columns(coverage.carried_names(source), "c"),

@@ -8,11 +8,13 @@ import law
 import pyarrow as pa
 import pytest
 from declared import source as declared_source
+from sqlglot import exp
 
 from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.merge import T
 from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
@@ -86,6 +88,25 @@ def test_a_small_change_costs_little(kind: str, spark: SparkEngine, plans: list[
     if kind == "key":
         bounded = [plan for plan in plans if "GreaterThanOrEqual(id," in plan and "FileScan parquet" in plan]
         assert bounded, "no reader of the hub leaves out files and row groups"
+
+
+def test_what_a_full_extract_says_again_is_not_kept(
+    spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workspace = workspace_of("full", tmp_path, spark)
+    take(workspace, 0, dict.fromkeys(range(ROWS), "old"))
+    kept: dict[str, int] = {}
+    create = SparkSqlSession.create
+
+    def counted(session: SparkSqlSession, name: str, rows: exp.Expr) -> None:
+        create(session, name, rows)
+        kept[name] = session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py()
+
+    monkeypatch.setattr(SparkSqlSession, "create", counted)
+    take(workspace, 1, {key: "new" if key >= ROWS - FEW else "old" for key in range(FEW, ROWS)})
+    assert kept[T.compared] == 2 * FEW
+    # a changed key has the row of the hub beside the one that replaces it
+    assert max(kept.values()) <= 4 * FEW, kept
 
 
 def test_both_readers_leave_out_the_same_rows(spark: SparkEngine, tmp_path: Path) -> None:
