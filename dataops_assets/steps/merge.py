@@ -64,11 +64,12 @@ class Tables:
 
     `delivered`: observations of the added inputs. `added`: the same, of one full extract in order those of the touched
     keys, absences too. `compared`: what one full extract in order says otherwise than the hub.
-    `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains.
-    `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`. `versions`: the hub
-    rows of the touched keys as they should be (system columns). `existing`: the same as they are, with file and
-    position. `difference`: each beside the other. `fresh`: versions whose content is not in the hub yet. `amended`:
-    versions whose content is, under other system columns. `removed`: file and position of hub rows that go.
+    `covers`: what inputs cover. `held`: hub rows of the keys that an input in order contains. `timeline`: observations
+    of the touched keys, one an instant. `lost`: those beside them at the same instant. `kinds`: one row an observation
+    of the touched keys in the added inputs with its `s_change`. `versions`: the hub rows of the touched keys as they
+    should be (system columns). `existing`: the same as they are, with file and position. `difference`: each beside the
+    other. `fresh`: versions whose content is not in the hub yet. `amended`: versions whose content is, under other
+    system columns. `removed`: file and position of hub rows that go.
     """
 
     inputs: str = "s_inputs"
@@ -85,6 +86,7 @@ class Tables:
     repeated: str = "s_repeated"
     once: str = "s_once"
     timeline: str = "s_timeline"
+    lost: str = "s_lost"
     kinds: str = "s_kinds"
     versions: str = "s_versions"
     difference: str = "s_difference"
@@ -754,6 +756,8 @@ def _uncontained(source: Source) -> exp.Query:
 def _create_timeline(session: Session, source: Source, *, absences: bool) -> None:
     """Create `timeline`: observations of the touched keys, one an instant, each with what comes before and after it.
 
+    Of several at one instant the last one counts, and the others are `lost`.
+
     `s_is_event`: a version starts or ends here. `s_next`: the order of the next event. `s_is_old`: an input that was
     applied before says something later.
     """
@@ -765,8 +769,10 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
     repeated = query(
         "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
     )
+    told = query("SELECT $names FROM $seen AS o", names=columns(_observed(source), "o"), seen=T.seen)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
         session.create(T.timeline, _said_once(source, T.seen))
+        session.define(T.lost, told.where(exp.false()))
         return
     session.create(T.repeated, repeated)
     once = query(
@@ -774,6 +780,16 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
     )
     session.create(T.once, once)
     session.create(T.timeline, exp.union(_said_once(source, T.once), _said_often(source), distinct=False))
+    lost = query(
+        """
+        SELECT o.* FROM $told AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
+        ANTI JOIN $timeline AS t ON t.s_input_id = o.s_input_id AND t.s_row_id = o.s_row_id
+        """,
+        told=told,
+        repeated=T.repeated,
+        timeline=T.timeline,
+    )
+    session.define(T.lost, lost)
 
 
 def _said_once(source: Source, seen: str) -> exp.Query:
@@ -895,26 +911,21 @@ def classify(session: Session, source: Source) -> None:
         T.kinds,
         query(
             """
-            SELECT a.s_input_id, a.s_row_id, a.s_key, a.s_order, a.s_row_hash,
-                   CASE WHEN t.s_key IS NULL OR t.s_is_old THEN 'old'
-                        WHEN a.s_deleted AND t.s_is_event THEN 'deleted'
-                        WHEN a.s_deleted THEN 'unchanged'
-                        WHEN t.s_deleted_before IS NULL OR t.s_deleted_before THEN 'new'
-                        WHEN t.s_is_event THEN 'changed'
-                        ELSE 'unchanged' END AS s_change, $own
-            FROM (SELECT a.* FROM $added AS a SEMI JOIN $touched AS u ON u.s_key = a.s_key) AS a
-            LEFT JOIN $timeline AS t ON t.s_input_id = a.s_input_id AND t.s_row_id = a.s_row_id
-            WHERE a.s_row_id <> $absent
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash,
+                   CASE WHEN s_is_old THEN 'old'
+                        WHEN s_deleted AND s_is_event THEN 'deleted'
+                        WHEN s_deleted THEN 'unchanged'
+                        WHEN s_deleted_before IS NULL OR s_deleted_before THEN 'new'
+                        WHEN s_is_event THEN 'changed'
+                        ELSE 'unchanged' END AS s_change, $carried
+            FROM $timeline AS t WHERE s_added AND (s_row_id <> $absent OR s_is_event)
             UNION ALL
-            SELECT s_input_id, s_row_id, s_key, s_order, CAST(NULL AS BIGINT) AS s_row_hash,
-                   CASE WHEN s_is_old THEN 'old' ELSE 'deleted' END AS s_change, $absent_ones
-            FROM $timeline AS t WHERE s_row_id = $absent AND s_added AND s_is_event
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'old' AS s_change, $carried
+            FROM $lost AS o WHERE s_added AND s_row_id <> $absent
             """,
-            own=columns(coverage.carried_names(source), "a"),
-            absent_ones=columns(coverage.carried_names(source), "t"),
-            added=T.added,
-            touched=T.touched,
+            carried=columns(coverage.carried_names(source)),
             timeline=T.timeline,
+            lost=T.lost,
             absent=ABSENT,
         ),
     )
