@@ -14,13 +14,13 @@ import dagster as dg
 
 from dataops_assets.components import events
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.graph import PER_INPUT, StepNode, nodes
+from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.errors import DataOpsError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps import refresh
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.recording import recorded
-from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.report import PER_INPUT, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 
 

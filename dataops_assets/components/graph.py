@@ -21,12 +21,9 @@ from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.recording import Step
 from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import CheckKind, Input, StepReport
-from dataops_assets.steps.reset import STEPS
 from dataops_assets.steps.workspace import Workspace
 
 Edges = Mapping[tuple[str, str], AbstractSet[tuple[str, str]]]
-PER_INPUT = STEPS
-"""The steps an input goes through, in order."""
 
 SYSTEM_COLUMNS: Mapping[str, str] = {
     "s_key": "The row's key as text.",

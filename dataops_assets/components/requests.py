@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from dataops_assets import errors
-from dataops_assets.components.graph import PER_INPUT
 from dataops_assets.metadata.store import Process
-from dataops_assets.steps.report import Input
+from dataops_assets.steps.report import PER_INPUT, Input
 
 RUNS = 3
 """How many runs an input gets for faults that another try can help, before a person must look."""

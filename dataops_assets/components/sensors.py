@@ -17,14 +17,14 @@ import dagster as dg
 from dataops_assets.components import events
 from dataops_assets.components.assets import PLATFORM, RETRIES, SourceAssets, partitions_name
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.graph import PER_INPUT, StepNode
+from dataops_assets.components.graph import StepNode
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.requests import RUNS, WAITS_AT, Batch, Progress, batches, progress
 from dataops_assets.connections.discovery import Discovery, discover
 from dataops_assets.errors import InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.steps import waits
-from dataops_assets.steps.report import Input, StepReport
+from dataops_assets.steps.report import PER_INPUT, Input, StepReport
 
 BATCH_TAG = "dataops/batch"
 SOURCE_TAG = "dataops/source"

@@ -16,7 +16,7 @@ from dataops_assets.operations.again import reset
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
-from dataops_assets.steps.reset import STEPS
+from dataops_assets.steps.report import PER_INPUT
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.vacuum import vacuum
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_hub_commands(commands)
     again = commands.add_parser("reset", help="forget a step of inputs and those after it, and run them again")
     again.add_argument("source")
-    again.add_argument("step", choices=STEPS)
+    again.add_argument("step", choices=PER_INPUT)
     again.add_argument("input", nargs="*", help="the inputs' ids; all of the source if none is given")
     clean = commands.add_parser(
         "vacuum", help="delete superseded inputs, and files that no version of the last days needs, as declared"

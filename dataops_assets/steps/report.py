@@ -9,6 +9,9 @@ from typing import Literal
 
 from dataops_assets.errors import DataOpsError
 
+PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
+"""The steps an input goes through, in order."""
+
 
 @dataclass(frozen=True, order=True)
 class Input:

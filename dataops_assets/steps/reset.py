@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dataops_assets.steps.report import Input
+from dataops_assets.steps.report import PER_INPUT, Input
 from dataops_assets.steps.workspace import Workspace
-
-STEPS = ("ingest", "parse", "cdc", "enrich", "refresh")
 
 
 def forget(workspace: Workspace, step: str, inputs: Sequence[Input]) -> None:
@@ -21,7 +19,7 @@ def forget(workspace: Workspace, step: str, inputs: Sequence[Input]) -> None:
     A copy in the raw area that is not what was received is removed with the ingest step, so that it is made again; a
     good one stays, because its origin may be gone.
     """
-    steps = STEPS[STEPS.index(step) :]
+    steps = PER_INPUT[PER_INPUT.index(step) :]
     workspace.metadata.forget(workspace.source.name, steps, [item.input_id for item in inputs])
     if step == "ingest":
         for item in inputs:

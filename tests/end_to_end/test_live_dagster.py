@@ -72,6 +72,8 @@ def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.
     page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(server.url) else route.abort())
     page.set_default_timeout(30_000)
+    # what is expected has a limit of its own, of five seconds
+    expect.set_options(timeout=30_000)
     yield page
     folder = Path(os.environ.get("DATAOPS_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from dataops_assets.operations import cli
 from dataops_assets.operations.again import reset
 from dataops_assets.sql import query
 from dataops_assets.steps.refresh import remove
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.reset import STEPS, forget
+from dataops_assets.steps.report import PER_INPUT, Input
+from dataops_assets.steps.reset import forget
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.publish import replace_inputs
 
@@ -28,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, list[Input]]:
     story = prepare(tmp_path_factory.mktemp("reset") / "story", SETTINGS)
     inputs = [big_day(story, day, 20) for day in (1, 2, 3)]
     for item in inputs:
-        assert run(story, [item], STEPS) == []
+        assert run(story, [item], PER_INPUT) == []
     return story, inputs
 
 
@@ -62,7 +62,7 @@ def state(story: Story) -> dict[str, Any]:
     return {**found, "raw": [workspace.raw.local_path(item).read_bytes() for item in inputs]}
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PER_INPUT)
 def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[Input]]) -> None:
     story, inputs = told
     before = state(story)
@@ -72,7 +72,7 @@ def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[In
     assert reset(story.workspace(), step, [inputs[-1].input_id], said.append) == 0
     assert state(story) == before
     assert said[0] == f"{step} of 1 inputs"
-    assert [line.split()[0] for line in said[:-1]] == list(STEPS[STEPS.index(step) :])
+    assert [line.split()[0] for line in said[:-1]] == list(PER_INPUT[PER_INPUT.index(step) :])
 
 
 def test_all_inputs_can_be_reset_at_once(told: tuple[Story, list[Input]]) -> None:
@@ -92,8 +92,8 @@ def test_killed_after_it_forgot_the_next_run_goes_on_from_there(step: str, told:
     forget(workspace, step, inputs[1:2])
     assert state(story) == before
     todo = progress(inputs, workspace.metadata.processes("sales"), 3).todo
-    assert todo == {inputs[1].input_id: STEPS.index(step)}
-    assert run(story, inputs[1:2], STEPS[STEPS.index(step) :]) == []
+    assert todo == {inputs[1].input_id: PER_INPUT.index(step)}
+    assert run(story, inputs[1:2], PER_INPUT[PER_INPUT.index(step) :]) == []
     assert rows_of(workspace, "hub/sales") == before["hub/sales"]
     assert progress(inputs, workspace.metadata.processes("sales"), 3).todo == {}
 

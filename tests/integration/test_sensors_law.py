@@ -21,14 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.components.assets import SourceAssets
-from dataops_assets.components.graph import PER_INPUT
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, Look, look
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError, StorageError
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.steps.report import InputReport, StepReport
+from dataops_assets.steps.report import PER_INPUT, InputReport, StepReport
 
 SOURCE = Source.model_validate(standalone() | {"discovery": {"inputs_per_run": 3}})
 ASSETS = SourceAssets(SOURCE, {"orders": SOURCE}, compile_rules(SOURCE, {"orders": SOURCE}))
