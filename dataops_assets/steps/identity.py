@@ -57,6 +57,10 @@ def order_value(source: Source, table: str, extract_time: exp.Expr) -> exp.Expr:
     return column(source.refresh.order_by, table) if source.refresh.order_by is not None else extract_time
 
 
+HASHED_AS = "60 bits of md5"
+"""What `row_hash` makes of a row's content. Hubs that were merged under another ask for a rebuild."""
+
+
 def row_hash(source: Source, table: str = "") -> exp.Expr:
     """`s_row_hash`: the first 60 bits of the md5 of all tracked columns.
 

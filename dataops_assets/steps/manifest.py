@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataops_assets.config.source import EvolvedColumn, Source
-from dataops_assets.steps.identity import order_type, tracked_columns
+from dataops_assets.steps.identity import HASHED_AS, order_type, tracked_columns
 from dataops_assets.steps.report import Input
 
 
@@ -99,7 +99,7 @@ def settings_of(source: Source) -> str:
     decisive: dict[str, Any] = {
         "refresh": refresh.model_dump(mode="json"),
         "order": order_type(source),
-        "content": "60 bits of md5",
+        "content": HASHED_AS,
         "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
     }
     if refresh.history:

@@ -286,19 +286,17 @@ def touch(
     source = change.source
     if coverage.is_partial(source):
         _create_covers(session, change, lake, late=late)
+    current: exp.Expr | None = hub_rows(session, change, base, late=late) if base is not None else None
     is_one_extract = isinstance(source.refresh, FullRefresh) and len(change.adding) == 1
-    if base is not None and is_one_extract and not late:
-        current: exp.Expr = hub_rows(session, change, base, late=late)
-        if _touch_by_one_extract(session, change, base, current):
-            return current, True
+    if current is not None and is_one_extract and not late and _touch_by_one_extract(session, change, base, current):
+        return current, True
     session.create(T.added, query("SELECT d.* FROM $delivered AS d", delivered=T.delivered))
-    if base is None:
+    if current is None:
         keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
         if change.settled is not None:
             keys = exp.union(keys, query("SELECT s.s_key FROM $start AS s", start=_start(change, lake)), distinct=False)
         session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
         return None, False
-    current = hub_rows(session, change, base, late=late)
     if isinstance(source.refresh, KeyRefresh) and not late:
         # only keys that are said can change, so the hub is looked through once
         rows = query(
@@ -318,7 +316,7 @@ def touch(
     return current, False
 
 
-def _touch_by_one_extract(session: Session, change: Change, base: Snapshot, current: exp.Expr) -> bool:
+def _touch_by_one_extract(session: Session, change: Change, base: Snapshot | None, current: exp.Expr) -> bool:
     """Create `added` and `touched` from one look at extract and hub; False where the extract has a key several times.
 
     Then a row that says what the hub says may be beside one that does not, and was passed over.
@@ -769,10 +767,9 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
     repeated = query(
         "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
     )
-    told = query("SELECT $names FROM $seen AS o", names=columns(_observed(source), "o"), seen=T.seen)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
         session.create(T.timeline, _said_once(source, T.seen))
-        session.define(T.lost, told.where(exp.false()))
+        session.define(T.lost, query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen))
         return
     session.create(T.repeated, repeated)
     once = query(
@@ -782,10 +779,10 @@ def _create_timeline(session: Session, source: Source, *, absences: bool) -> Non
     session.create(T.timeline, exp.union(_said_once(source, T.once), _said_often(source), distinct=False))
     lost = query(
         """
-        SELECT o.* FROM $told AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
+        SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
         ANTI JOIN $timeline AS t ON t.s_input_id = o.s_input_id AND t.s_row_id = o.s_row_id
         """,
-        told=told,
+        seen=T.seen,
         repeated=T.repeated,
         timeline=T.timeline,
     )
