@@ -13,9 +13,9 @@ from dataops_assets.config.source import FileConnection, Gate, Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.change import absence_deletes
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
-from dataops_assets.steps.merge import absence_deletes
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.recording import Step

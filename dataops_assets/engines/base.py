@@ -51,8 +51,8 @@ class Session(Protocol):
         """Column name to SQL type of a query's result, without running it."""
         ...
 
-    def write(self, query: exp.Expr, uri: str) -> list[DataFile]:
-        """Write a query's rows as Parquet files below `uri`; not visible until committed."""
+    def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
+        """Write a query's rows, of these `columns`, as Parquet files below `uri`; not visible until committed."""
         ...
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:

@@ -300,14 +300,12 @@ class SparkSqlSession:
         with _storing("analysing a query"):
             return {field.name: _sql_name(field.dataType) for field in self._frame(query).schema.fields}
 
-    def write(self, query: exp.Expr, uri: str) -> list[DataFile]:
+    def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
         """See `Session.write`. Jobs that write to one folder clear away each other's files: each has its own."""
         folder = f"part-{uuid.uuid4()}"
         with _storing(f"writing data files of {uri}"):
-            frame = self._frame(query)
-            types = {field.name: _sql_name(field.dataType) for field in frame.schema.fields}
-            frame.write.parquet(_place(uri, folder))
-        return written_files(uri, folder, types)
+            self._frame(query).write.parquet(_place(uri, folder))
+        return written_files(uri, folder, columns)
 
     def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
@@ -333,8 +331,8 @@ class SparkSqlSession:
             else alias(exp.cast(column(name, "r"), kind, dialect="duckdb"), name)
             for name, kind in kinds.items()
         ]
-        files = reader.write(query("SELECT $shown FROM $rows AS r", shown=shown, rows=rows), folder)
         columns = {name: "VARCHAR" if kind == "JSON" else kind for name, kind in kinds.items()}
+        files = reader.write(query("SELECT $shown FROM $rows AS r", shown=shown, rows=rows), folder, columns)
         if not files:
             return empty(columns)
         with _storing("reading staged rows"):

@@ -18,6 +18,7 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import coverage, delete_guard, merge
+from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes, settings_match
 from dataops_assets.steps.delete_guard import ImpliedDeletes
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import Extents, extents_of, refused
@@ -91,18 +92,15 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def _compare(session: Session, change: merge.Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> bool:
+def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> bool:
     """Leave the timelines of what the change touches in the session; the result says whether the lake was read."""
-    merge.observe(session, change, own)
-    late = merge.is_late(session, change)
+    reading = merge.read(session, change, base, lake, own)
     merge.exclude_nothing(session)
-    hub, absences_told = merge.touch(session, change, base, lake, late=late)
-    merge.gather(session, change, hub, lake, late=late)
-    merge.resolve(session, change, absences=not absences_told)
-    return late
+    merge.resolve(session, change, reading)
+    return reading.late
 
 
-def _publish(workspace: Workspace, session: Session, change: merge.Change, own: exp.Expr, *, late: bool) -> Snapshot:
+def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Expr, *, late: bool) -> Snapshot:
     plan = plan_name(change)
 
     def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +131,7 @@ def _outcomes(
     return share_outcomes(profiles, known, source.checks, snapshot.columns if snapshot else {}, expected)
 
 
-def plan_name(change: merge.Change) -> str:
+def plan_name(change: Change) -> str:
     """Equal when the same inputs are compared with the same hub: then the change set still holds."""
     ids = hashlib.sha256("\n".join(sorted(change.ids)).encode()).hexdigest()[:16]
     return f"{change.manifest.fingerprint}:{ids}"
@@ -169,14 +167,14 @@ def change_for(
     lake: Snapshot,
     extents: Extents,
     removing: tuple[str, ...] = (),
-) -> merge.Change:
+) -> Change:
     """The change that adds `inputs` and takes out `removing`; `extents` are theirs. Settled inputs are visited again.
 
     Raises ConfigError when the hub was merged under other settings.
     """
     incomplete: frozenset[str] = frozenset()
     quarantine = workspace.quarantine.snapshot()
-    if inputs and quarantine is not None and merge.absence_deletes(workspace.source):
+    if inputs and quarantine is not None and absence_deletes(workspace.source):
         rejected = publish.rows_of(session.scan(quarantine), [item.input_id for item in inputs])
         found = session.fetch(query("SELECT DISTINCT q.s_input_id FROM $rows AS q", rows=rejected))
         incomplete = frozenset(found.column("s_input_id").to_pylist())
@@ -191,8 +189,8 @@ def change_for(
     elif settled is not None:
         # made anew under other settings: what is left of these inputs says nothing of what else they contained
         incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
-    change = merge.Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start, revisited)
-    if not merge.settings_match(change):
+    change = Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start, revisited)
+    if not settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",
             received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
@@ -201,7 +199,7 @@ def change_for(
     return change
 
 
-def _change_set(change: merge.Change, own: exp.Expr) -> exp.Query:
+def _change_set(change: Change, own: exp.Expr) -> exp.Query:
     names, told = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
     found: exp.Query = query(
         """
@@ -211,10 +209,10 @@ def _change_set(change: merge.Change, own: exp.Expr) -> exp.Query:
         """,
         columns=columns(names, "r"),
         told=columns(told, "k"),
-        kinds=merge.T.kinds,
+        kinds=T.kinds,
         rows=publish.rows_of(own, change.ids),
     )
-    if not merge.absence_deletes(change.source):
+    if not absence_deletes(change.source):
         return found
     # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
     carried = coverage.carried_as(change.source)
@@ -222,7 +220,7 @@ def _change_set(change: merge.Change, own: exp.Expr) -> exp.Query:
         "SELECT $columns, $told FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
         columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],
         told=columns(told, "k"),
-        kinds=merge.T.kinds,
-        absent=merge.ABSENT,
+        kinds=T.kinds,
+        absent=ABSENT,
     )
     return exp.union(found, absent, distinct=False)

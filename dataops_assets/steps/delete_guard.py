@@ -12,7 +12,8 @@ from dataops_assets.config.source import DeleteGuard, Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputHeld
 from dataops_assets.sql import query
-from dataops_assets.steps import merge
+from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes
+from dataops_assets.steps.pairs import standing_rows
 from dataops_assets.steps.report import CheckOutcome
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
@@ -42,13 +43,13 @@ class ImpliedDeletes:
         return f"{self.deleted:,} of {self.before:,} rows ({share:.1%}) go because they are missing{shown}"
 
 
-def implied_deletes(session: Session, change: merge.Change, base: Snapshot | None) -> list[ImpliedDeletes]:
+def implied_deletes(session: Session, change: Change, base: Snapshot | None) -> list[ImpliedDeletes]:
     """One an input whose absences count for the first time and that changes the hub, in order.
 
     That is an input that is added, or one whose rejected rows were repaired. Needs the session's `timeline`.
     """
     source = change.source
-    if not merge.absence_deletes(source) or not change.adding:
+    if not absence_deletes(source) or not change.adding:
         return []
     found = session.fetch(
         query(
@@ -60,12 +61,12 @@ def implied_deletes(session: Session, change: merge.Change, base: Snapshot | Non
             FROM $timeline AS t WHERE t.s_added AND t.s_is_event AND NOT t.s_is_old
             GROUP BY t.s_input_id, t.s_rank ORDER BY t.s_rank
             """,
-            absent=merge.ABSENT,
+            absent=ABSENT,
             examples=_EXAMPLES,
-            timeline=merge.T.timeline,
+            timeline=T.timeline,
         )
     )
-    standing = merge.standing_rows(session, source, base)
+    standing = standing_rows(session, source, base)
     result = []
     for row in found.to_pylist():
         known = change.manifest.inputs.get(row["s_input_id"])

@@ -58,7 +58,9 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         errors: dict[str, DataOpsError] = {}
         errors.update(refuse_ambiguous(session, rules.snapshot, _present(rows, names), related))
         compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
-        session.create("s_enriched", _enriched(rules, compared, names, related))
+        # where nothing is computed, the rows are read where they are
+        leave = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
+        leave("s_enriched", _enriched(rules, compared, names, related))
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
         outcomes = {input_id: _outcomes(workspace, rules, counts[input_id], input_id) for input_id in ids}

@@ -57,7 +57,7 @@ def order_value(source: Source, table: str, extract_time: exp.Expr) -> exp.Expr:
     return column(source.refresh.order_by, table) if source.refresh.order_by is not None else extract_time
 
 
-HASHED_AS = "60 bits of md5"
+HASHED_AS = "60 bits of md5, lengths beside texts"
 """What `row_hash` makes of a row's content. Hubs that were merged under another ask for a rebuild."""
 
 
@@ -109,7 +109,8 @@ def _content(source: Source, table: str) -> exp.Expr:
         if name in evolved:
             parts.append(query("$name || '=' || strlen($text) || ':' || $text", name=name, text=text))
         elif kinds[name] in ("text", "binary"):
-            parts.append(query("coalesce(strlen($text) || ':' || $text, '')", text=text))
+            # no text without its length, of which a missing one has none: so nothing is put together twice
+            parts += [query("coalesce(strlen($text), -1)", text=text), text.copy()]
         else:
             parts.append(query("coalesce($text, '')", text=text))
     return _joined(parts) if parts else exp.Literal.string("")

@@ -17,6 +17,7 @@ from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import coverage, delete_guard, merge
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
+from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_after, system_columns
 from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
@@ -128,7 +129,7 @@ def _attempt(
         change = change_for(workspace, session, manifest, good, parsed, extents, gone)
         if not good and not change.removing:
             return _report(workspace, base, inputs, errors, {}, {}, started)
-        late = _gather(workspace, session, base, change, enriched, lake)
+        reading = _gather(workspace, session, base, change, enriched, lake)
         waiting = delete_guard.held(workspace, delete_guard.implied_deletes(session, change, base))
         # what a rebuild takes was in the hub before
         if waiting is None or replaced is not None:
@@ -136,10 +137,10 @@ def _attempt(
         errors[waiting.input_id] = delete_guard.error(source, waiting)
     counts = _counts(session, enriched, change)
     forget_failures(session)
-    after = merge.manifest_after(change)
+    after = manifest_after(change)
     hub_columns = hub_columns_of(source)
-    insert = fresh_rows(workspace, session, change, enriched, lake, hub_columns, anew=replaced is not None)
-    if merge.keeps_deletions(source):
+    insert = fresh_rows(workspace, session, change, reading, enriched, lake, hub_columns, anew=replaced is not None)
+    if keeps_deletions(source):
         insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
     tally = session.fetch(
         query(
@@ -147,13 +148,13 @@ def _attempt(
             SELECT (SELECT count(*) FROM $fresh AS f) AS inserted, (SELECT count(*) FROM $removed AS r) AS removed,
                    (SELECT count(*) FROM $amended AS a) AS amended
             """,
-            fresh=merge.T.fresh,
-            removed=merge.T.removed,
-            amended=merge.T.amended,
+            fresh=T.fresh,
+            removed=T.removed,
+            amended=T.amended,
         )
     ).to_pylist()[0]
     if base is not None and tally["amended"]:
-        amended = _amended_rows(session, base, hub_columns, merge.system_columns(source))
+        amended = _amended_rows(session, base, hub_columns, system_columns(source))
         insert = exp.union(insert, amended, distinct=False)
     insert_columns = session.schema(insert)
     _require_types(source, base, insert_columns)
@@ -167,16 +168,14 @@ def _attempt(
         base,
         replaced=replaced,
         columns=publish.merged_columns(base, insert_columns),
-        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=merge.T.removed)
-        if tally["removed"]
-        else None,
+        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=T.removed) if tally["removed"] else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
         info=recorded(info, compile_rules(source, workspace.sources)),
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
     publish_failures(workspace, session)
     notes = {
-        "merged": "whole timelines from the lake" if late else "in order",
+        "merged": "whole timelines from the lake" if reading.late else "in order",
         **tally,
         "inputs_in_hub": len(after.inputs),
     }
@@ -196,34 +195,29 @@ def _gather(
     workspace: Workspace,
     session: Session,
     base: Snapshot | None,
-    change: merge.Change,
+    change: Change,
     enriched: Snapshot | None,
     lake: exp.Expr,
-) -> bool:
-    """Leave `observed` and `existing` of the touched keys in the session; the result says whether the lake was read.
+) -> merge.Reading:
+    """Leave what differs between the hub and what it should be in the session.
 
     A change set that was made against this very hub is used as it is; any other is made again here.
     """
     source = workspace.source
     changes = workspace.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}
-    late = False
     planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
     # a change set has nothing of what is settled
     planned = planned and (base is not None or change.settled is None)
     if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
-        merge.observe_change_set(session, change, publish.scan_inputs(session, enriched, change.ids))
-        hub: exp.Expr | None = merge.hub_rows(session, change, base, late=False) if base is not None else None
-        absences_told = True
+        rows = publish.scan_inputs(session, enriched, change.ids)
+        reading = merge.read_change_set(session, change, base, lake, rows)
     else:
-        merge.observe(session, change, lake)
-        late = merge.is_late(session, change)
-        hub, absences_told = merge.touch(session, change, base, lake, late=late)
-    merge.gather(session, change, hub, lake, late=late)
+        reading = merge.read(session, change, base, lake, lake)
     exclude_failed(session, enriched)
-    merge.resolve(session, change, absences=not absences_told)
-    merge.compare(session, change)
-    return late
+    merge.resolve(session, change, reading)
+    merge.compare(session, change, reading)
+    return reading
 
 
 def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
@@ -232,10 +226,10 @@ def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
         merge.exclude_nothing(session)
         return
     failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
-    session.create(merge.T.excluded, failed)
+    session.create(T.excluded, failed)
 
 
-def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -> bool:
+def _loser_may_win(session: Session, change: Change, enriched: Snapshot) -> bool:
     """Whether a row that a validation keeps out had won over another of the same key and order, which now stands."""
     rows = publish.scan_inputs(session, enriched, change.ids)
     found = query(
@@ -252,7 +246,8 @@ def _loser_may_win(session: Session, change: merge.Change, enriched: Snapshot) -
 def fresh_rows(
     workspace: Workspace,
     session: Session,
-    change: merge.Change,
+    change: Change,
+    reading: merge.Reading,
     enriched: Snapshot | None,
     lake: exp.Expr,
     hub_columns: Sequence[str],
@@ -266,7 +261,7 @@ def fresh_rows(
     rules; with `anew` its other columns are those of the lake as it is now.
     """
     source = workspace.source
-    system = merge.system_columns(source)
+    system = system_columns(source)
     # rows of an earlier declaration have earlier types
     read_anew = (*system, *source.column_names) if anew else system
     compiled = compile_rules(source, workspace.sources)
@@ -283,16 +278,16 @@ def fresh_rows(
             rows=rows,
             lake=lake,
         )
-    fresh = query("SELECT f.* FROM $fresh AS f", fresh=merge.T.fresh)
-    if merge.keeps_deletions(source):
+    fresh = query("SELECT f.* FROM $fresh AS f", fresh=T.fresh)
+    if keeps_deletions(source):
         fresh = fresh.where(exp.not_(column("s_is_deleted", "f")))
     while True:
         known: exp.Query | None = None
         lacking = fresh
         if rows is not None:
             # of a long history of change sets only those of the inputs that have something to write
-            ids = session.fetch(query("SELECT DISTINCT f.s_input_id FROM $fresh AS f", fresh=fresh))
-            enriched_rows = publish.rows_of(rows, ids.column("s_input_id").to_pylist())
+            ids = change.ids if reading.planned else _inputs_of(session, fresh)
+            enriched_rows = publish.rows_of(rows, ids)
             values = [column(name, "f" if name in system else "e") for name in hub_columns]
             known = query(
                 """
@@ -303,6 +298,8 @@ def fresh_rows(
                 fresh=fresh,
                 rows=enriched_rows,
             )
+            if reading.planned:
+                return known
             lacking = query(
                 """
                 SELECT f.* FROM $fresh AS f
@@ -330,25 +327,31 @@ def fresh_rows(
             return now if known is None else exp.union(known, now, distinct=False)
         add_failures(session, "s_enriched_now")
         session.create(
-            "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=merge.T.excluded), failing, distinct=False)
+            "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=T.excluded), failing, distinct=False)
         )
-        session.create(merge.T.excluded, query("SELECT * FROM s_excluded_now"))
-        merge.resolve(session, change)
-        merge.compare(session, change)
+        session.create(T.excluded, query("SELECT * FROM s_excluded_now"))
+        merge.resolve(session, change, reading)
+        merge.compare(session, change, reading)
+
+
+def _inputs_of(session: Session, rows: exp.Query) -> list[str]:
+    found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
+    ids: list[str] = found.column("s_input_id").to_pylist()
+    return ids
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
     """The versions that say that a key is deleted: nothing but the key has a value."""
     carried = coverage.carried_as(source)
     values = {
-        **{name: column(name, "f") for name in merge.system_columns(source)},
+        **{name: column(name, "f") for name in system_columns(source)},
         **{name: column(carried[name], "f") for name in source.refresh.key},
         "s_status": exp.Literal.string("pass"),
     }
     rows: exp.Query = query(
         "SELECT $values FROM $fresh AS f WHERE f.s_is_deleted",
         values=[alias(values.get(name, exp.null()), name) for name in hub_columns],
-        fresh=merge.T.fresh,
+        fresh=T.fresh,
     )
     return rows
 
@@ -365,7 +368,7 @@ def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, 
 def hub_columns_of(source: Source) -> tuple[str, ...]:
     """The columns of the source's hub, in order."""
     rules = tuple(rule.name for rule in source.snapshot_rules)
-    return (*source.column_names, *rules, *merge.system_columns(source), "s_status")
+    return (*source.column_names, *rules, *system_columns(source), "s_status")
 
 
 def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
@@ -379,7 +382,7 @@ def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], 
         "SELECT $names FROM $hub AS h JOIN $amended AS a ON a.s_file = h.s_file AND a.s_position = h.s_position",
         names=names,
         hub=session.scan(base, positions=True),
-        amended=merge.T.amended,
+        amended=T.amended,
     )
     return rows
 
@@ -415,7 +418,7 @@ def _outcomes(
     return tuple(replace(outcome, input_id=None) for outcome in found)
 
 
-def _counts(session: Session, enriched: Snapshot | None, change: merge.Change) -> dict[str, dict[str, int]]:
+def _counts(session: Session, enriched: Snapshot | None, change: Change) -> dict[str, dict[str, int]]:
     result: dict[str, dict[str, int]] = {input_id: {} for input_id in change.ids}
     if enriched is None or not change.ids:
         return result

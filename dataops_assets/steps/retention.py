@@ -22,6 +22,7 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import merge, settled
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows
+from dataops_assets.steps.change import Change, T, settings_match
 from dataops_assets.steps.enrich import forget_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.manifest import AppliedInput, Manifest
@@ -90,8 +91,8 @@ def _with_horizon(workspace: Workspace, keep: dt.timedelta, due: dt.datetime) ->
     manifest = Manifest.read(base.info if base else None)
     if base is None or not manifest.inputs:
         return manifest
-    change = merge.Change(workspace.source, manifest, ())
-    if not merge.settings_match(change):
+    change = Change(workspace.source, manifest, ())
+    if not settings_match(change):
         raise ConfigError(
             f"settling inputs of {workspace.source.name!r}",
             received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
@@ -141,7 +142,7 @@ def _settle_lake(
             )
         ],
         lake=session.scan(lake),
-        versions=merge.T.versions,
+        versions=T.versions,
     )
     publish.replace_inputs(session, workspace.lake, rows, sorted(old), now.recorded)
 
@@ -160,15 +161,13 @@ def _compute_state(workspace: Workspace, session: Session, manifest: Manifest, n
     # as they were when they were applied, whatever was repaired since
     change = replace(change, incomplete=frozenset(k for k, item in manifest.inputs.items() if not item.complete))
     enriched = workspace.enriched.snapshot()
-    merge.observe(session, change, rows)
-    merge.touch(session, change, None, rows, late=False)
-    merge.gather(session, change, None, rows, late=False)
+    reading = merge.read(session, change, None, rows, rows)
     exclude_failed(session, enriched)
-    merge.resolve(session, change)
-    merge.compare(session, change)
+    merge.resolve(session, change, reading)
+    merge.compare(session, change, reading)
     forget_failures(session)
     # a row that no refresh needed so far may fail a validation
-    fresh_rows(workspace, session, change, enriched, rows, hub_columns_of(source), anew=False)
+    fresh_rows(workspace, session, change, reading, enriched, rows, hub_columns_of(source), anew=False)
 
 
 def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str, AppliedInput]) -> set[str]:

@@ -43,21 +43,21 @@ def replace_inputs(
     all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a value of
     another input would not be the same.
     """
-    before = table.snapshot()
-    if keep_same and before is not None and _is_same(session, before, rows, input_ids):
+    if keep_same and (before := table.snapshot()) is not None and _is_same(session, before, rows, input_ids):
         return before
     columns = dict(session.schema(rows))
-    files = session.write(rows, table.uri)
+    files = session.write(rows, table.uri, columns)
 
     def attempt() -> Snapshot:
         base = table.snapshot()
         again = base is not None and bool(retyped(base, columns))
+        after = merged_columns(base, columns)
         kept = _kept(session, base, columns, input_ids) if base and again else None
         return table.commit(
             base,
             operation="WRITE",
-            columns=merged_columns(base, columns),
-            add=[*files, *(session.write(kept, table.uri) if kept is not None else ())],
+            columns=after,
+            add=[*files, *(session.write(kept, table.uri, after) if kept is not None else ())],
             remove=base.files if base and again else (),
             mask=_positions_of(session, base, input_ids) if base and not again else {},
             info={**info(base.info if base else {}), _WRITTEN: _written_after(base, input_ids)},
@@ -177,7 +177,7 @@ def apply(
     CommitConflict when `base` is no longer the newest version; the caller must compute its change again.
     """
     mask = session.positions(base, remove) if base is not None and remove is not None else {}
-    added: list[DataFile] = session.write(insert, table.uri) if insert is not None else []
+    added: list[DataFile] = session.write(insert, table.uri, columns) if insert is not None else []
     return table.commit(
         replaced or base,
         operation="MERGE",
@@ -208,7 +208,7 @@ def compact(session: Session, table: Table, snapshot: Snapshot) -> Snapshot:
             snapshot,
             operation="OPTIMIZE",
             columns=snapshot.columns,
-            add=session.write(rows, table.uri),
+            add=session.write(rows, table.uri, snapshot.columns),
             remove=old,
             info=snapshot.info,
             data_change=False,

@@ -13,8 +13,8 @@ from sqlglot import exp
 from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.change import T
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.merge import T
 from dataops_assets.steps.refresh import refresh
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace

@@ -23,6 +23,7 @@ from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
 from dataops_assets.sql import column, columns, query
 from dataops_assets.steps import merge
+from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_after, system_columns
 from dataops_assets.steps.extents import Extents, extents_of
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.refresh import deletions
@@ -71,30 +72,25 @@ class MemoryHub:
         self._session.create("lake", query("SELECT * FROM lake_after"))
         self._written |= {item.input_id: hash(repr(item)) for item in given_inputs}
         inputs = tuple(as_input(item) for item in given_inputs)
-        self._change(
-            merge.Change(self._source, self._manifest, inputs, written=self._written, extents=self._spans(ids))
-        )
+        self._change(Change(self._source, self._manifest, inputs, written=self._written, extents=self._spans(ids)))
 
     def leave(self, ids: Sequence[str]) -> None:
         """Take inputs out."""
         known = tuple(input_id for input_id in ids if input_id in self._manifest.inputs)
         spans = self._spans(known)
-        self._change(merge.Change(self._source, self._manifest, (), known, written=self._written, extents=spans))
+        self._change(Change(self._source, self._manifest, (), known, written=self._written, extents=spans))
 
     def _spans(self, ids: Sequence[str]) -> Extents:
         return extents_of(self._session, self._source, self._lake, ids)
 
-    def _change(self, change: merge.Change) -> None:
+    def _change(self, change: Change) -> None:
         session, lake = self._session, self._lake
-        merge.observe(session, change, lake)
-        late = merge.is_late(session, change)
+        reading = merge.read(session, change, self._base, lake, lake)
         merge.exclude_nothing(session)
-        hub, absences_told = merge.touch(session, change, self._base, lake, late=late)
-        merge.gather(session, change, hub, lake, late=late)
-        merge.resolve(session, change, absences=not absences_told)
-        merge.compare(session, change)
-        self._manifest = merge.manifest_after(change)
-        own, system = columns(self._source.column_names, "r"), merge.system_columns(self._source)
+        merge.resolve(session, change, reading)
+        merge.compare(session, change, reading)
+        self._manifest = manifest_after(change)
+        own, system = columns(self._source.column_names, "r"), system_columns(self._source)
         after: exp.Expr = query(
             """
             SELECT $own, $system FROM $fresh AS f
@@ -102,9 +98,9 @@ class MemoryHub:
             """,
             own=own,
             system=columns(system, "f"),
-            fresh=merge.T.fresh,
+            fresh=T.fresh,
         )
-        if merge.keeps_deletions(self._source):
+        if keeps_deletions(self._source):
             after = after.where(exp.not_(column("s_is_deleted", "f")))
             after = exp.union(after, deletions(self._source, (*self._source.column_names, *system)), distinct=False)
         if self._base is not None:
@@ -115,7 +111,7 @@ class MemoryHub:
                 """,
                 own=own,
                 system=columns(system, "r"),
-                removed=merge.T.removed,
+                removed=T.removed,
             )
             amended = query(
                 """
@@ -124,7 +120,7 @@ class MemoryHub:
                 """,
                 own=own,
                 system=columns(system, "a"),
-                amended=merge.T.amended,
+                amended=T.amended,
             )
             after = exp.union(exp.union(after, kept, distinct=False), amended, distinct=False)
         session.create(

@@ -203,7 +203,7 @@ def rewrite(workspace: Workspace, name: str) -> None:
     if base is None or not base.files:
         return
     with workspace.engine.session() as session:
-        rows = session.write(session.scan(base), table.uri)
+        rows = session.write(session.scan(base), table.uri, base.columns)
         table.commit(
             base,
             operation="OPTIMIZE",

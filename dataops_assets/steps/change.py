@@ -1,0 +1,233 @@
+"""What changing a hub is asked, and the names under which its parts lie in a session.
+
+Everything that a change computes is one session's temporary tables (named in `Tables`); nothing is published.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from dataops_assets.config.source import FullRefresh, Source
+from dataops_assets.config.types import stored_type
+from dataops_assets.engines.base import FILE, POSITION, Session
+from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.steps import coverage
+from dataops_assets.steps.extents import Extents, between
+from dataops_assets.steps.identity import order_type
+from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
+from dataops_assets.steps.report import Input
+from dataops_assets.storage.delta import Snapshot
+
+VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted")
+ABSENT = -1
+"""Row position of the observation that a key is absent from a full extract."""
+
+
+def absence_deletes(source: Source) -> bool:
+    """Whether a row can be deleted by its absence from an input."""
+    return isinstance(source.refresh, FullRefresh) or coverage.is_partial(source)
+
+
+def keeps_deletions(source: Source) -> bool:
+    """Whether a deletion is a version of its own, of the key alone; a row without a key just ends."""
+    return source.refresh.history and bool(source.refresh.key)
+
+
+def system_columns(source: Source) -> tuple[str, ...]:
+    """System columns of the source's hub, in order, without `s_status`."""
+    basic = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_created_at", "s_updated_at")
+    return basic + (VALIDITY if source.refresh.history else ())
+
+
+def observed_columns(source: Source) -> tuple[str, ...]:
+    """Columns of an observation."""
+    return (*_OBSERVED, *coverage.carried_names(source))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Names of the session's temporary tables that a merge leaves behind.
+
+    `inputs`: applied and added inputs in order. `excluded`: rows that validations keep out. `delivered`: observations
+    of the added inputs. `pairs`: each beside the hub's present version of its key. `added`: the same observations
+    alone. `covers`: what inputs cover. `touched`: keys whose versions may change. `observed`: observations of these.
+    `seen`: the same without what is excluded, absences too. `repeated`: keys that are said several times. `once`: what
+    is seen of all others. `timeline`: observations of the touched keys, one an instant. `lost`: those beside them at
+    the same instant. `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`.
+    `versions`: the hub rows of the touched keys as they should be (system columns). `existing`: the same as they are,
+    with file and position. `difference`: each beside the other. `fresh`: versions whose content is not in the hub yet.
+    `amended`: versions whose content is, under other system columns. `removed`: file and position of hub rows that go.
+    """
+
+    inputs: str = "s_inputs"
+    excluded: str = "s_excluded"
+    delivered: str = "s_delivered"
+    pairs: str = "s_pairs"
+    added: str = "s_added_observations"
+    covers: str = "s_covers"
+    touched: str = "s_touched"
+    existing: str = "s_existing"
+    observed: str = "s_observed"
+    seen: str = "s_seen"
+    repeated: str = "s_repeated"
+    once: str = "s_once"
+    timeline: str = "s_timeline"
+    lost: str = "s_lost"
+    kinds: str = "s_kinds"
+    versions: str = "s_versions"
+    difference: str = "s_difference"
+    fresh: str = "s_fresh"
+    amended: str = "s_amended"
+    removed: str = "s_removed"
+
+
+T = Tables()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
+
+    `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
+    by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span. `settled`:
+    the extract time that all settled inputs come before; timelines start with what is left of these in the lake.
+    `revisited`: settled inputs of which other rows are kept out than before.
+    """
+
+    source: Source
+    manifest: Manifest
+    adding: tuple[Input, ...]
+    removing: tuple[str, ...] = ()
+    incomplete: frozenset[str] = frozenset()
+    written: Mapping[str, int] = field(default_factory=dict)
+    extents: Extents = field(default_factory=dict)
+    settled: dt.datetime | None = None
+    revisited: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the added inputs."""
+        return tuple(item.input_id for item in self.adding)
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Ids of all inputs that the change is about."""
+        return (*self.ids, *self.removing, *self.revisited)
+
+    @property
+    def known_repeats(self) -> bool:
+        """Whether an added input is in the hub already."""
+        return any(input_id in self.manifest.inputs for input_id in self.ids)
+
+    @property
+    def is_remade(self) -> bool:
+        """Whether rows of an input that is in the hub are others now than when it was applied.
+
+        What those rows did is not known any more, so every key may be touched.
+        """
+        moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
+        return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
+
+    def rows(self, input_id: str) -> int:
+        """How many rows an added or removed input has."""
+        return self.extents[input_id].rows if input_id in self.extents else 0
+
+    def concerned(self, table: str) -> exp.Expr:
+        """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
+        if self.is_remade:
+            return exp.true()
+        moved = (self.extents[input_id] for input_id in self.moved if input_id in self.extents)
+        return between(self.source, moved, table)
+
+    def applied_after(self) -> list[AppliedInput]:
+        """All inputs of the hub afterwards but those that are settled, in order."""
+        kept = {
+            k: v
+            for k, v in self.manifest.inputs.items()
+            if k not in self.removing and (self.settled is None or v.extract_time >= self.settled)
+        }
+        kept.update(
+            {
+                item.input_id: AppliedInput(item.extract_time, item.input_id, item.input_id not in self.incomplete)
+                for item in self.adding
+            }
+        )
+        return sorted(kept.values())
+
+
+def settings_match(change: Change) -> bool:
+    """Whether the hub was merged under the settings now declared."""
+    return not change.manifest.inputs or change.manifest.settings == settings_of(change.source)
+
+
+def manifest_after(change: Change) -> Manifest:
+    """The manifest of the hub once the change is applied."""
+    order_by = change.source.refresh.order_by
+    applied = []
+    for item in change.adding:
+        # of the lake: a row that changed nothing is in no change set, and its order counts all the same
+        extent = change.extents.get(item.input_id)
+        high = extent.spans[order_by].high if order_by is not None and extent is not None else None
+        complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, 0)
+        applied.append(AppliedInput(item.extract_time, item.input_id, complete, high, written))
+    return change.manifest.after(change.source, applied, change.removing)
+
+
+def hub_rows(session: Session, change: Change, base: Snapshot | None, *, late: bool) -> exp.Query | None:
+    """The rows of the hub that the change can concern, with their places; in order only the newest versions."""
+    if base is None:
+        return None
+    source = change.source
+    rows: exp.Select = query(
+        "SELECT $names, $carried FROM $hub AS h WHERE $concerned",
+        names=columns((*system_columns(source), FILE, POSITION), "h"),
+        carried=coverage.carried_columns(source, "h"),
+        hub=session.scan(base, positions=True),
+        concerned=change.concerned("h"),
+    )
+    return rows.where(column("s_valid_to", "h").is_(exp.null())) if not late and source.refresh.history else rows
+
+
+def no_hub_rows(source: Source) -> exp.Query:
+    """`hub_rows` of a hub that does not exist."""
+    order = order_type(source)
+    kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
+    declared = {item.name: item.type for item in source.columns}
+    kinds |= {called: stored_type(declared[name]) for name, called in coverage.carried_as(source).items()}
+    names = (*system_columns(source), FILE, POSITION, *coverage.carried_names(source))
+    nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
+    return exp.select(*nulls).where(exp.false())
+
+
+def is_gone(source: Source, table: str) -> exp.Expr:
+    """Whether a row of the hub is the deletion of its key."""
+    return column("s_is_deleted", table) if source.refresh.history else exp.false()
+
+
+_OBSERVED = (
+    "s_input_id",
+    "s_row_id",
+    "s_key",
+    "s_order",
+    "s_row_hash",
+    "s_extract_time",
+    "s_rank",
+    "s_added",
+    "s_deleted",
+)
+_SYSTEM_TYPES: Mapping[str, str] = {
+    "s_key": "VARCHAR",
+    "s_input_id": "VARCHAR",
+    "s_row_id": "BIGINT",
+    "s_row_hash": "BIGINT",
+    "s_created_at": "TIMESTAMPTZ",
+    "s_updated_at": "TIMESTAMPTZ",
+    "s_is_current": "BOOLEAN",
+    "s_is_deleted": "BOOLEAN",
+    FILE: "VARCHAR",
+    POSITION: "BIGINT",
+}
