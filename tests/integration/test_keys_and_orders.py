@@ -88,6 +88,9 @@ def test_a_key_without_a_comparable_value_stops_its_input_alone(keyed: Make, kin
         ("text", "Z", "a"),
         ("text", "a", "a "),
         ("text", "9", "\u00e9"),
+        ("text", "a\x00", "a\x00b"),
+        ("text", "'", "\\'"),
+        ("timestamptz", dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)),
         ("date", dt.date(2024, 2, 29), dt.date(2024, 3, 1)),
     ],
 )
