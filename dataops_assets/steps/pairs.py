@@ -63,39 +63,34 @@ def pair_by_extract(session: Session, change: Change, base: Snapshot | None, hub
     A full extract says mostly what the hub says already, and nothing of that is kept. False where the extract has a key
     several times: then a row that says what the hub says may be beside one that does not, and was passed over.
     """
-    source, (input_id,) = change.source, change.ids
-    carried = coverage.carried_names(source)
-    otherwise = query(
-        """
-        SELECT $input_id AS s_input_id, d.s_row_id, coalesce(d.s_key, h.s_key) AS s_key, d.s_row_hash, $carried,
-               h.s_gone, h.s_created_at, $held
-        FROM $delivered AS d FULL JOIN $hub AS h ON h.s_key = d.s_key
-        WHERE CASE WHEN d.s_key IS NULL THEN NOT h.s_gone
-                   ELSE h.s_key IS NULL OR h.s_gone OR h.s_row_hash <> d.s_row_hash END
-        """,
-        input_id=input_id,
-        carried=[alias(exp.func("coalesce", column(name, "d"), column(name, "h")), name) for name in carried],
-        held=_held(source),
-        delivered=T.delivered,
-        hub=_present(source, hub),
-    )
+    source, (item,) = change.source, change.adding
     session.create(
         T.pairs,
         query(
             """
-            SELECT i.s_input_id, coalesce(c.s_row_id, $absent) AS s_row_id, c.s_key, i.s_extract_time AS s_order,
-                   c.s_row_hash, i.s_extract_time, i.s_rank, i.s_added, c.s_row_id IS NULL AS s_deleted, $carried,
-                   i.s_extract_time AS s_created_at, c.s_gone AS s_deleted_before, FALSE AS s_is_old,
-                   i.s_complete OR NOT c.s_row_id IS NULL AS s_is_event,
-                   CASE WHEN c.s_gone = FALSE THEN c.s_created_at ELSE i.s_extract_time END AS s_life_started_at,
-                   $nothing AS s_next, $held
-            FROM $otherwise AS c JOIN s_inputs AS i ON i.s_input_id = c.s_input_id
+            SELECT $input_id AS s_input_id, coalesce(d.s_row_id, $absent) AS s_row_id,
+                   coalesce(d.s_key, h.s_key) AS s_key, $time AS s_order, d.s_row_hash, $time AS s_extract_time,
+                   CAST($rank AS BIGINT) AS s_rank, TRUE AS s_added, d.s_key IS NULL AS s_deleted, $carried,
+                   $time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
+                   $complete OR NOT d.s_key IS NULL AS s_is_event,
+                   CASE WHEN h.s_gone = FALSE THEN h.s_created_at ELSE $time END AS s_life_started_at,
+                   CAST(NULL AS TIMESTAMPTZ) AS s_next, $held
+            FROM $delivered AS d FULL JOIN $hub AS h ON h.s_key = d.s_key
+            WHERE CASE WHEN d.s_key IS NULL THEN NOT h.s_gone
+                       ELSE h.s_key IS NULL OR h.s_gone OR h.s_row_hash <> d.s_row_hash END
             """,
+            input_id=item.input_id,
             absent=ABSENT,
-            carried=columns(carried, "c"),
-            nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
-            held=columns([item.alias_or_name for item in _held(source)], "c"),
-            otherwise=otherwise,
+            time=item.extract_time,
+            rank=len(change.applied_after()),
+            carried=[
+                alias(exp.func("coalesce", column(name, "d"), column(name, "h")), name)
+                for name in coverage.carried_names(source)
+            ],
+            complete=item.input_id not in change.incomplete,
+            held=_held(source),
+            delivered=T.delivered,
+            hub=_present(source, hub),
         ),
     )
     tally = query(
@@ -108,7 +103,7 @@ def pair_by_extract(session: Session, change: Change, base: Snapshot | None, hub
     )
     found = session.fetch(tally).to_pylist()[0]
     # what was passed over: rows of the extract, and rows of the hub, which are the same if each has one beside it
-    passed_over = change.rows(input_id) - found["said"], standing_rows(session, source, base) - found["standing"]
+    passed_over = change.rows(item.input_id) - found["said"], standing_rows(session, source, base) - found["standing"]
     return found["pairs"] == found["keys"] and passed_over[0] == passed_over[1]
 
 

@@ -1,8 +1,8 @@
 """Other tools changing a table by key, each a process of its own that takes requests on standard input.
 
 `python peers.py WAY HOME KIND` answers each line `load FILE`, `change FILE` and `read` with one line. It runs in the
-environment of peers.txt, because SQLMesh needs another sqlglot than the project. Of dbt and dlt a change is what a user
-runs, in a process that is warm; of SQLMesh it is the merge alone, without its plans.
+environment of peers.txt, because SQLMesh needs another sqlglot than the project. A change is what a user of the tool
+runs, in a process that is warm.
 """
 
 from __future__ import annotations
@@ -59,47 +59,59 @@ class DbtSnapshot:
 
 
 class SqlMesh:
-    """SQLMesh's merge by unique key; for full extracts its SCD type 2 by column, which knows of deletes."""
+    """A SQLMesh model by unique key; for full extracts SCD type 2 by column, which knows of deletes.
+
+    Its first run makes the table by a plan, and each change is a run a day later.
+    """
 
     def __init__(self, home: Path, is_full: bool) -> None:
-        from sqlmesh.core.engine_adapter.duckdb import DuckDBEngineAdapter
+        from sqlmesh import Context
+        from sqlmesh.core.config import Config, DuckDBConnectionConfig, GatewayConfig, ModelDefaultsConfig
 
-        self._connection = duckdb.connect(str(home / "table.duckdb"))
-        self._adapter = DuckDBEngineAdapter(lambda: self._connection.cursor())
+        self._home = home
         self._is_full = is_full
         self._number = 0
+        (home / "models").mkdir()
+        state = DuckDBConnectionConfig(database=str(home / "state.duckdb"))
+        data = DuckDBConnectionConfig(database=str(home / "table.duckdb"))
+        config = Config(
+            gateways={"": GatewayConfig(connection=data, state_connection=state)},
+            model_defaults=ModelDefaultsConfig(dialect="duckdb", start="2024-01-01"),
+            disable_anonymized_analytics=True,
+        )
+        self._context = Context(paths=str(home), config=config)
+
+    def _deliver(self, parquet: str) -> None:
+        rows = f"SELECT * FROM read_parquet('{parquet}')"
+        self._context.engine_adapter.execute(f"CREATE OR REPLACE VIEW main.incoming AS {rows}")
+        self._number += 1
 
     def load(self, parquet: str) -> None:
-        run = self._connection.execute
-        validity = ", CAST('2024-01-01' AS TIMESTAMP) AS valid_from, CAST(NULL AS TIMESTAMP) AS valid_to"
-        run(f"CREATE TABLE things AS SELECT *{validity if self._is_full else ''} FROM read_parquet('{parquet}')")
+        self._deliver(parquet)
+        types = dict(duckdb.sql(f"SELECT column_name, column_type FROM (DESCRIBE FROM '{parquet}')").fetchall())
+        typed = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in types.items())
+        compared = ", ".join(name for name in types if name != "id")
+        kind = "INCREMENTAL_BY_UNIQUE_KEY (unique_key id)"
+        if self._is_full:
+            kind = f"SCD_TYPE_2_BY_COLUMN (unique_key id, columns [{compared}], invalidate_hard_deletes true)"
+        (self._home / "models" / "things.sql").write_text(
+            f"MODEL (name d.things, kind {kind}, cron '@daily'); SELECT {typed} FROM main.incoming"
+        )
+        self._context.load()
+        self._context.plan(auto_apply=True, no_prompts=True, execution_time="2024-01-02")
 
     def change(self, parquet: str) -> None:
-        from sqlglot import exp, parse_one
-
-        self._number += 1
-        rows = parse_one(f"SELECT * FROM read_parquet('{parquet}')", dialect="duckdb")
-        types = self._adapter.columns("things")
-        if self._is_full:
-            self._adapter.scd_type_2_by_column(
-                "things",
-                rows,
-                unique_key=[exp.column("id")],
-                valid_from_col=exp.column("valid_from"),
-                valid_to_col=exp.column("valid_to"),
-                execution_time=dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=self._number),
-                check_columns=[exp.column(name) for name in types if name not in ("id", "valid_from", "valid_to")],
-                target_columns_to_types=types,
-                truncate=False,
-            )
-        else:
-            self._adapter.merge("things", rows, types, unique_key=[exp.column("id")])
+        self._deliver(parquet)
+        result = self._context.run(execution_time=dt.datetime(2024, 1, 1 + self._number, tzinfo=dt.UTC))
+        if not result.is_success:
+            raise SystemExit(f"SQLMesh: {result}")
         # as where the process ends, which it does after each run
-        self._connection.execute("CHECKPOINT")
+        self._context.engine_adapter.execute("CHECKPOINT")
 
     def read(self) -> tuple[int, int]:
         only = " WHERE valid_to IS NULL" if self._is_full else ""
-        return _counted(self._connection.execute(COUNT + "things" + only))
+        self._context.engine_adapter.execute(COUNT + "d.things" + only)
+        return _counted(self._context.engine_adapter.cursor)
 
 
 class Dlt:

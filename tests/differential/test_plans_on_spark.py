@@ -104,7 +104,7 @@ def test_what_a_full_extract_says_again_is_not_kept(
 
     monkeypatch.setattr(SparkSqlSession, "create", counted)
     take(workspace, 1, {key: "new" if key >= ROWS - FEW else "old" for key in range(FEW, ROWS)})
-    assert kept[T.compared] == 2 * FEW
+    assert kept[T.pairs] == 2 * FEW
     # a changed key has the row of the hub beside the one that replaces it
     assert max(kept.values()) <= 4 * FEW, kept
 
