@@ -361,6 +361,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--ways", nargs="*", default=[], choices=list(WAYS))
     given = parser.parse_args()
+    duckdb.execute("SET enable_progress_bar = false")
     print(f"{given.rows:,} rows, {len(COLUMNS)} columns, median of {given.rounds}; memory with loading")
     for kind in given.kinds:
         floor = None

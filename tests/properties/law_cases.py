@@ -108,48 +108,54 @@ class Delivery:
 def deliveries(draw: st.DrawFn, families: int) -> Delivery:
     """Families of keys that know nothing of each other, each a scenario of its own over the same arrivals.
 
-    A family's rows come from a seed, so a failing example shrinks to the families that fail.
+    A family's rows come from a seed, so a failing example shrinks to the families that fail. Half of the deliveries
+    come in the order of their inputs, and half say each key of an input once, as most feeds do.
     """
+    in_order, once = draw(st.booleans()), draw(st.booleans())
     count = draw(st.integers(1, 4))
-    days = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    days = draw(st.lists(st.integers(0, 5 if in_order else 3), min_size=count, max_size=count))
+    if in_order:
+        days.sort()
     # the part of the range types' axis that an input has rows of
     windows = [sorted(draw(st.tuples(st.integers(0, STEPS), st.integers(0, STEPS)))) for _ in days]
     seeds = draw(st.lists(st.integers(0, 2**32), min_size=1, max_size=families))
     if draw(st.integers(0, 9)):
         seeds += range(families - len(seeds))
-    inputs = [
-        GivenInput(at(day), f"{day}-{index}", _rows(seeds, index, window))
-        for index, (day, window) in enumerate(zip(days, windows, strict=True))
-    ]
+
+    def rows(index: int, told: int) -> tuple[reference.Row, ...]:
+        found = _rows(seeds, told, windows[index], 6 * index if in_order else 0)
+        return tuple({(row["k"], row["part"]): row for row in found}.values()) if once else found
+
+    inputs = [GivenInput(at(day), f"{day}-{index}", rows(index, index)) for index, day in enumerate(days)]
     groups: list[list[GivenInput]] = []
-    for item in draw(st.permutations(inputs)):
-        if groups and draw(st.booleans()):
+    for item in inputs if in_order else draw(st.permutations(inputs)):
+        if groups and not draw(st.integers(0, 3 if in_order else 1)):
             groups[-1].append(item)
         else:
             groups.append([item])
     for index in draw(st.lists(st.integers(0, count - 1), max_size=1)):
         again = inputs[index]
         if draw(st.booleans()):
-            again = replace(again, rows=_rows(seeds, count + index, windows[index]))
+            again = replace(again, rows=rows(index, count + index))
         groups.append([again])
     removed = draw(st.lists(st.sampled_from([item.input_id for item in inputs]), max_size=2, unique=True))
     return Delivery(groups, removed)
 
 
-def _rows(seeds: Sequence[int], index: int, window: Sequence[int]) -> tuple[reference.Row, ...]:
+def _rows(seeds: Sequence[int], index: int, window: Sequence[int], since: int) -> tuple[reference.Row, ...]:
     rows = []
     for family, seed in enumerate(seeds):
         chosen = random.Random(seed * 31 + index)
-        rows += [_row(chosen, family, *window) for _ in range(chosen.choice((0, 0, 1, 1, 2, 3)))]
+        rows += [_row(chosen, family, *window, since) for _ in range(chosen.choice((0, 0, 1, 1, 2, 3)))]
     return tuple(rows)
 
 
-def _row(chosen: random.Random, family: int, low: int, high: int) -> reference.Row:
+def _row(chosen: random.Random, family: int, low: int, high: int, since: int) -> reference.Row:
     step = chosen.randint(low, high)
     return {
         "k": chosen.choice(KEYS[:2] if chosen.random() < 0.7 else KEYS),
         "part": f"{family}{chosen.choice(PARTS[:1] if chosen.random() < 0.7 else PARTS)}",
-        "at": chosen.randint(0, 5),
+        "at": since + chosen.randint(0, 5),
         "v": chosen.choice(VALUES[:3] if chosen.random() < 0.7 else VALUES),
         "n": chosen.choice(NUMBERS[:3]) if chosen.random() < 0.8 else chosen.choice(NUMBERS),
         "ignored": chosen.choice(VALUES),

@@ -27,7 +27,7 @@ from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_aft
 from dataops_assets.steps.extents import Extents, extents_of
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.refresh import deletions
-from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.delta import DataFile, Snapshot
 
 FAMILIES = 100
 # a refresh type, half of them with history
@@ -133,7 +133,8 @@ class MemoryHub:
             ),
         )
         session.create("hub", query("SELECT * FROM hub_after"))
-        self._base = Snapshot("memory", 0, {}, (), {}, {})
+        rows = session.fetch(query("SELECT count(*) AS n FROM hub")).column("n")[0].as_py()
+        self._base = Snapshot("memory", 0, {}, (DataFile("hub", 0, rows, {}),), {}, {})
 
     def rows(self) -> list[Mapping[str, Any]]:
         """All rows."""
