@@ -1,7 +1,7 @@
 """What differs between DuckDB's SQL, in which the steps are written, and Spark's.
 
 A tree of DuckDB's dialect is rewritten, node by node, to one that gives the same values in Spark: the same digits of a
-double as text, the same 63 bits of a hash, null where DuckDB's TRY gives null. sqlglot then writes it. Spark must run
+double as text, the same bits of a hash, null where DuckDB's TRY gives null. sqlglot then writes it. Spark must run
 in ANSI mode, with UTC as its time zone and case-sensitive names (`engines/spark.py` sees to that).
 
 Where the meaning hangs on the type of an argument, the rewritten expression asks `typeof`, which Spark answers when it

@@ -23,7 +23,7 @@ from dataops_assets.steps.delete_guard import ImpliedDeletes
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
-from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.manifest import Manifest, settings_of
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import Settled, too_old
 from dataops_assets.steps.workspace import Workspace
@@ -132,9 +132,9 @@ def _outcomes(
 
 
 def plan_name(change: Change) -> str:
-    """Equal when the same inputs are compared with the same hub: then the change set still holds."""
+    """Equal when the same inputs are compared with the same hub in the same way: then the change set still holds."""
     ids = hashlib.sha256("\n".join(sorted(change.ids)).encode()).hexdigest()[:16]
-    return f"{change.manifest.fingerprint}:{ids}"
+    return f"{change.manifest.fingerprint}:{settings_of(change.source)}:{ids}"
 
 
 def lake_of(workspace: Workspace) -> Snapshot:

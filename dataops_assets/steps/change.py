@@ -203,6 +203,16 @@ def no_hub_rows(source: Source) -> exp.Query:
     return exp.select(*nulls).where(exp.false())
 
 
+def standing_rows(session: Session, source: Source, base: Snapshot | None) -> int:
+    """How many rows of the hub are current."""
+    if base is None:
+        return 0
+    if not source.refresh.history:
+        return base.rows
+    current = query("SELECT count(*) AS n FROM $hub AS h WHERE h.s_is_current", hub=session.scan(base))
+    return int(session.fetch(current).column("n")[0].as_py())
+
+
 def is_gone(source: Source, table: str) -> exp.Expr:
     """Whether a row of the hub is the deletion of its key."""
     return column("s_is_deleted", table) if source.refresh.history else exp.false()

@@ -12,8 +12,7 @@ from dataops_assets.config.source import DeleteGuard, Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputHeld
 from dataops_assets.sql import query
-from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes
-from dataops_assets.steps.pairs import standing_rows
+from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes, standing_rows
 from dataops_assets.steps.report import CheckOutcome
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot

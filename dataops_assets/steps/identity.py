@@ -117,8 +117,8 @@ def _content(source: Source, table: str) -> exp.Expr:
 
 
 def _joined(parts: list[exp.Expr]) -> exp.Expr:
-    # sqlglot's own ConcatWs wraps every part in a null check; here no part is null (null keys are refused before) but
-    # those of columns that the contract does not know, and the function leaves them out
+    # sqlglot's own ConcatWs wraps every part in a null check; here only missing texts and columns that the contract
+    # does not know are null, and the function leaves them out (null keys are refused before)
     return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
 
 

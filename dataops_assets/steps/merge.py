@@ -134,7 +134,7 @@ def resolve(session: Session, change: Change, reading: Reading) -> None:
 
 
 def compare(session: Session, change: Change, reading: Reading) -> None:
-    """Create `fresh`, `amended` and `removed`: what differs between `versions` and the hub as it is, in `existing`.
+    """Create `fresh`, `amended` and `removed`: what differs between `versions` and the hub as it is.
 
     Rows of an input that is in the hub already are written again, because parsing or rules may have changed since.
     """

@@ -11,7 +11,16 @@ from dataops_assets.config.source import FullRefresh, KeyRefresh, Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps import coverage
-from dataops_assets.steps.change import ABSENT, Change, T, is_gone, no_hub_rows, observed_columns, system_columns
+from dataops_assets.steps.change import (
+    ABSENT,
+    Change,
+    T,
+    is_gone,
+    no_hub_rows,
+    observed_columns,
+    standing_rows,
+    system_columns,
+)
 from dataops_assets.steps.identity import order_type
 from dataops_assets.storage.delta import Snapshot
 
@@ -140,16 +149,6 @@ def compare_pairs(session: Session, source: Source) -> None:
             "SELECT $told FROM $none AS n", told=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
         )
         session.define(T.amended, nothing)
-
-
-def standing_rows(session: Session, source: Source, base: Snapshot | None) -> int:
-    """How many rows of the hub are current."""
-    if base is None:
-        return 0
-    if not source.refresh.history:
-        return base.rows
-    current = query("SELECT count(*) AS n FROM $hub AS h WHERE h.s_is_current", hub=session.scan(base))
-    return int(session.fetch(current).column("n")[0].as_py())
 
 
 def _present(source: Source, hub: exp.Expr | None) -> exp.Query:

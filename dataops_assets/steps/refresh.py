@@ -21,6 +21,7 @@ from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_aft
 from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
+from dataops_assets.steps.identity import key_text
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import TO_MERGE, recorded, restate, with_receipts
@@ -129,7 +130,7 @@ def _attempt(
         change = change_for(workspace, session, manifest, good, parsed, extents, gone)
         if not good and not change.removing:
             return _report(workspace, base, inputs, errors, {}, {}, started)
-        reading = _gather(workspace, session, base, change, enriched, lake)
+        reading = _gather(workspace, session, base, change, enriched, lake, own, anew=replaced is not None)
         waiting = delete_guard.held(workspace, delete_guard.implied_deletes(session, change, base))
         # what a rebuild takes was in the hub before
         if waiting is None or replaced is not None:
@@ -198,26 +199,42 @@ def _gather(
     change: Change,
     enriched: Snapshot | None,
     lake: exp.Expr,
+    own: exp.Expr,
+    *,
+    anew: bool,
 ) -> merge.Reading:
     """Leave what differs between the hub and what it should be in the session.
 
     A change set that was made against this very hub is used as it is; any other is made again here.
     """
-    source = workspace.source
-    changes = workspace.changes.snapshot()
-    plans = changes.info.get("plans", {}) if changes else {}
-    planned = bool(change.ids) and not change.removing and all(plans.get(i) == plan_name(change) for i in change.ids)
-    # a change set has nothing of what is settled
-    planned = planned and (base is not None or change.settled is None)
-    if planned and enriched is not None and not (source.validations and _loser_may_win(session, change, enriched)):
+    if enriched is not None and not anew and _is_planned(workspace, session, base, change, enriched, own):
         rows = publish.scan_inputs(session, enriched, change.ids)
         reading = merge.read_change_set(session, change, base, lake, rows)
     else:
-        reading = merge.read(session, change, base, lake, lake)
+        reading = merge.read(session, change, base, lake, own)
     exclude_failed(session, enriched)
     merge.resolve(session, change, reading)
     merge.compare(session, change, reading)
     return reading
+
+
+def _is_planned(
+    workspace: Workspace,
+    session: Session,
+    base: Snapshot | None,
+    change: Change,
+    enriched: Snapshot,
+    own: exp.Expr,
+) -> bool:
+    """Whether the change sets of the added inputs were made together against this very hub, and still say all."""
+    # they have nothing of what is settled
+    if not change.ids or change.removing or change.revisited or (base is None and change.settled is not None):
+        return False
+    changes = workspace.changes.snapshot()
+    plans = changes.info.get("plans", {}) if changes else {}
+    if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
+        return False
+    return not (workspace.source.validations and _hides_another(session, change, enriched, own))
 
 
 def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
@@ -229,16 +246,23 @@ def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
     session.create(T.excluded, failed)
 
 
-def _loser_may_win(session: Session, change: Change, enriched: Snapshot) -> bool:
-    """Whether a row that a validation keeps out had won over another of the same key and order, which now stands."""
-    rows = publish.scan_inputs(session, enriched, change.ids)
+def _hides_another(session: Session, change: Change, enriched: Snapshot, own: exp.Expr) -> bool:
+    """Whether a row that a validation keeps out stood before another of its key, which may have been passed over."""
+    failed = publish.scan_inputs(session, enriched, change.ids).where(column("s_status", "r").eq("fail"))
+    if not session.fetch(query("SELECT 1 AS one FROM $failed AS f LIMIT 1", failed=failed)).num_rows:
+        return False
+    keys = query(
+        "SELECT r.s_input_id, r.s_row_id, $key AS s_key FROM $rows AS r",
+        key=key_text(change.source, "r"),
+        rows=publish.rows_of(own, change.ids),
+    )
     found = query(
         """
-        SELECT 1 AS one FROM $rows AS f JOIN $others AS o ON o.s_key = f.s_key AND o.s_order = f.s_order
-        WHERE f.s_status = 'fail' AND o.s_change = 'old' LIMIT 1
+        SELECT 1 AS one FROM $failed AS f JOIN $keys AS o ON o.s_key = f.s_key
+        WHERE NOT (o.s_input_id = f.s_input_id AND o.s_row_id = f.s_row_id) LIMIT 1
         """,
-        rows=rows,
-        others=rows.copy(),
+        failed=failed,
+        keys=keys,
     )
     return bool(session.fetch(found).num_rows)
 

@@ -70,8 +70,7 @@ def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
-        WHERE CASE WHEN a.s_deleted THEN NOT (h.s_key IS NULL OR $gone)
-                   ELSE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash END
+        WHERE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash
         """,
         added=T.added,
         hub=hub,

@@ -227,7 +227,8 @@ def test_what_is_on_its_way_is_not_settled_past(tmp_path: Path) -> None:
     assert (retained.before, retained.settled) == (inputs[40].extract_time, 4)
 
 
-def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [45, 70], ids=["late", "in order"])
+def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path, first: int) -> None:
     story, _ = told(tmp_path / "one", KEYED)
     twin = twin_of(story, tmp_path / "two")
     settle(story.workspace())
@@ -235,7 +236,7 @@ def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path) -> None:
     other = {"name": "other", "expression": "amount <> 20", "severity": "quarantine"}
     strict = {**KEYED, "validations": [*KEYED["validations"], other]}
     found = []
-    for day, settings in ((45, strict), (46, KEYED)):
+    for day, settings in ((first, strict), (first + 1, KEYED)):
         for place in (story, twin):
             assert deliver(replace(place, settings=settings), day, f"6,0,a,{day},U") == []
         rows = rows_of(story.workspace(), "hub/sales") or []

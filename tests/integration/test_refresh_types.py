@@ -187,6 +187,18 @@ def test_what_decides_the_hub_is_changed_by_a_rebuild(scenario: Any, after: dict
     assert changed.rows("k", "v", "w") == rows
 
 
+def test_a_rebuild_compares_anew_what_came_in_one_run(scenario: Any) -> None:
+    """Its change set was made against no hub, too, but under another key."""
+    columns = {"k": "text", "v": "integer"}
+    hub = scenario(BEFORE, columns)
+    assert hub.arrives(1, [("a", 1), ("a", 3)]) == []
+    assert hub.rows("k", "v") == [("a", 3)]
+    changed = scenario({"type": "key", "key": ["k", "v"]}, columns)
+    changed.rebuilds()
+    assert changed.rows("k", "v") == [("a", 1), ("a", 3)]
+    assert len(set(changed.rows("s_key"))) == 2
+
+
 def test_a_rebuild_never_leaves_an_input_out(scenario: Any) -> None:
     columns = {"k": "text", "v": "integer", "w": "integer"}
     hub = scenario(BEFORE, columns)

@@ -48,6 +48,23 @@ def test_a_key_that_comes_twice_keeps_the_version_before(tmp_path: Path) -> None
     assert hub.rows("k", "mail") == [(1, "a"), (2, "d")]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_row_that_is_kept_out_hides_no_equal_one_that_comes_later(tmp_path: Path, together: bool) -> None:
+    hub = Scenario(tmp_path, KEY, COLUMNS, validations=[unique("mail")])
+    hub.parsed(1, [(1, "a", 1), (2, "a", 1)])
+    hub.parsed(2, [(1, "a", 1), (2, "b", 1)])
+    for run in ((1, 2),) if together else ((1,), (2,)):
+        assert hub.runs(*run) == []
+    assert hub.rows("k", "mail", "s_input_id") == [(1, "a", "day-2"), (2, "b", "day-2")]
+
+
+def test_a_row_that_is_kept_out_hides_no_equal_one_of_a_later_order(tmp_path: Path) -> None:
+    ordered = {"type": "key", "key": ["k"], "order_by": "v", "ignore_changes_in": ["mail", "v"]}
+    hub = Scenario(tmp_path, ordered, COLUMNS, validations=[unique("mail")])
+    assert hub.arrives(1, [(1, "a", 1), (2, "a", 1), (1, "b", 2)]) == []
+    assert hub.rows("k", "mail") == [(1, "b")]
+
+
 def test_severities_roll_into_the_status(tmp_path: Path) -> None:
     hub = Scenario(tmp_path, KEY, COLUMNS, validations=[unique("mail", "v", severity="warn")])
     hub.arrives(1, [(1, "a", 1), (2, "a", 1), (3, "a", 2), (4, "a", None), (5, "a", None)])
