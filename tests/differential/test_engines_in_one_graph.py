@@ -46,9 +46,9 @@ def test_a_source_on_spark_looks_up_one_that_is_embedded(
     written: list[str] = []
     write = SparkSqlSession.write
 
-    def recorded(session, query, uri):
+    def recorded(session, query, uri, columns):
         written.append(uri.rpartition("/storage/")[2])
-        return write(session, query, uri)
+        return write(session, query, uri, columns)
 
     monkeypatch.setattr(SparkSqlSession, "write", recorded)
     # the one that runs already

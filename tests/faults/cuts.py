@@ -48,8 +48,8 @@ class Cut:
             self.reach(f"{kind} of {_table(store.prefix)}", lambda: _write(half, bytes(content)[: len(content) // 2]))
             return put(store, path, content, **options)
 
-        def cut_write(session: DuckDBSession, query: Any, uri: str) -> Any:
-            files = write(session, query, uri)
+        def cut_write(session: DuckDBSession, query: Any, uri: str, columns: Any) -> Any:
+            files = write(session, query, uri, columns)
             self.reach(f"data files of {_table(uri)}", lambda: _halve(*[Path(uri, file.path) for file in files]))
             return files
 

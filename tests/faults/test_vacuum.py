@@ -154,7 +154,7 @@ def test_what_a_running_writer_has_written_is_kept(engine: DuckDBEngine, tmp_pat
     base = change(engine, table, range(10), [])
     with engine.session() as session:
         session.register("new", pa.table({"k": pa.array([77], pa.int64())}))
-        files = session.write(query("SELECT * FROM new"), table.uri)
+        files = session.write(query("SELECT * FROM new"), table.uri, COLUMNS)
         assert vacuum(table, retention=NOTHING).removed == 0
         table.commit(base, operation="WRITE", columns=COLUMNS, add=files)
     assert rows(engine, table.snapshot()) == [*range(10), 77]
