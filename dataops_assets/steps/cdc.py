@@ -176,8 +176,7 @@ def change_for(
     quarantine = workspace.quarantine.snapshot()
     if inputs and quarantine is not None and absence_deletes(workspace.source):
         rejected = publish.rows_of(session.scan(quarantine), [item.input_id for item in inputs])
-        found = session.fetch(query("SELECT DISTINCT q.s_input_id FROM $rows AS q", rows=rejected))
-        incomplete = frozenset(found.column("s_input_id").to_pylist())
+        incomplete = frozenset(publish.input_ids_of(session, rejected))
     written = publish.written(lake)
     settled = Settled.read(lake.info)
     start: dt.datetime | None = None

@@ -213,6 +213,29 @@ def standing_rows(session: Session, source: Source, base: Snapshot | None) -> in
     return int(session.fetch(current).column("n")[0].as_py())
 
 
+def differs(said: str, held: str, gone: exp.Expr) -> exp.Expr:
+    """Whether a row that is `said` is other than the version `held` of its key, or that one is `gone` or missing."""
+    found: exp.Expr = query(
+        "$key IS NULL OR $gone OR $before <> $now",
+        key=column("s_key", held),
+        gone=gone,
+        before=column("s_row_hash", held),
+        now=column("s_row_hash", said),
+    )
+    return found
+
+
+def is_event(said: str, held: str, gone: exp.Expr) -> exp.Expr:
+    """Whether what is `said`, perhaps a deletion, starts a version or ends the one that is `held`."""
+    found: exp.Expr = query(
+        "CASE WHEN $deleted THEN coalesce(NOT $gone, FALSE) ELSE $differs END",
+        deleted=column("s_deleted", said),
+        gone=gone.copy(),
+        differs=differs(said, held, gone),
+    )
+    return found
+
+
 def is_gone(source: Source, table: str) -> exp.Expr:
     """Whether a row of the hub is the deletion of its key."""
     return column("s_is_deleted", table) if source.refresh.history else exp.false()

@@ -116,7 +116,7 @@ def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp
     names = list(session.schema(rows))
     for error in refuse_ambiguous(session, rules.snapshot, _present(rows, names), related).values():
         raise error
-    ids = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows)).column(0).to_pylist()
+    ids = publish.input_ids_of(session, rows)
     compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
     found: exp.Query = query(
         "SELECT $names FROM $enriched AS e",
@@ -147,8 +147,7 @@ def publish_failures(workspace: Workspace, session: Session) -> None:
 
     They are in no change set: another row of the same content stood before them, until it was repaired or removed.
     """
-    noted = session.fetch(query("SELECT DISTINCT s_input_id FROM $noted AS n", noted=_FAILURES))
-    ids = noted.column("s_input_id").to_pylist()
+    ids = publish.input_ids_of(session, _FAILURES)
     known = workspace.enriched.snapshot()
     if not ids or known is None:
         return

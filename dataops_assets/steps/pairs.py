@@ -15,6 +15,8 @@ from dataops_assets.steps.change import (
     ABSENT,
     Change,
     T,
+    differs,
+    is_event,
     is_gone,
     no_hub_rows,
     observed_columns,
@@ -44,13 +46,13 @@ def pair_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
         query(
             """
             SELECT $names, a.s_extract_time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
-                   CASE WHEN a.s_deleted THEN coalesce(NOT h.s_gone, FALSE)
-                        ELSE h.s_key IS NULL OR h.s_gone OR h.s_row_hash <> a.s_row_hash END AS s_is_event,
+                   $is_event AS s_is_event,
                    CASE WHEN h.s_gone = FALSE THEN h.s_created_at ELSE a.s_extract_time END AS s_life_started_at,
                    $nothing AS s_next, $held
             FROM $delivered AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
             """,
             names=columns(observed_columns(source), "a"),
+            is_event=is_event("a", "h", column("s_gone", "h")),
             nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
             held=_held(source),
             delivered=T.delivered,
@@ -85,8 +87,7 @@ def pair_by_extract(session: Session, change: Change, base: Snapshot | None, hub
                    CASE WHEN h.s_gone = FALSE THEN h.s_created_at ELSE $time END AS s_life_started_at,
                    CAST(NULL AS TIMESTAMPTZ) AS s_next, $held
             FROM $delivered AS d FULL JOIN $hub AS h ON h.s_key = d.s_key
-            WHERE CASE WHEN d.s_key IS NULL THEN NOT h.s_gone
-                       ELSE h.s_key IS NULL OR h.s_gone OR h.s_row_hash <> d.s_row_hash END
+            WHERE CASE WHEN d.s_key IS NULL THEN NOT h.s_gone ELSE $differs END
             """,
             input_id=item.input_id,
             absent=ABSENT,
@@ -98,6 +99,7 @@ def pair_by_extract(session: Session, change: Change, base: Snapshot | None, hub
             ],
             complete=item.input_id not in change.incomplete,
             held=_held(source),
+            differs=differs("d", "h", column("s_gone", "h")),
             delivered=T.delivered,
             hub=_present(source, hub),
         ),

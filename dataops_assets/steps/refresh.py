@@ -310,7 +310,7 @@ def fresh_rows(
         lacking = fresh
         if rows is not None:
             # of a long history of change sets only those of the inputs that have something to write
-            ids = change.ids if reading.planned else _inputs_of(session, fresh)
+            ids = change.ids if reading.planned else publish.input_ids_of(session, fresh)
             enriched_rows = publish.rows_of(rows, ids)
             values = [column(name, "f" if name in system else "e") for name in hub_columns]
             known = query(
@@ -356,12 +356,6 @@ def fresh_rows(
         session.create(T.excluded, query("SELECT * FROM s_excluded_now"))
         merge.resolve(session, change, reading)
         merge.compare(session, change, reading)
-
-
-def _inputs_of(session: Session, rows: exp.Query) -> list[str]:
-    found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
-    ids: list[str] = found.column("s_input_id").to_pylist()
-    return ids
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:

@@ -247,8 +247,7 @@ class _Restatement:
             restated=self._rows,
             published=published,
         )
-        ids = self._session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
-        inputs = sorted(ids.column("s_input_id").to_pylist())
+        inputs = sorted(publish.input_ids_of(self._session, rows))
         for outcome in gate_inputs(self._session, gate, self.asset, rows, inputs).values():
             if (error := blocked(outcome)) is not None:
                 raise error
@@ -344,8 +343,8 @@ class _Restatement:
     def _with_repeats(self, rows: exp.Query, stage: Stage) -> exp.Query:
         if not any(item.unique for item in stage.validations):
             return rows
-        ids = self._session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
-        return with_repeats(self._workspace, self._session, stage, rows, ids.column("s_input_id").to_pylist())
+        ids = publish.input_ids_of(self._session, rows)
+        return with_repeats(self._workspace, self._session, stage, rows, ids)
 
     def _publish(self, chosen: exp.Expr) -> Snapshot:
         """Commit the rows that are `chosen` (over alias n) with their new values, and what the table now stands for."""

@@ -174,8 +174,7 @@ def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str,
     """Remove what the tables besides the lake have of the old inputs; the result is whose raw bytes are needed."""
     rows = publish.rows_of(session.scan(lake_of(workspace)), sorted(old))
     session.create(_STATE, query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
-    found = session.fetch(query("SELECT DISTINCT s.s_input_id FROM $state AS s", state=_STATE))
-    needed = set(found.column("s_input_id").to_pylist())
+    needed = set(publish.input_ids_of(session, _STATE))
     if isinstance(workspace.source.refresh, FullRefresh):
         newest = max((item for item in old.values() if item.complete), default=None)
         if newest is not None:

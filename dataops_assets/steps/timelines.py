@@ -8,7 +8,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps import coverage
-from dataops_assets.steps.change import ABSENT, T, absence_deletes, observed_columns
+from dataops_assets.steps.change import ABSENT, T, absence_deletes, is_event, observed_columns
 from dataops_assets.steps.identity import order_type
 
 
@@ -121,10 +121,7 @@ def _said_once(source: Source, seen: str) -> exp.Query:
     """
     starts = query("SELECT o.* FROM $seen AS o WHERE o.s_rank = 0", seen=seen)
     said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
-    is_event = """
-        CASE WHEN a.s_deleted THEN coalesce(NOT h.s_deleted, FALSE)
-             ELSE h.s_key IS NULL OR h.s_deleted OR h.s_row_hash <> a.s_row_hash END
-        """
+    begins_or_ends = is_event("a", "h", column("s_deleted", "h"))
     first = query(
         """
         SELECT $names, h.s_created_at, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, TRUE AS s_is_event,
@@ -133,7 +130,7 @@ def _said_once(source: Source, seen: str) -> exp.Query:
         FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key
         """,
         names=columns(observed_columns(source), "h"),
-        is_event=query(is_event),
+        is_event=begins_or_ends,
         starts=starts,
         said=said,
     )
@@ -145,7 +142,7 @@ def _said_once(source: Source, seen: str) -> exp.Query:
         FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key
         """,
         names=columns(observed_columns(source), "a"),
-        is_event=query(is_event),
+        is_event=begins_or_ends,
         nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
         starts=starts,
         said=said,

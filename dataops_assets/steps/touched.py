@@ -8,7 +8,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import column, columns, query
 from dataops_assets.steps import coverage, settled
-from dataops_assets.steps.change import Change, T, absence_deletes, is_gone, no_hub_rows, observed_columns
+from dataops_assets.steps.change import Change, T, absence_deletes, differs, is_gone, no_hub_rows, observed_columns
 from dataops_assets.steps.identity import key_text
 from dataops_assets.steps.observations import observed_in_lake, settled_start
 from dataops_assets.storage.publish import rows_of
@@ -70,11 +70,11 @@ def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
-        WHERE h.s_key IS NULL OR $gone OR h.s_row_hash <> a.s_row_hash
+        WHERE $differs
         """,
         added=T.added,
         hub=hub,
-        gone=is_gone(source, "h"),
+        differs=differs("a", "h", is_gone(source, "h")),
     )
 
 

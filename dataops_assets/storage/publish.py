@@ -73,6 +73,13 @@ def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
     return found
 
 
+def input_ids_of(session: Session, rows: exp.Expr | str) -> list[str]:
+    """The inputs of which there are rows, in no order."""
+    found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
+    ids: list[str] = found.column(INPUT_ID).to_pylist()
+    return ids
+
+
 def scan_inputs(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) -> exp.Select:
     """The rows of these inputs in a table, from the files that may hold them."""
     return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
