@@ -9,7 +9,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from dataops_assets.config.source import FileConnection, Gate, Source
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.quality import Gate
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.cdc import cdc

@@ -7,16 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dataops_assets.components.declarations import Declaration
 from dataops_assets.components.graph import nodes
-from dataops_assets.config.source import (
-    INPUT,
-    CustomRefresh,
-    FileConnection,
-    KeyRefresh,
-    PythonConnection,
-    Relation,
-    Source,
-    Validation,
-)
+from dataops_assets.config.connection import FileConnection, PythonConnection
+from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
+from dataops_assets.config.rules import Relation, Validation
+from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.errors import ConfigError, nearest

@@ -21,7 +21,7 @@ from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
 from dataops_assets.components.dbt_lineage import column_lineage
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
+from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.engines.dbt import DbtProject, Invocation, NodeResult, invoke
 from dataops_assets.errors import ConfigError, DataOpsError, nearest

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
-from dataops_assets.config.source import Declared, Rule, Source, Validation
+from dataops_assets.config.declared import Declared
+from dataops_assets.config.rules import Rule, Validation
+from dataops_assets.config.source import Source
 
 Scalar = str | int | float | bool
 Tokens = dict[str, Scalar]

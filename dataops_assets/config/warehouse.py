@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from dataops_assets.config.source import Checks, Declared
+from dataops_assets.config.declared import Declared
+from dataops_assets.config.quality import Checks
 
 
 class Warehouse(Declared):

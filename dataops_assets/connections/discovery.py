@@ -23,8 +23,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.environment import Environment
-from dataops_assets.config.source import AppendRefresh, FileConnection, KeyRefresh, PythonConnection, Source
+from dataops_assets.config.refresh import AppendRefresh, KeyRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.python import encode, load_hook

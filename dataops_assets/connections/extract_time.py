@@ -10,7 +10,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from dataops_assets.config.source import ExtractTime
+from dataops_assets.config.connection import ExtractTime
 from dataops_assets.errors import ConfigError, InputError
 
 _WORD = r"[^\W\d_]+\.?"

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from dataops_assets.config.source import FileConnection
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.errors import ConfigError, InputError, StorageError
 
 # Names under which writers and download tools keep what is not finished, and markers such as _SUCCESS

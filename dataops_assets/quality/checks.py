@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-from dataops_assets.config.source import Checks, DistributionCheck, SchemaCheck, VolumeCheck
+from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.steps.report import CheckOutcome
 

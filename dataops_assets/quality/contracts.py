@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pandera.pandas import Check, Column, DataFrameModel, DataFrameSchema
 from sqlglot import exp
 
-from dataops_assets.config.source import SYSTEM_PREFIX
+from dataops_assets.config.contract import SYSTEM_PREFIX
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.quality.families import family_of

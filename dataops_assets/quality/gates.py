@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Gate
+from dataops_assets.config.quality import Gate
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import GateFailed
 from dataops_assets.quality.contracts import ContractFailure, evaluate, load_contract

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import zstandard
 
-from dataops_assets.config.source import Checks, FileConnection
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.quality import Checks
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.formats.signatures import kind_of
 from dataops_assets.quality.checks import distribution, volume

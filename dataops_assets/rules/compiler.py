@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from dataops_assets.config.source import COLUMN_TYPE, SYSTEM_PREFIX, Source
+from dataops_assets.config.contract import COLUMN_TYPE, SYSTEM_PREFIX
+from dataops_assets.config.source import Source
 from dataops_assets.rules.aggregates import Aggregate, gather
 from dataops_assets.rules.lineage import ColumnReference, traced
 from dataops_assets.rules.order import CycleError, levels

@@ -8,7 +8,8 @@ from typing import Literal
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Relation, Source
+from dataops_assets.config.rules import Relation
+from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, RuleError, nearest
 from dataops_assets.rules.place import Place, Span
 from dataops_assets.rules.types import system_columns

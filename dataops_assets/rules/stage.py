@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Severity
+from dataops_assets.config.quality import Severity
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
 from dataops_assets.rules.windows import Reach

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from dataops_assets.config.source import FullRefresh, Source
+from dataops_assets.config.refresh import FullRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query

@@ -15,7 +15,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from dataops_assets.config.source import Column, CsvFormat, ExcelFormat, FileFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat
+from dataops_assets.config.contract import Column
 from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from dataops_assets.config.source import INPUT, CustomRefresh, FullRefresh, Source
+from dataops_assets.config.refresh import INPUT, CustomRefresh, FullRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.sql import DIALECT, alias, column, query
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataops_assets.config.source import DeleteGuard, Source
+from dataops_assets.config.quality import DeleteGuard
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputHeld
 from dataops_assets.sql import query

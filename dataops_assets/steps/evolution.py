@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dataops_assets.config.source import SYSTEM_PREFIX, EvolvedColumn, Source
+from dataops_assets.config.contract import SYSTEM_PREFIX, EvolvedColumn
+from dataops_assets.config.source import Source
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
 

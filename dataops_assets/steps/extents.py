@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.config.source import KeyRefresh, Source
+from dataops_assets.config.refresh import KeyRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, CustomRefresh, EvolvedColumn, KeyRefresh, Source
+from dataops_assets.config.contract import EvolvedColumn
+from dataops_assets.config.refresh import AppendRefresh, CustomRefresh, KeyRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.sql import DIALECT, column, query

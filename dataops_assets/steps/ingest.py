@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from dataops_assets.config.source import Connection, FileConnection
+from dataops_assets.config.connection import Connection, FileConnection
 from dataops_assets.connections.files import Files
 from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError

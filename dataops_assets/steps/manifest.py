@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataops_assets.config.source import EvolvedColumn, Source
+from dataops_assets.config.contract import EvolvedColumn
+from dataops_assets.config.source import Source
 from dataops_assets.steps.identity import HASHED_AS, order_type, tracked_columns
 from dataops_assets.steps.report import Input
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, FullRefresh, Source
+from dataops_assets.config.refresh import AppendRefresh, FullRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps import coverage

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.config.source import AppendRefresh, Source
+from dataops_assets.config.refresh import AppendRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, column, columns, query
 from dataops_assets.steps import coverage, settled

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from dataops_assets.config.source import FullRefresh, KeyRefresh, Source
+from dataops_assets.config.refresh import FullRefresh, KeyRefresh
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps import coverage

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Column, EvolvedColumn, FileConnection, FileFormat, Source
+from dataops_assets.config.connection import FileConnection, FileFormat
+from dataops_assets.config.contract import Column, EvolvedColumn
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.reader import format_of, read

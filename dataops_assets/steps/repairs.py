@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.config.source import Column, Source
+from dataops_assets.config.contract import Column
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.staging import RawRows
 from dataops_assets.engines.base import Session

@@ -16,7 +16,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from dataops_assets.config.source import FullRefresh
+from dataops_assets.config.refresh import FullRefresh
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, columns, query

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from dataops_assets.config.source import Rule, Source
+from dataops_assets.config.rules import Rule
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from dataops_assets.config.source import Source, Wait
+from dataops_assets.config.rules import Wait
+from dataops_assets.config.source import Source
 from dataops_assets.errors import InputWaits
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input

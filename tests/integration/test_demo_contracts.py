@@ -13,7 +13,8 @@ import yaml
 from sqlglot import exp
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Gate, Source
+from dataops_assets.config.quality import Gate
+from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.demo import bad_inputs, rossmann
 from dataops_assets.demo.deliveries import deliver

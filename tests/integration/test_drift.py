@@ -21,8 +21,9 @@ import yaml
 from deltalake import DeltaTable, QueryBuilder
 from pydantic import ValidationError
 
+from dataops_assets.config.contract import Drift
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Drift, Source
+from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.metadata import tables

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from refresh_scenarios import Scenario
 
-from dataops_assets.config.source import Validation
+from dataops_assets.config.rules import Validation
 from dataops_assets.sql import query
 from dataops_assets.steps.quarantine import kept_out
 from dataops_assets.steps.recalculate import recalculate

@@ -13,7 +13,8 @@ import pytest
 from code_location import CUSTOMERS, CodeLocation, checks, failures, loaded, orders, standalone
 from pydantic import ValidationError
 
-from dataops_assets.config.source import Source, Wait
+from dataops_assets.config.rules import Wait
+from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
 from dataops_assets.steps.refresh import remove
 

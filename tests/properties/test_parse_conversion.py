@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.config.source import Column, CsvFormat, ExcelFormat, JsonFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, JsonFormat
+from dataops_assets.config.contract import Column
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, query

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.config.source import CsvFormat
+from dataops_assets.config.connection import CsvFormat
 from dataops_assets.connections.formats import delimited
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.delimited import read_delimited

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from dataops_assets.components import SourceComponent, TemplatesComponent, WarehouseComponent
 from dataops_assets.components.declarations import SOURCE_TYPES, TEMPLATE_TYPES, declared_sources
 from dataops_assets.components.graph import nodes
-from dataops_assets.config.source import Relation, Source
+from dataops_assets.config.rules import Relation
+from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.errors import ConfigError

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import duckdb
 from sqlglot import exp
 
-from dataops_assets.config.source import CsvFormat
+from dataops_assets.config.connection import CsvFormat
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (

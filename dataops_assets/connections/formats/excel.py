@@ -12,7 +12,7 @@ from typing import Any
 import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
-from dataops_assets.config.source import ExcelFormat
+from dataops_assets.config.connection import ExcelFormat
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging
 from dataops_assets.errors import InputError

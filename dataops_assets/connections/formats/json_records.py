@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from dataops_assets.config.source import CsvFormat, JsonFormat
+from dataops_assets.config.connection import CsvFormat, JsonFormat
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from dataops_assets.config.source import (
+from dataops_assets.config.connection import (
     Connection,
     CsvFormat,
     ExcelFormat,

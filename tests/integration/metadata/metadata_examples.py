@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from dataops_assets.config.source import AppendRefresh, Column, FileConnection, Rule, Source
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.contract import Column
+from dataops_assets.config.refresh import AppendRefresh
+from dataops_assets.config.rules import Rule
+from dataops_assets.config.source import Source
 from dataops_assets.steps.report import Input
 
 START = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)

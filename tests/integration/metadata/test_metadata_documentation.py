@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from metadata_examples import START, an_input, source
 
-from dataops_assets.config.source import Rule
+from dataops_assets.config.rules import Rule
 from dataops_assets.errors import GateFailed
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import Arrival, MetadataStore

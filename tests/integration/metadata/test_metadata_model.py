@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from metadata_examples import START, an_input, source
 
-from dataops_assets.config.source import Rule
+from dataops_assets.config.rules import Rule
 from dataops_assets.errors import DataOpsError, GateFailed, InputError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.metadata.tables import plain, storable

@@ -13,7 +13,9 @@ from metadata_examples import START, an_input, source
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from dataops_assets.config.source import Column, FileConnection, Rule
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.contract import Column
+from dataops_assets.config.rules import Rule
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.quality.profiles import ColumnProfile, Profile

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataops_assets.config.source import ExtractTime
+from dataops_assets.config.connection import ExtractTime
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.errors import ConfigError, InputError
 

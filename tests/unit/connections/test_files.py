@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dataops_assets.config.source import FileConnection
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.files import Files
 from dataops_assets.errors import ConfigError, InputError, StorageError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataops_assets.config.source import Checks, DistributionCheck, VolumeCheck
+from dataops_assets.config.quality import Checks, DistributionCheck, VolumeCheck
 from dataops_assets.quality.checks import (
     BASELINE,
     distribution,

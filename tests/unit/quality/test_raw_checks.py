@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from dataops_assets.config.source import Checks, FileConnection
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.quality import Checks
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
 from dataops_assets.steps.report import CheckOutcome
 

@@ -10,7 +10,8 @@ import yaml
 from declared import source
 from rule_cases import current, rule, run
 
-from dataops_assets.config.source import Relation, Source
+from dataops_assets.config.rules import Relation
+from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, RuleError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.lineage import ColumnReference

@@ -1,0 +1,95 @@
+"""The schema contract of a source: its columns, and what happens when an input's columns differ from them."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from dataops_assets.config.declared import Declared
+
+SYSTEM_PREFIX = "s_"
+
+
+COLUMN_TYPE = re.compile(
+    r"^(text|boolean|integer|double|date|timestamp|timestamptz|binary|decimal\(\d{1,2},\d{1,2}\))$"
+)
+
+
+class Column(Declared):
+    """One column of the schema contract, with its checks."""
+
+    name: str = Field(description="Column name in the lake.")
+    type: str = Field(
+        "text",
+        description="text, boolean, integer (64 bit), double, decimal(p,s), date, timestamp, timestamptz or binary.",
+    )
+    source_name: str = Field("", description="Name in the raw data when it differs.")
+    renamed_from: tuple[str, ...] = Field(
+        (),
+        description="Earlier names in the raw data. An input may have the column under any of its names, but only one.",
+    )
+    description: str = Field("", description="What the column means; shown in the UI.")
+    nullable: bool = Field(
+        True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row."
+    )
+    date_format: str = Field(
+        "", description="strptime format for dates and timestamps in text data; empty for ISO 8601."
+    )
+    default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
+    tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if not COLUMN_TYPE.match(value):
+            raise ValueError(
+                f"unknown column type {value!r}; known: text, boolean, integer, double, decimal(p,s), date, timestamp, "
+                "timestamptz, binary"
+            )
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value.lower().startswith(SYSTEM_PREFIX):
+            raise ValueError(
+                f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name"
+            )
+        return value
+
+    @property
+    def raw_name(self) -> str:
+        """The column's name in the raw data."""
+        return self.source_name or self.name
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """All names that the column has or had in the raw data, the present one first."""
+        return (self.raw_name, *self.renamed_from)
+
+
+class EvolvedColumn(Column):
+    """A column that inputs have and the contract does not: nullable text, until it is declared. Never in YAML."""
+
+
+class Drift(Declared):
+    """What happens when an input's columns differ from the contract: one policy for each kind of difference."""
+
+    new_column: Literal["evolve", "ignore", "fail"] = Field(
+        "ignore",
+        description="A column the contract does not know. 'ignore': not kept, but told; 'evolve': kept as nullable "
+        "text in the lake and the hub, until it is declared; 'fail': the input fails alone.",
+    )
+    missing_column: Literal["evolve", "ignore", "fail"] = Field(
+        "fail",
+        description="A contract column the input lacks. 'fail': the input fails alone; 'ignore': nulls, and where "
+        "nulls are not allowed the rows are rejected; 'evolve': nulls are allowed in that input.",
+    )
+    changed_type: Literal["evolve", "ignore", "fail"] = Field(
+        "evolve",
+        description="Values of another type than declared. 'evolve': a value that stays the same becomes the declared "
+        "type, a row with any other is rejected; 'ignore': such values are left out (null) and counted; 'fail': the "
+        "input fails alone. None of them ever changes a value.",
+    )

@@ -1,0 +1,97 @@
+"""What all declared models share: the strict base class, errors that name the YAML field, and durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, model_validator
+from pydantic_core import InitErrorDetails
+
+from dataops_assets.errors import nearest
+
+
+class Declared(BaseModel):
+    """Base of everything a YAML file declares: unknown fields are refused, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_are_known(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [key for key in data if key not in known and key not in cls.model_fields]
+        # pydantic's own error tells neither what is known nor what was probably meant
+        refuse(
+            cls.__name__,
+            [
+                ((str(key),), data[key], f"unknown field{hint(str(key), known)}; known: {', '.join(known)}")
+                for key in unknown
+            ],
+        )
+        return data
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """The near match of an unknown name, as the end of a message; empty where no known name is near."""
+    found = nearest(name, known)
+    return f", {found}" if found else ""
+
+
+FieldPath = tuple[str | int, ...]
+
+
+Problem = tuple[FieldPath, Any, str]
+
+
+def refuse(title: str, problems: Sequence[Problem]) -> None:
+    """Raise one error for all problems, if there are any: where below the model, what was given, what is wrong."""
+    if problems:
+        raise ValidationError.from_exception_data(
+            title,
+            [
+                InitErrorDetails(type="value_error", loc=path, input=given, ctx={"error": ValueError(message)})
+                for path, given, message in problems
+            ],
+        )
+
+
+def path_as_written(path: FieldPath, data: Any) -> FieldPath:
+    """An error's path without the names that pydantic adds for a chosen `type`: where it stands in the YAML file."""
+    written: list[str | int] = []
+    chosen = False
+    for part in path[:-1]:
+        # the first step into a part with a `type` is the name of that type
+        chosen = not chosen and isinstance(data, Mapping) and data.get("type") == part
+        if chosen:
+            continue
+        written.append(part)
+        inside = (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data)
+        )
+        data = data[part] if inside else None
+    return (*written, *path[-1:])
+
+
+# nine digits of weeks are more than a timedelta holds
+_DURATION = re.compile(r"^\s*(-?)\s*(\d{1,8})\s+(minute|hour|day|week)s?\s*$")
+
+
+def _duration(value: Any, info: ValidationInfo) -> Any:
+    spelled = _DURATION.match(value) if isinstance(value, str) else None
+    if spelled is not None:
+        sign, number, unit = spelled.groups()
+        return timedelta(**{f"{unit}s": int(f"{sign}{number}")})
+    if value is None or isinstance(value, timedelta) or (isinstance(value, str) and "P" in value):
+        return value
+    raise ValueError(
+        f"{info.field_name} is {value!r}; known: '1 day', '12 hours', '-30 minutes', '2 weeks', or ISO 8601 (P1D)"
+    )
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""A length of time as a person writes it."""
