@@ -14,12 +14,6 @@ from dataops_assets.components import platform
 from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
 from dataops_assets.steps.refresh import remove
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-)
-
 
 def rows_of(home: Path, orders_source: dict[str, Any]) -> list[list[tuple[Any, ...]]]:
     with loaded(CUSTOMERS, orders_source) as definitions, dg.instance_for_test() as instance:

@@ -12,7 +12,6 @@ import pytest
 from dataops_assets.components.automation import when_published
 
 # what Dagster uses itself to evaluate conditions
-pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
 
 
 class Graph:

@@ -16,14 +16,6 @@ from dataops_assets.operations.again import reset
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.rules import add_rule_commands, run_rule_command
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-    "ignore:Parameter `include_sources` of function `AssetSelection.all`",
-)
-
 KEPT = {"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}
 
 

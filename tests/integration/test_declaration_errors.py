@@ -15,13 +15,6 @@ from pandera.pandas import Check, Column, DataFrameSchema
 from dataops_assets.components.declarations import declared_sources
 from dataops_assets.errors import ConfigError
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-)
-
 PLACE = re.compile(r"(?P<file>\S+defs\.yaml):(?P<line>\d+)")
 ids_are_texts = DataFrameSchema({"id": Column(None, Check.isin(["a"]))})
 

@@ -20,14 +20,6 @@ from dataops_assets.operations.cli import main
 from dataops_assets.operations.quarantine import Quarantine, add_commands
 from dataops_assets.steps.parse import parse
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-    "ignore:Parameter `include_sources` of function `AssetSelection.all`",
-)
-
 HEADER = "id,customer,amount,note\n"
 FROM_PARSE = ["lake/orders", "lake/orders_quarantine", "lake/orders_changes", "hub/orders_enriched", "hub/orders"]
 SANE = {"name": "sane", "expression": "amount < 1000", "severity": "quarantine"}

@@ -14,13 +14,6 @@ from dagster.components.testing import create_defs_folder_sandbox
 from dataops_assets.components import SourceComponent
 from dataops_assets.errors import ConfigError
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-)
-
 STEPS = ("raw/{}", "lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
 NORTH = {"area": "north/shop"}
 

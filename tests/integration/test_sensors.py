@@ -10,13 +10,6 @@ import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, checks, failures, loaded, orders, standalone
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-)
-
 HEADER = "id,customer,amount\n"
 MAIN = ["raw/orders", "lake/orders", "lake/orders_changes", "hub/orders_enriched", "hub/orders"]
 ALL = [*MAIN, "lake/orders_quarantine"]

@@ -18,13 +18,6 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
 from dataops_assets.steps.refresh import remove
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta",
-    "ignore:Parameter `owners` of initializer `SensorDefinition.__init__` is currently in beta",
-    "ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview",
-)
-
 HEADER = "id,customer,amount\n"
 WITHIN_A_DAY = [{"source": "customers", "within": "1 day"}]
 ENRICH = ["hub/orders_enriched", "hub/orders"]

@@ -25,11 +25,6 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject
 from dataops_assets.errors import ConfigError, DataOpsError
 
-# Dagster itself uses them wherever a component is loaded
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Class `(LocalFile|)CodeReference(sMetadataValue|)` is currently in beta"
-)
-
 STORES = [
     {"Store": store, "StoreType": "a", "Assortment": "a", "s_input_id": "one", "s_row_id": store}
     for store in range(1, 8)
