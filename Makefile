@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 3
 SCENARIOS ?= 100000
 ROWS ?= 1000000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
-GROUPS := aws build demo dev snowflake test
+GROUPS := aws build demo dev docs snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
@@ -24,7 +24,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev test law benchmark benchmark-spark benchmark-recalculation lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs law benchmark benchmark-spark benchmark-recalculation lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -41,6 +41,12 @@ demo: setup ## Run two subject areas from raw data to the warehouse
 
 dev: setup ## Open the Dagster UI on the result, with its daemon
 	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+check: lint ## Check style and types and run the fast tests
+	@$(VENV)/bin/pytest --quiet --numprocesses $(PYTEST_WORKERS) -m 'not slow' tests/unit
+
+docs: setup ## Build the documentation site; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test: setup ## Run all tests
 	@# one Spark for all its tests, which has the processors to itself
