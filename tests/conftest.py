@@ -42,6 +42,14 @@ def _run(command: Sequence[str]) -> None:
         assert done.returncode == 0, f"{' '.join(command)}: {output.read()}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_disk() -> Iterator[None]:
+    """No test of this process cuts the power, so none waits for the disk; what is synced when has tests of its own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of an empty database in a private cluster; a session's tests make databases of their own in it."""

@@ -21,7 +21,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_by_file
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import DIALECT, alias, query, table
-from dataops_assets.storage.delta import DataFile, Snapshot
+from dataops_assets.storage.delta import DataFile, Snapshot, require_sound
 from dataops_assets.storage.objects import is_remote
 
 # An extension comes from a package whose hash is locked, like all native code here; to check its signature as well
@@ -109,6 +109,7 @@ class DuckDBSession:
     def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
         files = [file for file in snapshot.files if only is None or file.path in only]
+        require_sound(snapshot, files)
         if not files:
             extra = {FILE: "VARCHAR", POSITION: "BIGINT"} if positions else {}
             return exp.Subquery(this=empty({**snapshot.columns, **extra}))

@@ -29,7 +29,7 @@ from dataops_assets.engines.spark_files import written_files
 from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.sql import alias, column, query, table
 from dataops_assets.storage import deletion_vectors
-from dataops_assets.storage.delta import DataFile, Snapshot, Table
+from dataops_assets.storage.delta import DataFile, Snapshot, Table, require_sound
 from dataops_assets.storage.objects import Folder, is_remote
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ class SparkSqlSession:
     def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
         """See `Session.scan`. The files that the snapshot names are read, without going through the log again."""
         files = [file for file in snapshot.files if only is None or file.path in only]
+        require_sound(snapshot, files)
         if not files:
             return exp.Subquery(this=empty({**snapshot.columns, **(_PLACE if positions else {})}))
         with _storing(f"reading {snapshot.uri}"):

@@ -85,7 +85,10 @@ def read(folder: Folder, descriptor: Mapping[str, Any]) -> BitMap64:
             )
         start = int(descriptor["offset"]) + 4
         payload = blob[start : start + descriptor["sizeInBytes"]]
-        (expected,) = struct.unpack(">I", blob[start + len(payload) : start + len(payload) + 4])
-        if zlib.crc32(payload) != expected:
-            raise StorageError(f"reading the deletion vector {path} of {folder.uri}", received="a wrong checksum")
+        if zlib.crc32(payload).to_bytes(4, "big") != blob[start + len(payload) : start + len(payload) + 4]:
+            raise StorageError(
+                f"reading the deletion vector {path} of {folder.uri}",
+                received="a wrong checksum: the file is damaged",
+                next_step="restore the file, or make the table again from raw data: dataops doctor --repair",
+            )
     return BitMap64.deserialize(payload[4:])

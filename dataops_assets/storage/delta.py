@@ -12,6 +12,7 @@ Source of the format: PROTOCOL.md of Delta Lake.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import json
 import re
@@ -19,6 +20,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -28,12 +30,15 @@ from deltalake.exceptions import DeltaError
 from pyroaring import BitMap64
 
 from dataops_assets.errors import StorageError
-from dataops_assets.storage import deletion_vectors
-from dataops_assets.storage.objects import Folder
+from dataops_assets.storage import checksums, deletion_vectors, durable
+from dataops_assets.storage.objects import Folder, is_remote
 
 CHECKPOINT_EVERY = 20
 _LOG_ENTRY = re.compile(r"_delta_log/(\d{20})\.(json|checkpoint\.parquet)")
+_CHECKPOINT_SUM = re.compile(r"_delta_log/(\d{20})\.checkpoint\.crc32")
 INFO_KEY = "dataops"
+_PARENT = "dataopsParent"
+_HINT = "_delta_log/_last_checkpoint"
 
 _TO_DELTA = {
     "VARCHAR": "string",
@@ -76,7 +81,8 @@ class DataFile:
     """One Parquet file of a table.
 
     `path` is relative to the table and as on disk; `rows` counts all rows, of which `deleted` are masked by
-    `deletion_vector` (a Delta descriptor); `stats` is the Delta statistics object.
+    `deletion_vector` (a Delta descriptor); `stats` is the Delta statistics object. `crc32` is the checksum of the file,
+    `vector_crc32` that of the file with its deletion vector; '' where they are not known.
     """
 
     path: str
@@ -84,6 +90,8 @@ class DataFile:
     rows: int
     stats: Mapping[str, Any] = field(default_factory=dict)
     deletion_vector: Mapping[str, Any] | None = None
+    crc32: str = ""
+    vector_crc32: str = ""
 
     @property
     def deleted(self) -> int:
@@ -98,7 +106,10 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded."""
+    """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded.
+
+    A version is known by its `commit_id`: where a commit is lost, another one can take its number.
+    """
 
     uri: str
     version: int
@@ -106,6 +117,7 @@ class Snapshot:
     files: tuple[DataFile, ...]
     info: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    commit_id: str = ""
 
     @property
     def rows(self) -> int:
@@ -123,6 +135,14 @@ class Snapshot:
 
 def _log_path(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
+
+
+def _checkpoint_path(version: int) -> str:
+    return f"_delta_log/{version:020d}.checkpoint.parquet"
+
+
+def _checkpoint_sum_path(version: int) -> str:
+    return f"_delta_log/{version:020d}.checkpoint.crc32"
 
 
 @dataclass(frozen=True)
@@ -157,7 +177,7 @@ class Table:
         start = max((number for number in checkpoints if number <= target), default=-1)
         state = _State()
         if start >= 0:
-            state.load_checkpoint(self._read(f"_delta_log/{start:020d}.checkpoint.parquet"))
+            state.load_checkpoint(self._checkpoint(start))
         for number in range(start + 1, target + 1):
             if number not in commits:
                 raise StorageError(
@@ -165,10 +185,35 @@ class Table:
                     received=f"no commit {number}",
                     known=[f"versions {min(commits)} to {max(commits)}"],
                 )
-            state.apply(_actions(self._read(commits[number])))
+            self._replay(state, number)
         if not state.info:
             state.info = self._last_info(commits, min(start, target))
+        if not state.commit_id:
+            state.commit_id = self.commit_id(target) or ""
         return state.snapshot(self.uri, target)
+
+    def commit_id(self, version: int) -> str | None:
+        """The id of the commit that made a version; None where the log has none of that number.
+
+        Raises StorageError when the log cannot be read.
+        """
+        content = self.folder.read(_log_path(version))
+        return None if content is None else _commit_id(content, self._sound_actions(_log_path(version), content))
+
+    def _replay(self, state: _State, number: int) -> None:
+        path = _log_path(number)
+        content = self._read(path)
+        actions = self._sound_actions(path, content)
+        parent = next((item["commitInfo"].get(_PARENT) for item in actions if "commitInfo" in item), None)
+        if parent and state.commit_id and parent != state.commit_id:
+            raise StorageError(
+                f"reading {path} of {self.uri}",
+                received=f"a commit that follows commit {parent}, where version {number - 1} is commit "
+                f"{state.commit_id}: the log is of two histories",
+                next_step=checksums.NEXT_STEP,
+            )
+        state.apply(actions)
+        state.commit_id = _commit_id(content, actions)
 
     def kept_since(self, moment: dt.datetime) -> Kept | None:
         """What the versions need that were the newest one at `moment` or later; None when the table does not exist.
@@ -182,7 +227,7 @@ class Table:
         found = set(_paths(newest.files))
         oldest = newest.version
         while (name := _log_path(oldest)) in names:
-            actions = _actions(self._read(name))
+            actions = self._actions(name)
             # what a version added serves those after it, too; files of the first one kept come from its snapshot
             found.update(_paths(_file(action["add"]) for action in actions if "add" in action))
             if _commit_time(actions) <= moment or _log_path(oldest - 1) not in names:
@@ -196,7 +241,7 @@ class Table:
         for number in range(newest, -1, -1):
             if number not in commits:
                 break
-            for action in _actions(self._read(commits[number])):
+            for action in self._actions(commits[number]):
                 if INFO_KEY in action.get("commitInfo", {}):
                     return dict(action["commitInfo"][INFO_KEY])
         return {}
@@ -204,7 +249,38 @@ class Table:
     def _read(self, path: str) -> bytes:
         content = self.folder.read(path)
         if content is None:
-            raise StorageError(f"reading {self.uri}/{path}", received="no such object")
+            raise StorageError(
+                f"reading {path} of {self.uri}", received="no such file", next_step="restore the file from a backup"
+            )
+        return content
+
+    def _actions(self, path: str) -> list[dict[str, Any]]:
+        return self._sound_actions(path, self._read(path))
+
+    def _sound_actions(self, path: str, content: bytes) -> list[dict[str, Any]]:
+        """The actions of a commit's text. Raises StorageError where it is not what was written."""
+        attempted = f"reading {path} of {self.uri}"
+        if not checksums.is_sound(content):
+            raise StorageError(
+                attempted, received="a commit whose checksum is wrong: it is damaged", next_step=checksums.NEXT_STEP
+            )
+        try:
+            return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+        except ValueError as error:
+            raise StorageError(
+                attempted, received=f"what is no commit: {error}", next_step=checksums.NEXT_STEP
+            ) from error
+
+    def _checkpoint(self, version: int) -> bytes:
+        """A checkpoint's bytes. Raises StorageError where they are not what was written."""
+        path = _checkpoint_path(version)
+        content = self._read(path)
+        if self.checkpoint_sums(version).get(path) not in (None, checksums.crc32(content)):
+            raise StorageError(
+                f"reading {path} of {self.uri}",
+                received="a checkpoint whose checksum is wrong: it is damaged",
+                next_step=checksums.NEXT_STEP,
+            )
         return content
 
     def commit(
@@ -227,20 +303,23 @@ class Table:
         version = base.version + 1 if base else 0
         now = int(time.time() * 1000)
         removed = {file.path: file for file in remove}
-        added = list(add)
+        added = self.secured(add)
         masked = self._masked(base, mask or {}, removed)
         added.extend(file for file in masked if file.rows > file.deleted)
         current = {file.path: file for file in base.files} if base else {}
         removed.update({file.path: current[file.path] for file in masked})
 
+        commit_id = str(uuid.uuid4())
         actions: list[dict[str, Any]] = [
             {
                 "commitInfo": {
                     "timestamp": now,
                     "operation": operation,
                     "operationParameters": {},
-                    "engineInfo": "dataops-assets",
-                    "txnId": str(uuid.uuid4()),
+                    "engineInfo": checksums.WRITER,
+                    **checksums.SEAL,
+                    "txnId": commit_id,
+                    **({_PARENT: base.commit_id} if base and base.commit_id else {}),
                     INFO_KEY: dict(info or {}),
                 }
             }
@@ -253,7 +332,7 @@ class Table:
         actions.extend({"remove": _remove_action(file, now, data_change)} for file in removed.values())
         actions.extend({"add": _add_action(file, now, data_change)} for file in added)
         body = "\n".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) for action in actions) + "\n"
-        self.folder.create(_log_path(version), body.encode("utf-8"))
+        self.folder.create(_log_path(version), checksums.sealed(body.encode("utf-8")))
 
         kept = [file for file in (base.files if base else ()) if file.path not in removed]
         snapshot = Snapshot(
@@ -263,10 +342,33 @@ class Table:
             files=(*kept, *added),
             info=dict(info or {}),
             metadata=metadata,
+            commit_id=commit_id,
         )
         if version and version % CHECKPOINT_EVERY == 0:
             self.checkpoint()
         return snapshot
+
+    def secured(self, files: Iterable[DataFile]) -> list[DataFile]:
+        """Data files with their checksums; on a local disk they are there for good when this returns.
+
+        Raises StorageError when the disk fails.
+        """
+        found = list(files)
+        unsynced = [] if is_remote(self.uri) else [file for file in found if not file.crc32]
+        try:
+            sums = {file.path: checksums.written(Path(self.uri, file.path)) for file in unsynced}
+            if sums:
+                folder = Path(self.uri)
+                # of a table that is new the folders above it may be, too
+                is_new = not (folder / "_delta_log").is_dir()
+                durable.sync_folders(folder, Path(*folder.parts[:-3]) if is_new else None)
+        except OSError as error:
+            raise StorageError(
+                f"writing data files of {self.uri}",
+                received=f"{type(error).__name__}: {error}",
+                next_step="check that the disk is there and has room, then run again; nothing was published",
+            ) from error
+        return [replace(file, crc32=sums.get(file.path, file.crc32)) for file in found]
 
     def _masked(
         self, base: Snapshot | None, mask: Mapping[str, Iterable[int]], removed: Mapping[str, DataFile]
@@ -285,20 +387,51 @@ class Table:
             vectors[path] = bitmap
         partial = {path: bitmap for path, bitmap in vectors.items() if len(bitmap) < current[path].rows}
         descriptors = deletion_vectors.write_all(self.folder, partial)
+        # one file has them all
+        vectors_file = next(map(deletion_vectors.path_of, descriptors.values()), None)
+        is_local = vectors_file is not None and not is_remote(self.uri)
+        written = checksums.file_crc32(Path(self.uri, vectors_file or "")) if is_local else ""
         result = []
         for path, bitmap in vectors.items():
             file = current[path]
             whole = {"storageType": "i", "pathOrInlineDv": "", "cardinality": len(bitmap)}
-            result.append(replace(file, deletion_vector=descriptors.get(path, whole)))
+            result.append(replace(file, deletion_vector=descriptors.get(path, whole), vector_crc32=written))
         return result
 
     def checkpoint(self) -> None:
         """Write a checkpoint so that readers need not replay the whole log; a failure here harms nothing."""
         try:
-            DeltaTable(self.uri).create_checkpoint()
-        except (DeltaError, OSError):
+            table = DeltaTable(self.uri)
+            table.create_checkpoint()
+            self._sum_up(table.version())
+        except (DeltaError, OSError, StorageError):
             # the log itself is complete; the next checkpoint will do
             return
+
+    def checkpoint_sums(self, version: int) -> Mapping[str, str]:
+        """By path the checksums that were written with a checkpoint; none where it is another tool's.
+
+        Raises StorageError where they are damaged themselves.
+        """
+        path = _checkpoint_sum_path(version)
+        content = self.folder.read(path)
+        try:
+            return {} if content is None else dict(json.loads(content))
+        except (ValueError, TypeError) as error:
+            raise StorageError(
+                f"reading {path} of {self.uri}", received="what are no checksums", next_step=checksums.NEXT_STEP
+            ) from error
+
+    def _sum_up(self, version: int) -> None:
+        """Keep the checksums of a checkpoint, and of the hint at the newest one, beside it."""
+        sums = {}
+        for path in (_checkpoint_path(version), _HINT):
+            if not is_remote(self.uri):
+                checksums.file_crc32(Path(self.uri, path), durable=True)
+            sums[path] = checksums.crc32(self._read(path))
+        # a lost commit may have had this number
+        self.folder.delete([_checkpoint_sum_path(version)])
+        self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
 
 
 _FEATURES = ["deletionVectors", "timestampNtz"]
@@ -337,6 +470,8 @@ def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
     stats = {"numRecords": file.rows, **file.stats}
     if file.deletion_vector:
         stats["tightBounds"] = False
+    sums = {checksums.DATA_TAG: file.crc32, checksums.VECTOR_TAG: file.vector_crc32 if file.deletion_vector else ""}
+    tags = {name: value for name, value in sums.items() if value}
     action = {
         "path": quote(file.path),
         "partitionValues": {},
@@ -344,6 +479,7 @@ def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
         "modificationTime": now,
         "dataChange": data_change,
         "stats": json.dumps(stats, ensure_ascii=False, separators=(",", ":")),
+        **({"tags": tags} if tags else {}),
     }
     if file.deletion_vector:
         action["deletionVector"] = dict(file.deletion_vector)
@@ -368,7 +504,9 @@ def _log_before(version: int, names: Iterable[str]) -> Iterator[str]:
     """The entries of the log that reading `version` and later ones does without: those before its checkpoint."""
     entries = _entries(names)
     checkpoints = [number for number, kind in entries.values() if kind != "json" and number <= version]
-    return (name for name, (number, _) in entries.items() if number < max(checkpoints, default=0))
+    sums = {name: found for name in names if (found := _CHECKPOINT_SUM.fullmatch(name))}
+    numbers = {**{name: number for name, (number, _) in entries.items()}, **{k: int(v[1]) for k, v in sums.items()}}
+    return (name for name, number in numbers.items() if number < max(checkpoints, default=0))
 
 
 def _entries(names: Iterable[str]) -> dict[str, tuple[int, str]]:
@@ -392,8 +530,24 @@ def _commit_time(actions: Iterable[Mapping[str, Any]]) -> dt.datetime:
     return dt.datetime.fromtimestamp(next(told, 0) / 1000, dt.UTC)
 
 
-def _actions(content: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+def require_sound(snapshot: Snapshot, files: Iterable[DataFile]) -> None:
+    """Compare files of a version, and those with their deletion vectors, with the checksums they were written with.
+
+    Local files, each once a process. Raises StorageError that names the table and the first one that is damaged.
+    """
+    parts = {}
+    for file in files:
+        parts[file.path] = file.crc32
+        vector = deletion_vectors.path_of(file.deletion_vector) if file.deletion_vector else None
+        if vector is not None:
+            parts[vector] = file.vector_crc32
+    checksums.require_sound(snapshot.uri, parts)
+
+
+def _commit_id(content: bytes, actions: Iterable[Mapping[str, Any]]) -> str:
+    """The id that a commit gives itself; of another writer's that gives none, what its text comes to."""
+    told = (action["commitInfo"].get("txnId") for action in actions if "commitInfo" in action)
+    return str(next(told, None) or hashlib.sha256(content).hexdigest()[:32])
 
 
 class _State:
@@ -403,6 +557,7 @@ class _State:
         self.files: dict[tuple[str, str], DataFile] = {}
         self.metadata: Mapping[str, Any] = {}
         self.info: Mapping[str, Any] = {}
+        self.commit_id = ""
 
     def load_checkpoint(self, content: bytes) -> None:
         for row in pq.read_table(io.BytesIO(content)).to_pylist():
@@ -435,6 +590,7 @@ class _State:
             files=tuple(self.files.values()),
             info=self.info,
             metadata=self.metadata,
+            commit_id=self.commit_id,
         )
 
 
@@ -449,4 +605,6 @@ def _file(action: Mapping[str, Any]) -> DataFile:
         rows=rows,
         stats=stats,
         deletion_vector={key: value for key, value in vector.items() if value is not None} if vector else None,
+        crc32=checksums.tag(action, checksums.DATA_TAG),
+        vector_crc32=checksums.tag(action, checksums.VECTOR_TAG),
     )

@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from dataops_assets.errors import CommitConflict, StorageError
+from dataops_assets.storage import durable
 
 
 def is_remote(uri: str) -> bool:
@@ -63,10 +64,16 @@ class Folder:
             raise self._failed(f"reading {path}", error) from error
 
     def create(self, path: str, content: bytes) -> None:
-        """Write a new object. Raises CommitConflict when it exists, StorageError when the store fails."""
+        """Write a new object; on a local disk it is there for good when this returns.
+
+        Raises CommitConflict when it exists, StorageError when the store fails.
+        """
         try:
-            obstore.put(open_store(self.uri), path, content, mode="create")
-        except AlreadyExistsError as error:
+            if is_remote(self.uri):
+                obstore.put(open_store(self.uri), path, content, mode="create")
+            else:
+                durable.write_new(Path(self.uri, path), content)
+        except (AlreadyExistsError, FileExistsError) as error:
             raise CommitConflict(
                 f"creating {self.uri}/{path}",
                 received="it exists already",

@@ -46,7 +46,7 @@ def replace_inputs(
     if keep_same and (before := table.snapshot()) is not None and _is_same(session, before, rows, input_ids):
         return before
     columns = dict(session.schema(rows))
-    files = session.write(rows, table.uri, columns)
+    files = table.secured(session.write(rows, table.uri, columns))
 
     def attempt() -> Snapshot:
         base = table.snapshot()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import obstore
 import sqlalchemy as sa
 from deltalake import DeltaTable
 from sqlalchemy import event
@@ -34,19 +33,19 @@ class Cut:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self) -> None:
-        """Put this into all that writes: object puts, data files, checkpoints, raw files, transactions.
+        """Put this into all that writes: commits, deletion vectors, data files, checkpoints, raw files, transactions.
 
         The moment after one operation is, on the disk, the moment before the next: it needs no cut of its own.
         """
-        put, write, checkpoint = obstore.put, DuckDBSession.write, DeltaTable.create_checkpoint
+        link, write, checkpoint = os.link, DuckDBSession.write, DeltaTable.create_checkpoint
         fsync, rename = os.fsync, Path.replace
 
-        def cut_put(store: Any, path: str, content: Any, **options: Any) -> Any:
-            # what a killed put into a folder leaves: a part of the content under a name that no reader takes
-            half = Path(store.prefix, f"{path}#1")
-            kind = "commit" if path.startswith("_delta_log/") else "deletion vector"
-            self.reach(f"{kind} of {_table(store.prefix)}", lambda: _write(half, bytes(content)[: len(content) // 2]))
-            return put(store, path, content, **options)
+        def cut_link(staged: Path, target: Path) -> None:
+            kind = "commit" if target.parent.name == "_delta_log" else "deletion vector"
+            table = target.parent.parent if kind == "commit" else target.parent
+            # what a killed writer leaves: a part of the content under a name that no reader takes
+            self.reach(f"{kind} of {_table(table)}", lambda: _halve(staged))
+            link(staged, target)
 
         def cut_write(session: DuckDBSession, query: Any, uri: str, columns: Any) -> Any:
             files = write(session, query, uri, columns)
@@ -70,7 +69,7 @@ class Cut:
             return rename(path, target)
 
         for owner, name, cut in (
-            (obstore, "put", cut_put),
+            (os, "link", cut_link),
             (DuckDBSession, "write", cut_write),
             (DeltaTable, "create_checkpoint", cut_checkpoint),
             (os, "fsync", cut_fsync),
@@ -89,11 +88,6 @@ def run_and_die(story: Story, inputs: Sequence[Input], steps: Sequence[str], at:
     cut.install()
     assert run(story, inputs, steps) == []
     return cut.names
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def _halve(*paths: Path) -> None:

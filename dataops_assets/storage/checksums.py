@@ -1,0 +1,134 @@
+"""Checksums of what a table consists of: so a bit that a disk turned is found, and never read as a row.
+
+A commit has the checksum of its own text. It also has those of the data files that it adds and of the files with their
+deletion vectors, as tags, which checkpoints keep. A checkpoint has its own in a small file beside it. CRC-32 finds
+every single turned bit, and takes half the time of a cryptographic digest; against rot, and not against an attacker,
+that is enough. The Delta protocol uses it for deletion vectors. Other readers of Delta pass over all of this.
+
+On an object store data files have no checksum here: the store has its own, and checks it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from dataops_assets.errors import StorageError
+from dataops_assets.storage.objects import is_remote
+
+DATA_TAG = "dataops.crc32"
+VECTOR_TAG = "dataops.deletionVectorCrc32"
+WRITER = "dataops-assets/2"
+"""Who a commit says it is of; since this number every commit has its checksum."""
+
+_CHUNK = 1 << 20
+_SEAL = re.compile(rb'"dataopsCrc32":"([0-9a-f]{8})"')
+_UNSEALED = b'"dataopsCrc32":"00000000"'
+SEAL = {"dataopsCrc32": "0" * 8}
+"""What the information of a commit has, before `sealed` fills it in."""
+
+NEXT_STEP = "dataops doctor --deep says what is damaged, and dataops doctor --repair makes again what raw data can make"
+
+
+def crc32(content: bytes) -> str:
+    """The checksum of bytes."""
+    return f"{zlib.crc32(content):08x}"
+
+
+def sealed(commit: bytes) -> bytes:
+    """A commit's text with its checksum in the place that `SEAL` keeps."""
+    return commit.replace(_UNSEALED, _UNSEALED.replace(b"0" * 8, crc32(commit).encode()), 1)
+
+
+def is_sound(commit: bytes) -> bool:
+    """Whether a commit's text is what was written; one of another writer, which has no checksum, is taken as it is."""
+    first = commit.partition(b"\n")[0]
+    found = _SEAL.search(first)
+    if found is None:
+        return WRITER.encode() not in first
+    start, end = found.span()
+    return crc32(commit[:start] + _UNSEALED + commit[end:]) == found[1].decode()
+
+
+def file_crc32(path: Path, *, durable: bool = False) -> str:
+    """The checksum of a local file; with `durable`, its bytes are on the disk when this returns. Raises OSError."""
+    found = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            found = zlib.crc32(chunk, found)
+        if durable:
+            os.fsync(stream.fileno())
+    return f"{found:08x}"
+
+
+# what this process found to be as it was written: a file that is written once and never changed stays so
+_sound: dict[tuple[str, int, int, int, int], str] = {}
+
+
+def require_sound(uri: str, parts: Mapping[str, str]) -> None:
+    """Compare local files of the table at `uri`, by their path, with their checksums; each once a process.
+
+    Raises StorageError that names the first file that is gone or is not what was written.
+    """
+    if is_remote(uri):
+        return
+    named = [(path, expected) for path, expected in parts.items() if expected]
+    if len(named) == 1:
+        wrong = [_difference(uri, *named[0])]
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            wrong = list(pool.map(lambda item: _difference(uri, *item), named))
+    for (path, _), received in zip(named, wrong, strict=True):
+        if received:
+            raise StorageError(f"reading {path} of {uri}", received=received, next_step=NEXT_STEP)
+
+
+def written(path: Path) -> str:
+    """The checksum of a local file that this process wrote; its bytes are on the disk when this returns.
+
+    Raises OSError.
+    """
+    found = file_crc32(path, durable=True)
+    _sound[_identity(path)] = found
+    return found
+
+
+def difference(path: Path, expected: str) -> str:
+    """What is wrong with a file, in words; '' where it is as it was written. Reads it whatever was seen before."""
+    try:
+        found = file_crc32(path)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if found == expected else f"checksum {found}, where {expected} was written: the file is damaged"
+
+
+def _difference(uri: str, path: str, expected: str) -> str:
+    place = Path(uri, path)
+    try:
+        identity = _identity(place)
+    except OSError as error:
+        return "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+    if _sound.get(identity) == expected:
+        return ""
+    received = difference(place, expected)
+    if not received:
+        _sound[identity] = expected
+    return received
+
+
+def _identity(path: Path) -> tuple[str, int, int, int, int]:
+    status = path.stat()
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def tag(action: Mapping[str, Any], name: str) -> str:
+    """A checksum among the tags of an action of the log; '' where it has none."""
+    tags = action.get("tags") or {}
+    return str(dict(tags).get(name) or "")

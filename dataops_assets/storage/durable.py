@@ -1,0 +1,55 @@
+"""Files on a local disk that are there for good: their bytes first, then their names.
+
+A crash of the machine may lose what was written and not synced. So a file is synced before it gets its name, and the
+folder that has the name is synced before anybody is told of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def write_new(target: Path, content: bytes) -> None:
+    """Write a file that does not exist yet; it appears whole or not at all, and is on the disk when this returns.
+
+    Raises FileExistsError where there is one of that name, OSError where the disk fails.
+    """
+    first_there = _nearest_folder(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # a name that no reader takes, and by which vacuum knows what a killed process left
+    staged = target.with_name(f"{target.name}#{uuid.uuid4().int}")
+    try:
+        with staged.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # unlike a rename, a link takes nobody else's place
+        os.link(staged, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            staged.unlink()
+    sync_folders(target.parent, first_there)
+
+
+def sync_folders(folder: Path, up_to: Path | None = None) -> None:
+    """Make the names in a folder durable; with `up_to`, also those of the folders above it, to that one."""
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if up_to is None or folder in (up_to, folder.parent):
+            return
+        folder = folder.parent
+
+
+def _nearest_folder(folder: Path) -> Path:
+    while not folder.is_dir() and folder.parent != folder:
+        folder = folder.parent
+    return folder
