@@ -59,8 +59,23 @@ class SourceComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The definitions of the source, or sources. Raises ConfigError where one does not fit the other sources."""
-        declared = declared_sources(context.defs_module_path)
+        declared = _declared(context.component_tree)
         return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(self.name)))
+
+
+class _Loading:
+    """The tree that is being loaded, with its declarations: its files are looked at once, and not once a source."""
+
+    tree: dg.ComponentTree | None = None
+    declared: Declarations
+
+
+def _declared(tree: dg.ComponentTree) -> Declarations:
+    # by identity: the next load of the same folder is another tree
+    if _Loading.tree is not tree:
+        _Loading.declared = declared_sources(tree.defs_module_path)
+        _Loading.tree = tree
+    return _Loading.declared
 
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:

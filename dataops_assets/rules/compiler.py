@@ -69,8 +69,7 @@ def compile_rules(source: Source, sources: Mapping[str, Source]) -> CompiledRule
     function, wrong syntax or type, cycle, a window or keep-current dependency in a snapshot rule, a look-up of a column
     that the related hub does not have, snapshot look-ups that lead back to the source.
     """
-    with types() as asked:
-        return _Compiler({**sources, source.name: source}, asked).compile(source)
+    return RulesCompiler({**sources, source.name: source}).compile(source)
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,25 @@ class _Declared:
         return self.place.name
 
 
-class _Compiler:
-    def __init__(self, sources: Mapping[str, Source], types: Types) -> None:
+class RulesCompiler:
+    """Compiles the rules of many sources; the snapshot rules of a related source are compiled once for all of them."""
+
+    _types: Types
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """`sources` holds every source by name."""
         self._sources = sources
-        self._types = types
         self._snapshots: dict[str, Stage] = {}
         self._open: list[str] = []
 
     def compile(self, source: Source) -> CompiledRules:
+        """See `compile_rules`; `source` is one of the compiler's sources."""
+        # an error leaves behind what was open
+        self._open.clear()
+        with types() as self._types:
+            return self._compile(source)
+
+    def _compile(self, source: Source) -> CompiledRules:
         _check_names(source)
         for relation in source.relations:
             related_source(source, relation, self._sources)
