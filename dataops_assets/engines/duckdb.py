@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import decimal
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_by_file
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import DIALECT, alias, query, table
+from dataops_assets.storage import log
 from dataops_assets.storage.delta import DataFile, Snapshot, require_sound
 from dataops_assets.storage.objects import is_remote
 
@@ -262,7 +263,7 @@ def _stat_value(text: str, kind: str) -> Any:
     if kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"):
         return int(text)
     if kind.startswith("DECIMAL"):
-        return json.loads(text)
+        return log.number(decimal.Decimal(text))
     if kind == "VARCHAR":
         return text if len(text) <= _STATS_TEXT_LIMIT else None
     try:

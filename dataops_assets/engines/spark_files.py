@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from obstore.exceptions import BaseError
 
 from dataops_assets.errors import StorageError
+from dataops_assets.storage import log
 from dataops_assets.storage.delta import DataFile
 from dataops_assets.storage.objects import Folder, StoredObject, is_remote, open_store
 
@@ -87,7 +88,7 @@ def _bound(value: Any, kind: str) -> Any:
     if kind == "VARCHAR":
         return value if len(value) <= _STATS_TEXT_LIMIT else None
     if kind.startswith("DECIMAL") and isinstance(value, decimal.Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return log.number(value)
     if kind == "DATE" and isinstance(value, dt.date):
         return value.isoformat()
     if kind == "TIMESTAMP" and isinstance(value, dt.datetime):

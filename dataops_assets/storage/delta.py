@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import io
 import json
 import re
 import time
@@ -24,13 +23,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyroaring import BitMap64
 
 from dataops_assets.errors import StorageError
-from dataops_assets.storage import checksums, deletion_vectors, durable
+from dataops_assets.storage import checksums, deletion_vectors, durable, log
 from dataops_assets.storage.objects import Folder, is_remote
 
 CHECKPOINT_EVERY = 20
@@ -118,6 +116,7 @@ class Snapshot:
     info: Mapping[str, Any]
     metadata: Mapping[str, Any]
     commit_id: str = ""
+    protocol: Mapping[str, Any] = field(default_factory=lambda: log.PROTOCOL)
 
     @property
     def rows(self) -> int:
@@ -177,7 +176,7 @@ class Table:
         start = max((number for number in checkpoints if number <= target), default=-1)
         state = _State()
         if start >= 0:
-            state.load_checkpoint(self._checkpoint(start))
+            state.apply(log.of_checkpoint(self._checkpoint(start)))
         for number in range(start + 1, target + 1):
             if number not in commits:
                 raise StorageError(
@@ -254,10 +253,10 @@ class Table:
             )
         return content
 
-    def _actions(self, path: str) -> list[dict[str, Any]]:
+    def _actions(self, path: str) -> list[log.Action]:
         return self._sound_actions(path, self._read(path))
 
-    def _sound_actions(self, path: str, content: bytes) -> list[dict[str, Any]]:
+    def _sound_actions(self, path: str, content: bytes) -> list[log.Action]:
         """The actions of a commit's text. Raises StorageError where it is not what was written."""
         attempted = f"reading {path} of {self.uri}"
         if not checksums.is_sound(content):
@@ -265,7 +264,7 @@ class Table:
                 attempted, received="a commit whose checksum is wrong: it is damaged", next_step=checksums.NEXT_STEP
             )
         try:
-            return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+            return log.of_commit(content)
         except ValueError as error:
             raise StorageError(
                 attempted, received=f"what is no commit: {error}", next_step=checksums.NEXT_STEP
@@ -300,6 +299,8 @@ class Table:
         `mask` maps data file paths to further deleted row positions. `info` is recorded with the version. Raises
         CommitConflict when another writer published that version first (nothing is published then).
         """
+        if base is not None:
+            log.require_writable(base.protocol, self.uri)
         version = base.version + 1 if base else 0
         now = int(time.time() * 1000)
         removed = {file.path: file for file in remove}
@@ -326,7 +327,7 @@ class Table:
         ]
         metadata = _metadata(base, columns, now)
         if base is None:
-            actions.append({"protocol": _PROTOCOL})
+            actions.append({"protocol": log.PROTOCOL})
         if base is None or metadata != base.metadata:
             actions.append({"metaData": metadata})
         actions.extend({"remove": _remove_action(file, now, data_change)} for file in removed.values())
@@ -343,6 +344,7 @@ class Table:
             info=dict(info or {}),
             metadata=metadata,
             commit_id=commit_id,
+            protocol=base.protocol if base else log.PROTOCOL,
         )
         if version and version % CHECKPOINT_EVERY == 0:
             self.checkpoint()
@@ -434,36 +436,28 @@ class Table:
         self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
 
 
-_FEATURES = ["deletionVectors", "timestampNtz"]
-_PROTOCOL = {
-    "minReaderVersion": 3,
-    "minWriterVersion": 7,
-    "readerFeatures": _FEATURES,
-    "writerFeatures": [*_FEATURES, "appendOnly", "invariants"],
-}
-
-
 def _metadata(base: Snapshot | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:
-    schema = {
-        "type": "struct",
-        "fields": [
-            {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
-        ],
-    }
-    fresh: dict[str, Any] = {
-        "id": base.metadata["id"] if base else str(uuid.uuid4()),
+    if base is not None and list(base.columns.items()) == list(columns.items()):
+        return dict(base.metadata)
+    # what another tool said of a column, such as a comment, stays as long as its type does
+    known = {item["name"]: item for item in json.loads(base.metadata["schemaString"])["fields"]} if base else {}
+    fields = [
+        known[name]
+        if name in known and known[name]["type"] == delta_type(kind)
+        else {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}}
+        for name, kind in columns.items()
+    ]
+    schema = json.dumps({"type": "struct", "fields": fields}, ensure_ascii=False)
+    if base is not None:
+        return {**base.metadata, "schemaString": schema}
+    return {
+        "id": str(uuid.uuid4()),
         "format": {"provider": "parquet", "options": {}},
-        "schemaString": json.dumps(schema, ensure_ascii=False),
+        "schemaString": schema,
         "partitionColumns": [],
         "configuration": {"delta.enableDeletionVectors": "true"},
-        "createdTime": base.metadata.get("createdTime", now) if base else now,
+        "createdTime": now,
     }
-    if base is None:
-        return fresh
-    # a schema that only differs in how its text is laid out is the same schema
-    if json.loads(base.metadata["schemaString"]) == schema:
-        return dict(base.metadata)
-    return {**base.metadata, "schemaString": fresh["schemaString"]}
 
 
 def _add_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any]:
@@ -556,22 +550,16 @@ class _State:
     def __init__(self) -> None:
         self.files: dict[tuple[str, str], DataFile] = {}
         self.metadata: Mapping[str, Any] = {}
+        self.protocol: Mapping[str, Any] = {}
         self.info: Mapping[str, Any] = {}
         self.commit_id = ""
 
-    def load_checkpoint(self, content: bytes) -> None:
-        for row in pq.read_table(io.BytesIO(content)).to_pylist():
-            self.apply([{kind: value} for kind, value in row.items() if value is not None])
-
-    def apply(self, actions: Iterable[dict[str, Any]]) -> None:
+    def apply(self, actions: Iterable[log.Action]) -> None:
         for action in actions:
             if "metaData" in action:
-                found = dict(action["metaData"])
-                found["configuration"] = dict(found.get("configuration") or {})
-                found["partitionColumns"] = list(found.get("partitionColumns") or [])
-                found.pop("name", None)
-                found.pop("description", None)
-                self.metadata = found
+                self.metadata = action["metaData"]
+            elif "protocol" in action:
+                self.protocol = action["protocol"]
             elif "remove" in action:
                 file = _file(action["remove"])
                 self.files.pop(file.identity(), None)
@@ -582,6 +570,7 @@ class _State:
                 self.info = dict(action["commitInfo"][INFO_KEY])
 
     def snapshot(self, uri: str, version: int) -> Snapshot:
+        log.require_readable(self.protocol, uri)
         fields = json.loads(self.metadata["schemaString"])["fields"]
         return Snapshot(
             uri=uri,
@@ -591,6 +580,7 @@ class _State:
             info=self.info,
             metadata=self.metadata,
             commit_id=self.commit_id,
+            protocol=self.protocol,
         )
 
 
@@ -604,7 +594,7 @@ def _file(action: Mapping[str, Any]) -> DataFile:
         size=int(action.get("size") or 0),
         rows=rows,
         stats=stats,
-        deletion_vector={key: value for key, value in vector.items() if value is not None} if vector else None,
+        deletion_vector=vector,
         crc32=checksums.tag(action, checksums.DATA_TAG),
         vector_crc32=checksums.tag(action, checksums.VECTOR_TAG),
     )

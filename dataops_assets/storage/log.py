@@ -1,0 +1,98 @@
+"""The actions of a Delta log: one shape, whether a commit or a checkpoint holds them.
+
+A commit is JSON, a checkpoint is Parquet. What is read from either may be written back with a later commit (the
+metadata, a file with its deletion vector), and other readers refuse JSON that is not as the protocol says. So an action
+of a checkpoint is given as the JSON of a commit has it.
+
+Source of the format: PROTOCOL.md of Delta Lake, "Action Reconciliation", "Checkpoints" and "Protocol Evolution".
+"""
+
+from __future__ import annotations
+
+import decimal
+import io
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataops_assets.errors import StorageError
+
+Action = Mapping[str, Any]
+"""One action: its kind, and what it says."""
+
+_FEATURES = ["deletionVectors", "timestampNtz"]
+PROTOCOL: Mapping[str, Any] = {
+    "minReaderVersion": 3,
+    "minWriterVersion": 7,
+    "readerFeatures": _FEATURES,
+    "writerFeatures": [*_FEATURES, "appendOnly", "invariants"],
+}
+"""What a reader and a writer of our tables must know, and all that this one knows."""
+
+# a checkpoint also tells of removed files, which no state has, and of what only their writers ask for
+_STATE = ["protocol", "metaData", "add"]
+
+
+def of_commit(content: bytes) -> list[Action]:
+    """The actions of a commit, in its order."""
+    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+
+
+def of_checkpoint(content: bytes) -> Iterator[Action]:
+    """The protocol, the metadata and the files of a checkpoint."""
+    found = pq.read_table(io.BytesIO(content), columns=_STATE)
+    for kind in _STATE:
+        # null in the rows of other kinds
+        told = found.column(kind).drop_null()
+        for value in told.to_pylist():
+            yield {kind: _as_json(value, told.type)}
+
+
+def _as_json(value: Any, kind: pa.DataType) -> Any:
+    """A value as JSON has it: a map is an object, a field without a value is not there."""
+    if value is None:
+        return None
+    if pa.types.is_map(kind):
+        return {key: _as_json(item, kind.item_type) for key, item in value}
+    if pa.types.is_list(kind):
+        return [_as_json(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {part.name: _as_json(value[part.name], part.type) for part in kind if value[part.name] is not None}
+    return value
+
+
+def number(value: decimal.Decimal) -> int | float | None:
+    """A decimal as a number of JSON; None where the log would have another value of it.
+
+    The log is written and read with doubles. A bound that is rounded hides rows from every reader that prunes by it.
+    """
+    if value == value.to_integral_value():
+        return int(value)
+    shown = repr(float(value))
+    return float(value) if "e" not in shown and decimal.Decimal(shown) == value else None
+
+
+def require_readable(protocol: Action, uri: str) -> None:
+    """Refuse a table that says that its readers must know more than this one. Raises StorageError."""
+    _require(protocol, "Reader", f"reading {uri}")
+
+
+def require_writable(protocol: Action, uri: str) -> None:
+    """Refuse a table that says that its writers must know more than this one. Raises StorageError."""
+    _require(protocol, "Writer", f"changing {uri}")
+
+
+def _require(protocol: Action, who: str, attempted: str) -> None:
+    version, known = f"min{who}Version", PROTOCOL[f"{who.lower()}Features"]
+    asked: Collection[str] = protocol.get(f"{who.lower()}Features") or ()
+    unknown = [name for name in asked if name not in known]
+    if unknown or protocol.get(version, 0) > PROTOCOL[version]:
+        raise StorageError(
+            attempted,
+            received=f"{version} {protocol.get(version)}, with {', '.join(unknown) or 'no further features'}",
+            known=[f"{version} {PROTOCOL[version]}", *known],
+            next_step="another tool changed the table: restore a version before that, or rebuild the table from raw",
+        )
