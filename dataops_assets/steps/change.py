@@ -15,10 +15,10 @@ from dataops_assets.config.refresh import FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
 from dataops_assets.steps import coverage
 from dataops_assets.steps.extents import Extents, between
-from dataops_assets.steps.identity import order_type
+from dataops_assets.steps.identity import delete_marker, order_type
 from dataops_assets.steps.manifest import AppliedInput, Manifest, settings_of
 from dataops_assets.steps.report import Input
 from dataops_assets.storage.delta import Snapshot
@@ -42,6 +42,21 @@ def system_columns(source: Source) -> tuple[str, ...]:
     """System columns of the source's hub, in order, without `s_status`."""
     basic = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_created_at", "s_updated_at")
     return basic + (VALIDITY if source.refresh.history else ())
+
+
+def hub_columns_of(source: Source) -> tuple[str, ...]:
+    """The columns of the source's hub, in order."""
+    rules = tuple(rule.name for rule in source.snapshot_rules)
+    return (*source.column_names, *rules, *system_columns(source), "s_status")
+
+
+def says_gone(source: Source, table: str) -> exp.Expr:
+    """Whether a row of a change set says that a key is gone, be it late or not: checks of rows are not for it."""
+    return exp.or_(
+        column("s_change", table).eq("deleted"),
+        column("s_row_id", table).eq(literal(ABSENT)),
+        delete_marker(source, table),
+    )
 
 
 def observed_columns(source: Source) -> tuple[str, ...]:

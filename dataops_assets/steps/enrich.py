@@ -19,6 +19,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
 from dataops_assets.steps import waits
+from dataops_assets.steps.change import says_gone
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
@@ -33,7 +34,9 @@ _EXAMPLES = 3
 # how many known profiles are looked through for the inputs just before one that is enriched again
 _PROFILES = 2000
 _CHANGE = "s_change"
-_FAILURES = "s_failures"
+# whether a row of a change set says that a key is gone
+_GONE = "s_gone"
+_JUDGED = "s_judged"
 
 
 def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
@@ -56,7 +59,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         related = RelatedHubs(workspace, session, rules.snapshot)
         names = list(session.schema(rows))
         errors: dict[str, DataOpsError] = {}
-        errors.update(refuse_ambiguous(session, rules.snapshot, _present(rows, names), related))
+        errors.update(refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related))
         compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
         # where nothing is computed, the rows are read where they are
         leave = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
@@ -114,7 +117,7 @@ def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp
     rules = compile_rules(workspace.source, workspace.sources)
     related = RelatedHubs(workspace, session, rules.snapshot)
     names = list(session.schema(rows))
-    for error in refuse_ambiguous(session, rules.snapshot, _present(rows, names), related).values():
+    for error in refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related).values():
         raise error
     ids = publish.input_ids_of(session, rows)
     compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
@@ -126,39 +129,38 @@ def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp
     return found
 
 
-def forget_failures(session: Session) -> None:
-    """Start with no rows that `publish_failures` has to tell."""
+def forget_judged(session: Session) -> None:
+    """Start with no rows that `publish_judged` has to tell."""
     names = {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
-    session.create(_FAILURES, values([], names))
+    session.create(_JUDGED, values([], names))
 
 
-def add_failures(session: Session, table: str) -> None:
-    """Note the rows of a session's table, as `enrich_query` makes them, that a validation keeps out."""
-    failing = query("SELECT e.*, 'old' AS s_change FROM $rows AS e WHERE e.s_status = 'fail'", rows=table)
-    noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_FAILURES)).num_rows
-    session.create(
-        "s_failures_now", exp.union(query("SELECT * FROM s_failures"), failing, distinct=False) if noted else failing
-    )
-    session.create(_FAILURES, query("SELECT * FROM s_failures_now"))
+def note_judged(session: Session, rows: exp.Query) -> None:
+    """Note rows, as `enrich_query` makes them, whose verdict is not in `hub/<source>_enriched` yet."""
+    judged = query("SELECT e.*, 'old' AS s_change FROM $rows AS e", rows=rows)
+    noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_JUDGED)).num_rows
+    both = exp.union(query("SELECT * FROM $noted AS n", noted=_JUDGED), judged, distinct=False)
+    session.create("s_judged_now", both if noted else judged)
+    session.create(_JUDGED, query("SELECT * FROM s_judged_now"))
 
 
-def publish_failures(workspace: Workspace, session: Session) -> None:
-    """Add the noted rows to `hub/<source>_enriched`, so that all rows that are kept out are found there.
+def publish_judged(workspace: Workspace, session: Session) -> None:
+    """Add the noted rows to `hub/<source>_enriched`: all rows that are kept out are found there, with their verdict.
 
-    They are in no change set: another row of the same content stood before them, until it was repaired or removed.
+    They are in no change set: they changed nothing there, until another row was repaired, removed or kept out.
     """
-    ids = publish.input_ids_of(session, _FAILURES)
+    ids = publish.input_ids_of(session, _JUDGED)
     known = workspace.enriched.snapshot()
     if not ids or known is None:
         return
-    told = session.schema(query("SELECT * FROM $noted AS n", noted=_FAILURES))
+    told = session.schema(query("SELECT * FROM $noted AS n", noted=_JUDGED))
     rows = query(
         "SELECT $names FROM $noted AS n",
         names=[
             column(name, "n") if name in told else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
             for name, kind in known.columns.items()
         ],
-        noted=_FAILURES,
+        noted=_JUDGED,
     )
     there = publish.rows_of(session.scan(known), ids)
     kept = query("SELECT $names FROM $there AS e", names=columns(known.columns, "e"), there=there)
@@ -185,11 +187,13 @@ def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> 
     return rows
 
 
-def _present(rows: exp.Query, names: Sequence[str]) -> exp.Query:
+def _present(rules: CompiledRules, rows: exp.Query, names: Sequence[str]) -> exp.Query:
     """The rows that are no deletions: a deletion has nothing to look up."""
     if _CHANGE not in names:
         return rows
-    present: exp.Query = query("SELECT r.* FROM $rows AS r WHERE r.s_change <> 'deleted'", rows=rows)
+    present: exp.Query = query(
+        "SELECT r.* FROM $rows AS r WHERE NOT $gone", rows=rows, gone=says_gone(rules.source, "r")
+    )
     return present
 
 
@@ -201,11 +205,13 @@ def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], relat
     """`rows` with rules, verdict and, further right, the flags."""
     computed = list(rules.snapshot.rules)
     flags = flags_of(rules.snapshot)
+    if _CHANGE in names:
+        rows = query("SELECT r.*, $gone AS s_gone FROM $rows AS r", gone=says_gone(rules.source, "r"), rows=rows)
     found: exp.Query = evaluate(rules.snapshot, rows, related)
     values: list[exp.Expr]
     failed: list[exp.Expr]
     if _CHANGE in names:
-        gone = column(_CHANGE, "e").eq("deleted")
+        gone = column(_GONE, "e")
         values = [
             alias(query("CASE WHEN NOT $gone THEN $value END", gone=gone, value=column(n, "e")), n) for n in computed
         ]
@@ -213,7 +219,7 @@ def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], relat
     else:
         values = columns(computed, "e")
         failed = columns([flag.column for flag in flags], "e")
-    given = columns([name for name in names if name not in VERDICT], "e")
+    given = columns([*(name for name in names if name not in VERDICT), *([_GONE] if _CHANGE in names else [])], "e")
     found = query("SELECT $given FROM $rows AS e", given=[*given, *values, *failed], rows=found)
     verdict = [alias(status(flags), "s_status"), alias(failed_names(flags), "s_failed")]
     return query("SELECT e.*, $verdict FROM $rows AS e", verdict=verdict, rows=found)
@@ -224,7 +230,7 @@ def _counts(session: Session, rules: CompiledRules, ids: Sequence[str]) -> dict[
     flags = flags_of(rules.snapshot)
     conditions = {
         **{word: column("s_status").eq(word) for word in ("pass", "warn", "fail")},
-        "deleted": column(_CHANGE).eq("deleted"),
+        "deleted": column(_GONE),
         **{flag.column: column(flag.column) for flag in flags},
     }
     sums = [alias(query("count(CASE WHEN $hit THEN 1 END)", hit=hit), name) for name, hit in conditions.items()]
@@ -336,7 +342,7 @@ def _contracts(workspace: Workspace, session: Session, ids: Sequence[str]) -> di
         return {}
     rules = [rule.name for rule in workspace.source.snapshot_rules]
     rows = query(
-        "SELECT $names FROM s_enriched AS e WHERE e.s_change <> 'deleted' AND e.s_status <> 'fail'",
+        "SELECT $names FROM s_enriched AS e WHERE NOT e.s_gone AND e.s_status <> 'fail'",
         names=columns([*workspace.source.column_names, *rules, "s_key", "s_input_id", "s_row_id"], "e"),
     )
     return gate_inputs(session, gate, _asset(workspace), rows, ids)
@@ -375,7 +381,7 @@ def _profiles(session: Session, rules: CompiledRules, asset: str, ids: Sequence[
     """The profile of every input, also of one without rows."""
     computed = rules.snapshot.rules
     rows = query(
-        "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids) AND e.s_change <> 'deleted'",
+        "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids) AND NOT e.s_gone",
         names=columns([*computed, "s_input_id"], "e"),
         ids=[literal(input_id) for input_id in ids],
     )

@@ -14,14 +14,14 @@ from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.sql import alias, column, query
 from dataops_assets.steps import coverage, delete_guard, merge
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
-from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_after, system_columns
-from dataops_assets.steps.enrich import add_failures, enrich_query, forget_failures, publish_failures
+from dataops_assets.steps.change import Change, T, hub_columns_of, keeps_deletions, manifest_after, system_columns
+from dataops_assets.steps.enrich import forget_judged, publish_judged
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
-from dataops_assets.steps.identity import key_text
+from dataops_assets.steps.judge import exclude_failed, fresh_rows, may_hide
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import TO_MERGE, recorded, restate, with_receipts
@@ -30,7 +30,7 @@ from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
 from dataops_assets.storage.races import until_won
-from dataops_assets.storage.retyping import conformed, retyped
+from dataops_assets.storage.retyping import retyped
 
 STEP = "refresh"
 _WROTE = "wrote"
@@ -137,10 +137,10 @@ def _attempt(
             break
         errors[waiting.input_id] = delete_guard.error(source, waiting)
     counts = _counts(session, enriched, change)
-    forget_failures(session)
+    forget_judged(session)
     after = manifest_after(change)
     hub_columns = hub_columns_of(source)
-    insert = fresh_rows(workspace, session, change, reading, enriched, lake, hub_columns, anew=replaced is not None)
+    insert = fresh_rows(workspace, session, change, reading, enriched, lake, anew=replaced is not None)
     if keeps_deletions(source):
         insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
     tally = session.fetch(
@@ -174,7 +174,7 @@ def _attempt(
         info=recorded(info, compile_rules(source, workspace.sources)),
     )
     snapshot = publish.compact(session, workspace.hub, snapshot)
-    publish_failures(workspace, session)
+    publish_judged(workspace, session)
     notes = {
         "merged": "whole timelines from the lake" if reading.late else "in order",
         **tally,
@@ -234,128 +234,7 @@ def _is_planned(
     plans = changes.info.get("plans", {}) if changes else {}
     if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
         return False
-    return not (workspace.source.validations and _hides_another(session, change, enriched, own))
-
-
-def exclude_failed(session: Session, enriched: Snapshot | None) -> None:
-    """Leave the rows that validations keep out in the session, as far as they are known."""
-    if enriched is None:
-        merge.exclude_nothing(session)
-        return
-    failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
-    session.create(T.excluded, failed)
-
-
-def _hides_another(session: Session, change: Change, enriched: Snapshot, own: exp.Expr) -> bool:
-    """Whether a row that a validation keeps out stood before another of its key, which may have been passed over."""
-    failed = publish.scan_inputs(session, enriched, change.ids).where(column("s_status", "r").eq("fail"))
-    if not session.fetch(query("SELECT 1 AS one FROM $failed AS f LIMIT 1", failed=failed)).num_rows:
-        return False
-    keys = query(
-        "SELECT r.s_input_id, r.s_row_id, $key AS s_key FROM $rows AS r",
-        key=key_text(change.source, "r"),
-        rows=publish.rows_of(own, change.ids),
-    )
-    found = query(
-        """
-        SELECT 1 AS one FROM $failed AS f JOIN $keys AS o ON o.s_key = f.s_key
-        WHERE NOT (o.s_input_id = f.s_input_id AND o.s_row_id = f.s_row_id) LIMIT 1
-        """,
-        failed=failed,
-        keys=keys,
-    )
-    return bool(session.fetch(found).num_rows)
-
-
-def fresh_rows(
-    workspace: Workspace,
-    session: Session,
-    change: Change,
-    reading: merge.Reading,
-    enriched: Snapshot | None,
-    lake: exp.Expr,
-    hub_columns: Sequence[str],
-    *,
-    anew: bool,
-) -> exp.Query:
-    """The full rows of `fresh` but deletions, none of them failing a validation.
-
-    A row that an earlier change set did not need (it changed nothing then) is enriched now; if it fails, it is excluded
-    and the versions are resolved again without it, until all that remain hold. What was enriched before keeps its
-    rules; with `anew` its other columns are those of the lake as it is now.
-    """
-    source = workspace.source
-    system = system_columns(source)
-    # rows of an earlier declaration have earlier types
-    read_anew = (*system, *source.column_names) if anew else system
-    compiled = compile_rules(source, workspace.sources)
-    kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in read_anew}
-    rows = conformed(session, enriched, kinds) if enriched is not None else None
-    if rows is not None and anew:
-        rows = query(
-            """
-            SELECT $contract, $others, e.s_input_id, e.s_row_id FROM $rows AS e JOIN $lake AS r
-              ON r.s_input_id = e.s_input_id AND r.s_row_id = e.s_row_id
-            """,
-            contract=columns(source.column_names, "r"),
-            others=columns([name for name in hub_columns if name not in (*source.column_names, *system)], "e"),
-            rows=rows,
-            lake=lake,
-        )
-    fresh = query("SELECT f.* FROM $fresh AS f", fresh=T.fresh)
-    if keeps_deletions(source):
-        fresh = fresh.where(exp.not_(column("s_is_deleted", "f")))
-    while True:
-        known: exp.Query | None = None
-        lacking = fresh
-        if rows is not None:
-            # of a long history of change sets only those of the inputs that have something to write
-            ids = change.ids if reading.planned else publish.input_ids_of(session, fresh)
-            enriched_rows = publish.rows_of(rows, ids)
-            values = [column(name, "f" if name in system else "e") for name in hub_columns]
-            known = query(
-                """
-                SELECT $values FROM $fresh AS f JOIN $rows AS e
-                  ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
-                """,
-                values=values,
-                fresh=fresh,
-                rows=enriched_rows,
-            )
-            if reading.planned:
-                return known
-            lacking = query(
-                """
-                SELECT f.* FROM $fresh AS f
-                ANTI JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id
-                """,
-                fresh=fresh,
-                rows=enriched_rows,
-            )
-        if known is not None and not session.fetch(query("SELECT 1 AS one FROM $f AS f LIMIT 1", f=lacking)).num_rows:
-            return known
-        parsed = query(
-            """
-            SELECT $columns, $system FROM $lacking AS f JOIN $lake AS r
-              ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
-            """,
-            lacking=lacking,
-            columns=columns(source.column_names, "r"),
-            system=columns(system, "f"),
-            lake=lake,
-        )
-        session.create("s_enriched_now", enrich_query(workspace, session, parsed))
-        failing = query("SELECT s_input_id, s_row_id FROM s_enriched_now WHERE s_status = 'fail'")
-        if not session.fetch(failing).num_rows:
-            now: exp.Query = query("SELECT $names FROM s_enriched_now AS k", names=columns(hub_columns, "k"))
-            return now if known is None else exp.union(known, now, distinct=False)
-        add_failures(session, "s_enriched_now")
-        session.create(
-            "s_excluded_now", exp.union(query("SELECT * FROM $x AS x", x=T.excluded), failing, distinct=False)
-        )
-        session.create(T.excluded, query("SELECT * FROM s_excluded_now"))
-        merge.resolve(session, change, reading)
-        merge.compare(session, change, reading)
+    return not may_hide(session, change, enriched, own)
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
@@ -381,12 +260,6 @@ def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, 
             received="; ".join(f"{name} of type {columns[name]}, in the hub {base.columns[name]}" for name in other),
             next_step=f"rebuild the hub from the lake: dataops rebuild {source.name}",
         )
-
-
-def hub_columns_of(source: Source) -> tuple[str, ...]:
-    """The columns of the source's hub, in order."""
-    rules = tuple(rule.name for rule in source.snapshot_rules)
-    return (*source.column_names, *rules, *system_columns(source), "s_status")
 
 
 def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:

@@ -26,6 +26,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.stage import Stage
 from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.steps.change import says_gone
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous, typed_columns
 from dataops_assets.steps.repeats import with_repeats
@@ -43,11 +44,8 @@ TO_MERGE = "to_merge"
 _VERSIONS = "rules"
 _VERDICT = "verdict"
 _OLD = "s_old."
-# what marks a deletion in a change set, and in a hub with history; each is true of a row that is none
-_DELETED: Mapping[str, exp.Expr] = {
-    "s_change": query("s_change <> 'deleted'"),
-    "s_is_deleted": query("NOT coalesce(s_is_deleted, FALSE)"),
-}
+# what marks a deletion in a change set, and in a hub with history
+_MARKS = ("s_change", "s_is_deleted")
 _STOPS = "s_stops"
 
 
@@ -233,7 +231,7 @@ class _Restatement:
             return
         names = [*self._source.column_names, *self._stage.rules, "s_key", "s_input_id", "s_row_id"]
         absent = [alias(exp.null(), name) for name in names if name not in self._columns]
-        published = exp.and_(self._is_present(), self._stays("n"))
+        published = exp.and_(self._is_present("o"), self._stays("n"))
         rows = query(
             """
             SELECT $names FROM $old AS o JOIN $restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
@@ -282,14 +280,17 @@ class _Restatement:
         """Whether a row of the hub is not kept out now."""
         return column("s_status", table).neq("fail") if self._is_hub and self._verdict else exp.true()
 
-    def _is_present(self) -> exp.Expr:
-        marks = [mark.copy() for name, mark in _DELETED.items() if name in self._base.columns]
-        return exp.and_(*marks) if marks else exp.true()
+    def _is_present(self, table: str) -> exp.Expr:
+        """Whether a row says that a key is there: checks of rows are not for deletions."""
+        if "s_change" in self._base.columns:
+            return exp.not_(says_gone(self._source, table))
+        if "s_is_deleted" in self._base.columns:
+            return query("NOT coalesce($gone, FALSE)", gone=column("s_is_deleted", table))
+        return exp.true()
 
     def _compute(self) -> None:
         """Create the table of results: for each row its place, what was changed, and whether each value is another."""
-        marks = [name for name in _DELETED if name in self._base.columns]
-        is_present = self._is_present()
+        marks = [name for name in _MARKS if name in self._base.columns]
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
         rows: exp.Query = query(
             "SELECT $given, $marks, $known, r.s_file, r.s_position FROM $rows AS r",
@@ -300,14 +301,17 @@ class _Restatement:
         )
         others = set(self._stage.rules) - set(self._rules)
         stage = self._stage.only(self._rules, given=others, verdict=bool(self._verdict))
-        present = query("SELECT r.* FROM $rows AS r WHERE $present", rows=rows, present=is_present)
+        present = query("SELECT r.* FROM $rows AS r WHERE $present", rows=rows, present=self._is_present("r"))
         for error in refuse_ambiguous(self._session, stage, present, self._related).values():
             raise error
         values: list[exp.Expr] = []
         flags: list[exp.Expr] = []
         for name, (computed, of_deletion) in self._results().items():
             value = query(
-                "CASE WHEN $present THEN $value ELSE $none END", present=is_present, value=computed, none=of_deletion
+                "CASE WHEN $present THEN $value ELSE $none END",
+                present=self._is_present("c"),
+                value=computed,
+                none=of_deletion,
             )
             values.append(alias(value, name))
             if name in known or name not in self._base.columns:

@@ -23,10 +23,10 @@ from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps import merge, settled
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows
 from dataops_assets.steps.change import Change, T, settings_match
-from dataops_assets.steps.enrich import forget_failures
+from dataops_assets.steps.enrich import forget_judged
 from dataops_assets.steps.evolution import evolving
+from dataops_assets.steps.judge import exclude_failed, fresh_rows
 from dataops_assets.steps.manifest import AppliedInput, Manifest
-from dataops_assets.steps.refresh import exclude_failed, fresh_rows, hub_columns_of
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.settled import Settled, start_of_rebuild
 from dataops_assets.steps.workspace import Workspace
@@ -165,9 +165,9 @@ def _compute_state(workspace: Workspace, session: Session, manifest: Manifest, n
     exclude_failed(session, enriched)
     merge.resolve(session, change, reading)
     merge.compare(session, change, reading)
-    forget_failures(session)
+    forget_judged(session)
     # a row that no refresh needed so far may fail a validation
-    fresh_rows(workspace, session, change, reading, enriched, rows, hub_columns_of(source), anew=False)
+    fresh_rows(workspace, session, change, reading, enriched, rows, anew=False)
 
 
 def _forget(workspace: Workspace, session: Session, now: Settled, old: dict[str, AppliedInput]) -> set[str]:

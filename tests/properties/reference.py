@@ -55,27 +55,37 @@ def keyed(
     order_by: str | None = None,
     is_delete: Callable[[Row], bool] = lambda _row: False,
     covers: Callable[[GivenInput, Row], bool] = lambda _item, _row: False,
+    fails: Callable[[Row], bool] = lambda _row: False,
 ) -> list[Version]:
     """Every version of every key.
 
     Observations of a key, sorted by (order, extract time, input id, row position), the last of equal order winning, are
     replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
-    ends it and starts one that has nothing but the key. An input deletes a key that it covers and does not contain.
+    ends it and starts one that has nothing but the key. An input deletes a key that it covers and does not contain. A
+    row that fails, and is no delete, is in its input and says nothing.
     """
-    return _versions(
-        inputs, lambda _item, _nth, row: tuple(row[name] for name in key), tracked, order_by, is_delete, covers, key
-    )
+
+    def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
+        return tuple(row[name] for name in key)
+
+    observations = _observations(inputs, identity, order_by, is_delete, covers, fails)
+    return _versions(observations, tracked, key)
 
 
 def whole_rows(
-    inputs: Iterable[GivenInput], columns: Sequence[str], covers: Callable[[GivenInput, Row], bool]
+    inputs: Iterable[GivenInput],
+    columns: Sequence[str],
+    covers: Callable[[GivenInput, Row], bool],
+    fails: Callable[[Row], bool] = lambda _row: False,
 ) -> list[Version]:
     """Every version of every row, where a row is its content: the n-th of equal rows of an input is another."""
 
-    def identity(_item: GivenInput, nth: int, row: Row) -> Any:
-        return (*(row[name] for name in columns), nth)
+    def identity(item: GivenInput, nth: int, row: Row) -> Any:
+        content = tuple(row[name] for name in columns)
+        before = [other for other in item.rows[:nth] if tuple(other[name] for name in columns) == content]
+        return (*content, len(before))
 
-    return _versions(inputs, identity, (), None, lambda _row: False, covers)
+    return _versions(_observations(inputs, identity, None, lambda _row: False, covers, fails), ())
 
 
 def own_rows(inputs: Iterable[GivenInput], covers: Callable[[GivenInput, Row], bool]) -> list[Version]:
@@ -84,7 +94,7 @@ def own_rows(inputs: Iterable[GivenInput], covers: Callable[[GivenInput, Row], b
     def identity(item: GivenInput, nth: int, row: Row) -> Any:
         return item.input_id, nth, tuple(row.items())
 
-    return _versions(inputs, identity, (), None, lambda _row: False, covers)
+    return _versions(_observations(inputs, identity, None, lambda _row: False, covers), ())
 
 
 def range_of(item: GivenInput, column: str) -> tuple[Any, Any] | None:
@@ -103,21 +113,6 @@ def covers_range(column: str) -> Callable[[GivenInput, Row], bool]:
     return covers
 
 
-def _versions(
-    inputs: Iterable[GivenInput],
-    identity: Callable[[GivenInput, int, Row], Any],
-    tracked: Sequence[str],
-    order_by: str | None,
-    is_delete: Callable[[Row], bool],
-    covers: Callable[[GivenInput, Row], bool],
-    key: Sequence[str] = (),
-) -> list[Version]:
-    versions: list[Version] = []
-    for name, found in _observations(inputs, identity, order_by, is_delete, covers).items():
-        versions.extend(_replayed(name, found, tracked, key))
-    return versions
-
-
 Observation = tuple[Any, dt.datetime, str, int, Row | None]
 
 
@@ -127,6 +122,7 @@ def _observations(
     order_by: str | None,
     is_delete: Callable[[Row], bool],
     covers: Callable[[GivenInput, Row], bool],
+    fails: Callable[[Row], bool] = lambda _row: False,
 ) -> dict[Any, list[Observation]]:
     """What each input says of each key: (order, extract time, input id, row position, row or None for a delete)."""
     inputs = sorted(inputs, key=lambda item: (item.time, item.input_id))
@@ -135,15 +131,26 @@ def _observations(
     for item in inputs:
         seen = set()
         for position, row in enumerate(item.rows):
-            name = identity(item, item.rows[:position].count(row), row)
+            name = identity(item, position, row)
             seen.add(name)
             any_row[name] = row
+            if fails(row) and not is_delete(row):
+                continue
             order = item.time if order_by is None else row[order_by]
             observations[name].append((order, item.time, item.input_id, position, None if is_delete(row) else row))
         for name, row in any_row.items():
             if name not in seen and covers(item, row):
                 observations[name].append((item.time, item.time, item.input_id, -1, None))
     return observations
+
+
+def _versions(
+    observations: Mapping[Any, list[Observation]], tracked: Sequence[str], key: Sequence[str] = ()
+) -> list[Version]:
+    versions: list[Version] = []
+    for name, found in observations.items():
+        versions.extend(_replayed(name, found, tracked, key))
+    return versions
 
 
 def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str], key: Sequence[str]) -> list[Version]:

@@ -15,6 +15,7 @@ LAW = "properties/test_law_of_the_hub.py::test_hub_is_a_function_of_its_set_of_i
 TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
+DECIDES = "integration/test_verdicts_decide.py::"
 QUARANTINE = "integration/test_quarantine.py::"
 BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
@@ -67,6 +68,9 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "a row keeps out of the hub because a validation quarantines it": (
         TYPES + "test_a_quarantined_row_leaves_the_version_before_it",
         TYPES + "test_a_quarantined_row_of_a_full_extract_is_present",
+        "properties/test_law_of_verdicts.py::test_the_hub_is_a_function_of_the_rows_that_pass",
+        DECIDES + "test_a_row_that_is_kept_out_hides_no_valid_one_of_its_input",
+        DECIDES + "test_a_late_deletion_is_not_validated",
     ),
     "rows of an input cannot be parsed": (
         QUARANTINE + "test_rows_are_listed_with_rule_value_and_origin",
