@@ -64,7 +64,9 @@ def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequ
         facts += [
             alias(query("CAST(min($value) AS VARCHAR)", value=value), f"low.{number}"),
             alias(query("CAST(max($value) AS VARCHAR)", value=value), f"high.{number}"),
-            alias(query("sum(CASE WHEN $bad THEN 1 ELSE 0 END)", bad=_is_missing(source, name)), f"missing.{number}"),
+            alias(
+                query("sum(CASE WHEN $bad THEN 1 ELSE 0 END)", bad=is_missing(source, name, "r")), f"missing.{number}"
+            ),
         ]
     found = session.fetch(
         query(
@@ -98,7 +100,7 @@ def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) 
             ORDER BY r.s_input_id, r.s_row_id
             """,
             rows=rows_of(lake, bad),
-            missing=exp.or_(*[_is_missing(source, name) for name in decisive_columns(source)]),
+            missing=exp.or_(*[is_missing(source, name, "r") for name in decisive_columns(source)]),
             examples=_EXAMPLES,
         )
     )
@@ -149,9 +151,10 @@ def _typed(text: str | None, kind: str) -> exp.Expr:
     return exp.cast(literal(text), kind, dialect=DIALECT)
 
 
-def _is_missing(source: Source, name: str) -> exp.Expr:
+def is_missing(source: Source, name: str, table: str) -> exp.Expr:
+    """Whether a row has no value in a column that can be compared: null, or NaN."""
     declared = next(item.type for item in source.columns if item.name == name)
-    value = column(name, "r")
+    value = column(name, table)
     if declared == "double":
         return query("$value IS NULL OR isnan($value)", value=value)
     return query("$value IS NULL", value=value)

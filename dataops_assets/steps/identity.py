@@ -44,7 +44,7 @@ def key_text(source: Source, table: str = "") -> exp.Expr:
             row=column("s_row_id", table),
         )
     kinds = {item.name: item.type for item in source.columns}
-    texts = [_text(column(name, table), kinds[name]) for name in source.refresh.key]
+    texts = [value_text(column(name, table), kinds[name]) for name in source.refresh.key]
     if len(texts) == 1:
         return texts[0]
     parts = [
@@ -83,7 +83,7 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
     """Whether a row says that its key is deleted; one for which that cannot be computed does not."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
-    predicate: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect=DIALECT)
+    predicate = _marking(source)
     spelled = {name.lower(): name for name in source.column_names}
 
     def qualified(node: exp.Expr) -> exp.Expr:
@@ -97,6 +97,20 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
     )
 
 
+def marking_columns(source: Source) -> frozenset[str]:
+    """The columns that say whether a row is a delete marker."""
+    if not source.refresh.delete_when:
+        return frozenset()
+    spelled = {name.lower(): name for name in source.column_names}
+    read = (node.name for node in _marking(source).find_all(exp.Column))
+    return frozenset(spelled.get(name.lower(), name) for name in read)
+
+
+def _marking(source: Source) -> exp.Expr:
+    found: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect=DIALECT)
+    return found
+
+
 def _content(source: Source, table: str) -> exp.Expr:
     """All tracked columns as one text; null, empty and every split of a text give different results.
 
@@ -107,7 +121,7 @@ def _content(source: Source, table: str) -> exp.Expr:
     evolved = {item.name for item in source.columns if isinstance(item, EvolvedColumn)}
     parts: list[exp.Expr] = []
     for name in tracked_columns(source):
-        text = _text(column(name, table), kinds[name])
+        text = value_text(column(name, table), kinds[name])
         if name in evolved:
             parts.append(query("$name || '=' || strlen($text) || ':' || $text", name=name, text=text))
         elif kinds[name] in ("text", "binary"):
@@ -124,8 +138,8 @@ def _joined(parts: list[exp.Expr]) -> exp.Expr:
     return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
 
 
-def _text(value: exp.Expr, kind: str) -> exp.Expr:
-    """The one text of a value; equal values have equal texts."""
+def value_text(value: exp.Expr, kind: str) -> exp.Expr:
+    """The one text of a value of a declared type; equal values have equal texts, on every engine."""
     if kind == "text":
         return value
     if kind == "binary":

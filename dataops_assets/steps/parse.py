@@ -35,6 +35,8 @@ from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
 from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
 from dataops_assets.steps.evolution import evolved, evolved_name
+from dataops_assets.steps.identity import delete_marker
+from dataops_assets.steps.rejected import MALFORMED, faults_of_types, readable_key, with_markers
 from dataops_assets.steps.repairs import Corrected, corrections_for, joined_with_corrections
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import settled_of, unless_settled
@@ -50,13 +52,13 @@ _QUARANTINE = {
     "s_column": "VARCHAR",
     "s_value": "VARCHAR",
     "s_record": "VARCHAR",
+    "s_key": "VARCHAR",
 }
 _LONGEST_VALUE = 1000
 _EXAMPLES = 3
 # how many known profiles are looked through for the inputs just before one that is parsed again
 _PROFILES = 400
 # what a row's `s_fault` says: this, or twice the number of the column, plus one for a null that is not allowed
-_MALFORMED = -1
 _NULL = "null where a value must be"
 _KINDS = {
     "integer": "an integer of 64 bits",
@@ -114,7 +116,8 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             found.lost |= _changed_types(session, source, found)
         there = [item.input_id for item in sorted(inputs) if item.input_id not in found.lost]
         counts = _counts(session, there)
-        left_out = _left_out(session, source, there) if source.drift.changed_type == "ignore" else {}
+        leaves_out = source.drift.changed_type == "ignore" or source.refresh.delete_when
+        left_out = _left_out(session, source, there) if leaves_out else {}
         for input_id, values_left_out in left_out.items():
             counts[input_id]["left_out"] = sum(values_left_out.values())
         gated = _gated(session, source, asset, there, found)
@@ -127,7 +130,7 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             _publish(workspace, session, found, [item for item in inputs if item.input_id in good], counts)
             _remember_evolution(workspace, found, good)
         kept_out = _kept_out(session, source, found, [key for key in good if counts[key]["rejected"]])
-        profiles = _profiles(session, source, asset, good)
+        profiles = _profiles(session, source, asset, good, counts)
     checks = _checks(workspace, asset, profiles, found, left_out)
     workspace.metadata.save_profiles(source.name, asset, profiles)
     snapshot = workspace.lake.snapshot()
@@ -310,7 +313,8 @@ def _typed_rows(
     results: list[exp.Expr] = []
     nulls: list[exp.If] = []
     left_out: list[exp.Expr] = []
-    fault = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=_MALFORMED)
+    wrong: dict[int, exp.Expr] = {}
+    fault = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=MALFORMED)
     corrected = found.corrected if found.corrected.concerns(rows) else Corrected()
     for index, item in enumerate(source.columns):
         target = exp.DataType.build(sql_type(item.type), dialect=DIALECT)
@@ -348,6 +352,7 @@ def _typed_rows(
         elif source.drift.changed_type == "ignore" and may_be_null:
             left_out.append(query("CASE WHEN $changed THEN $number END", changed=changed, number=str(index)))
         else:
+            wrong[index] = changed
             fault.append("ifs", _when(changed, 2 * index))
         if item.name in defaults:
             result = query("coalesce($result, $default)", result=result, default=defaults[item.name])
@@ -365,20 +370,22 @@ def _typed_rows(
     lost = [key for key in rows.input_ids if key in found.lost]
     if lost:
         raw_rows = raw_rows.where(exp.not_(_is_one_of(lost, "r")))
-    return query(
-        "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault, $left_out AS s_left_out FROM ("
-        "SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
+    typed = query(
+        "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault, $left_out AS s_left_out, $wrong "
+        "FROM (SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
         "SELECT s_input_id, s_row_id, s_problem, $given FROM $rows AS r) AS g) AS m",
         results=results,
         fault=fault,
         left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
         if left_out
         else exp.cast(exp.null(), "VARCHAR"),
+        wrong=faults_of_types(source, wrong),
         kept=columns(item.alias_or_name for item in given),
         made=made,
         given=given,
         rows=raw_rows,
     )
+    return with_markers(source, typed)
 
 
 def _fields_of(item: Column, rows: RawRows) -> list[RawField]:
@@ -518,11 +525,17 @@ def _types_of(source: Source, found: _Read, input_id: str, name: str) -> str:
 def _parsed(source: Source, input_ids: Sequence[str]) -> exp.Query:
     """The rows of these inputs that parsed, as the lake has them."""
     rows: exp.Query = query(
-        "SELECT $names, s_input_id, s_row_id FROM $typed WHERE s_fault IS NULL",
+        "SELECT $names, s_input_id, s_row_id FROM $typed AS t WHERE s_fault IS NULL",
         names=columns(source.column_names),
         typed=table(_TYPED),
     )
     return rows.where(_is_one_of(input_ids))
+
+
+def _but_markers(source: Source, input_ids: Sequence[str]) -> exp.Query:
+    """The same without delete markers: contracts and distributions are about rows."""
+    rows = _parsed(source, input_ids)
+    return rows.where(exp.not_(delete_marker(source, "t"))) if source.refresh.delete_when else rows
 
 
 def _is_one_of(input_ids: Sequence[str], name: str = "") -> exp.Expr:
@@ -541,7 +554,7 @@ def _gated(
         return {}
     names = {name: item.name for item in source.columns for name in item.raw_names}
     headers = {key: [names.get(name, name) for name in found.headers[key]] for key in input_ids}
-    return gate_inputs(session, source.gates.lake, asset, _parsed(source, input_ids), input_ids, headers)
+    return gate_inputs(session, source.gates.lake, asset, _but_markers(source, input_ids), input_ids, headers)
 
 
 def _publish(
@@ -581,7 +594,7 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
         if not set(rows.input_ids) & set(input_ids):
             continue
         corrected = found.corrected if found.corrected.concerns(rows) else Corrected()
-        value = query("CASE t.s_fault WHEN $malformed THEN NULL END", malformed=_MALFORMED)
+        value = query("CASE t.s_fault WHEN $malformed THEN NULL END", malformed=MALFORMED)
         texts = {item.name: query("CAST($value AS VARCHAR)", value=column(item.column, "r")) for item in rows.fields}
         for index, item in enumerate(source.columns):
             given = [texts[raw.name].copy() for raw in _fields_of(item, rows)]
@@ -592,11 +605,13 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
         record = [part for item in rows.fields for part in (literal(item.name), texts[item.name].copy())]
         rejected = query(
             "SELECT t.s_input_id, t.s_row_id, r.s_line, coalesce(k.s_reason, r.s_problem) AS s_reason, k.s_column, "
-            "left($value, $longest) AS s_value, coalesce(r.s_record, CAST($record AS VARCHAR)) AS s_record "
+            "left($value, $longest) AS s_value, coalesce(r.s_record, CAST($record AS VARCHAR)) AS s_record, "
+            "$known_key AS s_key "
             "FROM $typed AS t JOIN $rows AS r ON r.s_input_id = t.s_input_id AND r.s_row_id = t.s_row_id "
             "LEFT JOIN $known AS k ON k.s_fault = t.s_fault WHERE t.s_fault IS NOT NULL AND $wanted",
             value=value,
             longest=_LONGEST_VALUE,
+            known_key=readable_key(source, "t"),
             record=exp.Anonymous(this="json_object", expressions=record),
             typed=table(_TYPED),
             rows=rows.query,
@@ -620,17 +635,24 @@ def _reason(item: Column, is_null: bool) -> str:
 # --- profiles and checks ---------------------------------------------------------------------------------------------
 
 
-def _profiles(session: Session, source: Source, asset: str, input_ids: Sequence[str]) -> list[Profile]:
-    """The profile of every input, also of one without rows."""
+def _profiles(
+    session: Session,
+    source: Source,
+    asset: str,
+    input_ids: Sequence[str],
+    counts: Mapping[str, Mapping[str, int]],
+) -> list[Profile]:
+    """The profile of every input, also of one without rows. What it says of columns leaves out delete markers."""
     if not input_ids:
         return []
-    rows = _parsed(source, input_ids)
+    rows = _but_markers(source, input_ids)
     declared = set(source.column_names)
     types = {name: kind for name, kind in session.schema(rows).items() if name in declared}
     hidden = [item.name for item in source.columns if "pii" in item.tags]
     found = {item.input_id: item for item in profile_inputs(session, rows, types, asset, hidden)}
     nothing = tuple(ColumnProfile(name, kind, 0, 0, None, None, None, None) for name, kind in types.items())
-    return [found.get(input_id) or Profile(asset, input_id, 0, nothing) for input_id in input_ids]
+    profiles = [found.get(input_id) or Profile(asset, input_id, 0, nothing) for input_id in input_ids]
+    return [replace(profile, rows=counts[profile.input_id]["rows"]) for profile in profiles]
 
 
 def _checks(

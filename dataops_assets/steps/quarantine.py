@@ -21,6 +21,7 @@ from dataops_assets.errors import ConfigError, InputError, nearest
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, literal, query
 from dataops_assets.steps.evolution import evolving
+from dataops_assets.steps.extents import decisive_columns
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.parse import lines_of, rejected_by
 from dataops_assets.steps.repairs import unconvertible
@@ -377,7 +378,9 @@ def _unfit_values(session: Session, source: Source, given: Sequence[Values]) -> 
             continue
         item = columns[name]
         own = [values[name] for values in given if name in values]
-        if None in own and not item.nullable and item.default is None:
+        # a delete marker needs no other value; what is none is rejected again
+        needed = not source.refresh.delete_when or name in decisive_columns(source)
+        if None in own and not item.nullable and item.default is None and needed:
             problems.append(f"column {name!r} must have a value")
         if HIDDEN in own and name in hidden:
             problems.append(f"column {name!r}: {HIDDEN} is what is shown of it, not a value")
