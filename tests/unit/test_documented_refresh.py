@@ -16,6 +16,7 @@ TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
 DECIDES = "integration/test_verdicts_decide.py::"
+MARKERS = "integration/test_delete_markers.py::"
 QUARANTINE = "integration/test_quarantine.py::"
 BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
@@ -82,6 +83,10 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         GUARD + "test_inputs_after_a_held_one_are_taken_without_it",
         GUARD + "test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved",
         GUARD + "test_the_limit_is_declared",
+    ),
+    "a delete marker has no other values": (
+        MARKERS + "test_a_marker_needs_its_key_and_its_order_alone",
+        MARKERS + "test_what_a_marker_could_not_say_is_told",
     ),
     "a key or order is null or NaN": (KEYS + "test_a_key_without_a_comparable_value_stops_its_input_alone",),
     "an input is parsed again, under a corrected contract": (
