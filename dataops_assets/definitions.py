@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.left_undone import left_undone_sensor
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import environment_from
 
@@ -20,6 +21,14 @@ def defs() -> dg.Definitions:
     # What `load_from_defs_folder` does, but for a list of all component types that are installed: making it imports
     # every Dagster integration, which costs each run's process as much time as all the rest of loading
     tree = dg.ComponentTree.for_project(Path(__file__))
+    declared = tree.build_defs(tree.defs_module_path)
+    automated = [
+        spec.key
+        for asset in declared.assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+        for spec in asset.specs
+        if spec.automation_condition is not None and spec.partitions_def is None
+    ]
     shared = dg.Definitions(
         component_tree=tree,
         sensors=[
@@ -28,11 +37,12 @@ def defs() -> dg.Definitions:
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 description="Requests what lies below the hubs as soon as they are published.",
-            )
+            ),
+            *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
         ],
         resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
         # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(tree.build_defs(tree.defs_module_path), shared)
+    return dg.Definitions.merge(declared, shared)

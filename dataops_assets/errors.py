@@ -96,6 +96,18 @@ class StorageError(DataOpsError):
     permanent = False
 
 
+class RunDied(DataOpsError):
+    """A run ended without telling what became of its inputs: it was killed, or memory or disk ran out."""
+
+    permanent = False
+
+
+class GivenUp(DataOpsError):
+    """Several runs for one input ended without a result; the next try waits, longer each time."""
+
+    permanent = False
+
+
 class CommitConflict(StorageError):
     """Another writer published first; read the new version and try again."""
 

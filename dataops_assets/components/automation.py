@@ -17,7 +17,8 @@ def when_published() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     * forgets no update that comes between a request and the next look, or while the table is being made. The price is
       a run that finds nothing to do where the update was seen after all.
 
-    A run that fails is not requested again until something above changes.
+    A run that fails or is killed is not requested again by the condition until something above changes; the sensor
+    `left_undone` does that.
     """
     requested = dg.AutomationCondition.newly_requested()
     updated = dg.AutomationCondition.any_deps_updated()

@@ -13,6 +13,9 @@ from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.workspace import Workspace
 
+HUB_VERSIONS = "hub_versions"
+"""What a table below the hubs was made of: the versions it read by asset key, None for a table without rows."""
+
 _SHOWN = 5
 _LISTED = 100
 
@@ -31,6 +34,8 @@ def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> 
         metadata["dagster/row_count"] = report.rows
     if report.version is not None:
         metadata["table_version"] = report.version
+    if report.read:
+        metadata[HUB_VERSIONS] = dict(report.read)
     metadata["dagster/uri"] = f"{workspace.environment.storage}/{report.asset}"
     if report.receipts:
         metadata["receipts"] = dg.MetadataValue.table(

@@ -23,7 +23,9 @@ from typing import Any, ClassVar
 import dagster as dg
 import sqlalchemy as sa
 
-from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG, UNDER_WAY
+from dataops_assets.components.left_undone import AUTOMATION_TAG, SENSOR
+from dataops_assets.components.runs import UNDER_WAY
+from dataops_assets.components.tries import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.errors import ConfigError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -175,11 +177,20 @@ class LocalRunner:
                 found = dg.evaluate_automation_conditions(self._definitions, self._instance, cursor=cursor)
             cursor = found.cursor
             keys = [key for key in self._definitions.resolve_all_asset_keys() if found.get_num_requested(key)]
+            request = dg.RunRequest(tags={AUTOMATION_TAG: "true"})
+            if not keys:
+                request = next(iter(self._left_undone()), request)
+                keys = list(request.asset_selection or ())
             if not keys:
                 break
-            yield self._run(_named(keys), keys)
+            yield self._run(_named(keys), keys, request)
         self._cursor.parent.mkdir(parents=True, exist_ok=True)
         self._cursor.write_text(dg.serialize_value(cursor))
+
+    def _left_undone(self) -> Sequence[dg.RunRequest]:
+        """What a runner that was killed left undone."""
+        names = {sensor.name: sensor for sensor in self._repository.sensor_defs}
+        return self._ask(names[SENSOR], {}) if SENSOR in names else ()
 
     def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
         context = dg.build_sensor_context(

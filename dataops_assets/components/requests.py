@@ -3,13 +3,18 @@
 Plain values in and out. What is known: the inputs that are registered, what became of each step of each, and which
 runs are under way. So a look that is repeated, lost or made at a moved clock decides the same, an input is asked for
 until it is done, and one that cannot be taken is not asked for again.
+
+A run that fails as a whole, or dies, says nothing of any one of its inputs. So they are tried again in halves, until
+the one that is at fault is alone. Only runs of an input alone count against it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from dataops_assets import errors
@@ -17,7 +22,10 @@ from dataops_assets.metadata.store import Process
 from dataops_assets.steps.report import PER_INPUT, Input
 
 RUNS = 3
-"""How many runs an input gets for faults that another try can help, before a person must look."""
+"""How many runs for the same may end without a result before the next one waits."""
+
+_FIRST_PAUSE = dt.timedelta(minutes=1)
+_LONGEST_PAUSE = dt.timedelta(hours=1)
 
 WAITS_AT = PER_INPUT.index("enrich")
 """The step before which an input waits for other sources."""
@@ -33,52 +41,85 @@ _PERMANENT = {
 class Progress:
     """What is left to do of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
 
-    `held` are inputs that are not asked for again, with the reason.
+    `held` are inputs that are not asked for again, with the reason. `failed` says how the step to run went the last
+    time, where another try can help.
     """
 
     todo: Mapping[str, int]
     held: Mapping[str, str]
     done: int
+    failed: Mapping[str, Process] = field(default_factory=dict)
+
+    @property
+    def under_way(self) -> Collection[str]:
+        """What is on its way to the hub: to do, and not given up."""
+        return [
+            input_id
+            for input_id in self.todo
+            if input_id not in self.failed or self.failed[input_id].error_type != errors.GivenUp.__name__
+        ]
 
     @property
     def is_settled(self) -> bool:
         """Whether there is anything in the hub and nothing on its way to it."""
-        return self.done > 0 and not self.todo
+        return self.done > 0 and not self.under_way
+
+    @property
+    def suspects(self) -> Mapping[str, tuple[str, int]]:
+        """Inputs that a run failed with: the run, and how many of them may go together in the next one."""
+        together = Counter(process.run_id for process in self.failed.values())
+        found = {}
+        for input_id, process in self.failed.items():
+            count = together[process.run_id]
+            # what is given up is alone already, or no step of it ever began
+            is_half = process.error_type != errors.GivenUp.__name__
+            found[input_id] = (process.run_id, (count + 1) // 2 if is_half else count)
+        return found
 
 
-def progress(inputs: Sequence[Input], processes: Sequence[Process], attempts_a_run: int) -> Progress:
-    """What became of `inputs`. `attempts_a_run` is how often one run tries a step."""
+def pause(runs: int) -> dt.timedelta:
+    """How long the next try waits after so many runs for the same ended without a result."""
+    if runs < RUNS:
+        return dt.timedelta(0)
+    # a power of any size is no time
+    return min(_FIRST_PAUSE * 2 ** min(runs - RUNS, 10), _LONGEST_PAUSE)
+
+
+def progress(inputs: Sequence[Input], processes: Sequence[Process]) -> Progress:
+    """What became of `inputs`."""
     by_input: dict[str, dict[str, Process]] = {}
     for process in processes:
         by_input.setdefault(process.input_id, {})[process.step] = process
     todo: dict[str, int] = {}
     held: dict[str, str] = {}
+    failed: dict[str, Process] = {}
     done = 0
     for item in inputs:
         steps = by_input.get(item.input_id, {})
         left = [position for position, step in enumerate(PER_INPUT) if not _is_done(steps.get(step))]
         if PER_INPUT.index("refresh") not in left:
             done += 1
-        elif reason := _reason_to_hold(steps, attempts_a_run):
+        elif reason := _reason_to_hold(steps):
             held[item.input_id] = f"{item.origin}: {reason}"
         else:
             todo[item.input_id] = left[0]
-    return Progress(todo, held, done)
+            last = steps.get(PER_INPUT[left[0]])
+            if last is not None and last.status == "failed" and last.error_type != errors.InputWaits.__name__:
+                failed[item.input_id] = last
+    return Progress(todo, held, done, failed)
 
 
 def _is_done(process: Process | None) -> bool:
     return process is not None and process.status == "done"
 
 
-def _reason_to_hold(steps: Mapping[str, Process], attempts_a_run: int) -> str:
+def _reason_to_hold(steps: Mapping[str, Process]) -> str:
     for process in steps.values():
         if process.error_type == errors.InputWaits.__name__:
             # whether it still waits is looked at anew, and waiting is no attempt
             continue
         if process.status == "failed" and _PERMANENT.get(process.error_type or "", False):
             return f"{process.step} failed: {process.error}"
-        if process.status != "done" and process.attempts >= RUNS * attempts_a_run:
-            return f"{process.step} given up after {process.attempts} attempts: {process.error or 'never finished'}"
     return ""
 
 
@@ -98,23 +139,29 @@ class Batch:
 
 
 def batches(
-    order: Sequence[str], todo: Mapping[str, int], running: Collection[str], most: int, waiting: Collection[str] = ()
+    order: Sequence[str],
+    state: Progress,
+    running: Collection[str],
+    most: int,
+    waiting: Collection[str] = (),
 ) -> Iterator[Batch]:
     """The runs that are needed: ranges of `order` (all partitions, as Dagster orders them) of at most `most` inputs.
 
     A range holds only inputs that are to do from the same step on, so no other input is run by being between them.
-    Those that are `waiting` go as far as the step before they must wait.
+    Those that are `waiting` go as far as the step before they must wait. Those that a run failed with go in halves.
     """
+    suspects = state.suspects
 
-    def steps(input_id: str) -> tuple[int, int]:
+    def steps(input_id: str) -> tuple[int, int, tuple[str, int]]:
         if input_id in running:
-            return 0, 0
+            return 0, 0, ("", 0)
         end = WAITS_AT if input_id in waiting else len(PER_INPUT)
-        return min(todo.get(input_id, end), end), end
+        return min(state.todo.get(input_id, end), end), end, suspects.get(input_id, ("", 0))
 
-    for (first, end), members in groupby(order, key=steps):
+    for (first, end, (_, size)), members in groupby(order, key=steps):
         if first == end:
             continue
         ids = tuple(members)
-        for start in range(0, len(ids), most):
-            yield Batch(ids[start : start + most], first, end)
+        size = min(most, size) if size else most
+        for start in range(0, len(ids), size):
+            yield Batch(ids[start : start + size], first, end)

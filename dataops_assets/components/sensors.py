@@ -15,43 +15,39 @@ from typing import Any
 import dagster as dg
 
 from dataops_assets.components import events
-from dataops_assets.components.assets import PLATFORM, RETRIES, SourceAssets, partitions_name
+from dataops_assets.components.assets import PLATFORM, SourceAssets, partitions_name
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.graph import StepNode
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.requests import RUNS, WAITS_AT, Batch, Progress, batches, progress
+from dataops_assets.components.requests import WAITS_AT, Progress, batches, progress
+from dataops_assets.components.runs import UNDER_WAY, end_dead_runs
+from dataops_assets.components.tries import (
+    PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    SOURCE_TAG,
+    given_up,
+    input_assets,
+    observed,
+    request,
+    without_the_dead,
+)
+from dataops_assets.components.untold import untold
 from dataops_assets.connections.discovery import Discovery, discover
-from dataops_assets.errors import InputWaits
+from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.steps import waits
 from dataops_assets.steps.report import PER_INPUT, Input, StepReport
 
-BATCH_TAG = "dataops/batch"
-SOURCE_TAG = "dataops/source"
-# The tags by which Dagster itself names a run's partition or range of partitions: there is no other way to request a
-# run of a range, and a run of one partition then needs no other way either
-PARTITION_TAG = "dagster/partition"
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
-
-# a run that was made and not launched is launched when its run key is requested again
-UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found and asks for. `cursor` tells which duplicates and which waiting inputs have been told."""
+    """What one look found and asks for. `cursor` says what has been told: duplicates, waiting and given up inputs."""
 
     new_partitions: Sequence[str] = ()
     requests: Sequence[dg.RunRequest] = ()
-    events: Sequence[dg.AssetObservation | dg.AssetCheckEvaluation] = ()
+    events: Sequence[dg.AssetObservation | dg.AssetCheckEvaluation | dg.AssetMaterialization] = ()
     messages: Sequence[str] = field(default=())
     cursor: str = ""
 
@@ -69,28 +65,37 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     inputs = metadata.inputs(source.name)
     known = set(order)
     new_partitions = [item.input_id for item in inputs if item.input_id not in known]
-    state = progress(inputs, metadata.processes(source.name), RETRIES + 1)
+    processes = without_the_dead(assets, metadata, instance)
+    state = progress(inputs, processes)
     messages = [*_told(found), *(f"held: {text}" for text in _some(list(state.held.values())))]
     waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
     messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
     looked_up = _waits_for(assets, metadata) if state.todo else []
     requests: list[dg.RunRequest] = []
+    paused: dict[str, GivenUp] = {}
     if looked_up:
         messages.append(f"{len(state.todo)} inputs wait for {' and '.join(looked_up)}")
     else:
         most = source.discovery.inputs_per_run
-        for batch in batches([*order, *new_partitions], state.todo, running, most, waiting):
-            request = _request(assets, instance, batch)
-            if request is None:
-                messages.append(f"given up: {RUNS} runs for {_named(batch)} ended before a step began")
+        for batch in batches([*order, *new_partitions], state, running, most, waiting):
+            answer = request(assets, instance, batch, state, now)
+            if isinstance(answer, dg.RunRequest):
+                requests.append(answer)
             else:
-                requests.append(request)
-    duplicates, _, waits_told = cursor.partition(" ")
+                paused |= given_up(assets, metadata, batch, state, answer)
+    messages += _some([str(error) for error in dict.fromkeys(paused.values())])
+    duplicates, waits_told, given_up_told, known_told = (*cursor.split(" "), "", "", "", "")[:4]
     told, duplicates = _duplicates(assets, metadata.arrivals(source.name), found, duplicates)
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
-    cursor = f"{duplicates} {now_waiting}" if now_waiting else duplicates
-    return Look(new_partitions, requests, [*told, *checked], messages or ["no new input"], cursor)
+    # while an input is tried again it is not given up, and yet needs not be shown again
+    given_up_before = {one for one in state.todo if _short(one) in given_up_told.split(",")}
+    shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
+    now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
+    late, known_told = ([], known_told) if running else untold(assets, platform, instance, processes, known_told)
+    cursor = " ".join((duplicates, now_waiting, now_given_up, known_told)).rstrip()
+    events_told = [*told, *checked, *shown, *late]
+    return Look(new_partitions, requests, events_told, messages or ["no new input"], cursor)
 
 
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
@@ -108,6 +113,8 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
     )
     def look_for_inputs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = getattr(context.resources, PLATFORM)
+        for run_id in end_dead_runs(context.instance):
+            context.log.warning(f"run {run_id} is dead: its process was killed")
         seen = look(assets, platform, context.instance, context.cursor or "", dt.datetime.now(dt.UTC))
         for message in seen.messages:
             context.log.info(message)
@@ -142,6 +149,8 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
     def look_for_inputs(context: dg.ScheduleEvaluationContext) -> Sequence[dg.RunRequest] | dg.SkipReason:
         platform: Platform = getattr(context.resources, PLATFORM)
         instance = context.instance
+        for run_id in end_dead_runs(instance):
+            context.log.warning(f"run {run_id} is dead: its process was killed")
         # a schedule has no cursor: the duplicates of this look are told
         seen = look(assets, platform, instance, "", dt.datetime.now(dt.UTC))
         for message in seen.messages:
@@ -156,37 +165,12 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
 
 
 def _target(assets: SourceAssets) -> dg.AssetSelection:
-    return dg.AssetSelection.assets(*_keys(assets.nodes))
-
-
-def _keys(steps: Sequence[StepNode]) -> list[dg.AssetKey]:
-    """What an input goes through; tables below are made by their automation condition."""
-    return [asset_key(key) for node in steps if node.is_per_input for key in (node.key, node.beside) if key]
-
-
-def _request(assets: SourceAssets, instance: dg.DagsterInstance, batch: Batch) -> dg.RunRequest | None:
-    """The run of a batch; None once as many runs for exactly it as are allowed ended without getting it done.
-
-    Its key counts the runs that ended: asked for twice it is one run, and a run that died is asked for anew.
-    """
-    source = assets.source.name
-    tags = {SOURCE_TAG: source, BATCH_TAG: batch.digest}
-    ended = instance.get_runs_count(dg.RunsFilter(tags=tags, statuses=_FINISHED))
-    if ended >= RUNS:
-        return None
-    first, last = batch.input_ids[0], batch.input_ids[-1]
-    partitions = {PARTITION_TAG: first} if first == last else {RANGE_START_TAG: first, RANGE_END_TAG: last}
-    return dg.RunRequest(
-        run_key=f"{source}:{batch.digest}:{ended}",
-        partition_key=first if first == last else None,
-        asset_selection=_keys([node for node in assets.nodes if node.name in PER_INPUT[batch.first_step : batch.end]]),
-        tags={**tags, **partitions},
-    )
+    return dg.AssetSelection.assets(*input_assets(assets.nodes))
 
 
 def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence[str]) -> set[str]:
     """Inputs that a run is under way for, whoever asked for it."""
-    ours = set(_keys(assets.nodes))
+    ours = set(input_assets(assets.nodes))
     positions = {input_id: position for position, input_id in enumerate(order)}
     found: set[str] = set()
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNDER_WAY)):
@@ -223,9 +207,9 @@ def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
     """
     found = []
     for name in assets.rules.snapshot.related:
-        state: Progress = progress(metadata.inputs(name), metadata.processes(name), RETRIES + 1)
+        state: Progress = progress(metadata.inputs(name), metadata.processes(name))
         if not state.is_settled:
-            what = f"{len(state.todo)} inputs on their way" if state.todo else "no input in its hub"
+            what = f"{len(state.under_way)} inputs on their way" if state.under_way else "no input in its hub"
             found.append(f"{name} ({what})")
     return found
 
@@ -244,10 +228,6 @@ def _told(found: Discovery) -> Iterator[str]:
 def _some(texts: Sequence[str]) -> list[str]:
     rest = len(texts) - _SHOWN
     return [*texts[:_SHOWN], f"and {rest} more"] if rest > 0 else list(texts)
-
-
-def _named(batch: Batch) -> str:
-    return batch.input_ids[0] if len(batch.input_ids) == 1 else f"{batch.input_ids[0]} to {batch.input_ids[-1]}"
 
 
 def _duplicates(
@@ -276,6 +256,10 @@ def _duplicates(
         for item in untold.values()
     ]
     return observations, now_told
+
+
+def _short(input_id: str) -> str:
+    return hashlib.sha256(input_id.encode()).hexdigest()[:8]
 
 
 def _digest(known: Mapping[tuple[str, str], Any]) -> str:

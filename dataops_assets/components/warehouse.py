@@ -20,6 +20,7 @@ from dataops_assets.components.automation import when_published
 from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
 from dataops_assets.components.dbt_lineage import column_lineage
+from dataops_assets.components.events import HUB_VERSIONS
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.config.warehouse import Warehouse
@@ -293,7 +294,7 @@ def _materialization(
     metadata: dict[str, Any] = {
         "dagster/column_lineage": dg.TableColumnLineage(lineage),
         "seconds": round(result.seconds, 3),
-        "hub_versions": versions,
+        HUB_VERSIONS: versions,
     }
     if model.unique_id in build.changed:
         metadata["changed_rows"] = build.changed[model.unique_id]

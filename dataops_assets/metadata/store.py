@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.config.source import Source
-from dataops_assets.errors import ConfigError, InputError, nearest
+from dataops_assets.errors import ConfigError, DataOpsError, InputError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.quality.profiles import ColumnProfile, Profile
@@ -373,6 +373,20 @@ class MetadataStore:
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
             _add_receipts(connection, source, report, run_id)
+
+    def end_running(self, source: str, errors: Mapping[str, DataOpsError]) -> None:
+        """Record that runs ended without telling: what they still say to be running has failed.
+
+        `errors` are by run id. A run that tells after all replaces this.
+        """
+        table = tables.processes
+        with self._database.write(f"ending what died of source {source!r}") as connection:
+            for run_id, error in sorted(errors.items()):
+                connection.execute(
+                    table.update()
+                    .where(table.c.source == source, table.c.status == "running", table.c.run_id == run_id)
+                    .values(status="failed", error_type=type(error).__name__, error=str(error), finished_at=_now())
+                )
 
     def save_receipts(self, source: str, report: StepReport, run_id: str = "") -> None:
         """Record the receipts of a step that was started by hand; `finish` does it for a step of a run."""

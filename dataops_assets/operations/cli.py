@@ -13,6 +13,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.operations.again import reset
+from dataops_assets.operations.hubs import COMMANDS as HUB_COMMANDS
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
@@ -22,6 +23,8 @@ from dataops_assets.storage.vacuum import vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
 _MOST_DAYS = 36_500
+# what these make, Dagster is told of
+_TELLING = {"demo", "recalculate", "repair", "replay", "reset", *HUB_COMMANDS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_rule_commands(commands)
     given = parser.parse_args(arguments)
     try:
+        if {given.command, getattr(given, "act", "")} & _TELLING:
+            _instance_for(given.command)
         if given.command == "quarantine":
             return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
         if given.command == "reset":
@@ -76,6 +81,23 @@ def _demo() -> None:
     with local_runner(defs, cursor, lambda what: _say(f"  {what} ...")) as runner:
         run_demo(environment, runner, list(_sources()), _say)
     _say("\nOpen it: make dev, then http://127.0.0.1:3000")
+
+
+def _instance_for(command: str) -> None:
+    """Have Dagster's instance found, which is told of what a command makes; a warehouse below follows only then.
+
+    `make` keeps it in `dagster` below DATAOPS_HOME. Raises ConfigError where there is none.
+    """
+    if os.environ.get("DAGSTER_HOME"):
+        return
+    home = environment_from(os.environ, PROJECT).home / "dagster"
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"telling Dagster of what {command} makes, so that the warehouse follows",
+            received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
+            next_step="set DAGSTER_HOME to the folder of the instance's dagster.yaml",
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
 
 
 def _workspace(command: str, name: str) -> Workspace:

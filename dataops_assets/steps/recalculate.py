@@ -451,6 +451,12 @@ class _Recalculation:
             seconds=time.perf_counter() - self._started,
             checks=checks,
             notes=notes or {},
+            read={
+                f"hub/{name or self._workspace.source.name}": found.version
+                if found is not None and found.rows
+                else None
+                for name, found in {**self._related.snapshots, "": self._hub}.items()
+            },
         )
 
 

@@ -77,7 +77,8 @@ class StepReport:
 
     `rows` is the table's row count after the step, `version` its Delta version (None for raw), `columns` its column
     names and SQL types in order, `notes` short facts worth showing (partitions touched, files rewritten, ...),
-    `receipts` what each rule was computed for.
+    `receipts` what each rule was computed for, `read` the versions of the tables it was computed from by asset key,
+    None for one without rows.
     """
 
     step: str
@@ -90,6 +91,7 @@ class StepReport:
     checks: tuple[CheckOutcome, ...] = ()
     notes: Mapping[str, str | int | float] = field(default_factory=dict)
     receipts: tuple[RuleReceipt, ...] = ()
+    read: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[InputReport, ...]:

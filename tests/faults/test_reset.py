@@ -91,11 +91,11 @@ def test_killed_after_it_forgot_the_next_run_goes_on_from_there(step: str, told:
     workspace = story.workspace()
     forget(workspace, step, inputs[1:2])
     assert state(story) == before
-    todo = progress(inputs, workspace.metadata.processes("sales"), 3).todo
+    todo = progress(inputs, workspace.metadata.processes("sales")).todo
     assert todo == {inputs[1].input_id: PER_INPUT.index(step)}
     assert run(story, inputs[1:2], PER_INPUT[PER_INPUT.index(step) :]) == []
     assert rows_of(workspace, "hub/sales") == before["hub/sales"]
-    assert progress(inputs, workspace.metadata.processes("sales"), 3).todo == {}
+    assert progress(inputs, workspace.metadata.processes("sales")).todo == {}
 
 
 def test_an_input_that_is_not_known_and_a_step_that_is_none_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,8 @@ def test_a_fault_that_may_pass_is_tried_again_but_not_for_ever(
     single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dataops_assets.components.assets._RETRY_SECONDS", 0.0)
+    # no machine is so slow that the next try comes within the test
+    monkeypatch.setattr("dataops_assets.components.tries.pause", lambda runs: dt.timedelta(days=runs // 3))
     here = CodeLocation(single, instance, tmp_path)
     here.land("orders", day(1), HEADER + "1,1,5\n")
     (partition,) = [request.partition_key for request in here.tick("orders").run_requests or ()]
@@ -237,8 +240,20 @@ def test_a_fault_that_may_pass_is_tried_again_but_not_for_ever(
     results = here.settle("orders")
     assert [result.success for result in results] == [False] * 3
     assert all(len([event for event in result.all_events if event.is_step_restarted]) == 2 for result in results)
-    told = str(here.tick("orders").skip_message)
-    assert "parse given up after 9 attempts" in told
+    # a look whose answer was lost is told again
+    here.cursors["orders"] = None
+    answer = here.tick("orders")
+    told = str(answer.skip_message)
+    assert f"{partition} is given up for now: 3 runs for it alone ended without parse; tried again at" in told
+    assert "no object objects/" in told
+    # the UI shows it at the input's own partition, once; the metadata says the same
+    (shown,) = answer.asset_events
+    assert isinstance(shown, dg.AssetObservation)
+    assert (shown.asset_key, shown.partition) == (dg.AssetKey(["lake", "orders"]), partition)
+    assert shown.description == told
+    assert not here.tick("orders").asset_events
+    (process,) = here.platform.metadata.processes("orders", "parse")
+    assert (process.status, process.error_type, process.error) == ("failed", "GivenUp", told)
     (tmp_path / "away").rename(here.landing.parent / "storage" / "raw")
     assert here.materialize(ALL, {"dagster/partition": str(partition)}).success
     assert here.tick("orders").skip_message == "no new input"

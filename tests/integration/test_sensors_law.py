@@ -10,8 +10,9 @@ import datetime as dt
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import dagster as dg
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.sensors import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, Look, look
+from dataops_assets.components.sensors import Look, look
+from dataops_assets.components.tries import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError, StorageError
@@ -31,6 +33,7 @@ from dataops_assets.steps.report import PER_INPUT, InputReport, StepReport
 
 SOURCE = Source.model_validate(standalone() | {"discovery": {"inputs_per_run": 3}})
 ASSETS = SourceAssets(SOURCE, {"orders": SOURCE}, compile_rules(SOURCE, {"orders": SOURCE}))
+WIDE = SOURCE.model_copy(update={"discovery": SOURCE.discovery.model_copy(update={"inputs_per_run": 9})})
 STEP_OF = {"raw/orders": "ingest", "lake/orders": "parse", "lake/orders_changes": "cdc"}
 STEP_OF |= {"hub/orders_enriched": "enrich", "hub/orders": "refresh"}
 NEW_YEAR = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -43,6 +46,11 @@ class Run:
     asset_selection: frozenset[dg.AssetKey]
     inputs: tuple[str, ...]
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.QUEUED
+    end_time: float | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.run_key
 
 
 @dataclass
@@ -61,8 +69,20 @@ class Book:
             run
             for run in self.runs
             if run.status in (filters.statuses or [run.status])
+            and run.run_key in (filters.run_ids or [run.run_key])
             and all(run.tags.get(name) == value for name, value in (filters.tags or {}).items())
         ]
+
+    def get_run_records(self, filters: dg.RunsFilter, limit: int) -> Sequence[Run]:
+        return sorted(self.get_runs(filters), key=lambda run: -(run.end_time or 0))[:limit]
+
+    def get_materialized_partitions(self, _key: dg.AssetKey) -> set[str]:
+        """Whatever was made was told: what was not is another test's."""
+        return set(self.partitions)
+
+    def get_latest_materialization_event(self, _key: dg.AssetKey) -> Any:
+        newest = SimpleNamespace(metadata={"table_version": SimpleNamespace(value=0)})
+        return SimpleNamespace(asset_materialization=newest)
 
     def get_runs_count(self, filters: dg.RunsFilter) -> int:
         return len(self.get_runs(filters))
@@ -117,7 +137,7 @@ class World:
             return seen
         self.book.partitions = partitions
         self.cursor = seen.cursor
-        self.told.update(str(item.metadata["origin"].value) for item in seen.events)
+        self.told.update(str(item.metadata["origin"].value) for item in seen.events if "duplicate" in item.metadata)
         before = len(self.book.runs)
         for request in seen.requests:
             self.book.submit(request)
@@ -126,7 +146,7 @@ class World:
         requested = [one for run in self.book.runs[before:] for one in run.inputs]
         assert len(requested) == len(set(requested))
         assert not set(requested) & (running | done | self.refused())
-        assert all(len(run.inputs) <= 3 for run in self.book.runs)
+        assert all(len(run.inputs) <= ASSETS.source.discovery.inputs_per_run for run in self.book.runs)
         return seen
 
     def refused(self) -> set[str]:
@@ -141,13 +161,14 @@ class World:
         run = waiting[0]
         self.crashes += bool(crash)
         run.status = dg.DagsterRunStatus.FAILURE if crash == "before" else self._execute(run, crash)
+        run.end_time = self.now.timestamp()
 
     def _execute(self, run: Run, crash: str) -> dg.DagsterRunStatus:
         metadata = self.platform.metadata
         selected = {STEP_OF["/".join(key.path)] for key in run.asset_selection if "/".join(key.path) in STEP_OF}
         for step in [step for step in PER_INPUT if step in selected]:
             metadata.start("orders", step, run.inputs, run.run_key)
-            if crash == step:
+            if crash == step or (step == "parse" and any(self._kind(one) == "deadly" for one in run.inputs)):
                 return dg.DagsterRunStatus.CANCELED
             reports = [InputReport(one, error=self._fault(step, one)) for one in run.inputs]
             self.ingested.update(run.inputs if step == "ingest" else [])
@@ -157,9 +178,12 @@ class World:
                 return dg.DagsterRunStatus.FAILURE
         return dg.DagsterRunStatus.SUCCESS
 
-    def _fault(self, step: str, input_id: str) -> InputError | StorageError | None:
+    def _kind(self, input_id: str) -> str:
         origin = self.platform.metadata.inputs("orders", [input_id])[0].origin
-        kind = Path(origin).read_text().split()[0]
+        return Path(origin).read_text().split()[0]
+
+    def _fault(self, step: str, input_id: str) -> InputError | StorageError | None:
+        kind = self._kind(input_id)
         attempts = {item.input_id: item.attempts for item in self.platform.metadata.processes("orders", step)}
         if kind == "bad" and step == "parse":
             return InputError("parsing", received="nonsense")
@@ -194,7 +218,7 @@ def do(world: World, kinds: dict[int, str], act: str, arguments: Sequence[Any]) 
         case "look":
             world.look(lost=arguments[0])
         case "work":
-            world.work(arguments[0] if world.crashes < 2 else "")
+            world.work(arguments[0])
         case "clock":
             world.now = NEW_YEAR + dt.timedelta(days=arguments[0])
         case "restart":
@@ -210,6 +234,8 @@ def test_every_input_is_taken_once_whatever_happens_between_two_looks(history: l
         for act, *arguments in history:
             do(world, kinds, act, arguments)
         for _ in range(60):
+            # whatever waits for a next try waits no longer than this
+            world.now += dt.timedelta(hours=2)
             world.look()
             if all(run.status != dg.DagsterRunStatus.QUEUED for run in world.book.runs):
                 break
@@ -230,3 +256,70 @@ def test_every_input_is_taken_once_whatever_happens_between_two_looks(history: l
                 assert world.merged[item.input_id] == (0 if kinds[day] == "bad" else 1)
         duplicates = {item.origin for item in world.platform.metadata.arrivals("orders") if item.note and item.input_id}
         assert set(world.told) == duplicates
+
+
+@pytest.mark.parametrize("deadly", [(1,), (9,), (4, 5), (2, 7)], ids=str)
+def test_an_input_that_kills_its_runs_is_found_by_halves_and_no_other_is_given_up(
+    tmp_path: Path, deadly: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("test_sensors_law.ASSETS", replace(ASSETS, source=WIDE))
+    world = World(tmp_path)
+    for day in range(1, 10):
+        world.land(day, "deadly" if day in deadly else "good")
+    shown: list[str] = []
+    for _ in range(12):
+        shown += [str(event.partition) for event in world.look().events]
+        while any(run.status == dg.DagsterRunStatus.QUEUED for run in world.book.runs):
+            world.work()
+    metadata = world.platform.metadata
+    ids = {int(Path(item.origin).name[15:17]): item.input_id for item in metadata.inputs("orders")}
+    merged = metadata.step_status("orders", "refresh")
+    assert {day for day, one in ids.items() if merged.get(one) == "done"} == set(range(1, 10)) - set(deadly)
+    # the metadata says it of these alone, with the reason, and the UI at their own partitions, once
+    rows = {item.input_id: item for item in metadata.processes("orders", "parse") if item.status == "failed"}
+    assert set(rows) == {ids[day] for day in deadly}
+    for row in rows.values():
+        assert row.error_type == "GivenUp"
+        assert f"{row.input_id} is given up for now: 3 runs for it alone ended without parse" in str(row.error)
+        assert "one input alone; received: run orders:" in str(row.error)
+    assert sorted(shown) == sorted(rows)
+    # nine inputs, then halves of them: nobody is tried more often than that takes
+    assert max(sum(one in run.inputs for run in world.book.runs) for one in ids.values() if one not in rows) <= 5
+    # it is tried again later, and the pause grows; what is corrected meanwhile is done
+    before = len(world.book.runs)
+    world.now += dt.timedelta(minutes=1)
+    world.look()
+    assert len(world.book.runs) == before + len(deadly)
+    while any(run.status == dg.DagsterRunStatus.QUEUED for run in world.book.runs):
+        world.work()
+    world.now += dt.timedelta(minutes=1)
+    world.look()
+    assert len(world.book.runs) == before + len(deadly)
+    for day in deadly:
+        path = world.landing / f"orders_2024-01-{day:02}.csv"
+        path.write_text(path.read_text().replace("deadly", "mended"))
+    world.now += dt.timedelta(minutes=1)
+    world.look()
+    while any(run.status == dg.DagsterRunStatus.QUEUED for run in world.book.runs):
+        world.work()
+    assert set(metadata.step_status("orders", "refresh").values()) == {"done"}
+
+
+def test_runs_that_die_before_a_step_begins_count_against_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for day in (1, 2, 3):
+        world.land(day, "good")
+    for _ in range(3):
+        world.look()
+        world.work("before")
+    seen = world.look()
+    (message,) = [text for text in seen.messages if "3 runs for" in text]
+    assert " ended before ingest began; tried again at 2024-01-01 00:01:00 UTC" in message
+    assert not seen.requests
+    failed = world.platform.metadata.processes("orders", "ingest")
+    assert [(item.status, item.error_type, item.error) for item in failed] == [("failed", "GivenUp", message)] * 3
+    world.now += dt.timedelta(minutes=1)
+    (request,) = world.look().requests
+    world.work()
+    assert set(world.platform.metadata.step_status("orders", "refresh").values()) == {"done"}
+    assert request.tags[RANGE_START_TAG] != request.tags[RANGE_END_TAG], "they stay together"

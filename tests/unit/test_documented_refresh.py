@@ -20,6 +20,7 @@ MARKERS = "integration/test_delete_markers.py::"
 QUARANTINE = "integration/test_quarantine.py::"
 BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
+UNDONE = "integration/test_left_undone.py::"
 RETENTION = "faults/test_retention.py::"
 SETTLED = "properties/test_law_of_retention.py::test_settled_inputs_mean_to_the_hub_what_they_meant"
 TWO_KEYS, HIGHER = KEYS + "test_keys_that_are_two", KEYS + "test_the_higher_order_wins_whichever_comes_first"
@@ -94,6 +95,16 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         TYPES + "test_an_input_parsed_to_other_rows_takes_back_what_the_first_ones_did",
     ),
     "a run crashes": ("faults/test_kill.py::test_a_step_killed_at_any_write_or_commit_is_run_again",),
+    "a run dies as a whole": (
+        "integration/test_sensors_law.py::test_an_input_that_kills_its_runs_is_found_by_halves_and_no_other_is_given_up",
+        "integration/test_sensors_law.py::test_runs_that_die_before_a_step_begins_count_against_nobody",
+        "integration/test_sensors.py::test_a_fault_that_may_pass_is_tried_again_but_not_for_ever",
+    ),
+    "a run of what is below the hubs is killed, or fails": (
+        UNDONE + "test_what_a_killed_run_left_is_asked_for_again_at_once",
+        UNDONE + "test_deaths_that_repeat_are_asked_for_later_and_later_and_said_so",
+        UNDONE + "test_a_failure_is_a_verdict_that_is_looked_at_again_much_later",
+    ),
     "the disk is full or the object store is away": (
         "faults/test_full_disk.py::test_a_full_disk_stops_a_step_and_harms_nothing",
         "faults/test_store_away.py::test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost",
@@ -112,6 +123,8 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     ),
     "an input was wrong": (LAW, TYPES + "test_removing_an_input_lets_the_others_fill_the_gap"),
     "`dataops rebuild`, `remove`, `recalculate` and `reset`": (
+        "integration/test_instance_by_hand.py::test_the_instance_is_found_below_the_home_from_anywhere",
+        "integration/test_instance_by_hand.py::test_without_an_instance_a_command_says_so_and_changes_nothing",
         BY_HAND + "test_recalculation_tells_of_both_tables",
         BY_HAND + "test_a_rebuild_tells_of_every_input",
         BY_HAND + "test_a_removal_tells_of_the_input_that_is_gone",
