@@ -34,8 +34,10 @@ class Column(Declared):
     nullable: bool = Field(
         True, description="Whether nulls are allowed; a null in a non-nullable column rejects the row."
     )
-    date_format: str = Field(
-        "", description="strptime format for dates and timestamps in text data; empty for ISO 8601."
+    date_format: str | tuple[str, ...] = Field(
+        "",
+        description="How dates and timestamps are written in text data: a format of Python's strptime, or several, of "
+        "which the first that fits is used. Empty is ISO 8601.",
     )
     default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
@@ -58,6 +60,12 @@ class Column(Declared):
                 f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name"
             )
         return value
+
+    @property
+    def date_formats(self) -> tuple[str, ...]:
+        """The formats of dates and times in text, in order; an empty one is ISO 8601."""
+        formats = (self.date_format,) if isinstance(self.date_format, str) else self.date_format
+        return formats or ("",)
 
     @property
     def raw_name(self) -> str:

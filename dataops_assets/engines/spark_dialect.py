@@ -161,7 +161,7 @@ _STRING_CALLS = frozenset(("concat_ws", "md5", "hex", "to_json", "regexp_extract
 
 def _known_type(value: exp.Expr) -> str:
     """What `typeof` would say, as far as the expression itself tells; empty where it does not."""
-    if isinstance(value, exp.Column):
+    if isinstance(value, (exp.Column, exp.Dot)):
         kind: str = value.meta.get("kind", "")
         return kind
     if isinstance(value, (exp.Paren, exp.Abs, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
@@ -417,8 +417,16 @@ def _matches(node: exp.Binary | exp.Func, *, whole: bool = False) -> exp.Expr:
 
 
 def _extracted(node: exp.RegexpExtract) -> exp.Expr:
-    group = node.args.get("group") or literal(0)
-    return _call("regexp_extract", node.this, _pattern(node.expression), group)
+    group, pattern = node.args.get("group") or literal(0), _pattern(node.expression)
+    if not isinstance(group, exp.Array):
+        return _call("regexp_extract", node.this, pattern, group)
+    # the names of all groups, in order
+    parts = [
+        part
+        for place, name in enumerate(group.expressions, 1)
+        for part in (name, _call("regexp_extract", node.this, pattern, literal(place)))
+    ]
+    return _call("named_struct", *[part.copy() for part in parts])
 
 
 def _replaced(node: exp.RegexpReplace) -> exp.Expr:
@@ -607,6 +615,9 @@ _ANONYMOUS: Mapping[str, Rewrite] = {
     "suffix": lambda node: _spark("endswith(:a, :b)", a=node.expressions[0], b=node.expressions[1]),
     # a nested value comes from the reader of raw files as its text
     "to_json": lambda node: node.expressions[0],
+    "to_microseconds": lambda node: _spark(
+        "make_dt_interval(0, 0, 0, CAST(:a AS DECIMAL(18, 0)) * 0.000001BD)", a=node.expressions[0]
+    ),
     "try_strptime": lambda node: _parsed_time(*node.expressions),
 }
 

@@ -2,8 +2,10 @@
 
 Nothing is guessed and nothing is lost on the way: `1.5` is no integer, `2013-01-01 12:00` no date, `1.239` no
 decimal(10,2), 2 no boolean, and 9007199254740993 (2^53 + 1) no double. A fraction such as `0.1` written as text is the
-double nearest to it, as everywhere. A number may be written with a fraction of zeros (`517.0`, as some tools write
-integers). Text without an offset is UTC for a timestamptz; for a timestamp an offset is applied, the result is UTC.
+double nearest to it, as everywhere; a double is the shortest number that is read as this double again. A number may be
+written with a fraction of zeros (`517.0`, as some tools write integers). Text without an offset is UTC for a
+timestamptz; for a timestamp an offset is applied, the result is UTC. Times are whole microseconds of the years 1 to
+9999.
 """
 
 from __future__ import annotations
@@ -22,14 +24,24 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
 from dataops_assets.rules.types import Types, UntypedError
 from dataops_assets.sql import DIALECT, literal, query
+from dataops_assets.steps.time_formats import TimeFormat, parsed, time_format
 
-_DATE = r"[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"
+_DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])[-/][0-9]{1,2}[-/][0-9]{1,2}"
 _MIDNIGHT = r"([T ]00:00(:00(\.0+)?)?Z?)?"
-_CLOCK = r"[T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
-_OFFSET = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+_MINUTES = r"[T ][0-9]{1,2}:[0-9]{2}"
+# more digits than a time has can only be zeros
+_SECONDS = r":[0-9]{2}(\.[0-9]{1,6}0*)?"
+# both engines know no more than 18 hours
+_OFFSET = r"(Z|[+-]((0[0-9]|1[0-7])(:?[0-5][0-9])?|18(:?00)?))"
+# only on these days an offset leads to a year that is none
+_FIRST_AND_LAST_DAY = r"\s*(0001[-/]0?1[-/]0?1|9999[-/]12[-/]31)[T ].*"
+_YEARS = {
+    "DATE": ("0001-01-01", "9999-12-31"),
+    "TIMESTAMP": ("0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"),
+    "TIMESTAMPTZ": ("0001-01-01 00:00:00+00:00", "9999-12-31 23:59:59.999999+00:00"),
+}
+_SCIENTIFIC = r"\A\s*([+-]?)([0-9]*)\.?([0-9]*)[eE]([+-]?[0-9]+)\s*\z"
 _LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, exp.DataType, exp.DataTypeParam)
-# the directives of the engine's strptime
-_DIRECTIVES = re.compile(r"%-?[aAwdbBmyYHIpMSfgnzZjUWcxXGuV%]")
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,10 @@ def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextM
     if raw_type == "VARCHAR":
         return _from_text(value, column, target, marks)
     if raw_type == target or (raw_type == "TIMESTAMP WITH TIME ZONE" and target == "TIMESTAMPTZ"):
-        return value
-    return _from_typed(value, raw_type, target)
+        typed = value
+    else:
+        typed = _from_typed(value, raw_type, target)
+    return _in_years(typed, target) if target in _YEARS else typed
 
 
 def is_type(raw_type: str, column: Column) -> bool:
@@ -98,14 +112,17 @@ def _digits(decimal: str) -> tuple[int, int]:
 
 
 def require_date_format(column: Column) -> None:
-    """Raise ConfigError for a date format that the engine has no use for; an empty one is ISO 8601."""
-    form = column.date_format
-    if form and ("%" not in form or "%" in _DIRECTIVES.sub("", form)):
-        raise ConfigError(
-            f"reading the date_format of column {column.name!r}",
-            received=repr(form),
-            next_step="use strptime directives such as %d.%m.%Y %H:%M:%S",
-        )
+    """Raise ConfigError for a date format that cannot be read exactly; an empty one is ISO 8601."""
+    for form in filter(None, column.date_formats):
+        try:
+            time_format(form)
+        except ConfigError as error:
+            raise ConfigError(
+                f"reading the date_format of column {column.name!r}",
+                received=error.received,
+                known=error.known,
+                next_step=error.next_step,
+            ) from error
 
 
 def default_of(column: Column, types: Types) -> exp.Expr | None:
@@ -192,30 +209,64 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
     scale = int(target.rpartition(",")[2].strip(" )"))
     # without digits before the mark there must be one after it
     fraction = f"[0-9]{{1,{scale}}}" if scale else "0"
+    exact = rf"{sign}({digits}({mark}[0-9]{{0,{scale}}}0*)?|{mark}{fraction}0*)\s*"
     return query(
-        "CASE WHEN regexp_full_match($value, $exact) THEN $cast WHEN regexp_full_match($value, $pattern) "
-        "AND CAST($cast AS DOUBLE) = TRY_CAST($plain AS DOUBLE) THEN $cast END",
+        "CASE WHEN regexp_full_match($value, $exact) THEN $cast "
+        "WHEN regexp_full_match($value, $pattern) THEN CASE WHEN regexp_full_match($shifted, $shifted_exact) "
+        "THEN $shifted_cast END END",
         value=value,
-        exact=rf"{sign}({digits}({mark}[0-9]{{0,{scale}}}0*)?|{mark}{fraction}0*)\s*",
+        exact=exact,
         cast=_try_cast(plain, target),
-        pattern=rf"{sign}({digits}({mark}[0-9]*)?|{mark}[0-9]+)[eE][+-]?[0-9]+\s*",
-        plain=plain,
+        # an exponent of more digits belongs to no number that a decimal holds
+        pattern=rf"{sign}({digits}({mark}[0-9]*)?|{mark}[0-9]+)[eE][+-]?0*[0-9]{{1,3}}\s*",
+        shifted=_without_exponent(plain),
+        shifted_exact=rf"[+-]?[0-9]*(\.[0-9]{{0,{scale}}}0*)?",
+        shifted_cast=_try_cast(_without_exponent(plain), target),
+    )
+
+
+def _without_exponent(number: exp.Expression) -> exp.Expression:
+    """The same number with its point where the exponent moves it: `-1.25e1` is `-12.5`."""
+    part = {
+        name: query("regexp_extract($number, $pattern, $group)", number=number, pattern=_SCIENTIFIC, group=group)
+        for group, name in enumerate(("sign", "whole", "fraction", "exponent"), 1)
+    }
+    # zeros on both sides, so that there are digits wherever the point goes to
+    zeros = query("CAST(abs(TRY_CAST($exponent AS INTEGER)) AS INTEGER)", exponent=part["exponent"])
+    digits = query(
+        "repeat('0', $zeros) || $whole || $fraction || repeat('0', $zeros)",
+        zeros=zeros,
+        whole=part["whole"],
+        fraction=part["fraction"],
+    )
+    place = query(
+        "CAST($zeros + length($whole) + TRY_CAST($exponent AS INTEGER) AS INTEGER)",
+        zeros=zeros,
+        whole=part["whole"],
+        exponent=part["exponent"],
+    )
+    return query(
+        "$sign || substr($digits, 1, $place) || '.' || substr($digits, $place + 1)",
+        sign=part["sign"],
+        digits=exp.paren(digits),
+        place=place,
     )
 
 
 def _time(value: exp.Expression, column: Column, target: str, marks: TextMarks) -> exp.Expression:
-    if not column.date_format:
-        return _iso_time(value, target)
     require_date_format(column)
-    parsed: exp.Expression = query("try_strptime($value, $format)", value=value, format=column.date_format)
-    has_offset = "%z" in column.date_format or "%Z" in column.date_format
-    if has_offset != (target == "TIMESTAMPTZ"):
-        parsed = query("$value AT TIME ZONE 'UTC'", value=parsed)
-    if target == "DATE":
-        parsed = query("CAST($value AS DATE)", value=parsed)
-    return (
-        query("coalesce($parsed, $iso)", parsed=parsed, iso=_iso_time(value, target)) if marks.has_iso_times else parsed
-    )
+    forms = [*column.date_formats, ""] if marks.has_iso_times else column.date_formats
+    found = [
+        _formatted_time(value, time_format(form), target) if form else _iso_time(value, target)
+        for form in dict.fromkeys(forms)
+    ]
+    return found[0] if len(found) == 1 else exp.func("coalesce", *found)
+
+
+def _formatted_time(value: exp.Expression, form: TimeFormat, target: str) -> exp.Expression:
+    if target != "TIMESTAMPTZ":
+        return parsed(value, form, target)
+    return query("$time AT TIME ZONE 'UTC'", time=parsed(value, form, "TIMESTAMP"))
 
 
 def _iso_time(value: exp.Expression, target: str) -> exp.Expression:
@@ -225,22 +276,44 @@ def _iso_time(value: exp.Expression, target: str) -> exp.Expression:
             value=value,
             pattern=rf"\s*{_DATE}{_MIDNIGHT}\s*",
         )
-    naive, aware = rf"\s*{_DATE}({_CLOCK})?\s*", rf"\s*{_DATE}{_CLOCK}{_OFFSET}\s*"
+    naive: exp.Expression = query("TRY_CAST($value AS TIMESTAMP)", value=value)
+    # the embedded engine wants seconds before an offset
+    timed = query("regexp_replace($value, '(:[0-9]{2})([Z+-])', '\\1:00\\2')", value=value)
+    aware, of_minutes = (_instant(text) for text in (value, timed))
     if target == "TIMESTAMP":
-        return query(
-            "CASE WHEN regexp_full_match($value, $naive) THEN TRY_CAST($value AS TIMESTAMP) "
-            "WHEN regexp_full_match($value, $aware) THEN TRY_CAST($value AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END",
-            value=value,
-            naive=naive,
-            aware=aware,
-        )
+        aware, of_minutes = (query("$time AT TIME ZONE 'UTC'", time=time) for time in (aware, of_minutes))
+    else:
+        naive = query("$time AT TIME ZONE 'UTC'", time=naive)
+    found = [
+        (rf"\s*{_DATE}({_MINUTES}({_SECONDS})?)?\s*", naive),
+        (rf"\s*{_DATE}{_MINUTES}{_SECONDS}{_OFFSET}\s*", aware),
+        (rf"\s*{_DATE}{_MINUTES}{_OFFSET}\s*", of_minutes),
+    ]
+    if target == "TIMESTAMPTZ":
+        found = [*found[1:], found[0]]
+    chosen = exp.Case()
+    for pattern, time in found:
+        matches = query("regexp_full_match($value, $pattern)", value=value, pattern=pattern)
+        chosen.append("ifs", exp.If(this=matches, true=time))
+    return chosen
+
+
+def _instant(text: exp.Expression) -> exp.Expression:
+    """A text with an offset as a TIMESTAMPTZ; null where the offset leads to a year that is none."""
+    time = query("TRY_CAST($text AS TIMESTAMPTZ)", text=text)
     return query(
-        "CASE WHEN regexp_full_match($value, $aware) THEN TRY_CAST($value AS TIMESTAMPTZ) "
-        "WHEN regexp_full_match($value, $naive) THEN TRY_CAST($value AS TIMESTAMP) AT TIME ZONE 'UTC' END",
-        value=value,
-        naive=naive,
-        aware=aware,
+        "CASE WHEN NOT regexp_full_match($text, $edge) THEN $time ELSE $checked END",
+        text=text,
+        edge=_FIRST_AND_LAST_DAY,
+        time=time,
+        checked=_in_years(time, "TIMESTAMPTZ"),
     )
+
+
+def _in_years(time: exp.Expression, target: str) -> exp.Expression:
+    """A time where it is of the years 1 to 9999, which all readers know, else null."""
+    first, last = (exp.cast(literal(text), target, dialect=DIALECT) for text in _YEARS[target])
+    return query("CASE WHEN $time BETWEEN $first AND $last THEN $time END", time=time, first=first, last=last)
 
 
 # --- from typed values -----------------------------------------------------------------------------------------------
@@ -258,6 +331,9 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
         return query("CAST(to_json($value) AS VARCHAR)", value=value) if is_nested else cast
     if wanted == "boolean" and source in numbers:
         return query("CASE WHEN $value IN (0, 1) THEN $value = 1 END", value=value)
+    if source == "double" and wanted == "decimal":
+        # by its text: the double itself is 0.1000000000000000055 where 0.1 was meant
+        return _number(query("CAST($value AS VARCHAR)", value=value), target, TextMarks())
     if wanted in numbers and source in numbers:
         return _if_same(cast, value, raw_type)
     if source == "timestamp" and raw_type != "TIMESTAMP":

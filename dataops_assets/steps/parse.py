@@ -628,7 +628,8 @@ def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Que
 def _reason(item: Column, is_null: bool) -> str:
     if is_null:
         return _NULL
-    form = f" of the form {item.date_format}" if item.date_format else ""
+    forms = [form or "ISO 8601" for form in item.date_formats]
+    form = f" of the form {' or '.join(forms)}" if forms != ["ISO 8601"] else ""
     return f"not {_KINDS.get(item.type, item.type)}{form}"
 
 

@@ -161,7 +161,13 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         column(1, type="date", date_format="%Q"),
         "columns.1.date_format",
         "date_format: '%Q'",
-        ("received: '%Q'", "use strptime directives"),
+        ("received: '%Q': '%Q' is no directive", "use strptime directives"),
+    ),
+    "date format without a year": (
+        column(1, type="date", date_format=["%d.%m.%Y", "%d.%m."]),
+        "columns.1.date_format",
+        "date_format:",
+        ("received: '%d.%m.': it has no year",),
     ),
     "default that is no literal": (
         column(1, default="now()"),

@@ -1,0 +1,351 @@
+"""What a declared `date_format` means: what Python's `datetime.strptime` means by it, on both engines.
+
+A format becomes one regular expression, whose parts are put together as a date and a time of the engine. The engine's
+own strptime is not used: it takes `3/2/20` for the year 20, and each engine does so in its own way.
+
+Whatever is taken is what Python's strptime gives. A few texts that Python takes are rejected, because they may mean
+something else: a number with fewer digits than its directive has, where another number follows at once (with
+`%Y%m%d`, `2013111` is the 11 January or the 1 November), the day 366 or the week 53 of a year that has none, and digits
+of other scripts. Names of months, days and halves of the day are the English ones, as in Python without a locale.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from dataops_assets.errors import ConfigError
+from dataops_assets.sql import DIALECT, literal, query
+
+_MONTHS = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# what Python takes for a space
+_SPACES = r"[\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
+_YEAR = "[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9]"
+_OFFSET = (
+    r"[+-](?:[01][0-9]|2[0-3])[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,6})?)?"
+    r"|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?|(?-i:Z)"
+)
+_FIRST, _LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+_SAME_AS = {"c": "%a %b %d %H:%M:%S %Y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
+
+
+@dataclass(frozen=True)
+class _Directive:
+    """One directive: the part of a time it tells, what it matches, and what where its digits touch others."""
+
+    part: str
+    pattern: str
+    packed: str = ""
+
+
+def _names(names: Sequence[str], part: str) -> _Directive:
+    return _Directive(part, "|".join(sorted(names, key=len, reverse=True)))
+
+
+_DIRECTIVES: Mapping[str, _Directive] = {
+    "Y": _Directive("year", _YEAR, _YEAR),
+    "y": _Directive("year", "[0-9]{2}", "[0-9]{2}"),
+    "G": _Directive("year", _YEAR, _YEAR),
+    "m": _Directive("month", "1[0-2]|0[1-9]|[1-9]", "1[0-2]|0[1-9]"),
+    "b": _names([name[:3] for name in _MONTHS], "month"),
+    "B": _names(_MONTHS, "month"),
+    "d": _Directive("day", "3[01]|[12][0-9]|0[1-9]|[1-9]| [1-9]", "3[01]|[12][0-9]|0[1-9]| [1-9]"),
+    "j": _Directive(
+        "ordinal",
+        "36[0-6]|3[0-5][0-9]|[12][0-9]{2}|0[1-9][0-9]|00[1-9]|[1-9][0-9]|0[1-9]|[1-9]",
+        "36[0-6]|3[0-5][0-9]|[12][0-9]{2}|0[1-9][0-9]|00[1-9]",
+    ),
+    "U": _Directive("week", "5[0-3]|[0-4][0-9]|[0-9]", "5[0-3]|[0-4][0-9]"),
+    "W": _Directive("week", "5[0-3]|[0-4][0-9]|[0-9]", "5[0-3]|[0-4][0-9]"),
+    "V": _Directive("week", "5[0-3]|0[1-9]|[1-4][0-9]|[1-9]", "5[0-3]|0[1-9]|[1-4][0-9]"),
+    "a": _names([name[:3] for name in _DAYS], "weekday"),
+    "A": _names(_DAYS, "weekday"),
+    "w": _Directive("weekday", "[0-6]", "[0-6]"),
+    "u": _Directive("weekday", "[1-7]", "[1-7]"),
+    "H": _Directive("hour", "2[0-3]|[01][0-9]|[0-9]", "2[0-3]|[01][0-9]"),
+    "I": _Directive("hour", "1[0-2]|0[1-9]|[1-9]", "1[0-2]|0[1-9]"),
+    "p": _names(("am", "pm"), "half"),
+    "M": _Directive("minute", "[0-5][0-9]|[0-9]", "[0-5][0-9]"),
+    "S": _Directive("second", "[0-5][0-9]|[0-9]", "[0-5][0-9]"),
+    # digits of a fraction are counted from its start, so only what follows at once needs all of them
+    "f": _Directive("fraction", "[0-9]{1,6}", "[0-9]{6}"),
+    "z": _Directive("offset", _OFFSET),
+    "Z": _Directive("zone", "utc|gmt"),
+}
+_OF_A_CLOCK = {"hour", "minute", "second", "fraction", "offset"}
+
+
+@dataclass(frozen=True)
+class TimeFormat:
+    """A format that can be read exactly. `directives`: the letter that tells each part of a time."""
+
+    text: str
+    pattern: str
+    directives: Mapping[str, str]
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether what it reads is an instant, not a wall clock."""
+        return "offset" in self.directives
+
+
+@functools.lru_cache(maxsize=256)
+def time_format(text: str) -> TimeFormat:
+    """The meaning of a strptime format.
+
+    Raises ConfigError for a directive that Python does not know, and for a format that leaves open which time is meant.
+    """
+    pieces = [
+        piece for part in _split(text) for piece in (_split(_SAME_AS[part[1]]) if part[1:] in _SAME_AS else [part])
+    ]
+    unknown = [piece for piece in pieces if piece[0] == "%" and piece != "%%" and piece[1:] not in _DIRECTIVES]
+    letters = [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
+    if unknown or not letters:
+        raise _refused(text, f"{unknown[0]!r} is no directive" if unknown else "it has no directive")
+    directives: dict[str, str] = {}
+    for letter in letters:
+        part = _DIRECTIVES[letter].part
+        if part in directives:
+            raise _refused(text, f"%{directives[part]} and %{letter} both tell the {part}")
+        directives[part] = letter
+    problem = _left_open(directives)
+    if problem:
+        raise _refused(text, problem)
+    return TimeFormat(text, "".join(_patterns(pieces)), directives)
+
+
+def parsed(value: exp.Expr, form: TimeFormat, target: str) -> exp.Expression:
+    """The text `value` as a DATE, or as a TIMESTAMP that is in UTC where the format has an offset; null if it is none.
+
+    A text with a time of day is a date only at midnight, without an offset or in UTC.
+    """
+    found = {part: exp.Dot(this=exp.to_identifier("p"), expression=exp.to_identifier(part)) for part in form.directives}
+    for node in found.values():
+        node.meta["kind"] = "string"
+    texts: dict[str, exp.Expr] = {part: query("nullif($text, '')", text=node) for part, node in found.items()}
+    day = _day(texts, form.directives)
+    if not _OF_A_CLOCK & set(texts):
+        time: exp.Expr = _tried(day, target)
+    else:
+        time = _tried(query("$day || $clock", day=day, clock=_clock(texts)), "TIMESTAMP")
+        offset = _offset(found["offset"]) if form.has_offset else None
+        if target == "DATE":
+            midnight = "CASE WHEN date_trunc('day', t) = t THEN CAST(t AS DATE) END"
+            midnight = midnight.replace("WHEN", "WHEN $offset = 0 AND") if form.has_offset else midnight
+            holes = {"offset": offset} if form.has_offset else {}
+            time = _once("t", time, query(midnight, **holes))
+        elif form.has_offset:
+            time = query("$time - to_microseconds($offset)", time=time, offset=offset)
+    if form.has_offset or "week" in texts:
+        time = _once("u", time, query("CASE WHEN u BETWEEN $first AND $last THEN u END", **_ends(target)))
+    named = query(
+        "regexp_extract($value, $pattern, $parts)",
+        value=value,
+        pattern=form.pattern,
+        parts=exp.array(*[literal(part) for part in found]),
+    )
+    return _once("p", named, time)
+
+
+# --- reading a format ------------------------------------------------------------------------------------------------
+
+
+def _split(text: str) -> list[str]:
+    """Directives, runs of spaces, and what is between them."""
+    return re.findall(r"%.?|\s+|[^%\s]+", text, re.DOTALL)
+
+
+def _refused(text: str, problem: str) -> ConfigError:
+    return ConfigError(
+        "reading a date_format",
+        received=f"{text!r}: {problem}",
+        known=[f"%{letter}" for letter in (*_DIRECTIVES, *_SAME_AS, "%")],
+        next_step="use strptime directives that tell all of a time, such as %d.%m.%Y %H:%M:%S",
+    )
+
+
+def _left_open(directives: Mapping[str, str]) -> str:
+    """Why a format with these directives does not say which time is meant; empty where it does."""
+    there = set(directives)
+    letters = set(directives.values())
+    if "year" not in there:
+        return "it has no year"
+    if "G" in letters or "V" in letters:
+        is_whole = {"G", "V"} <= letters and "weekday" in there and not there & {"month", "day", "ordinal"}
+        return "" if is_whole else "%G, %V and a day of the week (%u, %w, %a, %A) are a date only together"
+    if "week" in there and ("weekday" not in there or there & {"month", "day", "ordinal"}):
+        return "a week (%U, %W) is a date only with a day of the week (%u, %w, %a, %A), and without month and day"
+    if "ordinal" in there and there & {"month", "day"}:
+        return "%j tells the month and the day already"
+    if "day" in there and "month" not in there:
+        return "it has a day and no month"
+    if ("I" in letters) != ("p" in letters):
+        return "%I (12 hours) and %p (AM or PM) tell the hour only together"
+    return ""
+
+
+def _patterns(pieces: Sequence[str]) -> list[str]:
+    """Regular expressions, of RE2 and of Java, of the pieces, for the whole text; case does not matter."""
+    found = [r"(?i)\A"]
+    for place, piece in enumerate(pieces):
+        if piece.isspace():
+            found.append(_SPACES)
+        elif piece[0] != "%" or piece == "%%":
+            found.append(re.sub(r"([\\.^$*+?(){}\[\]|])", r"\\\1", piece.removeprefix("%") if piece == "%%" else piece))
+        else:
+            directive = _DIRECTIVES[piece[1]]
+            before = place > 0 and _has_digit(pieces[place - 1], -1)
+            after = place + 1 < len(pieces) and _has_digit(pieces[place + 1], 0)
+            is_packed = directive.packed and (after or (before and piece != "%f"))
+            found.append(f"({directive.packed if is_packed else directive.pattern})")
+    found.append(r"\z")
+    return found
+
+
+def _has_digit(piece: str, end: int) -> bool:
+    """Whether a piece has a digit at this end."""
+    if piece[0] == "%" and piece != "%%":
+        return bool(_DIRECTIVES[piece[1]].packed) or (piece == "%z" and end == -1)
+    return piece[end].isdecimal()
+
+
+# --- the value of a text ---------------------------------------------------------------------------------------------
+
+
+def _once(name: str, value: exp.Expr, body: exp.Expr) -> exp.Expression:
+    """`body`, in which `name` stands for `value`, which is computed once."""
+    computed = exp.Lambda(this=body, expressions=[exp.to_identifier(name)], colon=True)
+    return exp.Bracket(
+        this=exp.Transform(this=exp.array(value), expression=computed), expressions=[exp.Literal.number(0)], offset=0
+    )
+
+
+def _tried(value: exp.Expr, target: str) -> exp.Expression:
+    return exp.TryCast(this=value, to=exp.DataType.build(target, dialect=DIALECT))
+
+
+def _ends(target: str) -> dict[str, exp.Expr]:
+    first, last = (_FIRST[:10], _LAST[:10]) if target == "DATE" else (_FIRST, _LAST)
+    return {name: exp.cast(literal(text), target, dialect=DIALECT) for name, text in (("first", first), ("last", last))}
+
+
+def _whole(text: exp.Expr) -> exp.Expr:
+    return _tried(text.copy(), "INTEGER")
+
+
+def _place(text: exp.Expr, names: Sequence[str], start: int) -> exp.Expr:
+    """The place of a name among `names`, counted from `start`, as a text."""
+    found = exp.Case(this=query("lower($text)", text=text))
+    for place, name in enumerate(names, start):
+        found.append("ifs", exp.If(this=literal(name), true=literal(str(place))))
+    return found
+
+
+def _day(texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Expr:
+    """The day in ISO 8601."""
+    year = texts["year"]
+    if directives["year"] == "y":
+        year = query("CASE WHEN $year < '69' THEN '20' ELSE '19' END || $year", year=year)
+    if "ordinal" in texts:
+        first = _tried(query("$year || '-01-01'", year=year), "DATE")
+        day = query("$first + ($ordinal - 1)", first=first, ordinal=_whole(texts["ordinal"]))
+        return query("CASE WHEN year($day) = $year THEN CAST($day AS VARCHAR) END", day=day, year=_whole(year))
+    if "week" in texts:
+        return exp.cast(_day_of_week(year, texts, directives), "VARCHAR")
+    month = texts.get("month", literal("1"))
+    if directives.get("month") in ("b", "B"):
+        names = _MONTHS if directives["month"] == "B" else [name[:3] for name in _MONTHS]
+        month = _place(month, names, 1)
+    # a day may have a space before it
+    day = query("trim($day)", day=texts["day"]) if "day" in texts else literal("1")
+    return query("$year || '-' || $month || '-' || $day", year=year, month=month, day=day)
+
+
+def _day_of_week(year: exp.Expr, texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Expr:
+    """The day of a week's number."""
+    weekday, week = texts["weekday"], _whole(texts["week"])
+    letter = directives["weekday"]
+    if letter in ("a", "A"):
+        number: exp.Expr = _whole(_place(weekday, _DAYS if letter == "A" else [name[:3] for name in _DAYS], 0))
+    else:
+        # from Monday; %w counts from Sunday, %u from 1
+        number = query("($day + 6) % 7", day=_whole(weekday))
+    first = _tried(
+        query("$year || $start", year=year, start="-01-04" if directives["week"] == "V" else "-01-01"), "DATE"
+    )
+    before: exp.Expr = query("CAST(isodow($first) AS INTEGER) - 1", first=first)
+    if directives["week"] == "V":
+        # the week of 4 January is the first; a week belongs to the year that its Thursday is in
+        monday = query("$first - ($before) + 7 * ($week - 1)", first=first, before=before, week=week)
+        return query(
+            "CASE WHEN year($monday + 3) = $year THEN $monday + $number END",
+            monday=monday,
+            year=_whole(year),
+            number=number,
+        )
+    if directives["week"] == "U":
+        before, number = (query("($day + 1) % 7", day=exp.paren(day)) for day in (before, number))
+    return query(
+        "$first + CASE WHEN $week = 0 THEN $number - ($before) "
+        "ELSE (7 - ($before)) % 7 + 7 * ($week - 1) + $number END",
+        first=first,
+        week=week,
+        before=before,
+        number=exp.paren(number),
+    )
+
+
+def _clock(texts: Mapping[str, exp.Expr]) -> exp.Expr:
+    """The time of day in ISO 8601, with a space before it."""
+    hour = texts.get("hour", literal("0"))
+    if "half" in texts:
+        hour = query(
+            "CAST($hour % 12 + CASE lower($half) WHEN 'pm' THEN 12 ELSE 0 END AS INTEGER)",
+            hour=_whole(hour),
+            half=texts["half"],
+        )
+        hour = exp.cast(hour, "VARCHAR")
+    clock = query(
+        "' ' || $hour || ':' || $minute || ':' || $second",
+        hour=hour,
+        minute=texts.get("minute", literal("0")),
+        second=texts.get("second", literal("0")),
+    )
+    return (
+        query("$clock || '.' || $fraction", clock=clock, fraction=texts["fraction"]) if "fraction" in texts else clock
+    )
+
+
+def _offset(text: exp.Expr) -> exp.Expr:
+    """The microseconds of an offset, east of UTC."""
+    plain = query("replace($text, ':', '')", text=text)
+    seconds = [
+        query("coalesce(TRY_CAST(substr($plain, $start, 2) AS BIGINT), 0)", plain=plain, start=start)
+        for start in (2, 4, 6)
+    ]
+    return query(
+        "CASE WHEN left($plain, 1) = '-' THEN -1 ELSE 1 END * ((($hours * 60 + $minutes) * 60 + $seconds) * 1000000 + "
+        "coalesce(TRY_CAST(rpad(substr($plain, 9), 6, '0') AS BIGINT), 0))",
+        plain=plain,
+        hours=seconds[0],
+        minutes=seconds[1],
+        seconds=seconds[2],
+    )
