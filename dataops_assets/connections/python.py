@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataops_assets.connections.python_values import column_of
 from dataops_assets.errors import ConfigError, InputError, nearest
 
 _BINARY = (bytes, bytearray, memoryview)
@@ -28,8 +29,8 @@ class Extract:
     """One extract; it becomes one input.
 
     `records`: dicts (one a row), a pyarrow Table, or the bytes of a file. Bytes need a `file_name`, whose ending says
-    what they are; rows and tables are kept as Parquet. A naive `extract_time` is in the source's
-    `discovery.timezone`.
+    what they are; rows and tables are kept as Parquet. No records are an input without rows. A naive `extract_time` is
+    in the source's `discovery.timezone`.
     """
 
     extract_time: dt.datetime
@@ -108,12 +109,17 @@ def _table(records: Iterable[Mapping[str, Any]] | pa.Table | bytes, attempted: s
         if not isinstance(row, Mapping):
             raise InputError(attempted, received=f"a row that is a {type(row).__name__}", known=["dict"])
     # of all rows, in order of appearance: a key that the first row lacks must not be lost
-    names = dict.fromkeys(str(key) for row in rows for key in row)
+    names = dict.fromkeys(key for row in rows for key in row)
+    unnamed = [name for name in names if not isinstance(name, str)]
+    if unnamed:
+        raise InputError(attempted, received=f"a row with the key {unnamed[0]!r}", next_step="name columns by texts")
+    if rows and not names:
+        raise InputError(attempted, received="rows without columns", next_step="give each row the keys of its columns")
     columns = {}
     for name in names:
         try:
-            columns[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            columns[name] = column_of([row.get(name) for row in rows])
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 attempted, received=f"column {name!r}: {error}", next_step="give all values of a column one type"
             ) from error

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from sqlglot import exp
 
 from dataops_assets.config.contract import Column
+from dataops_assets.config.types import sql_type
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
-from dataops_assets.sql import alias, column, query
+from dataops_assets.sql import DIALECT, alias, column, query
 from dataops_assets.steps.conversion import TextMarks, converted
 
 NUMBERS = (
     "12345678901234567.891e0|90071992547409.93|9007199254740993E-2|12345.67e0|.5E1|5.e-1|12e-400|1e3000|-0.0125E+2|1e36|"
     "1.2300000e-0002|1.239|1.23000|0|-0|+7|007|1.|.5|1e3|1E-2| 5 |5\n|--1|1_000|1,5|99999999.99|100000000|0e9|"
     "9223372036854775807|9223372036854775808|9007199254740993"
-).split("|")
+)
 TIMES = (
     "2013-01-05 12:00:00.1234567|2013-01-05 12:00:00.1234560000|2013-01-05T12:00Z|2013-1-5 9:05|2013/01/05 12:00:00+02|"
     "2013-01-05T14:00:00+02:77|2013-01-05 14:00:00+18:00|0000-01-05 12:00|9999-12-31 23:30:00-05:00|2013-01-05 00:00|"
     "9999-12-31 23:30:00+05:00|0001-01-01 00:30:00+01:00|2013-01-05|2013-02-30|0001-01-01|9999-12-31|2013-01-05 24:00"
-).split("|")
+)
 CASES = [
-    *[(kind, "", tuple(NUMBERS)) for kind in ("decimal(20,3)", "decimal(38,2)", "integer", "double")],
-    *[(kind, "", tuple(TIMES)) for kind in ("date", "timestamp", "timestamptz")],
+    *[(kind, "", tuple(NUMBERS.split("|"))) for kind in ("decimal(20,3)", "decimal(38,2)", "integer", "double")],
+    *[(kind, "", tuple(TIMES.split("|"))) for kind in ("date", "timestamp", "timestamptz")],
     ("date", ("%d.%m.%Y", "%m/%d/%y", "%Y%m%d"), ("05.01.2013", "5.1.2013", "05.01.13", "3/2/69", "3/2/68", "2013111")),
     ("date", "%Y-%m-%d %H:%M%z", ("2013-01-05 00:00Z", "2013-01-05 00:00+0100", "2013-01-05 01:00Z")),
     ("timestamp", "%d %B %Y %I:%M:%S.%f %p", ("5 MAY 2013 12:00:01.5 am", " 5  May\u00a02013 12:00:01.000001 PM")),
@@ -44,7 +46,8 @@ def test_a_text_is_one_value(
     duckdb: DuckDBEngine, spark: SparkEngine, kind: str, form: str | tuple[str, ...], texts: tuple[str, ...]
 ) -> None:
     declared = Column(name="c", type=kind, date_format=form)
-    result = alias(converted(column("v"), "VARCHAR", declared, TextMarks()), "r")
+    target = exp.DataType.build(sql_type(kind), dialect=DIALECT)
+    result = alias(exp.cast(converted(column("v"), "VARCHAR", declared, TextMarks()), target), "r")
     found = []
     for engine in (duckdb, spark):
         with engine.session() as session:

@@ -1,13 +1,14 @@
 """JSON Lines and JSON documents as raw rows of texts.
 
 A line is text to the engine until it is known to be a JSON object, so a damaged line costs itself and no other. Nested
-values become their JSON text. Numbers are read as 64-bit integers or double precision, as most JSON readers do: write
-longer decimals as strings.
+values become their JSON text. Numbers are what is written: the engine would read `90071992547409.93` as a double, so it
+gets numbers as texts wherever their double is written otherwise.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,16 @@ from dataops_assets.sql import alias, column, literal, query
 
 # JSON text holds no raw control character, so each line is one field
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+# what may be a number that the engine writes otherwise: with an exponent, a zero at its end or start, more digits than
+# a double surely keeps, or a negative zero
+_INEXACT = r"[:,\[][ \t]*(?:-0[^.0-9]|-?(?:[0-9.]{17}|[0-9]+(?:\.[0-9]+)?[eE]|[0-9]+\.[0-9]+0(?:[^0-9]|$)|0\.0000))"
+# At the end of each text and at the start of each number that is made a text, so that both can be told apart. It needs
+# not be rare: a text that has it at its end gets another one.
+_MARK = "\ue000"
+_TEXT_OR_NUMBER = rf'"((?:[^"\\]|\\.)*)"|({_NUMBER})'
+_MARKED = rf'"\1{_MARK}\2"'
+_MARKED_NUMBER = rf'"{_MARK}({_NUMBER})"'
 
 
 def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted) -> Reading:
@@ -42,13 +53,13 @@ def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wa
     lines: list[RawFile] = []
     for file in files:
         try:
-            records = _records(file, layout)
+            records, mark = _records(file, layout)
         except InputError as error:
             errors[file.input_id] = error
             continue
         path = staging.path()
         with path.open("w", encoding="ascii") as out:
-            out.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+            out.writelines(_as_written(record, mark) + "\n" for record in records)
         lines.append(RawFile(file.input_id, file.name, path))
     reading = read_json_lines(staging, lines, wanted)
     reading.errors |= errors
@@ -77,9 +88,22 @@ def _objects(lines: RawRows, names: Sequence[str]) -> RawRows:
         lines=lines.query,
     )
     # all members at once, because each look parses the text again; as pointers, which take any name
-    members = exp.Anonymous(
-        this="json_extract_string",
-        expressions=[column("s_text"), exp.array(*[literal(_pointer(name)) for name in names])],
+    exact, inexact = (
+        exp.Anonymous(
+            this="json_extract_string",
+            expressions=[text, exp.array(*[literal(_pointer(name) + mark) for name in names])],
+        )
+        for text, mark in (
+            (column("s_text"), ""),
+            (query("regexp_replace(s_text, $old, $new, 'g')", old=_TEXT_OR_NUMBER, new=_MARKED), _MARK),
+        )
+    )
+    members = query(
+        "CASE WHEN regexp_matches(s_text, $inexact) THEN list_transform($marked, lambda m: $unmarked) ELSE $exact END",
+        inexact=_INEXACT,
+        marked=inexact,
+        unmarked=_unmarked(),
+        exact=exact,
     )
     extracted = query(
         "SELECT s_input_id, s_row_id, s_line, s_problem, "
@@ -97,6 +121,19 @@ def _objects(lines: RawRows, names: Sequence[str]) -> RawRows:
         extracted=extracted,
     )
     return RawRows(lines.input_ids, fields, rows)
+
+
+def _unmarked() -> exp.Expr:
+    """The member `m` as it is written in its record."""
+    return query(
+        "CASE WHEN left(m, 1) IN ('{', '[') AND NOT suffix(m, $mark) "
+        "THEN replace(regexp_replace(m, $number, '\\1', 'g'), $end, '\"') "
+        "WHEN suffix(m, $mark) THEN left(m, length(m) - 1) "
+        "WHEN left(m, 1) = $mark THEN substr(m, 2) ELSE m END",
+        mark=_MARK,
+        number=_MARKED_NUMBER,
+        end=f'{_MARK}"',
+    )
 
 
 def _pointer(name: str) -> str:
@@ -121,14 +158,33 @@ def _members(staging: Staging, lines: RawRows) -> Mapping[str, tuple[str, ...]]:
     return {input_id: tuple(names) for input_id, names in members.items()}
 
 
-def _records(file: RawFile, layout: JsonFormat) -> list[Any]:
+def _as_written(record: Any, mark: str) -> str:
+    """A record on one line, with its numbers as they were written."""
+    escaped = json.dumps(mark).strip('"')
+    return re.sub(rf'"{re.escape(escaped)}({_NUMBER})"', r"\1", json.dumps(record, separators=(",", ":")))
+
+
+def _absent(text: str) -> str:
+    """A sign that a text has nowhere, not even as an escape."""
+    lower = text.lower()
+    return next(
+        sign
+        for sign in map(chr, range(0xE000, 0xF8FF))
+        if sign not in text and json.dumps(sign).strip('"') not in lower
+    )
+
+
+def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
+    """The records of a document, in which numbers are texts after the sign that comes with them."""
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind:
         raise file.refused(f"{kind}, not JSON", "correct format and compression, or deliver the right file")
     try:
         with file.path.open(encoding="utf-8-sig") as stream:
-            found = json.load(stream)
+            text = stream.read()
+        mark = _absent(text)
+        found = json.loads(text, parse_float=mark.__add__, parse_int=mark.__add__)
     except UnicodeError as error:
         raise file.refused(f"text that is not utf-8: {error}", "deliver JSON in UTF-8") from error
     except RecursionError as error:
@@ -153,4 +209,4 @@ def _records(file: RawFile, layout: JsonFormat) -> list[Any]:
             f"{type(found).__name__}{names} where an array of records is expected",
             "set the format's records to the path of the array",
         )
-    return found
+    return found, mark

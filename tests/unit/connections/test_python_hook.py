@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import sys
 import types
+import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dataops_assets.connections.python import Extract, encode, load_hook
+from dataops_assets.connections.python_values import column_of
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.storage.raw import RawArea
 
@@ -184,7 +190,12 @@ def test_extracts_out_of_order_are_refused_together(place: Any, hooks: types.Mod
         (Extract(MONDAY, {"a": 1}), "dict"),
         (Extract(MONDAY, 7), "int"),  # type: ignore[arg-type]
         (Extract(MONDAY, [1]), "a row that is a int"),  # type: ignore[list-item]
-        (Extract(MONDAY, [{"a": 2**70}]), "column 'a'"),
+        (Extract(MONDAY, [{"a": 1}, {"a": "one"}]), "column 'a'"),
+        (Extract(MONDAY, [{"a": MONDAY}, {"a": MONDAY.replace(tzinfo=None)}]), "column 'a'"),
+        (Extract(MONDAY, [{"a": DAY}]), "column 'a'"),
+        (Extract(MONDAY, [{"a": [math.nan]}]), "column 'a'"),
+        (Extract(MONDAY, [{1: "x"}]), "the key 1"),
+        (Extract(MONDAY, [{}]), "rows without columns"),
         (Extract(MONDAY, [{"a": object()}]), "column 'a'"),
     ],
 )
@@ -192,6 +203,34 @@ def test_what_is_no_extract_is_told_by_what_it_is(extract: Any, message: str) ->
     with pytest.raises(InputError, match=message) as raised:
         encode(extract, "feeds:extracts")
     assert "feeds:extracts" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([1, 2**70], pa.decimal128(22, 0), None),
+        ([1, Decimal("1.5"), None], pa.decimal128(2, 1), None),
+        ([1, 2.5, Decimal("0.1")], pa.string(), ["1", "2.5", "0.1"]),
+        ([Decimal("NaN"), Decimal(1)], pa.string(), ["NaN", "1"]),
+        ([None, None], pa.string(), None),
+        ([np.int64(5), np.int8(1)], pa.int64(), None),
+        ([np.float32(0.5), math.inf], pa.float64(), None),
+        ([np.bool_(True), False], pa.bool_(), None),
+        ([pd.NaT, pd.NA, pd.Timestamp("2013-01-05 12:00")], pa.timestamp("us"), None),
+        ([pd.Timestamp(1), None], pa.timestamp("ns"), None),
+        ([np.datetime64("2013-01-05"), np.datetime64("NaT")], pa.date32(), [dt.date(2013, 1, 5), None]),
+        ([dt.date(2013, 1, 5), MONDAY.replace(tzinfo=None)], pa.timestamp("us"), None),
+        ([b"x", bytearray(b"y")], pa.binary(), [b"x", b"y"]),
+        ([{"a": [1, 1.5]}, [], ()], pa.string(), ['{"a":[1,1.5]}', "[]", "[]"]),
+        ([{}, {"b": Decimal("1.50")}], pa.string(), ["{}", '{"b":1.50}']),
+        ([uuid.UUID(int=1), "x"], pa.string(), ["00000000-0000-0000-0000-000000000001", "x"]),
+    ],
+)
+def test_the_types_of_all_values_decide(values: list[Any], kind: pa.DataType, expected: list[Any] | None) -> None:
+    found = column_of(values)
+    assert found.type == kind
+    if expected is not None:
+        assert found.to_pylist() == expected
 
 
 def test_the_same_rows_are_the_same_bytes() -> None:
