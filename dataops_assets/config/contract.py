@@ -10,6 +10,34 @@ from pydantic import Field, field_validator
 from dataops_assets.config.declared import Declared
 
 SYSTEM_PREFIX = "s_"
+# columns that engines and Delta tables add to every table under these names, in any case of letters
+_OF_ENGINES = (
+    "filename",
+    "file_index",
+    "file_row_number",
+    "rowid",
+    "_metadata",
+    "_tmp_metadata_row_index",
+    "_change_type",
+    "_commit_version",
+    "_commit_timestamp",
+)
+_LONGEST_NAME = 255
+
+
+def name_problem(name: str) -> str:
+    """Why a column of a table cannot be called `name`; empty where it can."""
+    if name.lower().startswith(SYSTEM_PREFIX):
+        return "the prefix 's_' belongs to system columns"
+    if name.lower() in _OF_ENGINES:
+        return "engines have a column of that name in every table"
+    if not name or name != name.strip():
+        return "a name is not empty and has no spaces at its ends"
+    if not name.replace(" ", "").isprintable():
+        return "a name has no line ends or other control characters"
+    if len(name) > _LONGEST_NAME:
+        return f"a name has at most {_LONGEST_NAME} characters"
+    return ""
 
 
 COLUMN_TYPE = re.compile(
@@ -55,10 +83,9 @@ class Column(Declared):
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, value: str) -> str:
-        if value.lower().startswith(SYSTEM_PREFIX):
-            raise ValueError(
-                f"column {value!r}: the prefix 's_' belongs to system columns; set source_name and another name"
-            )
+        problem = name_problem(value)
+        if problem:
+            raise ValueError(f"column {value!r}: {problem}; set source_name and another name")
         return value
 
     @property

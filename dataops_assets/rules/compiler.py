@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from dataops_assets.config.contract import COLUMN_TYPE, SYSTEM_PREFIX
+from dataops_assets.config.contract import COLUMN_TYPE, name_problem
 from dataops_assets.config.source import Source
 from dataops_assets.rules.aggregates import Aggregate, gather
 from dataops_assets.rules.lineage import ColumnReference, traced
@@ -420,9 +420,10 @@ def _unique(source: Source) -> list[CompiledValidation]:
 
 def _check_names(source: Source) -> None:
     for rule in source.rules:
-        if rule.name.lower().startswith(SYSTEM_PREFIX):
+        problem = name_problem(rule.name)
+        if problem:
             place = Place(source.name, "rule", rule.name, "")
-            raise place.error("the prefix 's_' belongs to system columns", next_step="choose another name")
+            raise place.error(problem, next_step="choose another name")
     seen: set[str] = set()
     for validation in source.validations:
         place = Place(source.name, "validation", validation.name, "")

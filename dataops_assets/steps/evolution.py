@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dataops_assets.config.contract import SYSTEM_PREFIX, EvolvedColumn
+from dataops_assets.config.contract import SYSTEM_PREFIX, EvolvedColumn, name_problem
 from dataops_assets.config.source import Source
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
 
 _NO_WORD = re.compile(r"\W+")
+# so that there is room for what may come before it
+_LONGEST = 200
 
 
 def evolving(workspace: Workspace, lake: Snapshot | None) -> Workspace:
@@ -45,11 +47,11 @@ def evolved(source: Source, lake: Snapshot | None, raw_names: Iterable[str] = ()
 def evolved_name(source: Source, raw_name: str) -> str:
     """What an undeclared column is called: its raw name in lower case, with `_` for what is no letter or digit.
 
-    A name that is taken, by a column, a rule or the system's prefix, gets `new_` before it.
+    A name that is taken, by a column, a rule, the system's prefix or an engine, gets `new_` before it.
     """
     taken = _taken(source)
-    name = _NO_WORD.sub("_", raw_name).strip("_").lower() or "column"
-    while name in taken or name.startswith(SYSTEM_PREFIX):
+    name = _NO_WORD.sub("_", raw_name).strip("_").lower()[:_LONGEST].strip("_") or "column"
+    while name in taken or name_problem(name):
         name = f"new_{name}"
     return name
 

@@ -304,3 +304,31 @@ def test_no_records_are_an_input_without_rows(lake: Lake) -> None:
         [{"name": "v"}], encode(Extract(START, []), "m:f"), encode(Extract(START, [{"n": 1, "v": "x"}]), "m:f")
     )
     assert (nothing, values(something)) == ([], ["x"])
+
+
+# --- raw names -------------------------------------------------------------------------------------------------------
+
+
+def test_raw_data_may_use_the_names_of_engines(lake: Lake) -> None:
+    names = [
+        "file_row_number",
+        "filename",
+        "File_Index",
+        "rowid",
+        "s_file",
+        "s_file_",
+        "s_row_id",
+        "_metadata",
+        "a.b",
+        'q"',
+    ]
+    columns = [{"name": f"c{place}", "source_name": name} for place, name in enumerate(names)]
+    table = pa.table({"n": [5, 6], **{name: [f"{name} {row}" for row in (0, 1)] for name in names}})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    lines = "\n".join(json.dumps(row) for row in table.to_pylist())
+    for rows in lake(columns, ("a.parquet", buffer.getvalue()), ("b.jsonl", lines.encode())):
+        assert [row["s_row_id"] for row in rows] == [0, 1]
+        assert values(rows, "n") == [5, 6]
+        for place, name in enumerate(names):
+            assert values(rows, f"c{place}") == [f"{name} 0", f"{name} 1"]
