@@ -260,7 +260,7 @@ def _time(value: exp.Expression, column: Column, target: str, marks: TextMarks) 
         _formatted_time(value, time_format(form), target) if form else _iso_time(value, target)
         for form in dict.fromkeys(forms)
     ]
-    return found[0] if len(found) == 1 else exp.func("coalesce", *found)
+    return found[0] if len(found) == 1 else exp.Coalesce(this=found[0], expressions=found[1:])
 
 
 def _formatted_time(value: exp.Expression, form: TimeFormat, target: str) -> exp.Expression:
