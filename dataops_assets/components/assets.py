@@ -135,6 +135,7 @@ _CHECKS = {
     "distribution": "Null shares and means, against the inputs before.",
     "contract": "The gate: checked before anything is published.",
     "deletes": "How many rows an input deletes by not containing them; too many wait for approval.",
+    "suspended_deletes": "Since when inputs delete nothing by absence, because rejected rows of them cannot be read.",
     "waits_for": "Whether the sources that inputs wait for are recent enough.",
     "validation": "Rows that fail the declared validations.",
 }

@@ -156,7 +156,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             description=f"The merged table: what all inputs so far say together.\n\n{what}",
             columns=rules.hub_columns,
             code_version=_version(declared, "columns", "refresh", "snapshot"),
-            checks=_common_checks(source),
+            checks=_common_checks(source) | _suspended(source),
             is_per_input=True,
             run=refresh,
         ),
@@ -258,6 +258,10 @@ def _contract(gate: Gate | None) -> dict[CheckKind, bool]:
 def _deletes(source: Source) -> dict[CheckKind, bool]:
     # what is not approved is not published, so the check itself blocks nothing
     return {"deletes": False} if absence_deletes(source) else {}
+
+
+def _suspended(source: Source) -> dict[CheckKind, bool]:
+    return {"suspended_deletes": False} if absence_deletes(source) else {}
 
 
 def waited_for(source: Source) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,12 @@ from dataops_assets.config.declared import Declared, Duration
 
 _HISTORY = Field(False, description="Keep every version, with s_valid_from, s_valid_to, s_is_current and s_is_deleted.")
 
+_UNREADABLE: Any = Field(
+    "suspend_deletes",
+    description="What a rejected row whose key cannot be read means: `suspend_deletes`: its input deletes nothing by "
+    "absence, because the row may be of any key; `ignore`: it deletes as if the row were not there.",
+)
+UnreadableRows = Literal["suspend_deletes", "ignore"]
 
 INPUT = "input"
 """Qualifier of an arriving input's columns in a custom refresh's predicate."""
@@ -23,6 +29,7 @@ class FullRefresh(Declared):
     key: tuple[str, ...] = Field((), description="Key columns; without them rows are compared whole.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
     history: bool = _HISTORY
+    unreadable_rows: UnreadableRows = _UNREADABLE
     # extracts are ordered by their extract time alone, and deletes are read from absence
     order_by: ClassVar[None] = None
     range_by: ClassVar[None] = None
@@ -34,6 +41,8 @@ class KeyRefresh(Declared):
 
     type: Literal["key"]
     key: tuple[str, ...] = Field(min_length=1, description="Key columns.")
+    # absence deletes nothing
+    unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
     order_by: str | None = Field(None, description="Column that orders a key's rows; default: the extract time.")
     delete_when: str = Field("", description="SQL predicate over the row that marks a delete.")
     ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
@@ -56,6 +65,7 @@ class TimestampRefresh(_RowsWithoutKey):
     type: Literal["timestamp"]
     range_by: str = Field(description="Column of type date, timestamp or timestamptz.")
     history: bool = _HISTORY
+    unreadable_rows: UnreadableRows = _UNREADABLE
 
 
 class SequenceRefresh(_RowsWithoutKey):
@@ -64,12 +74,15 @@ class SequenceRefresh(_RowsWithoutKey):
     type: Literal["sequence"]
     range_by: str = Field(description="Column of type integer, decimal (beyond 64 bits, too) or double.")
     history: bool = _HISTORY
+    unreadable_rows: UnreadableRows = _UNREADABLE
 
 
 class AppendRefresh(_RowsWithoutKey):
     """All rows of all inputs; the same bytes twice are one input."""
 
     type: Literal["append"]
+    # absence deletes nothing
+    unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
     # rows are never superseded, so there are no versions to keep
     history: ClassVar[bool] = False
     range_by: ClassVar[None] = None
@@ -85,6 +98,7 @@ class CustomRefresh(_RowsWithoutKey):
         "arriving input, e.g. 'region = input.region and day >= input.day'. A row is replaced if it holds for one.",
     )
     history: bool = _HISTORY
+    unreadable_rows: UnreadableRows = _UNREADABLE
     range_by: ClassVar[None] = None
 
 

@@ -24,8 +24,10 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest, settings_of
+from dataops_assets.steps.rejected import rejected_keys
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import Settled, too_old
+from dataops_assets.steps.ties import ties
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -58,10 +60,12 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, ImpliedDeletes] = {}
         late = False
+        decided: dict[str, str | int] = {}
         snapshot = workspace.changes.snapshot()
         while good := tuple(item for item in inputs if item.input_id not in errors):
             change = change_for(workspace, session, manifest, good, parsed, extents)
-            late = _compare(session, change, base, lake, own)
+            reading = _compare(session, change, base, lake, own)
+            late = reading.late
             found = delete_guard.implied_deletes(session, change, base)
             implied |= {item.input_id: item for item in found}
             if (waiting := delete_guard.held(workspace, found)) is not None:
@@ -69,6 +73,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 continue
             merge.classify(session, source)
             counts = merge.counts(session, change)
+            decided = ties(session, change, paired=reading.paired)
             snapshot = _publish(workspace, session, change, own, late=late)
             break
     outcomes = _outcomes(workspace, counts, snapshot)
@@ -88,16 +93,19 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         version=snapshot.version if snapshot else None,
         columns=snapshot.columns if snapshot else {},
         seconds=time.perf_counter() - started,
-        notes={"compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)"},
+        notes={
+            "compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)",
+            **decided,
+        },
     )
 
 
-def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> bool:
-    """Leave the timelines of what the change touches in the session; the result says whether the lake was read."""
+def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> merge.Reading:
+    """Leave the timelines of what the change touches in the session; the result says how they were read."""
     reading = merge.read(session, change, base, lake, own)
     merge.exclude_nothing(session)
     merge.resolve(session, change, reading)
-    return reading.late
+    return reading
 
 
 def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Expr, *, late: bool) -> Snapshot:
@@ -172,11 +180,8 @@ def change_for(
 
     Raises ConfigError when the hub was merged under other settings.
     """
-    incomplete: frozenset[str] = frozenset()
-    quarantine = workspace.quarantine.snapshot()
-    if inputs and quarantine is not None and absence_deletes(workspace.source):
-        rejected = publish.rows_of(session.scan(quarantine), [item.input_id for item in inputs])
-        incomplete = frozenset(publish.input_ids_of(session, rejected))
+    rejected = rejected_keys(session, workspace.source, workspace.quarantine.snapshot())
+    incomplete = rejected.unreadable & {item.input_id for item in inputs}
     written = publish.written(lake)
     settled = Settled.read(lake.info)
     start: dt.datetime | None = None
@@ -188,7 +193,19 @@ def change_for(
     elif settled is not None:
         # made anew under other settings: what is left of these inputs says nothing of what else they contained
         incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
-    change = Change(workspace.source, manifest, inputs, removing, incomplete, written, extents, start, revisited)
+    change = Change(
+        workspace.source,
+        manifest,
+        inputs,
+        removing,
+        incomplete,
+        written,
+        extents,
+        start,
+        revisited,
+        rejected.rows,
+        rejected.spares,
+    )
     if not settings_match(change):
         raise ConfigError(
             f"changing the hub of {workspace.source.name!r}",

@@ -70,7 +70,8 @@ class Tables:
 
     `inputs`: applied and added inputs in order. `excluded`: rows that validations keep out. `delivered`: observations
     of the added inputs. `pairs`: each beside the hub's present version of its key. `added`: the same observations
-    alone. `covers`: what inputs cover. `touched`: keys whose versions may change. `observed`: observations of these.
+    alone. `covers`: what inputs cover.
+    `spared`: keys of rejected rows. `touched`: keys whose versions may change. `observed`: observations of these.
     `seen`: the same without what is excluded, absences too. `repeated`: keys that are said several times. `once`: what
     is seen of all others. `timeline`: observations of the touched keys, one an instant. `lost`: those beside them at
     the same instant. `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`.
@@ -85,6 +86,7 @@ class Tables:
     pairs: str = "s_pairs"
     added: str = "s_added_observations"
     covers: str = "s_covers"
+    spared: str = "s_spared"
     touched: str = "s_touched"
     existing: str = "s_existing"
     observed: str = "s_observed"
@@ -111,7 +113,8 @@ class Change:
     `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
     by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span. `settled`:
     the extract time that all settled inputs come before; timelines start with what is left of these in the lake.
-    `revisited`: settled inputs of which other rows are kept out than before.
+    `revisited`: settled inputs of which other rows are kept out than before. `spared`: input and key of rejected rows
+    whose key can be read; `spares`: the inputs that have such rows.
     """
 
     source: Source
@@ -123,6 +126,8 @@ class Change:
     extents: Extents = field(default_factory=dict)
     settled: dt.datetime | None = None
     revisited: tuple[str, ...] = ()
+    spared: exp.Expr | None = None
+    spares: frozenset[str] = frozenset()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -147,6 +152,10 @@ class Change:
         """
         moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
         return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
+
+    def is_sparing(self, *, late: bool) -> bool:
+        """Whether an input whose absences count has rejected rows of known keys: those keys are present in it."""
+        return bool(self.spares) if late else not self.spares.isdisjoint(self.ids)
 
     def rows(self, input_id: str) -> int:
         """How many rows an added or removed input has."""
@@ -217,6 +226,15 @@ def no_hub_rows(source: Source) -> exp.Query:
     names = (*system_columns(source), FILE, POSITION, *coverage.carried_names(source))
     nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
     return exp.select(*nulls).where(exp.false())
+
+
+def nothing_carried(source: Source) -> list[exp.Expr]:
+    """The carried columns of an observation that has no values in them."""
+    declared = {item.name: item.type for item in source.columns}
+    return [
+        alias(exp.cast(exp.null(), stored_type(declared[name]), dialect=DIALECT), called)
+        for name, called in coverage.carried_as(source).items()
+    ]
 
 
 def standing_rows(session: Session, source: Source, base: Snapshot | None) -> int:

@@ -97,8 +97,12 @@ def settings_of(source: Source) -> str:
     """Fingerprint of what decides keys, orders and comparisons; a hub merged under another needs a rebuild."""
     refresh = source.refresh
     kinds = {item.name: item.type for item in source.columns if not isinstance(item, EvolvedColumn)}
+    declared = refresh.model_dump(mode="json")
+    if declared.get("unreadable_rows") == "suspend_deletes":
+        # what every hub was merged with before this could be declared
+        del declared["unreadable_rows"]
     decisive: dict[str, Any] = {
-        "refresh": refresh.model_dump(mode="json"),
+        "refresh": declared,
         "order": order_type(source),
         "content": HASHED_AS,
         "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],

@@ -25,7 +25,7 @@ from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps import coverage
 from dataops_assets.steps.change import ABSENT, Change, T, hub_rows, keeps_deletions, no_hub_rows, system_columns
-from dataops_assets.steps.observations import create_inputs, is_late, observations
+from dataops_assets.steps.observations import create_inputs, create_spared, is_late, observations
 from dataops_assets.steps.pairs import can_pair, compare_pairs, lay_out, pair_by_extract, pair_by_key
 from dataops_assets.steps.timelines import create_timeline, kept_observations
 from dataops_assets.steps.touched import gather, touch
@@ -61,6 +61,7 @@ def read(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr
     if isinstance(change.source.refresh, AppendRefresh):
         _append(session, change, hub, late=late)
         return Reading(late=late)
+    create_spared(session, change, late=late)
     if not late and can_pair(change, base):
         if isinstance(change.source.refresh, FullRefresh):
             if pair_by_extract(session, change, base, hub):
@@ -130,7 +131,8 @@ def resolve(session: Session, change: Change, reading: Reading) -> None:
     if reading.paired:
         lay_out(session)
     else:
-        create_timeline(session, source, absences=not reading.planned)
+        spares = change.is_sparing(late=reading.late)
+        create_timeline(session, source, absences=not reading.planned, spares=spares)
     session.define(T.versions, _versions(source))
 
 

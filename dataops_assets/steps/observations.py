@@ -75,6 +75,17 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
     )
 
 
+def create_spared(session: Session, change: Change, *, late: bool) -> None:
+    """Create `spared`: the keys of rejected rows, by the rank of their input. In order only added inputs count."""
+    if change.spared is None or not change.is_sparing(late=late):
+        return
+    rows = query(
+        "SELECT DISTINCT x.s_key, i.s_rank FROM $spared AS x JOIN s_inputs AS i ON i.s_input_id = x.s_input_id",
+        spared=change.spared,
+    )
+    session.create(T.spared, rows if late else rows.where(column("s_added", "i")))
+
+
 def observations(source: Source, rows: exp.Expr) -> exp.Query:
     """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
     return query(

@@ -33,6 +33,9 @@ def can_pair(change: Change, base: Snapshot | None) -> bool:
     if base is None and change.settled is not None:
         return False
     is_one_extract = isinstance(change.source.refresh, FullRefresh) and len(change.adding) == 1
+    if change.is_sparing(late=False):
+        # a key may be absent from the rows and present in the extract
+        return False
     return is_one_extract or isinstance(change.source.refresh, KeyRefresh)
 
 

@@ -15,7 +15,7 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps import coverage, delete_guard, merge
+from dataops_assets.steps import coverage, delete_guard, merge, suspension
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
 from dataops_assets.steps.change import Change, T, hub_columns_of, keeps_deletions, manifest_after, system_columns
 from dataops_assets.steps.enrich import forget_judged, publish_judged
@@ -181,7 +181,8 @@ def _attempt(
         "inputs_in_hub": len(after.inputs),
     }
     report = _report(workspace, snapshot, inputs, errors, counts, notes, started)
-    return replace(report, checks=_outcomes(workspace, snapshot, after, wrote, insert_columns))
+    told = suspension.outcomes(session, change, after, snapshot, lake)
+    return replace(report, checks=(*_outcomes(workspace, snapshot, after, wrote, insert_columns), *told))
 
 
 def _to_merge(workspace: Workspace, base: Snapshot | None, among: Collection[str]) -> Sequence[Input]:

@@ -7,14 +7,18 @@ matter: it is taken. Of other rows that are rejected the key can often be read: 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from dataops_assets.config.refresh import FullRefresh
 from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
 from dataops_assets.sql import column, columns, conjunction, query
+from dataops_assets.steps.change import absence_deletes
 from dataops_assets.steps.extents import decisive_columns, is_missing
 from dataops_assets.steps.identity import delete_marker, key_text, marking_columns, value_text
+from dataops_assets.storage.delta import Snapshot
 
 MALFORMED = -1
 """The fault of a record that has no fields at all."""
@@ -69,6 +73,39 @@ def with_markers(source: Source, rows: exp.Query) -> exp.Query:
         rows=rows,
     )
     return found
+
+
+@dataclass(frozen=True)
+class RejectedKeys:
+    """What is known of the keys of rejected rows: `rows` have s_input_id and s_key of those that can be read.
+
+    `spares` are the inputs of these. `unreadable` are the inputs that deletes are suspended for: a rejected row of them
+    may be of any key.
+    """
+
+    rows: exp.Expr | None = None
+    spares: frozenset[str] = frozenset()
+    unreadable: frozenset[str] = frozenset()
+
+
+def rejected_keys(session: Session, source: Source, quarantine: Snapshot | None) -> RejectedKeys:
+    """What the quarantine says of keys; nothing where absence deletes nothing."""
+    if quarantine is None or not absence_deletes(source):
+        return RejectedKeys()
+    # a table from before keys were kept says nothing of them
+    key = column("s_key", "q") if "s_key" in quarantine.columns else exp.cast(exp.null(), "VARCHAR")
+    rows = query("SELECT q.s_input_id, $key AS s_key FROM $rows AS q", key=key, rows=session.scan(quarantine))
+    counted = query(
+        "SELECT r.s_input_id, count(*) AS n, count(r.s_key) AS readable FROM $rows AS r GROUP BY r.s_input_id",
+        rows=rows,
+    )
+    found = session.fetch(counted).to_pylist()
+    is_ignored = source.refresh.unreadable_rows == "ignore"
+    return RejectedKeys(
+        query("SELECT r.* FROM $rows AS r WHERE NOT r.s_key IS NULL", rows=rows),
+        frozenset(row["s_input_id"] for row in found if row["readable"]),
+        frozenset(row["s_input_id"] for row in found if row["readable"] < row["n"] and not is_ignored),
+    )
 
 
 def readable_key(source: Source, table: str) -> exp.Expr:

@@ -27,7 +27,9 @@ class Input:
     size: int
 
 
-CheckKind = Literal["contract", "volume", "schema", "distribution", "validation", "deletes", "waits_for"]
+CheckKind = Literal[
+    "contract", "volume", "schema", "distribution", "validation", "deletes", "suspended_deletes", "waits_for"
+]
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,22 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps import coverage
-from dataops_assets.steps.change import ABSENT, T, absence_deletes, is_event, observed_columns
-from dataops_assets.steps.identity import order_type
+from dataops_assets.steps.change import ABSENT, T, absence_deletes, is_event, nothing_carried, observed_columns
+from dataops_assets.steps.identity import order_type, value_text
 
 
-def create_timeline(session: Session, source: Source, *, absences: bool) -> None:
+def create_timeline(session: Session, source: Source, *, absences: bool, spares: bool) -> None:
     """Create `timeline`: observations of the touched keys, one an instant, each with what comes before and after it.
 
-    Of several at one instant the last one counts, and the others are `lost`.
+    Of several at one instant the last one counts, and the others are `lost`. With `spares`, keys that are `spared` are
+    present in their input, too.
 
     `s_is_event`: a version starts or ends here. `s_next`: the order of the next event. `s_is_old`: an input that was
     applied before says something later.
     """
     seen = kept_observations(source)
     if absences and absence_deletes(source):
-        gone = _uncontained(source) if coverage.is_partial(source) else _missing(source)
+        gone = _uncontained(source, spares) if coverage.is_partial(source) else _missing(source, spares)
         seen = exp.union(seen, gone, distinct=False)
     session.create(T.seen, seen)
     repeated = query(
@@ -64,21 +65,38 @@ def kept_observations(source: Source) -> exp.Query:
     return kept
 
 
-def _missing(source: Source) -> exp.Query:
+def _missing(source: Source, spares: bool) -> exp.Query:
     """For full extracts: each key's absence from the first complete extract after one that contained it.
 
     Extracts of the same time are a tie, so each of them has its observation.
     """
     names = coverage.carried_names(source)
     # an excluded row is still present in its extract, so presence looks at all that was observed
+    present: exp.Query = query(
+        "SELECT o.s_key, o.s_rank, $carried FROM $observed AS o", carried=columns(names, "o"), observed=T.observed
+    )
+    carried: list[exp.Expr] = columns(names, "o")
+    if spares:
+        rejected = query(
+            "SELECT x.s_key, x.s_rank, $nothing FROM $spared AS x SEMI JOIN $observed AS o ON o.s_key = x.s_key",
+            nothing=nothing_carried(source),
+            spared=T.spared,
+            observed=T.observed,
+        )
+        present = exp.union(present, rejected, distinct=False)
+        # a rejected row carries nothing, so what the others of its key carry is taken
+        carried = [
+            alias(query("max($value) OVER (PARTITION BY o.s_key)", value=column(name, "o")), name) for name in names
+        ]
     rows: exp.Query = query(
         """
         SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
                CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
                $carried, n.s_extract_time AS s_created_at
         FROM (
-            SELECT o.*, lead(s_rank) OVER (PARTITION BY s_key ORDER BY s_rank) AS s_present_again
-            FROM (SELECT s_key, s_rank, $any FROM $observed AS o GROUP BY s_key, s_rank) AS o
+            SELECT o.s_key, o.s_rank, $whole,
+                   lead(o.s_rank) OVER (PARTITION BY o.s_key ORDER BY o.s_rank) AS s_present_again
+            FROM (SELECT s_key, s_rank, $any FROM $present AS o GROUP BY s_key, s_rank) AS o
         ) AS p
         JOIN s_inputs AS i ON i.s_rank = p.s_rank
         JOIN s_inputs AS f ON f.s_rank = i.s_next_rank
@@ -87,13 +105,14 @@ def _missing(source: Source) -> exp.Query:
         """,
         absent=ABSENT,
         carried=columns(names, "p"),
+        whole=carried,
         any=[alias(exp.Min(this=column(name)), name) for name in names],
-        observed=T.observed,
+        present=present,
     )
     return rows
 
 
-def _uncontained(source: Source) -> exp.Query:
+def _uncontained(source: Source, spares: bool) -> exp.Query:
     """Each row's absence from the inputs that cover it and come after it."""
     rows: exp.Query = query(
         """
@@ -111,7 +130,18 @@ def _uncontained(source: Source) -> exp.Query:
         covers=T.covers,
         is_covered=coverage.is_covered(source, "k", "n"),
     )
-    return rows
+    by = source.refresh.range_by
+    if not spares or by is None:
+        return rows
+    # a rejected row of this time or number may be the row
+    kind = next(item.type for item in source.columns if item.name == by)
+    kept: exp.Query = query(
+        "SELECT d.* FROM $rows AS d ANTI JOIN $spared AS x ON x.s_rank = d.s_rank AND x.s_key = $text",
+        rows=rows,
+        spared=T.spared,
+        text=value_text(column(coverage.carried_as(source)[by], "d"), kind),
+    )
+    return kept
 
 
 def _said_once(source: Source, seen: str) -> exp.Query:

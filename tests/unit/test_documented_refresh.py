@@ -17,6 +17,7 @@ KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
 DECIDES = "integration/test_verdicts_decide.py::"
 MARKERS = "integration/test_delete_markers.py::"
+REJECTED = "integration/test_rejected_keys.py::"
 QUARANTINE = "integration/test_quarantine.py::"
 BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
@@ -77,6 +78,18 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "rows of an input cannot be parsed": (
         QUARANTINE + "test_rows_are_listed_with_rule_value_and_origin",
         QUARANTINE + "test_a_repaired_extract_deletes_again_and_is_guarded",
+        REJECTED + "test_a_rejected_row_is_present_and_the_absence_of_others_deletes",
+        REJECTED + "test_a_key_that_is_rejected_and_then_missing_is_deleted",
+        REJECTED + "test_in_a_range_only_what_a_rejected_row_may_be_stays",
+    ),
+    "the key of such a row cannot be read": (
+        REJECTED + "test_deletes_that_are_suspended_are_told_with_since_when_and_how_many",
+        REJECTED + "test_in_a_range_stale_rows_are_those_that_the_newest_covers",
+        REJECTED + "test_a_setting_says_that_unreadable_rows_do_not_matter",
+    ),
+    "Two inputs can have one extract time": (
+        LAW,
+        "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
     ),
     "an extract is empty or cut short": (
         GUARD + "test_a_truncated_extract_is_held_and_says_how_many_and_which",
