@@ -173,29 +173,30 @@ def share_in_range(min_value: float, max_value: float, share: float) -> Check:
     )
 
 
-def row_count_between(min_value: int, max_value: int, *, of_more_than: int = 0, different: str = "") -> Check:
+def row_count_between(min_value: int, max_value: int, *, extracted_until: dt.date | None = None) -> Check:
     """A table's check: it has at least `min_value` and at most `max_value` rows.
 
-    With the column `different`, only a table with more than `of_more_than` different values there is asked: a feed's
-    history, say, which has more dates than its deliveries.
+    With `extracted_until`, only an input extracted on that day (UTC) or before is asked: a feed's history, say, which
+    comes before its deliveries. Rows that do not say which input they are of (`s_input_id`) are not asked then.
     """
+    before = _day_after(extracted_until)
 
     def passes(rows: Any) -> bool:
-        is_asked = not different or rows[different].nunique() > of_more_than
+        is_asked = not before or ("s_input_id" in rows and len(rows) and rows["s_input_id"].min() < before)
         return not is_asked or min_value <= len(rows) <= max_value
 
-    scope = f" where {different} has more than {of_more_than} values" if different else ""
+    scope = f" where extracted until {extracted_until}" if extracted_until else ""
     return Check(
         passes,
         name="row_count_between",
         error=f"row_count_between({min_value}, {max_value}){scope}",
-        statistics={
-            "min_value": min_value,
-            "max_value": max_value,
-            "of_more_than": of_more_than,
-            "different": different,
-        },
+        statistics={"min_value": min_value, "max_value": max_value, "extracted_until": extracted_until},
     )
+
+
+def _day_after(day: dt.date | None) -> str:
+    """What the ids of inputs extracted after a day start with, or come after; '' without a day."""
+    return f"{day + dt.timedelta(days=1):%Y%m%d}" if day else ""
 
 
 def _share_in_range(value: exp.Expr, check: Check, as_literal: _Literal) -> Condition:
@@ -215,11 +216,11 @@ def _row_count_between(given: _Statistics) -> Condition:
     least, most = int(given["min_value"]), int(given["max_value"])
     holds = query("count(*) BETWEEN $least AND $most", least=least, most=most)
     limit = f"expected between {least:,} and {most:,}"
-    different, of_more_than = given.get("different", ""), int(given.get("of_more_than", 0))
-    if different:
-        few = query("count(DISTINCT $value) <= $many", value=column(different), many=of_more_than)
-        holds = exp.paren(exp.or_(few, holds))
-        limit += f" where {different} has more than {of_more_than:,} values"
+    until = given.get("extracted_until")
+    if until:
+        other = query("coalesce(min(s_input_id) >= $day, TRUE)", day=literal(_day_after(until)))
+        holds = exp.paren(exp.or_(other, holds))
+        limit += f" where extracted until {until}"
     return Condition(literal(0), holds, limit=limit)
 
 

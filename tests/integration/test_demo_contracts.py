@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pandera.errors
+import pandera.pandas
 import pytest
 import sqlglot
 import yaml
@@ -24,7 +26,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.quality.contracts import ContractFailure, evaluate, load_contract, validate_contract
 from dataops_assets.quality.pandera_checks import row_count_between
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.sql import DIALECT, alias, column, literal, query
 
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs"
 SOURCES = {
@@ -34,7 +36,8 @@ SOURCES = {
     for source in [Source.model_validate(yaml.safe_load(path.read_text())["attributes"])]
 }
 GATES = [(name, layer) for name, source in SOURCES.items() for layer, gate in source.gates if isinstance(gate, Gate)]
-SALES = SOURCES["sales"]
+SALES, STORES = SOURCES["sales"], SOURCES["stores"]
+UNDATED, DATED = "20150608T000000Z-", "20150731T000000Z-"
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +73,27 @@ def _parsed(source: Source, paths: list[Path]) -> exp.Query:
         ]
     )
     return query(
-        "SELECT $names, parse_filename(filename) AS s_input_id "
+        "SELECT $names, CASE WHEN parse_filename(filename) IN ('train.csv', 'store.csv') THEN $undated ELSE $dated END "
+        "|| parse_filename(filename) AS s_input_id "
         "FROM read_csv($paths, columns = $types, nullstr = ['NA', ''], header = TRUE, filename = TRUE) AS r",
         names=names,
         paths=exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths]),
         types=types,
+        undated=literal(UNDATED),
+        dated=literal(DATED),
     )
+
+
+def _input_id(path: Path) -> str:
+    """As the platform names an input: it starts with the extract time."""
+    return (UNDATED if path.name in ("train.csv", "store.csv") else DATED) + path.name
 
 
 def _gated(
     session: Session, source: Source, paths: list[Path], header: list[str] | None = None
 ) -> list[ContractFailure]:
     assert source.gates.lake is not None
-    ids = [path.name for path in paths]
+    ids = [_input_id(path) for path in paths]
     headers = dict.fromkeys(ids, header) if header else None
     contract = load_contract(source.gates.lake.contract)
     return evaluate(session, contract, _parsed(source, paths), per_input=True, input_ids=ids, headers=headers)
@@ -144,12 +155,16 @@ def _history(rows: int) -> bytes:
 def test_a_history_cut_short_is_stopped(session, written, rows):
     (failure,) = _gated(session, SALES, written("train.csv", _history(rows)))
     assert failure.column == ""
-    assert "expected between 100,000 and 2,000,000 where Date has more than 14 values" in failure.message
+    assert "expected between 100,000 and 2,000,000 where extracted until 2015-06-08" in failure.message
 
 
-def test_a_whole_history_and_two_weeks_are_not_stopped(session, written):
+def test_what_follows_the_history_may_be_a_week_a_month_or_corrections_of_many_days(session, written):
     assert _gated(session, SALES, written("train.csv", _history(100_000))) == []
-    assert _gated(session, SALES, written("sales.csv", _history(14 * 1115))) == []
+    for days in (7, 14, 31):
+        assert _gated(session, SALES, written("sales_2015-07-31.csv", _history(days * 1115))) == []
+    corrections = rossmann.sales().slice(0, 40 * 1115).take(list(range(0, 40 * 1115, 1115)))
+    assert len(set(corrections.column("Date").to_pylist())) == 40
+    assert _gated(session, SALES, written("sales_2015-07-31.csv", rossmann.csv_bytes(corrections))) == []
 
 
 def test_an_input_without_rows_is_stopped(session, written):
@@ -198,12 +213,58 @@ def test_columns_in_another_order_or_one_more_are_stopped(session, written):
     assert [failure.check for failure in _gated(session, SALES, paths, [*names, "Id"])] == ["column_in_schema"]
 
 
+def _stores() -> pd.DataFrame:
+    return rossmann.stores().to_pandas()
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(999, False), (1000, True), (1115, True), (1200, True), (1201, False)])
+def test_an_extract_of_stores_has_a_thousand_rows_or_somewhat_more(session, written, rows, passes):
+    frame = _stores()
+    more = pd.concat([frame, frame.head(max(rows - len(frame), 0))])[:rows].assign(Store=range(1, rows + 1))
+    failures = _gated(session, STORES, written("store.csv", more.to_csv(index=False).encode()))
+    # a store has a number up to 1200
+    assert [failure.check for failure in failures if failure.column == ""] == (
+        [] if passes else ["row_count_between(1000, 1200)"]
+    )
+    assert passes == (failures == [])
+
+
+def test_an_extract_of_stores_has_exactly_the_columns_of_the_public_file(session, written):
+    paths = written("store.csv", _stores().to_csv(index=False).encode())
+    names = list(STORES.column_names)
+    assert names == [
+        *("Store", "StoreType", "Assortment", "CompetitionDistance", "CompetitionOpenSinceMonth"),
+        *("CompetitionOpenSinceYear", "Promo2", "Promo2SinceWeek", "Promo2SinceYear", "PromoInterval"),
+    ]
+    assert _gated(session, STORES, paths, names) == []
+    swapped = [names[0], names[2], names[1], *names[3:]]
+    assert [failure.check for failure in _gated(session, STORES, paths, swapped)] == ["column_ordered"]
+    assert [failure.check for failure in _gated(session, STORES, paths, [*names, "City"])] == ["column_in_schema"]
+
+
+@pytest.mark.parametrize(("share", "passes"), [(0.29, True), (0.31, False)])
+def test_three_in_ten_competitors_may_be_out_of_range(session, written, share, passes):
+    frame = _stores()
+    frame.loc[: int(len(frame) * share), "CompetitionDistance"] = 100_001
+    failures = _gated(session, STORES, written("store.csv", frame.to_csv(index=False).encode()))
+    assert [failure.column for failure in failures] == ([] if passes else ["CompetitionDistance"])
+
+
+@pytest.mark.parametrize(("year", "passes"), [(2012, False), (2013, True), (2016, True), (2017, False)])
+def test_features_are_of_the_years_2013_to_2016(session, year, passes):
+    assert SALES.gates.current is not None
+    features = load_contract(SALES.gates.current.contract)
+    of_year = pandera.pandas.DataFrameSchema({"Year": features.columns["Year"]})
+    rows = query("SELECT CAST($year AS BIGINT) AS Year", year=year)
+    assert (evaluate(session, of_year, rows, per_input=False) == []) == passes
+
+
 def test_pandera_judges_the_history_s_limits_alike():
     contract = load_contract(SALES.gates.lake.contract)
     frame = rossmann.sales().slice(0, 60_000).to_pandas().astype({"SchoolHoliday": int})
-    with pytest.raises(pandera.errors.SchemaError, match="row_count_between"):
-        contract.validate(frame)
-    assert len(contract.validate(frame.head(14 * 1115))) == 14 * 1115
-    check = row_count_between(1, 5, different="Date", of_more_than=1)
-    assert check(pd.DataFrame({"Date": [1] * 9})).check_passed
-    assert not check(pd.DataFrame({"Date": [1, 2] * 9})).check_passed
+    # whose rows they are is a column of the platform, which the contract does not name
+    assert len(contract.validate(frame)) == 60_000
+    check = row_count_between(1, 5, extracted_until=dt.date(2015, 6, 8))
+    for input_id, passes in (("20150608T235959Z-a", False), ("20150609T000000Z-a", True)):
+        assert check(pd.DataFrame({"s_input_id": [input_id] * 9})).check_passed == passes
+        assert check(pd.DataFrame({"s_input_id": [input_id] * 5})).check_passed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pandera.pandas as pa
 
 from dataops_assets.quality.pandera_checks import row_count_between, share_in_range
@@ -9,8 +11,9 @@ from dataops_assets.quality.pandera_checks import row_count_between, share_in_ra
 MOST_SALES = 50_000
 LEAST_HISTORY = 100_000
 MOST_ROWS = 2_000_000
-# a delivery holds one week, and corrections of the week before; what holds more days is a history
-DAYS_OF_A_DELIVERY = 14
+# the history has no date in its name, and this extract time; what comes after it may hold a week, a month or a few
+# corrections of any day
+HISTORY_UNTIL = dt.date(2015, 6, 8)
 
 FLAG = pa.Check.isin([0, 1])
 
@@ -28,7 +31,7 @@ raw = pa.DataFrameSchema(
     },
     checks=[
         row_count_between(1, MOST_ROWS),
-        row_count_between(LEAST_HISTORY, MOST_ROWS, different="Date", of_more_than=DAYS_OF_A_DELIVERY),
+        row_count_between(LEAST_HISTORY, MOST_ROWS, extracted_until=HISTORY_UNTIL),
     ],
     ordered=True,
     strict=True,
@@ -58,7 +61,7 @@ features = pa.DataFrameSchema(
         "Date": pa.Column(pa.Date),
         "Sales": pa.Column(int, pa.Check.ge(0)),
         "DayOfWeek": pa.Column(int, pa.Check.in_range(1, 7)),
-        "Year": pa.Column(int, pa.Check.ge(2013)),
+        "Year": pa.Column(int, pa.Check.in_range(2013, 2016)),
         "Month": pa.Column(int, pa.Check.in_range(1, 12)),
         "Week": pa.Column(int, pa.Check.in_range(1, 53)),
         "Day": pa.Column(int, pa.Check.in_range(1, 31)),
