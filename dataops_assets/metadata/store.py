@@ -468,9 +468,18 @@ class MetadataStore:
     def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
         """The profiles of the newest inputs in a table, newest extract time first: `limit` of them, none of `exclude`.
 
-        The profile of the whole table, if there is one, comes last.
+        Of several versions of one file (one origin, one extract time) the one that was registered last counts. The
+        profile of the whole table, if there is one, comes last.
         """
         table, inputs, columns = tables.profiles, tables.inputs, tables.profile_columns
+        version = inputs.alias("version")
+        has_newer_version = sa.exists().where(
+            version.c.source == inputs.c.source,
+            version.c.extract_time == inputs.c.extract_time,
+            version.c.origin == inputs.c.origin,
+            sa.tuple_(version.c.registered_at, version.c.input_id)
+            > sa.tuple_(inputs.c.registered_at, inputs.c.input_id),
+        )
         newest_first = (
             sa.select(table.c.profile_id, table.c.input_id, table.c.rows)
             .select_from(
@@ -478,7 +487,7 @@ class MetadataStore:
                     inputs, sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
                 )
             )
-            .where(table.c.source == source, table.c.asset == asset)
+            .where(table.c.source == source, table.c.asset == asset, ~has_newer_version)
             .order_by(inputs.c.extract_time.desc().nulls_last(), table.c.input_id.desc())
             # Leaving out here and not in SQL needs no parameter for each excluded id
             .limit(limit + len(exclude))

@@ -22,9 +22,18 @@ _SHOWN = 5
 
 
 def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
-    """Of `known`, the last inputs before the profile's own, oldest first: an id starts with its extract time."""
-    before = [other for other in known if other.input_id and other.input_id < profile.input_id]
+    """Of `known`, the last inputs extracted before the profile's own, oldest first.
+
+    An id starts with the extract time. Inputs of one extract time, such as two versions of a file, are no history of
+    each other.
+    """
+    own = _extracted(profile)
+    before = [other for other in known if other.input_id and _extracted(other) < own]
     return sorted(before, key=attrgetter("input_id"))[-BASELINE:]
+
+
+def _extracted(profile: Profile) -> str:
+    return profile.input_id.partition("-")[0]
 
 
 def input_outcomes(

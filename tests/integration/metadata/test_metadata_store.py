@@ -282,6 +282,18 @@ def test_profiles_come_newest_input_first(sales: MetadataStore) -> None:
     assert sales.profiles("sales", "lake/none") == []
 
 
+def test_of_the_versions_of_one_file_the_last_one_has_a_profile_in_the_history(sales: MetadataStore) -> None:
+    first = INPUTS[1]
+    again = replace(first, input_id=f"{first.input_id}-again", digest="0" * 64)
+    beside = replace(again, input_id=f"{first.input_id}-beside", origin="/landing/another.csv")
+    later = replace(again, input_id=f"{first.input_id}-later", extract_time=INPUTS[2].extract_time)
+    sales.register_inputs("sales", [again, beside, later])
+    ids = [IDS[0], first.input_id, again.input_id, beside.input_id, later.input_id]
+    sales.save_profiles("sales", "lake/sales", [profile(input_id) for input_id in ids])
+    found = [item.input_id for item in sales.profiles("sales", "lake/sales")]
+    assert found == [later.input_id, beside.input_id, again.input_id, IDS[0]]
+
+
 def test_a_newer_profile_of_an_input_replaces_the_older(sales: MetadataStore) -> None:
     sales.save_profiles("sales", "lake/sales", [profile(IDS[0]), profile(IDS[1]), profile("")])
     narrower = replace(profile(IDS[0], rows=6), columns=profile(IDS[0]).columns[1:])

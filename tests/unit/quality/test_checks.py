@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,12 @@ def test_an_input_is_compared_with_the_last_before_it_only(days: list[int], day:
     found = earlier_inputs(profile(day), [profile(other) for other in days])
     expected = sorted(other for other in days if other < day)[-BASELINE:]
     assert [item.input_id for item in found] == [profile(other).input_id for other in expected]
+
+
+def test_inputs_of_one_extract_time_are_no_history_of_each_other() -> None:
+    own, other = (replace(profile(9), input_id=f"{profile(9).input_id}{version}") for version in "ba")
+    before = [profile(day) for day in (3, 5)]
+    assert earlier_inputs(own, [other, own, *before]) == earlier_inputs(other, [other, own, *before]) == before
 
 
 def test_columns_and_types_are_compared_with_the_declared_ones() -> None:
