@@ -69,6 +69,12 @@ class TableEntry(_Value):
     columns: tuple[ColumnEntry, ...]
 
 
+class SourceEntry(TableEntry):
+    """A table that the project reads and does not make; `file` is where the project declares it."""
+
+    file: str
+
+
 class ModelEntry(TableEntry):
     """A model (or seed, or snapshot). `selector` selects it alone; `reads` are the asset keys it depends on."""
 
@@ -91,7 +97,7 @@ class Catalogue(_Value):
 
     dialect: str
     models: tuple[ModelEntry, ...]
-    sources: tuple[TableEntry, ...]
+    sources: tuple[SourceEntry, ...]
 
 
 def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalogue]:
@@ -202,10 +208,11 @@ def translate(manifest: Mapping[str, Any]) -> Catalogue:
             if node["resource_type"] in ("model", "seed", "snapshot") and node["config"]["materialized"] != "ephemeral"
         ),
         sources=tuple(
-            TableEntry(
+            SourceEntry(
                 key=tuple(translator.get_asset_key(source).path),
                 relation=source["relation_name"],
                 columns=_columns(source),
+                file=f"{manifest['metadata']['project_name']}/{source['original_file_path']}",
             )
             for _, source in sorted(manifest["sources"].items())
         ),

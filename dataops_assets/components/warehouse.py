@@ -20,6 +20,8 @@ from dataops_assets.components.automation import when_published
 from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
 from dataops_assets.components.dbt_lineage import column_lineage
+from dataops_assets.components.dbt_sources import require_made
+from dataops_assets.components.declarations import declared_sources
 from dataops_assets.components.events import HUB_VERSIONS
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
@@ -80,10 +82,12 @@ class WarehouseComponent(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets and checks of the project as it is now.
 
-        Raises ConfigError where dbt cannot parse it, or where checks are declared for a model that it does not have.
+        Raises ConfigError where dbt cannot parse it, where it reads a table or column that no declared source makes, or
+        where checks are declared for a model that it does not have.
         """
         environment = environment_from(os.environ, context.project_root)
         project, catalogue = prepare(context.project_root / self.warehouse.project, environment)
+        require_made(catalogue.sources, declared_sources(context.component_tree.defs_module_path))
         known = [model.name for model in catalogue.models]
         for name in self.warehouse.model_checks:
             if name not in known:

@@ -449,9 +449,37 @@ print(json.dumps([len(catalogue.models), seconds, "dbt" in sys.modules, "dagster
 """
 
 
+def test_a_hub_that_no_source_makes_is_refused_when_it_is_loaded(deployment: Environment) -> None:
+    other = {
+        "name": "airlnes",
+        "area": "flights",
+        "connection": {"type": "files", "path": "airlines/*.csv"},
+        "columns": [{"name": "carrier"}],
+        "refresh": {"type": "full", "key": ["carrier"]},
+    }
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.defs_folder_path / "airlines"
+        folder.mkdir()
+        declared = {"type": "dataops_assets.components.SourceComponent", "attributes": other}
+        (folder / "defs.yaml").write_text(yaml.safe_dump(declared))
+        warehouse = {
+            "type": "dataops_assets.components.warehouse.WarehouseComponent",
+            "attributes": {"project": str(DBT_PROJECT)},
+        }
+        path = sandbox.scaffold_component(component_cls=WarehouseComponent, defs_yaml_contents=warehouse)
+        with (
+            pytest.raises(Exception, match="while building definitions") as refused,
+            sandbox.load_component_and_build_defs(defs_path=path),
+        ):
+            pass
+    told = str(refused.value.__cause__)
+    assert "models/sources.yml: table hub/airlines" in told
+    assert "did you mean 'hub/airlnes'?" in told
+
+
 def test_a_known_project_is_loaded_without_dbt(definitions: dg.Definitions) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FRESH, str(DBT_PROJECT)], cwd=PROJECT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FRESH, str(DBT_PROJECT)], cwd=PROJECT, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stderr
     models, seconds, knows_dbt, knows_dagster_dbt = json.loads(done.stdout)
