@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
@@ -56,7 +56,7 @@ KEYS = st.integers(0, 30)
 TEXTS = st.one_of(st.none(), st.text(max_size=80))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None)
 @given(changes=st.lists(st.tuples(st.sets(KEYS, max_size=8), st.dictionaries(KEYS, TEXTS, max_size=8)), max_size=6))
 def test_every_version_reads_as_the_rows_it_was_made_of(
     changes: list[tuple[set[int], dict[int, str | None]]], engine: DuckDBEngine
@@ -140,5 +140,9 @@ def test_many_small_inputs_do_not_write_a_larger_file_again(tmp_path: Path, engi
     with engine.session() as session:
         compacted = publish.compact(session, table, base)
     assert rows_of(engine, compacted) == rows_of(engine, base)
+    assert (compacted.version, compacted.info) == (base.version + 1, base.info)
+    newest = table.snapshot()
+    assert newest is not None
+    assert newest.info == base.info == {"rows": 1}
     assert len(compacted.files) == 2
     assert large in {file.path for file in compacted.files}

@@ -92,6 +92,23 @@ def test_a_changed_row_changes_only_the_rows_that_see_it(tmp_path: Path) -> None
     assert values(space)[18] == sum(range(11, 18))
 
 
+def test_rows_that_stay_as_they_are_stay_where_they_are(tmp_path: Path) -> None:
+    space = sales(tmp_path, rule(f"sum(Sales) {WEEK}"))
+    fill_hub(space, "sales", on(1, *range(30)) + on(2, *range(30)))
+    recalculate(space)
+    before = space.current.snapshot()
+    assert before is not None
+    (whole,) = before.files
+    fill_hub(space, "sales", on(1, *range(29)) + on(1, 29, Sales=1000) + on(2, *range(30)))
+    recalculate(space)
+    after = space.current.snapshot()
+    assert after is not None
+    # the table is the same one, its file as well but for the one row that is written again
+    assert (after.version, after.metadata["id"]) == (before.version + 1, before.metadata["id"])
+    assert {file.path: (file.rows, file.deleted) for file in after.files}[whole.path] == (60, 1)
+    assert sorted(file.rows for file in after.files) == [1, 60]
+
+
 def test_removed_and_added_rows_are_seen_by_their_neighbours(tmp_path: Path) -> None:
     space = sales(tmp_path, rule(f"count(*) {WEEK}"), rule(f"max(Sales) {WEEK}", "m"))
     fill_hub(space, "sales", on(1, 1, 2, 3, 20))
