@@ -13,13 +13,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# Machines are shared, so no example is timed; CI looks at the same examples every time, so that it fails for a change
-# and not by chance. More examples: HYPOTHESIS_PROFILE=long.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.register_profile("long", deadline=None, max_examples=5000)
+# Machines are shared, so no example is timed, and neither is drawing one. What fixtures of a test give is the same for
+# all its examples: an engine, an empty database. CI looks at the same examples every time, so that it fails for a
+# change and not by chance. More examples: HYPOTHESIS_PROFILE=long.
+_ANY_MACHINE = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("local", _ANY_MACHINE)
+settings.register_profile("ci", _ANY_MACHINE, derandomize=True)
+settings.register_profile("long", _ANY_MACHINE, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("DATAOPS_CI") else "local"))
 
 # Every character that a URL must escape
@@ -37,7 +42,7 @@ def _run(command: Sequence[str]) -> None:
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     # pg_ctl leaves the server behind with inherited pipes, so the output goes to a file
     with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run([*prefix, *command], stdout=output, stderr=output, cwd="/", timeout=120)
+        done = subprocess.run([*prefix, *command], stdout=output, stderr=output, cwd="/", timeout=1200)
         output.seek(0)
         assert done.returncode == 0, f"{' '.join(command)}: {output.read()}"
 

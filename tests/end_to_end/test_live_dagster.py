@@ -73,7 +73,7 @@ def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(server.url) else route.abort())
     page.set_default_timeout(30_000)
     # what is expected has a limit of its own, of five seconds
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=300_000)
     yield page
     folder = Path(os.environ.get("DATAOPS_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def test_an_asset_says_what_it_is_and_how_it_is(page: Page, delivered: LiveDagst
     expect(page.get_by_text("Delta Lake", exact=True)).to_be_visible()
     expect(page.get_by_text("Two-letter carrier code.").first).to_be_visible()
     # the daemon's freshness evaluation
-    expect(page.get_by_text("Passing").first).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("Passing").first).to_be_visible(timeout=900_000)
 
 
 @pytest.mark.browser

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from declared import UNCHECKED, unchecked_source
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from refresh_scenarios import Scenario
 
@@ -285,7 +285,7 @@ ACT = st.one_of(
 )
 
 
-@settings(max_examples=3, deadline=None, phases=NO_SHRINK, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, phases=NO_SHRINK)
 @given(st.lists(ACT, min_size=4, max_size=8))
 def test_the_hub_is_as_if_the_rules_had_always_been_those_of_now(
     tmp_path_factory: pytest.TempPathFactory, acts: Sequence[tuple[str, Any, Any]]

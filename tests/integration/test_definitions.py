@@ -33,7 +33,7 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
         env=inherited | {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

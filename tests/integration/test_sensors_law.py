@@ -18,7 +18,7 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 from code_location import standalone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.components.assets import SourceAssets
@@ -225,7 +225,7 @@ def do(world: World, kinds: dict[int, str], act: str, arguments: Sequence[Any]) 
             world.restart()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None)
 @given(st.lists(acts, min_size=5, max_size=25))
 def test_every_input_is_taken_once_whatever_happens_between_two_looks(history: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as home:

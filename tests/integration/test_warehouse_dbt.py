@@ -235,7 +235,7 @@ def test_the_warehouse_is_free_for_others_when_dbt_is_done(project: DbtProject) 
         "import sys, duckdb; print(duckdb.connect(sys.argv[1]).execute('select count(*) from dim_airlines').fetchall())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", command, project.environment.warehouse], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", command, project.environment.warehouse], capture_output=True, text=True, timeout=600
     )
     assert done.stdout == "[(0,)]\n", done.stderr
     assert (dict(os.environ), os.getcwd()) == before
@@ -257,7 +257,7 @@ def test_a_person_runs_dbt_in_its_folder(project: DbtProject, warehouse: Callabl
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stdout
     assert warehouse("select count(*) from fct_sales") == [(2,)]
@@ -283,7 +283,7 @@ def test_the_project_parses_for_snowflake(project: DbtProject, tmp_path: Path) -
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **settings},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stdout
     compiled = (tmp_path / "compiled/warehouse/models/outputs/flights/fct_flights.sql").read_text()

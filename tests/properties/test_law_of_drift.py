@@ -12,7 +12,7 @@ from typing import Any
 import law_cases
 import pytest
 import reference
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from law import arrive, at, hub_rows, leave, workspace_for
 from law_cases import COLUMNS, KEY, Delivery, deliveries, source_for
 from reference import GivenInput, Version
@@ -87,7 +87,7 @@ def filled(item: GivenInput) -> GivenInput:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None)
 @given(delivery=deliveries(families=20))
 def test_undeclared_columns_of_some_inputs_keep_the_law(kind: str, delivery: Delivery, engine: DuckDBEngine) -> None:
     meaning, reads = KINDS[kind].meaning, KINDS[kind].reads

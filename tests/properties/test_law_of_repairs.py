@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from law import hub_rows, workspace_for
 from law_cases import COLUMNS, KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
@@ -157,7 +157,7 @@ def once(delivery: Delivery) -> list[list[GivenInput]]:
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", [*KINDS.values(), Kind({"type": "append"}, None)], ids=[*KINDS, "append"])
-@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=PHASES)
+@settings(max_examples=EXAMPLES, phases=PHASES)
 @given(delivery=deliveries(families=30), seed=st.integers(0, 2**32))
 def test_a_repaired_hub_is_one_whose_rows_had_never_failed(
     kind: Kind, history: bool, delivery: Delivery, seed: int, engine: DuckDBEngine
@@ -191,7 +191,7 @@ def test_a_repaired_hub_is_one_whose_rows_had_never_failed(
 
 
 @pytest.mark.parametrize("kind", [KINDS["key_deletes"], KINDS["full"], KINDS["timestamp"]], ids=["key", "full", "time"])
-@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=PHASES)
+@settings(max_examples=EXAMPLES, phases=PHASES)
 @given(delivery=deliveries(families=30))
 def test_a_replayed_hub_is_one_whose_rule_had_always_been_so(
     kind: Kind, delivery: Delivery, engine: DuckDBEngine

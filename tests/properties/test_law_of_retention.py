@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from law import arrive, as_input, hub_rows, leave, workspace_for
 from law_cases import KEY, KINDS, TRACKED, Delivery, Kind, actual_rows, deliveries, expected_rows, keyed, source_for
@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 
 @pytest.mark.parametrize("kind", SETTLED.values(), ids=SETTLED.keys())
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None)
 @given(delivery=deliveries(families=30), days=st.integers(0, 2))
 def test_settled_inputs_mean_to_the_hub_what_they_meant(
     kind: Kind, days: int, delivery: Delivery, engine: DuckDBEngine
@@ -86,7 +86,7 @@ def test_settled_inputs_mean_to_the_hub_what_they_meant(
             check()
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None)
 @given(delivery=deliveries(families=30), days=st.integers(0, 2))
 def test_what_validations_keep_out_stays_out(days: int, delivery: Delivery, engine: DuckDBEngine) -> None:
     """A row that is kept out of the hub is in its extract all the same; a hub that kept everything tells."""

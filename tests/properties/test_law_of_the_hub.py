@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import reference
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from law import arrive, hub_rows, leave, workspace_for
 from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
 from reference import GivenInput
@@ -27,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(delivery=deliveries(families=30))
 def test_hub_is_a_function_of_its_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
@@ -48,7 +48,7 @@ def test_hub_is_a_function_of_its_set_of_inputs(
             assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
 
 
-@settings(max_examples=2 * EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2 * EXAMPLES, deadline=None)
 @given(delivery=deliveries(families=30))
 def test_append_keeps_every_row_of_every_input_once(delivery: Delivery, engine: DuckDBEngine) -> None:
     with tempfile.TemporaryDirectory() as home:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from law import ARROW, as_input
 from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
 from reference import GivenInput
@@ -151,9 +151,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemorySession]
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-@settings(
-    max_examples=SCENARIOS // FAMILIES // 2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=SCENARIOS // FAMILIES // 2, deadline=None)
 @given(delivery=deliveries(families=FAMILIES))
 def test_versions_are_a_function_of_the_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, session: MemorySession

@@ -14,7 +14,7 @@ from unittest import mock
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.config.connection import CsvFormat
@@ -29,7 +29,6 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 VALUE = st.one_of(
     st.sampled_from(["", " ", "a", '"', ",", "\n", "\r\n", "\r", '""', " a", "x,y", "\\", "'", "\ufeff", "\x01"]), TEXT
 )
-SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def written(draw: Any) -> tuple[list[list[str]], str, str]:
     return rows, draw(st.sampled_from([",", ";", "\t", "|"])), draw(st.sampled_from(["\n", "\r\n"]))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, deadline=None)
 @given(case=written(), bom=st.booleans())
 def test_what_a_writer_wrote_is_read(
     database: duckdb.DuckDBPyConnection, case: tuple[list[list[str]], str, str], bom: bool
@@ -103,7 +102,7 @@ RECORD = st.lists(FIELD, min_size=1, max_size=3).map(",".join)
 SHAPED = st.lists(st.one_of(st.tuples(FIELD, FIELD).map(",".join), RECORD), max_size=6).map("\n".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None)
 @given(
     texts=st.lists(st.one_of(HOSTILE, SHAPED), min_size=1, max_size=3),
     header=st.booleans(),
@@ -154,7 +153,7 @@ def test_every_line_is_in_exactly_one_record_or_empty(text: str, escape: str) ->
             assert json.loads(record.raw)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=60, deadline=None)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters='\0\r\n",'), min_size=1, max_size=5),
     encoding=st.sampled_from(["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-8-sig", "shift_jis", "utf-7"]),
@@ -172,7 +171,7 @@ def test_any_encoding_that_can_hold_the_text_gives_it_back(
     assert [(row["f0"], row["f1"]) for row in rows] == [(text, "2")]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=60), encoding=st.sampled_from(["utf-8", "utf-16", "latin-1"]))
 def test_any_bytes_give_rows_or_a_clear_error_and_leave_other_inputs_alone(
     database: duckdb.DuckDBPyConnection, content: bytes, encoding: str

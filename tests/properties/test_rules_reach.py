@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
@@ -138,7 +138,7 @@ def in_reach(before: Rows, after: Rows, parts: Sequence[str], below: int, above:
     return found
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(sorted(PARTITIONS)),
     st.lists(st.sampled_from(sorted(FRAMES)), min_size=1, max_size=3, unique=True),

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from declared import unchecked_source
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rule_cases_drawn import OWN, Draw, drawn
 from rule_reference import Ambiguous, Column, Place, Row, Rows, Rule, Table, Window, World, computed, touched
@@ -49,9 +49,7 @@ NUMBERS = st.integers(0, 2**40)
 
 
 def story(most: int) -> Any:
-    return settings(
-        max_examples=most, deadline=None, phases=NO_SHRINK, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    return settings(max_examples=most, deadline=None, phases=NO_SHRINK)
 
 
 @pytest.fixture(scope="module")

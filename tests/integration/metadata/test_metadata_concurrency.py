@@ -94,7 +94,7 @@ def _assert_all_is_counted_once(url: str, workers: int, new: list[list[str]]) ->
 
 def test_processes_that_all_begin_with_an_empty_database(empty_url: str) -> None:
     running = [_python(WORKER, empty_url, str(number)) for number in range(PROCESSES)]
-    ended = [process.communicate(timeout=120) for process in running]
+    ended = [process.communicate(timeout=1200) for process in running]
     assert [process.returncode for process in running] == [0] * PROCESSES, ended
     _assert_all_is_counted_once(empty_url, PROCESSES, [json.loads(output) for output, _ in ended])
 
@@ -111,7 +111,7 @@ def test_a_killed_process_is_in_nobodys_way(store: MetadataStore, url: str, prog
     store.register_source(source())
     store.register_inputs("sales", [item])
     killed = _python(program, url)
-    _, errors = killed.communicate(timeout=60)
+    _, errors = killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, errors
     store.start("sales", "parse", [item.input_id], "retry")
     done = StepReport("parse", "lake/sales", (InputReport(item.input_id),), 1, 1, {}, 0.1)

@@ -185,7 +185,7 @@ def test_people_who_write_migrations_can_use_alembics_command(url: str, command:
         env={**os.environ, "PYTHONPATH": str(PROJECT), "DATAOPS_METADATA_URL": url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert ("No new upgrade operations detected." if command == "check" else "0003 (head)") in done.stdout

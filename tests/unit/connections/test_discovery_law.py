@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.connections.discovery import discover
@@ -29,7 +29,7 @@ look = st.tuples(st.just("look"), st.booleans(), st.booleans())
 clock = st.tuples(st.just("clock"), st.integers(-100_000, 100_000))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None)
 @given(
     refresh=st.sampled_from([{"type": "append"}, {"type": "full"}]),
     steps=st.lists(st.one_of(write, look, clock), max_size=15),

@@ -111,5 +111,5 @@ def test_importing_and_a_migrated_database_need_no_alembic(tmp_path: Path) -> No
         "import sys; from dataops_assets.metadata.store import MetadataStore; MetadataStore(sys.argv[1]).migrate(); "
         "print('alembic' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "False"

@@ -12,7 +12,7 @@ import pandas as pd
 import pandera.errors
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandera.pandas import Check, Column, DataFrameSchema
 
@@ -152,7 +152,7 @@ def table_of(frame: pd.DataFrame) -> pa.Table:
     return pa.table({name: pa.array(frame[name], kind, from_pandas=name != "real") for name, kind in types.items()})
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None)
 @given(case=cases())
 def test_engine_and_pandas_agree(session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema]) -> None:
     frame, schema = case
@@ -251,7 +251,7 @@ def test_a_missing_member_is_null_in_whatever_way_it_is_written(
     assert failing(Check.unique_values_eq([one, two, missing], ignore_na=False)) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(case=cases(), halves=st.lists(st.sampled_from(["a", "b"]), min_size=8, max_size=8))
 def test_inputs_are_judged_as_if_each_were_alone(
     session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema], halves: list[str]

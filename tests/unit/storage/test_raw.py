@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.errors import InputError, StorageError
@@ -122,7 +122,7 @@ def test_an_object_that_was_lost_or_cut_is_copied_again(raw: RawArea) -> None:
     assert raw.local_path(item).read_bytes() == b"abc"
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(exclude_characters="/"), max_size=300))
 def test_any_file_name_is_kept_and_means_one_plain_file(raw: RawArea, name: str) -> None:
     item = an_input(name.encode("utf-8", "surrogatepass"), f"/landing/{name}.csv")
@@ -162,14 +162,14 @@ def test_many_threads_may_add_the_same_inputs(raw: RawArea) -> None:
 # --- crashes and full disks ------------------------------------------------------------------------------------------
 
 SLOW_WRITER = """
-import sys, time
+import sys
 sys.path.insert(0, {tests!r})
 from test_raw import NOON, RawArea, an_input
 
 def slowly():
     yield b"a" * 500_000
     print("half", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
     yield b"a" * 500_000
 
 RawArea({uri!r}).add(an_input(b"a" * 1_000_000), slowly(), NOON)
@@ -178,7 +178,7 @@ RawArea({uri!r}).add(an_input(b"a" * 1_000_000), slowly(), NOON)
 
 def test_a_killed_writer_leaves_nothing_visible_and_the_next_one_finishes(raw: RawArea) -> None:
     script = SLOW_WRITER.format(tests=str(Path(__file__).parent), uri=raw.uri)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"half\n"
         writer.send_signal(signal.SIGKILL)
