@@ -86,7 +86,11 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
     """What a step did with one input: its counts, what keeps rows out of the hub, and where it came from."""
     metadata: dict[str, Any] = dict(item.counts) | kept_out([item])
     if known is not None:
-        metadata |= {"origin": known.origin, "extract_time": dg.MetadataValue.timestamp(known.extract_time)}
+        metadata |= {
+            "origin": known.origin,
+            "extract_time": dg.MetadataValue.timestamp(known.extract_time),
+            "arrival": dg.MetadataValue.timestamp(known.arrival),
+        }
     return metadata
 
 

@@ -29,6 +29,7 @@ _LONGEST_PAUSE = dt.timedelta(hours=1)
 
 WAITS_AT = PER_INPUT.index("enrich")
 """The step before which an input waits for other sources."""
+_MERGES = PER_INPUT.index("refresh")
 
 _PERMANENT = {
     kind.__name__: kind.permanent
@@ -125,16 +126,20 @@ def _reason_to_hold(steps: Mapping[str, Process]) -> str:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs for one run, a range of the source's partitions, and the steps to run: from `first_step`, before `end`."""
+    """Inputs for one run, a range of the source's partitions, and the steps to run: from `first_step`, before `end`.
+
+    `places` are where those of them that are in the hub already are to be merged now.
+    """
 
     input_ids: tuple[str, ...]
     first_step: int
     end: int = len(PER_INPUT)
+    places: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Equal for the same inputs and steps."""
-        text = "\n".join((PER_INPUT[self.first_step], *PER_INPUT[self.end :], *self.input_ids))
+        """Equal for the same inputs, steps and places."""
+        text = "\n".join((PER_INPUT[self.first_step], *PER_INPUT[self.end :], *self.input_ids, *self.places))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -144,19 +149,22 @@ def batches(
     running: Collection[str],
     most: int,
     waiting: Collection[str] = (),
+    moved: Mapping[str, str] | None = None,
 ) -> Iterator[Batch]:
     """The runs that are needed: ranges of `order` (all partitions, as Dagster orders them) of at most `most` inputs.
 
     A range holds only inputs that are to do from the same step on, so no other input is run by being between them.
     Those that are `waiting` go as far as the step before they must wait. Those that a run failed with go in halves.
+    Those that are `moved` are merged again at the place that is given.
     """
-    suspects = state.suspects
+    suspects, places = state.suspects, moved or {}
+    todo = {**state.todo, **dict.fromkeys(places, _MERGES)}
 
     def steps(input_id: str) -> tuple[int, int, tuple[str, int]]:
         if input_id in running:
             return 0, 0, ("", 0)
         end = WAITS_AT if input_id in waiting else len(PER_INPUT)
-        return min(state.todo.get(input_id, end), end), end, suspects.get(input_id, ("", 0))
+        return min(todo.get(input_id, end), end), end, suspects.get(input_id, ("", 0))
 
     for (first, end, (_, size)), members in groupby(order, key=steps):
         if first == end:
@@ -164,4 +172,5 @@ def batches(
         ids = tuple(members)
         size = min(most, size) if size else most
         for start in range(0, len(ids), size):
-            yield Batch(ids[start : start + size], first, end)
+            some = ids[start : start + size]
+            yield Batch(some, first, end, tuple(places[input_id] for input_id in some if input_id in places))

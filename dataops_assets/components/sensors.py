@@ -1,7 +1,7 @@
 """The sensor (or schedule) of one source: look for new inputs, make them partitions, request runs for what is not done.
 
-Grain: one look at one source. Nothing is remembered from look to look but which duplicates were told: inputs and what
-became of them are in the metadata store, runs are in Dagster's.
+Grain: one look at one source. Nothing is remembered from look to look but which notes on arrivals were told: inputs
+and what became of them are in the metadata store, runs are in Dagster's.
 
 Annotations are not postponed here: Dagster reads those of a sensor's function.
 """
@@ -32,10 +32,12 @@ from dataops_assets.components.tries import (
     without_the_dead,
 )
 from dataops_assets.components.untold import untold
+from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.connections.discovery import Discovery, discover
 from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.steps import waits
+from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.report import PER_INPUT, Input, StepReport
 
 _SHOWN = 5
@@ -43,7 +45,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found and asks for. `cursor` says what has been told: duplicates, waiting and given up inputs."""
+    """What one look found and asks for. `cursor` says what has been told: notes, waiting and given up inputs."""
 
     new_partitions: Sequence[str] = ()
     requests: Sequence[dg.RunRequest] = ()
@@ -68,6 +70,8 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     processes = without_the_dead(assets, metadata, instance)
     state = progress(inputs, processes)
     messages = [*_told(found), *(f"held: {text}" for text in _some(list(state.held.values())))]
+    moved = _moved(assets, platform, [item for item in inputs if item.input_id not in {**state.todo, **state.held}])
+    messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
     waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
     messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
     looked_up = _waits_for(assets, metadata) if state.todo else []
@@ -77,15 +81,15 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
         messages.append(f"{len(state.todo)} inputs wait for {' and '.join(looked_up)}")
     else:
         most = source.discovery.inputs_per_run
-        for batch in batches([*order, *new_partitions], state, running, most, waiting):
+        for batch in batches([*order, *new_partitions], state, running, most, waiting, moved):
             answer = request(assets, instance, batch, state, now)
             if isinstance(answer, dg.RunRequest):
                 requests.append(answer)
             else:
                 paused |= given_up(assets, metadata, batch, state, answer)
     messages += _some([str(error) for error in dict.fromkeys(paused.values())])
-    duplicates, waits_told, given_up_told, known_told = (*cursor.split(" "), "", "", "", "")[:4]
-    told, duplicates = _duplicates(assets, metadata.arrivals(source.name), found, duplicates)
+    noted, waits_told, given_up_told, known_told = (*cursor.split(" "), "", "", "", "")[:4]
+    told, noted = _noted(assets, metadata.arrivals(source.name), found, noted)
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
     # while an input is tried again it is not given up, and yet needs not be shown again
@@ -93,7 +97,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, processes, known_told)
-    cursor = " ".join((duplicates, now_waiting, now_given_up, known_told)).rstrip()
+    cursor = " ".join((noted, now_waiting, now_given_up, known_told)).rstrip()
     events_told = [*told, *checked, *shown, *late]
     return Look(new_partitions, requests, events_told, messages or ["no new input"], cursor)
 
@@ -151,7 +155,7 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         instance = context.instance
         for run_id in end_dead_runs(instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        # a schedule has no cursor: the duplicates of this look are told
+        # a schedule has no cursor: the notes of this look are told
         seen = look(assets, platform, instance, "", dt.datetime.now(dt.UTC))
         for message in seen.messages:
             context.log.info(message)
@@ -181,6 +185,16 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
         if first in positions and last in positions:
             found.update(order[positions[first] : positions[last] + 1])
     return found
+
+
+def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, str]:
+    """By id, the place of inputs of the hub that arrived again since they were merged, as far as it decides a row."""
+    times = {item.extract_time for item in inputs}
+    if len(times) == len(inputs) or isinstance(assets.source.refresh, AppendRefresh):
+        return {}
+    hub = platform.workspace(assets.source, assets.sources).hub.snapshot()
+    manifest = Manifest.read(hub.info if hub else None)
+    return {item.input_id: item.arrival.isoformat() for item in manifest.misplaced(inputs)}
 
 
 def _waiting(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, InputWaits]:
@@ -217,7 +231,7 @@ def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
 def _told(found: Discovery) -> Iterator[str]:
     if found.new:
         yield f"{len(found.new)} new inputs: {', '.join(_some([item.input_id for item in found.new]))}"
-    yield from _some([str(item) for item in found.duplicates])
+    yield from _some([f"{item.origin}: {item.note}" for item in found.noted])
     yield from _some([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems])
     if found.settling:
         yield f"still being written: {', '.join(_some(found.settling))}"
@@ -230,15 +244,15 @@ def _some(texts: Sequence[str]) -> list[str]:
     return [*texts[:_SHOWN], f"and {rest} more"] if rest > 0 else list(texts)
 
 
-def _duplicates(
+def _noted(
     assets: SourceAssets, arrivals: Sequence[Arrival], found: Discovery, cursor: str
 ) -> tuple[list[dg.AssetObservation], str]:
-    """Observations of arrivals that were known already, and a cursor that stands for all that have been told.
+    """Observations of arrivals that there is more to say of, and a cursor that stands for all that have been told.
 
     Where the look before did not get to telling its own, all are told again.
     """
     known = {(item.origin, item.digest): item for item in arrivals if item.note and item.input_id}
-    fresh = {(item.origin, item.known.digest) for item in found.duplicates}
+    fresh = {(item.origin, item.digest) for item in found.noted}
     now_told = _digest(known)
     if now_told == cursor:
         return [], cursor
@@ -251,7 +265,12 @@ def _duplicates(
             raw,
             partition=item.input_id,
             description=f"{item.origin}: {item.note}",
-            metadata={"origin": item.origin, "size": item.size, "sha256": item.digest, "duplicate": True},
+            metadata={
+                "origin": item.origin,
+                "size": item.size,
+                "sha256": item.digest,
+                "arrived": dg.MetadataValue.timestamp(item.modified),
+            },
         )
         for item in untold.values()
     ]

@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.environment import Environment
-from dataops_assets.config.refresh import AppendRefresh, KeyRefresh
+from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
+from dataops_assets.connections.content import Digests, digests_of, digests_of_extract
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
+from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.python import encode, load_hook
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival, MetadataStore
@@ -41,17 +42,6 @@ _Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Duplicate:
-    """An arrival that is an input the platform has already."""
-
-    origin: str
-    known: Input
-
-    def __str__(self) -> str:
-        return f"{self.origin}: already known as {self.known.input_id} (from {self.known.origin})"
-
-
-@dataclass(frozen=True)
 class Problem:
     """An arrival that cannot be taken, and why; told at every look until it is gone."""
 
@@ -61,13 +51,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What one look found. `new` is sorted and recorded; `duplicates` are those that this look met first.
+    """What one look found. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
     `settling` are files that may still be written, `left` what the time budget left for the next look.
     """
 
     new: list[Input] = field(default_factory=list)
-    duplicates: list[Duplicate] = field(default_factory=list)
+    noted: list[Arrival] = field(default_factory=list)
     settling: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -76,40 +66,53 @@ class Discovery:
 class Inventory:
     """The inputs of a source, and the one rule that says which arrivals are the same input.
 
-    The same bytes with the same extract time (to the second) are one input. Where the extract time says nothing about
-    a row (`append`, and `key` with `order_by`), the same bytes are one input whatever their time, and the one known
-    first stays.
+    The same content at the same extract time is one input. It arrived when the newest version with this content was
+    made. So whichever arrival is found first, an input and its place in the order are the same in the end.
     """
 
-    def __init__(self, source: Source, known: Iterable[Input]) -> None:
+    def __init__(self, known: Iterable[Input]) -> None:
         """`known` are the inputs registered so far."""
-        refresh = source.refresh
-        self._by_digest_alone = isinstance(refresh, AppendRefresh) or (
-            isinstance(refresh, KeyRefresh) and refresh.order_by is not None
-        )
-        self._inputs: dict[str, Input] = {}
-        for item in sorted(known):
-            self._inputs.setdefault(self._identity(item), item)
+        self._inputs = {item.input_id: item for item in known}
+        self.last_arrival = max((item.arrival for item in self._inputs.values()), default=None)
+        self._by_content: dict[str, Input] = {}
+        for item in sorted(self._inputs.values()):
+            self._by_content.setdefault(item.content, item)
 
-    def place(self, item: Input) -> Input:
-        """The input that `item` is: itself where it is new, otherwise the known one."""
-        return self._inputs.setdefault(self._identity(item), item)
+    def place(self, item: Input) -> Input | None:
+        """Put `item` among the inputs; the result is the same input as it was known so far, None where it is new."""
+        known = self._inputs.get(item.input_id)
+        placed = item if known is None else replace(known, arrival=max(known.arrival, item.arrival))
+        self._inputs[item.input_id] = placed
+        self.last_arrival = placed.arrival if self.last_arrival is None else max(self.last_arrival, placed.arrival)
+        self._by_content.setdefault(item.content, placed)
+        return known
+
+    def now(self, input_id: str) -> Input:
+        """An input as it is known now."""
+        return self._inputs[input_id]
+
+    def with_content(self, item: Input) -> Input | None:
+        """An input of another extract time that has the same content."""
+        other = self._by_content.get(item.content)
+        return other if other is not None and other.input_id != item.input_id else None
 
     def __contains__(self, item: Input) -> bool:
-        return self._identity(item) in self._inputs
+        return item.input_id in self._inputs
 
     def newest(self) -> dt.datetime | None:
         """The newest extract time."""
         return max((item.extract_time for item in self._inputs.values()), default=None)
 
-    def _identity(self, item: Input) -> str:
-        return item.digest if self._by_digest_alone else item.input_id
 
+def input_from(extract_time: dt.datetime, version: FileVersion, arrival: dt.datetime, digests: Digests) -> Input:
+    """The input of one arrival; times are aware.
 
-def input_from(extract_time: dt.datetime, digest: str, origin: str, size: int) -> Input:
-    """The input of one arrival; `extract_time` is aware, `digest` a sha256 in hexadecimal."""
+    Its id names the extract time, to the microsecond where it has any, and the content.
+    """
     utc = extract_time.astimezone(dt.UTC)
-    return Input(utc, f"{utc:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, origin, size)
+    fraction = f"{utc:.%f}" if utc.microsecond else ""
+    input_id = f"{utc:%Y%m%dT%H%M%S}{fraction}Z-{digests.content[:12]}"
+    return Input(utc, arrival, input_id, digests.received, version.origin, version.size, digests.content)
 
 
 def discover(
@@ -123,17 +126,18 @@ def discover(
 ) -> Discovery:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock, `clock` measures the budget.
 
+    The budget is for reading what is found: it begins when the files are listed, or the first extract is there.
+
     Re-run: finds what is new since. Raises ConfigError for a wrong declaration and StorageError when the place cannot
     be listed; whatever is wrong with one arrival is one of the `problems`.
     """
     look = _Look(source, metadata, now)
-    deadline = clock() + budget_seconds
     if isinstance(source.connection, FileConnection):
         files = Files(source.connection, environment.landing, os.environ)
-        _look_at_files(look, source.connection, files, deadline, clock)
+        _look_at_files(look, source.connection, files, budget_seconds, clock)
     else:
         raw = RawArea.of(environment.storage, source.name)
-        _look_at_extracts(look, source.connection, raw, deadline, clock)
+        _look_at_extracts(look, source.connection, raw, budget_seconds, clock)
     return look.found
 
 
@@ -157,12 +161,17 @@ class _Look:
         self.found = Discovery()
         self._metadata = metadata
         self._arrivals: list[Arrival] = []
-        self.known = {(item.origin, item.size, item.modified): item for item in metadata.arrivals(source.name)}
+        self._placed: dict[str, None] = {}
+        known = metadata.arrivals(source.name)
+        self.known = {(item.origin, item.size, item.modified): item for item in known}
+        self._by_origin: dict[str, list[Arrival]] = {}
+        for item in sorted(known, key=lambda item: (item.modified, item.seen_at)):
+            self._by_origin.setdefault(item.origin, []).append(item)
 
     @functools.cached_property
     def inventory(self) -> Inventory:
         """The known inputs; read only by a look that has something to compare with them."""
-        return Inventory(self.source, self._metadata.inputs(self.source.name))
+        return Inventory(self._metadata.inputs(self.source.name))
 
     def seen(self, version: FileVersion) -> Arrival | None:
         """What was recorded about this version of a file."""
@@ -170,16 +179,43 @@ class _Look:
 
     def take(self, version: FileVersion, item: Input) -> None:
         """Place an arrival among the known inputs."""
+        notes = self._notes(version, item)
         known = self.inventory.place(item)
-        note = ""
-        if known is item:
+        if known is None:
             self.found.new.append(item)
         elif known.origin != item.origin:
-            note = f"already known as {known.input_id}"
-            self.found.duplicates.append(Duplicate(item.origin, known))
-        self._arrivals.append(
-            Arrival(version.origin, version.size, version.modified, item.digest, known.input_id, self.now, note)
+            notes.append(f"already known as {known.input_id}")
+        self._placed[item.input_id] = None
+        arrival = Arrival(
+            version.origin, version.size, version.modified, item.digest, item.input_id, self.now, "; ".join(notes)
         )
+        self._arrivals.append(arrival)
+        self._by_origin.setdefault(version.origin, []).append(arrival)
+        if notes:
+            self.found.noted.append(arrival)
+
+    def _notes(self, version: FileVersion, item: Input) -> list[str]:
+        """What there is to say of an arrival: which version of the file it replaces, and where its content is known."""
+        notes = []
+        keeps_all = isinstance(self.source.refresh, AppendRefresh)
+        before = [
+            other
+            for other in self._by_origin.get(version.origin, ())
+            if other.input_id and other.modified <= version.modified
+        ]
+        if before and before[-1].input_id != item.input_id:
+            replaced = self.inventory.now(before[-1].input_id or "")
+            if replaced.extract_time == item.extract_time:
+                both = "is a version after {}; append keeps the rows of both" if keeps_all else "replaces {}"
+                notes.append(both.format(replaced.input_id))
+        if keeps_all and (same := self.inventory.with_content(item)) is not None:
+            notes.append(f"the same content as {same.input_id}; append keeps the rows of the first alone")
+        return notes
+
+    def arrives(self) -> dt.datetime:
+        """When an extract arrives: now, but after all that arrived before it, wherever the clock stands."""
+        last = self.inventory.last_arrival
+        return self.now if last is None else max(self.now, last + dt.timedelta(microseconds=1))
 
     def wait(self, version: FileVersion, *, remember: bool) -> None:
         """Leave a file that may still be written; `remember` this state for the next look to compare with."""
@@ -194,19 +230,31 @@ class _Look:
     def forget(self) -> None:
         """Record nothing of this look."""
         self.found.new.clear()
+        self.found.noted.clear()
+        self._placed.clear()
         self._arrivals.clear()
 
     def record(self) -> None:
         """Keep what was found: inputs before arrivals, so that an arrival never names an input that is not there."""
-        self.found.new.sort()
+        self.found.new[:] = sorted(self.inventory.now(item.input_id) for item in self.found.new)
         if self._arrivals:
             self._metadata.register_source(self.source)
-            self._metadata.register_inputs(self.source.name, self.found.new)
+            # known ones, too: a later arrival of them counts from now on
+            placed = [self.inventory.now(input_id) for input_id in self._placed]
+            new = set(self._metadata.register_inputs(self.source.name, placed))
             self._metadata.remember_arrivals(self.source.name, self._arrivals)
+            self._try_again([item.input_id for item in placed if item.input_id not in new])
             self._arrivals.clear()
 
+    def _try_again(self, ids: Sequence[str]) -> None:
+        """Let inputs that came again be ingested where that failed, perhaps because their bytes were gone."""
+        status = self._metadata.step_status(self.source.name, "ingest") if ids else {}
+        failed = [input_id for input_id in ids if status.get(input_id) == "failed"]
+        if failed:
+            self._metadata.forget(self.source.name, ["ingest"], failed)
 
-def _look_at_files(look: _Look, connection: FileConnection, files: Files, deadline: float, clock: _Clock) -> None:
+
+def _look_at_files(look: _Look, connection: FileConnection, files: Files, budget: float, clock: _Clock) -> None:
     listing = files.list()
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
@@ -229,20 +277,25 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, deadli
             look.wait(version, remember=seen is None and version.modified > look.now)
     # oldest first: where the budget ends a look, the history before that point is whole
     dated.sort(key=lambda each: each[:2])
+    # listing many files, or waiting for a store, takes nothing from the time there is for reading them
+    deadline = clock() + budget
+
+    def examine(number: int) -> Digests | str | DataOpsError:
+        version = dated[number][2]
+        compression = compression_of(file_name(version.origin), connection.compression)
+        return _examine(files, version, compression, deadline if number else None, clock)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        states = pool.map(
-            lambda numbered: _examine(files, numbered[1][2], None if numbered[0] == 0 else deadline, clock),
-            enumerate(dated),
-        )
+        states = pool.map(examine, range(len(dated)))
         for (extracted, origin, version), state in zip(dated, states, strict=True):
             if isinstance(state, DataOpsError):
                 look.refuse(origin, state)
+            elif isinstance(state, Digests):
+                look.take(version, input_from(extracted, version, version.modified, state))
             elif state == _CHANGED:
                 look.wait(version, remember=False)
-            elif state == _LATE:
-                look.found.left.append(origin)
             else:
-                look.take(version, input_from(extracted, state, origin, version.size))
+                look.found.left.append(origin)
     look.record()
 
 
@@ -261,27 +314,38 @@ def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wa
     return seen is not None and abs((now - seen.seen_at).total_seconds()) >= wait_seconds
 
 
-def _examine(files: Files, version: FileVersion, deadline: float | None, clock: _Clock) -> str | DataOpsError:
-    """The sha256 of a file's bytes; `_LATE` where time ran out, `_CHANGED` where it was written meanwhile."""
-    hashed = hashlib.sha256()
-    try:
-        if deadline is not None and clock() >= deadline:
-            return _LATE
+class _Stopped(Exception):
+    """A file is not read to its end: `_LATE` where time ran out, `_CHANGED` where it was written meanwhile."""
+
+
+def _examine(
+    files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: _Clock
+) -> Digests | str | DataOpsError:
+    """The digests of a file; `_LATE` where time ran out, `_CHANGED` where it was written meanwhile."""
+
+    def watched() -> Iterator[bytes]:
         size = 0
         for chunk in files.chunks(version.origin):
-            hashed.update(chunk)
             size += len(chunk)
             if size > version.size:
                 # it grows, perhaps as fast as it is read
-                return _CHANGED
+                raise _Stopped(_CHANGED)
             if deadline is not None and clock() >= deadline:
-                return _LATE
-        return hashed.hexdigest() if files.version(version.origin) == version else _CHANGED
+                raise _Stopped(_LATE)
+            yield chunk
+
+    if deadline is not None and clock() >= deadline:
+        return _LATE
+    try:
+        found = digests_of(watched(), version.size, compression)
+        return found if files.version(version.origin) == version else _CHANGED
+    except _Stopped as stopped:
+        return str(stopped)
     except DataOpsError as error:
         return error
 
 
-def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, deadline: float, clock: _Clock) -> None:
+def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, budget: float, clock: _Clock) -> None:
     hook = load_hook(connection.function)
     origins = f"python:{connection.function}/"
     # a duplicate makes no input, but the hook must not have to give it again
@@ -289,8 +353,11 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, d
     newest = look.inventory.newest()
     previous = max([*times, newest] if newest is not None else times, default=None)
     last: dt.datetime | None = None
+    deadline: float | None = None
     try:
         for extract in hook(previous, **connection.arguments):
+            # from the first extract on: until then the hook may have waited for its system
+            deadline = clock() + budget if deadline is None else deadline
             try:
                 name, content = encode(extract, connection.function)
             except InputError as error:
@@ -307,12 +374,15 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, d
                 )
             last = extracted
             version = FileVersion(f"{origins}{name}", len(content), extracted)
-            item = input_from(extracted, hashlib.sha256(content).hexdigest(), version.origin, version.size)
+            item = input_from(extracted, version, look.arrives(), digests_of_extract(name, content))
             seen = look.seen(version)
             if seen is None or seen.digest != item.digest:
                 if item not in look.inventory:
                     # the extract cannot be asked for again, so its bytes are kept before it is known
                     raw.put(item, content)
+                else:
+                    # what a hook gives again came when it first came
+                    item = replace(item, arrival=look.inventory.now(item.input_id).arrival)
                 look.take(version, item)
             if clock() >= deadline:
                 look.found.left.append(connection.function)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dataops_assets.config.connection import ExtractTime
@@ -38,6 +39,19 @@ _DIRECTIVES = {
     "B": _WORD,
     "p": r"[AaPp][Mm]",
     "z": r"[+-][0-9]{2}:?[0-5][0-9]|Z",
+}
+# What those match that may have fewer digits, where another number is beside them
+_FULL = {
+    "m": r"1[0-2]|0[1-9]",
+    "d": r"3[01]|[12][0-9]|0[1-9]",
+    "H": r"2[0-3]|[01][0-9]",
+    "I": r"1[0-2]|0[1-9]",
+    "M": r"[0-5][0-9]",
+    "S": r"[0-5][0-9]",
+    "j": r"36[0-6]|3[0-5][0-9]|[12][0-9]{2}|0[1-9][0-9]|00[1-9]",
+    "U": r"5[0-3]|[0-4][0-9]",
+    "W": r"5[0-3]|[0-4][0-9]",
+    "V": r"5[0-3]|0[1-9]|[1-4][0-9]",
 }
 _YEARS = frozenset("YGy")
 _WORDLIKE = frozenset("aAbBpz")
@@ -104,7 +118,8 @@ def _compiled(pattern: str) -> _Pattern:
     name: list[str] = []
     shape: list[str] = []
     directives: list[str] = []
-    for token in _TOKEN.finditer(pattern):
+    tokens = list(_TOKEN.finditer(pattern))
+    for index, token in enumerate(tokens):
         if token["any"]:
             # lazy: where a name holds two dates, the first one counts
             name.append(".*?")
@@ -124,19 +139,61 @@ def _compiled(pattern: str) -> _Pattern:
                 next_step="use each directive once; '*' matches any text",
             )
         directives.append(directive)
-        name.append(f"({_DIRECTIVES[directive]})")
+        beside = (*tokens[max(index - 1, 0) : index], *tokens[index + 1 : index + 2])
+        # of digits side by side nobody knows where a shorter number ends
+        is_fixed = directive in _FULL and any(map(_is_number, beside))
+        name.append(f"({_FULL[directive] if is_fixed else _DIRECTIVES[directive]})")
+        width = _WIDTHS.get(directive, 2)
         # digits where a number belongs, whatever their value; possessive, so that a long name is no long search
-        shape.append(_DIRECTIVES[directive] if directive in _WORDLIKE else f"[0-9]{{1,{_WIDTHS.get(directive, 2)}}}+")
-    if not _YEARS.intersection(directives):
-        raise ConfigError(
-            f"reading connection.extract_time.pattern {pattern!r}",
-            received="no year",
-            known=["%Y", "%y", "%G"],
-            next_step="name the year in the pattern, or leave it empty to take the file's modification time",
-        )
+        digits = f"[0-9]{{{width if is_fixed else 1},{width}}}+"
+        shape.append(_DIRECTIVES[directive] if directive in _WORDLIKE else digits)
+    _require_exact(pattern, frozenset(directives))
     flags = re.IGNORECASE | re.DOTALL
     return _Pattern(
         re.compile("".join(name), flags),
         re.compile("".join(f"(?:{part})" for part in shape), flags),
         _BETWEEN.join(f"%{directive}" for directive in directives),
     )
+
+
+def _is_number(token: re.Match[str]) -> bool:
+    return bool(token["directive"]) and token["directive"] not in {*_WORDLIKE, "%"}
+
+
+def _require_exact(pattern: str, given: frozenset[str]) -> None:
+    """Raise ConfigError where strptime would guess a part of the time, or leave one out."""
+    for is_wrong, received, next_step in _inexact(given):
+        if is_wrong:
+            raise ConfigError(
+                f"reading connection.extract_time.pattern {pattern!r}",
+                received=received,
+                known=[f"%{known}" for known in _DIRECTIVES],
+                next_step=next_step,
+            )
+
+
+def _inexact(given: frozenset[str]) -> Iterator[tuple[bool, str, str]]:
+    """What makes a pattern inexact: whether it is so here, what is wrong, and what to write instead."""
+    months, hours, weekdays = given & set("mbB"), given & set("HI"), given & set("aAwu")
+    days = given & set("dj") or (weekdays and given & set("UWV"))
+    week = "write the ISO week with its weekday, such as '%G-W%V-%u', or the date"
+    yield (
+        not given & _YEARS,
+        "no year",
+        "name the year in the pattern, or leave it empty to take the file's modification time",
+    )
+    yield len(given & _YEARS) > 1, "two years", "name one of them, and put '*' for the other"
+    yield len(months) > 1, "the month twice", "name one of them, and put '*' for the other"
+    yield len(hours) > 1, "the hour twice", "write %H, or %I with %p"
+    yield bool(given & set("UWV")) and not weekdays, "a week without its weekday", week
+    yield len(given & set("UWV")) > 1, "the week twice", week
+    yield ("G" in given) != ("V" in given), "%G and %V belong together", week
+    yield bool(given & set("UWV")) and bool(months or given & set("dj")), "a week beside a date", week
+    yield "j" in given and bool(months or given & set("dG")), "a day of the year beside a date", "write %Y and %j alone"
+    yield "d" in given and not months, "a day without its month", "add %m, or write %j for the day of the year"
+    yield bool(weekdays) and not days, "a weekday without its date", week
+    yield bool(hours) and not days, "an hour without its day", "add the day, such as %Y-%m-%d"
+    yield ("I" in given) != ("p" in given), "%I and %p belong together", "write %H, or %I with %p"
+    yield "M" in given and not hours, "a minute without its hour", "add %H"
+    yield "S" in given and "M" not in given, "a second without its minute", "add %M"
+    yield "f" in given and "S" not in given, "a fraction without its second", "add %S"

@@ -34,14 +34,24 @@ _EVOLVED = "evolved"
 _WITHOUT_DESCRIPTIONS = {
     field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
 }
+_MOVED = ("source", "input_id", "arrival")
+_LATER_ARRIVAL = (
+    tables.inputs.update()
+    .where(
+        tables.inputs.c.source == sa.bindparam("of_source"),
+        tables.inputs.c.input_id == sa.bindparam("of_input_id"),
+        tables.inputs.c.arrival < sa.bindparam("of_arrival"),
+    )
+    .values(arrival=sa.bindparam("of_arrival"))
+)
 
 
 @dataclass(frozen=True)
 class Arrival:
     """One version of a file as discovery saw it; (origin, size, modified) tells versions apart.
 
-    `input_id` is the input it is, None where none was made of it (yet); `note` says why it made no new input. Both
-    times are aware.
+    `input_id` is the input it is, None where none was made of it (yet); `note` is what there is to say of it: which
+    input it replaces or repeats, or why it is left out. Both times are aware.
     """
 
     origin: str
@@ -184,28 +194,34 @@ class MetadataStore:
     def register_inputs(self, source: str, inputs: Sequence[Input]) -> list[str]:
         """Remember inputs and return the ids that were not known before, in the order given.
 
-        An id that is known stays as it is.
+        An id that is known stays as it is, except that a later arrival of it counts from now on.
         """
         if not inputs:
             return []
         now = _now()
-        unique = {item.input_id: item for item in sorted(inputs, reverse=True)}
+        unique = {item.input_id: item for item in sorted(inputs)}
         rows = [
             {
                 "source": source,
                 "input_id": item.input_id,
                 "extract_time": item.extract_time,
+                "arrival": item.arrival,
                 "digest": item.digest,
                 "origin": item.origin,
                 "size": item.size,
+                "content": item.content,
                 "registered_at": now,
             }
             for _, item in sorted(unique.items())
         ]
-        statement = self._insert(tables.inputs).on_conflict_do_nothing().returning(tables.inputs.c.input_id)
+        table = tables.inputs
+        statement = self._insert(table).on_conflict_do_nothing().returning(table.c.input_id)
         with self._database.write(f"registering {len(rows)} inputs of source {source!r}") as connection:
             _contract_version(connection, source)
             new = set(connection.execute(statement, rows).scalars())
+            again = [row for row in rows if row["input_id"] not in new]
+            if again:
+                connection.execute(_LATER_ARRIVAL, [{f"of_{name}": row[name] for name in _MOVED} for row in again])
         return [input_id for input_id in dict.fromkeys(item.input_id for item in inputs) if input_id in new]
 
     def inputs(self, source: str, ids: Sequence[str] | None = None) -> list[Input]:
@@ -488,7 +504,9 @@ class MetadataStore:
                 )
             )
             .where(table.c.source == source, table.c.asset == asset, ~has_newer_version)
-            .order_by(inputs.c.extract_time.desc().nulls_last(), table.c.input_id.desc())
+            .order_by(
+                inputs.c.extract_time.desc().nulls_last(), inputs.c.arrival.desc().nulls_last(), table.c.input_id.desc()
+            )
             # Leaving out here and not in SQL needs no parameter for each excluded id
             .limit(limit + len(exclude))
         )

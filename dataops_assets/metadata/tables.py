@@ -155,15 +155,17 @@ inputs = sa.Table(
     "inputs",
     metadata,
     sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
-    sa.Column("input_id", Text, primary_key=True, comment="Extract time and digest; the partition key in the UI"),
+    sa.Column("input_id", Text, primary_key=True, comment="Extract time and content; the partition key in the UI"),
     sa.Column("extract_time", Timestamp, nullable=False, comment="When the data was taken from its system (UTC)"),
+    sa.Column("arrival", Timestamp, comment="When the newest version with this content was made (UTC)"),
     sa.Column("digest", Text, nullable=False, comment="SHA-256 of the bytes as received"),
     sa.Column("origin", Text, nullable=False, comment="Path or URL it was taken from"),
     sa.Column("size", sa.BigInteger, nullable=False, comment="Bytes as received"),
+    sa.Column("content", Text, comment="SHA-256 of what the bytes unpack to; digest if not compressed"),
     sa.Column("registered_at", Timestamp, nullable=False, comment="When the platform first saw it (UTC)"),
     sa.Index(None, "source", "extract_time", "input_id"),
     sa.Index(None, "source", "digest"),
-    comment="One row an input: a file, an extract or a slice that a source was given",
+    comment="One row an input: a content that a source was given for an extract time",
 )
 
 arrivals = sa.Table(
@@ -176,7 +178,12 @@ arrivals = sa.Table(
     sa.Column("digest", Text, nullable=False, comment="SHA-256 of the bytes; empty if they were not read"),
     sa.Column("input_id", Text, comment="The input it is; null if none was made of it"),
     sa.Column("seen_at", Timestamp, nullable=False, comment="When discovery looked at it (UTC)"),
-    sa.Column("note", Text, nullable=False, comment="Why it made no new input, e.g. already known; empty if it did"),
+    sa.Column(
+        "note",
+        Text,
+        nullable=False,
+        comment="What is to say of it, e.g. replaces an input, already known, left out",
+    ),
     _of_input(),
     sa.Index(None, "source", "input_id"),
     comment="One row a version of a file that discovery looked at, so that each is read once",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from dataops_assets.config.refresh import FullRefresh
+from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
@@ -157,6 +157,19 @@ class Change:
         """Whether an input whose absences count has rejected rows of known keys: those keys are present in it."""
         return bool(self.spares) if late else not self.spares.isdisjoint(self.ids)
 
+    @property
+    def repeated(self) -> frozenset[str]:
+        """Ids of the inputs that bring nothing to an `append` hub: an input before them has the same content."""
+        if not isinstance(self.source.refresh, AppendRefresh):
+            return frozenset()
+        seen: set[str] = set()
+        repeated = set()
+        for item in self.applied_after():
+            if item.content and item.content in seen:
+                repeated.add(item.input_id)
+            seen.add(item.content)
+        return frozenset(repeated)
+
     def rows(self, input_id: str) -> int:
         """How many rows an added or removed input has."""
         return self.extents[input_id].rows if input_id in self.extents else 0
@@ -177,7 +190,13 @@ class Change:
         }
         kept.update(
             {
-                item.input_id: AppliedInput(item.extract_time, item.input_id, item.input_id not in self.incomplete)
+                item.input_id: AppliedInput(
+                    item.extract_time,
+                    item.arrival,
+                    item.input_id,
+                    item.input_id not in self.incomplete,
+                    content=item.content,
+                )
                 for item in self.adding
             }
         )
@@ -198,7 +217,9 @@ def manifest_after(change: Change) -> Manifest:
         extent = change.extents.get(item.input_id)
         high = extent.spans[order_by].high if order_by is not None and extent is not None else None
         complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, 0)
-        applied.append(AppliedInput(item.extract_time, item.input_id, complete, high, written))
+        content = item.content if isinstance(change.source.refresh, AppendRefresh) else ""
+        place = item.extract_time, item.arrival, item.input_id
+        applied.append(AppliedInput(*place, complete, high, written, content))
     return change.manifest.after(change.source, applied, change.removing)
 
 

@@ -7,7 +7,6 @@ and the others are copied. Checks look at the bytes as received and never stop a
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataops_assets.config.connection import Connection, FileConnection
 from dataops_assets.connections.files import Files
 from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.metadata.store import Arrival
 from dataops_assets.quality.checks import earlier_inputs
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
@@ -38,11 +38,11 @@ def ingest(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     started = time.perf_counter()
     raw = workspace.raw
     read = _reader(workspace)
-    modified = _modification_times(workspace) if inputs else {}
+    versions = _versions(workspace) if inputs else {}
 
     # threads, because copying waits for disks and networks: 365 synced files take a third of what one thread takes
     with ThreadPoolExecutor(_THREADS) as pool:
-        done = list(pool.map(lambda item: _copy(raw, read, item, modified.get(item.input_id)), inputs))
+        done = list(pool.map(lambda item: _copy(raw, read, item, versions.get(item.input_id, ())), inputs))
     raw.sync()
     asset = f"raw/{workspace.source.name}"
     there = [item for item, (report, _) in zip(inputs, done, strict=True) if report.error is None]
@@ -63,13 +63,20 @@ def ingest(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
 
 
 def _copy(
-    raw: RawArea, read: Callable[[str], Iterator[bytes]], item: Input, modified: dt.datetime | None
+    raw: RawArea, read: Callable[[str], Iterator[bytes]], item: Input, versions: Sequence[Arrival]
 ) -> tuple[InputReport, bool]:
-    try:
-        copied = raw.add(item, read(item.origin), modified)
-    except DataOpsError as error:
-        return InputReport(item.input_id, error=error), False
-    return InputReport(item.input_id, counts={"bytes": item.size, "files": 1}), copied
+    """Copy from where the input was found, or else from where its bytes arrived again."""
+    modified = versions[0].modified if versions else None
+    again = [version.origin for version in reversed(versions) if version.digest == item.digest]
+    failed: DataOpsError | None = None
+    for origin in dict.fromkeys((item.origin, *again)):
+        try:
+            copied = raw.add(item, read(origin), modified)
+        except DataOpsError as error:
+            failed = failed or error
+            continue
+        return InputReport(item.input_id, counts={"bytes": item.size, "files": 1}), copied
+    return InputReport(item.input_id, error=failed), False
 
 
 def _checks(workspace: Workspace, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
@@ -116,8 +123,10 @@ def _gone(origin: str) -> Iterator[bytes]:
     )
 
 
-def _modification_times(workspace: Workspace) -> Mapping[str, dt.datetime]:
-    """By input, when its origin was last changed as discovery saw it; duplicates do not count."""
-    arrivals = workspace.metadata.arrivals(workspace.source.name)
-    first = sorted((item for item in arrivals if item.input_id and not item.note), key=lambda item: item.modified)
-    return {item.input_id: item.modified for item in reversed(first) if item.input_id}
+def _versions(workspace: Workspace) -> Mapping[str, Sequence[Arrival]]:
+    """By input, the versions of files that have its content, as discovery saw them, the earliest first."""
+    found: dict[str, list[Arrival]] = {}
+    for arrival in sorted(workspace.metadata.arrivals(workspace.source.name), key=lambda item: item.modified):
+        if arrival.input_id:
+            found.setdefault(arrival.input_id, []).append(arrival)
+    return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,22 +21,38 @@ from dataops_assets.steps.report import Input
 
 @dataclass(frozen=True, order=True)
 class AppliedInput:
-    """One input of the hub. `complete`: absence of a key from it means that the key is gone (full extracts).
+    """One input of the hub, at its place in the order: sorts by (extract time, arrival, id).
 
-    `high` is the highest order value in it, as text; None where the extract time orders or the input has no rows.
-    `written` is the version of the lake that holds its rows as they were applied.
+    `complete`: absence of a key from it means that the key is gone (full extracts). `high` is the highest order value
+    in it, as text; None where the extract time orders or the input has no rows. `written` is the version of the lake
+    that holds its rows as they were applied. `content` is the digest of its content, known where it decides (`append`).
     """
 
     extract_time: dt.datetime
+    arrival: dt.datetime
     input_id: str
     complete: bool = True
     high: str | None = None
     written: int = 0
+    content: str = ""
 
     @property
     def as_input(self) -> Input:
-        """What merging asks of an input: its place in the order; nothing is known of its bytes here."""
-        return Input(self.extract_time, self.input_id, digest="", origin="", size=0)
+        """What merging asks of an input: its place in the order and its content; its bytes are not known here."""
+        return Input(self.extract_time, self.arrival, self.input_id, digest="", origin="", size=0, content=self.content)
+
+    def record(self) -> list[Any]:
+        """The input as JSON."""
+        place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
+        return [*place, self.arrival.isoformat(), self.content]
+
+    @classmethod
+    def read(cls, found: Sequence[Any]) -> AppliedInput:
+        """The input that `record` wrote; what was written before arrivals were known arrived when it was extracted."""
+        input_id, time, complete, high, written, *rest = found
+        arrival, content = rest or (time, "")
+        times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
+        return cls(*times, input_id, complete, high, written, content)
 
 
 @dataclass(frozen=True)
@@ -54,10 +71,7 @@ class Manifest:
         """The manifest recorded in a hub version; an empty one for a hub that does not exist."""
         if not info:
             return cls()
-        found = (
-            AppliedInput(dt.datetime.fromisoformat(time), input_id, complete, high, written)
-            for input_id, time, complete, high, written in info["inputs"]
-        )
+        found = [AppliedInput.read(item) for item in info["inputs"]]
         horizon = info.get("horizon")
         return cls(
             info["settings"],
@@ -69,10 +83,7 @@ class Manifest:
         """The manifest as JSON for the commit."""
         return {
             "settings": self.settings,
-            "inputs": [
-                [item.input_id, item.extract_time.isoformat(), item.complete, item.high, item.written]
-                for item in sorted(self.inputs.values())
-            ],
+            "inputs": [item.record() for item in sorted(self.inputs.values())],
             **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
         }
 
@@ -81,6 +92,25 @@ class Manifest:
         gone = set(removing)
         kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
         return Manifest(settings_of(source), {**kept, **{item.input_id: item for item in adding}}, self.horizon)
+
+    def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
+        """The inputs with one of these contents, in order."""
+        return sorted(item for item in self.inputs.values() if item.content and item.content in contents)
+
+    def misplaced(self, known: Iterable[Input]) -> list[Input]:
+        """Those of the `known` inputs that arrived again since the hub merged them, where that decides a row.
+
+        It does among inputs of one extract time. What is settled stays where it is.
+        """
+        times = Counter(item.extract_time for item in self.inputs.values())
+        found = []
+        for item in known:
+            applied = self.inputs.get(item.input_id)
+            if applied is None or applied.arrival == item.arrival or times[item.extract_time] == 1:
+                continue
+            if self.horizon is None or item.extract_time >= self.horizon:
+                found.append(item)
+        return found
 
     def is_before(self, inputs: Iterable[Input]) -> bool:
         """Whether every applied input was extracted before each of `inputs`; equal times are not before."""

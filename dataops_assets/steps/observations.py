@@ -47,9 +47,11 @@ def is_late(session: Session, change: Change) -> bool:
 def create_inputs(session: Session, change: Change, *, late: bool) -> None:
     """Create the table `inputs`: applied inputs ranked in order from 1, each with the next complete one after it.
 
-    Rank 0 stands for where timelines start: the hub as it is, or for whole timelines the settled inputs.
+    Rank 0 stands for where timelines start: the hub as it is, or for whole timelines the settled inputs. Repeated
+    inputs are left out, so nothing is observed of them.
     """
-    applied, added = change.applied_after(), set(change.ids)
+    repeated, added = change.repeated, set(change.ids)
+    applied = [item for item in change.applied_after() if item.input_id not in repeated]
     # settled inputs are before all others, the hub as it is only before the added ones
     is_whole = change.settled is not None and late
     following: list[int | None] = [None] * (len(applied) + 1)

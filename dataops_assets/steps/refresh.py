@@ -112,7 +112,7 @@ def _attempt(
     lake = lake_rows(session, source, parsed)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     asked = {*gone, *(item.input_id for item in inputs)}
-    again = _to_merge(workspace, base, {*manifest.inputs} - asked)
+    again = _to_merge(workspace, base, manifest, {*manifest.inputs} - asked, _contents(manifest, inputs, gone))
     merging = (*inputs, *again)
     ids = [*(item.input_id for item in merging), *gone]
     own = lake_rows(session, source, parsed, ids)
@@ -185,12 +185,24 @@ def _attempt(
     return replace(report, checks=(*_outcomes(workspace, snapshot, after, wrote, insert_columns), *told))
 
 
-def _to_merge(workspace: Workspace, base: Snapshot | None, among: Collection[str]) -> Sequence[Input]:
-    """Those inputs of the hub of which other rows are kept out than when it was merged."""
+def _contents(manifest: Manifest, inputs: Sequence[Input], gone: Sequence[str]) -> Collection[str]:
+    """The contents that come to the hub or leave it."""
+    return {*(item.content for item in inputs), *(manifest.inputs[input_id].content for input_id in gone)}
+
+
+def _to_merge(
+    workspace: Workspace, base: Snapshot | None, manifest: Manifest, among: Collection[str], contents: Collection[str]
+) -> Sequence[Input]:
+    """Those inputs of the hub that a change of it concerns although nobody asked for them.
+
+    Other rows of them are kept out than when they were merged, or they have one of the `contents`, of which `append`
+    keeps the rows of the first input alone.
+    """
     named = base.info.get(TO_MERGE, ()) if base is not None else ()
     wanted = {input_id for input_id in named if input_id in among}
     known = workspace.metadata.inputs(workspace.source.name) if wanted else ()
-    return [item for item in known if item.input_id in wanted]
+    same = {item.input_id: item.as_input for item in manifest.of_content(contents) if item.input_id in among}
+    return list((same | {item.input_id: item for item in known if item.input_id in wanted}).values())
 
 
 def _gather(

@@ -15,16 +15,21 @@ PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
 
 @dataclass(frozen=True, order=True)
 class Input:
-    """One arrival of a source. Sorts by (extract time, id), the order in which inputs supersede each other.
+    """One content that a source was given for one extract time.
 
-    `extract_time` is aware, in UTC, at microsecond precision. `digest` is the sha256 of the bytes as received.
+    Sorts by (extract time, arrival, id), the order in which inputs supersede each other. Both times are aware, in UTC,
+    at microsecond precision. `arrival` is when the newest version of a file with this content was made (its
+    modification time), or when the extract of a hook was first recorded. `digest` is the sha256 of the bytes as
+    received, `content` that of what they unpack to: the same where they are not compressed.
     """
 
     extract_time: dt.datetime
+    arrival: dt.datetime
     input_id: str
     digest: str
     origin: str
     size: int
+    content: str
 
 
 CheckKind = Literal[

@@ -187,7 +187,7 @@ def _said_often(source: Source) -> exp.Query:
         WITH latest AS (
             SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
             QUALIFY row_number() OVER (
-                PARTITION BY s_key, s_order ORDER BY s_extract_time DESC, s_input_id DESC, s_row_id DESC
+                PARTITION BY s_key, s_order ORDER BY s_rank DESC, s_row_id DESC
             ) = 1
         ), placed AS (
             SELECT o.*,

@@ -143,7 +143,7 @@ class Ours:
     def parse(self, parquet: Path, number: int) -> None:
         """What precedes a change of the hub: the input's rows in the lake. Not timed."""
         when = dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=number)
-        item = Input(when, f"{number:04}", f"{number:064}", str(parquet), 1)
+        item = Input(when, when, f"{number:04}", f"{number:064}", str(parquet), 1, f"{number:064}")
         self._workspace.metadata.register_inputs("things", [item])
         with self._workspace.engine.session() as session:
             session.create("landed", query("SELECT * FROM read_parquet($path)", path=str(parquet)))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from both_engines import assert_same
+from declared import arrived
 from test_parse_conversion import ODD
 
 from dataops_assets.config.environment import Environment, environment_from
@@ -30,7 +31,6 @@ from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
 
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs"
@@ -63,7 +63,7 @@ class Area:
         for day, (file, content) in enumerate(files.items()):
             time = dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=10 * turn + day)
             digest = hashlib.sha256(content).hexdigest()
-            item = Input(time, f"{time:%Y%m%d}-{digest[:8]}", digest, f"/landing/{file}", len(content))
+            item = arrived(time, f"{time:%Y%m%d}-{digest[:8]}", digest, f"/landing/{file}", len(content))
             workspace.raw.add(item, [content], None)
             inputs.append(item)
         workspace.metadata.register_inputs(name, inputs)

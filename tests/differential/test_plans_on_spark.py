@@ -7,6 +7,7 @@ from pathlib import Path
 import law
 import pyarrow as pa
 import pytest
+from declared import arrived
 from declared import source as declared_source
 from sqlglot import exp
 
@@ -16,7 +17,6 @@ from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.change import T
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.publish import replace_inputs
 
@@ -48,7 +48,7 @@ def workspace_of(kind: str, home: Path, spark: SparkEngine) -> Workspace:
 
 
 def take(workspace: Workspace, day: int, rows: dict[int, str]) -> None:
-    item = Input(law.at(day), f"day-{day}", f"{day:064}", "generated", len(rows))
+    item = arrived(law.at(day), f"day-{day}", f"{day:064}", "generated", len(rows))
     workspace.metadata.register_inputs("things", [item])
     table = pa.table(
         {

@@ -116,7 +116,8 @@ class Story:
         path.write_text("\n".join([header, *lines]) + "\n")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         time = _START + dt.timedelta(days=day)
-        return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, str(path), path.stat().st_size)
+        input_id = f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}"
+        return Input(time, time, input_id, digest, str(path), path.stat().st_size, content=digest)
 
 
 def prepare(root: Path, settings: Mapping[str, Any] = SALES) -> Story:

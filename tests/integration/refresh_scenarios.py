@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from declared import arrived
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
@@ -61,7 +62,7 @@ class Scenario:
 
     def input(self, number: int) -> Input:
         """The input of day `number`."""
-        return Input(day(number), f"day-{number}", f"{number:064}", "written in the test", 0)
+        return arrived(day(number), f"day-{number}", f"{number:064}", "written in the test", 0)
 
     def parsed(self, number: int, rows: Sequence[Sequence[Any]]) -> Input:
         """Put the rows of day `number` into the lake."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 import yaml
+from declared import arrived
 from deltalake import DeltaTable, QueryBuilder
 from pydantic import ValidationError
 
@@ -111,7 +112,7 @@ class Feed:
         for day, rows in enumerate(contents, start=first):
             content = FORMATS[self.form](rows)
             digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
-            item = Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/in/{day}.{self.form}", len(content))
+            item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/in/{day}.{self.form}", len(content))
             workspace.raw.add(item, [content], None)
             inputs.append(item)
         self.metadata.register_inputs("sales", inputs)
@@ -501,7 +502,7 @@ def test_what_parquet_says_of_a_type_decides(
     out = io.BytesIO()
     pq.write_table(pa.table({"v": given}), out)
     digest = hashlib.sha256(out.getvalue()).hexdigest()
-    item = Input(START, digest[:12], digest, "/in/v.parquet", len(out.getvalue()))
+    item = arrived(START, digest[:12], digest, "/in/v.parquet", len(out.getvalue()))
     failing.raw.add(item, [out.getvalue()], None)
     made.metadata.register_inputs("sales", [item])
     assert (parse(failing, [item]).inputs[0].error is None) == is_same

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from declared import arrived
 from pandera.pandas import Check, Column, DataFrameSchema
 
 from dataops_assets.config.environment import environment_from
@@ -92,7 +93,7 @@ def deliver(workspace: Workspace, *files: tuple[str, bytes | str], first_day: in
     for day, (name, content) in enumerate(files, start=first_day):
         content = content.encode() if isinstance(content, str) else content
         digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
-        item = Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
+        item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
         workspace.raw.add(item, [content], None)
         inputs.append(item)
     workspace.metadata.register_inputs("sales", inputs)

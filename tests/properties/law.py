@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from declared import arrived
 from reference import GivenInput
 
 from dataops_assets.config.environment import environment_from
@@ -31,9 +32,9 @@ ARROW["decimal(38,0)"] = pa.decimal128(38, 0)
 
 def as_input(given: GivenInput) -> Input:
     """The registered form of a generated input."""
-    return Input(
-        given.time, given.input_id, hashlib.sha256(given.input_id.encode()).hexdigest(), "generated", len(given.rows)
-    )
+    digest = hashlib.sha256((given.content or given.input_id).encode()).hexdigest()
+    arrival = given.time + dt.timedelta(minutes=given.arrival)
+    return arrived(given.time, given.input_id, digest, "generated", len(given.rows), arrival=arrival)
 
 
 def workspace_for(source: Source, home: Path, engine: Engine | None = None) -> Workspace:

@@ -97,7 +97,8 @@ def source_for(refresh: dict[str, Any], **fields: Any) -> Source:
 class Delivery:
     """Groups of inputs in the order in which they arrive, and the ids of those removed at the end.
 
-    An input that comes again may hold other rows than before, as when it is parsed anew under a corrected contract.
+    An input that comes again may hold other rows than before, as when it is parsed anew under a corrected contract, and
+    may have arrived later, as when a file is sent again.
     """
 
     groups: list[list[GivenInput]]
@@ -126,7 +127,12 @@ def deliveries(draw: st.DrawFn, families: int) -> Delivery:
         found = _rows(seeds, told, windows[index], 6 * index if in_order else 0)
         return tuple({(row["k"], row["part"]): row for row in found}.values()) if once else found
 
-    inputs = [GivenInput(at(day), f"{day}-{index}", rows(index, index)) for index, day in enumerate(days)]
+    arrivals = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    contents = draw(st.lists(st.sampled_from(["", "", "one", "two"]), min_size=count, max_size=count))
+    inputs = [
+        GivenInput(at(day), f"{day}-{index}", rows(index, index), arrivals[index], contents[index])
+        for index, day in enumerate(days)
+    ]
     groups: list[list[GivenInput]] = []
     for item in inputs if in_order else draw(st.permutations(inputs)):
         if groups and not draw(st.integers(0, 3 if in_order else 1)):
@@ -137,6 +143,9 @@ def deliveries(draw: st.DrawFn, families: int) -> Delivery:
         again = inputs[index]
         if draw(st.booleans()):
             again = replace(again, rows=rows(index, count + index))
+        if draw(st.booleans()):
+            # the file was sent again: a later version with the same content
+            again = replace(again, arrival=again.arrival + draw(st.integers(1, 3)))
         groups.append([again])
     removed = draw(st.lists(st.sampled_from([item.input_id for item in inputs]), max_size=2, unique=True))
     return Delivery(groups, removed)

@@ -1,6 +1,7 @@
 """What a hub is, written from the definitions and nothing else: slow, small and obviously right.
 
-An input is (extract time, id, rows); a row is a dict of columns. The reference replays the timeline of every key.
+An input is (extract time, arrival, id, rows); a row is a dict of columns. The reference replays the timeline of every
+key.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class GivenInput:
-    """One arrival: its rows in order."""
+    """One arrival: its rows in order. `arrival` counts where extract times are equal."""
 
     time: dt.datetime
     input_id: str
     rows: tuple[Row, ...]
+    arrival: int = 0
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,16 @@ class Version:
 
 
 def append(inputs: Iterable[GivenInput]) -> set[tuple[str, int]]:
-    """All rows of all inputs, as (input id, row position)."""
-    return {(item.input_id, position) for item in inputs for position in range(len(item.rows))}
+    """All rows of all inputs, as (input id, row position); of inputs with one content, those of the first."""
+    first: dict[str, GivenInput] = {}
+    for item in sorted(inputs, key=place):
+        first.setdefault(item.content or item.input_id, item)
+    return {(item.input_id, position) for item in first.values() for position in range(len(item.rows))}
+
+
+def place(item: GivenInput) -> tuple[dt.datetime, int, str]:
+    """Where an input stands in the order."""
+    return item.time, item.arrival, item.input_id
 
 
 def keyed(
@@ -59,10 +70,10 @@ def keyed(
 ) -> list[Version]:
     """Every version of every key.
 
-    Observations of a key, sorted by (order, extract time, input id, row position), the last of equal order winning, are
-    replayed: a row that differs from the present one in the tracked columns (or finds none) starts a version; a delete
-    ends it and starts one that has nothing but the key. An input deletes a key that it covers and does not contain. A
-    row that fails, and is no delete, is in its input and says nothing.
+    Observations of a key, sorted by (order, extract time, arrival, input id, row position), the last of equal order
+    winning, are replayed: a row that differs from the present one in the tracked columns (or finds none) starts a
+    version; a delete ends it and starts one that has nothing but the key. An input deletes a key that it covers and
+    does not contain. A row that fails, and is no delete, is in its input and says nothing.
     """
 
     def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
@@ -113,7 +124,7 @@ def covers_range(column: str) -> Callable[[GivenInput, Row], bool]:
     return covers
 
 
-Observation = tuple[Any, dt.datetime, str, int, Row | None]
+Observation = tuple[Any, tuple[dt.datetime, int, str], int, Row | None]
 
 
 def _observations(
@@ -124,8 +135,8 @@ def _observations(
     covers: Callable[[GivenInput, Row], bool],
     fails: Callable[[Row], bool] = lambda _row: False,
 ) -> dict[Any, list[Observation]]:
-    """What each input says of each key: (order, extract time, input id, row position, row or None for a delete)."""
-    inputs = sorted(inputs, key=lambda item: (item.time, item.input_id))
+    """What each input says of each key: (order, place of the input, row position, row or None for a delete)."""
+    inputs = sorted(inputs, key=place)
     observations: dict[Any, list[Observation]] = defaultdict(list)
     any_row: dict[Any, Row] = {}
     for item in inputs:
@@ -137,10 +148,10 @@ def _observations(
             if fails(row) and not is_delete(row):
                 continue
             order = item.time if order_by is None else row[order_by]
-            observations[name].append((order, item.time, item.input_id, position, None if is_delete(row) else row))
+            observations[name].append((order, place(item), position, None if is_delete(row) else row))
         for name, row in any_row.items():
             if name not in seen and covers(item, row):
-                observations[name].append((item.time, item.time, item.input_id, -1, None))
+                observations[name].append((item.time, place(item), -1, None))
     return observations
 
 
@@ -156,11 +167,11 @@ def _versions(
 def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str], key: Sequence[str]) -> list[Version]:
     versions: list[Version] = []
     last_of_order: dict[Any, Observation] = {}
-    for observation in sorted(found, key=lambda entry: entry[:4]):
+    for observation in sorted(found, key=lambda entry: entry[:3]):
         last_of_order[observation[0]] = observation
     present: Version | None = None
     gone: Version | None = None
-    for order, time, input_id, position, row in last_of_order.values():
+    for order, (time, _, input_id), position, row in last_of_order.values():
         if row is None:
             if present is not None:
                 versions.append(_ended(present, order))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from declared import arrived
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from law import hub_rows, workspace_for
@@ -63,7 +64,7 @@ class Damaged:
     @property
     def item(self) -> Input:
         content = self.content
-        return Input(
+        return arrived(
             self.good.time, self.good.input_id, hashlib.sha256(content).hexdigest(), "things.jsonl", len(content)
         )
 

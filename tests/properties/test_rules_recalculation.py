@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from declared import unchecked_source
+from declared import arrived, unchecked_source
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rule_cases_drawn import OWN, Draw, drawn
@@ -36,7 +36,7 @@ from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.lookups import RelatedHubs, conformed
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh, remove
-from dataops_assets.steps.report import Input, StepReport
+from dataops_assets.steps.report import StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.vacuum import vacuum
@@ -313,7 +313,7 @@ class Arrivals:
         """One input of a table; it may be late."""
         case, space = self.told.case, self.told.space(name)
         table = case.tables[name]
-        item = Input(NOON + dt.timedelta(days=day), f"day-{day:02}", f"{name}{day}".ljust(64, "0"), "drawn", 0)
+        item = arrived(NOON + dt.timedelta(days=day), f"day-{day:02}", f"{name}{day}".ljust(64, "0"), "drawn", 0)
         rows = [case.row(table) for _ in range(case.random.randint(0, 4))]
         space.metadata.register_source(space.source)
         space.metadata.register_inputs(name, [item])

@@ -19,6 +19,7 @@ DECIDES = "integration/test_verdicts_decide.py::"
 MARKERS = "integration/test_delete_markers.py::"
 REJECTED = "integration/test_rejected_keys.py::"
 QUARANTINE = "integration/test_quarantine.py::"
+ARRIVALS = "integration/test_arrivals.py::"
 BY_HAND = "integration/test_by_hand.py::"
 CHANGED_RULES = "integration/test_changed_rules.py::"
 UNDONE = "integration/test_left_undone.py::"
@@ -35,13 +36,18 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "`sequence`": (LAW, TYPES + "test_the_newest_input_owns_the_overlap_and_the_older_keeps_its_remainder"),
     "`append`": (
         "properties/test_law_of_the_hub.py::test_append_keeps_every_row_of_every_input_once",
-        "integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",
+        ARRIVALS + "test_of_inputs_with_one_content_append_keeps_the_rows_of_the_first",
     ),
     "`custom`": (LAW, TYPES + "test_a_custom_input_replaces_what_its_predicate_says"),
     "A row that equals the present": (LAW, TYPES + "test_history_of_a_range_keeps_what_was_replaced"),
     "An input without rows owns and": (
         TYPES + "test_an_empty_input_owns_nothing",
         TYPES + "test_a_custom_input_without_rows_replaces_nothing",
+    ),
+    "An input is one content at": (
+        LAW,
+        "unit/connections/test_discovery_law.py::test_nothing_is_missed_or_taken_twice",
+        "unit/connections/test_python_hook.py::test_an_extract_arrives_when_it_is_first_recorded",
     ),
     "With `history`, a version is valid": (
         LAW,
@@ -68,6 +74,8 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "integration/test_sensors.py::test_a_late_file_is_a_partition_of_its_own_and_lands_where_it_belongs",
     ),
     "the same file comes twice": ("integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",),
+    "a file is sent again under its own name, corrected": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
+    "the earlier content comes back": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
     "a row keeps out of the hub because a validation quarantines it": (
         TYPES + "test_a_quarantined_row_leaves_the_version_before_it",
         TYPES + "test_a_quarantined_row_of_a_full_extract_is_present",

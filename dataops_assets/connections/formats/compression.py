@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import IO, BinaryIO, Literal, cast
 
 import zstandard
 
@@ -59,53 +59,82 @@ def unpack(file: RawFile, compression: Compression, target: Path) -> RawFile:
     return RawFile(file.input_id, file.name, target)
 
 
+def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
+    """What a stream unpacks to; a zip must be seekable.
+
+    Raises NotReadable for a zip that does not hold exactly one readable file, EOFError for what is cut off, and
+    otherwise what the compression's library raises for what is damaged.
+    """
+    if compression == "zstd":
+        yield from _zstd_chunks(stream)
+    elif compression == "zip":
+        yield from _zip_chunks(stream)
+    elif compression == "gzip":
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield from _chunks(cast(BinaryIO, unpacked))
+    else:
+        yield from _chunks(stream)
+
+
+class NotReadable(Exception):
+    """An archive that holds what cannot be read, and what to do about it."""
+
+    def __init__(self, received: str, next_step: str) -> None:
+        super().__init__(received)
+        self.received = received
+        self.next_step = next_step
+
+
 def _decompress(file: RawFile, compression: Compression, out: BinaryIO) -> None:
     try:
-        if compression == "gzip":
-            with gzip.open(file.path, "rb") as stream:
-                shutil.copyfileobj(stream, out, _CHUNK)
-        elif compression == "zstd":
-            _unpack_zstd(file, out)
-        else:
-            _unpack_zip(file, out)
+        with file.path.open("rb") as stream:
+            for chunk in chunks_of(stream, compression):
+                out.write(chunk)
     except EOFError as error:
         raise file.refused(f"a {compression} file that is cut off", _DELIVER_AGAIN) from error
+    except NotReadable as error:
+        raise file.refused(error.received, error.next_step) from error
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile) as error:
         raise file.refused(f"a damaged {compression} file: {error}", _DELIVER_AGAIN) from error
 
 
-def _unpack_zstd(file: RawFile, out: BinaryIO) -> None:
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
+
+
+def _zstd_chunks(stream: BinaryIO) -> Iterator[bytes]:
     # a decompression object tells whether the last frame ended; the stream reader takes a cut-off file for a whole one
-    with file.path.open("rb") as stream:
-        pending = b""
-        while True:
-            decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
-            ended = False
-            while not ended:
-                chunk = pending or stream.read(_CHUNK)
-                pending = b""
-                if not chunk:
-                    raise EOFError
-                out.write(decompressor.decompress(chunk))
-                ended = decompressor.eof
-            pending = decompressor.unused_data or stream.read(_CHUNK)
-            if not pending:
-                return
+    pending = b""
+    while True:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
+        ended = False
+        while not ended:
+            chunk = pending or stream.read(_CHUNK)
+            pending = b""
+            if not chunk:
+                raise EOFError
+            yield decompressor.decompress(chunk)
+            ended = decompressor.eof
+        pending = decompressor.unused_data or stream.read(_CHUNK)
+        if not pending:
+            return
 
 
-def _unpack_zip(file: RawFile, out: BinaryIO) -> None:
-    with zipfile.ZipFile(file.path) as archive:
+def _zip_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with zipfile.ZipFile(stream) as archive:
         # macOS adds a folder of its own to the archives it makes
         files = (item for item in archive.infolist() if not item.is_dir())
         members = [item for item in files if not item.filename.startswith("__MACOSX/")]
         if len(members) != 1:
             names = ", ".join(member.filename for member in members[:5])
-            raise file.refused(f"a zip of {len(members)} files ({names})", "put exactly one file into each zip")
+            raise NotReadable(f"a zip of {len(members)} files ({names})", "put exactly one file into each zip")
         member = members[0]
         if member.flag_bits & 0x1:
-            raise file.refused(f"a zip with a password ({member.filename})", "deliver it without a password")
+            raise NotReadable(f"a zip with a password ({member.filename})", "deliver it without a password")
         try:
-            with archive.open(member) as stream:
-                shutil.copyfileobj(cast(BinaryIO, stream), out, _CHUNK)
+            unpacked = archive.open(member)
         except NotImplementedError as error:
-            raise file.refused(f"a zip that cannot be read: {error}", "compress it with deflate") from error
+            raise NotReadable(f"a zip that cannot be read: {error}", "compress it with deflate") from error
+        with unpacked:
+            yield from _chunks(unpacked)

@@ -33,4 +33,5 @@ def an_input(number: int, *, digest: str = "", origin: str = "") -> Input:
     """The input of one day."""
     time = START + dt.timedelta(days=number)
     digest = digest or f"{number:064x}"
-    return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{number:012x}", digest, origin or f"/landing/{number}.csv", 10 + number)
+    input_id = f"{time:%Y%m%dT%H%M%SZ}-{number:012x}"
+    return Input(time, time, input_id, digest, origin or f"/landing/{number}.csv", 10 + number, content=digest)

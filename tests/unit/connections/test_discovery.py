@@ -103,35 +103,25 @@ def test_the_same_bytes_with_the_same_time_are_one_input(make_place: Any, refres
     copy = place.deliver("sales_2013-05-01 (1).csv", "a\n1\n")
     found = place.look()
     assert found.new == []
-    (duplicate,) = found.duplicates
-    assert (duplicate.origin, duplicate.known) == (str(copy), item)
-    assert f"already known as {item.input_id}" in str(duplicate)
+    (noted,) = found.noted
+    assert (noted.origin, noted.note) == (str(copy), f"already known as {item.input_id}")
     notes = {arrival.origin: arrival.note for arrival in place.metadata.arrivals("sales")}
     assert notes == {item.origin: "", str(copy): f"already known as {item.input_id}"}
     assert nothing(place.look())
 
 
-@pytest.mark.parametrize(("refresh", "inputs"), [(APPEND, 1), (ORDERED, 1), (KEYED, 2), ({"type": "full"}, 2)])
-def test_the_time_tells_inputs_apart_only_where_it_matters(make_place: Any, refresh: Any, inputs: int) -> None:
+@pytest.mark.parametrize("refresh", [APPEND, ORDERED, KEYED, {"type": "full"}])
+@pytest.mark.parametrize("days", [(1, 2), (2, 1)])
+def test_the_same_content_of_another_time_is_another_input(make_place: Any, refresh: Any, days: Any) -> None:
     place = make_place(**DATED, refresh=refresh)
-    place.deliver("sales_2013-05-02.csv", "a\n1\n")
-    place.look()
-    # an earlier time, but known later: the one that is known stays
-    place.deliver("sales_2013-05-01.csv", "a\n1\n")
-    found = place.look()
-    assert len(found.new) + len(found.duplicates) == 1
-    known = place.metadata.inputs("sales")
-    assert len(known) == inputs
-    assert known[-1].extract_time.day == 2
-
-
-def test_in_one_look_the_earliest_time_is_known_first(make_place: Any) -> None:
-    place = make_place(**DATED, refresh=APPEND)
-    for day in (3, 1, 2):
+    for day in days:
         place.deliver(f"sales_2013-05-0{day}.csv", "a\n1\n")
-    found = place.look()
-    assert new(found) == ["sales_2013-05-01.csv"]
-    assert names([item.origin for item in found.duplicates]) == ["sales_2013-05-02.csv", "sales_2013-05-03.csv"]
+        assert new(place.look()) == [f"sales_2013-05-0{day}.csv"]
+    assert [item.extract_time.day for item in place.metadata.inputs("sales")] == [1, 2]
+    notes = [item.note for item in place.metadata.arrivals("sales") if item.note]
+    # of an append source one of them brings nothing, and that is told
+    assert len(notes) == (refresh == APPEND)
+    assert all("append keeps the rows of the first alone" in note for note in notes)
 
 
 def test_a_touched_file_is_no_duplicate_of_itself(make_place: Any) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataops_assets.config.connection import ExtractTime
-from dataops_assets.connections.extract_time import extract_time
+from dataops_assets.connections.extract_time import extract_time, require_pattern
 from dataops_assets.errors import ConfigError, InputError
 
 MODIFIED = dt.datetime(2020, 5, 5, 5, 5, tzinfo=dt.UTC)
@@ -26,7 +26,9 @@ def read(pattern: str, name: str, zone: dt.tzinfo = dt.UTC, otherwise: str = "")
         ("flights_%Y-%m-%d.csv*", "flights_2013-01-31.csv.gz", "2013-01-31T00:00"),
         ("*%Y%m%d*", "export v2 20130101_120000.csv", "2013-01-01T00:00"),
         ("*_%Y%m%d_%H%M%S.*", "a_b_20130101_235958.json", "2013-01-01T23:59:58"),
-        ("%Y%m%d", "2013131", "2013-01-31T00:00"),
+        ("%Y-%m-%d", "2013-1-31", "2013-01-31T00:00"),
+        ("sales_%Y-%m.csv", "sales_2013-02.csv", "2013-02-01T00:00"),
+        ("w_%Y-W%W-%u.csv", "w_2013-W05-3.csv", "2013-02-06T00:00"),
         ("s_%Y-%j.csv", "s_2013-060.csv", "2013-03-01T00:00"),
         ("s_%d%b%y.csv", "s_07Sep13.csv", "2013-09-07T00:00"),
         ("week_%G-W%V-%u.csv", "week_2013-W01-1.csv", "2012-12-31T00:00"),
@@ -82,6 +84,39 @@ def test_a_date_that_does_not_exist_is_refused_even_where_undated_files_are_allo
 def test_a_pattern_that_cannot_give_a_time_is_a_mistake_of_the_declaration(pattern: str) -> None:
     with pytest.raises(ConfigError, match="pattern"):
         read(pattern, "f_2013.csv")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "%Y-W%W.csv",
+        "%Y-U%U.csv",
+        "%G-W%V.csv",
+        "%Y-W%V-%u.csv",
+        "%G-%m-%d.csv",
+        "%Y%y.csv",
+        "%Y-%m-%b.csv",
+        "%Y-%d.csv",
+        "%Y-%a.csv",
+        "%Y-%m-%u.csv",
+        "%Y-%j-%m.csv",
+        "%Y-%m_%H.csv",
+        "%Y-%m-%d_%I.csv",
+        "%Y-%m-%d_%H%p.csv",
+        "%Y-%m-%d_%M.csv",
+        "%Y-%m-%d_%H%S.csv",
+        "%Y-%m-%d_%H%M%f.csv",
+    ],
+)
+def test_a_pattern_that_cannot_be_read_exactly_is_refused_with_what_to_write(pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"next: (write|add|name)"):
+        require_pattern(pattern)
+
+
+def test_of_digits_side_by_side_none_is_guessed() -> None:
+    for name in ("2013111", "201311", "2013131"):
+        with pytest.raises(InputError, match="does not match the pattern"):
+            read("%Y%m%d", name)
 
 
 @pytest.mark.parametrize("name", ["1" * 255, "1" * 254 + "x", "_" * 255, "é" * 100, "a\nb"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import math
 import sys
 import types
@@ -85,12 +86,10 @@ def test_an_extract_that_is_given_again_is_known(place: Any, hooks: types.Module
     hooks.extracts = lambda *_, **__: [Extract(MONDAY, [{"a": 1}])]  # type: ignore[attr-defined]
     assert len(place.look().new) == 1
     found = place.look()
-    assert (found.new, found.duplicates, found.problems) == ([], [], [])
+    assert (found.new, found.noted, found.problems) == ([], [], [])
 
 
-def test_the_same_rows_at_another_time_are_an_input_only_where_time_matters(
-    make_place: Any, hooks: types.ModuleType
-) -> None:
+def test_the_same_rows_at_another_time_are_another_input(make_place: Any, hooks: types.ModuleType) -> None:
     calls: list[dt.datetime | None] = []
 
     def extracts(previous: dt.datetime | None, region: str) -> Iterator[Extract]:
@@ -101,10 +100,26 @@ def test_the_same_rows_at_another_time_are_an_input_only_where_time_matters(
     place = python_place(make_place, refresh={"type": "append"})
     (item,) = place.look().new
     found = place.look()
-    assert (found.new, [duplicate.known for duplicate in found.duplicates]) == ([], [item])
-    # the hook goes on behind the duplicate instead of giving it for ever
+    assert len(found.new) == 1
+    assert f"the same content as {item.input_id}" in found.noted[0].note
+    # the hook goes on behind it instead of giving it for ever
     place.look()
     assert calls == [None, MONDAY, MONDAY + DAY]
+
+
+def test_an_extract_arrives_when_it_is_first_recorded(place: Any, hooks: types.ModuleType) -> None:
+    given = [Extract(MONDAY, b"a\n1\n", "x.csv"), Extract(MONDAY, b"a\n2\n", "x.csv")]
+    hooks.extracts = lambda *_, **__: list(given)  # type: ignore[attr-defined]
+    first, second = place.look().new
+    # of two extracts of one time, the one that was given later arrived later; the clock need not move
+    assert (first.digest, second.digest) == tuple(hashlib.sha256(item.records).hexdigest() for item in given)
+    assert first.arrival < second.arrival
+    place.look(after=60)
+    assert place.metadata.inputs("sales") == [first, second]
+    # nor does it matter where the clock stands
+    given.append(Extract(MONDAY, b"a\n3\n", "x.csv"))
+    (third,) = place.look(after=-86_400).new
+    assert place.metadata.inputs("sales") == [first, second, third]
 
 
 def test_a_correction_of_the_same_size_and_time_is_a_new_input(place: Any, hooks: types.ModuleType) -> None:

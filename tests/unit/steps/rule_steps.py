@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from declared import arrived
 from sqlglot import exp
 
 from dataops_assets.config.environment import environment_from
@@ -44,7 +45,7 @@ def workspace(home: Path, own: Source, *others: Source) -> Workspace:
 
 def an_input(name: str, hour: int = 0) -> Input:
     """An input with a readable id."""
-    return Input(NOON + dt.timedelta(hours=hour), name, name * 8, f"{name}.csv", 1)
+    return arrived(NOON + dt.timedelta(hours=hour), name, name * 8, f"{name}.csv", 1)
 
 
 def rows_query(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], name: str, session: Any) -> exp.Query:

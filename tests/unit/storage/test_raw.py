@@ -26,7 +26,8 @@ NOON = dt.datetime(2013, 6, 1, 12, tzinfo=dt.UTC)
 def an_input(content: bytes, origin: str = "/landing/sales/a.csv", day: int = 0) -> Input:
     digest = hashlib.sha256(content).hexdigest()
     time = NOON + dt.timedelta(days=day)
-    return Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, origin, len(content))
+    input_id = f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}"
+    return Input(time, time, input_id, digest, origin, len(content), content=digest)
 
 
 def never() -> Iterator[bytes]:

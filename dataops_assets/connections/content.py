@@ -1,0 +1,113 @@
+"""What tells two deliveries apart: the bytes as received, and the content that they unpack to.
+
+The same content may come packed in many ways: as it is, compressed, or compressed again with another header or level.
+It is one content all the same, so it has one digest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, cast
+
+import zstandard
+
+from dataops_assets.connections.formats.compression import Compression, NotReadable, chunks_of, compression_of
+
+_CHUNK = 1 << 20
+_SPOOLED = 32 << 20
+_LARGEST = 64 << 20
+_LARGEST_RATIO = 200
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, NotReadable)
+
+
+@dataclass(frozen=True)
+class Digests:
+    """sha256 of the bytes as `received` and of the `content` that they unpack to, and how many bytes were received."""
+
+    received: str
+    content: str
+    size: int
+
+
+def digests_of(chunks: Iterable[bytes], size: int, compression: Compression) -> Digests:
+    """The digests of bytes that come in `chunks` and are expected to be `size`.
+
+    What does not unpack, or to more than 200 times its size and 64 MiB, is its own content. So a file that unpacks to
+    more than a disk holds costs no more than its size, and it is for the parser to refuse what is damaged.
+    """
+    received = _Received(chunks)
+    content = hashlib.sha256()
+    unpacked = 0
+    if compression != "none":
+        try:
+            for chunk in _unpacked(received, compression):
+                content.update(chunk)
+                unpacked += len(chunk)
+                if unpacked > max(_LARGEST, _LARGEST_RATIO * size):
+                    unpacked = 0
+                    break
+        except _DAMAGED:
+            unpacked = 0
+    received.drain()
+    digest = received.digest()
+    return Digests(digest, content.hexdigest() if unpacked else digest, received.size)
+
+
+def digests_of_extract(name: str, content: bytes) -> Digests:
+    """The digests of an extract of a hook. The ending of its name says how to read it, so that is content, too."""
+    compression = compression_of(name, "infer")
+    found = digests_of([content], len(content), compression)
+    ending = os.path.splitext(os.path.splitext(name)[0] if compression != "none" else name)[1].lower()
+    return replace(found, content=hashlib.sha256(f"{ending}\n{found.content}".encode()).hexdigest())
+
+
+class _Received:
+    """The chunks as a stream that digests what is read of it."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.size = 0
+        self._chunks = iter(chunks)
+        self._rest = b""
+        self._hashed = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end."""
+        parts = []
+        while size > 0 and (part := self._rest or self._next()):
+            parts.append(part[:size])
+            self._rest = part[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def drain(self) -> None:
+        """Read to the end."""
+        while self._next():
+            pass
+
+    def digest(self) -> str:
+        return self._hashed.hexdigest()
+
+    def _next(self) -> bytes:
+        chunk = next((chunk for chunk in self._chunks if chunk), b"")
+        self._hashed.update(chunk)
+        self.size += len(chunk)
+        return chunk
+
+
+def _unpacked(received: _Received, compression: Compression) -> Iterator[bytes]:
+    stream = cast(BinaryIO, received)
+    if compression != "zip":
+        yield from chunks_of(stream, compression)
+        return
+    # the list of what is in a zip stands at its end
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
+        shutil.copyfileobj(stream, spool, _CHUNK)
+        yield from chunks_of(cast(BinaryIO, spool), compression)
