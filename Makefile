@@ -7,6 +7,7 @@ PORT ?= 3000
 # one more than the processors of a small machine: end-to-end tests mostly wait
 PYTEST_WORKERS ?= 3
 SCENARIOS ?= 100000
+MOST ?= 40
 ROWS ?= 1000000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
 GROUPS := aws build demo dev docs snowflake test
@@ -24,7 +25,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs law benchmark benchmark-spark benchmark-recalculation lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs law benchmark benchmark-spark benchmark-recalculation mutations lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -65,6 +66,9 @@ benchmark-spark: spark ## Compare what changes of a hub of ROWS cost on Spark wi
 
 benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) with computing all of them
 	@$(VENV)/bin/python tests/benchmarks/recalculation.py --rows $(ROWS)
+
+mutations: setup ## Change MOST (40) things in each chosen module and say what no test notices
+	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)
 
 lint: setup ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -17,7 +17,7 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.config.environment import environment_from
@@ -149,7 +149,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None)
 @given(texts=st.lists(NUMBERS, min_size=1, max_size=40))
 @example(texts=EDGES.split())
 def test_numbers_are_what_was_written_in_every_format(lake: Lake, texts: list[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import reference
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from law import arrive, at, hub_rows, leave, workspace_for
 from law_cases import COLUMNS, HUGE, KEY, TRACKED, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
 from reference import GivenInput, Row, Version
@@ -76,9 +76,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-@settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=PHASES
-)
+@settings(max_examples=EXAMPLES, deadline=None, phases=PHASES)
 @given(delivery=deliveries(families=100))
 def test_the_hub_is_a_function_of_the_rows_that_pass(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine

@@ -80,7 +80,8 @@ def test_a_mean_may_move_by_so_many_deviations_of_earlier_means() -> None:
 
 def test_an_input_without_rows_or_without_inputs_before_it_is_not_judged_by_distribution() -> None:
     before = [profile(day, 100, a=(0, 1.0)) for day in range(5)]
-    assert distribution(profile(9, 0, a=(0, None)), before, DistributionCheck()).explanation == "no rows to compare"
+    empty = distribution(profile(9, 0, a=(0, None)), before, DistributionCheck())
+    assert (empty.explanation, empty.numbers) == ("no rows to compare", {"columns": 0})
     assert (
         "2 earlier inputs, 3 are needed"
         in distribution(profile(9, 1, a=(1, None)), before[:2], DistributionCheck()).explanation
