@@ -49,6 +49,10 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "unit/connections/test_discovery_law.py::test_nothing_is_missed_or_taken_twice",
         "unit/connections/test_python_hook.py::test_an_extract_arrives_when_it_is_first_recorded",
     ),
+    "Two inputs can have one extract time": (
+        LAW,
+        "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
+    ),
     "With `history`, a version is valid": (
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
@@ -94,10 +98,6 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         REJECTED + "test_deletes_that_are_suspended_are_told_with_since_when_and_how_many",
         REJECTED + "test_in_a_range_stale_rows_are_those_that_the_newest_covers",
         REJECTED + "test_a_setting_says_that_unreadable_rows_do_not_matter",
-    ),
-    "Two inputs can have one extract time": (
-        LAW,
-        "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
     ),
     "an extract is empty or cut short": (
         GUARD + "test_a_truncated_extract_is_held_and_says_how_many_and_which",
