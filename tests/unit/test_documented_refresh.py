@@ -49,7 +49,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "unit/connections/test_discovery_law.py::test_nothing_is_missed_or_taken_twice",
         "unit/connections/test_python_hook.py::test_an_extract_arrives_when_it_is_first_recorded",
     ),
-    "Two inputs can have one extract time": (
+    "Two inputs can have one extract": (
         LAW,
         "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
     ),
