@@ -104,6 +104,24 @@ class ExtractTime(Declared):
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+class Limits(Declared):
+    """What reading one input may cost. An input beyond a limit is stopped alone, and the error names the limit."""
+
+    unpacked_bytes: int = Field(20 << 30, ge=1, description="Most bytes that a compressed input may unpack to.")
+    unpacked_ratio: int = Field(
+        500,
+        ge=1,
+        description="Most times its own size that an input may unpack to, where that is more than 100 MB.",
+    )
+    document_bytes: int = Field(
+        512 << 20, ge=1, description="Most bytes of what is read as a whole: a JSON document, the parts of a workbook."
+    )
+    record_bytes: int = Field(
+        16 << 20, ge=1, description="Most bytes of one record of text: a line, or a row whose quotes span lines."
+    )
+    columns: int = Field(4096, ge=1, description="Most columns that an input may have, declared or not.")
+
+
 class FileConnection(Declared):
     """Files in a folder, glob or object store prefix; each file is one input."""
 
@@ -120,6 +138,7 @@ class FileConnection(Declared):
         2.0, ge=0, description="A file is taken only after size and modification time stood still for this long."
     )
     storage_options: dict[str, str] = Field({}, description="fsspec options; values may be '${ENV_NAME}'.")
+    limits: Limits = Field(Limits(), description="What reading one file may cost.")
 
 
 class PythonConnection(Declared):
@@ -131,6 +150,7 @@ class PythonConnection(Declared):
         "dataops_assets.connections.python.Extract objects, each one input."
     )
     arguments: dict[str, Any] = Field({}, description="Keyword arguments for the function.")
+    limits: Limits = Field(Limits(), description="What reading one extract may cost.")
 
 
 Connection = Annotated[FileConnection | PythonConnection, Field(discriminator="type")]

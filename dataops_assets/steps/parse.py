@@ -22,6 +22,7 @@ from dataops_assets.config.connection import FileConnection, FileFormat
 from dataops_assets.config.contract import Column, EvolvedColumn
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
+from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Staging, Wanted
@@ -74,13 +75,15 @@ _KINDS = {
 class _Read:
     """What was read: raw rows and how their values are written, raw columns and file name by input, and lost inputs.
 
-    `corrected` are the corrections of these rows.
+    `records` and `undeclared` are what `Reading` says they are, `corrected` the corrections of these rows.
     """
 
     rows: list[tuple[RawRows, TextMarks]] = field(default_factory=list)
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lost: dict[str, DataOpsError] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    undeclared: dict[str, dict[str, int]] = field(default_factory=dict)
     corrected: Corrected = field(default_factory=Corrected)
 
     def lacking(self, rows: RawRows, item: Column) -> list[str]:
@@ -111,11 +114,12 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         source = _evolved(workspace, found)
         workspace = replace(workspace, source=source)
         found.corrected = corrections_for(workspace, session, source, list(found.headers))
-        session.create(_TYPED, _typed(source, found, _defaults(source)))
+        _make_typed(session, source, found)
         if source.drift.changed_type == "fail":
             found.lost |= _changed_types(session, source, found)
+        counts = _counts(session, [item.input_id for item in inputs if item.input_id not in found.lost])
+        found.lost |= _unaccounted(found, counts)
         there = [item.input_id for item in sorted(inputs) if item.input_id not in found.lost]
-        counts = _counts(session, there)
         leaves_out = source.drift.changed_type == "ignore" or source.refresh.delete_when
         left_out = _left_out(session, source, there) if leaves_out else {}
         for input_id, values_left_out in left_out.items():
@@ -169,11 +173,11 @@ def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _R
     found = _Read()
     by_format: dict[str, tuple[FileFormat, list[RawFile]]] = {}
     for item in inputs:
-        try:
-            layout, file = _unpacked(workspace, item, staging)
-        except (InputError, StorageError) as error:
-            found.lost[item.input_id] = error
+        unpacked = attempt(item.origin.rpartition("/")[2], _unpacked, workspace, item, staging)
+        if isinstance(unpacked, DataOpsError):
+            found.lost[item.input_id] = unpacked
             continue
+        layout, file = unpacked
         found.names[item.input_id] = file.name
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
     earlier = [name for item in source.columns for name in item.renamed_from]
@@ -181,12 +185,14 @@ def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _R
     wanted = Wanted([item.raw_name for item in source.columns], earlier, every=keeps_new)
     for layout, files in by_format.values():
         marks = marks_of(layout)
-        reading = read(staging, files, layout, wanted)
+        reading = read(staging, files, layout, wanted, source.connection.limits)
         found.lost |= reading.errors
         found.headers |= reading.headers
+        found.records |= reading.records
+        found.undeclared |= reading.undeclared
         known_as = {file.input_id: file for file in files}
         for input_id, header in reading.headers.items():
-            drift = _drift(source, header)
+            drift = _drift(source, header, reading.undeclared.get(input_id, {}))
             if drift is not None:
                 found.lost[input_id] = known_as[input_id].refused(*drift)
         found.rows += [(rows, marks) for rows in reading.rows]
@@ -204,10 +210,10 @@ def _unpacked(workspace: Workspace, item: Input, staging: Staging) -> tuple[File
     if layout is None:
         raise file.refused("a file name that does not say what is in it", "end it in .csv, .json, .jsonl, .parquet ...")
     declared = connection.compression if isinstance(connection, FileConnection) else "infer"
-    return layout, unpack(file, compression_of(name, declared), staging.path())
+    return layout, unpack(file, compression_of(name, declared), staging.path(), connection.limits)
 
 
-def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
+def _drift(source: Source, header: Sequence[str], undeclared: Mapping[str, int]) -> tuple[str, str] | None:
     """What of an input's columns the source does not allow, and what to do about it."""
     missing = _missing(source, header)
     new = _new(source, header)
@@ -231,8 +237,20 @@ def _drift(source: Source, header: Sequence[str]) -> tuple[str, str] | None:
         received = "; ".join(" and ".join(names) for names in same) or f"more than one column {', '.join(repeated)}"
         return f"undeclared columns that become one: {received}", "give each column a name of its own, or declare them"
     if new and source.drift.new_column == "fail":
-        return f"columns that are not declared: {', '.join(new)}", "declare them, or set drift.new_column to ignore"
+        return (
+            f"columns that are not declared: {_told(new, undeclared)}",
+            "declare them, or set drift.new_column to ignore",
+        )
     return None
+
+
+def _told(names: Sequence[str], held: Mapping[str, int]) -> str:
+    """Names of undeclared columns, with how many values each holds."""
+    told = []
+    for name in names:
+        count = held.get(name, 0)
+        told.append(f"{name or repr(name)} ({count:,} value{'' if count == 1 else 's'})")
+    return ", ".join(told)
 
 
 def _missing(source: Source, header: Sequence[str]) -> list[str]:
@@ -243,7 +261,7 @@ def _missing(source: Source, header: Sequence[str]) -> list[str]:
 
 def _new(source: Source, header: Sequence[str]) -> list[str]:
     known = {name for item in source.columns if not isinstance(item, EvolvedColumn) for name in item.raw_names}
-    return [name for name in dict.fromkeys(header) if name and name not in known]
+    return [name for name in dict.fromkeys(header) if name not in known]
 
 
 def _evolved(workspace: Workspace, found: _Read) -> Source:
@@ -283,6 +301,38 @@ def _defaults(source: Source) -> dict[str, exp.Expr]:
     with types() as asked:
         found = {item.name: default_of(item, asked) for item in source.columns}
     return {name: default for name, default in found.items() if default is not None}
+
+
+def _make_typed(session: Session, source: Source, found: _Read) -> None:
+    """Make the table of typed rows. An input whose rows the engine cannot compute is lost, and the others are made."""
+    defaults = _defaults(source)
+    while True:
+        made = attempt("several inputs", session.create, _TYPED, _typed(source, found, defaults))
+        if not isinstance(made, DataOpsError):
+            return
+        there = sorted(key for key in found.headers if key not in found.lost)
+        # a store that is full or away is no input's fault
+        culprit = None if isinstance(made, StorageError) else _culprit(session, source, found, defaults, there)
+        if culprit is None:
+            raise made
+        found.lost |= culprit
+
+
+def _culprit(
+    session: Session, source: Source, found: _Read, defaults: Mapping[str, exp.Expr], input_ids: Sequence[str]
+) -> dict[str, DataOpsError] | None:
+    """One of these inputs whose rows alone cannot be computed, with its error; None where each can."""
+    others = [key for key in found.headers if key not in input_ids]
+    alone = replace(found, lost=found.lost | dict.fromkeys(others, InputError("reading another input")))
+    name = found.names[input_ids[0]]
+    made = attempt(name, session.create, _TYPED, _typed(source, alone, defaults))
+    if not isinstance(made, DataOpsError):
+        return None
+    if len(input_ids) == 1:
+        return {input_ids[0]: made}
+    middle = len(input_ids) // 2
+    halves = (input_ids[:middle], input_ids[middle:])
+    return next((some for half in halves if (some := _culprit(session, source, found, defaults, half))), None)
 
 
 def _typed(source: Source, found: _Read, defaults: Mapping[str, exp.Expr]) -> exp.Query:
@@ -408,6 +458,22 @@ def _counts(session: Session, input_ids: Sequence[str]) -> dict[str, dict[str, i
     ).to_pylist()
     counts = {row["s_input_id"]: {"rows": row["parsed"], "rejected": row["rejected"]} for row in found}
     return {input_id: counts.get(input_id, {"rows": 0, "rejected": 0}) for input_id in input_ids}
+
+
+def _unaccounted(found: _Read, counts: dict[str, dict[str, int]]) -> dict[str, DataOpsError]:
+    """The inputs whose rows are not all there: their records are counted by other means, and `counts` gets them too."""
+    lost: dict[str, DataOpsError] = {}
+    for input_id, count in counts.items():
+        count["records"] = found.records[input_id]
+        made = count["rows"] + count["rejected"]
+        if made != count["records"]:
+            lost[input_id] = InputError(
+                f"reading {found.names[input_id]}",
+                received=f"{count['records']:,} records, of which {made:,} became rows "
+                f"({count['rows']:,} for the lake, {count['rejected']:,} rejected)",
+                next_step="look at quotes, line ends and the declared format; nothing of the input is published",
+            )
+    return lost
 
 
 def _kept_out(session: Session, source: Source, found: _Read, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -673,18 +739,19 @@ def _checks(
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}
     for profile in profiles:
-        note = _note(source, found.headers[profile.input_id], left_out.get(profile.input_id, {}))
+        note = _note(source, found, profile.input_id, left_out.get(profile.input_id, {}))
         outcomes[profile.input_id] = input_outcomes(
             profile, earlier_inputs(profile, known), source.checks, expected, note
         )
     return outcomes
 
 
-def _note(source: Source, header: Sequence[str], left_out: Mapping[str, int]) -> str:
+def _note(source: Source, found: _Read, input_id: str, left_out: Mapping[str, int]) -> str:
+    header = found.headers[input_id]
     missing, new = _missing(source, header), _new(source, header)
     notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
     what = "not declared, so kept as text" if source.drift.new_column == "evolve" else "in the input and not declared"
-    notes += [f"{what}: {', '.join(new)}"] if new else []
+    notes += [f"{what}: {_told(new, found.undeclared.get(input_id, {}))}"] if new else []
     values_of = ", ".join(f"{name} ({count:,})" for name, count in left_out.items())
     notes += [f"values left out because of their type: {values_of}"] if values_of else []
     return "; ".join(notes)

@@ -392,9 +392,9 @@ def test_a_missing_column_that_is_ignored_is_null(feed: Callable[[str], Feed], f
     ignoring = made.declared(drift={"missing_column": "ignore"})
     reports = made.parsed(ignoring, [{"id": 1, "amount": 1.5}], [{"id": 2}], [{"amount": 3.5}])
     assert [report.counts for report in reports] == [
-        {"rows": 1, "rejected": 0},
-        {"rows": 1, "rejected": 0},
-        {"rows": 0, "rejected": 1},
+        {"rows": 1, "rejected": 0, "records": 1},
+        {"rows": 1, "rejected": 0, "records": 1},
+        {"rows": 0, "rejected": 1, "records": 1},
     ]
     assert made.rows(ignoring, ignoring.lake, "id", "amount") == [(1, 1.5), (2, None)]
     assert "missing in the input, so null: amount" in schema_note(reports[1])
@@ -427,7 +427,7 @@ def test_a_value_that_stays_the_same_is_widened_and_a_row_that_would_lose_is_qua
     # a workbook holds no such number
     rows = [{**row, "amount": str(row["amount"])} if form == "excel" and row["amount"] else row for row in AMOUNTS]
     (report,) = made.parsed(workspace, rows)
-    assert report.counts == {"rows": 2, "rejected": 1}
+    assert report.counts == {"rows": 2, "rejected": 1, "records": 3}
     assert made.rows(workspace, workspace.lake, "id", "amount") == [(1, 1.0), (3, None)]
     assert made.rows(workspace, workspace.quarantine, "s_row_id", "s_column", "s_value", "s_reason") == [
         (1, "amount", str(2**53 + 1), "not a number")
@@ -443,7 +443,7 @@ def test_values_of_another_type_are_left_out_and_counted_where_that_is_declared(
     # a column of Parquet has one type, so there all are texts
     rows = [{"id": "1", "amount": "1.5"}, {"id": "2", "amount": "cheap"}, {"id": "two", "amount": "2.5"}]
     (report,) = made.parsed(ignoring, rows)
-    assert report.counts == {"rows": 2, "rejected": 1, "left_out": 1}
+    assert report.counts == {"rows": 2, "rejected": 1, "records": 3, "left_out": 1}
     assert made.rows(ignoring, ignoring.lake, "id", "amount") == [(1, 1.5), (2, None)]
     assert "values left out because of their type: amount (1)" in schema_note(report)
     # where a null may not be, there is nothing to leave out

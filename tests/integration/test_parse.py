@@ -157,7 +157,7 @@ def test_rows_have_the_contracts_columns_and_types_and_their_place(make: Make) -
         (3, Decimal("-100.00"), dt.date(2013, 1, 6), None),
     ]
     assert [row["s_row_id"] for row in rows_of(workspace, workspace.lake)] == [0, 1, 2]
-    assert (report.rows, report.inputs[0].counts) == (3, {"rows": 3, "rejected": 0})
+    assert (report.rows, report.inputs[0].counts) == (3, {"rows": 3, "rejected": 0, "records": 3})
     assert quarantined(workspace) == []
 
 
@@ -194,7 +194,7 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_keep_their_plac
     assert records[4] == ["6", "1", "2013-01-01"]
     assert records[6] == '8,1,2013-01-01,"a"b'
     assert report.inputs[0].error is None
-    assert report.inputs[0].counts == {"rows": 3, "rejected": 7}
+    assert report.inputs[0].counts == {"rows": 3, "rejected": 7, "records": 10}
     assert report.notes["rejected"] == 7
 
 
@@ -328,7 +328,7 @@ def test_a_header_alone_is_an_input_without_rows_and_the_volume_check_says_so(ma
     (item,) = deliver(workspace, ("a.csv", HEADER))
     report = parse(workspace, [item])
     assert report.inputs[0].error is None
-    assert report.inputs[0].counts == {"rows": 0, "rejected": 0}
+    assert report.inputs[0].counts == {"rows": 0, "rejected": 0, "records": 0}
     volume = next(check for check in report.inputs[0].checks if check.check == "volume")
     assert (volume.passed, volume.explanation) == (False, "rows 0, expected at least 1")
 

@@ -136,10 +136,15 @@ def test_nothing_private_of_dagster_is_used() -> None:
     assert not private
 
 
+# Whatever the reading of one input raises stops that input alone; no other place takes an exception it does not name
+TAKES_ANY = f"{PACKAGE}.connections.formats.alone"
+
+
 def test_excepts_name_what_they_expect() -> None:
     broad = [
         f"{module}:{node.lineno}"
         for module in MODULES
+        if module != TAKES_ANY
         for node in ast.walk(tree_of(module))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or names_in(node.type) & {"Exception", "BaseException"})

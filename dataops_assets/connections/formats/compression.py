@@ -12,6 +12,7 @@ from typing import IO, BinaryIO, Literal, cast
 
 import zstandard
 
+from dataops_assets.config.connection import Limits
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile
 
@@ -19,6 +20,9 @@ Compression = Literal["none", "gzip", "zip", "zstd"]
 
 _ENDINGS: dict[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
 _CHUNK = 1 << 20
+# four bytes of zstd may become 128 KB, all at once
+_ZSTD_STEP = 1 << 12
+_NEVER_TOO_MUCH = 100_000_000
 _LARGEST_WINDOW = 1 << 31
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
@@ -30,11 +34,12 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
     return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
-def unpack(file: RawFile, compression: Compression, target: Path) -> RawFile:
+def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits) -> RawFile:
     """The same file uncompressed; it lies at `target` where it had to be unpacked.
 
     Raises InputError for bytes that are not of that compression, damaged or cut off, for a zip that does not hold
-    exactly one file, and for a file that is empty, compressed or not.
+    exactly one file, for a file that is empty, compressed or not, and for one that unpacks to more than the limits.
+    What was unpacked until then is removed.
     """
     with file.path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
@@ -52,11 +57,42 @@ def unpack(file: RawFile, compression: Compression, target: Path) -> RawFile:
             f"{kind_of(head) or 'bytes of another kind'} instead of {compression}",
             "correct compression, or the file's name",
         )
-    with target.open("wb") as out:
-        _decompress(file, compression, out)
-        if out.tell() == 0:
+    is_done = False
+    try:
+        with target.open("wb") as stream:
+            out = _Bounded(stream, file, limits)
+            _decompress(file, compression, out)
+        if out.written == 0:
             raise file.refused(f"an empty file inside {compression}", "deliver the file again with its content")
+        is_done = True
+    finally:
+        if not is_done:
+            # a disk that this file has filled is needed by the others
+            target.unlink(missing_ok=True)
     return RawFile(file.input_id, file.name, target)
+
+
+class _Bounded:
+    """Writes no more than the limits allow."""
+
+    def __init__(self, out: BinaryIO, file: RawFile, limits: Limits) -> None:
+        self.written = 0
+        self._out = out
+        self._file = file
+        self._most = limits.unpacked_bytes
+        self._why = f"limits.unpacked_bytes ({limits.unpacked_bytes:,})"
+        by_ratio = max(limits.unpacked_ratio * file.path.stat().st_size, _NEVER_TOO_MUCH)
+        if by_ratio < self._most:
+            self._most = by_ratio
+            self._why = f"{by_ratio:,}, which is limits.unpacked_ratio ({limits.unpacked_ratio:,}) times its size"
+
+    def write(self, chunk: bytes) -> int:
+        self.written += len(chunk)
+        if self.written > self._most:
+            raise self._file.refused(
+                f"a file that unpacks to more than {self._why}", "look at what it holds, or raise the limit"
+            )
+        return self._out.write(chunk)
 
 
 def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
@@ -85,7 +121,7 @@ class NotReadable(Exception):
         self.next_step = next_step
 
 
-def _decompress(file: RawFile, compression: Compression, out: BinaryIO) -> None:
+def _decompress(file: RawFile, compression: Compression, out: _Bounded) -> None:
     try:
         with file.path.open("rb") as stream:
             for chunk in chunks_of(stream, compression):
@@ -110,13 +146,13 @@ def _zstd_chunks(stream: BinaryIO) -> Iterator[bytes]:
         decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).decompressobj()
         ended = False
         while not ended:
-            chunk = pending or stream.read(_CHUNK)
+            chunk = pending or stream.read(_ZSTD_STEP)
             pending = b""
             if not chunk:
                 raise EOFError
             yield decompressor.decompress(chunk)
             ended = decompressor.eof
-        pending = decompressor.unused_data or stream.read(_CHUNK)
+        pending = decompressor.unused_data or stream.read(_ZSTD_STEP)
         if not pending:
             return
 

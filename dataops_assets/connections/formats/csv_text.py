@@ -28,12 +28,16 @@ class Dialect:
     escape: str
 
 
-def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iterator[Record]:
-    r"""The records of some text, given by lines with their endings (\n, \r\n or \r). Empty lines are no records.
+def records(
+    lines: Iterable[str], dialect: Dialect, first_line: int = 1, *, keeps_blank: bool = False
+) -> Iterator[Record]:
+    r"""The records of some text, given by lines with their endings (\n, \r\n or \r).
 
-    A field is quoted when it starts with the quote, spaces aside; a quoted field may hold delimiters, line breaks and
-    quotes, each quote written with the escape before it. A quote inside an unquoted field is text. When a quote is
-    never closed, only its line is lost: the lines after it are read on their own. Time is linear in the text.
+    Empty lines are no records, or with `keeps_blank` records of one empty field: in a text of one column nothing else
+    can be told apart from an empty value. A field is quoted when it starts with the quote, spaces aside; a quoted field
+    may hold delimiters, line breaks and quotes, each quote written with the escape before it. A quote inside an
+    unquoted field is text. When a quote is never closed, only its line is lost: every line after it is a record of its
+    own. So time is linear in the text.
     """
     splitter = _Splitter(dialect) if dialect.quote else None
     numbered = enumerate(lines, start=first_line)
@@ -42,10 +46,13 @@ def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iter
     def following() -> tuple[int, str] | None:
         return waiting.popleft() if waiting else next(numbered, None)
 
+    is_line_by_line = False
     while (item := following()) is not None:
         number, line = item
         body = _without_ending(line)
         if not body:
+            if keeps_blank:
+                yield Record(number, ("",))
             continue
         if splitter is None or dialect.quote not in line:
             yield Record(number, body.split(dialect.delimiter))
@@ -57,10 +64,11 @@ def records(lines: Iterable[str], dialect: Dialect, first_line: int = 1) -> Iter
         taken = [item]
         splitter.start()
         while splitter.feed(line):
-            item = following()
+            item = None if is_line_by_line else following()
             if item is None:
                 # the quote swallowed the rest of the text: give its lines back
                 waiting.extend(taken[1:])
+                is_line_by_line = True
                 yield Record(number, (), _NOT_CLOSED, json.dumps(body, ensure_ascii=False))
                 break
             line = item[1]

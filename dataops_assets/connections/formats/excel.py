@@ -6,88 +6,117 @@ import datetime as dt
 import itertools
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
-from dataops_assets.config.connection import ExcelFormat
+from dataops_assets.config.connection import ExcelFormat, Limits
+from dataops_assets.connections.formats.alone import attempt
+from dataops_assets.connections.formats.header import named
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging
-from dataops_assets.errors import InputError
+from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging, Wanted
+from dataops_assets.connections.formats.workbook import Sheet, look_at_sheet
+from dataops_assets.errors import DataOpsError
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
-def read_excel(staging: Staging, files: Sequence[RawFile], layout: ExcelFormat, names: Sequence[str]) -> Reading:
-    """The rows of one sheet of each workbook. `names` name the fields where there is no header.
+def read_excel(
+    staging: Staging, files: Sequence[RawFile], layout: ExcelFormat, wanted: Wanted, limits: Limits
+) -> Reading:
+    """The rows of one sheet of each workbook. The contract names the fields where there is no header.
 
-    Empty rows are no rows. Workbooks that are damaged or lack the sheet or the header get an InputError.
+    Empty rows are no rows. A row in which a wanted column holds a formula without its value, or an error such as
+    #DIV/0!, has a problem. Workbooks that are damaged or lack the sheet or the header get an InputError.
     """
     reading = Reading()
     rewritten = []
     for file in files:
-        try:
-            sheet = _sheet(file, layout)
-            header, records = _table(file, sheet, layout, names)
-        except InputError as error:
-            reading.errors[file.input_id] = error
+        found = attempt(file.name, _rewritten, staging, file, layout, wanted, limits)
+        if isinstance(found, DataOpsError):
+            reading.errors[file.input_id] = found
             continue
+        path, header, unnamed, records = found
         reading.headers[file.input_id] = header
-        rewritten.append((staging.rewrite(len(header), records), file, header))
+        reading.unnamed[file.input_id] = unnamed
+        reading.records[file.input_id] = records
+        rewritten.append((path, file, header))
     reading.rows = staging.rewritten(rewritten)
     return reading
 
 
-def _sheet(file: RawFile, layout: ExcelFormat) -> list[tuple[Any, ...]]:
-    """The values of the sheet's rows."""
+def _rewritten(
+    staging: Staging, file: RawFile, layout: ExcelFormat, wanted: Wanted, limits: Limits
+) -> tuple[Path, tuple[str, ...], frozenset[str], int]:
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind != "zip":
         raise file.refused(f"{kind or 'bytes of another kind'}, not an .xlsx workbook", "save it as .xlsx")
     try:
+        sheet = look_at_sheet(file, layout.sheet, layout.skip_rows, limits)
         with file.path.open("rb") as stream:
             workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-            known = list(workbook.sheetnames)
-            if layout.sheet and layout.sheet not in known:
-                raise InputError(f"reading {file.name}", received=f"no sheet {layout.sheet!r}", known=known)
-            sheet = workbook[layout.sheet or known[0]]
+            cells = workbook[sheet.name]
             # some programs write a wrong size into the sheet, and rows beyond it would be lost
-            sheet.reset_dimensions()
-            return list(sheet.iter_rows(values_only=True))
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError, OSError) as error:
+            cells.reset_dimensions()
+            header, unnamed, records = _table(file, cells.iter_rows(values_only=True), sheet, layout, wanted)
+            path = staging.rewrite(len(header), records)
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
         raise file.refused(f"a damaged workbook: {error}", _DELIVER_AGAIN) from error
+    return path, header, unnamed, sheet.rows - layout.header
 
 
 def _table(
-    file: RawFile, sheet: Sequence[tuple[Any, ...]], layout: ExcelFormat, names: Sequence[str]
-) -> tuple[tuple[str, ...], Iterator[Record]]:
-    rows = ((number, [_text(value) for value in row]) for number, row in enumerate(sheet, start=1))
+    file: RawFile, rows: Iterable[tuple[Any, ...]], sheet: Sheet, layout: ExcelFormat, wanted: Wanted
+) -> tuple[tuple[str, ...], frozenset[str], Iterator[Record]]:
+    texts = ((number, [_text(value) for value in row]) for number, row in enumerate(rows, start=1))
     filled = (
         (number, row)
-        for number, row in itertools.islice(rows, layout.skip_rows, None)
-        if any(value is not None for value in row)
+        for number, row in itertools.islice(texts, layout.skip_rows, None)
+        if number in sheet.odd or any(value is not None for value in row)
     )
     if not layout.header:
-        return tuple(names), _records(filled, len(names))
+        names = tuple(wanted.names)
+        return names, frozenset(), _records(filled, sheet, layout, names, wanted)
     first = next(filled, None)
     if first is None:
         raise file.refused("no header row", "deliver the workbook with its header, or correct sheet and skip_rows")
-    header = [(value or "").strip() for value in first[1]]
-    while header and not header[-1]:
+    if first[0] in sheet.odd:
+        raise file.refused(
+            f"a header that cannot be read: {sheet.odd[first[0]][0]}", "save the workbook with its values"
+        )
+    header = [*first[1]]
+    while header and not (header[-1] or "").strip():
         header.pop()
-    return tuple(header), _records(filled, len(header))
+    names, unnamed = named(header)
+    return names, unnamed, _records(filled, sheet, layout, names, wanted)
 
 
-def _records(rows: Iterator[tuple[int, list[str | None]]], width: int) -> Iterator[Record]:
+def _records(
+    rows: Iterator[tuple[int, list[str | None]]],
+    sheet: Sheet,
+    layout: ExcelFormat,
+    names: Sequence[str],
+    wanted: Wanted,
+) -> Iterator[Record]:
+    width = len(names)
     for number, row in rows:
         fields = row[:width] + [None] * (width - len(row))
+        problem = None
         if any(value is not None for value in row[width:]):
             problem = f"values beyond the {width} columns of the sheet"
-            yield Record(number, (), problem, json.dumps(row, ensure_ascii=False))
-        else:
+        for cell in sheet.odd.get(number, ()):
+            is_read = cell.place >= width or wanted.has(names[cell.place])
+            is_null = bool(cell.error) and cell.error in layout.null_words
+            if problem is None and is_read and not is_null:
+                problem = str(cell)
+        if problem is None:
             yield Record(number, fields)
+        else:
+            yield Record(number, (), problem, json.dumps(row, ensure_ascii=False))
 
 
 def _text(value: Any) -> str | None:

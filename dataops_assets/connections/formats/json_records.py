@@ -10,17 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, JsonFormat
+from dataops_assets.config.connection import CsvFormat, JsonFormat, Limits
+from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.delimited import read_delimited
+from dataops_assets.connections.formats.json_count import count_records
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
-from dataops_assets.errors import InputError, nearest
-from dataops_assets.sql import alias, column, literal, query
+from dataops_assets.errors import DataOpsError, InputError, nearest
+from dataops_assets.sql import alias, column, literal, query, table
 
+_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 # JSON text holds no raw control character, so each line is one field
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -35,34 +39,58 @@ _MARKED = rf'"\1{_MARK}\2"'
 _MARKED_NUMBER = rf'"{_MARK}({_NUMBER})"'
 
 
-def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted) -> Reading:
-    """The objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem."""
-    lines = read_delimited(staging, files, _ONE_FIELD, ["line"])
-    reading = Reading(errors=lines.errors)
+def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
+    """The objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem.
+
+    So has an object that has two members of one name, at any depth: readers do not agree on which of them counts.
+    """
+    lines = read_delimited(staging, files, _ONE_FIELD, ["line"], limits, has_blank_records=False)
+    reading = Reading(errors=lines.errors, records=lines.records)
     for some in lines.rows:
         found = _members(staging, some)
-        there = sorted({name for names in found.values() for name in names if wanted.has(name)} - {*wanted.names})
-        reading.rows.append(_objects(some, [*wanted.names, *there]))
-        reading.headers |= {input_id: found.get(input_id, tuple(wanted.names)) for input_id in some.input_ids}
+        for input_id in some.input_ids:
+            names = found.get(input_id, tuple(wanted.names))
+            reading.headers[input_id] = names
+            if len(names) > limits.columns:
+                file = next(item for item in files if item.input_id == input_id)
+                reading.errors[input_id] = file.refused(
+                    f"{len(names):,} different members, more than limits.columns ({limits.columns:,})",
+                    "deliver names as values, or raise the limit",
+                )
+        names_found = sorted({name for names in found.values() for name in names[: limits.columns]})
+        there = [name for name in names_found if wanted.has(name) and name not in wanted.names]
+        objects = _objects(some, [*wanted.names, *there], _repeated(staging, some))
+        reading.rows.append(objects)
+        unknown = [name for name in names_found if not wanted.knows(name)]
+        if unknown:
+            every = _objects(some, unknown, None)
+            held = staging.held(every.query, some.input_ids, every.fields)
+            for input_id in some.input_ids:
+                names = reading.headers[input_id]
+                reading.undeclared[input_id] = {name: held[input_id][name] for name in unknown if name in names}
     return reading
 
 
-def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wanted: Wanted) -> Reading:
+def read_json(
+    staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wanted: Wanted, limits: Limits
+) -> Reading:
     """The records of JSON documents. Documents that are damaged or hold no array of records get an InputError."""
-    errors: dict[str, InputError] = {}
+    errors: dict[str, DataOpsError] = {}
+    counts: dict[str, int] = {}
     lines: list[RawFile] = []
     for file in files:
-        try:
-            records, mark = _records(file, layout)
-        except InputError as error:
-            errors[file.input_id] = error
-            continue
-        path = staging.path()
-        with path.open("w", encoding="ascii") as out:
-            out.writelines(_as_written(record, mark) + "\n" for record in records)
-        lines.append(RawFile(file.input_id, file.name, path))
-    reading = read_json_lines(staging, lines, wanted)
+        found = attempt(file.name, _as_lines, staging, file, layout, limits)
+        if isinstance(found, DataOpsError):
+            errors[file.input_id] = found
+        else:
+            path, counts[file.input_id] = found
+            lines.append(RawFile(file.input_id, file.name, path))
+    # a record of the document is no longer than the document may be
+    reading = read_json_lines(
+        staging, lines, wanted, limits.model_copy(update={"record_bytes": 8 * limits.document_bytes})
+    )
     reading.errors |= errors
+    reading.records |= counts
     # a record of a document may have many lines or share one
     reading.rows = [
         RawRows(
@@ -75,8 +103,59 @@ def read_json(staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wa
     return reading
 
 
-def _objects(lines: RawRows, names: Sequence[str]) -> RawRows:
+def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limits) -> tuple[Path, int]:
+    """The records of a document, one a line of a new file, and how many there are by its brackets and commas."""
+    size = file.path.stat().st_size
+    if size > limits.document_bytes:
+        raise file.refused(
+            f"a document of {size:,} bytes, more than limits.document_bytes ({limits.document_bytes:,})",
+            "deliver JSON Lines, which are read line by line, or raise the limit",
+        )
+    records, mark = _records(file, layout)
+    path = staging.path()
+    with path.open("w", encoding="ascii") as out:
+        out.writelines(_as_written(record, mark) + "\n" for record in records)
+    count = count_records(file.path, layout.records.split(".") if layout.records else ())
+    if count is None:
+        raise file.refused("a document whose records cannot be counted", _DELIVER_AGAIN)
+    return path, count
+
+
+class _Repeated(dict[str, Any]):
+    """An object that has two members of one name; `pairs` are all its members."""
+
+    pairs: list[tuple[str, Any]]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = _Repeated(found)
+    repeated.pairs = pairs
+    return repeated
+
+
+def _line(value: Any) -> str:
+    """A value as one line of JSON, with all members of its objects."""
+    if not _has_repeated(value):
+        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, list):
+        return "[" + ",".join(map(_line, value)) + "]"
+    pairs = value.pairs if isinstance(value, _Repeated) else value.items()
+    return "{" + ",".join(f"{json.dumps(name)}:{_line(inner)}" for name, inner in pairs) + "}"
+
+
+def _has_repeated(value: Any) -> bool:
+    if isinstance(value, dict):
+        return isinstance(value, _Repeated) or any(map(_has_repeated, value.values()))
+    return isinstance(value, list) and any(map(_has_repeated, value))
+
+
+def _objects(lines: RawRows, names: Sequence[str], repeated: str | None) -> RawRows:
+    """The members `names` of lines, whose rows stand in the table `repeated` where a name is there twice."""
     text = column(lines.fields[0].column)
+    rows_of = lines.query if repeated is None else _with_repeated(lines, repeated)
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(names))
     known = query(
         "SELECT s_input_id, s_row_id, s_line, coalesce(s_record, $text) AS s_text, CASE "
@@ -85,7 +164,7 @@ def _objects(lines: RawRows, names: Sequence[str]) -> RawRows:
         "WHEN json_type($text) <> 'OBJECT' THEN 'a JSON ' || lower(json_type($text)) || ', not an object' "
         "END AS s_problem FROM $lines AS l",
         text=text,
-        lines=lines.query,
+        lines=rows_of,
     )
     # all members at once, because each look parses the text again; as pointers, which take any name
     exact, inexact = (
@@ -136,6 +215,52 @@ def _unmarked() -> exp.Expr:
     )
 
 
+def _with_repeated(lines: RawRows, repeated: str) -> exp.Query:
+    found: exp.Query = query(
+        "SELECT l.s_input_id, l.s_row_id, l.s_line, coalesce(l.s_problem, "
+        "'more than one member ' || d.s_name) AS s_problem, coalesce(l.s_record, "
+        "CASE WHEN d.s_name IS NOT NULL THEN $text END) AS s_record, $text FROM $lines AS l "
+        "LEFT JOIN $repeated AS d ON d.s_input_id = l.s_input_id AND d.s_row_id = l.s_row_id",
+        text=column(lines.fields[0].column, "l"),
+        lines=lines.query,
+        repeated=table(repeated),
+    )
+    return found
+
+
+def _repeated(staging: Staging, lines: RawRows) -> str | None:
+    """A table of the rows that have two members of one name, at any depth, and that name; None where there are none."""
+    text = column(lines.fields[0].column)
+    # to walk through all members costs more than all the rest: it is done where objects are nested
+    outer = query(
+        "SELECT s_input_id, s_row_id, s_name FROM (SELECT s_input_id, s_row_id, unnest(s_names) AS s_name "
+        "FROM (SELECT s_input_id, s_row_id, json_keys($text) AS s_names FROM $lines AS l "
+        "WHERE s_problem IS NULL AND json_valid($text)) AS k WHERE len(list_distinct(s_names)) < len(s_names)) AS m "
+        "GROUP BY s_input_id, s_row_id, s_name HAVING count(*) > 1",
+        text=text,
+        lines=lines.query,
+    )
+    inner = query(
+        "SELECT l.s_input_id, l.s_row_id, j.key AS s_name FROM (SELECT s_input_id, s_row_id, $text AS s_text "
+        "FROM $lines AS n WHERE s_problem IS NULL AND json_valid($text) "
+        "AND length($text) - length(replace($text, '{', '')) > 1) AS l, json_tree(l.s_text) AS j "
+        "GROUP BY l.s_input_id, l.s_row_id, j.parent, j.key HAVING count(*) > 1",
+        text=text,
+        lines=lines.query,
+    )
+    name = staging.name()
+    staging.session.create(
+        name,
+        query(
+            "SELECT s_input_id, s_row_id, min(CAST(to_json(s_name) AS VARCHAR)) AS s_name FROM $all AS a "
+            "GROUP BY s_input_id, s_row_id",
+            all=exp.union(outer, inner, distinct=False),
+        ),
+    )
+    there = staging.session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=table(name)))
+    return name if there.column(0)[0].as_py() else None
+
+
 def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
@@ -161,7 +286,7 @@ def _members(staging: Staging, lines: RawRows) -> Mapping[str, tuple[str, ...]]:
 def _as_written(record: Any, mark: str) -> str:
     """A record on one line, with its numbers as they were written."""
     escaped = json.dumps(mark).strip('"')
-    return re.sub(rf'"{re.escape(escaped)}({_NUMBER})"', r"\1", json.dumps(record, separators=(",", ":")))
+    return re.sub(rf'"{re.escape(escaped)}({_NUMBER})"', r"\1", _line(record))
 
 
 def _absent(text: str) -> str:
@@ -184,7 +309,7 @@ def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
         with file.path.open(encoding="utf-8-sig") as stream:
             text = stream.read()
         mark = _absent(text)
-        found = json.loads(text, parse_float=mark.__add__, parse_int=mark.__add__)
+        found = json.loads(text, parse_float=mark.__add__, parse_int=mark.__add__, object_pairs_hook=_object)
     except UnicodeError as error:
         raise file.refused(f"text that is not utf-8: {error}", "deliver JSON in UTF-8") from error
     except RecursionError as error:
@@ -201,6 +326,8 @@ def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
                 known=known[:20],
                 next_step=nearest(name, known) or "correct the format's records",
             )
+        if isinstance(found, _Repeated) and [key for key, _ in found.pairs].count(name) > 1:
+            raise file.refused(f"more than one member {name!r}", "deliver the records once")
         found = found[name]
         walked.append(name)
     if not isinstance(found, list):

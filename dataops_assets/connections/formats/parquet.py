@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlglot import exp
 
+from dataops_assets.config.connection import Limits
+from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.parquet_values import exact as exact_values
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
@@ -24,38 +26,45 @@ from dataops_assets.connections.formats.staging import (
     no_text,
     paths,
 )
-from dataops_assets.errors import InputError, StorageError
+from dataops_assets.errors import DataOpsError
 from dataops_assets.sql import alias, column, query, table
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
-def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted) -> Reading:
-    """The wanted fields of `files`; files that are damaged or no Parquet get an InputError."""
+def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
+    """The wanted fields of `files`; files that are damaged or no Parquet get an InputError.
+
+    How many records a file has is what its footer says.
+    """
     reading = Reading()
     alike: dict[tuple[str, tuple[str, ...]], list[RawFile]] = {}
+    footers: dict[str, pq.FileMetaData] = {}
     for file in files:
-        try:
-            found = _looked_at(staging, file, wanted)
-        except InputError as error:
-            reading.errors[file.input_id] = error
+        found = attempt(file.name, _looked_at, staging, file, wanted, limits)
+        if isinstance(found, DataOpsError):
+            reading.errors[file.input_id] = found
             continue
         reading.headers[file.input_id] = found.header
+        reading.records[file.input_id] = found.footer.num_rows
+        footers[file.input_id] = found.footer
         if found.layout:
             exact = replace(file, path=found.path)
             alike.setdefault((found.layout, found.header), []).append(exact)
     for some in alike.values():
-        header = reading.headers[some[0].input_id]
-        try:
-            reading.rows.append(_rows(staging, some, header, wanted))
-        except (duckdb.Error, StorageError):
-            # the engine does not say which file it could not read
-            _read_alone(staging, some, header, wanted, reading)
+        _read_alike(staging, some, wanted, reading)
+    for file in files:
+        if file.input_id in footers and file.input_id not in reading.errors:
+            held = attempt(file.name, _undeclared, staging, file, footers[file.input_id], wanted)
+            if isinstance(held, DataOpsError):
+                reading.errors[file.input_id] = held
+            else:
+                reading.undeclared[file.input_id] = held
     return reading
 
 
 class _File(NamedTuple):
-    """What is known of a file: where the engine reads it, its columns, and how their values are stored.
+    """What is known of a file: where the engine reads it, its columns, how their values are stored, and its footer.
 
     Only files that store their values alike are read together, because the engine reads all as it reads the first.
     """
@@ -63,9 +72,10 @@ class _File(NamedTuple):
     path: Path
     header: tuple[str, ...]
     layout: str
+    footer: pq.FileMetaData
 
 
-def _looked_at(staging: Staging, file: RawFile, wanted: Wanted) -> _File:
+def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) -> _File:
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind != "parquet":
@@ -75,28 +85,84 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted) -> _File:
         )
     try:
         with pq.ParquetFile(file.path) as opened:
-            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+            schema, footer = opened.schema_arrow, opened.metadata
+        groups = sum(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
+        if groups != footer.num_rows:
+            raise file.refused(
+                f"damaged Parquet: {footer.num_rows:,} rows in all, {groups:,} in its row groups", _DELIVER_AGAIN
+            )
+        if len(schema.names) > limits.columns:
+            raise file.refused(
+                f"{len(schema.names):,} columns, more than limits.columns ({limits.columns:,})", "raise the limit"
+            )
         if not schema.names:
-            if rows:
-                raise file.refused(f"{rows:,} rows without columns", _DELIVER_AGAIN)
+            if footer.num_rows:
+                raise file.refused(f"{footer.num_rows:,} rows without columns", _DELIVER_AGAIN)
             # a feed that had nothing to send, and so nothing to tell columns from
-            return _File(file.path, tuple(wanted.names), "")
+            return _File(file.path, tuple(wanted.names), "", footer)
         path = exact_values(staging, file.path, schema)
         # without its first line, which is the name of the whole
         layout = str(pq.read_metadata(path).schema).partition("\n")[2]
     except (pa.ArrowException, OSError) as error:
         raise file.refused(f"damaged Parquet: {error}", _DELIVER_AGAIN) from error
-    return _File(path, tuple(schema.names), layout)
+    return _File(path, tuple(schema.names), layout, footer)
 
 
-def _read_alone(
-    staging: Staging, files: Sequence[RawFile], header: Sequence[str], wanted: Wanted, reading: Reading
-) -> None:
-    for file in files:
-        try:
-            reading.rows.append(_rows(staging, [file], header, wanted))
-        except (duckdb.Error, StorageError) as error:
-            reading.errors[file.input_id] = file.refused(f"damaged Parquet: {error}", _DELIVER_AGAIN)
+def _read_alike(staging: Staging, files: Sequence[RawFile], wanted: Wanted, reading: Reading) -> None:
+    """Read files of one schema by one query; where that fails each alone, because nothing says which one failed."""
+    header = reading.headers[files[0].input_id]
+    rows = attempt(files[0].name, _rows, staging, files, header, wanted)
+    if not isinstance(rows, DataOpsError):
+        reading.rows.append(rows)
+        return
+    if len(files) > 1:
+        for file in files:
+            _read_alike(staging, [file], wanted, reading)
+        return
+    error = files[0].refused(f"damaged Parquet: {rows.received}", _DELIVER_AGAIN) if rows.permanent else rows
+    error.__cause__ = rows
+    reading.errors[files[0].input_id] = error
+
+
+def _undeclared(staging: Staging, file: RawFile, footer: pq.FileMetaData, wanted: Wanted) -> dict[str, int]:
+    """How many values each column holds that is not wanted: by the statistics of the file, or by reading it."""
+    names = footer.schema.to_arrow_schema().names
+    unknown = [index for index, name in enumerate(names) if not wanted.knows(name)]
+    if not unknown:
+        return {}
+    held: dict[str, int] = {names[index]: 0 for index in unknown}
+    leaves: dict[str, list[int]] = {}
+    for index in range(footer.num_columns):
+        leaves.setdefault(footer.schema.column(index).path, []).append(index)
+    uncounted = []
+    for index in unknown:
+        nulls = _nulls(footer, leaves.get(names[index], []))
+        if nulls is None:
+            uncounted.append(index)
+        else:
+            held[names[index]] += footer.num_rows - nulls
+    if uncounted:
+        one = query("SELECT * FROM read_parquet($paths, hive_partitioning = false)", paths=paths([file.path]))
+        described = list(staging.session.schema(one))
+        counts = [alias(exp.Count(this=column(described[index])), field_name(index)) for index in uncounted]
+        counted = query("SELECT $counts FROM $one AS r", counts=counts, one=one)
+        (row,) = staging.session.fetch(counted).to_pylist()
+        for index in uncounted:
+            held[names[index]] += row[field_name(index)]
+    return held
+
+
+def _nulls(footer: pq.FileMetaData, leaves: Sequence[int]) -> int | None:
+    """The nulls of a flat column by the file's statistics; None where they do not say."""
+    if len(leaves) != 1 or footer.schema.column(leaves[0]).max_repetition_level:
+        return None
+    nulls = 0
+    for group in range(footer.num_row_groups):
+        found = footer.row_group(group).column(leaves[0])
+        if not found.is_stats_set or not found.statistics.has_null_count:
+            return None
+        nulls += found.statistics.null_count
+    return nulls
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

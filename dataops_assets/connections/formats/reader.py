@@ -13,14 +13,17 @@ from dataops_assets.config.connection import (
     FileFormat,
     JsonFormat,
     JsonLinesFormat,
+    Limits,
     ParquetFormat,
 )
+from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.excel import read_excel
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
 from dataops_assets.connections.formats.parquet import read_parquet
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
+from dataops_assets.errors import DataOpsError
 
 _BY_ENDING: dict[str, FileFormat] = {
     ".csv": CsvFormat(),
@@ -43,20 +46,48 @@ def format_of(connection: Connection, name: str) -> FileFormat | None:
     return _BY_ENDING.get(ending)
 
 
-def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted) -> Reading:
+def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
     """The wanted fields of uncompressed `files` of one format, and perhaps others.
 
-    A file that cannot be read gets an InputError and the others are read. Raises ConfigError for a format that
-    cannot be.
+    Whatever goes wrong with a file is that file's error, and the others are read: where many are read together, the one
+    that fails is found by reading halves. Raises ConfigError for a format that cannot be.
     """
+    if not files:
+        return Reading()
+    reading = attempt(files[0].name, _read, staging, files, layout, wanted, limits)
+    if not isinstance(reading, DataOpsError):
+        return reading
+    if len(files) == 1:
+        return Reading(errors={files[0].input_id: reading})
+    middle = len(files) // 2
+    reading = read(staging, files[:middle], layout, wanted, limits)
+    reading.join(read(staging, files[middle:], layout, wanted, limits))
+    return reading
+
+
+def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
     match layout:
         case CsvFormat():
-            return read_delimited(staging, files, layout, wanted.names)
+            reading = read_delimited(staging, files, layout, wanted.names, limits)
+            _count_undeclared(staging, reading, wanted, layout.null_words)
         case JsonFormat():
-            return read_json(staging, files, layout, wanted)
+            reading = read_json(staging, files, layout, wanted, limits)
         case JsonLinesFormat():
-            return read_json_lines(staging, files, wanted)
+            reading = read_json_lines(staging, files, wanted, limits)
         case ParquetFormat():
-            return read_parquet(staging, files, wanted)
+            reading = read_parquet(staging, files, wanted, limits)
         case ExcelFormat():
-            return read_excel(staging, files, layout, wanted.names)
+            reading = read_excel(staging, files, layout, wanted, limits)
+            _count_undeclared(staging, reading, wanted, layout.null_words)
+    return reading
+
+
+def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted, null_words: Sequence[str]) -> None:
+    """Count the values of columns that are not wanted. One that has neither a name nor a value is no column."""
+    for rows in reading.rows:
+        unknown = [item for item in rows.fields if not wanted.knows(item.name)]
+        held = staging.held(rows.query, rows.input_ids, unknown, null_words)
+        for input_id in rows.input_ids:
+            empty = {name for name in reading.unnamed[input_id] if not held[input_id].get(name, 1)}
+            reading.headers[input_id] = tuple(name for name in reading.headers[input_id] if name not in empty)
+            reading.undeclared[input_id] = {name: count for name, count in held[input_id].items() if name not in empty}

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import InputError
+from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.sql import alias, column, literal, query, table
 
 _ROWS_AT_ONCE = 10_000
@@ -50,7 +50,7 @@ class Wanted:
     """Which fields of raw rows are read.
 
     `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
-    names that its columns had before. With `every`, all fields that have a name.
+    names that its columns had before. With `every`, all fields.
     """
 
     names: Sequence[str]
@@ -59,7 +59,11 @@ class Wanted:
 
     def has(self, name: str) -> bool:
         """Whether a field of this name is read."""
-        return name in self.names or name in self.earlier or (self.every and bool(name))
+        return self.every or self.knows(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether the contract has a column of this name, now or earlier."""
+        return name in self.names or name in self.earlier
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,28 @@ class RawRows:
 
 @dataclass
 class Reading:
-    """What a reader found: rows, each input's columns in raw order, and the inputs that cannot be read."""
+    """What a reader found: rows, each input's columns in raw order, and the inputs that cannot be read.
+
+    `records` is how many records each input holds, counted by other means than those that made the rows. `unnamed` are
+    columns of the header that have no name in the input, `undeclared` how many values each column holds that is none
+    of the wanted ones.
+    """
 
     rows: list[RawRows] = field(default_factory=list)
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    errors: dict[str, InputError] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    unnamed: dict[str, frozenset[str]] = field(default_factory=dict)
+    undeclared: dict[str, dict[str, int]] = field(default_factory=dict)
+    errors: dict[str, DataOpsError] = field(default_factory=dict)
+
+    def join(self, other: Reading) -> None:
+        """Take over what another reading found of other inputs."""
+        self.rows += other.rows
+        self.headers |= other.headers
+        self.records |= other.records
+        self.unnamed |= other.unnamed
+        self.undeclared |= other.undeclared
+        self.errors |= other.errors
 
 
 class Record(NamedTuple):
@@ -152,6 +173,27 @@ class Staging:
             inputs=table(inputs),
         )
         return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
+
+    def held(
+        self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField], null_words: Sequence[str] = ()
+    ) -> dict[str, dict[str, int]]:
+        """By input and name of a field, how many values the fields hold in `rows`, words for null aside."""
+        held: dict[str, dict[str, int]] = {input_id: {item.name: 0 for item in fields} for input_id in input_ids}
+        if not fields:
+            return held
+        words = [literal(word) for word in null_words]
+        counts = []
+        for item in fields:
+            value = column(item.column, "r")
+            is_held = query("$value IS NOT NULL", value=value)
+            if words and item.type == "VARCHAR":
+                is_held = query("$value NOT IN ($words)", value=value, words=words)
+            counts.append(alias(exp.func("count_if", is_held), item.column))
+        found = query("SELECT r.s_input_id, $counts FROM $rows AS r GROUP BY r.s_input_id", counts=counts, rows=rows)
+        for row in self.session.fetch(found).to_pylist():
+            for item in fields:
+                held[row["s_input_id"]][item.name] += row[item.column] or 0
+        return held
 
     def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> str:
         """A small table of files: s_file, s_input_id and, where given, s_lines and s_skip. Returns its name."""
