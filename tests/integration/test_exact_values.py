@@ -17,6 +17,7 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from declared import arrived
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,6 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
 
 START = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
@@ -70,7 +70,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Lake
         inputs = []
         for day, (name, content) in enumerate(files):
             digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
-            item = Input(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
+            item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
             workspace.raw.add(item, [content], None)
             inputs.append(item)
         metadata.register_inputs("sales", inputs)

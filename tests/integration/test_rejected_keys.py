@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from declared import unchecked_source
+from declared import arrived, unchecked_source
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
@@ -48,7 +48,7 @@ class Feed:
         """The check of suspended deletes after the file of a day was taken."""
         content = "\n".join([",".join(self._columns), *lines, ""]).encode()
         digest = hashlib.sha256(content).hexdigest()
-        item = Input(START + dt.timedelta(days=day), f"day-{day}", digest, f"things_{day}.csv", len(content))
+        item = arrived(START + dt.timedelta(days=day), f"day-{day}", digest, f"things_{day}.csv", len(content))
         self.workspace.raw.add(item, [content], None)
         self.workspace.metadata.register_inputs("things", [item])
         return self.runs([item])
