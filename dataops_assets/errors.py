@@ -108,6 +108,12 @@ class GivenUp(DataOpsError):
     permanent = False
 
 
+class Damaged(StorageError):
+    """What was stored is not what was written, and another try reads the same: a person must restore or reset it."""
+
+    permanent = True
+
+
 class CommitConflict(StorageError):
     """Another writer published first; read the new version and try again."""
 

@@ -8,7 +8,7 @@ Annotations are not postponed here: Dagster reads those of a sensor's function.
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +36,9 @@ from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.connections.discovery import Discovery, discover
 from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.steps import waits
+from dataops_assets.steps import presence, waits
 from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.presence import Lost
 from dataops_assets.steps.report import PER_INPUT, Input, StepReport
 
 _SHOWN = 5
@@ -57,7 +58,7 @@ class Look:
 def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str, now: dt.datetime) -> Look:
     """Look for new inputs of a source and say which runs it needs. `now` is aware.
 
-    Raises ConfigError and StorageError as discovery does.
+    Raises ConfigError and StorageError as discovery does, and StorageError for a table that is not there any more.
     """
     source, metadata = assets.source, platform.metadata
     found = discover(source, platform.environment, metadata, now=now)
@@ -67,9 +68,11 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     inputs = metadata.inputs(source.name)
     known = set(order)
     new_partitions = [item.input_id for item in inputs if item.input_id not in known]
+    gone = _lost(assets, platform, inputs, running)
     processes = without_the_dead(assets, metadata, instance)
     state = progress(inputs, processes)
-    messages = [*_told(found), *(f"held: {text}" for text in _some(list(state.held.values())))]
+    messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
+    messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
     moved = _moved(assets, platform, [item for item in inputs if item.input_id not in {**state.todo, **state.held}])
     messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
     waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
@@ -195,6 +198,19 @@ def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) ->
     hub = platform.workspace(assets.source, assets.sources).hub.snapshot()
     manifest = Manifest.read(hub.info if hub else None)
     return {item.input_id: item.arrival.isoformat() for item in manifest.misplaced(inputs)}
+
+
+def _lost(assets: SourceAssets, platform: Platform, inputs: Sequence[Input], running: Collection[str]) -> list[Lost]:
+    """What the tables do not have any more though the metadata says so; its steps are forgotten, so they run again.
+
+    Raises StorageError where a whole table is gone: an unmounted volume must not be filled anew.
+    """
+    if not inputs:
+        return []
+    workspace = platform.workspace(assets.source, assets.sources)
+    found = presence.lost(workspace, inputs, running)
+    presence.forget_lost(workspace, found)
+    return found
 
 
 def _waiting(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, InputWaits]:

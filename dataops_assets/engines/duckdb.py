@@ -208,12 +208,23 @@ class DuckDBSession:
         return rows
 
 
+# the last three: what damaged files come to that have no checksums, and so are read without being compared
+_STORAGE_ERRORS = (
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.HTTPException,
+    duckdb.SerializationException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+)
+
+
 @contextmanager
 def _storing(attempted: str) -> Iterator[None]:
     """Where files cannot be read or written, say so as a StorageError; DuckDB names the file or URL."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.HTTPException, OSError) as error:
+    except (*_STORAGE_ERRORS, OSError) as error:
         raise StorageError(
             attempted,
             # what comes after a blank line is the statement, or a dump of the error

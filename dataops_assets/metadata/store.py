@@ -82,6 +82,8 @@ class Process:
     counts: Mapping[str, int]
     error_type: str | None
     error: str | None
+    table_commit: str | None = None
+    written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -309,7 +311,9 @@ class MetadataStore:
         with self._database.write(f"starting {step} of source {source!r}") as connection:
             version = _contract_version(connection, source)
             _require_inputs(connection, source, input_ids)
-            blank = dict.fromkeys(("asset", "finished_at", "seconds", "table_version", "error_type", "error"))
+            blank = dict.fromkeys(
+                ("asset", "finished_at", "seconds", "table_version", "table_commit", "written", "error_type", "error")
+            )
             shared = {
                 "source": source,
                 "step": step,
@@ -357,6 +361,7 @@ class MetadataStore:
             "finished_at": now,
             "asset": report.asset,
             "table_version": report.version,
+            "table_commit": report.commit_id or None,
             "seconds": report.seconds / len(reports),
         }
         unique = {item.input_id: item for item in reports}
@@ -367,6 +372,7 @@ class MetadataStore:
                 "status": "failed" if item.error else "done",
                 "error_type": type(item.error).__name__ if item.error else None,
                 "error": str(item.error) if item.error else None,
+                "written": item.written or None,
                 **_counts(item.counts),
             }
             for input_id, item in sorted(unique.items())

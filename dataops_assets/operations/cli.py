@@ -13,6 +13,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.operations.again import reset
+from dataops_assets.operations.doctor import add_doctor_command, run_doctor
 from dataops_assets.operations.hubs import COMMANDS as HUB_COMMANDS
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
@@ -44,12 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean.add_argument("--keep-days", type=float, help="of old versions; default: the source's retention.versions")
     add_commands(commands)
     add_rule_commands(commands)
+    add_doctor_command(commands)
     given = parser.parse_args(arguments)
     try:
         if {given.command, getattr(given, "act", "")} & _TELLING:
             _instance_for(given.command)
         if given.command == "quarantine":
             return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
+        if given.command == "doctor":
+            return run_doctor(given, _workspaces("doctor", given.source), _say)
         if given.command == "reset":
             return reset(_workspace("reset", given.source), given.step, given.input, _say)
         if given.command in COMMANDS:
@@ -106,6 +110,17 @@ def _workspace(command: str, name: str) -> Workspace:
     sources = _sources()
     _require(command, name, sources)
     return Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
+
+
+def _workspaces(command: str, name: str | None) -> list[Workspace]:
+    """That of one source; of all of them without a name."""
+    from dataops_assets.components.platform import Platform
+
+    sources = _sources()
+    if name is not None:
+        _require(command, name, sources)
+    platform = Platform(environment_from(os.environ, PROJECT))
+    return [platform.workspace(source, sources) for key, source in sources.items() if name in (None, key)]
 
 
 def _vacuum(name: str | None, keep_days: float | None) -> int:

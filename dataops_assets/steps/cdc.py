@@ -24,6 +24,7 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
 from dataops_assets.steps.manifest import Manifest, settings_of
+from dataops_assets.steps.presence import require_rows_of, version_of
 from dataops_assets.steps.rejected import rejected_keys
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import Settled, too_old
@@ -49,11 +50,12 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     parsed = lake_of(workspace)
     workspace = evolving(workspace, parsed)
     source = workspace.source
-    base = workspace.hub.snapshot()
+    ids = [item.input_id for item in inputs]
+    base = version_of(workspace, workspace.hub, "refresh", ids)
     manifest = Manifest.read(base.info if base else None)
+    require_rows_of(workspace, manifest, publish.written(parsed.info))
     with workspace.engine.session() as session:
         lake = lake_rows(session, source, parsed)
-        ids = [item.input_id for item in inputs]
         own = lake_rows(session, source, parsed, ids)
         extents = extents_of(session, source, own, ids)
         errors = refused(session, source, own, extents) | too_old(source, manifest.horizon, inputs)
@@ -61,7 +63,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         implied: dict[str, ImpliedDeletes] = {}
         late = False
         decided: dict[str, str | int] = {}
-        snapshot = workspace.changes.snapshot()
+        snapshot = version_of(workspace, workspace.changes, STEP, ids)
         while good := tuple(item for item in inputs if item.input_id not in errors):
             change = change_for(workspace, session, manifest, good, parsed, extents)
             reading = _compare(session, change, base, lake, own)
@@ -86,11 +88,13 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 counts.get(item.input_id, {}),
                 errors.get(item.input_id),
                 (*outcomes.get(item.input_id, ()), *_deletes(source, implied.get(item.input_id))),
+                written=publish.written_as(snapshot, item.input_id),
             )
             for item in inputs
         ),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
+        commit_id=snapshot.commit_id if snapshot else "",
         columns=snapshot.columns if snapshot else {},
         seconds=time.perf_counter() - started,
         notes={
@@ -140,14 +144,18 @@ def _outcomes(
 
 
 def plan_name(change: Change) -> str:
-    """Equal when the same inputs are compared with the same hub in the same way: then the change set still holds."""
-    ids = hashlib.sha256("\n".join(sorted(change.ids)).encode()).hexdigest()[:16]
+    """Equal when the same rows are compared with the same hub in the same way: then the change set still holds."""
+    rows = sorted(f"{input_id} {change.written.get(input_id, '')}" for input_id in change.ids)
+    ids = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
     return f"{change.manifest.fingerprint}:{settings_of(change.source)}:{ids}"
 
 
 def lake_of(workspace: Workspace) -> Snapshot:
-    """The newest version of the source's lake table. Raises InputError when nothing was parsed yet."""
-    snapshot = workspace.lake.snapshot()
+    """The newest version of the source's lake table.
+
+    Raises InputError when nothing was parsed yet, StorageError when the table is not there though inputs are in it.
+    """
+    snapshot = version_of(workspace, workspace.lake, "parse")
     if snapshot is None:
         raise InputError(
             f"comparing inputs of {workspace.source.name!r} with its hub",
@@ -182,7 +190,7 @@ def change_for(
     """
     rejected = rejected_keys(session, workspace.source, workspace.quarantine.snapshot())
     incomplete = rejected.unreadable & {item.input_id for item in inputs}
-    written = publish.written(lake)
+    written = publish.written(lake.info)
     settled = Settled.read(lake.info)
     start: dt.datetime | None = None
     revisited: tuple[str, ...] = ()

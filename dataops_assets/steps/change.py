@@ -111,10 +111,10 @@ class Change:
     """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
 
     `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
-    by input, the version of the lake that holds its rows. `extents`: what the added and removed inputs span. `settled`:
-    the extract time that all settled inputs come before; timelines start with what is left of these in the lake.
-    `revisited`: settled inputs of which other rows are kept out than before. `spared`: input and key of rejected rows
-    whose key can be read; `spares`: the inputs that have such rows.
+    by input, the id of the write to the lake that holds its rows. `extents`: what the added and removed inputs span.
+    `settled`: the extract time that all settled inputs come before; timelines start with what is left of these in the
+    lake. `revisited`: settled inputs of which other rows are kept out than before. `spared`: input and key of rejected
+    rows whose key can be read; `spares`: the inputs that have such rows.
     """
 
     source: Source
@@ -122,7 +122,7 @@ class Change:
     adding: tuple[Input, ...]
     removing: tuple[str, ...] = ()
     incomplete: frozenset[str] = frozenset()
-    written: Mapping[str, int] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
     extents: Extents = field(default_factory=dict)
     settled: dt.datetime | None = None
     revisited: tuple[str, ...] = ()
@@ -151,7 +151,7 @@ class Change:
         What those rows did is not known any more, so every key may be touched.
         """
         moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
-        return any(item is not None and item.written != self.written.get(item.input_id, 0) for item in moved)
+        return any(item is not None and item.written != self.written.get(item.input_id, "") for item in moved)
 
     def is_sparing(self, *, late: bool) -> bool:
         """Whether an input whose absences count has rejected rows of known keys: those keys are present in it."""
@@ -216,7 +216,7 @@ def manifest_after(change: Change) -> Manifest:
         # of the lake: a row that changed nothing is in no change set, and its order counts all the same
         extent = change.extents.get(item.input_id)
         high = extent.spans[order_by].high if order_by is not None and extent is not None else None
-        complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, 0)
+        complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, "")
         content = item.content if isinstance(change.source.refresh, AppendRefresh) else ""
         place = item.extract_time, item.arrival, item.input_id
         applied.append(AppliedInput(*place, complete, high, written, content))

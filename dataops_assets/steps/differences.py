@@ -6,8 +6,9 @@ the size of the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 from pyroaring import BitMap64
@@ -25,7 +26,7 @@ def find_differences(
     session: Session,
     name: str,
     table: Table,
-    before: int | None,
+    before: Sequence[Any] | int | None,
     now: Snapshot | None,
     wanted: Mapping[str, str],
     *,
@@ -33,12 +34,17 @@ def find_differences(
 ) -> bool:
     """Create the temporary table `name`: the rows, in the columns and types of `wanted`, that one version alone has.
 
-    Version `before` (None: there was no table) is compared with the snapshot `now`. A row that both have equally often
-    is left out, wherever it lies. `only_current`: of a table with history its current versions. False, and nothing is
-    created, where the older version cannot be read any more.
+    Version `before`, as `Snapshot.known_as` (None: there was no table), is compared with the snapshot `now`. A row that
+    both have equally often is left out, wherever it lies. `only_current`: of a table with history its current versions.
+    False, and nothing is created, where the older version cannot be read any more, or another commit has its number.
     """
+    if isinstance(before, int):
+        # from before versions were known by their commits
+        return False
     try:
-        old = table.snapshot(before) if before is not None else None
+        old = table.snapshot(before[0]) if before is not None else None
+        if old is not None and before is not None and old.known_as != list(before):
+            return False
         _collect(session, f"{name}_gone", table, old, now, wanted, only_current=only_current)
         _collect(session, f"{name}_come", table, now, old, wanted, only_current=only_current)
     except StorageError:

@@ -18,9 +18,10 @@ from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
-from dataops_assets.steps import waits
+from dataops_assets.steps import made_of, waits
 from dataops_assets.steps.change import says_gone
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
+from dataops_assets.steps.presence import version_of
 from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import recorded, restate
@@ -54,6 +55,9 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     restate(workspace, enriched_only=True)
     waiting = waits.waiting(workspace, inputs)
     ids = [item.input_id for item in inputs if item.input_id not in waiting]
+    # before their rows are read: where they are replaced meanwhile, refresh compares again
+    changes = workspace.changes.snapshot()
+    compared_as = publish.written(changes.info) if changes else {}
     with workspace.engine.session() as session:
         rows = _change_sets(workspace, session, ids)
         related = RelatedHubs(workspace, session, rules.snapshot)
@@ -76,7 +80,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         good = [input_id for input_id in ids if input_id not in errors]
         for input_id, found in _checks(workspace, session, rules, names, good).items():
             outcomes[input_id] += found
-        snapshot = workspace.enriched.snapshot()
+        snapshot = version_of(workspace, workspace.enriched, STEP, ids)
         if good:
             kept = query(
                 "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids)",
@@ -84,7 +88,11 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 ids=[literal(input_id) for input_id in good],
             )
             snapshot = publish.replace_inputs(
-                session, workspace.enriched, kept, good, lambda info: recorded(info, rules)
+                session,
+                workspace.enriched,
+                kept,
+                good,
+                lambda info: made_of.recorded(recorded(info, rules), compared_as, good),
             )
     return StepReport(
         step=STEP,
@@ -96,6 +104,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 errors.get(input_id),
                 outcomes[input_id],
                 _kept_out(rules, counts[input_id]),
+                publish.written_as(snapshot, input_id),
             )
             for input_id in ids
         )
@@ -103,6 +112,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         checks=waits.outcomes(workspace.source, inputs, waiting),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
+        commit_id=snapshot.commit_id if snapshot else "",
         columns=snapshot.columns if snapshot else {},
         seconds=time.perf_counter() - started,
         notes=related.notes,
@@ -164,7 +174,7 @@ def publish_judged(workspace: Workspace, session: Session) -> None:
     )
     there = publish.rows_of(session.scan(known), ids)
     kept = query("SELECT $names FROM $there AS e", names=columns(known.columns, "e"), there=there)
-    publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids)
+    publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids, keep_written=True)
 
 
 def _asset(workspace: Workspace) -> str:
@@ -172,7 +182,7 @@ def _asset(workspace: Workspace) -> str:
 
 
 def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> exp.Query:
-    changes = workspace.changes.snapshot()
+    changes = version_of(workspace, workspace.changes, "cdc")
     if changes is None:
         raise InputError(
             f"enriching inputs of {workspace.source.name!r}",

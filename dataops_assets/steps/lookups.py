@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
@@ -12,6 +13,7 @@ from dataops_assets.errors import InputError
 from dataops_assets.rules.query import OWN_PREFIX, ambiguous
 from dataops_assets.rules.stage import Lookup, Stage
 from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.steps.presence import version_of
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage.delta import Snapshot
 
@@ -30,10 +32,10 @@ class RelatedHubs:
     def __init__(self, workspace: Workspace, session: Session, stage: Stage) -> None:
         self._workspace = workspace
         self._session = session
-        self.snapshots = {name: workspace.table(f"hub/{name}").snapshot() for name in stage.related}
+        self.snapshots = {name: _hub_of(workspace, name) for name in stage.related}
         self.absent = tuple(name for name, snapshot in self.snapshots.items() if snapshot is None)
-        self.versions: Mapping[str, int] = {
-            name: snapshot.version for name, snapshot in self.snapshots.items() if snapshot is not None
+        self.versions: Mapping[str, Sequence[int | str]] = {
+            name: snapshot.known_as for name, snapshot in self.snapshots.items() if snapshot is not None
         }
 
     def __call__(self, lookup: Lookup) -> exp.Query:
@@ -50,6 +52,12 @@ class RelatedHubs:
         if not self.absent:
             return {}
         return {"look-ups without a hub": ", ".join(f"hub/{name} does not exist yet: null" for name in self.absent)}
+
+
+def _hub_of(workspace: Workspace, name: str) -> Snapshot | None:
+    """The newest version of a source's hub. Raises StorageError where it is not there though inputs are in it."""
+    other = replace(workspace, source=workspace.sources[name])
+    return version_of(other, other.hub, "refresh")
 
 
 def conformed(

@@ -24,8 +24,9 @@ class AppliedInput:
     """One input of the hub, at its place in the order: sorts by (extract time, arrival, id).
 
     `complete`: absence of a key from it means that the key is gone (full extracts). `high` is the highest order value
-    in it, as text; None where the extract time orders or the input has no rows. `written` is the version of the lake
-    that holds its rows as they were applied. `content` is the digest of its content, known where it decides (`append`).
+    in it, as text; None where the extract time orders or the input has no rows. `written` is the id of the write to
+    the lake that holds its rows as they were applied. `content` is the digest of its content, known where it decides
+    (`append`).
     """
 
     extract_time: dt.datetime
@@ -33,7 +34,7 @@ class AppliedInput:
     input_id: str
     complete: bool = True
     high: str | None = None
-    written: int = 0
+    written: str = ""
     content: str = ""
 
     @property
@@ -52,19 +53,21 @@ class AppliedInput:
         input_id, time, complete, high, written, *rest = found
         arrival, content = rest or (time, "")
         times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
-        return cls(*times, input_id, complete, high, written, content)
+        return cls(*times, input_id, complete, high, str(written), content)
 
 
 @dataclass(frozen=True)
 class Manifest:
     """The set of inputs of one hub version and the settings under which they were merged.
 
-    Inputs from before the `horizon` are settled, or being settled: no other of that age is taken.
+    Inputs from before the `horizon` are settled, or being settled: no other of that age is taken. `removed` are the
+    inputs that a person took out: to whoever compares the hub with the steps that were done, they are not lost.
     """
 
     settings: str = ""
     inputs: Mapping[str, AppliedInput] = field(default_factory=dict)
     horizon: dt.datetime | None = None
+    removed: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, info: Mapping[str, Any] | None) -> Manifest:
@@ -77,6 +80,7 @@ class Manifest:
             info["settings"],
             {item.input_id: item for item in found},
             dt.datetime.fromisoformat(horizon) if horizon else None,
+            frozenset(info.get("removed", ())),
         )
 
     def record(self) -> dict[str, Any]:
@@ -85,13 +89,16 @@ class Manifest:
             "settings": self.settings,
             "inputs": [item.record() for item in sorted(self.inputs.values())],
             **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
+            **({"removed": sorted(self.removed)} if self.removed else {}),
         }
 
     def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> Manifest:
         """The manifest once `adding` are in and `removing` are out."""
         gone = set(removing)
         kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
-        return Manifest(settings_of(source), {**kept, **{item.input_id: item for item in adding}}, self.horizon)
+        added = {item.input_id: item for item in adding}
+        removed = frozenset((self.removed | gone) - added.keys())
+        return Manifest(settings_of(source), {**kept, **added}, self.horizon, removed)
 
     def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
         """The inputs with one of these contents, in order."""

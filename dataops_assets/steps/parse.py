@@ -37,12 +37,13 @@ from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, 
 from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
 from dataops_assets.steps.evolution import evolved, evolved_name
 from dataops_assets.steps.identity import delete_marker
+from dataops_assets.steps.presence import version_of
 from dataops_assets.steps.rejected import MALFORMED, faults_of_types, readable_key, with_markers
 from dataops_assets.steps.repairs import Corrected, corrections_for, joined_with_corrections
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import settled_of, unless_settled
 from dataops_assets.steps.workspace import Workspace
-from dataops_assets.storage.publish import files_of, replace_inputs
+from dataops_assets.storage.publish import files_of, replace_inputs, written_as
 
 _TYPED = "s_typed"
 _QUARANTINE = {
@@ -101,12 +102,13 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     started = time.perf_counter()
     source = workspace.source
     asset = f"lake/{source.name}"
+    lake = version_of(workspace, workspace.lake, "parse", [item.input_id for item in inputs])
     with (
         tempfile.TemporaryDirectory(prefix="parse-") as folder,
         workspace.engine.session() as session,
         session.reading() as reader,
     ):
-        settled = settled_of(source, workspace.lake.snapshot(), inputs)
+        settled = settled_of(source, lake, inputs)
         wanted = [item for item in inputs if item.input_id not in settled]
         found = _read(workspace, wanted, Staging(reader, Path(folder)))
         found.lost |= settled
@@ -148,11 +150,13 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 found.lost.get(item.input_id),
                 (*([gated[item.input_id]] if item.input_id in gated else []), *checks.get(item.input_id, ())),
                 kept_out.get(item.input_id, {}),
+                written_as(snapshot, item.input_id),
             )
             for item in inputs
         ),
         rows=snapshot.rows if snapshot else None,
         version=snapshot.version if snapshot else None,
+        commit_id=snapshot.commit_id if snapshot else "",
         columns=dict(snapshot.columns) if snapshot else {},
         seconds=time.perf_counter() - started,
         notes={"rejected": sum(counts[input_id]["rejected"] for input_id in good), **_ignored(found)},
@@ -204,7 +208,7 @@ def _unpacked(workspace: Workspace, item: Input, staging: Staging) -> tuple[File
     name = item.origin.rpartition("/")[2]
     # a link of our own: an engine takes some characters of a path for patterns
     path = staging.path()
-    path.symlink_to(workspace.raw.local_path(item).absolute())
+    path.symlink_to(workspace.raw.sound_path(item).absolute())
     file = RawFile(item.input_id, name, path)
     layout = format_of(connection, name)
     if layout is None:

@@ -25,6 +25,7 @@ from dataops_assets.steps.differences import find_differences
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, conformed, refuse_ambiguous
 from dataops_assets.steps.neighbourhood import find_moved, neighbourhood
+from dataops_assets.steps.presence import version_of
 from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
@@ -181,7 +182,7 @@ class _Recalculation:
         """Equal where the result cannot differ: the same rules on the same versions of the same tables."""
         snapshots = {**self._related.snapshots, "": self._hub}
         return {
-            "hub": self._hub.version,
+            "hub": self._hub.known_as,
             "related": dict(self._related.versions),
             "tables": {name: found.metadata["id"] for name, found in snapshots.items() if found is not None},
             "rules": dict(self._stage.versions),
@@ -447,6 +448,7 @@ class _Recalculation:
             inputs=(receipt,),
             rows=snapshot.rows if snapshot else 0,
             version=snapshot.version if snapshot else None,
+            commit_id=snapshot.commit_id if snapshot else "",
             columns=snapshot.columns if snapshot else {},
             seconds=time.perf_counter() - self._started,
             checks=checks,
@@ -466,7 +468,7 @@ def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> Inpu
 
 
 def _hub(workspace: Workspace) -> Snapshot:
-    hub = workspace.hub.snapshot()
+    hub = version_of(workspace, workspace.hub, "refresh")
     if hub is None:
         raise InputError(
             f"recalculating {workspace.source.name!r}",

@@ -15,7 +15,7 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps import coverage, delete_guard, merge, suspension
+from dataops_assets.steps import coverage, delete_guard, made_of, merge, suspension
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
 from dataops_assets.steps.change import Change, T, hub_columns_of, keeps_deletions, manifest_after, system_columns
 from dataops_assets.steps.enrich import forget_judged, publish_judged
@@ -23,6 +23,7 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
 from dataops_assets.steps.judge import exclude_failed, fresh_rows, may_hide
 from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.presence import require_rows_of, version_of
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.restate import TO_MERGE, recorded, restate, with_receipts
 from dataops_assets.steps.settled import start_of_rebuild, too_old
@@ -65,6 +66,7 @@ def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
 def rebuild(workspace: Workspace) -> StepReport:
     """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version.
 
+    A hub whose folder is gone is made of the inputs that were in it by the metadata.
     Raises InputError for an input that cannot be taken under these settings: nothing is published without it.
     """
     started = time.perf_counter()
@@ -72,12 +74,22 @@ def rebuild(workspace: Workspace) -> StepReport:
 
     def attempt() -> StepReport:
         base = workspace.hub.snapshot()
-        applied = Manifest.read(base.info if base else None).inputs
-        inputs = tuple(item.as_input for item in sorted(applied.values()))
+        inputs = _refreshed(workspace) if base is None else _applied(base)
         with workspace.engine.session() as session:
             return _attempt(workspace, session, None, inputs, (), started, replaced=base)
 
     return with_receipts(until_won(attempt, f"rebuilding hub/{workspace.source.name}"), restated)
+
+
+def _applied(hub: Snapshot) -> tuple[Input, ...]:
+    return tuple(item.as_input for item in sorted(Manifest.read(hub.info).inputs.values()))
+
+
+def _refreshed(workspace: Workspace) -> tuple[Input, ...]:
+    """The inputs that a hub which is gone was made of, as far as the metadata knows."""
+    done = workspace.metadata.step_status(workspace.source.name, STEP)
+    ids = [input_id for input_id, status in done.items() if status == "done"]
+    return tuple(workspace.metadata.inputs(workspace.source.name, ids))
 
 
 def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
@@ -105,10 +117,14 @@ def _attempt(
     workspace = evolving(workspace, parsed)
     source = workspace.source
     manifest = Manifest.read(base.info if base else None)
+    if base is None and replaced is None:
+        version_of(workspace, workspace.hub, STEP, [item.input_id for item in inputs])
+    made_from = manifest if replaced is None else Manifest.read(replaced.info)
+    require_rows_of(workspace, made_from, publish.written(parsed.info))
     if replaced is not None:
-        manifest = start_of_rebuild(source, Manifest.read(replaced.info), parsed.info)
+        manifest = start_of_rebuild(source, made_from, parsed.info)
         inputs = [item for item in inputs if item.input_id not in manifest.inputs]
-    enriched = workspace.enriched.snapshot()
+    enriched = version_of(workspace, workspace.enriched, "enrich")
     lake = lake_rows(session, source, parsed)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     asked = {*gone, *(item.input_id for item in inputs)}
@@ -247,6 +263,8 @@ def _is_planned(
     plans = changes.info.get("plans", {}) if changes else {}
     if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
         return False
+    if changes is None or not made_of.follows(enriched, changes, change.ids):
+        return False
     return not may_hide(session, change, enriched, own)
 
 
@@ -349,14 +367,22 @@ def _report(
     notes: Mapping[str, str | int | float],
     started: float,
 ) -> StepReport:
+    applied = Manifest.read(snapshot.info if snapshot else None).inputs
     return StepReport(
         step=STEP,
         asset=f"hub/{workspace.source.name}",
         inputs=tuple(
-            InputReport(item.input_id, counts.get(item.input_id, {}), errors.get(item.input_id)) for item in inputs
+            InputReport(
+                item.input_id,
+                counts.get(item.input_id, {}),
+                errors.get(item.input_id),
+                written=applied[item.input_id].written if item.input_id in applied else "",
+            )
+            for item in inputs
         ),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
+        commit_id=snapshot.commit_id if snapshot else "",
         columns=snapshot.columns if snapshot else {},
         seconds=time.perf_counter() - started,
         notes=notes,

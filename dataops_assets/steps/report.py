@@ -54,7 +54,8 @@ class CheckOutcome:
 class InputReport:
     """What a step did with one input. `error` set: nothing of this input was published by this step.
 
-    `kept_out` counts rows that the step keeps out of the hub, by the rule that does.
+    `kept_out` counts rows that the step keeps out of the hub, by the rule that does. `written` is the id of the write
+    that has the input's rows in the step's table (of the hub: of its rows in the lake).
     """
 
     input_id: str
@@ -62,6 +63,7 @@ class InputReport:
     error: DataOpsError | None = None
     checks: tuple[CheckOutcome, ...] = ()
     kept_out: Mapping[str, int] = field(default_factory=dict)
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class RuleReceipt:
 class StepReport:
     """What a step did: per input, and to its table.
 
-    `rows` is the table's row count after the step, `version` its Delta version (None for raw), `columns` its column
-    names and SQL types in order, `notes` short facts worth showing (partitions touched, files rewritten, ...),
-    `receipts` what each rule was computed for, `read` the versions of the tables it was computed from by asset key,
-    None for one without rows.
+    `rows` is the table's row count after the step, `version` its Delta version (None for raw) and `commit_id` the
+    commit that made it, `columns` its column names and SQL types in order, `notes` short facts worth showing
+    (partitions touched, files rewritten, ...), `receipts` what each rule was computed for, `read` the versions of the
+    tables it was computed from by asset key, None for one without rows.
     """
 
     step: str
@@ -99,6 +101,7 @@ class StepReport:
     notes: Mapping[str, str | int | float] = field(default_factory=dict)
     receipts: tuple[RuleReceipt, ...] = ()
     read: Mapping[str, int | None] = field(default_factory=dict)
+    commit_id: str = ""
 
     @property
     def failures(self) -> tuple[InputReport, ...]:

@@ -103,6 +103,7 @@ def _restated(workspace: Workspace, found: Sequence[tuple[Table, Snapshot]]) -> 
                 inputs=(),
                 rows=snapshot.rows,
                 version=snapshot.version,
+                commit_id=snapshot.commit_id,
                 columns=snapshot.columns,
                 seconds=time.perf_counter() - started,
                 notes={"rules applied": ", ".join(item.rule for item in receipts), **related.notes},

@@ -100,12 +100,12 @@ def _with_horizon(workspace: Workspace, keep: dt.timedelta, due: dt.datetime) ->
         )
     inputs = sorted(manifest.inputs.values())
     lake = lake_of(workspace)
-    written, settled_before = publish.written(lake), Settled.read(lake.info)
+    written, settled_before = publish.written(lake.info), Settled.read(lake.info)
     # what was parsed again has yet to be refreshed, and only then can be settled
     waiting = [
         item
         for item in inputs
-        if item.written != written.get(item.input_id, 0)
+        if item.written != written.get(item.input_id, "")
         and (settled_before is None or item.extract_time >= settled_before.before)
     ]
     horizon = min([inputs[-1].extract_time - keep, due, *(item.extract_time for item in waiting)])

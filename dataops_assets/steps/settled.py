@@ -63,9 +63,9 @@ def start_of_rebuild(source: Source, known: Manifest, info: Mapping[str, Any]) -
     """
     settled = Settled.read(info)
     if settled is None or not settled.is_of(source):
-        return Manifest(horizon=known.horizon)
+        return Manifest(horizon=known.horizon, removed=known.removed)
     inputs = {key: item for key, item in known.inputs.items() if item.extract_time < settled.before}
-    return Manifest(settled.settings if inputs else "", inputs, known.horizon)
+    return Manifest(settled.settings if inputs else "", inputs, known.horizon, known.removed)
 
 
 def too_old(

@@ -52,7 +52,7 @@ class Corrections:
             },
             indent=2,
         ).encode()
-        name = f"{repair.made_at.astimezone(dt.UTC).strftime(_TIME)}-{hashlib.sha256(content).hexdigest()[:12]}.json"
+        name = f"{repair.made_at.astimezone(dt.UTC).strftime(_TIME)}-{_digest(content)}.json"
         try:
             self._folder.create(f"{_FOLDER}/{repair.input_id}/{name}", content)
         except CommitConflict:
@@ -78,6 +78,9 @@ class Corrections:
     def _read(self, name: str) -> Repair:
         content = self._folder.read(name)
         try:
+            # named by its content
+            if not name.endswith(f"-{_digest(content or b'')}.json"):
+                raise ValueError
             fields = json.loads(content or b"")
             return Repair(
                 fields["input_id"],
@@ -88,6 +91,10 @@ class Corrections:
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"reading the correction {self._folder.uri}/{name}",
-                received="what is no correction",
+                received="what is not the correction that was written",
                 next_step="restore the file from a backup, or remove it and repair the rows again",
             ) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

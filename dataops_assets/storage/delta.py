@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyroaring import BitMap64
@@ -36,7 +37,8 @@ _LOG_ENTRY = re.compile(r"_delta_log/(\d{20})\.(json|checkpoint\.parquet)")
 _CHECKPOINT_SUM = re.compile(r"_delta_log/(\d{20})\.checkpoint\.crc32")
 INFO_KEY = "dataops"
 _PARENT = "dataopsParent"
-_HINT = "_delta_log/_last_checkpoint"
+HINT = "_delta_log/_last_checkpoint"
+"""Where readers look first for the newest checkpoint."""
 
 _TO_DELTA = {
     "VARCHAR": "string",
@@ -119,6 +121,11 @@ class Snapshot:
     protocol: Mapping[str, Any] = field(default_factory=lambda: log.PROTOCOL)
 
     @property
+    def known_as(self) -> list[int | str]:
+        """What tells this version from every other: its number, to find it by, and the id of its commit."""
+        return [self.version, self.commit_id]
+
+    @property
     def rows(self) -> int:
         """Rows a reader of this version sees."""
         return sum(file.rows - file.deleted for file in self.files)
@@ -132,11 +139,21 @@ class Snapshot:
         return {name: count / written if written else 0.0 for name, count in nulls.items()}
 
 
+@dataclass(frozen=True)
+class Head:
+    """The newest version of a table without its files: its number, the id of its commit, what was recorded with it."""
+
+    version: int
+    commit_id: str
+    info: Mapping[str, Any]
+
+
 def _log_path(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
 
 
-def _checkpoint_path(version: int) -> str:
+def checkpoint_path(version: int) -> str:
+    """Where the checkpoint of a version is, relative to the table."""
     return f"_delta_log/{version:020d}.checkpoint.parquet"
 
 
@@ -176,7 +193,7 @@ class Table:
         start = max((number for number in checkpoints if number <= target), default=-1)
         state = _State()
         if start >= 0:
-            state.apply(log.of_checkpoint(self._checkpoint(start)))
+            state.apply(self._checkpoint(start))
         for number in range(start + 1, target + 1):
             if number not in commits:
                 raise StorageError(
@@ -190,6 +207,24 @@ class Table:
         if not state.commit_id:
             state.commit_id = self.commit_id(target) or ""
         return state.snapshot(self.uri, target)
+
+    def newest(self) -> Head | None:
+        """The newest version; None when the table does not exist. Reads its commit alone, where that says all.
+
+        Raises StorageError when the log cannot be read.
+        """
+        names = [name for name, (_, kind) in _entries(self.folder.names("_delta_log")).items() if kind == "json"]
+        if not names:
+            return None
+        path = max(names)
+        content = self._read(path)
+        actions = self._sound_actions(path, content)
+        told = [action["commitInfo"] for action in actions if INFO_KEY in action.get("commitInfo", {})]
+        version = _entries([path])[path][0]
+        if told:
+            return Head(version, _commit_id(content, actions), dict(told[0][INFO_KEY]))
+        snapshot = self.snapshot(version)
+        return Head(snapshot.version, snapshot.commit_id, snapshot.info) if snapshot else None
 
     def commit_id(self, version: int) -> str | None:
         """The id of the commit that made a version; None where the log has none of that number.
@@ -253,6 +288,16 @@ class Table:
             )
         return content
 
+    def logged(self) -> tuple[list[int], list[int]]:
+        """The versions of which the log has the commit, and those of which it has a checkpoint, in order."""
+        entries = _entries(self.folder.names("_delta_log")).values()
+        commits = sorted(number for number, kind in entries if kind == "json")
+        return commits, sorted(number for number, kind in entries if kind != "json")
+
+    def actions(self, version: int) -> list[log.Action]:
+        """What a version's commit says. Raises StorageError when the log cannot be read."""
+        return self._actions(_log_path(version))
+
     def _actions(self, path: str) -> list[log.Action]:
         return self._sound_actions(path, self._read(path))
 
@@ -270,17 +315,23 @@ class Table:
                 attempted, received=f"what is no commit: {error}", next_step=checksums.NEXT_STEP
             ) from error
 
-    def _checkpoint(self, version: int) -> bytes:
-        """A checkpoint's bytes. Raises StorageError where they are not what was written."""
-        path = _checkpoint_path(version)
-        content = self._read(path)
+    def _checkpoint(self, version: int) -> list[log.Action]:
+        """What a checkpoint says. Raises StorageError where it is not what was written."""
+        path = checkpoint_path(version)
+        attempted, content = f"reading {path} of {self.uri}", self._read(path)
         if self.checkpoint_sums(version).get(path) not in (None, checksums.crc32(content)):
             raise StorageError(
-                f"reading {path} of {self.uri}",
+                attempted,
                 received="a checkpoint whose checksum is wrong: it is damaged",
                 next_step=checksums.NEXT_STEP,
             )
-        return content
+        try:
+            return list(log.of_checkpoint(content))
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            # one without a checksum
+            raise StorageError(
+                attempted, received=f"what is no checkpoint: {error}", next_step=checksums.NEXT_STEP
+            ) from error
 
     def commit(
         self,
@@ -427,7 +478,7 @@ class Table:
     def _sum_up(self, version: int) -> None:
         """Keep the checksums of a checkpoint, and of the hint at the newest one, beside it."""
         sums = {}
-        for path in (_checkpoint_path(version), _HINT):
+        for path in (checkpoint_path(version), HINT):
             if not is_remote(self.uri):
                 checksums.file_crc32(Path(self.uri, path), durable=True)
             sums[path] = checksums.crc32(self._read(path))
@@ -529,13 +580,23 @@ def require_sound(snapshot: Snapshot, files: Iterable[DataFile]) -> None:
 
     Local files, each once a process. Raises StorageError that names the table and the first one that is damaged.
     """
+    checksums.require_sound(snapshot.uri, parts_of(files))
+
+
+def parts_of(files: Iterable[DataFile]) -> dict[str, str]:
+    """The objects that hold these files' rows and deletion vectors, each with its checksum ('' where not known)."""
     parts = {}
     for file in files:
         parts[file.path] = file.crc32
         vector = deletion_vectors.path_of(file.deletion_vector) if file.deletion_vector else None
         if vector is not None:
             parts[vector] = file.vector_crc32
-    checksums.require_sound(snapshot.uri, parts)
+    return parts
+
+
+def files_added(table: Table, version: int) -> list[DataFile]:
+    """The data files that a version added. Raises StorageError when the log cannot be read."""
+    return [_file(action["add"]) for action in table.actions(version) if "add" in action]
 
 
 def _commit_id(content: bytes, actions: Iterable[Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ Both write their data first and become visible by one commit.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +34,22 @@ def replace_inputs(
     info: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     *,
     keep_same: bool = False,
+    keep_written: bool = False,
 ) -> Snapshot:
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
     Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
-    With `keep_same`, rows that are there already are not written again. Inputs are disjoint: a lost race is committed
-    again on the new version without writing the data a second time. `info` makes the information recorded with the
-    version from the one before. Where a column has another type than in the table, the same commit writes the rows of
-    all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a value of
-    another input would not be the same.
+    With `keep_same`, rows that are there already are not written again. With `keep_written`, inputs stay known by the
+    write that they are known by: that is for rows which no step of these inputs made. Inputs are disjoint: a lost race
+    is committed again on the new version without writing the data a second time. `info` makes the information recorded
+    with the version from the one before. Where a column has another type than in the table, the same commit writes the
+    rows of all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a
+    value of another input would not be the same.
     """
     if keep_same and (before := table.snapshot()) is not None and _is_same(session, before, rows, input_ids):
         return before
     columns = dict(session.schema(rows))
+    write = uuid.uuid4().hex[:16]
     files = table.secured(session.write(rows, table.uri, columns))
 
     def attempt() -> Snapshot:
@@ -60,7 +64,10 @@ def replace_inputs(
             add=[*files, *(session.write(kept, table.uri, after) if kept is not None else ())],
             remove=base.files if base and again else (),
             mask=_positions_of(session, base, input_ids) if base and not again else {},
-            info={**info(base.info if base else {}), _WRITTEN: _written_after(base, input_ids)},
+            info={
+                **info(base.info if base else {}),
+                _WRITTEN: _written_after(base, input_ids, write, keep=keep_written),
+            },
         )
 
     return compact(session, table, until_won(attempt, f"publishing {len(input_ids)} input(s) in {table.uri}"))
@@ -85,20 +92,29 @@ def scan_inputs(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) 
     return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
 
 
-def written(snapshot: Snapshot) -> Mapping[str, int]:
-    """By input, the version in which its rows were last replaced."""
-    found: Mapping[str, int] = snapshot.info.get(_WRITTEN, {})
-    return found
+def written(info: Mapping[str, Any]) -> Mapping[str, str]:
+    """By input, the id of the write that last replaced its rows, as a version's information has it.
+
+    No number of a version: where a commit is lost, another one can take its number.
+    """
+    # tables from before writes had ids have numbers
+    return {input_id: str(write) for input_id, write in info.get(_WRITTEN, {}).items()}
 
 
-def _written_after(base: Snapshot | None, input_ids: Sequence[str]) -> dict[str, int]:
-    version = base.version + 1 if base else 0
-    return {**(written(base) if base else {}), **dict.fromkeys(input_ids, version)}
+def written_as(snapshot: Snapshot | None, input_id: str) -> str:
+    """The id of the write that last replaced an input's rows; '' where the table has none of them."""
+    return written(snapshot.info).get(input_id, "") if snapshot else ""
+
+
+def _written_after(base: Snapshot | None, input_ids: Sequence[str], write: str, *, keep: bool) -> dict[str, str]:
+    known = written(base.info) if base else {}
+    now = dict.fromkeys(input_ids, write)
+    return {**now, **known} if keep else {**known, **now}
 
 
 def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
     """Whether the rows of these inputs are `rows` already."""
-    if any(input_id not in written(snapshot) for input_id in input_ids):
+    if any(input_id not in written(snapshot.info) for input_id in input_ids):
         return False
     columns = dict(session.schema(rows))
     if any(snapshot.columns.get(name) != kind for name, kind in columns.items()):

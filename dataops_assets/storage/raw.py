@@ -28,22 +28,24 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
 
-from dataops_assets.errors import InputError, StorageError
+from dataops_assets.errors import Damaged, InputError, StorageError
 from dataops_assets.steps.report import Input
+from dataops_assets.storage.checksums import crc32
 from dataops_assets.storage.objects import Folder, is_remote, open_store
 
 # Anything that a shell, a URL or an engine's glob could read as more than a name
 _UNSAFE = re.compile(r"[^\w.\-+=@ ]")
 _LONGEST_NAME = 200
 _LEFTOVER = dt.timedelta(days=1)
+_SUM = "crc32"
 _SPOOL_BYTES = 8 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -146,17 +148,17 @@ class RawArea:
 
         Raises StorageError when the store fails.
         """
-        if not self._has_object(item):
+        if not self.is_spoiled(item):
             return False
-        copy = self.local_path(item)
-        with self._storing(f"reading {copy}"), copy.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() == item.digest:
-                return False
         self._folder.delete([self.object_path(item)])
         if self._is_remote:
             # what was fetched
-            copy.unlink()
+            self.local_path(item).unlink()
         return True
+
+    def is_spoiled(self, item: Input) -> bool:
+        """Whether the input's object is here and not the bytes that were received. Raises StorageError."""
+        return self._is_there(item) and self._digest(self.local_path(item)) != item.digest
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -207,11 +209,37 @@ class RawArea:
             raise self._absent(item)
         return path
 
+    def sound_path(self, item: Input) -> Path:
+        """`local_path` of bytes that were compared with the digest they were received with.
+
+        Raises StorageError when they are not here, Damaged when they are others.
+        """
+        path = self.local_path(item)
+        found = self._digest(path)
+        if found != item.digest:
+            raise Damaged(
+                f"reading {self.object_path(item)} of {self.uri}",
+                received=f"sha256 {found} where {item.digest} was received: the copy is damaged",
+                next_step=f"copy {item.origin} again, if it is still there: dataops reset "
+                f"{self.uri.rpartition('/')[2]} ingest {item.input_id}; or restore the file from a backup",
+            )
+        return path
+
+    def _digest(self, path: Path) -> str:
+        with self._storing(f"reading {path}"), path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
     def open(self, item: Input) -> BinaryIO:
         """The input's bytes as a stream. Raises StorageError when they are not here."""
         return self.local_path(item).open("rb")
 
     # --- the two kinds of store ------------------------------------------------------------------------------------
+
+    def _is_there(self, item: Input) -> bool:
+        """Whether there is an object of the input's name, of whatever size."""
+        if self._is_remote:
+            return self._has_object(item)
+        return (self._root / self.object_path(item)).is_file()
 
     def _has_object(self, item: Input) -> bool:
         path = self.object_path(item)
@@ -339,7 +367,12 @@ def _manifest_path(input_id: str) -> str:
 
 
 def _to_json(manifest: Manifest) -> bytes:
-    return json.dumps(asdict(manifest), indent=2, default=_iso).encode() + b"\n"
+    fields = asdict(manifest)
+    return json.dumps({**fields, _SUM: _sum_of(fields)}, indent=2, default=_iso).encode() + b"\n"
+
+
+def _sum_of(fields: Mapping[str, Any]) -> str:
+    return crc32(json.dumps(dict(fields), default=_iso).encode())
 
 
 def _iso(time: dt.datetime) -> str:
@@ -349,7 +382,10 @@ def _iso(time: dt.datetime) -> str:
 def _from_json(content: bytes) -> Manifest | None:
     """The manifest; None for bytes that are none."""
     try:
-        fields = json.loads(content)
+        fields = dict(json.loads(content))
+        # one from before manifests had checksums has none
+        if fields.pop(_SUM, None) not in (None, _sum_of(fields)):
+            return None
         for name in ("extract_time", "modified"):
             fields[name] = dt.datetime.fromisoformat(fields[name]) if fields[name] is not None else None
         return Manifest(**fields)

@@ -5,8 +5,9 @@
   DuckDB: a view over `delta_scan(<table>, version = <newest now>)`. All models of an invocation thus see the same
   version, whatever is committed meanwhile, and the view stays behind as the record of what the warehouse was built
   from: views of tables that the invocation does not read stay as they are. A table that does not exist yet, or has no
-  rows, is an empty view with the declared columns, so a source without input breaks no model. Snowflake: the hub is
-  published there as tables, so nothing is to be done.
+  rows, is an empty view with the declared columns, so a source without input breaks no model. One that was read before
+  and is not there any more is an error, because its volume may not be mounted. Snowflake: the hub is published there as
+  tables, so nothing is to be done.
 
   The versions are logged as JSON, which the platform reads from dbt's events.
 #}
@@ -27,6 +28,12 @@
       {%- set key = table.source_name ~ '/' ~ table.identifier -%}
       {%- set uri = adapter.escape_sql_string(storage ~ '/' ~ key) -%}
       {%- set version = newest_version(uri) -%}
+      {%- if version is none and was_pinned(table) and not has_log(uri) -%}
+        {%- do exceptions.raise_compiler_error(
+          'the table ' ~ key ~ ' was read before and is not there any more, so nothing is built as if it were empty; '
+          ~ 'mount its volume or restore ' ~ uri ~ '; if it is gone for good: drop view ' ~ table.relation_name
+        ) -%}
+      {%- endif -%}
       {%- set rows = empty_rows(table.columns) if version is none else version_rows(uri, version) -%}
       {%- do run_query('create or replace view ' ~ table.relation_name ~ ' as ' ~ rows) -%}
       {%- do log(tojson({'pinned': key, 'version': version})) -%}
@@ -58,6 +65,19 @@
       {%- endif -%}
     {%- endfor -%}
   {%- endfor -%}
+{% endmacro %}
+
+{# Whether the warehouse was built from rows of the table before. #}
+{% macro was_pinned(table) %}
+  {%- set views = run_query(
+    "select count(*) from duckdb_views() where database_name = current_database() and schema_name = '" ~ table.schema
+    ~ "' and view_name = '" ~ table.identifier ~ "' and contains(sql, 'delta_scan')"
+  ).rows[0][0] -%}
+  {{ return(views > 0) }}
+{% endmacro %}
+
+{% macro has_log(uri) %}
+  {{ return(run_query("select count(*) from glob('" ~ uri ~ "/_delta_log/*.json')").rows[0][0] > 0) }}
 {% endmacro %}
 
 {# None where there is no table, or none with rows: `delta_scan` refuses a table without files. #}

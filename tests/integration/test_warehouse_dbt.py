@@ -18,7 +18,7 @@ from warehouse_hub import DBT_PROJECT, environment, flights, hub_tables, sales, 
 
 from dataops_assets.engines.dbt import DbtProject, Invocation, invoke
 from dataops_assets.engines.duckdb import load_extensions
-from dataops_assets.errors import StorageError
+from dataops_assets.errors import DataOpsError, StorageError
 
 OUTPUTS = ["dim_airlines", "fct_weather", "fct_sales"]
 
@@ -207,6 +207,24 @@ def test_another_writer_of_the_warehouse_is_waited_for(
     began = time.monotonic()
     build(project, "dim_airlines")
     assert time.monotonic() - began >= 3
+
+
+def test_a_hub_table_that_is_gone_empties_no_output(
+    project: DbtProject, warehouse: Callable[[str], list[Any]], tmp_path: Path
+) -> None:
+    """Its volume may not be mounted; what was built from it stays, and is built on once it is back."""
+    write_hub(project.environment, "weather", weather(1, 2, 3))
+    build(project, "fct_weather")
+    right = warehouse("select * from fct_weather order by all")
+    assert right
+    folder, away = Path(project.environment.storage, "hub", "weather"), tmp_path / "away"
+    folder.rename(away)
+    with pytest.raises(DataOpsError, match=r"hub/weather was read before and is not there any more.*mount its volume"):
+        invoke(project, ["build", "--select", "fct_weather"])
+    assert warehouse("select * from fct_weather order by all") == right
+    away.rename(folder)
+    build(project, "fct_weather")
+    assert warehouse("select * from fct_weather order by all") == right
 
 
 @pytest.mark.parametrize("command", [["build", "--select", "dim_airlines"], ["run-operation", "pin_hub"]])

@@ -188,4 +188,4 @@ def test_people_who_write_migrations_can_use_alembics_command(url: str, command:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert ("No new upgrade operations detected." if command == "check" else "0004 (head)") in done.stdout
+    assert ("No new upgrade operations detected." if command == "check" else "0005 (head)") in done.stdout

@@ -1,0 +1,265 @@
+"""`dataops doctor`: compares what the metadata says with what is stored, and says of each difference what to do.
+
+Without `--deep` it reads no data, only what names them: manifests, logs, listings. With it every stored byte is
+compared with the digest or checksum that it was written with. With `--repair` what can be made again is made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dataops_assets.errors import DataOpsError, StorageError
+from dataops_assets.metadata.store import Process
+from dataops_assets.operations.again import run_again
+from dataops_assets.steps import presence
+from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.report import PER_INPUT, Input
+from dataops_assets.steps.reset import forget
+from dataops_assets.steps.settled import Settled
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.examine import Damage, examine
+from dataops_assets.storage.objects import is_remote
+
+_RUN = "dataops doctor"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be: where, what, and what to do."""
+
+    source: str
+    place: str
+    problem: str
+    next_step: str
+
+
+def add_doctor_command(commands: Any) -> None:
+    """The command of this module."""
+    doctor = commands.add_parser("doctor", help="compare the metadata with what is stored, and say what to do")
+    doctor.add_argument("source", nargs="?", help="one source; all of them if it is left out")
+    doctor.add_argument("--deep", action="store_true", help="read everything, and compare it with its checksums")
+    doctor.add_argument("--repair", action="store_true", help="make again what can be made again; implies --deep")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run_doctor(given: argparse.Namespace, workspaces: Iterable[Workspace], say: Say) -> int:
+    """Examine sources, and repair them if asked; the exit status is 0 where all is well, 1 where something is found.
+
+    Raises DataOpsError as the steps do that a repair runs.
+    """
+    findings: list[Finding] = []
+    for workspace in workspaces:
+        workspace.metadata.register_source(workspace.source)
+        if given.repair and not given.json:
+            repair(workspace, say)
+        elif given.repair:
+            repair(workspace, lambda _text: None)
+        findings += diagnose(workspace, deep=given.deep or given.repair)
+    if given.json:
+        say(json.dumps([asdict(item) for item in findings], indent=2))
+        return 1 if findings else 0
+    for item in findings:
+        say(f"{item.place}: {item.problem}\n  next: {item.next_step}")
+    say(f"{len(findings)} findings" if findings else "all is as it was written")
+    return 1 if findings else 0
+
+
+def diagnose(workspace: Workspace, *, deep: bool) -> list[Finding]:
+    """All that is wrong with one source."""
+    inputs = workspace.metadata.inputs(workspace.source.name)
+    found = [*_of_tables(workspace, deep=deep), *_of_commits(workspace), *_of_inputs(workspace, inputs)]
+    return [*found, *_of_raw(workspace, inputs)] if deep else found
+
+
+def repair(workspace: Workspace, say: Say) -> None:
+    """Make again what is lost or damaged and can be made again: from the log, from raw data, from their origins.
+
+    What cannot be is left as it is, and found again. Raises DataOpsError as the steps do.
+    """
+    inputs = workspace.metadata.inputs(workspace.source.name)
+    steps: dict[str, str] = {}
+    is_settled = _is_settled(workspace)
+    hub_anew = current_anew = False
+    for table, step in _tables(workspace):
+        damages = examine(table, deep=True)
+        for damage in damages:
+            if damage.kind == "checkpoint":
+                say(f"{_place(workspace, table)}: {damage.path} is made again from the log")
+                _without_checkpoint(table, damage.path)
+            elif damage.kind == "old":
+                say(f"{_place(workspace, table)}: {damage.path}, which only older versions read, is removed")
+                table.folder.delete([damage.path])
+        if not any(damage.kind in ("data", "log") for damage in damages) or is_remote(table.uri):
+            continue
+        if is_settled and step != "recalculate":
+            say(f"{_place(workspace, table)}: settled inputs cannot be made again; restore it from a backup")
+            continue
+        say(f"{_place(workspace, table)}: moved to {_move_away(table)}, and made again")
+        hub_anew |= step == "refresh"
+        current_anew |= step == "recalculate"
+        if step not in ("refresh", "recalculate"):
+            steps |= {item.input_id: _first(step, steps.get(item.input_id)) for item in inputs}
+    for item in inputs:
+        if workspace.raw.is_spoiled(item):
+            steps[item.input_id] = "ingest"
+    steps |= _steps_of_lost(workspace, inputs, steps)
+    _run_steps(workspace, inputs, steps, say)
+    _make_anew(workspace, say, hub=hub_anew, current=current_anew)
+
+
+def _of_tables(workspace: Workspace, *, deep: bool) -> Iterator[Finding]:
+    name = workspace.source.name
+    for table, step in _tables(workspace):
+        for damage in examine(table, deep=deep):
+            yield Finding(
+                name, f"{_place(workspace, table)}/{damage.path}", damage.received, _advice(name, step, damage)
+            )
+
+
+def _of_commits(workspace: Workspace) -> Iterator[Finding]:
+    """Of each table, whether the newest version that the metadata knows is there, as the commit that it was."""
+    name = workspace.source.name
+    newest: dict[str, Process] = {}
+    for item in workspace.metadata.processes(name):
+        if item.asset and item.table_commit and item.table_version is not None:
+            known = newest.get(item.asset)
+            if known is None or (known.table_version or 0) < item.table_version:
+                newest[item.asset] = item
+    for asset, item in newest.items():
+        table, version = workspace.table(asset), item.table_version or 0
+        try:
+            head = table.newest()
+            there = table.commit_id(version)
+        except StorageError:
+            # told with the table
+            continue
+        # an older log may have been vacuumed
+        if head is not None and there != item.table_commit and (there is not None or head.version < version):
+            problem = f"version {version} was commit {item.table_commit}; the newest version is {head.version}"
+            problem += f", and version {version} is commit {there}" if there else ": its newest commits are lost"
+            advice = f"dataops recalculate {name}" if item.step == "recalculate" else f"dataops doctor {name} --repair"
+            yield Finding(name, asset, problem, advice)
+
+
+def _of_inputs(workspace: Workspace, inputs: Sequence[Input]) -> Iterator[Finding]:
+    name = workspace.source.name
+    try:
+        for item in presence.lost(workspace, inputs):
+            yield Finding(name, item.place, str(item), f"wait for the sensor, or run: dataops doctor {name} --repair")
+    except DataOpsError as error:
+        yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
+
+
+def _of_raw(workspace: Workspace, inputs: Sequence[Input]) -> Iterator[Finding]:
+    name, raw = workspace.source.name, workspace.raw
+    there = set(raw.inputs())
+    for item in inputs:
+        again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
+        if item.input_id in there:
+            try:
+                raw.manifest(item.input_id)
+            except StorageError as error:
+                yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
+        if raw.is_spoiled(item):
+            problem = "its bytes are not those that were received: the copy is damaged"
+            yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
+    try:
+        workspace.corrections.repairs([item.input_id for item in inputs])
+    except StorageError as error:
+        yield Finding(name, f"raw/{name}/corrections", f"{error.attempted}: {error.received}", error.next_step)
+
+
+def _tables(workspace: Workspace) -> tuple[tuple[Table, str], ...]:
+    """The tables of a source, each with the step that makes it."""
+    return (
+        (workspace.lake, "parse"),
+        (workspace.quarantine, "parse"),
+        (workspace.changes, "cdc"),
+        (workspace.enriched, "enrich"),
+        (workspace.hub, "refresh"),
+        (workspace.current, "recalculate"),
+    )
+
+
+def _advice(name: str, step: str, damage: Damage) -> str:
+    if damage.kind == "old":
+        return f"only older versions read it: dataops doctor {name} --repair removes it"
+    if damage.kind == "checkpoint":
+        return f"make it again from the log: dataops doctor {name} --repair"
+    again = {"refresh": f"dataops rebuild {name}", "recalculate": f"dataops recalculate {name}"}
+    return (
+        f"restore the file from a backup, or make the table again: dataops doctor {name} --repair "
+        f"(which moves it away first; then as {again.get(step, f'dataops reset {name} {step}')})"
+    )
+
+
+def _place(workspace: Workspace, table: Table) -> str:
+    return table.uri.removeprefix(f"{workspace.environment.storage}/")
+
+
+def _is_settled(workspace: Workspace) -> bool:
+    """Whether retention removed what tables could be made again from."""
+    try:
+        lake, hub = workspace.lake.newest(), workspace.hub.newest()
+    except StorageError:
+        return workspace.source.retention.superseded_inputs is not None
+    horizon = Manifest.read(hub.info if hub else None).horizon
+    return horizon is not None or (lake is not None and Settled.read(lake.info) is not None)
+
+
+def _without_checkpoint(table: Table, path: str) -> None:
+    version = path.rpartition("/")[2].partition(".")[0]
+    names = table.folder.names("_delta_log")
+    gone = [name for name in names if version.isdigit() and f"/{version}.checkpoint." in name]
+    table.folder.delete([*gone, "_delta_log/_last_checkpoint"])
+    table.checkpoint()
+
+
+def _move_away(table: Table) -> str:
+    folder = Path(table.uri)
+    aside = folder.with_name(f"{folder.name}.damaged-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}")
+    folder.rename(aside)
+    return str(aside)
+
+
+def _first(step: str, other: str | None) -> str:
+    return min((step, other or step), key=PER_INPUT.index)
+
+
+def _steps_of_lost(workspace: Workspace, inputs: Sequence[Input], steps: Mapping[str, str]) -> Mapping[str, str]:
+    try:
+        found = presence.lost(workspace, inputs, steps)
+    except StorageError:
+        # a table that is gone is made anew only where a person asks for that by name
+        return {}
+    return {input_id: item.step for item in found for input_id in item.input_ids}
+
+
+def _run_steps(workspace: Workspace, inputs: Sequence[Input], steps: Mapping[str, str], say: Say) -> None:
+    """Run the steps of inputs again that were done before: all at once from each first step."""
+    done = workspace.metadata.step_status(workspace.source.name, "parse")
+    for step in PER_INPUT:
+        some = [item for item in inputs if steps.get(item.input_id) == step and item.input_id in done]
+        if some:
+            forget(workspace, step, some)
+            run_again(workspace, some, step, _RUN, say)
+
+
+def _make_anew(workspace: Workspace, say: Say, *, hub: bool, current: bool) -> None:
+    # Dagster, which is told of it, takes seconds to import
+    from dataops_assets.components.by_hand import rebuild, recalculate
+
+    if hub and workspace.hub.newest() is None:
+        report = rebuild(workspace)
+        say(f"{report.asset}: {report.rows:,} rows in version {report.version}")
+    if current:
+        report = recalculate(workspace)
+        say(f"{report.asset}: {report.rows:,} rows in version {report.version}")

@@ -1,0 +1,116 @@
+"""What of a table is missing or damaged, file by file, without reading its rows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dataops_assets.errors import StorageError
+from dataops_assets.storage import checksums
+from dataops_assets.storage.delta import HINT, DataFile, Snapshot, Table, checkpoint_path, files_added, parts_of
+from dataops_assets.storage.objects import is_remote
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file of a table that is not as it was written.
+
+    `kind`: of the `log` all versions from it on need it; a `checkpoint` can be made again from the log; `data` are rows
+    and deletion vectors of the newest version, `old` those of versions before it alone.
+    """
+
+    path: str
+    received: str
+    kind: Literal["log", "checkpoint", "data", "old"]
+
+
+def examine(table: Table, *, deep: bool) -> list[Damage]:
+    """The damages of a table; none for one that does not exist.
+
+    Without `deep` the newest version is read from the log, and its files are looked for. With it every commit,
+    checkpoint, data file and deletion vector that any version names is compared with its checksum; on an object store,
+    which compares its objects itself, those of the log alone.
+    """
+    found = [*_log_damages(table)] if deep else []
+    try:
+        newest = table.snapshot()
+    except StorageError as error:
+        place = error.attempted.partition("reading ")[2].removesuffix(f" of {table.uri}")
+        known = {item.path for item in found}
+        return found if known else [Damage(place, error.received, "log")]
+    if newest is None:
+        return found
+    return [*found, *_missing(table, newest), *(_data_damages(table, newest) if deep else ())]
+
+
+def _log_damages(table: Table) -> Iterator[Damage]:
+    versions, checkpoints = table.logged()
+    for version in versions:
+        try:
+            table.commit_id(version)
+        except StorageError as error:
+            yield Damage(f"_delta_log/{version:020d}.json", error.received, "log")
+    gone = sorted(set(range(min(versions, default=0), max(versions, default=0))) - set(versions))
+    if gone:
+        yield Damage(f"_delta_log/{gone[0]:020d}.json", "no such file", "log")
+    for version in checkpoints:
+        yield from _checkpoint_damages(table, version, is_newest=version == checkpoints[-1])
+
+
+def _checkpoint_damages(table: Table, version: int, *, is_newest: bool) -> Iterator[Damage]:
+    try:
+        sums = table.checkpoint_sums(version)
+    except StorageError as error:
+        yield Damage(checkpoint_path(version), error.received, "checkpoint")
+        return
+    for path, expected in sums.items():
+        # the hint is of the newest checkpoint
+        if path == HINT and not is_newest:
+            continue
+        content = table.folder.read(path)
+        if content is None or checksums.crc32(content) != expected:
+            received = "no such file" if content is None else "its checksum is wrong: the file is damaged"
+            yield Damage(path, received, "checkpoint")
+
+
+def _missing(table: Table, newest: Snapshot) -> Iterator[Damage]:
+    there = {item.path: item.size for item in table.folder.objects()}
+    for file in newest.files:
+        for path in parts_of([file]):
+            if path not in there:
+                yield Damage(path, "no such file", "data")
+        if there.get(file.path, file.size) != file.size:
+            yield Damage(file.path, f"{there[file.path]:,} bytes, where {file.size:,} were written", "data")
+
+
+def _data_damages(table: Table, newest: Snapshot) -> Iterator[Damage]:
+    if is_remote(table.uri):
+        return
+    now = parts_of(newest.files)
+    ever: dict[str, str] = {}
+    for file in _ever(table):
+        ever.update(parts_of([file]))
+    for path, expected in sorted({**ever, **now}.items()):
+        place = Path(table.uri, path)
+        # what old versions had may have been removed since; of the newest it is told already
+        if not expected or not place.is_file():
+            continue
+        received = checksums.difference(place, expected)
+        if received:
+            yield Damage(path, received, "data" if path in now else "old")
+
+
+def _ever(table: Table) -> Iterator[DataFile]:
+    """All data files that the log names."""
+    versions, checkpoints = table.logged()
+    for version in versions:
+        with contextlib.suppress(StorageError):
+            # what is wrong with it is told with the log
+            yield from files_added(table, version)
+    for version in checkpoints:
+        with contextlib.suppress(StorageError):
+            snapshot = table.snapshot(version)
+            yield from snapshot.files if snapshot else ()

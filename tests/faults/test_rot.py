@@ -1,0 +1,124 @@
+"""A bit that a disk turned is found by `dataops doctor --deep`, and no reader takes it for a row."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from story import SALES, STEPS, TABLES, Story, Tables, big_day, prepare, rows_of, run, tables_of
+
+from dataops_assets.errors import Damaged, DataOpsError
+from dataops_assets.operations.doctor import diagnose, repair
+from dataops_assets.steps.parse import parse
+from dataops_assets.steps.report import Input
+from dataops_assets.steps.workspace import Workspace
+from dataops_assets.storage import delta
+
+FLIPS_OF_A_KIND = 6
+KINDS = {
+    "data files": "*/*/*.parquet",
+    "deletion vectors": "*/*/*.bin",
+    "commits": "*/*/_delta_log/*.json",
+    "checkpoints": "*/*/_delta_log/*.checkpoint.parquet",
+    "checksums of checkpoints": "*/*/_delta_log/*.crc32",
+    "the hint at the newest checkpoint": "*/*/_delta_log/_last_checkpoint",
+    "raw bytes": "raw/sales/objects/*/*",
+    "manifests": "raw/sales/inputs/*.json",
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, list[Input]]:
+    story = prepare(tmp_path_factory.mktemp("rot") / "story", SALES)
+    inputs = [big_day(story, day, 30) for day in (1, 2, 3, 4, 5)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(delta, "CHECKPOINT_EVERY", 2)
+        for item in inputs:
+            assert run(story, [item], STEPS) == []
+    return story, inputs
+
+
+def seen(workspace: Workspace) -> Tables | str:
+    """The rows of all tables, or what reading them came to."""
+    try:
+        return {key: rows_of(workspace, key) for key in TABLES}
+    except DataOpsError as error:
+        return "a typed error with a next step" if error.next_step else f"no next step: {error}"
+
+
+def flipped(path: Path, bit: int) -> bytes:
+    """Turn one bit of a file; the result is what it was."""
+    content = path.read_bytes()
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    return content
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_turned_bit_is_found_and_never_read_as_other_rows(
+    kind: str, stored: tuple[Story, list[Input]]
+) -> None:
+    story, _ = stored
+    workspace = story.workspace()
+    assert diagnose(workspace, deep=True) == []
+    right = seen(workspace)
+    files = sorted(Path(story.now / "storage").glob(KINDS[kind]))
+    assert files, kind
+    chosen = random.Random(kind)
+    for _ in range(FLIPS_OF_A_KIND):
+        path = chosen.choice(files)
+        bit = chosen.randrange(path.stat().st_size * 8)
+        where = f"bit {bit} of {path}"
+        before = flipped(path, bit)
+        try:
+            found = diagnose(workspace, deep=True)
+            assert found, f"not found: {where}"
+            named = path.parent.name if kind == "checksums of checkpoints" else path.name
+            assert any(named in item.place for item in found) or "checkpoint" in kind, (where, found)
+            assert all(item.next_step for item in found)
+            assert seen(workspace) in (right, "a typed error with a next step"), f"other rows: {where}"
+        finally:
+            path.write_bytes(before)
+    assert diagnose(workspace, deep=True) == []
+
+
+def test_raw_bytes_are_compared_with_their_digest_when_they_are_read_again(stored: tuple[Story, list[Input]]) -> None:
+    story, inputs = stored
+    workspace = story.workspace()
+    right = tables_of(story)
+    path = workspace.raw.local_path(inputs[1])
+    before = flipped(path, 8 * (path.stat().st_size - 5))
+    try:
+        report = parse(workspace, inputs[:3])
+        (failed,) = report.failures
+        assert failed.input_id == inputs[1].input_id
+        assert isinstance(failed.error, Damaged)
+        text = str(failed.error)
+        assert path.name in text
+        assert inputs[1].digest in text
+        assert f"dataops reset sales ingest {inputs[1].input_id}" in text
+        assert tables_of(story) == right
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("kind", ["data files", "commits", "checkpoints", "raw bytes"])
+def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tuple[Story, list[Input]]) -> None:
+    story, _ = stored
+    workspace = story.workspace()
+    right = tables_of(story)
+    chosen = random.Random(f"repair {kind}")
+    files = sorted(Path(story.now / "storage").glob(KINDS[kind]))
+    # what an earlier repair moved away is no table any more
+    path = chosen.choice([path for path in files if ".damaged-" not in str(path)])
+    flipped(path, chosen.randrange(path.stat().st_size * 8))
+    assert diagnose(workspace, deep=True) != []
+    said: list[str] = []
+    repair(workspace, said.append)
+    assert diagnose(workspace, deep=True) == [], (path, said)
+    made = tables_of(story)
+    # what change sets say depends on what they were compared with, and that is another hub now
+    for key in ("lake/sales", "lake/sales_quarantine", "hub/sales", "hub/sales_current"):
+        assert made[key] == right[key], (key, path, said)
