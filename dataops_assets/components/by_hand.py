@@ -66,6 +66,8 @@ def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
     """Take inputs out of the hub. Raises InputError for one that is not known, and what the step raises."""
     workspace.metadata.inputs(workspace.source.name, input_ids)
     report = refresh.remove(workspace, input_ids)
+    # of the set no more, so no more judged
+    workspace.metadata.release(workspace.source.name, input_ids)
     # to the UI a removal is the newest that became of the input's partition
     standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
     return _tell_of_hub(workspace, report, "dataops remove", standing_for)
@@ -105,7 +107,7 @@ def _tell_of_hub(
     workspace.metadata.save_receipts(source.name, report, run_id)
     rules = compile_rules(source, workspace.sources)
     (node,) = (item for item in nodes(source, rules) if item.key == report.asset)
-    told = replace(report, inputs=report.inputs or standing_for)
+    told = replace(report, inputs=(*report.inputs, *standing_for))
     known = {item.input_id for item in told.inputs}
     inputs = [item for item in workspace.metadata.inputs(source.name) if item.input_id in known]
     _tell(workspace, rules, node, told, inputs)

@@ -19,6 +19,7 @@ from itertools import groupby
 
 from dataops_assets import errors
 from dataops_assets.metadata.store import Process
+from dataops_assets.steps.holds import Held
 from dataops_assets.steps.report import PER_INPUT, Input
 
 RUNS = 3
@@ -26,6 +27,9 @@ RUNS = 3
 
 _FIRST_PAUSE = dt.timedelta(minutes=1)
 _LONGEST_PAUSE = dt.timedelta(hours=1)
+
+JUDGED_FROM = PER_INPUT.index("cdc")
+"""The step from which an input is run again that has to be judged again."""
 
 WAITS_AT = PER_INPUT.index("enrich")
 """The step before which an input waits for other sources."""
@@ -43,13 +47,14 @@ class Progress:
     """What is left to do of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
 
     `held` are inputs that are not asked for again, with the reason. `failed` says how the step to run went the last
-    time, where another try can help.
+    time, where another try can help. `again` has, for inputs that are judged again, what they are judged against now.
     """
 
     todo: Mapping[str, int]
     held: Mapping[str, str]
     done: int
     failed: Mapping[str, Process] = field(default_factory=dict)
+    again: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def under_way(self) -> Collection[str]:
@@ -86,17 +91,27 @@ def pause(runs: int) -> dt.timedelta:
     return min(_FIRST_PAUSE * 2 ** min(runs - RUNS, 10), _LONGEST_PAUSE)
 
 
-def progress(inputs: Sequence[Input], processes: Sequence[Process]) -> Progress:
-    """What became of `inputs`."""
+def progress(
+    inputs: Sequence[Input], processes: Sequence[Process], guarded: Mapping[str, Held] | None = None
+) -> Progress:
+    """What became of `inputs`; `guarded` are those that are held because too much would be lost by them."""
     by_input: dict[str, dict[str, Process]] = {}
     for process in processes:
         by_input.setdefault(process.input_id, {})[process.step] = process
     todo: dict[str, int] = {}
     held: dict[str, str] = {}
     failed: dict[str, Process] = {}
+    again: dict[str, str] = {}
     done = 0
     for item in inputs:
         steps = by_input.get(item.input_id, {})
+        guard = (guarded or {}).get(item.input_id)
+        if guard is not None and not _is_refused(steps):
+            if guard.again:
+                todo[item.input_id], again[item.input_id] = JUDGED_FROM, guard.again
+            else:
+                held[item.input_id] = f"{item.origin}: {guard.reason}"
+            continue
         left = [position for position, step in enumerate(PER_INPUT) if not _is_done(steps.get(step))]
         if PER_INPUT.index("refresh") not in left:
             done += 1
@@ -107,11 +122,21 @@ def progress(inputs: Sequence[Input], processes: Sequence[Process]) -> Progress:
             last = steps.get(PER_INPUT[left[0]])
             if last is not None and last.status == "failed" and last.error_type != errors.InputWaits.__name__:
                 failed[item.input_id] = last
-    return Progress(todo, held, done, failed)
+    return Progress(todo, held, done, failed, again)
 
 
 def _is_done(process: Process | None) -> bool:
     return process is not None and process.status == "done"
+
+
+def _is_refused(steps: Mapping[str, Process]) -> bool:
+    """Whether a step cannot take the input for another reason than that too much would be lost by it."""
+    return any(
+        process.status == "failed"
+        and process.error_type != errors.InputHeld.__name__
+        and _PERMANENT.get(process.error_type or "", False)
+        for process in steps.values()
+    )
 
 
 def _reason_to_hold(steps: Mapping[str, Process]) -> str:
@@ -128,18 +153,21 @@ def _reason_to_hold(steps: Mapping[str, Process]) -> str:
 class Batch:
     """Inputs for one run, a range of the source's partitions, and the steps to run: from `first_step`, before `end`.
 
-    `places` are where those of them that are in the hub already are to be merged now.
+    `places` are where those of them that are in the hub already are to be merged now. `again` is what those that
+    are judged again are judged against.
     """
 
     input_ids: tuple[str, ...]
     first_step: int
     end: int = len(PER_INPUT)
     places: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Equal for the same inputs, steps and places."""
-        text = "\n".join((PER_INPUT[self.first_step], *PER_INPUT[self.end :], *self.input_ids, *self.places))
+        """Equal for the same inputs, steps and places, where nothing is to be judged against something else."""
+        steps = (PER_INPUT[self.first_step], *PER_INPUT[self.end :])
+        text = "\n".join((*steps, *self.input_ids, *self.places, *self.again))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -173,4 +201,5 @@ def batches(
         size = min(most, size) if size else most
         for start in range(0, len(ids), size):
             some = ids[start : start + size]
-            yield Batch(some, first, end, tuple(places[input_id] for input_id in some if input_id in places))
+            moved = tuple(places[input_id] for input_id in some if input_id in places)
+            yield Batch(some, first, end, moved, tuple(state.again[one] for one in some if one in state.again))

@@ -37,6 +37,7 @@ from dataops_assets.connections.discovery import Discovery, discover
 from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.steps import presence, waits
+from dataops_assets.steps.holds import held_inputs
 from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.presence import Lost
 from dataops_assets.steps.report import PER_INPUT, Input, StepReport
@@ -70,12 +71,15 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     new_partitions = [item.input_id for item in inputs if item.input_id not in known]
     gone = _lost(assets, platform, inputs, running)
     processes = without_the_dead(assets, metadata, instance)
-    state = progress(inputs, processes)
+    guarded = held_inputs(platform.workspace(source, assets.sources), inputs)
+    state = progress(inputs, processes, guarded)
     messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
     messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
     moved = _moved(assets, platform, [item for item in inputs if item.input_id not in {**state.todo, **state.held}])
     messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
     waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
+    if state.again:
+        messages.append(f"judged again: {', '.join(_some(list(state.again)))}")
     messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
     looked_up = _waits_for(assets, metadata) if state.todo else []
     requests: list[dg.RunRequest] = []

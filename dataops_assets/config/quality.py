@@ -98,10 +98,20 @@ class Checks(Declared):
 
 
 class DeleteGuard(Declared):
-    """When an input is held that would delete rows by not containing them. One that is approved goes on."""
+    """When an input is held because of what would be lost by it. One that a person approved goes on.
 
-    max_share: float = Field(0.2, ge=0, le=1, description="Largest share of the table; 1 holds nothing.")
-    min_rows: int = Field(50, ge=1, description="Fewer rows than these are never held.")
+    An extract that leaves no row at all is held whatever `min_rows` is.
+    """
+
+    max_share: float = Field(
+        0.2, ge=0, le=1, description="Largest share that may be lost of what an input covers; 1 holds nothing."
+    )
+    min_rows: int = Field(50, ge=1, description="A loss of fewer rows than these is not held.")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any input can be held."""
+        return self.max_share < 1
 
 
 class Gates(Declared):

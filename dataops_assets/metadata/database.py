@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from dataops_assets.errors import ConfigError, StorageError
 
-HEAD = "0005"
+HEAD = "0006"
 """The schema version this code works with: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`

@@ -12,14 +12,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.config.source import Source
-from dataops_assets.errors import ConfigError, DataOpsError, InputError, nearest
+from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.quality.profiles import ColumnProfile, Profile
@@ -27,6 +27,8 @@ from dataops_assets.steps.report import CheckOutcome, Input, InputReport, RuleRe
 
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
+# the steps that hold an input, so passing one is the end of it
+_JUDGED_BY = ("cdc", "refresh")
 _CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
 # what inputs added to what is declared
 _EVOLVED = "evolved"
@@ -84,6 +86,15 @@ class Process:
     error: str | None
     table_commit: str | None = None
     written: str | None = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why an input waits for a person, and the fingerprint of what it was judged against."""
+
+    input_id: str
+    reason: str
+    judged_against: str
 
 
 @dataclass(frozen=True)
@@ -299,6 +310,42 @@ class MetadataStore:
         with self._database.read(f"reading approvals of source {source!r}") as connection:
             return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
 
+    def hold(self, source: str, holds: Sequence[Hold]) -> None:
+        """Record that these inputs wait for a person. None of them counts as refreshed any more.
+
+        Raises InputError if an input is not known.
+        """
+        if not holds:
+            return
+        now, processes, table = _now(), tables.processes, tables.holds
+        unique = {item.input_id: item for item in holds}
+        reason = sa.select(table.c.reason).where(
+            table.c.source == processes.c.source, table.c.input_id == processes.c.input_id
+        )
+        refreshed = (processes.c.source == source, processes.c.step == "refresh", processes.c.status == "done")
+        values = {"status": "failed", "error_type": InputHeld.__name__, "error": reason.scalar_subquery()}
+        with self._database.write(f"holding inputs of source {source!r}") as connection:
+            _contract_version(connection, source)
+            _require_inputs(connection, source, list(unique))
+            rows = [{"source": source, **asdict(item), "held_at": now} for _, item in sorted(unique.items())]
+            self._upsert(connection, table, rows)
+            for some in _portions(sorted(unique)):
+                connection.execute(
+                    processes.update().where(*refreshed, processes.c.input_id.in_(some)).values(**values)
+                )
+
+    def release(self, source: str, input_ids: Sequence[str]) -> None:
+        """Record that these inputs do not wait for a person (any more); `finish` does it for those a step let pass."""
+        with self._database.write(f"releasing inputs of source {source!r}") as connection:
+            _release(connection, source, input_ids)
+
+    def holds(self, source: str) -> Mapping[str, Hold]:
+        """The inputs that wait for a person, by id."""
+        table = tables.holds
+        statement = sa.select(*_columns(table, Hold)).where(table.c.source == source)
+        with self._database.read(f"reading held inputs of source {source!r}") as connection:
+            return {row["input_id"]: Hold(**row) for row in connection.execute(statement).mappings()}
+
     # --- what was done -----------------------------------------------------------------------------------------------
 
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
@@ -394,6 +441,8 @@ class MetadataStore:
             )
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
+            if report.step in _JUDGED_BY:
+                _release(connection, source, [item.input_id for item in reports if item.error is None])
             _add_receipts(connection, source, report, run_id)
 
     def end_running(self, source: str, errors: Mapping[str, DataOpsError]) -> None:
@@ -576,6 +625,12 @@ class MetadataStore:
             else:
                 connection.execute(statement, some)
         return result
+
+
+def _release(connection: sa.Connection, source: str, input_ids: Sequence[str]) -> None:
+    table = tables.holds
+    for some in _portions(sorted(set(input_ids))):
+        connection.execute(table.delete().where(table.c.source == source, table.c.input_id.in_(some)))
 
 
 def _now() -> dt.datetime:

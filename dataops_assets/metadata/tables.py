@@ -200,6 +200,23 @@ approvals = sa.Table(
     comment="One row an input whose deletes a person approved",
 )
 
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("input_id", Text, primary_key=True, comment="The input that is held"),
+    sa.Column("reason", Text, nullable=False, comment="What would be lost, and how to go on"),
+    sa.Column(
+        "judged_against",
+        Text,
+        nullable=False,
+        comment="Hash of the inputs before it in the hub, and of the limits; another one: it is judged again",
+    ),
+    sa.Column("held_at", Timestamp, nullable=False, comment="When it was last judged (UTC)"),
+    _of_input(),
+    comment="One row an input that waits for a person, because too much would be lost by it",
+)
+
 processes = sa.Table(
     "processes",
     metadata,

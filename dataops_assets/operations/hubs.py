@@ -26,4 +26,6 @@ def run_hub_command(given: argparse.Namespace, workspace: Workspace, say: Callab
     from dataops_assets.components.by_hand import rebuild, remove
 
     report = rebuild(workspace) if given.command == "rebuild" else remove(workspace, given.input)
+    for item in report.failures:
+        say(f"input {item.input_id}: {item.error}")
     say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")

@@ -13,13 +13,13 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps import coverage, delete_guard, merge
-from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes, settings_match
-from dataops_assets.steps.delete_guard import ImpliedDeletes
+from dataops_assets.steps import coverage, delete_guard, holds, merge
+from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes, manifest_after, settings_match
+from dataops_assets.steps.delete_guard import Loss
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import Extents, extents_of, refused
 from dataops_assets.steps.identity import order_type
@@ -29,6 +29,7 @@ from dataops_assets.steps.rejected import rejected_keys
 from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.settled import Settled, too_old
 from dataops_assets.steps.ties import ties
+from dataops_assets.steps.verdict import verdict_of
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot
@@ -43,8 +44,8 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
 
     Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
     counted. Where absence deletes, there is also a row (position -1) for each key that is gone. An input with null or
-    incomparable keys or orders fails alone, naming column, count and examples; one that implies too many deletes is
-    held. Running it again gives the same.
+    incomparable keys or orders fails alone, naming column, count and examples; one by which too much is lost is held.
+    Running it again gives the same.
     """
     started = time.perf_counter()
     parsed = lake_of(workspace)
@@ -60,7 +61,7 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         extents = extents_of(session, source, own, ids)
         errors = refused(session, source, own, extents) | too_old(source, manifest.horizon, inputs)
         counts: Mapping[str, Mapping[str, int]] = {}
-        implied: dict[str, ImpliedDeletes] = {}
+        implied: dict[str, Loss] = {}
         late = False
         decided: dict[str, str | int] = {}
         snapshot = version_of(workspace, workspace.changes, STEP, ids)
@@ -68,10 +69,11 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             change = change_for(workspace, session, manifest, good, parsed, extents)
             reading = _compare(session, change, base, lake, own)
             late = reading.late
-            found = delete_guard.implied_deletes(session, change, base)
+            found = delete_guard.losses(session, change, base, reading)
             implied |= {item.input_id: item for item in found}
-            if (waiting := delete_guard.held(workspace, found)) is not None:
+            if (waiting := _held(workspace, manifest, found)) is not None:
                 errors[waiting.input_id] = delete_guard.error(source, waiting)
+                _hold(workspace, change, base, errors[waiting.input_id], waiting)
                 continue
             merge.classify(session, source)
             counts = merge.counts(session, change)
@@ -112,6 +114,22 @@ def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.
     return reading
 
 
+def _held(workspace: Workspace, manifest: Manifest, losses: Sequence[Loss]) -> Loss | None:
+    """The first input that goes no further; what is in the hub already goes on, so that refresh takes it out."""
+    return delete_guard.held(workspace, [item for item in losses if item.input_id not in manifest.inputs])
+
+
+def _hold(workspace: Workspace, change: Change, base: Snapshot | None, error: DataOpsError, held: Loss) -> None:
+    """Record that an input is held; once those before it that came with it are in the hub, by that it is judged again.
+
+    Which of their rows validations keep out is not known here.
+    """
+    (item,) = (item for item in change.adding if item.input_id == held.input_id)
+    mates = any(other < item for other in change.adding)
+    validated = holds.UNVALIDATED if mates and workspace.source.validations else verdict_of(base.info if base else None)
+    holds.hold(workspace, {item: str(error)}, manifest_after(change), validated)
+
+
 def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Expr, *, late: bool) -> Snapshot:
     plan = plan_name(change)
 
@@ -123,7 +141,7 @@ def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Ex
     return publish.replace_inputs(session, workspace.changes, _change_set(change, own), change.ids, with_plans)
 
 
-def _deletes(source: Source, implied: ImpliedDeletes | None) -> tuple[CheckOutcome, ...]:
+def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
     return () if implied is None else (delete_guard.outcome(source, implied),)
 
 

@@ -115,6 +115,8 @@ class Change:
     `settled`: the extract time that all settled inputs come before; timelines start with what is left of these in the
     lake. `revisited`: settled inputs of which other rows are kept out than before. `spared`: input and key of rejected
     rows whose key can be read; `spares`: the inputs that have such rows.
+    `judged`: inputs of the hub that come after a moved one, so that what is lost by them may be another than when they
+    were taken; `extents` has them, too.
     """
 
     source: Source
@@ -128,6 +130,7 @@ class Change:
     revisited: tuple[str, ...] = ()
     spared: exp.Expr | None = None
     spares: frozenset[str] = frozenset()
+    judged: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -138,6 +141,11 @@ class Change:
     def moved(self) -> tuple[str, ...]:
         """Ids of all inputs that the change is about."""
         return (*self.ids, *self.removing, *self.revisited)
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """Ids of all inputs whose keys are read: the moved ones, and those that are judged for them."""
+        return (*self.moved, *self.judged)
 
     @property
     def known_repeats(self) -> bool:
@@ -178,8 +186,8 @@ class Change:
         """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
         if self.is_remade:
             return exp.true()
-        moved = (self.extents[input_id] for input_id in self.moved if input_id in self.extents)
-        return between(self.source, moved, table)
+        reached = (self.extents[input_id] for input_id in self.reached if input_id in self.extents)
+        return between(self.source, reached, table)
 
     def applied_after(self) -> list[AppliedInput]:
         """All inputs of the hub afterwards but those that are settled, in order."""

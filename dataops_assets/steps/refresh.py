@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -15,9 +15,18 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps import coverage, delete_guard, made_of, merge, suspension
+from dataops_assets.steps import coverage, delete_guard, holds, made_of, merge, suspension
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
-from dataops_assets.steps.change import Change, T, hub_columns_of, keeps_deletions, manifest_after, system_columns
+from dataops_assets.steps.change import (
+    Change,
+    T,
+    absence_deletes,
+    hub_columns_of,
+    keeps_deletions,
+    manifest_after,
+    system_columns,
+)
+from dataops_assets.steps.delete_guard import Loss
 from dataops_assets.steps.enrich import forget_judged, publish_judged
 from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.extents import extents_of, refused
@@ -141,17 +150,16 @@ def _attempt(
     else:
         for error in errors.values():
             raise error
-    while True:
-        good = tuple(item for item in merging if item.input_id not in errors)
-        change = change_for(workspace, session, manifest, good, parsed, extents, gone)
-        if not good and not change.removing:
-            return _report(workspace, base, inputs, errors, {}, {}, started)
-        reading = _gather(workspace, session, base, change, enriched, lake, own, anew=replaced is not None)
-        waiting = delete_guard.held(workspace, delete_guard.implied_deletes(session, change, base))
-        # what a rebuild takes was in the hub before
-        if waiting is None or replaced is not None:
-            break
-        errors[waiting.input_id] = delete_guard.error(source, waiting)
+    read = _Read(workspace, session, base, manifest, parsed, enriched, lake, own, anew=replaced is not None)
+    good = tuple(item for item in merging if item.input_id not in errors)
+    judged = _judge(read, change_for(workspace, session, manifest, good, parsed, extents, gone))
+    change, reading = judged.change, judged.reading
+    holds.hold(
+        workspace, judged.held, manifest_after(change), compile_rules(source, workspace.sources).snapshot.verdict
+    )
+    reported = _reported(source, inputs, errors, judged)
+    if not change.moved:
+        return _report(workspace, base, reported, {}, {}, started)
     counts = _counts(session, enriched, change)
     forget_judged(session)
     after = manifest_after(change)
@@ -196,7 +204,7 @@ def _attempt(
         **tally,
         "inputs_in_hub": len(after.inputs),
     }
-    report = _report(workspace, snapshot, inputs, errors, counts, notes, started)
+    report = _report(workspace, snapshot, reported, counts, notes, started)
     told = suspension.outcomes(session, change, after, snapshot, lake)
     return replace(report, checks=(*_outcomes(workspace, snapshot, after, wrote, insert_columns), *told))
 
@@ -221,26 +229,79 @@ def _to_merge(
     return list((same | {item.input_id: item for item in known if item.input_id in wanted}).values())
 
 
-def _gather(
-    workspace: Workspace,
-    session: Session,
-    base: Snapshot | None,
-    change: Change,
-    enriched: Snapshot | None,
-    lake: exp.Expr,
-    own: exp.Expr,
-    *,
-    anew: bool,
-) -> merge.Reading:
+@dataclass(frozen=True)
+class _Read:
+    """What an attempt reads. `anew`: the hub is made from nothing, and not from what it is."""
+
+    workspace: Workspace
+    session: Session
+    base: Snapshot | None
+    manifest: Manifest
+    parsed: Snapshot
+    enriched: Snapshot | None
+    lake: exp.Expr
+    own: exp.Expr
+    anew: bool
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The change without what is `held`, how it was read, and by held input the loss that it is held for."""
+
+    change: Change
+    reading: merge.Reading
+    losses: Mapping[Input, Loss]
+
+    @property
+    def held(self) -> Mapping[Input, str]:
+        """By held input what is told."""
+        return {item: str(delete_guard.error(self.change.source, loss)) for item, loss in self.losses.items()}
+
+
+def _judge(read: _Read, change: Change) -> _Judged:
+    """Leave in the session what differs between the hub and what it should be without the inputs that are held.
+
+    In order: one that is held is no predecessor of those after it. One that is in the hub already is taken out of it.
+    """
+    workspace, session, lake = read.workspace, read.session, read.lake
+    losses: dict[Input, Loss] = {}
+    while True:
+        change = delete_guard.judged_again(session, change, lake)
+        if not change.moved:
+            return _Judged(change, merge.Reading(), losses)
+        reading = _gather(read, change)
+        if not change.source.gates.deletes.is_on:
+            return _Judged(change, reading, losses)
+        waiting = delete_guard.held(workspace, delete_guard.losses(session, change, read.base, reading))
+        if waiting is None:
+            return _Judged(change, reading, losses)
+        added = {item.input_id: item for item in change.adding}
+        applied = change.manifest.inputs.get(waiting.input_id)
+        item = added[waiting.input_id] if applied is None else added.get(waiting.input_id, applied.as_input)
+        losses[item] = waiting
+        change = replace(
+            change,
+            adding=tuple(other for other in change.adding if other.input_id != waiting.input_id),
+            removing=(*change.removing, *([waiting.input_id] if applied is not None else [])),
+            judged=(),
+        )
+
+
+def _gather(read: _Read, change: Change) -> merge.Reading:
     """Leave what differs between the hub and what it should be in the session.
 
     A change set that was made against this very hub is used as it is; any other is made again here.
     """
-    if enriched is not None and not anew and _is_planned(workspace, session, base, change, enriched, own):
+    session, enriched = read.session, read.enriched
+    if (
+        enriched is not None
+        and not read.anew
+        and _is_planned(read.workspace, session, read.base, change, enriched, read.own)
+    ):
         rows = publish.scan_inputs(session, enriched, change.ids)
-        reading = merge.read_change_set(session, change, base, lake, rows)
+        reading = merge.read_change_set(session, change, read.base, read.lake, rows)
     else:
-        reading = merge.read(session, change, base, lake, own)
+        reading = merge.read(session, change, read.base, read.lake, read.own)
     exclude_failed(session, enriched)
     merge.resolve(session, change, reading)
     merge.compare(session, change, reading)
@@ -264,6 +325,9 @@ def _is_planned(
     if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
         return False
     if changes is None or not made_of.follows(enriched, changes, change.ids):
+        return False
+    if absence_deletes(change.source) and delete_guard.has_ties(change, late=False):
+        # of inputs of one time they have what the last one says alone
         return False
     return not may_hide(session, change, enriched, own)
 
@@ -358,11 +422,24 @@ def _counts(session: Session, enriched: Snapshot | None, change: Change) -> dict
     return result
 
 
+def _reported(
+    source: Source, inputs: Sequence[Input], errors: Mapping[str, DataOpsError], judged: _Judged
+) -> list[InputReport]:
+    """What is said of each input that was asked for, and of those that were taken out of the hub."""
+    held = {
+        item.input_id: InputReport(
+            item.input_id, {}, delete_guard.error(source, loss), (delete_guard.outcome(source, loss),)
+        )
+        for item, loss in judged.losses.items()
+    }
+    asked = {item.input_id: InputReport(item.input_id, {}, errors.get(item.input_id)) for item in inputs}
+    return list({**asked, **held}.values())
+
+
 def _report(
     workspace: Workspace,
     snapshot: Snapshot | None,
-    inputs: Sequence[Input],
-    errors: Mapping[str, DataOpsError],
+    inputs: Sequence[InputReport],
     counts: Mapping[str, Mapping[str, int]],
     notes: Mapping[str, str | int | float],
     started: float,
@@ -372,10 +449,9 @@ def _report(
         step=STEP,
         asset=f"hub/{workspace.source.name}",
         inputs=tuple(
-            InputReport(
-                item.input_id,
-                counts.get(item.input_id, {}),
-                errors.get(item.input_id),
+            replace(
+                item,
+                counts=counts.get(item.input_id, {}),
                 written=applied[item.input_id].written if item.input_id in applied else "",
             )
             for item in inputs

@@ -31,7 +31,7 @@ from dataops_assets.steps.evolution import evolving
 from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous, typed_columns
 from dataops_assets.steps.repeats import with_repeats
 from dataops_assets.steps.report import RuleReceipt, StepReport
-from dataops_assets.steps.verdict import VERDICT, failed_names, flags_of, status
+from dataops_assets.steps.verdict import VERDICT, VERDICT_VERSION, failed_names, flags_of, status
 from dataops_assets.steps.workspace import Workspace
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Snapshot, Table
@@ -42,7 +42,6 @@ TO_MERGE = "to_merge"
 """Where a table names the inputs, by id, of which other rows are kept out than the hub was merged with."""
 
 _VERSIONS = "rules"
-_VERDICT = "verdict"
 _OLD = "s_old."
 # what marks a deletion in a change set, and in a hub with history
 _MARKS = ("s_change", "s_is_deleted")
@@ -51,7 +50,7 @@ _STOPS = "s_stops"
 
 def recorded(info: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:
     """`info` with the rule versions of a table; those that it has, or for a table that has none the declared ones."""
-    declared = {_VERSIONS: dict(rules.snapshot.versions), _VERDICT: rules.snapshot.verdict}
+    declared = {_VERSIONS: dict(rules.snapshot.versions), VERDICT_VERSION: rules.snapshot.verdict}
     return {**declared, **info}
 
 
@@ -72,7 +71,7 @@ def restate(workspace: Workspace, *, enriched_only: bool = False) -> StepReport 
     def attempt() -> StepReport | None:
         found = [(table, base) for table in tables if (base := table.snapshot())]
         declared = workspace.source.snapshot_rules or workspace.source.validations
-        if not (declared or any(base.info.get(_VERSIONS) or base.info.get(_VERDICT) for _, base in found)):
+        if not (declared or any(base.info.get(_VERSIONS) or base.info.get(VERDICT_VERSION) for _, base in found)):
             # nothing, now or before: nothing needs compiling
             return None
         return _restated(workspace, found)
@@ -135,7 +134,7 @@ def _removed(base: Snapshot, rules: CompiledRules) -> list[str]:
 
 
 def _has_other_verdict(base: Snapshot, rules: CompiledRules) -> bool:
-    known, declared = base.info.get(_VERDICT), rules.snapshot.verdict
+    known, declared = base.info.get(VERDICT_VERSION), rules.snapshot.verdict
     # a table from before verdicts were recorded is taken as it is
     return known != declared if known is not None else bool(declared and _changed(base, rules))
 
@@ -180,7 +179,7 @@ class _Restatement:
         self._columns = {**kept, **{name: self._stage.rules[name].type for name in self._rules}}
         self._info = {**recorded(base.info, rules), _VERSIONS: dict(self._stage.versions)}
         if self._verdict:
-            self._info[_VERDICT] = self._stage.verdict
+            self._info[VERDICT_VERSION] = self._stage.verdict
 
     def compute(self) -> None:
         """Compute and check; nothing is published yet. Raises InputError and GateFailed as `restate` does."""
@@ -222,7 +221,7 @@ class _Restatement:
         if self._is_hub:
             return sorted({*ids, *_to_merge(self._base), *_to_merge(self._workspace.enriched.snapshot())})
         hub = self._workspace.hub.snapshot()
-        follows = hub is None or hub.info.get(_VERDICT) == self._base.info.get(_VERDICT)
+        follows = hub is None or hub.info.get(VERDICT_VERSION) == self._base.info.get(VERDICT_VERSION)
         return sorted({*ids, *(() if follows else _to_merge(self._base))})
 
     def _require_gate(self) -> None:

@@ -95,8 +95,8 @@ def _missing_keys(change: Change, hub: exp.Expr) -> exp.Expr:
 
 
 def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
-    """Keys that the added and removed inputs contain or cover; all, where an extract is full or was remade."""
-    source, moved = change.source, change.moved
+    """Keys that the inputs that are reached contain or cover; all, where an extract is full or was remade."""
+    source, reached = change.source, change.reached
     concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
     key = key_text(source, "r")
     if change.settled is not None:
@@ -107,16 +107,16 @@ def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     if change.is_remade:
         return exp.union(keys, query("SELECT h.s_key FROM $hub AS h", hub=hub), distinct=False)
     if not absence_deletes(source):
-        keys = query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, moved))
+        keys = query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached))
     elif coverage.is_partial(source):
         covered = query(
-            "SELECT r.s_key FROM $rows AS r SEMI JOIN $moved AS n ON $is_covered",
+            "SELECT r.s_key FROM $rows AS r SEMI JOIN $reached AS n ON $is_covered",
             rows=rows,
-            moved=coverage.covers(source, rows_of(lake, moved), ("s_input_id",)),
+            reached=coverage.covers(source, rows_of(lake, reached), ("s_input_id",)),
             is_covered=coverage.is_covered(source, "r", "n", coverage.probe(source)),
         )
-        keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, moved)), covered, distinct=False)
-    held = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, moved))
+        keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached)), covered, distinct=False)
+    held = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, change.moved))
     return exp.union(keys, held, distinct=False)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlglot import exp
 
@@ -11,6 +12,8 @@ from dataops_assets.rules.query import CAST_PREFIX, FAILED_PREFIX
 from dataops_assets.rules.stage import Stage
 from dataops_assets.sql import column, query
 
+VERDICT_VERSION = "verdict"
+"""Where a table's commit has the version of the validations that its rows were asked for."""
 VERDICT = ("s_status", "s_failed")
 
 
@@ -53,3 +56,9 @@ def failed_names(flags: Sequence[Flag]) -> exp.Expr:
     # sqlglot's own ConcatWs would wrap every part in a null check; a null part is left out here on purpose
     joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(", "), *named])
     return query("NULLIF($joined, '')", joined=joined)
+
+
+def verdict_of(info: Mapping[str, Any] | None) -> str | None:
+    """The version of the validations that the rows of a table were asked for."""
+    found: str | None = (info or {}).get(VERDICT_VERSION)
+    return found

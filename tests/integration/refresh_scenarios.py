@@ -17,6 +17,8 @@ from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.holds import held_inputs
+from dataops_assets.steps.manifest import Manifest
 from dataops_assets.steps.refresh import rebuild, refresh, remove
 from dataops_assets.steps.report import Input
 from dataops_assets.steps.workspace import Workspace
@@ -64,13 +66,13 @@ class Scenario:
         """The input of day `number`."""
         return arrived(day(number), f"day-{number}", f"{number:064}", "written in the test", 0)
 
-    def parsed(self, number: int, rows: Sequence[Sequence[Any]]) -> Input:
-        """Put the rows of day `number` into the lake."""
+    def parsed(self, number: int, rows: Sequence[Sequence[Any]], item: Input | None = None) -> Input:
+        """Put the rows of day `number`, or of another input, into the lake."""
         arrays = {
             name: pa.array([row[index] for row in rows], _ARROW[kind])
             for index, (name, kind) in enumerate(self._columns.items())
         }
-        item = self.input(number)
+        item = item or self.input(number)
         table = pa.table(
             {
                 **arrays,
@@ -91,7 +93,10 @@ class Scenario:
 
     def runs(self, *numbers: int) -> list[str]:
         """One run of the parsed inputs of these days; the result are the errors that stopped any."""
-        inputs = [self.input(number) for number in numbers]
+        return self.runs_of([self.input(number) for number in numbers])
+
+    def runs_of(self, inputs: Sequence[Input]) -> list[str]:
+        """One run of these parsed inputs; the result are the errors that stopped any."""
         errors = []
         for step in (cdc, enrich, refresh):
             report = step(self.workspace, inputs)
@@ -99,6 +104,13 @@ class Scenario:
             stopped = {failure.input_id for failure in report.failures}
             inputs = [item for item in inputs if item.input_id not in stopped]
         return errors
+
+    def due(self) -> list[str]:
+        """The held inputs that are to be judged again."""
+        held = held_inputs(self.workspace, self.workspace.metadata.inputs("things"))
+        hub = self.workspace.hub.snapshot()
+        taken = Manifest.read(hub.info if hub else None).inputs
+        return [input_id for input_id, item in held.items() if item.again and input_id not in taken]
 
     def refreshes(self, number: int) -> list[str]:
         """Only the last step; the result are the errors that stopped it."""

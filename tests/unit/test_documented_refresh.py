@@ -18,6 +18,8 @@ GUARD = "integration/test_delete_guard.py::"
 DECIDES = "integration/test_verdicts_decide.py::"
 MARKERS = "integration/test_delete_markers.py::"
 REJECTED = "integration/test_rejected_keys.py::"
+GUARD_LAW = "properties/test_law_of_the_guard.py::test_what_is_held_is_a_function_of_the_set_of_inputs"
+ANY_ORDER = "integration/test_guard_in_any_order.py::"
 QUARANTINE = "integration/test_quarantine.py::"
 ARRIVALS = "integration/test_arrivals.py::"
 BY_HAND = "integration/test_by_hand.py::"
@@ -103,8 +105,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         GUARD + "test_a_truncated_extract_is_held_and_says_how_many_and_which",
         GUARD + "test_an_empty_extract_is_held",
         GUARD + "test_inputs_after_a_held_one_are_taken_without_it",
-        GUARD + "test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved",
-        GUARD + "test_the_limit_is_declared",
+        ANY_ORDER + "test_a_header_alone_is_held_however_small_the_table",
     ),
     "a delete marker has no other values": (
         MARKERS + "test_a_marker_needs_its_key_and_its_order_alone",
@@ -150,6 +151,31 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         BY_HAND + "test_a_rebuild_tells_of_every_input",
         BY_HAND + "test_a_removal_tells_of_the_input_that_is_gone",
         BY_HAND + "test_a_reset_tells_of_every_step",
+    ),
+    "Judged by what comes before it.": (
+        GUARD_LAW,
+        ANY_ORDER + "test_a_truncated_extract_is_held_whoever_came_first",
+        GUARD + "test_a_row_that_never_was_in_the_hub_is_not_lost",
+    ),
+    "Loss.": (
+        GUARD_LAW,
+        GUARD + "test_a_range_delivered_again_with_every_value_revised_loses_nothing",
+        GUARD + "test_the_share_is_of_what_an_input_covers",
+    ),
+    "Limits.": (
+        GUARD + "test_the_limit_is_declared",
+        GUARD + "test_an_extract_that_leaves_nothing_is_held_unless_all_may_go",
+        GUARD + "test_limits_that_are_changed_let_what_is_held_be_judged_again",
+    ),
+    "Judged again.": (
+        GUARD_LAW,
+        ANY_ORDER + "test_what_is_in_the_hub_is_taken_out_when_what_came_before_it_comes_late",
+    ),
+    "Approved.": (
+        GUARD_LAW,
+        GUARD + "test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved",
+        ANY_ORDER + "test_an_approval_belongs_to_the_input",
+        ANY_ORDER + "test_what_is_removed_is_not_judged_any_more",
     ),
     "`dataops vacuum [source] [--keep-days 7]` removes": (
         RETENTION + "test_the_command_settles_and_then_vacuums",

@@ -1,0 +1,152 @@
+"""What is held is a function of the set of inputs and of the approvals: any order, any grouping, repeats and removals.
+
+Inputs go through the steps as a run lets them, and whatever the sensor would ask for afterwards is run until it asks
+for nothing. Then the hub is that of the inputs that are not held, and held are those that the reference holds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference
+from guard_reference import Guard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from law import as_input, hub_rows, land, workspace_for
+from law_cases import KINDS, Delivery, actual_rows, deliveries, expected_rows, replaces, source_for
+from reference import GivenInput
+
+from dataops_assets.components.by_hand import remove
+from dataops_assets.components.requests import progress
+from dataops_assets.config.environment import environment_from
+from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.steps.cdc import cdc
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.holds import held_inputs
+from dataops_assets.steps.recording import Step, recorded
+from dataops_assets.steps.refresh import rebuild, refresh
+from dataops_assets.steps.report import Input, InputReport, StepReport
+from dataops_assets.steps.workspace import Workspace
+
+EXAMPLES = 4
+LIMITS = {"max_share": 0.1, "min_rows": 2}
+STEPS = (
+    Step("cdc", "lake/things_changes", cdc),
+    Step("enrich", "hub/things_enriched", enrich),
+    Step("refresh", "hub/things", refresh),
+)
+
+
+def everything(_item: GivenInput, _row: reference.Row) -> bool:
+    return True
+
+
+GUARDS = {
+    name: Guard(**LIMITS, meaning=KINDS[name].meaning, covers=covers, of_keys=name == "full", of_table=of_table)
+    for name, covers, of_table in (
+        ("full", everything, True),
+        ("full_keyless", everything, True),
+        ("timestamp", reference.covers_range("seen"), False),
+        ("sequence", reference.covers_range("number"), False),
+        ("custom", replaces, False),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an empty metadata structure."""
+    home = tmp_path_factory.mktemp("home")
+    workspace_for(source_for({"type": "full"}), home).metadata.migrate()
+    return home
+
+
+@pytest.fixture(scope="module")
+def engine(home: Path) -> DuckDBEngine:
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+
+
+class World:
+    """One source, what arrived of it, and what a person approved or removed."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.given: dict[str, GivenInput] = {}
+        self.approved: set[str] = set()
+        workspace.metadata.register_source(workspace.source)
+
+    def arrives(self, group: Sequence[GivenInput]) -> None:
+        metadata, inputs = self.workspace.metadata, [as_input(item) for item in group]
+        metadata.register_inputs("things", inputs)
+        land(self.workspace, group)
+        for step in ("ingest", "parse"):
+            reports = tuple(InputReport(item.input_id) for item in inputs)
+            metadata.finish("things", StepReport(step, "lake/things", reports, 0, None, {}, 0.0), "arrival")
+        self.given |= {item.input_id: item for item in group}
+        self.run(inputs)
+
+    def run(self, inputs: Sequence[Input]) -> None:
+        left = list(inputs)
+        for step in STEPS:
+            report = recorded(self.workspace, step, left, [item.input_id for item in left], "run")
+            stopped = {item.input_id for item in report.failures}
+            left = [item for item in left if item.input_id not in stopped]
+
+    def rests(self) -> Collection[str]:
+        """Run what is asked for until nothing is; the result are the ids of what is held then."""
+        metadata = self.workspace.metadata
+        inputs = [item for item in metadata.inputs("things") if item.input_id in self.given]
+        for _ in range(4 * len(inputs) + 1):
+            guarded = held_inputs(self.workspace, inputs)
+            state = progress(inputs, metadata.processes("things"), guarded)
+            if not state.todo:
+                return state.held.keys()
+            self.run([item for item in inputs if item.input_id in state.todo])
+        raise AssertionError("it never comes to rest")
+
+    def approves(self, input_id: str) -> None:
+        self.workspace.metadata.approve("things", [input_id], "person")
+        self.approved.add(input_id)
+
+    def removes(self, ids: Sequence[str]) -> None:
+        remove(self.workspace, ids)
+        self.given = {name: item for name, item in self.given.items() if name not in ids}
+
+
+@pytest.mark.parametrize("kind", GUARDS)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(delivery=deliveries(families=12), history=st.booleans(), data=st.data())
+def test_what_is_held_is_a_function_of_the_set_of_inputs(
+    kind: str, delivery: Delivery, history: bool, data: st.DataObject, home: Path, engine: DuckDBEngine
+) -> None:
+    source = source_for({**KINDS[kind].refresh, "history": history}, gates={"deletes": LIMITS})
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(home, place, dirs_exist_ok=True)
+        world = World(workspace_for(source, Path(place), engine))
+
+        def holds() -> None:
+            held = GUARDS[kind].held(world.given.values(), world.approved)
+            assert set(world.rests()) == held
+            taken = [item for name, item in world.given.items() if name not in held]
+            found: list[Mapping[str, Any]] = hub_rows(world.workspace)
+            expected = KINDS[kind].meaning(taken)
+            assert actual_rows(found, history) == expected_rows(expected, None, history)
+
+        for group in delivery.groups:
+            world.arrives(group)
+            holds()
+        approved = data.draw(st.lists(st.sampled_from(sorted(world.given)), max_size=1), label="approved")
+        for input_id in approved:
+            world.approves(input_id)
+            holds()
+        if delivery.removed:
+            world.removes(delivery.removed)
+            holds()
+        if world.workspace.hub.snapshot() is not None and data.draw(st.booleans(), label="rebuilt"):
+            rebuild(world.workspace)
+            holds()
