@@ -201,5 +201,5 @@ def batches(
         size = min(most, size) if size else most
         for start in range(0, len(ids), size):
             some = ids[start : start + size]
-            moved = tuple(places[input_id] for input_id in some if input_id in places)
-            yield Batch(some, first, end, moved, tuple(state.again[one] for one in some if one in state.again))
+            merged = tuple(places[input_id] for input_id in some if input_id in places)
+            yield Batch(some, first, end, merged, tuple(state.again[one] for one in some if one in state.again))
