@@ -18,6 +18,7 @@ from metadata_examples import START, an_input, source
 from dataops_assets.config.rules import Rule
 from dataops_assets.errors import GateFailed
 from dataops_assets.metadata import tables
+from dataops_assets.metadata.database import HEAD
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
@@ -188,4 +189,4 @@ def test_people_who_write_migrations_can_use_alembics_command(url: str, command:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert ("No new upgrade operations detected." if command == "check" else "0005 (head)") in done.stdout
+    assert ("No new upgrade operations detected." if command == "check" else f"{HEAD} (head)") in done.stdout
