@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
-from dataops_assets.components.left_undone import left_undone_sensor
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.stale_tables import left_undone_sensor
 from dataops_assets.config.environment import environment_from
 
 PROJECT = Path(__file__).resolve().parents[1]

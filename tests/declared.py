@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataops_assets.config.source import Source
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 
 UNCHECKED = {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")}
 

@@ -16,10 +16,10 @@ from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
+from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
-from dataops_assets.steps.recording import recorded
-from dataops_assets.steps.report import Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.recording import run_recorded
+from dataops_assets.steps.source_context import SourceContext
 
 PLATFORM = "platform"
 RETRIES = 2
@@ -159,27 +159,31 @@ class _StepRun:
         ids = list(context.partition_keys) if self.node.is_per_input else [""]
         known: dict[str, Input] = {}
         try:
-            workspace = platform.workspace(self.source, self.sources)
-            workspace.metadata.register_source(self.source)
+            source_context = platform.source_context(self.source, self.sources)
+            source_context.metadata.register_source(self.source)
             if self.node.is_per_input:
-                known = {item.input_id: item for item in workspace.metadata.inputs(self.source.name, ids)}
+                known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}
             if self.node.name == "cdc" and context.op_execution_context.op_config[_APPROVE]:
-                workspace.metadata.approve(self.source.name, ids, context.run.run_id)
-            report = recorded(workspace, self.node.as_step, list(known.values()), ids, context.run.run_id)
+                source_context.metadata.approve(self.source.name, ids, context.run.run_id)
+            report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
             reports = [InputReport(input_id, error=error) for input_id in ids]
             raise self._failure(context, reports, known, len(ids)) from error
-        yield from self._events(context, workspace, report, known)
+        yield from self._events(context, source_context, report, known)
         failures = report.failures
         if failures:
             raise self._failure(context, failures, known, len(ids)) from failures[0].error
 
     def _events(
-        self, context: dg.AssetExecutionContext, workspace: Workspace, report: StepReport, known: Mapping[str, Input]
+        self,
+        context: dg.AssetExecutionContext,
+        source_context: SourceContext,
+        report: StepReport,
+        known: Mapping[str, Input],
     ) -> Iterator[Any]:
         good = [item for item in report.inputs if item.error is None]
         selected = context.selected_asset_keys
-        metadata = events.table_metadata(workspace, self.node, report)
+        metadata = events.table_metadata(source_context, self.node, report)
         columns = events.column_metadata(self.source, self.rules, self.node, report.columns)
         if asset_key(self.node.key) in selected:
             yield from self._materializations(context, report, good, known, metadata, columns)

@@ -16,12 +16,12 @@ from dataops_assets.components import events
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.errors import DataOpsError
+from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps import refresh
-from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.recording import recorded
-from dataops_assets.steps.report import PER_INPUT, Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.recording import run_recorded
+from dataops_assets.steps.source_context import SourceContext
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Done:
 
 
 def run_steps(
-    workspace: Workspace, inputs: Sequence[Input], first: str, run_id: str, begin: Callable[[str], None]
+    context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, begin: Callable[[str], None]
 ) -> Done:
     """Run the steps of these inputs from `first` on to the hub; an input that a step cannot take goes no further.
 
     `run_id` is what the metadata says of who ran them, `begin` is told of each step. Raises what a step raises.
     """
-    source = workspace.source
-    workspace.metadata.register_source(source)
-    rules = compile_rules(source, workspace.sources)
+    source = context.source
+    context.metadata.register_source(source)
+    rules = compile_rules(source, context.sources)
     steps = [node for node in nodes(source, rules) if node.name in PER_INPUT[PER_INPUT.index(first) :]]
     left, errors = list(inputs), dict[str, DataOpsError]()
     report: StepReport | None = None
@@ -49,80 +49,80 @@ def run_steps(
         if not left:
             break
         begin(node.name)
-        report = recorded(workspace, node.as_step, left, [item.input_id for item in left], run_id)
+        report = run_recorded(context, node.as_step, left, [item.input_id for item in left], run_id)
         stopped = {item.input_id: item.error for item in report.failures if item.error is not None}
         errors |= stopped
-        _tell(workspace, rules, node, report, left)
+        _tell(context, rules, node, report, left)
         left = [item for item in left if item.input_id not in stopped]
     return Done(report, errors)
 
 
-def rebuild(workspace: Workspace) -> StepReport:
+def rebuild(context: SourceContext) -> StepReport:
     """Make the hub anew from the lake. Raises what the step raises."""
-    return _tell_of_hub(workspace, refresh.rebuild(workspace), "dataops rebuild")
+    return _tell_of_hub(context, refresh.rebuild(context), "dataops rebuild")
 
 
-def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
+def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
     """Take inputs out of the hub. Raises InputError for one that is not known, and what the step raises."""
-    workspace.metadata.inputs(workspace.source.name, input_ids)
-    report = refresh.remove(workspace, input_ids)
+    context.metadata.inputs(context.source.name, input_ids)
+    report = refresh.remove(context, input_ids)
     # of the set no more, so no more judged
-    workspace.metadata.release(workspace.source.name, input_ids)
+    context.metadata.release(context.source.name, input_ids)
     # to the UI a removal is the newest that became of the input's partition
     standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
-    return _tell_of_hub(workspace, report, "dataops remove", standing_for)
+    return _tell_of_hub(context, report, "dataops remove", standing_for)
 
 
-def apply_rules(workspace: Workspace) -> StepReport | None:
+def apply_rules(context: SourceContext) -> StepReport | None:
     """Apply changed snapshot rules and validations to all rows of the hub; None where nothing was changed.
 
     Raises what the step raises.
     """
-    report = refresh.apply_rules(workspace)
+    report = refresh.apply_rules(context)
     if report is None:
         return None
-    hub = workspace.hub.snapshot()
-    newest = max(Manifest.read(hub.info if hub else None).inputs.values(), default=None)
+    hub = context.hub.snapshot()
+    newest = max(HubManifest.read(hub.info if hub else None).inputs.values(), default=None)
     # rows of any input may be others; what is below follows one partition as it follows all
     standing_for = (InputReport(newest.input_id),) if newest is not None else ()
-    return _tell_of_hub(workspace, report, "dataops recalculate", standing_for)
+    return _tell_of_hub(context, report, "dataops recalculate", standing_for)
 
 
-def recalculate(workspace: Workspace) -> StepReport:
+def recalculate(context: SourceContext) -> StepReport:
     """Bring the keep-current rules up. Raises what the step raises."""
-    workspace.metadata.register_source(workspace.source)
-    rules = compile_rules(workspace.source, workspace.sources)
-    node = nodes(workspace.source, rules)[-1]
-    report = recorded(workspace, node.as_step, [], [""], "dataops recalculate")
-    _tell(workspace, rules, node, report, [])
+    context.metadata.register_source(context.source)
+    rules = compile_rules(context.source, context.sources)
+    node = nodes(context.source, rules)[-1]
+    report = run_recorded(context, node.as_step, [], [""], "dataops recalculate")
+    _tell(context, rules, node, report, [])
     return report
 
 
 def _tell_of_hub(
-    workspace: Workspace, report: StepReport, run_id: str, standing_for: tuple[InputReport, ...] = ()
+    context: SourceContext, report: StepReport, run_id: str, standing_for: tuple[InputReport, ...] = ()
 ) -> StepReport:
     """Record what applying changed rules came to, and tell Dagster of the hub by the partitions of its inputs."""
-    source = workspace.source
-    workspace.metadata.register_source(source)
-    workspace.metadata.save_receipts(source.name, report, run_id)
-    rules = compile_rules(source, workspace.sources)
+    source = context.source
+    context.metadata.register_source(source)
+    context.metadata.save_receipts(source.name, report, run_id)
+    rules = compile_rules(source, context.sources)
     (node,) = (item for item in nodes(source, rules) if item.key == report.asset)
     told = replace(report, inputs=(*report.inputs, *standing_for))
     known = {item.input_id for item in told.inputs}
-    inputs = [item for item in workspace.metadata.inputs(source.name) if item.input_id in known]
-    _tell(workspace, rules, node, told, inputs)
+    inputs = [item for item in context.metadata.inputs(source.name) if item.input_id in known]
+    _tell(context, rules, node, told, inputs)
     return report
 
 
 def _tell(
-    workspace: Workspace, rules: CompiledRules, node: StepNode, report: StepReport, inputs: Sequence[Input]
+    context: SourceContext, rules: CompiledRules, node: StepNode, report: StepReport, inputs: Sequence[Input]
 ) -> None:
     """Tell Dagster's instance, if this environment has one, of a table and its checks."""
     if "DAGSTER_HOME" not in os.environ:
         return
     known = {item.input_id: item for item in inputs}
-    table = events.table_metadata(workspace, node, report)
-    columns = events.column_metadata(workspace.source, rules, node, report.columns)
+    table = events.table_metadata(context, node, report)
+    columns = events.column_metadata(context.source, rules, node, report.columns)
     with dg.DagsterInstance.get() as instance:
         for item in report.inputs:
             if item.error is not None:

@@ -9,9 +9,9 @@ import dagster as dg
 
 from dataops_assets.components.graph import StepNode, column_descriptions, column_lineage, column_tags
 from dataops_assets.config.source import Source
+from dataops_assets.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
-from dataops_assets.steps.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 HUB_VERSIONS = "hub_versions"
 """What a table below the hubs was made of: the versions it read by asset key, None for a table without rows."""
@@ -25,7 +25,7 @@ def asset_key(key: str) -> dg.AssetKey:
     return dg.AssetKey(key.split("/"))
 
 
-def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> dict[str, Any]:
+def table_metadata(context: SourceContext, node: StepNode, report: StepReport) -> dict[str, Any]:
     """What a step tells of its table: rows, version, seconds, place, and short facts."""
     metadata: dict[str, Any] = {"seconds": round(report.seconds, 3), "inputs": len(report.inputs)}
     if not node.is_per_input:
@@ -36,7 +36,7 @@ def table_metadata(workspace: Workspace, node: StepNode, report: StepReport) -> 
         metadata["table_version"] = report.version
     if report.read:
         metadata[HUB_VERSIONS] = dict(report.read)
-    metadata["dagster/uri"] = f"{workspace.environment.storage}/{report.asset}"
+    metadata["dagster/uri"] = f"{context.environment.storage}/{report.asset}"
     if report.receipts:
         metadata["receipts"] = dg.MetadataValue.table(
             records=[

@@ -13,17 +13,17 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Gate
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
+from dataops_assets.report import CheckKind, Input, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.cdc import cdc
-from dataops_assets.steps.change import absence_deletes
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
+from dataops_assets.steps.merging.change import absence_deletes
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.recording import Step
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import CheckKind, Input, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 Edges = Mapping[tuple[str, str], AbstractSet[tuple[str, str]]]
 
@@ -70,7 +70,7 @@ class StepNode:
     code_version: str
     checks: Mapping[CheckKind, bool]
     is_per_input: bool
-    run: Callable[[Workspace, Sequence[Input]], StepReport]
+    run: Callable[[SourceContext, Sequence[Input]], StepReport]
 
     @property
     def as_step(self) -> Step:
@@ -175,7 +175,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
                 code_version=_version(declared, "columns", "relations", "keep_current", ("gates", "current")),
                 checks=_common_checks(source) | _contract(source.gates.current),
                 is_per_input=False,
-                run=lambda workspace, _: recalculate(workspace),
+                run=lambda context, _: recalculate(context),
             )
         )
     return tuple(found)

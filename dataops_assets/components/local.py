@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 import dagster as dg
 import sqlalchemy as sa
 
-from dataops_assets.components.left_undone import AUTOMATION_TAG, SENSOR
-from dataops_assets.components.runs import UNDER_WAY
-from dataops_assets.components.tries import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
+from dataops_assets.components.dead_runs import UNDER_WAY
+from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
+from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.errors import ConfigError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -12,7 +12,7 @@ from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,7 +66,7 @@ class Platform:
                 self._engines[name] = _ENGINES[name](self.environment)
             return self._engines[name]
 
-    def workspace(self, source: Source, sources: Mapping[str, Source]) -> Workspace:
+    def source_context(self, source: Source, sources: Mapping[str, Source]) -> SourceContext:
         """The world of one source's steps; `sources` holds every source of the code location, by name."""
         engine = self.engine_of(source.engine or self.environment.engine)
-        return Workspace(self.environment, source, sources, engine, self.metadata)
+        return SourceContext(self.environment, source, sources, engine, self.metadata)

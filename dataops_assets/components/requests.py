@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from dataops_assets import errors
-from dataops_assets.metadata.store import Process
-from dataops_assets.steps.holds import Held
-from dataops_assets.steps.report import PER_INPUT, Input
+from dataops_assets.metadata.store import StepStatus
+from dataops_assets.report import PER_INPUT, Input
+from dataops_assets.steps.merging.held_inputs import Held
 
 RUNS = 3
 """How many runs for the same may end without a result before the next one waits."""
@@ -53,7 +53,7 @@ class Progress:
     todo: Mapping[str, int]
     held: Mapping[str, str]
     done: int
-    failed: Mapping[str, Process] = field(default_factory=dict)
+    failed: Mapping[str, StepStatus] = field(default_factory=dict)
     again: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -92,15 +92,15 @@ def pause(runs: int) -> dt.timedelta:
 
 
 def progress(
-    inputs: Sequence[Input], processes: Sequence[Process], guarded: Mapping[str, Held] | None = None
+    inputs: Sequence[Input], processes: Sequence[StepStatus], guarded: Mapping[str, Held] | None = None
 ) -> Progress:
     """What became of `inputs`; `guarded` are those that are held because too much would be lost by them."""
-    by_input: dict[str, dict[str, Process]] = {}
+    by_input: dict[str, dict[str, StepStatus]] = {}
     for process in processes:
         by_input.setdefault(process.input_id, {})[process.step] = process
     todo: dict[str, int] = {}
     held: dict[str, str] = {}
-    failed: dict[str, Process] = {}
+    failed: dict[str, StepStatus] = {}
     again: dict[str, str] = {}
     done = 0
     for item in inputs:
@@ -125,11 +125,11 @@ def progress(
     return Progress(todo, held, done, failed, again)
 
 
-def _is_done(process: Process | None) -> bool:
+def _is_done(process: StepStatus | None) -> bool:
     return process is not None and process.status == "done"
 
 
-def _is_refused(steps: Mapping[str, Process]) -> bool:
+def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
     """Whether a step cannot take the input for another reason than that too much would be lost by it."""
     return any(
         process.status == "failed"
@@ -139,7 +139,7 @@ def _is_refused(steps: Mapping[str, Process]) -> bool:
     )
 
 
-def _reason_to_hold(steps: Mapping[str, Process]) -> str:
+def _reason_to_hold(steps: Mapping[str, StepStatus]) -> str:
     for process in steps.values():
         if process.error_type == errors.InputWaits.__name__:
             # whether it still waits is looked at anew, and waiting is no attempt

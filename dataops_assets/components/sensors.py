@@ -16,11 +16,11 @@ import dagster as dg
 
 from dataops_assets.components import events
 from dataops_assets.components.assets import PLATFORM, SourceAssets, partitions_name
+from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.requests import WAITS_AT, Progress, batches, progress
-from dataops_assets.components.runs import UNDER_WAY, end_dead_runs
-from dataops_assets.components.tries import (
+from dataops_assets.components.run_attempts import (
     PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -31,16 +31,17 @@ from dataops_assets.components.tries import (
     request,
     without_the_dead,
 )
-from dataops_assets.components.untold import untold
+from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
-from dataops_assets.connections.discovery import Discovery, discover
+from dataops_assets.connections.discovery import FoundInputs, discover
 from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.steps import presence, waits
-from dataops_assets.steps.holds import held_inputs
-from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.presence import Lost
-from dataops_assets.steps.report import PER_INPUT, Input, StepReport
+from dataops_assets.report import PER_INPUT, Input, StepReport
+from dataops_assets.steps import waits
+from dataops_assets.steps.merging.held_inputs import held_inputs
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.upkeep import lost_data
+from dataops_assets.steps.upkeep.lost_data import Lost
 
 _SHOWN = 5
 
@@ -71,7 +72,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     new_partitions = [item.input_id for item in inputs if item.input_id not in known]
     gone = _lost(assets, platform, inputs, running)
     processes = without_the_dead(assets, metadata, instance)
-    guarded = held_inputs(platform.workspace(source, assets.sources), inputs)
+    guarded = held_inputs(platform.source_context(source, assets.sources), inputs)
     state = progress(inputs, processes, guarded)
     messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
     messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
@@ -199,8 +200,8 @@ def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) ->
     times = {item.extract_time for item in inputs}
     if len(times) == len(inputs) or isinstance(assets.source.refresh, AppendRefresh):
         return {}
-    hub = platform.workspace(assets.source, assets.sources).hub.snapshot()
-    manifest = Manifest.read(hub.info if hub else None)
+    hub = platform.source_context(assets.source, assets.sources).hub.snapshot()
+    manifest = HubManifest.read(hub.info if hub else None)
     return {item.input_id: item.arrival.isoformat() for item in manifest.misplaced(inputs)}
 
 
@@ -211,9 +212,9 @@ def _lost(assets: SourceAssets, platform: Platform, inputs: Sequence[Input], run
     """
     if not inputs:
         return []
-    workspace = platform.workspace(assets.source, assets.sources)
-    found = presence.lost(workspace, inputs, running)
-    presence.forget_lost(workspace, found)
+    source_context = platform.source_context(assets.source, assets.sources)
+    found = lost_data.lost(source_context, inputs, running)
+    lost_data.forget_lost(source_context, found)
     return found
 
 
@@ -221,7 +222,7 @@ def _waiting(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) 
     """The inputs that wait for another source to be recent enough, with the reason."""
     if not assets.source.waits_for:
         return {}
-    return waits.waiting(platform.workspace(assets.source, assets.sources), inputs)
+    return waits.waiting(platform.source_context(assets.source, assets.sources), inputs)
 
 
 def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg.AssetCheckEvaluation:
@@ -248,7 +249,7 @@ def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
     return found
 
 
-def _told(found: Discovery) -> Iterator[str]:
+def _told(found: FoundInputs) -> Iterator[str]:
     if found.new:
         yield f"{len(found.new)} new inputs: {', '.join(_some([item.input_id for item in found.new]))}"
     yield from _some([f"{item.origin}: {item.note}" for item in found.noted])
@@ -265,7 +266,7 @@ def _some(texts: Sequence[str]) -> list[str]:
 
 
 def _noted(
-    assets: SourceAssets, arrivals: Sequence[Arrival], found: Discovery, cursor: str
+    assets: SourceAssets, arrivals: Sequence[Arrival], found: FoundInputs, cursor: str
 ) -> tuple[list[dg.AssetObservation], str]:
     """Observations of arrivals that there is more to say of, and a cursor that stands for all that have been told.
 

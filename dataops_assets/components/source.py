@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.declarations import Declaration, Declarations, declared_sources
+from dataops_assets.components.load_checks import require_usable
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
-from dataops_assets.components.soundness import require_sound
-from dataops_assets.components.waiting import require_ends
+from dataops_assets.components.wait_cycles import require_no_wait_cycle
 from dataops_assets.config.templates import SourceDeclaration
 from dataops_assets.errors import ConfigError
 
@@ -80,8 +80,8 @@ def _declared(tree: dg.ComponentTree) -> Declarations:
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
-    require_sound(item, rules)
-    require_ends(declared, item.source.name)
+    require_usable(item, rules)
+    require_no_wait_cycle(declared, item.source.name)
     assets = SourceAssets(item.source, declared.sources, rules)
     discovery = item.source.discovery
     try:

@@ -33,7 +33,7 @@ from dataops_assets.connections.formats.compression import Compression, compress
 from dataops_assets.connections.python import encode, load_hook
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea
 
 SETTLING = "settling"
@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Discovery:
+class FoundInputs:
     """What one look found. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
     `settling` are files that may still be written, `left` what the time budget left for the next look.
@@ -123,7 +123,7 @@ def discover(
     now: dt.datetime,
     budget_seconds: float = 20.0,
     clock: _Clock = time.monotonic,
-) -> Discovery:
+) -> FoundInputs:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock, `clock` measures the budget.
 
     The budget is for reading what is found: it begins when the files are listed, or the first extract is there.
@@ -158,7 +158,7 @@ class _Look:
         self.source = source
         self.now = now
         self.zone = _zone(source)
-        self.found = Discovery()
+        self.found = FoundInputs()
         self._metadata = metadata
         self._arrivals: list[Arrival] = []
         self._placed: dict[str, None] = {}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from dataops_assets.sql import DIALECT, alias, query
-from dataops_assets.storage.delta import DataFile, Snapshot
+from dataops_assets.storage.delta import DataFile, TableVersion
 
 FILE = "s_file"
 POSITION = "s_position"
@@ -23,7 +23,9 @@ POSITION = "s_position"
 class Session(Protocol):
     """One unit of work on an engine."""
 
-    def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
+    def scan(
+        self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
+    ) -> exp.Subquery:
         """The rows of one version of a table, for use in FROM (deleted rows already left out).
 
         With `positions`, two columns more say where each row lies: `s_file` (data file) and `s_position` (row in it).
@@ -55,7 +57,7 @@ class Session(Protocol):
         """Write a query's rows, of these `columns`, as Parquet files below `uri`; not visible until committed."""
         ...
 
-    def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
+    def positions(self, snapshot: TableVersion, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """Data file path, as in the snapshot, to row positions, of `rows` (columns `s_file`, `s_position`)."""
         ...
 

@@ -22,7 +22,7 @@ from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_b
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import DIALECT, alias, query, table
 from dataops_assets.storage import log
-from dataops_assets.storage.delta import DataFile, Snapshot, require_sound
+from dataops_assets.storage.delta import DataFile, TableVersion, require_sound
 from dataops_assets.storage.objects import is_remote
 
 # An extension comes from a package whose hash is locked, like all native code here; to check its signature as well
@@ -107,7 +107,9 @@ class DuckDBSession:
         self.connection = connection
         self._kinds: dict[str, str] = {}
 
-    def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
+    def scan(
+        self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
+    ) -> exp.Subquery:
         """See `Session.scan`. An empty table is a query without rows, because `delta_scan` refuses it."""
         files = [file for file in snapshot.files if only is None or file.path in only]
         require_sound(snapshot, files)
@@ -194,7 +196,7 @@ class DuckDBSession:
             if row[1]
         ]
 
-    def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
+    def positions(self, snapshot: TableVersion, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
         return {_relative(unquote(file), snapshot.uri): places for file, places in places_by_file(self, rows)}
 
@@ -237,7 +239,7 @@ def _storing(attempted: str) -> Iterator[None]:
 _TEMPORARY = exp.Properties(expressions=[exp.TemporaryProperty()])
 
 
-def _are_plain(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
+def _are_plain(snapshot: TableVersion, files: Sequence[DataFile]) -> bool:
     """Whether Parquet alone tells what these files hold: no row is masked, and each has every column of the table.
 
     DuckDB reads them without the log then, which takes a tenth of the time where a table is small.

@@ -29,7 +29,7 @@ from dataops_assets.engines.spark_files import written_files
 from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.sql import alias, column, query, table
 from dataops_assets.storage import deletion_vectors
-from dataops_assets.storage.delta import DataFile, Snapshot, Table, require_sound
+from dataops_assets.storage.delta import DataFile, Table, TableVersion, require_sound
 from dataops_assets.storage.objects import Folder, is_remote
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ class SparkSqlSession:
             if not is_remote(uri):
                 Path(uri).rmdir()
 
-    def scan(self, snapshot: Snapshot, *, positions: bool = False, only: Collection[str] | None = None) -> exp.Subquery:
+    def scan(
+        self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
+    ) -> exp.Subquery:
         """See `Session.scan`. The files that the snapshot names are read, without going through the log again."""
         files = [file for file in snapshot.files if only is None or file.path in only]
         require_sound(snapshot, files)
@@ -234,7 +236,7 @@ class SparkSqlSession:
             name = self._view(rows.select(*named))
         return exp.Subquery(this=query("SELECT * FROM $rows", rows=table(name)))
 
-    def _by_files(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
+    def _by_files(self, snapshot: TableVersion, files: Sequence[DataFile]) -> DataFrame:
         """Rows of Parquet files with their places, without those whose places the deletion vectors name."""
         from pyspark.sql.functions import explode
 
@@ -259,12 +261,12 @@ class SparkSqlSession:
             parts.append(rows.join(gone.hint("broadcast"), here, "left_anti"))
         return functools.reduce(lambda one, other: one.unionByName(other), parts)
 
-    def _parquet(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
+    def _parquet(self, snapshot: TableVersion, files: Sequence[DataFile]) -> DataFrame:
         paths = [_url(f"{snapshot.uri}/{file.path}") for file in files]
         rows = self.spark.read.schema(_schema(snapshot.columns)).parquet(*paths)
         return _placed(rows)
 
-    def _by_log(self, snapshot: Snapshot, files: Sequence[DataFile]) -> DataFrame:
+    def _by_log(self, snapshot: TableVersion, files: Sequence[DataFile]) -> DataFrame:
         """The same by Delta Lake's reader, which reads deletion vectors where the rows are and not here."""
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
         rows = _placed(reader.load(_place(snapshot.uri, "")))
@@ -308,7 +310,7 @@ class SparkSqlSession:
             self._frame(query).write.parquet(_place(uri, folder))
         return written_files(uri, folder, columns)
 
-    def positions(self, snapshot: Snapshot, rows: exp.Expr) -> dict[str, Sequence[int]]:
+    def positions(self, snapshot: TableVersion, rows: exp.Expr) -> dict[str, Sequence[int]]:
         """See `Session.positions`."""
         return {_relative(file, snapshot.uri): places for file, places in places_by_file(self, rows)}
 

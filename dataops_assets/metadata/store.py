@@ -23,7 +23,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, RuleReceipt, StepReport
+from dataops_assets.report import CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
@@ -66,7 +66,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Process:
+class StepStatus:
     """The last attempt of one step for one input ('' for the whole table). Counts are rows; times are aware, in UTC."""
 
     source: str
@@ -481,14 +481,14 @@ class MetadataStore:
         with self._database.read(f"reading the status of {step} of source {source!r}") as connection:
             return {row.input_id or "": row.status for row in connection.execute(statement)}
 
-    def processes(self, source: str, step: str | None = None) -> list[Process]:
+    def processes(self, source: str, step: str | None = None) -> list[StepStatus]:
         """The last attempts of a source's steps, or of one step, by step and input id."""
         table = tables.processes
-        statement = sa.select(*_columns(table, Process)).where(table.c.source == source)
+        statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source)
         if step is not None:
             statement = statement.where(table.c.step == step)
         with self._database.read(f"reading processes of source {source!r}") as connection:
-            found = [Process(**row) for row in connection.execute(statement).mappings()]
+            found = [StepStatus(**row) for row in connection.execute(statement).mappings()]
         named = [replace(item, input_id=item.input_id or "") for item in found]
         return sorted(named, key=lambda item: (item.step, item.input_id))
 

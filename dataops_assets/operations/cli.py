@@ -12,14 +12,14 @@ from pathlib import Path
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
-from dataops_assets.operations.again import reset
 from dataops_assets.operations.doctor import add_doctor_command, run_doctor
 from dataops_assets.operations.hubs import COMMANDS as HUB_COMMANDS
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
+from dataops_assets.operations.rerun import reset
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
-from dataops_assets.steps.report import PER_INPUT
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.report import PER_INPUT
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.vacuum import vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -104,15 +104,15 @@ def _instance_for(command: str) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-def _workspace(command: str, name: str) -> Workspace:
+def _workspace(command: str, name: str) -> SourceContext:
     from dataops_assets.components.platform import Platform
 
     sources = _sources()
     _require(command, name, sources)
-    return Platform(environment_from(os.environ, PROJECT)).workspace(sources[name], sources)
+    return Platform(environment_from(os.environ, PROJECT)).source_context(sources[name], sources)
 
 
-def _workspaces(command: str, name: str | None) -> list[Workspace]:
+def _workspaces(command: str, name: str | None) -> list[SourceContext]:
     """That of one source; of all of them without a name."""
     from dataops_assets.components.platform import Platform
 
@@ -120,12 +120,12 @@ def _workspaces(command: str, name: str | None) -> list[Workspace]:
     if name is not None:
         _require(command, name, sources)
     platform = Platform(environment_from(os.environ, PROJECT))
-    return [platform.workspace(source, sources) for key, source in sources.items() if name in (None, key)]
+    return [platform.source_context(source, sources) for key, source in sources.items() if name in (None, key)]
 
 
 def _vacuum(name: str | None, keep_days: float | None) -> int:
     from dataops_assets.components.platform import Platform
-    from dataops_assets.steps.retention import pending, settle
+    from dataops_assets.steps.upkeep.retention import pending, settle_inputs
 
     sources = _sources()
     if name is not None:
@@ -135,9 +135,11 @@ def _vacuum(name: str | None, keep_days: float | None) -> int:
     platform = Platform(environment_from(os.environ, PROJECT))
     status = 0
     for source in sources.values() if name is None else [sources[name]]:
-        workspace = platform.workspace(source, sources)
+        context = platform.source_context(source, sources)
         try:
-            retained = settle(workspace, pending(workspace)) if source.retention.superseded_inputs is not None else None
+            retained = (
+                settle_inputs(context, pending(context)) if source.retention.superseded_inputs is not None else None
+            )
         except ConfigError as error:
             # a hub that needs a rebuild keeps no other source from being cleaned up
             say_to_person(f"dataops vacuum: {error}")
@@ -148,8 +150,8 @@ def _vacuum(name: str | None, keep_days: float | None) -> int:
                 f"settled, {retained.removed:,} of them superseded and removed"
             )
         keep = source.retention.versions if keep_days is None else dt.timedelta(days=keep_days)
-        done = [vacuum(table, retention=keep) for table in workspace.tables]
-        removed = sum(item.removed for item in done) + workspace.raw.vacuum()
+        done = [vacuum(table, retention=keep) for table in context.tables]
+        removed = sum(item.removed for item in done) + context.raw.vacuum()
         size = sum(item.bytes for item in done) / 1e6
         _say(f"{source.name}: {removed:,} files removed ({size:,.1f} MB), {sum(item.kept for item in done):,} kept")
     return status

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from dataops_assets.errors import DataOpsError, StorageError
-from dataops_assets.metadata.store import Process
-from dataops_assets.operations.again import run_again
-from dataops_assets.steps import presence
-from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.report import PER_INPUT, Input
-from dataops_assets.steps.reset import forget
-from dataops_assets.steps.settled import Settled
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.metadata.store import StepStatus
+from dataops_assets.operations.rerun import run_again
+from dataops_assets.report import PER_INPUT, Input
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.settled_inputs import Settled
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep import lost_data
+from dataops_assets.steps.upkeep.reset import forget
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.examine import Damage, examine
 from dataops_assets.storage.objects import is_remote
@@ -50,19 +50,19 @@ def add_doctor_command(commands: Any) -> None:
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
-def run_doctor(given: argparse.Namespace, workspaces: Iterable[Workspace], say: Say) -> int:
+def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], say: Say) -> int:
     """Examine sources, and repair them if asked; the exit status is 0 where all is well, 1 where something is found.
 
     Raises DataOpsError as the steps do that a repair runs.
     """
     findings: list[Finding] = []
-    for workspace in workspaces:
-        workspace.metadata.register_source(workspace.source)
+    for context in workspaces:
+        context.metadata.register_source(context.source)
         if given.repair and not given.json:
-            repair(workspace, say)
+            repair(context, say)
         elif given.repair:
-            repair(workspace, lambda _text: None)
-        findings += diagnose(workspace, deep=given.deep or given.repair)
+            repair(context, lambda _text: None)
+        findings += diagnose(context, deep=given.deep or given.repair)
     if given.json:
         say(json.dumps([asdict(item) for item in findings], indent=2))
         return 1 if findings else 0
@@ -72,69 +72,67 @@ def run_doctor(given: argparse.Namespace, workspaces: Iterable[Workspace], say: 
     return 1 if findings else 0
 
 
-def diagnose(workspace: Workspace, *, deep: bool) -> list[Finding]:
+def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
     """All that is wrong with one source."""
-    inputs = workspace.metadata.inputs(workspace.source.name)
-    found = [*_of_tables(workspace, deep=deep), *_of_commits(workspace), *_of_inputs(workspace, inputs)]
-    return [*found, *_of_raw(workspace, inputs)] if deep else found
+    inputs = context.metadata.inputs(context.source.name)
+    found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context, inputs)]
+    return [*found, *_of_raw(context, inputs)] if deep else found
 
 
-def repair(workspace: Workspace, say: Say) -> None:
+def repair(context: SourceContext, say: Say) -> None:
     """Make again what is lost or damaged and can be made again: from the log, from raw data, from their origins.
 
     What cannot be is left as it is, and found again. Raises DataOpsError as the steps do.
     """
-    inputs = workspace.metadata.inputs(workspace.source.name)
+    inputs = context.metadata.inputs(context.source.name)
     steps: dict[str, str] = {}
-    is_settled = _is_settled(workspace)
+    is_settled = _is_settled(context)
     hub_anew = current_anew = False
-    for table, step in _tables(workspace):
+    for table, step in _tables(context):
         damages = examine(table, deep=True)
         for damage in damages:
             if damage.kind == "checkpoint":
-                say(f"{_place(workspace, table)}: {damage.path} is made again from the log")
+                say(f"{_place(context, table)}: {damage.path} is made again from the log")
                 _without_checkpoint(table, damage.path)
             elif damage.kind == "old":
-                say(f"{_place(workspace, table)}: {damage.path}, which only older versions read, is removed")
+                say(f"{_place(context, table)}: {damage.path}, which only older versions read, is removed")
                 table.folder.delete([damage.path])
         if not any(damage.kind in ("data", "log") for damage in damages) or is_remote(table.uri):
             continue
         if is_settled and step != "recalculate":
-            say(f"{_place(workspace, table)}: settled inputs cannot be made again; restore it from a backup")
+            say(f"{_place(context, table)}: settled inputs cannot be made again; restore it from a backup")
             continue
-        say(f"{_place(workspace, table)}: moved to {_move_away(table)}, and made again")
+        say(f"{_place(context, table)}: moved to {_move_away(table)}, and made again")
         hub_anew |= step == "refresh"
         current_anew |= step == "recalculate"
         if step not in ("refresh", "recalculate"):
             steps |= {item.input_id: _first(step, steps.get(item.input_id)) for item in inputs}
     for item in inputs:
-        if workspace.raw.is_spoiled(item):
+        if context.raw.is_spoiled(item):
             steps[item.input_id] = "ingest"
-    steps |= _steps_of_lost(workspace, inputs, steps)
-    _run_steps(workspace, inputs, steps, say)
-    _make_anew(workspace, say, hub=hub_anew, current=current_anew)
+    steps |= _steps_of_lost(context, inputs, steps)
+    _run_steps(context, inputs, steps, say)
+    _make_anew(context, say, hub=hub_anew, current=current_anew)
 
 
-def _of_tables(workspace: Workspace, *, deep: bool) -> Iterator[Finding]:
-    name = workspace.source.name
-    for table, step in _tables(workspace):
+def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
+    name = context.source.name
+    for table, step in _tables(context):
         for damage in examine(table, deep=deep):
-            yield Finding(
-                name, f"{_place(workspace, table)}/{damage.path}", damage.received, _advice(name, step, damage)
-            )
+            yield Finding(name, f"{_place(context, table)}/{damage.path}", damage.received, _advice(name, step, damage))
 
 
-def _of_commits(workspace: Workspace) -> Iterator[Finding]:
+def _of_commits(context: SourceContext) -> Iterator[Finding]:
     """Of each table, whether the newest version that the metadata knows is there, as the commit that it was."""
-    name = workspace.source.name
-    newest: dict[str, Process] = {}
-    for item in workspace.metadata.processes(name):
+    name = context.source.name
+    newest: dict[str, StepStatus] = {}
+    for item in context.metadata.processes(name):
         if item.asset and item.table_commit and item.table_version is not None:
             known = newest.get(item.asset)
             if known is None or (known.table_version or 0) < item.table_version:
                 newest[item.asset] = item
     for asset, item in newest.items():
-        table, version = workspace.table(asset), item.table_version or 0
+        table, version = context.table(asset), item.table_version or 0
         try:
             head = table.newest()
             there = table.commit_id(version)
@@ -149,17 +147,17 @@ def _of_commits(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(name, asset, problem, advice)
 
 
-def _of_inputs(workspace: Workspace, inputs: Sequence[Input]) -> Iterator[Finding]:
-    name = workspace.source.name
+def _of_inputs(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
+    name = context.source.name
     try:
-        for item in presence.lost(workspace, inputs):
+        for item in lost_data.lost(context, inputs):
             yield Finding(name, item.place, str(item), f"wait for the sensor, or run: dataops doctor {name} --repair")
     except DataOpsError as error:
         yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
 
 
-def _of_raw(workspace: Workspace, inputs: Sequence[Input]) -> Iterator[Finding]:
-    name, raw = workspace.source.name, workspace.raw
+def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
+    name, raw = context.source.name, context.raw
     there = set(raw.inputs())
     for item in inputs:
         again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
@@ -172,20 +170,20 @@ def _of_raw(workspace: Workspace, inputs: Sequence[Input]) -> Iterator[Finding]:
             problem = "its bytes are not those that were received: the copy is damaged"
             yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
     try:
-        workspace.corrections.repairs([item.input_id for item in inputs])
+        context.corrections.repairs([item.input_id for item in inputs])
     except StorageError as error:
         yield Finding(name, f"raw/{name}/corrections", f"{error.attempted}: {error.received}", error.next_step)
 
 
-def _tables(workspace: Workspace) -> tuple[tuple[Table, str], ...]:
+def _tables(context: SourceContext) -> tuple[tuple[Table, str], ...]:
     """The tables of a source, each with the step that makes it."""
     return (
-        (workspace.lake, "parse"),
-        (workspace.quarantine, "parse"),
-        (workspace.changes, "cdc"),
-        (workspace.enriched, "enrich"),
-        (workspace.hub, "refresh"),
-        (workspace.current, "recalculate"),
+        (context.lake, "parse"),
+        (context.quarantine, "parse"),
+        (context.changes, "cdc"),
+        (context.enriched, "enrich"),
+        (context.hub, "refresh"),
+        (context.current, "recalculate"),
     )
 
 
@@ -201,17 +199,17 @@ def _advice(name: str, step: str, damage: Damage) -> str:
     )
 
 
-def _place(workspace: Workspace, table: Table) -> str:
-    return table.uri.removeprefix(f"{workspace.environment.storage}/")
+def _place(context: SourceContext, table: Table) -> str:
+    return table.uri.removeprefix(f"{context.environment.storage}/")
 
 
-def _is_settled(workspace: Workspace) -> bool:
+def _is_settled(context: SourceContext) -> bool:
     """Whether retention removed what tables could be made again from."""
     try:
-        lake, hub = workspace.lake.newest(), workspace.hub.newest()
+        lake, hub = context.lake.newest(), context.hub.newest()
     except StorageError:
-        return workspace.source.retention.superseded_inputs is not None
-    horizon = Manifest.read(hub.info if hub else None).horizon
+        return context.source.retention.superseded_inputs is not None
+    horizon = HubManifest.read(hub.info if hub else None).horizon
     return horizon is not None or (lake is not None and Settled.read(lake.info) is not None)
 
 
@@ -234,32 +232,32 @@ def _first(step: str, other: str | None) -> str:
     return min((step, other or step), key=PER_INPUT.index)
 
 
-def _steps_of_lost(workspace: Workspace, inputs: Sequence[Input], steps: Mapping[str, str]) -> Mapping[str, str]:
+def _steps_of_lost(context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str]) -> Mapping[str, str]:
     try:
-        found = presence.lost(workspace, inputs, steps)
+        found = lost_data.lost(context, inputs, steps)
     except StorageError:
         # a table that is gone is made anew only where a person asks for that by name
         return {}
     return {input_id: item.step for item in found for input_id in item.input_ids}
 
 
-def _run_steps(workspace: Workspace, inputs: Sequence[Input], steps: Mapping[str, str], say: Say) -> None:
+def _run_steps(context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str], say: Say) -> None:
     """Run the steps of inputs again that were done before: all at once from each first step."""
-    done = workspace.metadata.step_status(workspace.source.name, "parse")
+    done = context.metadata.step_status(context.source.name, "parse")
     for step in PER_INPUT:
         some = [item for item in inputs if steps.get(item.input_id) == step and item.input_id in done]
         if some:
-            forget(workspace, step, some)
-            run_again(workspace, some, step, _RUN, say)
+            forget(context, step, some)
+            run_again(context, some, step, _RUN, say)
 
 
-def _make_anew(workspace: Workspace, say: Say, *, hub: bool, current: bool) -> None:
+def _make_anew(context: SourceContext, say: Say, *, hub: bool, current: bool) -> None:
     # Dagster, which is told of it, takes seconds to import
     from dataops_assets.components.by_hand import rebuild, recalculate
 
-    if hub and workspace.hub.newest() is None:
-        report = rebuild(workspace)
+    if hub and context.hub.newest() is None:
+        report = rebuild(context)
         say(f"{report.asset}: {report.rows:,} rows in version {report.version}")
     if current:
-        report = recalculate(workspace)
+        report = recalculate(context)
         say(f"{report.asset}: {report.rows:,} rows in version {report.version}")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 COMMANDS = ("rebuild", "remove")
 
@@ -20,12 +20,12 @@ def add_hub_commands(commands: Any) -> None:
     without.add_argument("input", nargs="+")
 
 
-def run_hub_command(given: argparse.Namespace, workspace: Workspace, say: Callable[[str], None]) -> None:
+def run_hub_command(given: argparse.Namespace, context: SourceContext, say: Callable[[str], None]) -> None:
     """Run one of `COMMANDS`. Raises DataOpsError."""
     # Dagster, which is told of it, takes seconds to import
     from dataops_assets.components.by_hand import rebuild, remove
 
-    report = rebuild(workspace) if given.command == "rebuild" else remove(workspace, given.input)
+    report = rebuild(context) if given.command == "rebuild" else remove(context, given.input)
     for item in report.failures:
         say(f"input {item.input_id}: {item.error}")
     say(f"{report.asset}: {report.rows:,} rows in version {report.version}; {dict(report.notes)}")

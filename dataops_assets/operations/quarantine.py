@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dataops_assets.errors import InputError
-from dataops_assets.operations.again import Say, run_again
-from dataops_assets.steps.quarantine import KeptOut, inputs_with_rows_kept_out, kept_out, repair, still_kept_out
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.operations.rerun import Say, run_again
+from dataops_assets.report import Input
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.quarantine import KeptOut, inputs_with_rows_kept_out, kept_out, repair, still_kept_out
 from dataops_assets.storage.corrections import Values
 
 _LIMIT = 20
@@ -62,7 +62,7 @@ def add_commands(commands: Any) -> None:
 class Quarantine:
     """The commands for one source. `say` shows a line to a person, `write` gives what may be piped on."""
 
-    workspace: Workspace
+    context: SourceContext
     say: Say
     write: Say
 
@@ -72,15 +72,15 @@ class Quarantine:
             return self.list(given)
         if given.act == "repair":
             return self.repair(given)
-        inputs = inputs_with_rows_kept_out(self.workspace)
+        inputs = inputs_with_rows_kept_out(self.context)
         if given.input:
-            inputs = self.workspace.metadata.inputs(self.workspace.source.name, given.input)
+            inputs = self.context.metadata.inputs(self.context.source.name, given.input)
         return self.replay(inputs)
 
     def list(self, given: argparse.Namespace) -> int:
         """Show rows, and how many each rule keeps out."""
         limit = given.limit if given.limit > 0 else None
-        found = kept_out(self.workspace, input_ids=given.input, rule=given.rule, limit=limit)
+        found = kept_out(self.context, input_ids=given.input, rule=given.rule, limit=limit)
         if given.format == "csv":
             self.write(_as_csv(found.rows))
         elif given.format == "json":
@@ -91,17 +91,17 @@ class Quarantine:
         for rule, count in sorted(found.totals.items(), key=lambda item: (-item[1], item[0])):
             self.say(f"{count:,} rows: {rule}")
         if not found.totals:
-            self.say(f"no row is kept out of hub/{self.workspace.source.name}")
+            self.say(f"no row is kept out of hub/{self.context.source.name}")
         return 0
 
     def repair(self, given: argparse.Namespace) -> int:
         """Record corrections and run the steps of their inputs again."""
         rows = _corrections(given)
         made_by = given.by or getpass.getuser()
-        inputs = repair(self.workspace, rows, made_by=made_by, made_at=dt.datetime.now(dt.UTC))
+        inputs = repair(self.context, rows, made_by=made_by, made_at=dt.datetime.now(dt.UTC))
         self.say(f"recorded: {len(rows):,} rows of {len(inputs):,} inputs, by {made_by}")
         status = self.replay(inputs)
-        left = still_kept_out(self.workspace, rows)
+        left = still_kept_out(self.context, rows)
         for input_id, row in left[:_LIMIT]:
             self.say(f"still kept out: row {row} of input {input_id}")
         return 1 if left else status
@@ -109,9 +109,9 @@ class Quarantine:
     def replay(self, inputs: Sequence[Input]) -> int:
         """Run the steps of inputs again, from parse to the hub."""
         if not inputs:
-            self.say(f"no row is kept out of hub/{self.workspace.source.name}")
+            self.say(f"no row is kept out of hub/{self.context.source.name}")
             return 0
-        return run_again(self.workspace, inputs, "parse", "dataops quarantine", self.say)
+        return run_again(self.context, inputs, "parse", "dataops quarantine", self.say)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.report import StepReport
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.steps.report import StepReport
-from dataops_assets.steps.trial import Change, Trial, try_rule
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.rule_trial import Change, Trial, try_rule
 
 if TYPE_CHECKING:
     from dataops_assets.components.graph import Edges
@@ -35,32 +35,32 @@ def add_rule_commands(commands: Any) -> None:
     shown.add_argument("--json", action="store_true", help="as data: one object for each pair of columns")
 
 
-def run_rule_command(given: argparse.Namespace, workspace: Workspace, column: str, say: Say) -> None:
+def run_rule_command(given: argparse.Namespace, context: SourceContext, column: str, say: Say) -> None:
     """Run one of `COMMANDS`; `column` is that of a lineage."""
     if given.command == "recalculate":
-        _recalculate(workspace, say)
+        _recalculate(context, say)
     elif given.command == "try":
         if given.sample is not None and given.sample < 1:
             raise ConfigError("trying a rule", received=f"--sample {given.sample}", known=["1 or more"])
-        _tell_trial(try_rule(workspace, given.expression, given.rule, given.sample), say)
+        _tell_trial(try_rule(context, given.expression, given.rule, given.sample), say)
     else:
-        _lineage(workspace.sources, workspace.source, column, say, as_data=given.json)
+        _lineage(context.sources, context.source, column, say, as_data=given.json)
 
 
-def _recalculate(workspace: Workspace, say: Say) -> None:
+def _recalculate(context: SourceContext, say: Say) -> None:
     # Dagster, which is told of it, takes seconds to import
     from dataops_assets.components.by_hand import apply_rules, recalculate
 
-    reports = [apply_rules(workspace)]
-    if workspace.source.keep_current_rules:
-        reports.append(recalculate(workspace))
+    reports = [apply_rules(context)]
+    if context.source.keep_current_rules:
+        reports.append(recalculate(context))
     for report in filter(None, reports):
         for failure in report.failures:
             if failure.error is not None:
                 raise failure.error
         _tell(report, say)
     if not any(reports):
-        say(f"hub/{workspace.source.name}: all rows have the rules as they are declared")
+        say(f"hub/{context.source.name}: all rows have the rules as they are declared")
 
 
 def _tell(report: StepReport, say: Say) -> None:

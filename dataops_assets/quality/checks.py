@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome
+from dataops_assets.report import CheckOutcome
 
 BASELINE = 30
 # a median of fewer is no measure: after one history the first daily file would look like a failure

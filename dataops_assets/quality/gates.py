@@ -10,7 +10,7 @@ from dataops_assets.config.quality import Gate
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import GateFailed
 from dataops_assets.quality.contracts import ContractFailure, evaluate, load_contract
-from dataops_assets.steps.report import CheckOutcome
+from dataops_assets.report import CheckOutcome
 
 _SHOWN = 5
 

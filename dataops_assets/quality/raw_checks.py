@@ -18,7 +18,7 @@ from dataops_assets.connections.formats.compression import Compression, compress
 from dataops_assets.connections.formats.signatures import kind_of
 from dataops_assets.quality.checks import distribution, volume
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome
+from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18
 _SIGNATURES = {"parquet": "parquet", "excel": "zip"}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataops_assets.config.quality import Checks, DistributionCheck
 from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
 from dataops_assets.quality.profiles import ColumnProfile, Profile
-from dataops_assets.steps.report import CheckOutcome
+from dataops_assets.report import CheckOutcome
 
 
 def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]) -> Profile:

@@ -13,9 +13,9 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.rules.functions import AGGREGATES
 from dataops_assets.rules.parse import is_windowed
-from dataops_assets.rules.place import Place, span_of
 from dataops_assets.rules.resolve import LOOKUP_PREFIX, Reference, hops
 from dataops_assets.rules.semantics import total
+from dataops_assets.rules.source_text import Place, span_of
 from dataops_assets.rules.windows import TypeOf, adds_inexactly, guard
 from dataops_assets.sql import DIALECT, column, query
 

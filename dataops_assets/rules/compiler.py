@@ -18,12 +18,12 @@ from dataops_assets.rules.aggregates import Aggregate, gather
 from dataops_assets.rules.lineage import ColumnReference, traced
 from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
-from dataops_assets.rules.place import Place, Span, span_of
 from dataops_assets.rules.resolve import Reference, hops, is_proven_to_one, names_of, related_source, resolve
 from dataops_assets.rules.semantics import attempt, of_type, rewritten, total
+from dataops_assets.rules.source_text import Place, TextSpan, span_of
 from dataops_assets.rules.stage import REPEATED_PREFIX, CompiledRule, CompiledValidation, Level, Lookup, Stage
 from dataops_assets.rules.types import Types, UntypedError, always_fits, described, stored, system_columns, types
-from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, hoist, is_inexact, reach_of, settle
+from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, deterministic_windows, hoist, is_inexact, reach_of
 from dataops_assets.sql import DIALECT, column, query
 
 # what a row of a change set has already; the other system columns are known once it is merged into the hub
@@ -228,7 +228,7 @@ class RulesCompiler:
                 f"the expression gives {inferred}, which no column can hold",
                 next_step="declare 'type', or write an expression that gives one of the column types",
             )
-        value = settle(item.place, value, type_of)
+        value = deterministic_windows(item.place, value, type_of)
         used = _used(item, done)
         inexact = is_inexact(value, type_of) or any(rule.inexact for rule in used)
         inexact |= any(self._is_inexact(source, item, aggregate) for aggregate in item.aggregates)
@@ -311,7 +311,7 @@ class RulesCompiler:
 
         return type_of
 
-    def _culprit(self, expression: exp.Expr, known: Mapping[str, str]) -> Span | None:
+    def _culprit(self, expression: exp.Expr, known: Mapping[str, str]) -> TextSpan | None:
         """The smallest part that has no type."""
         for node in reversed(list(expression.walk())):
             if not isinstance(node, exp.Condition) or isinstance(node, (exp.Identifier, exp.AggFunc)):
@@ -462,7 +462,7 @@ def _check_snapshot(item: _Declared) -> None:
             )
 
 
-def _reference_span(item: _Declared, reference: Reference) -> Span | None:
+def _reference_span(item: _Declared, reference: Reference) -> TextSpan | None:
     trees = (item.tree, *(aggregate.written for aggregate in item.aggregates))
     nodes = (node for tree in trees for node in tree.find_all(exp.Column))
     return next(span_of(node) for node in nodes if node.name == reference.internal)

@@ -8,7 +8,7 @@ from sqlglot.errors import SqlglotError
 
 from dataops_assets.errors import RuleError, nearest
 from dataops_assets.rules.functions import AGGREGATES, CAST_TYPES, FUNCTIONS, NEEDS_WINDOW, REASONS, STRUCTURE
-from dataops_assets.rules.place import Place, Span, span_of
+from dataops_assets.rules.source_text import Place, TextSpan, span_of
 from dataops_assets.sql import DIALECT
 
 _MOST_CHARACTERS = 10_000
@@ -111,7 +111,7 @@ def _check_calls(place: Place, tokens: list[Token]) -> None:
             raise _unknown_function(place, token.text.lower(), span)
 
 
-def _unknown_function(place: Place, name: str, span: Span | None) -> RuleError:
+def _unknown_function(place: Place, name: str, span: TextSpan | None) -> RuleError:
     if name in REASONS:
         return place.error(f"{name}() is not part of the rule language: {REASONS[name]}", span)
     hint = nearest(name, list(FUNCTIONS))

@@ -11,7 +11,7 @@ from sqlglot import exp
 from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, RuleError, nearest
-from dataops_assets.rules.place import Place, Span
+from dataops_assets.rules.source_text import Place, TextSpan
 from dataops_assets.rules.types import system_columns
 from dataops_assets.sql import identifier
 
@@ -179,7 +179,7 @@ def _hint(written: str, known: Sequence[str]) -> str:
     return hint
 
 
-def _span(part: exp.Expr) -> Span | None:
+def _span(part: exp.Expr) -> TextSpan | None:
     return (part.meta["start"], part.meta["end"]) if "start" in part.meta else None
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from dataops_assets.rules.parse import windowed
-from dataops_assets.rules.place import Place, span_of
 from dataops_assets.rules.semantics import attempt
+from dataops_assets.rules.source_text import Place, span_of
 from dataops_assets.rules.types import INTEGERS
 from dataops_assets.sql import DIALECT, column, query
 
@@ -36,7 +36,7 @@ _DEVIATIONS = (exp.Stddev, exp.StddevSamp, exp.StddevPop)
 _SPREADS = (*_DEVIATIONS, exp.Variance, exp.VariancePop)
 
 
-def settle(place: Place, expression: exp.Expr, type_of: TypeOf) -> exp.Expr:
+def deterministic_windows(place: Place, expression: exp.Expr, type_of: TypeOf) -> exp.Expr:
     """`expression` with every window made deterministic.
 
     Raises RuleError for a window whose result would still depend on the order of equal rows.

@@ -16,30 +16,30 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
+from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps import coverage, delete_guard, holds, merge
-from dataops_assets.steps.change import ABSENT, Change, T, absence_deletes, manifest_after, settings_match
-from dataops_assets.steps.delete_guard import Loss
-from dataops_assets.steps.evolution import evolving
-from dataops_assets.steps.extents import Extents, extents_of, refused
-from dataops_assets.steps.identity import order_type
-from dataops_assets.steps.manifest import Manifest, settings_of
-from dataops_assets.steps.presence import require_rows_of, version_of
-from dataops_assets.steps.rejected import rejected_keys
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.settled import Settled, too_old
-from dataops_assets.steps.ties import ties
-from dataops_assets.steps.verdict import verdict_of
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.enriching.row_status import verdict_of
+from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope
+from dataops_assets.steps.merging.change import ABSENT, Change, T, absence_deletes, manifest_after, settings_match
+from dataops_assets.steps.merging.delete_guard import Loss
+from dataops_assets.steps.merging.input_statistics import Extents, extents_of, refused
+from dataops_assets.steps.merging.manifest import HubManifest, settings_of
+from dataops_assets.steps.merging.row_identity import order_type
+from dataops_assets.steps.merging.settled_inputs import Settled, too_old
+from dataops_assets.steps.merging.ties import ties
+from dataops_assets.steps.parsing.rejected_rows import rejected_keys
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot
+from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.retyping import conformed
 
 STEP = "cdc"
 _PLANS_KEPT = 5000
 
 
-def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Compare parsed inputs with the hub and write their change sets to `lake/<source>_changes`.
 
     Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
@@ -48,14 +48,14 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     Running it again gives the same.
     """
     started = time.perf_counter()
-    parsed = lake_of(workspace)
-    workspace = evolving(workspace, parsed)
-    source = workspace.source
+    parsed = lake_of(context)
+    context = evolving(context, parsed)
+    source = context.source
     ids = [item.input_id for item in inputs]
-    base = version_of(workspace, workspace.hub, "refresh", ids)
-    manifest = Manifest.read(base.info if base else None)
-    require_rows_of(workspace, manifest, publish.written(parsed.info))
-    with workspace.engine.session() as session:
+    base = version_of(context, context.hub, "refresh", ids)
+    manifest = HubManifest.read(base.info if base else None)
+    require_rows_of(context, manifest, publish.written(parsed.info))
+    with context.engine.session() as session:
         lake = lake_rows(session, source, parsed)
         own = lake_rows(session, source, parsed, ids)
         extents = extents_of(session, source, own, ids)
@@ -64,23 +64,23 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
         implied: dict[str, Loss] = {}
         late = False
         decided: dict[str, str | int] = {}
-        snapshot = version_of(workspace, workspace.changes, STEP, ids)
+        snapshot = version_of(context, context.changes, STEP, ids)
         while good := tuple(item for item in inputs if item.input_id not in errors):
-            change = change_for(workspace, session, manifest, good, parsed, extents)
+            change = change_for(context, session, manifest, good, parsed, extents)
             reading = _compare(session, change, base, lake, own)
             late = reading.late
             found = delete_guard.losses(session, change, base, reading)
             implied |= {item.input_id: item for item in found}
-            if (waiting := _held(workspace, manifest, found)) is not None:
+            if (waiting := _held(context, manifest, found)) is not None:
                 errors[waiting.input_id] = delete_guard.error(source, waiting)
-                _hold(workspace, change, base, errors[waiting.input_id], waiting)
+                _hold(context, change, base, errors[waiting.input_id], waiting)
                 continue
             merge.classify(session, source)
             counts = merge.counts(session, change)
             decided = ties(session, change, paired=reading.paired)
-            snapshot = _publish(workspace, session, change, own, late=late)
+            snapshot = _publish(context, session, change, own, late=late)
             break
-    outcomes = _outcomes(workspace, counts, snapshot)
+    outcomes = _outcomes(context, counts, snapshot)
     return StepReport(
         step=STEP,
         asset=f"lake/{source.name}_changes",
@@ -106,7 +106,9 @@ def cdc(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.Expr, own: exp.Expr) -> merge.Reading:
+def _compare(
+    session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr
+) -> merge.Reading:
     """Leave the timelines of what the change touches in the session; the result says how they were read."""
     reading = merge.read(session, change, base, lake, own)
     merge.exclude_nothing(session)
@@ -114,23 +116,25 @@ def _compare(session: Session, change: Change, base: Snapshot | None, lake: exp.
     return reading
 
 
-def _held(workspace: Workspace, manifest: Manifest, losses: Sequence[Loss]) -> Loss | None:
+def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss]) -> Loss | None:
     """The first input that goes no further; what is in the hub already goes on, so that refresh takes it out."""
-    return delete_guard.held(workspace, [item for item in losses if item.input_id not in manifest.inputs])
+    return delete_guard.held(context, [item for item in losses if item.input_id not in manifest.inputs])
 
 
-def _hold(workspace: Workspace, change: Change, base: Snapshot | None, error: DataOpsError, held: Loss) -> None:
+def _hold(context: SourceContext, change: Change, base: TableVersion | None, error: DataOpsError, held: Loss) -> None:
     """Record that an input is held; once those before it that came with it are in the hub, by that it is judged again.
 
     Which of their rows validations keep out is not known here.
     """
     (item,) = (item for item in change.adding if item.input_id == held.input_id)
     mates = any(other < item for other in change.adding)
-    validated = holds.UNVALIDATED if mates and workspace.source.validations else verdict_of(base.info if base else None)
-    holds.hold(workspace, {item: str(error)}, manifest_after(change), validated)
+    validated = (
+        held_inputs.UNVALIDATED if mates and context.source.validations else verdict_of(base.info if base else None)
+    )
+    held_inputs.hold(context, {item: str(error)}, manifest_after(change), validated)
 
 
-def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Expr, *, late: bool) -> Snapshot:
+def _publish(context: SourceContext, session: Session, change: Change, own: exp.Expr, *, late: bool) -> TableVersion:
     plan = plan_name(change)
 
     def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _publish(workspace: Workspace, session: Session, change: Change, own: exp.Ex
         kept = dict(list(known.items())[-_PLANS_KEPT:])
         return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
 
-    return publish.replace_inputs(session, workspace.changes, _change_set(change, own), change.ids, with_plans)
+    return publish.replace_inputs(session, context.changes, _change_set(change, own), change.ids, with_plans)
 
 
 def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
@@ -146,15 +150,15 @@ def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
 
 
 def _outcomes(
-    workspace: Workspace, counts: Mapping[str, Mapping[str, int]], snapshot: Snapshot | None
+    context: SourceContext, counts: Mapping[str, Mapping[str, int]], snapshot: TableVersion | None
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """The checks of each change set: its size, its columns, the shares of the kinds of change."""
-    source, asset = workspace.source, f"lake/{workspace.source.name}_changes"
+    source, asset = context.source, f"lake/{context.source.name}_changes"
     if not source.checks.look_at_tables:
         return {}
     profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
-    known = workspace.metadata.profiles(source.name, asset, exclude=list(counts), limit=BASELINE)
-    workspace.metadata.save_profiles(source.name, asset, profiles)
+    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=BASELINE)
+    context.metadata.save_profiles(source.name, asset, profiles)
     declared = {item.name: stored_type(item.type) for item in source.columns}
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
     expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
@@ -168,22 +172,22 @@ def plan_name(change: Change) -> str:
     return f"{change.manifest.fingerprint}:{settings_of(change.source)}:{ids}"
 
 
-def lake_of(workspace: Workspace) -> Snapshot:
+def lake_of(context: SourceContext) -> TableVersion:
     """The newest version of the source's lake table.
 
     Raises InputError when nothing was parsed yet, StorageError when the table is not there though inputs are in it.
     """
-    snapshot = version_of(workspace, workspace.lake, "parse")
+    snapshot = version_of(context, context.lake, "parse")
     if snapshot is None:
         raise InputError(
-            f"comparing inputs of {workspace.source.name!r} with its hub",
+            f"comparing inputs of {context.source.name!r} with its hub",
             received="no lake table",
-            next_step=f"materialize lake/{workspace.source.name} first",
+            next_step=f"materialize lake/{context.source.name} first",
         )
     return snapshot
 
 
-def lake_rows(session: Session, source: Source, lake: Snapshot, input_ids: Sequence[str] | None = None) -> exp.Expr:
+def lake_rows(session: Session, source: Source, lake: TableVersion, input_ids: Sequence[str] | None = None) -> exp.Expr:
     """The rows of the lake in the declared types; with `input_ids`, just those of the files that may hold these inputs.
 
     Raises ConfigError where a value would not be the same in them.
@@ -194,11 +198,11 @@ def lake_rows(session: Session, source: Source, lake: Snapshot, input_ids: Seque
 
 
 def change_for(
-    workspace: Workspace,
+    context: SourceContext,
     session: Session,
-    manifest: Manifest,
+    manifest: HubManifest,
     inputs: tuple[Input, ...],
-    lake: Snapshot,
+    lake: TableVersion,
     extents: Extents,
     removing: tuple[str, ...] = (),
 ) -> Change:
@@ -206,13 +210,13 @@ def change_for(
 
     Raises ConfigError when the hub was merged under other settings.
     """
-    rejected = rejected_keys(session, workspace.source, workspace.quarantine.snapshot())
+    rejected = rejected_keys(session, context.source, context.quarantine.snapshot())
     incomplete = rejected.unreadable & {item.input_id for item in inputs}
     written = publish.written(lake.info)
     settled = Settled.read(lake.info)
     start: dt.datetime | None = None
     revisited: tuple[str, ...] = ()
-    if settled is not None and settled.is_of(workspace.source):
+    if settled is not None and settled.is_of(context.source):
         start = settled.before
         revisited = tuple(item.input_id for item in inputs if item.extract_time < start)
         inputs = tuple(item for item in inputs if item.extract_time >= start)
@@ -220,7 +224,7 @@ def change_for(
         # made anew under other settings: what is left of these inputs says nothing of what else they contained
         incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
     change = Change(
-        workspace.source,
+        context.source,
         manifest,
         inputs,
         removing,
@@ -234,9 +238,9 @@ def change_for(
     )
     if not settings_match(change):
         raise ConfigError(
-            f"changing the hub of {workspace.source.name!r}",
+            f"changing the hub of {context.source.name!r}",
             received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
-            next_step=f"rebuild the hub from the lake: dataops rebuild {workspace.source.name}",
+            next_step=f"rebuild the hub from the lake: dataops rebuild {context.source.name}",
         )
     return change
 
@@ -257,7 +261,7 @@ def _change_set(change: Change, own: exp.Expr) -> exp.Query:
     if not absence_deletes(change.source):
         return found
     # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
-    carried = coverage.carried_as(change.source)
+    carried = replace_scope.carried_as(change.source)
     absent = query(
         "SELECT $columns, $told FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
         columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],

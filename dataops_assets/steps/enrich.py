@@ -15,18 +15,19 @@ from dataops_assets.quality.checks import distribution, earlier_inputs, table_sc
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import Profile
 from dataops_assets.quality.profiling import profile_inputs
+from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
-from dataops_assets.steps import made_of, waits
-from dataops_assets.steps.change import says_gone
-from dataops_assets.steps.lookups import RelatedHubs, refuse_ambiguous
-from dataops_assets.steps.presence import version_of
-from dataops_assets.steps.repeats import with_repeats
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.restate import recorded, restate
-from dataops_assets.steps.verdict import VERDICT, Flag, failed_names, flags_of, status
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps import waits
+from dataops_assets.steps.enriching import change_set_ids
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous
+from dataops_assets.steps.enriching.row_status import VERDICT, Flag, failed_names, flags_of, status
+from dataops_assets.steps.enriching.uniqueness import with_repeats
+from dataops_assets.steps.merging.change import says_gone
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import version_of
+from dataops_assets.steps.upkeep.rule_backfill import backfill_rules, with_rule_versions
 from dataops_assets.storage import publish
 from dataops_assets.storage.retyping import conformed
 
@@ -40,7 +41,7 @@ _GONE = "s_gone"
 _JUDGED = "s_judged"
 
 
-def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Compute the snapshot rules and validations of change sets into `hub/<source>_enriched`.
 
     Grain: one row for each row of the change set, with the rule columns, `s_status` ('pass', 'warn', 'fail') and
@@ -51,36 +52,36 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     no change sets at all, RuleError for a wrong rule.
     """
     started = time.perf_counter()
-    rules = compile_rules(workspace.source, workspace.sources)
-    restate(workspace, enriched_only=True)
-    waiting = waits.waiting(workspace, inputs)
+    rules = compile_rules(context.source, context.sources)
+    backfill_rules(context, enriched_only=True)
+    waiting = waits.waiting(context, inputs)
     ids = [item.input_id for item in inputs if item.input_id not in waiting]
     # before their rows are read: where they are replaced meanwhile, refresh compares again
-    changes = workspace.changes.snapshot()
+    changes = context.changes.snapshot()
     compared_as = publish.written(changes.info) if changes else {}
-    with workspace.engine.session() as session:
-        rows = _change_sets(workspace, session, ids)
-        related = RelatedHubs(workspace, session, rules.snapshot)
+    with context.engine.session() as session:
+        rows = _change_sets(context, session, ids)
+        related = RelatedHubs(context, session, rules.snapshot)
         names = list(session.schema(rows))
         errors: dict[str, DataOpsError] = {}
         errors.update(refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related))
-        compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
+        compared = with_repeats(context, session, rules.snapshot, rows, ids)
         # where nothing is computed, the rows are read where they are
         leave = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
         leave("s_enriched", _enriched(rules, compared, names, related))
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
-        outcomes = {input_id: _outcomes(workspace, rules, counts[input_id], input_id) for input_id in ids}
-        for input_id, contract in _contracts(workspace, session, [i for i in ids if i not in errors]).items():
+        outcomes = {input_id: _outcomes(context, rules, counts[input_id], input_id) for input_id in ids}
+        for input_id, contract in _contracts(context, session, [i for i in ids if i not in errors]).items():
             outcomes[input_id] += (contract,)
             error = blocked(contract)
             if error is not None:
                 errors[input_id] = error
 
         good = [input_id for input_id in ids if input_id not in errors]
-        for input_id, found in _checks(workspace, session, rules, names, good).items():
+        for input_id, found in _checks(context, session, rules, names, good).items():
             outcomes[input_id] += found
-        snapshot = version_of(workspace, workspace.enriched, STEP, ids)
+        snapshot = version_of(context, context.enriched, STEP, ids)
         if good:
             kept = query(
                 "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids)",
@@ -89,14 +90,14 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             )
             snapshot = publish.replace_inputs(
                 session,
-                workspace.enriched,
+                context.enriched,
                 kept,
                 good,
-                lambda info: made_of.recorded(recorded(info, rules), compared_as, good),
+                lambda info: change_set_ids.recorded(with_rule_versions(info, rules), compared_as, good),
             )
     return StepReport(
         step=STEP,
-        asset=_asset(workspace),
+        asset=_asset(context),
         inputs=tuple(
             InputReport(
                 input_id,
@@ -109,7 +110,7 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
             for input_id in ids
         )
         + tuple(InputReport(input_id, {}, error) for input_id, error in waiting.items()),
-        checks=waits.outcomes(workspace.source, inputs, waiting),
+        checks=waits.outcomes(context.source, inputs, waiting),
         rows=snapshot.rows if snapshot else 0,
         version=snapshot.version if snapshot else None,
         commit_id=snapshot.commit_id if snapshot else "",
@@ -119,18 +120,18 @@ def enrich(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def enrich_query(workspace: Workspace, session: Session, rows: exp.Query) -> exp.Query:
+def enrich_query(context: SourceContext, session: Session, rows: exp.Query) -> exp.Query:
     """`rows` (contract and system columns) with the snapshot rules, `s_status` and `s_failed`, one row for each row.
 
     Raises InputError when a row matches several rows of a to-one look-up, RuleError for a wrong rule.
     """
-    rules = compile_rules(workspace.source, workspace.sources)
-    related = RelatedHubs(workspace, session, rules.snapshot)
+    rules = compile_rules(context.source, context.sources)
+    related = RelatedHubs(context, session, rules.snapshot)
     names = list(session.schema(rows))
     for error in refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related).values():
         raise error
     ids = publish.input_ids_of(session, rows)
-    compared = with_repeats(workspace, session, rules.snapshot, rows, ids)
+    compared = with_repeats(context, session, rules.snapshot, rows, ids)
     found: exp.Query = query(
         "SELECT $names FROM $enriched AS e",
         names=columns(_result_names(names, rules), "e"),
@@ -154,13 +155,13 @@ def note_judged(session: Session, rows: exp.Query) -> None:
     session.create(_JUDGED, query("SELECT * FROM s_judged_now"))
 
 
-def publish_judged(workspace: Workspace, session: Session) -> None:
+def publish_judged(context: SourceContext, session: Session) -> None:
     """Add the noted rows to `hub/<source>_enriched`: all rows that are kept out are found there, with their verdict.
 
     They are in no change set: they changed nothing there, until another row was repaired, removed or kept out.
     """
     ids = publish.input_ids_of(session, _JUDGED)
-    known = workspace.enriched.snapshot()
+    known = context.enriched.snapshot()
     if not ids or known is None:
         return
     told = session.schema(query("SELECT * FROM $noted AS n", noted=_JUDGED))
@@ -174,23 +175,23 @@ def publish_judged(workspace: Workspace, session: Session) -> None:
     )
     there = publish.rows_of(session.scan(known), ids)
     kept = query("SELECT $names FROM $there AS e", names=columns(known.columns, "e"), there=there)
-    publish.replace_inputs(session, workspace.enriched, exp.union(kept, rows, distinct=False), ids, keep_written=True)
+    publish.replace_inputs(session, context.enriched, exp.union(kept, rows, distinct=False), ids, keep_written=True)
 
 
-def _asset(workspace: Workspace) -> str:
-    return f"hub/{workspace.source.name}_enriched"
+def _asset(context: SourceContext) -> str:
+    return f"hub/{context.source.name}_enriched"
 
 
-def _change_sets(workspace: Workspace, session: Session, ids: Sequence[str]) -> exp.Query:
-    changes = version_of(workspace, workspace.changes, "cdc")
+def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -> exp.Query:
+    changes = version_of(context, context.changes, "cdc")
     if changes is None:
         raise InputError(
-            f"enriching inputs of {workspace.source.name!r}",
+            f"enriching inputs of {context.source.name!r}",
             received="no change sets",
-            next_step=f"materialize lake/{workspace.source.name}_changes first",
+            next_step=f"materialize lake/{context.source.name}_changes first",
         )
     wanted = [literal(input_id) for input_id in ids] or [exp.null()]
-    kinds = {item.name: stored_type(item.type) for item in workspace.source.columns}
+    kinds = {item.name: stored_type(item.type) for item in context.source.columns}
     only = exp.In(this=column("s_input_id", "r"), expressions=wanted)
     files = publish.files_of(changes, ids)
     rows: exp.Query = query("SELECT c.* FROM $changes AS c", changes=conformed(session, changes, kinds, only, files))
@@ -269,7 +270,7 @@ def _kept_out(rules: CompiledRules, counts: Mapping[str, int]) -> dict[str, int]
 
 
 def _outcomes(
-    workspace: Workspace, rules: CompiledRules, counts: Mapping[str, int], input_id: str
+    context: SourceContext, rules: CompiledRules, counts: Mapping[str, int], input_id: str
 ) -> tuple[CheckOutcome, ...]:
     """One 'validation' outcome, where anything is validated."""
     flags = flags_of(rules.snapshot)
@@ -280,7 +281,7 @@ def _outcomes(
     details = "; ".join(f"{flag.name} ({flag.severity}) {counts[flag.column]:,}" for flag in failed)
     return (
         CheckOutcome(
-            asset=_asset(workspace),
+            asset=_asset(context),
             check="validation",
             passed=not failed,
             severity="fail" if any(flag.severity == "fail" for flag in failed) else "warn",
@@ -345,32 +346,32 @@ def _shown(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _contracts(workspace: Workspace, session: Session, ids: Sequence[str]) -> dict[str, CheckOutcome]:
+def _contracts(context: SourceContext, session: Session, ids: Sequence[str]) -> dict[str, CheckOutcome]:
     """The outcome of the hub's gate on what would reach the hub."""
-    gate = workspace.source.gates.hub
+    gate = context.source.gates.hub
     if gate is None or not ids:
         return {}
-    rules = [rule.name for rule in workspace.source.snapshot_rules]
+    rules = [rule.name for rule in context.source.snapshot_rules]
     rows = query(
         "SELECT $names FROM s_enriched AS e WHERE NOT e.s_gone AND e.s_status <> 'fail'",
-        names=columns([*workspace.source.column_names, *rules, "s_key", "s_input_id", "s_row_id"], "e"),
+        names=columns([*context.source.column_names, *rules, "s_key", "s_input_id", "s_row_id"], "e"),
     )
-    return gate_inputs(session, gate, _asset(workspace), rows, ids)
+    return gate_inputs(session, gate, _asset(context), rows, ids)
 
 
 def _checks(
-    workspace: Workspace, session: Session, rules: CompiledRules, names: Sequence[str], ids: Sequence[str]
+    context: SourceContext, session: Session, rules: CompiledRules, names: Sequence[str], ids: Sequence[str]
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Volume, schema and distribution of each input; only rules are profiled, the contract's columns were in the lake.
 
     A change set may be empty and its size follows what changed, so nothing but a declared maximum limits it.
     """
-    source, asset, checks = workspace.source, _asset(workspace), workspace.source.checks
+    source, asset, checks = context.source, _asset(context), context.source.checks
     if not ids or not (checks.volume.enabled or checks.table_schema.enabled or checks.distribution.enabled):
         return {}
     profiles = _profiles(session, rules, asset, ids)
-    known = [*workspace.metadata.profiles(source.name, asset, exclude=ids, limit=_PROFILES), *profiles]
-    workspace.metadata.save_profiles(source.name, asset, profiles)
+    known = [*context.metadata.profiles(source.name, asset, exclude=ids, limit=_PROFILES), *profiles]
+    context.metadata.save_profiles(source.name, asset, profiles)
     kinds = session.schema(query("SELECT $names FROM s_enriched", names=columns(_result_names(names, rules))))
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})

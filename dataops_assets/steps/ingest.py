@@ -20,8 +20,8 @@ from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.quality.checks import earlier_inputs
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
 
 _THREADS = 8
@@ -29,24 +29,24 @@ _THREADS = 8
 _PROFILES = 400
 
 
-def ingest(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Copy `inputs` into the source's raw area; counts are bytes and files.
 
     An input's error is InputError (its origin changed or is gone: permanent) or StorageError (worth another try).
     Raises StorageError only where nothing can be said of any input.
     """
     started = time.perf_counter()
-    raw = workspace.raw
-    read = _reader(workspace)
-    versions = _versions(workspace) if inputs else {}
+    raw = context.raw
+    read = _reader(context)
+    versions = _versions(context) if inputs else {}
 
     # threads, because copying waits for disks and networks: 365 synced files take a third of what one thread takes
     with ThreadPoolExecutor(_THREADS) as pool:
         done = list(pool.map(lambda item: _copy(raw, read, item, versions.get(item.input_id, ())), inputs))
     raw.sync()
-    asset = f"raw/{workspace.source.name}"
+    asset = f"raw/{context.source.name}"
     there = [item for item, (report, _) in zip(inputs, done, strict=True) if report.error is None]
-    checks = _checks(workspace, asset, there) if there else {}
+    checks = _checks(context, asset, there) if there else {}
     return StepReport(
         step="ingest",
         asset=asset,
@@ -79,9 +79,9 @@ def _copy(
     return InputReport(item.input_id, error=failed), False
 
 
-def _checks(workspace: Workspace, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
+def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
     """By input, how its bytes compare with what is declared and with the inputs before it."""
-    source, metadata, raw = workspace.source, workspace.metadata, workspace.raw
+    source, metadata, raw = context.source, context.metadata, context.raw
     looked_at = {}
     for item in inputs:
         path = raw.local_path(item)
@@ -106,10 +106,10 @@ def _layout(connection: Connection, name: str) -> FileConnection | None:
     return FileConnection(type="files", path=name, format=layout) if layout is not None else None
 
 
-def _reader(workspace: Workspace) -> Callable[[str], Iterator[bytes]]:
-    connection = workspace.source.connection
+def _reader(context: SourceContext) -> Callable[[str], Iterator[bytes]]:
+    connection = context.source.connection
     if isinstance(connection, FileConnection):
-        return Files(connection, workspace.environment.landing, os.environ).chunks
+        return Files(connection, context.environment.landing, os.environ).chunks
     return _gone
 
 
@@ -123,10 +123,10 @@ def _gone(origin: str) -> Iterator[bytes]:
     )
 
 
-def _versions(workspace: Workspace) -> Mapping[str, Sequence[Arrival]]:
+def _versions(context: SourceContext) -> Mapping[str, Sequence[Arrival]]:
     """By input, the versions of files that have its content, as discovery saw them, the earliest first."""
     found: dict[str, list[Arrival]] = {}
-    for arrival in sorted(workspace.metadata.arrivals(workspace.source.name), key=lambda item: item.modified):
+    for arrival in sorted(context.metadata.arrivals(context.source.name), key=lambda item: item.modified):
         if arrival.input_id:
             found.setdefault(arrival.input_id, []).append(arrival)
     return found

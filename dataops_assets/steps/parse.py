@@ -2,7 +2,7 @@
 
 Grain: `lake/<source>` has one row for each record of an input that parsed, `lake/<source>_quarantine` one for each that
 did not; `s_row_id` is the record's 0-based position in its input and counts both, so it is the same whatever parses.
-Corrections (`steps/repairs.py`) stand in place of what the bytes say.
+Corrections (`steps/parsing/corrections.py`) stand in place of what the bytes say.
 Re-run: an input's rows replace what it had. Quarantine is published before the lake, so whoever sees an input's rows
 in the lake also finds those it lost. An input that cannot be read, lacks columns or fails a gate publishes nothing,
 and the others are published.
@@ -22,8 +22,8 @@ from dataops_assets.config.connection import FileConnection, FileFormat
 from dataops_assets.config.contract import Column, EvolvedColumn
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
-from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.compression import compression_of, unpack
+from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Staging, Wanted
 from dataops_assets.engines.base import Session
@@ -32,17 +32,17 @@ from dataops_assets.quality.checks import earlier_inputs, input_outcomes
 from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
+from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, table, values
-from dataops_assets.steps.conversion import TextMarks, converted, default_of, is_type, marks_of, present
-from dataops_assets.steps.evolution import evolved, evolved_name
-from dataops_assets.steps.identity import delete_marker
-from dataops_assets.steps.presence import version_of
-from dataops_assets.steps.rejected import MALFORMED, faults_of_types, readable_key, with_markers
-from dataops_assets.steps.repairs import Corrected, corrections_for, joined_with_corrections
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.settled import settled_of, unless_settled
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.evolved_columns import evolved, evolved_name
+from dataops_assets.steps.merging.row_identity import delete_marker
+from dataops_assets.steps.merging.settled_inputs import settled_of, unless_settled
+from dataops_assets.steps.parsing.corrections import Corrected, corrections_for, joined_with_corrections
+from dataops_assets.steps.parsing.rejected_rows import MALFORMED, faults_of_types, readable_key, with_markers
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type, marks_of, present
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage.publish import files_of, replace_inputs, written_as
 
 _TYPED = "s_typed"
@@ -92,7 +92,7 @@ class _Read:
         return [key for key in rows.input_ids if not set(item.raw_names) & set(self.headers[key])]
 
 
-def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Parse `inputs` into the lake; counts are rows and rejected.
 
     An input's error is InputError (its bytes or columns are not what is declared, or it is settled), GateFailed, or
@@ -100,22 +100,22 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     StorageError where the tables cannot be written.
     """
     started = time.perf_counter()
-    source = workspace.source
+    source = context.source
     asset = f"lake/{source.name}"
-    lake = version_of(workspace, workspace.lake, "parse", [item.input_id for item in inputs])
+    lake = version_of(context, context.lake, "parse", [item.input_id for item in inputs])
     with (
         tempfile.TemporaryDirectory(prefix="parse-") as folder,
-        workspace.engine.session() as session,
+        context.engine.session() as session,
         session.reading() as reader,
     ):
         settled = settled_of(source, lake, inputs)
         wanted = [item for item in inputs if item.input_id not in settled]
-        found = _read(workspace, wanted, Staging(reader, Path(folder)))
+        found = _read(context, wanted, Staging(reader, Path(folder)))
         found.lost |= settled
         found.rows = [(replace(rows, query=session.taken(reader, rows.query)), marks) for rows, marks in found.rows]
-        source = _evolved(workspace, found)
-        workspace = replace(workspace, source=source)
-        found.corrected = corrections_for(workspace, session, source, list(found.headers))
+        source = _evolved(context, found)
+        context = replace(context, source=source)
+        found.corrected = corrections_for(context, session, source, list(found.headers))
         _make_typed(session, source, found)
         if source.drift.changed_type == "fail":
             found.lost |= _changed_types(session, source, found)
@@ -133,13 +133,13 @@ def parse(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
                 found.lost[input_id] = error
         good = [input_id for input_id in there if input_id not in found.lost]
         if good:
-            _publish(workspace, session, found, [item for item in inputs if item.input_id in good], counts)
-            _remember_evolution(workspace, found, good)
+            _publish(context, session, found, [item for item in inputs if item.input_id in good], counts)
+            _remember_evolution(context, found, good)
         kept_out = _kept_out(session, source, found, [key for key in good if counts[key]["rejected"]])
         profiles = _profiles(session, source, asset, good, counts)
-    checks = _checks(workspace, asset, profiles, found, left_out)
-    workspace.metadata.save_profiles(source.name, asset, profiles)
-    snapshot = workspace.lake.snapshot()
+    checks = _checks(context, asset, profiles, found, left_out)
+    context.metadata.save_profiles(source.name, asset, profiles)
+    snapshot = context.lake.snapshot()
     return StepReport(
         step="parse",
         asset=asset,
@@ -172,12 +172,12 @@ def _ignored(found: _Read) -> dict[str, str]:
 # --- bytes to raw rows -----------------------------------------------------------------------------------------------
 
 
-def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _Read:
-    source = workspace.source
+def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> _Read:
+    source = context.source
     found = _Read()
     by_format: dict[str, tuple[FileFormat, list[RawFile]]] = {}
     for item in inputs:
-        unpacked = attempt(item.origin.rpartition("/")[2], _unpacked, workspace, item, staging)
+        unpacked = attempt(item.origin.rpartition("/")[2], _unpacked, context, item, staging)
         if isinstance(unpacked, DataOpsError):
             found.lost[item.input_id] = unpacked
             continue
@@ -203,12 +203,12 @@ def _read(workspace: Workspace, inputs: Sequence[Input], staging: Staging) -> _R
     return found
 
 
-def _unpacked(workspace: Workspace, item: Input, staging: Staging) -> tuple[FileFormat, RawFile]:
-    connection = workspace.source.connection
+def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[FileFormat, RawFile]:
+    connection = context.source.connection
     name = item.origin.rpartition("/")[2]
     # a link of our own: an engine takes some characters of a path for patterns
     path = staging.path()
-    path.symlink_to(workspace.raw.sound_path(item).absolute())
+    path.symlink_to(context.raw.sound_path(item).absolute())
     file = RawFile(item.input_id, name, path)
     layout = format_of(connection, name)
     if layout is None:
@@ -268,16 +268,16 @@ def _new(source: Source, header: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(header) if name not in known]
 
 
-def _evolved(workspace: Workspace, found: _Read) -> Source:
+def _evolved(context: SourceContext, found: _Read) -> Source:
     """The source with the undeclared columns that its lake has and those that these inputs bring."""
     headers = (header for input_id, header in found.headers.items() if input_id not in found.lost)
-    new = {name for header in headers for name in _new(workspace.source, header)}
-    return evolved(workspace.source, workspace.lake.snapshot(), new)
+    new = {name for header in headers for name in _new(context.source, header)}
+    return evolved(context.source, context.lake.snapshot(), new)
 
 
-def _remember_evolution(workspace: Workspace, found: _Read, input_ids: Sequence[str]) -> None:
+def _remember_evolution(context: SourceContext, found: _Read, input_ids: Sequence[str]) -> None:
     """Tell the metadata what these inputs added to the contract: columns, and nulls where none were allowed."""
-    source = workspace.source
+    source = context.source
     headers = [set(found.headers[input_id]) for input_id in input_ids]
     added = {
         item.name: raw_names
@@ -294,7 +294,7 @@ def _remember_evolution(workspace: Workspace, found: _Read, input_ids: Sequence[
         and any(not header & set(item.raw_names) for header in headers)
     ]
     if added or relaxed:
-        workspace.metadata.evolve(source.name, added, relaxed)
+        context.metadata.evolve(source.name, added, relaxed)
 
 
 # --- raw rows to typed rows ------------------------------------------------------------------------------------------
@@ -505,14 +505,14 @@ def rejected_by(table: str) -> exp.Expr:
     return found
 
 
-def lines_of(workspace: Workspace, rows: Mapping[Input, Sequence[int]]) -> dict[tuple[str, int], int]:
+def lines_of(context: SourceContext, rows: Mapping[Input, Sequence[int]]) -> dict[tuple[str, int], int]:
     """The line (or sheet row) of rows of inputs, where the bytes are there and the format has lines."""
     with (
         tempfile.TemporaryDirectory(prefix="lines-") as folder,
-        workspace.engine.session() as session,
+        context.engine.session() as session,
         session.reading() as reader,
     ):
-        found = _read(workspace, list(rows), Staging(reader, Path(folder)))
+        found = _read(context, list(rows), Staging(reader, Path(folder)))
         lines: dict[tuple[str, int], int] = {}
         wanted = [{"s_input_id": item.input_id, "s_row_id": row} for item, some in rows.items() for row in some]
         for raw, _ in found.rows:
@@ -628,7 +628,7 @@ def _gated(
 
 
 def _publish(
-    workspace: Workspace,
+    context: SourceContext,
     session: Session,
     found: _Read,
     inputs: Sequence[Input],
@@ -636,17 +636,17 @@ def _publish(
 ) -> None:
     input_ids = [item.input_id for item in inputs]
     rejected = [input_id for input_id in input_ids if counts[input_id]["rejected"]]
-    known = workspace.quarantine.snapshot()
+    known = context.quarantine.snapshot()
     if rejected or known is None or files_of(known, input_ids):
-        rows = _rejected(workspace.source, found, rejected) if rejected else values([], _QUARANTINE)
-        replace_inputs(session, workspace.quarantine, rows, input_ids)
+        rows = _rejected(context.source, found, rejected) if rejected else values([], _QUARANTINE)
+        replace_inputs(session, context.quarantine, rows, input_ids)
     # what is parsed again to the same rows leaves the hub's knowledge of them true
     replace_inputs(
         session,
-        workspace.lake,
-        _parsed(workspace.source, input_ids),
+        context.lake,
+        _parsed(context.source, input_ids),
         input_ids,
-        unless_settled(workspace.source, inputs),
+        unless_settled(context.source, inputs),
         keep_same=True,
     )
 
@@ -727,7 +727,7 @@ def _profiles(
 
 
 def _checks(
-    workspace: Workspace,
+    context: SourceContext,
     asset: str,
     profiles: Sequence[Profile],
     found: _Read,
@@ -736,9 +736,9 @@ def _checks(
     """Volume, schema and distribution of every input, against the inputs before it, in this set or known."""
     if not profiles:
         return {}
-    source = workspace.source
+    source = context.source
     own = [profile.input_id for profile in profiles]
-    known = [*workspace.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles]
+    known = [*context.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles]
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}

@@ -16,21 +16,21 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.quality.checks import table_outcomes
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.quality.shares import null_share_outcome
+from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate, pointing
 from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.differences import find_differences
-from dataops_assets.steps.evolution import evolving
-from dataops_assets.steps.lookups import RelatedHubs, conformed, refuse_ambiguous
-from dataops_assets.steps.neighbourhood import find_moved, neighbourhood
-from dataops_assets.steps.presence import version_of
-from dataops_assets.steps.report import CheckOutcome, InputReport, RuleReceipt, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, conformed, refuse_ambiguous
+from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.recalculating.version_difference import find_differences
+from dataops_assets.steps.recalculating.window_reach import find_moved, neighbourhood
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot
-from dataops_assets.storage.races import until_won
+from dataops_assets.storage.commit_retry import until_won
+from dataops_assets.storage.delta import TableVersion
 
 STEP = "recalculate"
 _IDENTITY = ("s_input_id", "s_row_id")
@@ -40,7 +40,7 @@ _MANY = 100_000
 _NOISE = 1e-12
 
 
-def recalculate(workspace: Workspace) -> StepReport:
+def recalculate(context: SourceContext) -> StepReport:
     """Bring `hub/<source>_current` up to what the hub and the related hubs say now, by one commit of the difference.
 
     Grain: one row for each row of the hub (with history: for each current version). Computed again are the rows that
@@ -53,22 +53,22 @@ def recalculate(workspace: Workspace) -> StepReport:
     wrong rule, CommitConflict after many lost races. When a to-one look-up matches several rows (InputError) or the
     gate fails (GateFailed), nothing is published and the receipt carries the error.
     """
-    workspace = evolving(workspace, workspace.lake.snapshot())
-    rules = compile_rules(workspace.source, workspace.sources)
+    context = evolving(context, context.lake.snapshot())
+    rules = compile_rules(context.source, context.sources)
     if not rules.current.rules:
         raise ConfigError(
-            f"recalculating {workspace.source.name!r}",
+            f"recalculating {context.source.name!r}",
             received="no rule with 'mode: keep_current'",
-            next_step="use hub/" + workspace.source.name,
+            next_step="use hub/" + context.source.name,
         )
     started = time.perf_counter()
 
     def attempt() -> StepReport:
         # who lost a race looks again: somebody else recalculated meanwhile, perhaps from an older hub
-        with workspace.engine.session() as session:
-            return _Recalculation(workspace, session, rules, started).run()
+        with context.engine.session() as session:
+            return _Recalculation(context, session, rules, started).run()
 
-    return until_won(attempt, f"publishing hub/{workspace.source.name}_current")
+    return until_won(attempt, f"publishing hub/{context.source.name}_current")
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ class _Recalculation:
     column differs.
     """
 
-    def __init__(self, workspace: Workspace, session: Session, rules: CompiledRules, started: float) -> None:
-        self._workspace = workspace
+    def __init__(self, context: SourceContext, session: Session, rules: CompiledRules, started: float) -> None:
+        self._context = context
         self._session = session
         self._rules = rules
         self._stage = rules.current
         self._started = started
-        self._asset = f"hub/{workspace.source.name}_current"
-        self._hub = _hub(workspace)
-        self._base = workspace.current.snapshot()
-        self._related = RelatedHubs(workspace, session, rules.current)
+        self._asset = f"hub/{context.source.name}_current"
+        self._hub = _hub(context)
+        self._base = context.current.snapshot()
+        self._related = RelatedHubs(context, session, rules.current)
         self._columns = {**rules.hub_columns, **{name: rule.type for name, rule in rules.current.rules.items()}}
 
     def run(self) -> StepReport:
@@ -127,7 +127,7 @@ class _Recalculation:
         if before == computed_from:
             skipped = {"skipped": "rules and hubs are as they were"}
             return self._report(self._base, _receipt(0, 0), self._unchanged(), skipped)
-        history = self._workspace.source.refresh.history
+        history = self._context.source.refresh.history
         hub = conformed(self._session, self._hub, self._rules.hub_columns, only_current=history)
         kept = self._kept(before, computed_from)
         if kept and not self._find_touched(before, computed_from, hub):
@@ -157,9 +157,9 @@ class _Recalculation:
         report = self._report(snapshot, _receipt(scope.rows, difference.keys), checks + self._looks(snapshot), notes)
         return replace(report, receipts=receipts)
 
-    def _looks(self, snapshot: Snapshot) -> tuple[CheckOutcome, ...]:
+    def _looks(self, snapshot: TableVersion) -> tuple[CheckOutcome, ...]:
         """Volume, schema and distribution of the table as it was published."""
-        declared = self._workspace.source.checks
+        declared = self._context.source.checks
         found = table_outcomes(self._asset, snapshot.rows, snapshot.columns, self._columns, declared)
         if declared.distribution.enabled:
             before = self._base.null_shares() if self._base is not None else {}
@@ -168,7 +168,7 @@ class _Recalculation:
 
     def _unchanged(self) -> tuple[CheckOutcome, ...]:
         """The outcomes of a table that stays as it is: what was published has passed its gate."""
-        gate, base = self._workspace.source.gates.current, self._base
+        gate, base = self._context.source.gates.current, self._base
         if base is None:
             return ()
         if gate is None:
@@ -211,11 +211,11 @@ class _Recalculation:
     def _find_touched(self, before: Mapping[str, Any], now: Mapping[str, Any], hub: exp.Query) -> bool:
         """Create `s_touched`; false where a version that the table was computed from cannot be read any more."""
         parts: list[exp.Query] = [query("SELECT s_input_id, s_row_id FROM s_own_changed AS c")]
-        source = self._workspace.source
+        source = self._context.source
         if not find_differences(
             self._session,
             "s_own_changed",
-            self._workspace.hub,
+            self._context.hub,
             before["hub"],
             self._hub,
             self._rules.hub_columns,
@@ -230,11 +230,11 @@ class _Recalculation:
             if not find_differences(
                 self._session,
                 name,
-                self._workspace.table(f"hub/{lookup.source}"),
+                self._context.table(f"hub/{lookup.source}"),
                 version,
                 self._related.snapshots[lookup.source],
                 lookup.columns,
-                only_current=self._workspace.sources[lookup.source].refresh.history,
+                only_current=self._context.sources[lookup.source].refresh.history,
             ):
                 return False
             related = columns(lookup.related)
@@ -309,7 +309,7 @@ class _Recalculation:
     def _count(self, name: str) -> int:
         return int(self._session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py())
 
-    def _in_reach(self, hub: exp.Query, base: Snapshot, reach: Reach, stage: Stage) -> exp.Query:
+    def _in_reach(self, hub: exp.Query, base: TableVersion, reach: Reach, stage: Stage) -> exp.Query:
         """The rows of the hub that a touched row can be seen from, and what those see."""
         kept = [*self._rules.hub_columns, *stage.row_rules]
         new = evaluate(stage.only(stage.row_rules), self._touched(hub), self._related)
@@ -375,7 +375,7 @@ class _Recalculation:
         ).to_pylist()[0]
         return _Difference(found.pop("s_keys"), found.pop("s_inserted"), found.pop("s_removed"), found)
 
-    def _differs(self, base: Snapshot, names: Iterable[str]) -> exp.Expr:
+    def _differs(self, base: TableVersion, names: Iterable[str]) -> exp.Expr:
         conditions: list[exp.Expr] = []
         for name in names:
             if name in _IDENTITY:
@@ -394,7 +394,7 @@ class _Recalculation:
 
     def _gate(self, *, complete: bool) -> tuple[CheckOutcome, ...]:
         """The outcome of the gate on the table as it would be."""
-        gate = self._workspace.source.gates.current
+        gate = self._context.source.gates.current
         if gate is None:
             return ()
         rows = query("SELECT n.* FROM s_recalculated AS n")
@@ -422,22 +422,22 @@ class _Recalculation:
             )
         return rows
 
-    def _publish(self, difference: _Difference, info: Mapping[str, Any]) -> Snapshot:
+    def _publish(self, difference: _Difference, info: Mapping[str, Any]) -> TableVersion:
         removed = query("SELECT d.s_file, d.s_position FROM s_difference AS d WHERE NOT d.s_file IS NULL")
         snapshot = publish.apply(
             self._session,
-            self._workspace.current,
+            self._context.current,
             self._base,
             columns=self._columns,
             remove=removed if difference.removed else None,
             insert=self._inserted() if difference.inserted or self._base is None else None,
             info=info,
         )
-        return publish.compact(self._session, self._workspace.current, snapshot)
+        return publish.compact(self._session, self._context.current, snapshot)
 
     def _report(
         self,
-        snapshot: Snapshot | None,
+        snapshot: TableVersion | None,
         receipt: InputReport,
         checks: tuple[CheckOutcome, ...] = (),
         notes: Mapping[str, str | int] | None = None,
@@ -454,9 +454,7 @@ class _Recalculation:
             checks=checks,
             notes=notes or {},
             read={
-                f"hub/{name or self._workspace.source.name}": found.version
-                if found is not None and found.rows
-                else None
+                f"hub/{name or self._context.source.name}": found.version if found is not None and found.rows else None
                 for name, found in {**self._related.snapshots, "": self._hub}.items()
             },
         )
@@ -467,12 +465,12 @@ def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> Inpu
     return InputReport("", {"rows_seen": seen, "rows_changed": changed}, error)
 
 
-def _hub(workspace: Workspace) -> Snapshot:
-    hub = version_of(workspace, workspace.hub, "refresh")
+def _hub(context: SourceContext) -> TableVersion:
+    hub = version_of(context, context.hub, "refresh")
     if hub is None:
         raise InputError(
-            f"recalculating {workspace.source.name!r}",
+            f"recalculating {context.source.name!r}",
             received="no hub",
-            next_step=f"materialize hub/{workspace.source.name} first",
+            next_step=f"materialize hub/{context.source.name} first",
         )
     return hub

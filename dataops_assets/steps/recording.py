@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dataops_assets.errors import DataOpsError, GateFailed, StorageError
-from dataops_assets.steps.report import Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.report import Input, InputReport, StepReport
+from dataops_assets.steps.source_context import SourceContext
 
 # what is in the hub already is another matter: there the check itself blocks what follows
 _AFTER_THE_HUB = ("refresh", "recalculate")
@@ -21,21 +21,23 @@ class Step:
 
     name: str
     asset: str
-    run: Callable[[Workspace, Sequence[Input]], StepReport]
+    run: Callable[[SourceContext, Sequence[Input]], StepReport]
 
 
-def recorded(workspace: Workspace, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str) -> StepReport:
+def run_recorded(
+    context: SourceContext, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str
+) -> StepReport:
     """The step's report, with its start and its end on record whatever happens in between.
 
     `ids` are those of the inputs, or '' for a step over the whole table. An input that a strict check failed has an
     error, so that nothing of it reaches the hub. Raises what the step raises.
     """
-    metadata, name = workspace.metadata, workspace.source.name
+    metadata, name = context.metadata, context.source.name
     metadata.start(name, step.name, ids, run_id)
     started = time.perf_counter()
     report: StepReport | None = None
     try:
-        report = _held(step.run(workspace, inputs))
+        report = _held(step.run(context, inputs))
     finally:
         if report is None:
             error = sys.exc_info()[1]

@@ -13,11 +13,15 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
+from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps import coverage, delete_guard, holds, made_of, merge, suspension
 from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
-from dataops_assets.steps.change import (
+from dataops_assets.steps.enrich import forget_judged, publish_judged
+from dataops_assets.steps.enriching import change_set_ids
+from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope, suspended_deletes
+from dataops_assets.steps.merging.change import (
     Change,
     T,
     absence_deletes,
@@ -26,27 +30,24 @@ from dataops_assets.steps.change import (
     manifest_after,
     system_columns,
 )
-from dataops_assets.steps.delete_guard import Loss
-from dataops_assets.steps.enrich import forget_judged, publish_judged
-from dataops_assets.steps.evolution import evolving
-from dataops_assets.steps.extents import extents_of, refused
-from dataops_assets.steps.judge import exclude_failed, fresh_rows, may_hide
-from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.presence import require_rows_of, version_of
-from dataops_assets.steps.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.restate import TO_MERGE, recorded, restate, with_receipts
-from dataops_assets.steps.settled import start_of_rebuild, too_old
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.merging.delete_guard import Loss
+from dataops_assets.steps.merging.input_statistics import extents_of, refused
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows, may_hide
+from dataops_assets.steps.merging.settled_inputs import start_of_rebuild, too_old
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
+from dataops_assets.steps.upkeep.rule_backfill import TO_MERGE, backfill_rules, with_receipts, with_rule_versions
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot
-from dataops_assets.storage.races import until_won
+from dataops_assets.storage.commit_retry import until_won
+from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.retyping import retyped
 
 STEP = "refresh"
 _WROTE = "wrote"
 
 
-def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
+def refresh(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
 
     Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
@@ -55,89 +56,89 @@ def refresh(workspace: Workspace, inputs: Sequence[Input]) -> StepReport:
     then are merged again. Raises CommitConflict after many lost races, StorageError when storage fails; the last
     version stays readable.
     """
-    return _publish(workspace, inputs, removing=())
+    return _publish(context, inputs, removing=())
 
 
-def apply_rules(workspace: Workspace) -> StepReport | None:
+def apply_rules(context: SourceContext) -> StepReport | None:
     """Apply changed snapshot rules and validations to all rows, without new inputs; None where nothing was changed."""
-    restated = restate(workspace)
-    hub = workspace.hub.snapshot()
+    restated = backfill_rules(context)
+    hub = context.hub.snapshot()
     if hub is None or not hub.info.get(TO_MERGE):
         return restated
-    return with_receipts(_publish(workspace, (), removing=()), restated)
+    return with_receipts(_publish(context, (), removing=()), restated)
 
 
-def remove(workspace: Workspace, input_ids: Sequence[str]) -> StepReport:
+def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
     """Take inputs out of the hub: afterwards it is as if they had never come."""
-    return _publish(workspace, (), removing=tuple(input_ids))
+    return _publish(context, (), removing=tuple(input_ids))
 
 
-def rebuild(workspace: Workspace) -> StepReport:
+def rebuild(context: SourceContext) -> StepReport:
     """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version.
 
     A hub whose folder is gone is made of the inputs that were in it by the metadata.
     Raises InputError for an input that cannot be taken under these settings: nothing is published without it.
     """
     started = time.perf_counter()
-    restated = restate(workspace)
+    restated = backfill_rules(context)
 
     def attempt() -> StepReport:
-        base = workspace.hub.snapshot()
-        inputs = _refreshed(workspace) if base is None else _applied(base)
-        with workspace.engine.session() as session:
-            return _attempt(workspace, session, None, inputs, (), started, replaced=base)
+        base = context.hub.snapshot()
+        inputs = _refreshed(context) if base is None else _applied(base)
+        with context.engine.session() as session:
+            return _attempt(context, session, None, inputs, (), started, replaced=base)
 
-    return with_receipts(until_won(attempt, f"rebuilding hub/{workspace.source.name}"), restated)
-
-
-def _applied(hub: Snapshot) -> tuple[Input, ...]:
-    return tuple(item.as_input for item in sorted(Manifest.read(hub.info).inputs.values()))
+    return with_receipts(until_won(attempt, f"rebuilding hub/{context.source.name}"), restated)
 
 
-def _refreshed(workspace: Workspace) -> tuple[Input, ...]:
+def _applied(hub: TableVersion) -> tuple[Input, ...]:
+    return tuple(item.as_input for item in sorted(HubManifest.read(hub.info).inputs.values()))
+
+
+def _refreshed(context: SourceContext) -> tuple[Input, ...]:
     """The inputs that a hub which is gone was made of, as far as the metadata knows."""
-    done = workspace.metadata.step_status(workspace.source.name, STEP)
+    done = context.metadata.step_status(context.source.name, STEP)
     ids = [input_id for input_id, status in done.items() if status == "done"]
-    return tuple(workspace.metadata.inputs(workspace.source.name, ids))
+    return tuple(context.metadata.inputs(context.source.name, ids))
 
 
-def _publish(workspace: Workspace, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
+def _publish(context: SourceContext, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
     started = time.perf_counter()
-    restated = restate(workspace)
+    restated = backfill_rules(context)
 
     def attempt() -> StepReport:
         # who lost a race compares again with what the hub is now
-        with workspace.engine.session() as session:
-            return _attempt(workspace, session, workspace.hub.snapshot(), inputs, removing, started)
+        with context.engine.session() as session:
+            return _attempt(context, session, context.hub.snapshot(), inputs, removing, started)
 
-    return with_receipts(until_won(attempt, f"publishing hub/{workspace.source.name}"), restated)
+    return with_receipts(until_won(attempt, f"publishing hub/{context.source.name}"), restated)
 
 
 def _attempt(
-    workspace: Workspace,
+    context: SourceContext,
     session: Session,
-    base: Snapshot | None,
+    base: TableVersion | None,
     inputs: Sequence[Input],
     removing: tuple[str, ...],
     started: float,
-    replaced: Snapshot | None = None,
+    replaced: TableVersion | None = None,
 ) -> StepReport:
-    parsed = lake_of(workspace)
-    workspace = evolving(workspace, parsed)
-    source = workspace.source
-    manifest = Manifest.read(base.info if base else None)
+    parsed = lake_of(context)
+    context = evolving(context, parsed)
+    source = context.source
+    manifest = HubManifest.read(base.info if base else None)
     if base is None and replaced is None:
-        version_of(workspace, workspace.hub, STEP, [item.input_id for item in inputs])
-    made_from = manifest if replaced is None else Manifest.read(replaced.info)
-    require_rows_of(workspace, made_from, publish.written(parsed.info))
+        version_of(context, context.hub, STEP, [item.input_id for item in inputs])
+    made_from = manifest if replaced is None else HubManifest.read(replaced.info)
+    require_rows_of(context, made_from, publish.written(parsed.info))
     if replaced is not None:
         manifest = start_of_rebuild(source, made_from, parsed.info)
         inputs = [item for item in inputs if item.input_id not in manifest.inputs]
-    enriched = version_of(workspace, workspace.enriched, "enrich")
+    enriched = version_of(context, context.enriched, "enrich")
     lake = lake_rows(session, source, parsed)
     gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
     asked = {*gone, *(item.input_id for item in inputs)}
-    again = _to_merge(workspace, base, manifest, {*manifest.inputs} - asked, _contents(manifest, inputs, gone))
+    again = _to_merge(context, base, manifest, {*manifest.inputs} - asked, _contents(manifest, inputs, gone))
     merging = (*inputs, *again)
     ids = [*(item.input_id for item in merging), *gone]
     own = lake_rows(session, source, parsed, ids)
@@ -150,21 +151,21 @@ def _attempt(
     else:
         for error in errors.values():
             raise error
-    read = _Read(workspace, session, base, manifest, parsed, enriched, lake, own, anew=replaced is not None)
+    read = _Read(context, session, base, manifest, parsed, enriched, lake, own, anew=replaced is not None)
     good = tuple(item for item in merging if item.input_id not in errors)
-    judged = _judge(read, change_for(workspace, session, manifest, good, parsed, extents, gone))
+    judged = _judge(read, change_for(context, session, manifest, good, parsed, extents, gone))
     change, reading = judged.change, judged.reading
-    holds.hold(
-        workspace, judged.held, manifest_after(change), compile_rules(source, workspace.sources).snapshot.verdict
+    held_inputs.hold(
+        context, judged.held, manifest_after(change), compile_rules(source, context.sources).snapshot.verdict
     )
     reported = _reported(source, inputs, errors, judged)
     if not change.moved:
-        return _report(workspace, base, reported, {}, {}, started)
+        return _report(context, base, reported, {}, {}, started)
     counts = _counts(session, enriched, change)
     forget_judged(session)
     after = manifest_after(change)
     hub_columns = hub_columns_of(source)
-    insert = fresh_rows(workspace, session, change, reading, enriched, lake, anew=replaced is not None)
+    insert = fresh_rows(context, session, change, reading, enriched, lake, anew=replaced is not None)
     if keeps_deletions(source):
         insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
     tally = session.fetch(
@@ -189,33 +190,37 @@ def _attempt(
         info[TO_MERGE] = left
     snapshot = publish.apply(
         session,
-        workspace.hub,
+        context.hub,
         base,
         replaced=replaced,
         columns=publish.merged_columns(base, insert_columns),
         remove=query("SELECT s_file, s_position FROM $removed AS r", removed=T.removed) if tally["removed"] else None,
         insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
-        info=recorded(info, compile_rules(source, workspace.sources)),
+        info=with_rule_versions(info, compile_rules(source, context.sources)),
     )
-    snapshot = publish.compact(session, workspace.hub, snapshot)
-    publish_judged(workspace, session)
+    snapshot = publish.compact(session, context.hub, snapshot)
+    publish_judged(context, session)
     notes = {
         "merged": "whole timelines from the lake" if reading.late else "in order",
         **tally,
         "inputs_in_hub": len(after.inputs),
     }
-    report = _report(workspace, snapshot, reported, counts, notes, started)
-    told = suspension.outcomes(session, change, after, snapshot, lake)
-    return replace(report, checks=(*_outcomes(workspace, snapshot, after, wrote, insert_columns), *told))
+    report = _report(context, snapshot, reported, counts, notes, started)
+    told = suspended_deletes.outcomes(session, change, after, snapshot, lake)
+    return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *told))
 
 
-def _contents(manifest: Manifest, inputs: Sequence[Input], gone: Sequence[str]) -> Collection[str]:
+def _contents(manifest: HubManifest, inputs: Sequence[Input], gone: Sequence[str]) -> Collection[str]:
     """The contents that come to the hub or leave it."""
     return {*(item.content for item in inputs), *(manifest.inputs[input_id].content for input_id in gone)}
 
 
 def _to_merge(
-    workspace: Workspace, base: Snapshot | None, manifest: Manifest, among: Collection[str], contents: Collection[str]
+    context: SourceContext,
+    base: TableVersion | None,
+    manifest: HubManifest,
+    among: Collection[str],
+    contents: Collection[str],
 ) -> Sequence[Input]:
     """Those inputs of the hub that a change of it concerns although nobody asked for them.
 
@@ -224,7 +229,7 @@ def _to_merge(
     """
     named = base.info.get(TO_MERGE, ()) if base is not None else ()
     wanted = {input_id for input_id in named if input_id in among}
-    known = workspace.metadata.inputs(workspace.source.name) if wanted else ()
+    known = context.metadata.inputs(context.source.name) if wanted else ()
     same = {item.input_id: item.as_input for item in manifest.of_content(contents) if item.input_id in among}
     return list((same | {item.input_id: item for item in known if item.input_id in wanted}).values())
 
@@ -233,12 +238,12 @@ def _to_merge(
 class _Read:
     """What an attempt reads. `anew`: the hub is made from nothing, and not from what it is."""
 
-    workspace: Workspace
+    context: SourceContext
     session: Session
-    base: Snapshot | None
-    manifest: Manifest
-    parsed: Snapshot
-    enriched: Snapshot | None
+    base: TableVersion | None
+    manifest: HubManifest
+    parsed: TableVersion
+    enriched: TableVersion | None
     lake: exp.Expr
     own: exp.Expr
     anew: bool
@@ -263,7 +268,7 @@ def _judge(read: _Read, change: Change) -> _Judged:
 
     In order: one that is held is no predecessor of those after it. One that is in the hub already is taken out of it.
     """
-    workspace, session, lake = read.workspace, read.session, read.lake
+    context, session, lake = read.context, read.session, read.lake
     losses: dict[Input, Loss] = {}
     while True:
         change = delete_guard.judged_again(session, change, lake)
@@ -272,7 +277,7 @@ def _judge(read: _Read, change: Change) -> _Judged:
         reading = _gather(read, change)
         if not change.source.gates.deletes.is_on:
             return _Judged(change, reading, losses)
-        waiting = delete_guard.held(workspace, delete_guard.losses(session, change, read.base, reading))
+        waiting = delete_guard.held(context, delete_guard.losses(session, change, read.base, reading))
         if waiting is None:
             return _Judged(change, reading, losses)
         added = {item.input_id: item for item in change.adding}
@@ -296,7 +301,7 @@ def _gather(read: _Read, change: Change) -> merge.Reading:
     if (
         enriched is not None
         and not read.anew
-        and _is_planned(read.workspace, session, read.base, change, enriched, read.own)
+        and _is_planned(read.context, session, read.base, change, enriched, read.own)
     ):
         rows = publish.scan_inputs(session, enriched, change.ids)
         reading = merge.read_change_set(session, change, read.base, read.lake, rows)
@@ -309,22 +314,22 @@ def _gather(read: _Read, change: Change) -> merge.Reading:
 
 
 def _is_planned(
-    workspace: Workspace,
+    context: SourceContext,
     session: Session,
-    base: Snapshot | None,
+    base: TableVersion | None,
     change: Change,
-    enriched: Snapshot,
+    enriched: TableVersion,
     own: exp.Expr,
 ) -> bool:
     """Whether the change sets of the added inputs were made together against this very hub, and still say all."""
     # they have nothing of what is settled
     if not change.ids or change.removing or change.revisited or (base is None and change.settled is not None):
         return False
-    changes = workspace.changes.snapshot()
+    changes = context.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}
     if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
         return False
-    if changes is None or not made_of.follows(enriched, changes, change.ids):
+    if changes is None or not change_set_ids.follows(enriched, changes, change.ids):
         return False
     if absence_deletes(change.source) and delete_guard.has_ties(change, late=False):
         # of inputs of one time they have what the last one says alone
@@ -334,7 +339,7 @@ def _is_planned(
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
     """The versions that say that a key is deleted: nothing but the key has a value."""
-    carried = coverage.carried_as(source)
+    carried = replace_scope.carried_as(source)
     values = {
         **{name: column(name, "f") for name in system_columns(source)},
         **{name: column(carried[name], "f") for name in source.refresh.key},
@@ -348,7 +353,7 @@ def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
     return rows
 
 
-def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, str]) -> None:
+def _require_types(source: Source, base: TableVersion | None, columns: Mapping[str, str]) -> None:
     if base is not None and (other := retyped(base, columns)):
         raise ConfigError(
             f"changing the hub of {source.name!r}",
@@ -357,7 +362,7 @@ def _require_types(source: Source, base: Snapshot | None, columns: Mapping[str, 
         )
 
 
-def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
+def _amended_rows(session: Session, base: TableVersion, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
     """Rows whose content stays and whose system columns change, read from the hub itself."""
     present = set(base.columns)
     names = [
@@ -373,7 +378,9 @@ def _amended_rows(session: Session, base: Snapshot, hub_columns: Sequence[str], 
     return rows
 
 
-def _wrote(base: Snapshot | None, before: Manifest, after: Manifest, tally: Mapping[str, int]) -> Mapping[str, int]:
+def _wrote(
+    base: TableVersion | None, before: HubManifest, after: HubManifest, tally: Mapping[str, int]
+) -> Mapping[str, int]:
     """How many rows the newest change of the set of inputs wrote and removed.
 
     A run that was killed after its commit finds its inputs in the hub when it is run again. Later inputs are compared
@@ -386,25 +393,25 @@ def _wrote(base: Snapshot | None, before: Manifest, after: Manifest, tally: Mapp
 
 
 def _outcomes(
-    workspace: Workspace,
-    snapshot: Snapshot,
-    after: Manifest,
+    context: SourceContext,
+    snapshot: TableVersion,
+    after: HubManifest,
     wrote: Mapping[str, int],
     expected: Mapping[str, str],
 ) -> tuple[CheckOutcome, ...]:
     """The checks of the hub as it is now: its rows, its columns, the share of it that this change wrote and removed."""
-    source, asset = workspace.source, f"hub/{workspace.source.name}"
+    source, asset = context.source, f"hub/{context.source.name}"
     if not after.inputs or not source.checks.look_at_tables:
         return ()
     newest = max(after.inputs.values()).input_id
     profile = share_profile(asset, newest, snapshot.rows, wrote)
-    known = workspace.metadata.profiles(source.name, asset, exclude=[newest], limit=BASELINE)
-    workspace.metadata.save_profiles(source.name, asset, [profile])
+    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=BASELINE)
+    context.metadata.save_profiles(source.name, asset, [profile])
     found = share_outcomes([profile], known, source.checks, snapshot.columns, expected)[newest]
     return tuple(replace(outcome, input_id=None) for outcome in found)
 
 
-def _counts(session: Session, enriched: Snapshot | None, change: Change) -> dict[str, dict[str, int]]:
+def _counts(session: Session, enriched: TableVersion | None, change: Change) -> dict[str, dict[str, int]]:
     result: dict[str, dict[str, int]] = {input_id: {} for input_id in change.ids}
     if enriched is None or not change.ids:
         return result
@@ -437,17 +444,17 @@ def _reported(
 
 
 def _report(
-    workspace: Workspace,
-    snapshot: Snapshot | None,
+    context: SourceContext,
+    snapshot: TableVersion | None,
     inputs: Sequence[InputReport],
     counts: Mapping[str, Mapping[str, int]],
     notes: Mapping[str, str | int | float],
     started: float,
 ) -> StepReport:
-    applied = Manifest.read(snapshot.info if snapshot else None).inputs
+    applied = HubManifest.read(snapshot.info if snapshot else None).inputs
     return StepReport(
         step=STEP,
-        asset=f"hub/{workspace.source.name}",
+        asset=f"hub/{context.source.name}",
         inputs=tuple(
             replace(
                 item,

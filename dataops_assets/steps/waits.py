@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataops_assets.config.rules import Wait
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputWaits
-from dataops_assets.steps.manifest import Manifest
-from dataops_assets.steps.report import CheckOutcome, Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.report import CheckOutcome, Input
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.source_context import SourceContext
 
 
-def waiting(workspace: Workspace, inputs: Sequence[Input]) -> dict[str, InputWaits]:
+def waiting(context: SourceContext, inputs: Sequence[Input]) -> dict[str, InputWaits]:
     """By id the inputs that may not be enriched yet, with the first source that is not recent enough."""
     found: dict[str, InputWaits] = {}
-    for wait in workspace.source.waits_for:
-        recent = _recency(workspace, wait.source) if inputs else None
+    for wait in context.source.waits_for:
+        recent = _recency(context, wait.source) if inputs else None
         for item in inputs:
             if recent is None or recent < item.extract_time - wait.within:
-                found.setdefault(item.input_id, _error(workspace.source, wait, item, recent))
+                found.setdefault(item.input_id, _error(context.source, wait, item, recent))
     return found
 
 
@@ -44,9 +44,9 @@ def outcomes(source: Source, inputs: Sequence[Input], waiting: Mapping[str, Inpu
     )
 
 
-def _recency(workspace: Workspace, name: str) -> dt.datetime | None:
-    hub = workspace.table(f"hub/{name}").snapshot()
-    inputs = Manifest.read(hub.info if hub else None).inputs.values()
+def _recency(context: SourceContext, name: str) -> dt.datetime | None:
+    hub = context.table(f"hub/{name}").snapshot()
+    inputs = HubManifest.read(hub.info if hub else None).inputs.values()
     return max((item.extract_time for item in inputs), default=None)
 
 

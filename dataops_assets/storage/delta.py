@@ -105,7 +105,7 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class TableVersion:
     """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded.
 
     A version is known by its `commit_id`: where a commit is lost, another one can take its number.
@@ -179,7 +179,7 @@ class Table:
         self.uri = uri.rstrip("/")
         self.folder = Folder(self.uri)
 
-    def snapshot(self, version: int | None = None) -> Snapshot | None:
+    def snapshot(self, version: int | None = None) -> TableVersion | None:
         """The newest version (or the given one); None when the table does not exist.
 
         Raises StorageError when the version is unknown or the log cannot be read.
@@ -335,7 +335,7 @@ class Table:
 
     def commit(
         self,
-        base: Snapshot | None,
+        base: TableVersion | None,
         *,
         operation: str,
         columns: Mapping[str, str],
@@ -344,7 +344,7 @@ class Table:
         mask: Mapping[str, Iterable[int]] | None = None,
         info: Mapping[str, Any] | None = None,
         data_change: bool = True,
-    ) -> Snapshot:
+    ) -> TableVersion:
         """Publish the version after `base`: without `remove`, with `mask`ed rows deleted, with `add`.
 
         `mask` maps data file paths to further deleted row positions. `info` is recorded with the version. Raises
@@ -387,7 +387,7 @@ class Table:
         self.folder.create(_log_path(version), checksums.sealed(body.encode("utf-8")))
 
         kept = [file for file in (base.files if base else ()) if file.path not in removed]
-        snapshot = Snapshot(
+        snapshot = TableVersion(
             uri=self.uri,
             version=version,
             columns=dict(columns),
@@ -424,7 +424,7 @@ class Table:
         return [replace(file, crc32=sums.get(file.path, file.crc32)) for file in found]
 
     def _masked(
-        self, base: Snapshot | None, mask: Mapping[str, Iterable[int]], removed: Mapping[str, DataFile]
+        self, base: TableVersion | None, mask: Mapping[str, Iterable[int]], removed: Mapping[str, DataFile]
     ) -> list[DataFile]:
         if base is None:
             return []
@@ -487,7 +487,7 @@ class Table:
         self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
 
 
-def _metadata(base: Snapshot | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:
+def _metadata(base: TableVersion | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:
     if base is not None and list(base.columns.items()) == list(columns.items()):
         return dict(base.metadata)
     # what another tool said of a column, such as a comment, stays as long as its type does
@@ -575,7 +575,7 @@ def _commit_time(actions: Iterable[Mapping[str, Any]]) -> dt.datetime:
     return dt.datetime.fromtimestamp(next(told, 0) / 1000, dt.UTC)
 
 
-def require_sound(snapshot: Snapshot, files: Iterable[DataFile]) -> None:
+def require_sound(snapshot: TableVersion, files: Iterable[DataFile]) -> None:
     """Compare files of a version, and those with their deletion vectors, with the checksums they were written with.
 
     Local files, each once a process. Raises StorageError that names the table and the first one that is damaged.
@@ -630,10 +630,10 @@ class _State:
             elif INFO_KEY in action.get("commitInfo", {}):
                 self.info = dict(action["commitInfo"][INFO_KEY])
 
-    def snapshot(self, uri: str, version: int) -> Snapshot:
+    def snapshot(self, uri: str, version: int) -> TableVersion:
         log.require_readable(self.protocol, uri)
         fields = json.loads(self.metadata["schemaString"])["fields"]
-        return Snapshot(
+        return TableVersion(
             uri=uri,
             version=version,
             columns={item["name"]: sql_type(str(item["type"])) for item in fields},

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dataops_assets.errors import StorageError
 from dataops_assets.storage import checksums
-from dataops_assets.storage.delta import HINT, DataFile, Snapshot, Table, checkpoint_path, files_added, parts_of
+from dataops_assets.storage.delta import HINT, DataFile, Table, TableVersion, checkpoint_path, files_added, parts_of
 from dataops_assets.storage.objects import is_remote
 
 
@@ -76,7 +76,7 @@ def _checkpoint_damages(table: Table, version: int, *, is_newest: bool) -> Itera
             yield Damage(path, received, "checkpoint")
 
 
-def _missing(table: Table, newest: Snapshot) -> Iterator[Damage]:
+def _missing(table: Table, newest: TableVersion) -> Iterator[Damage]:
     there = {item.path: item.size for item in table.folder.objects()}
     for file in newest.files:
         for path in parts_of([file]):
@@ -86,7 +86,7 @@ def _missing(table: Table, newest: Snapshot) -> Iterator[Damage]:
             yield Damage(file.path, f"{there[file.path]:,} bytes, where {file.size:,} were written", "data")
 
 
-def _data_damages(table: Table, newest: Snapshot) -> Iterator[Damage]:
+def _data_damages(table: Table, newest: TableVersion) -> Iterator[Damage]:
     if is_remote(table.uri):
         return
     now = parts_of(newest.files)

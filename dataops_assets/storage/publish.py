@@ -13,8 +13,8 @@ from sqlglot import exp
 
 from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import DIALECT, alias, column, literal, query
-from dataops_assets.storage.delta import DataFile, Snapshot, Table
-from dataops_assets.storage.races import until_won
+from dataops_assets.storage.commit_retry import until_won
+from dataops_assets.storage.delta import DataFile, Table, TableVersion
 from dataops_assets.storage.retyping import conformed, retyped
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def replace_inputs(
     *,
     keep_same: bool = False,
     keep_written: bool = False,
-) -> Snapshot:
+) -> TableVersion:
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
     Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
@@ -52,7 +52,7 @@ def replace_inputs(
     write = uuid.uuid4().hex[:16]
     files = table.secured(session.write(rows, table.uri, columns))
 
-    def attempt() -> Snapshot:
+    def attempt() -> TableVersion:
         base = table.snapshot()
         again = base is not None and bool(retyped(base, columns))
         after = merged_columns(base, columns)
@@ -87,7 +87,7 @@ def input_ids_of(session: Session, rows: exp.Expr | str) -> list[str]:
     return ids
 
 
-def scan_inputs(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) -> exp.Select:
+def scan_inputs(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> exp.Select:
     """The rows of these inputs in a table, from the files that may hold them."""
     return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
 
@@ -101,18 +101,18 @@ def written(info: Mapping[str, Any]) -> Mapping[str, str]:
     return {input_id: str(write) for input_id, write in info.get(_WRITTEN, {}).items()}
 
 
-def written_as(snapshot: Snapshot | None, input_id: str) -> str:
+def written_as(snapshot: TableVersion | None, input_id: str) -> str:
     """The id of the write that last replaced an input's rows; '' where the table has none of them."""
     return written(snapshot.info).get(input_id, "") if snapshot else ""
 
 
-def _written_after(base: Snapshot | None, input_ids: Sequence[str], write: str, *, keep: bool) -> dict[str, str]:
+def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: str, *, keep: bool) -> dict[str, str]:
     known = written(base.info) if base else {}
     now = dict.fromkeys(input_ids, write)
     return {**now, **known} if keep else {**known, **now}
 
 
-def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
+def _is_same(session: Session, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
     """Whether the rows of these inputs are `rows` already."""
     if any(input_id not in written(snapshot.info) for input_id in input_ids):
         return False
@@ -137,7 +137,7 @@ def _is_same(session: Session, snapshot: Snapshot, rows: exp.Expr, input_ids: Se
     )
 
 
-def _kept(session: Session, base: Snapshot, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
+def _kept(session: Session, base: TableVersion, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
     """The rows of all other inputs in the types of `columns`. Raises ConfigError where a value would be lost."""
     own = exp.In(this=column(INPUT_ID, "r"), expressions=[literal(input_id) for input_id in input_ids] or [exp.null()])
     # none of no ids is every row
@@ -145,7 +145,7 @@ def _kept(session: Session, base: Snapshot, columns: Mapping[str, str], input_id
     return conformed(session, base, columns, others)
 
 
-def files_of(snapshot: Snapshot, input_ids: Sequence[str]) -> list[DataFile]:
+def files_of(snapshot: TableVersion, input_ids: Sequence[str]) -> list[DataFile]:
     """The data files that may hold rows of these inputs, by their statistics."""
     found = []
     for file in snapshot.files:
@@ -155,7 +155,7 @@ def files_of(snapshot: Snapshot, input_ids: Sequence[str]) -> list[DataFile]:
     return found
 
 
-def _positions_of(session: Session, snapshot: Snapshot, input_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+def _positions_of(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
     """Where the rows of these inputs lie."""
     candidates = files_of(snapshot, input_ids)
     if not candidates:
@@ -165,12 +165,12 @@ def _positions_of(session: Session, snapshot: Snapshot, input_ids: Sequence[str]
     return session.positions(snapshot, places)
 
 
-def merged_columns(base: Snapshot | None, columns: Mapping[str, str]) -> dict[str, str]:
+def merged_columns(base: TableVersion | None, columns: Mapping[str, str]) -> dict[str, str]:
     """The table's columns with `columns` first: files written before a column existed read it as null."""
     return {**columns, **{name: kind for name, kind in (base.columns if base else {}).items() if name not in columns}}
 
 
-def must_rewrite(base: Snapshot, columns: Mapping[str, str]) -> bool:
+def must_rewrite(base: TableVersion, columns: Mapping[str, str]) -> bool:
     """Whether no row of the table can stay where it is.
 
     A column of another type cannot share a table with the old one. One that the table had before, and its files still
@@ -185,14 +185,14 @@ def must_rewrite(base: Snapshot, columns: Mapping[str, str]) -> bool:
 def apply(
     session: Session,
     table: Table,
-    base: Snapshot | None,
+    base: TableVersion | None,
     *,
     columns: Mapping[str, str],
     remove: exp.Expr | None = None,
     insert: exp.Expr | None = None,
     info: Mapping[str, Any] | None = None,
-    replaced: Snapshot | None = None,
-) -> Snapshot:
+    replaced: TableVersion | None = None,
+) -> TableVersion:
     """Remove and add single rows in one commit on top of `base`; or replace all rows of the version `replaced`.
 
     `remove` has `s_file` and `s_position` (from `session.scan(base, positions=True)`), `insert` the table's columns.
@@ -212,7 +212,7 @@ def apply(
     )
 
 
-def compact(session: Session, table: Table, snapshot: Snapshot) -> Snapshot:
+def compact(session: Session, table: Table, snapshot: TableVersion) -> TableVersion:
     """Rewrite small and much-masked files when there are many, so that reading stays as fast as on a fresh table.
 
     A rule on files, not on time: more than `_MANY_SMALL` files below `_SMALL` bytes (then the smallest of them), or a

@@ -37,7 +37,7 @@ import obstore
 from obstore.exceptions import BaseError
 
 from dataops_assets.errors import Damaged, InputError, StorageError
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 from dataops_assets.storage.checksums import crc32
 from dataops_assets.storage.objects import Folder, is_remote, open_store
 
@@ -51,7 +51,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Manifest:
+class RawManifest:
     """Where an input came from. `modified` is the origin's modification time, None where it has none.
 
     `object` is the object's path in the area, `size` in bytes, times are aware in UTC.
@@ -94,7 +94,7 @@ class RawArea:
             return False
         if not self._has_object(item):
             self._write(self.object_path(item), _verified(item, chunks), durable=True)
-        manifest = Manifest(
+        manifest = RawManifest(
             item.input_id, item.origin, self.object_path(item), item.extract_time, modified, item.size, item.digest
         )
         self._write(_manifest_path(item.input_id), [_to_json(manifest)], durable=False)
@@ -168,7 +168,7 @@ class RawArea:
         manifest = None if content is None else _from_json(content)
         return manifest is not None and manifest.sha256 == item.digest and self._has_object(item)
 
-    def manifest(self, input_id: str) -> Manifest | None:
+    def manifest(self, input_id: str) -> RawManifest | None:
         """The manifest of an input, or None where it was not ingested. Raises StorageError."""
         content = self._folder.read(_manifest_path(input_id))
         if content is None:
@@ -366,7 +366,7 @@ def _manifest_path(input_id: str) -> str:
     return f"inputs/{input_id}.json"
 
 
-def _to_json(manifest: Manifest) -> bytes:
+def _to_json(manifest: RawManifest) -> bytes:
     fields = asdict(manifest)
     return json.dumps({**fields, _SUM: _sum_of(fields)}, indent=2, default=_iso).encode() + b"\n"
 
@@ -379,7 +379,7 @@ def _iso(time: dt.datetime) -> str:
     return time.isoformat()
 
 
-def _from_json(content: bytes) -> Manifest | None:
+def _from_json(content: bytes) -> RawManifest | None:
     """The manifest; None for bytes that are none."""
     try:
         fields = dict(json.loads(content))
@@ -388,7 +388,7 @@ def _from_json(content: bytes) -> Manifest | None:
             return None
         for name in ("extract_time", "modified"):
             fields[name] = dt.datetime.fromisoformat(fields[name]) if fields[name] is not None else None
-        return Manifest(**fields)
+        return RawManifest(**fields)
     except (ValueError, KeyError, TypeError):
         return None
 

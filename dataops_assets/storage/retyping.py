@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import DIALECT, alias, column, columns, query
-from dataops_assets.storage.delta import DataFile, Snapshot
+from dataops_assets.storage.delta import DataFile, TableVersion
 
 if TYPE_CHECKING:
     from dataops_assets.engines.base import Session
@@ -23,7 +23,7 @@ _SHOWN = 3
 _DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 
 
-def retyped(snapshot: Snapshot | None, wanted: Mapping[str, str]) -> list[str]:
+def retyped(snapshot: TableVersion | None, wanted: Mapping[str, str]) -> list[str]:
     """The columns of a table that it holds in other SQL types than the wanted ones."""
     known = snapshot.columns if snapshot else {}
     return [name for name, kind in wanted.items() if known.get(name, kind) != kind]
@@ -31,7 +31,7 @@ def retyped(snapshot: Snapshot | None, wanted: Mapping[str, str]) -> list[str]:
 
 def conformed(
     session: Session,
-    snapshot: Snapshot,
+    snapshot: TableVersion,
     wanted: Mapping[str, str],
     only: exp.Expr | None = None,
     files: Sequence[DataFile] | None = None,
@@ -61,7 +61,7 @@ def conformed(
     return found
 
 
-def _require_exact(session: Session, snapshot: Snapshot, rows: exp.Expr, wanted: Mapping[str, str]) -> None:
+def _require_exact(session: Session, snapshot: TableVersion, rows: exp.Expr, wanted: Mapping[str, str]) -> None:
     known = snapshot.columns
     doubtful = {name: kind for name, kind in wanted.items() if not _is_always_exact(known[name], kind)}
     if not doubtful:

@@ -37,12 +37,12 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.publish import replace_inputs
 
 NUMBERS = [f"n{i}" for i in range(6)]
@@ -137,20 +137,20 @@ class Ours:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        self._workspace = Workspace(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
+        self._context = SourceContext(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
         self._parsed: dict[int, Input] = {}
 
     def parse(self, parquet: Path, number: int) -> None:
         """What precedes a change of the hub: the input's rows in the lake. Not timed."""
         when = dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=number)
         item = Input(when, when, f"{number:04}", f"{number:064}", str(parquet), 1, f"{number:064}")
-        self._workspace.metadata.register_inputs("things", [item])
-        with self._workspace.engine.session() as session:
+        self._context.metadata.register_inputs("things", [item])
+        with self._context.engine.session() as session:
             session.create("landed", query("SELECT * FROM read_parquet($path)", path=str(parquet)))
             numbered = query(
                 "SELECT l.*, $i AS s_input_id, row_number() OVER () - 1 AS s_row_id FROM landed AS l", i=item.input_id
             )
-            replace_inputs(session, self._workspace.lake, numbered, [item.input_id])
+            replace_inputs(session, self._context.lake, numbered, [item.input_id])
         self._parsed[number] = item
 
     def load(self, parquet: Path) -> None:
@@ -159,15 +159,15 @@ class Ours:
 
     def change(self, _parquet: Path, number: int) -> None:
         for step in (cdc, enrich, refresh):
-            report = step(self._workspace, [self._parsed[number]])
+            report = step(self._context, [self._parsed[number]])
             if report.failures:
                 raise SystemExit(str(report.failures[0].error))
 
     def read(self) -> tuple[int, int]:
-        snapshot = self._workspace.hub.snapshot()
+        snapshot = self._context.hub.snapshot()
         if snapshot is None:
             raise SystemExit("no hub")
-        with self._workspace.engine.session() as session:
+        with self._context.engine.session() as session:
             found = session.fetch(
                 query("SELECT count(*) AS n, sum(n0) AS s FROM $hub AS h", hub=session.scan(snapshot))
             )

@@ -26,11 +26,11 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import DIALECT, alias, column, query
 from dataops_assets.steps.recalculate import recalculate
-from dataops_assets.steps.report import StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 
 DAYS = 1000
@@ -64,7 +64,7 @@ def source(name: str, kinds: Mapping[str, str], **declared: Any) -> Source:
     )
 
 
-def workspace(home: Path) -> Workspace:
+def context(home: Path) -> SourceContext:
     """Sales with their rules, stores and orders."""
     relations = {
         "store": {"source": "stores", "on": {"store_id": "id"}},
@@ -82,10 +82,10 @@ def workspace(home: Path) -> Workspace:
     environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
     sources = {item.name: item for item in declared}
     metadata = MetadataStore(environment.metadata_url)
-    return Workspace(environment, sources["sales"], sources, DuckDBEngine(environment), metadata)
+    return SourceContext(environment, sources["sales"], sources, DuckDBEngine(environment), metadata)
 
 
-def hub_rows(space: Workspace, name: str, rows: exp.Expr, version: str) -> exp.Query:
+def hub_rows(space: SourceContext, name: str, rows: exp.Expr, version: str) -> exp.Query:
     """Rows of `rows` as a hub has them."""
     kinds = compile_rules(space.sources[name], space.sources).hub_columns
     system = {"s_key": "CAST(r.id AS VARCHAR)", "s_input_id": f"'{version}'", "s_row_id": "r.id", "s_status": "'pass'"}
@@ -101,7 +101,7 @@ def hub_rows(space: Workspace, name: str, rows: exp.Expr, version: str) -> exp.Q
     return found
 
 
-def load(space: Workspace, name: str, values: str, size: int) -> None:
+def load(space: SourceContext, name: str, values: str, size: int) -> None:
     """Make a hub of `size` rows."""
     rows = query(values).from_(query("SELECT t.range AS i FROM range($n) AS t", n=size).subquery("numbers"))
     with space.engine.session() as session:
@@ -114,7 +114,7 @@ def load(space: Workspace, name: str, values: str, size: int) -> None:
 CHANGES = {"sales": "sales + 1", "stores": "kind || '!'", "orders": "amount + 1"}
 
 
-def change(space: Workspace, name: str, count: int, version: str) -> None:
+def change(space: SourceContext, name: str, count: int, version: str) -> None:
     """Change a column of `count` rows of a hub that lie far apart, as a refresh does: masked, and written anew."""
     table = space.table(f"hub/{name}")
     base = table.snapshot()
@@ -143,7 +143,7 @@ def change(space: Workspace, name: str, count: int, version: str) -> None:
         )
 
 
-def timed(space: Workspace) -> tuple[float, StepReport]:
+def timed(space: SourceContext) -> tuple[float, StepReport]:
     """Seconds of a recalculation, and its report."""
     started = time.perf_counter()
     report = recalculate(space)
@@ -160,7 +160,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        space = workspace(Path(folder))
+        space = context(Path(folder))
         load(space, "sales", SALES, given.rows)
         load(space, "orders", ORDERS, given.rows)
         load(space, "stores", STORES, max(given.rows // DAYS, 1))

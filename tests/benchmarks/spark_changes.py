@@ -34,13 +34,13 @@ class OnSpark(Ours):
 
     def __init__(self, home: Path, kind: str, spark: SparkEngine) -> None:
         super().__init__(home, kind)
-        self._embedded = self._workspace
-        self._distributed = dataclasses.replace(self._workspace, engine=spark)
+        self._embedded = self._context
+        self._distributed = dataclasses.replace(self._context, engine=spark)
 
     def parse(self, parquet: Path, number: int) -> None:
-        self._workspace = self._embedded
+        self._context = self._embedded
         super().parse(parquet, number)
-        self._workspace = self._distributed
+        self._context = self._distributed
 
 
 class Merge:

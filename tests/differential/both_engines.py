@@ -9,7 +9,7 @@ from typing import Any
 
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.sql import query
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table
 
 TABLES = ("lake", "quarantine", "changes", "enriched", "hub", "current")
@@ -36,7 +36,7 @@ def contents(reader: DuckDBEngine, table: Table) -> tuple[Mapping[str, str], lis
     return dict(snapshot.columns), sorted(rows, key=repr)
 
 
-def assert_same(reader: DuckDBEngine, one: Workspace, other: Workspace, tables: Sequence[str] = TABLES) -> None:
+def assert_same(reader: DuckDBEngine, one: SourceContext, other: SourceContext, tables: Sequence[str] = TABLES) -> None:
     """Both workspaces hold the same tables."""
     for name in tables:
         ours, theirs = contents(reader, getattr(one, name)), contents(reader, getattr(other, name))

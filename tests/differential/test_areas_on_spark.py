@@ -31,7 +31,7 @@ from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 DEFS = Path(__file__).parents[2] / "dataops_assets" / "defs"
 Files = Mapping[str, bytes]
@@ -50,28 +50,28 @@ class Area:
         for source in sources:
             metadata.register_source(source)
         self._engines = engines
-        self._world = Workspace(environment, sources[0], self._sources, engines[0], metadata)
+        self._world = SourceContext(environment, sources[0], self._sources, engines[0], metadata)
 
-    def workspace(self, name: str, turn: int = 0) -> Workspace:
+    def source_context(self, name: str, turn: int = 0) -> SourceContext:
         engine = self._engines[turn % len(self._engines)]
         return dataclasses.replace(self._world, source=self._sources[name], engine=engine)
 
     def take(self, name: str, files: Files, turn: int = 0) -> None:
         """One run over some files, each an input of a day of its own."""
-        workspace = self.workspace(name, turn)
+        context = self.source_context(name, turn)
         inputs = []
         for day, (file, content) in enumerate(files.items()):
             time = dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=10 * turn + day)
             digest = hashlib.sha256(content).hexdigest()
             item = arrived(time, f"{time:%Y%m%d}-{digest[:8]}", digest, f"/landing/{file}", len(content))
-            workspace.raw.add(item, [content], None)
+            context.raw.add(item, [content], None)
             inputs.append(item)
-        workspace.metadata.register_inputs(name, inputs)
+        context.metadata.register_inputs(name, inputs)
         for place, step in enumerate((parse, cdc, enrich, refresh)):
-            report = step(self.workspace(name, turn + place), inputs)
+            report = step(self.source_context(name, turn + place), inputs)
             assert not report.failures, report.failures[0].error
-        if any(rule.mode == "keep_current" for rule in workspace.source.rules):
-            recalculate(self.workspace(name, turn))
+        if any(rule.mode == "keep_current" for rule in context.source.rules):
+            recalculate(self.source_context(name, turn))
 
     def profiles(self, name: str) -> list[object]:
         """What was measured of every table, without estimates; means to 12 digits."""
@@ -94,7 +94,7 @@ def declared(area: str) -> list[Source]:
 
 def assert_area_same(reader: DuckDBEngine, one: Area, other: Area, names: Sequence[str]) -> None:
     for name in names:
-        assert_same(reader, one.workspace(name), other.workspace(name))
+        assert_same(reader, one.source_context(name), other.source_context(name))
         assert one.profiles(name) == other.profiles(name)
 
 

@@ -12,7 +12,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.sql import query
-from dataops_assets.steps.identity import row_hash
+from dataops_assets.steps.merging.row_identity import row_hash
 
 SOURCE = Source.model_validate(
     {

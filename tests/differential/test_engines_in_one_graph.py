@@ -72,7 +72,7 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
         assert person.does("repair", "--input", first, "--row", "0", "--set", "amount=5") == 0
         assert person.does("repair", "--input", first, "--row", "1", "--set", "id=2") == 0
         seen += [person.lists(), here.rows("hub/orders", *SEEN)]
-        remove(person.workspace, [second])
+        remove(person.context, [second])
         return [*seen, here.rows("hub/orders", *SEEN)]
 
 

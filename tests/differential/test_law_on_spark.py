@@ -16,8 +16,8 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
-from dataops_assets.steps.retention import settle
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.retention import settle_inputs
 
 KEYS = ("a", "b", "a|b", "é", "", "\\", "\U0001f600", "Z")
 ODD = (*(number for number in NUMBERS if number is not None), 0.1 + 0.2, 1e-5, 1e20, 2.0**-44, 5e-324, 1.1e23)
@@ -48,11 +48,11 @@ def given(name: str, day: int, seed: int) -> GivenInput:
 FIRST, SECOND, THIRD = given("1-a", 1, 1), given("2-b", 2, 2), given("0-late", 0, 3)
 
 
-def story(source: Source, home: Path, engines: tuple[Engine, Engine, Engine]) -> Workspace:
+def story(source: Source, home: Path, engines: tuple[Engine, Engine, Engine]) -> SourceContext:
     """Two inputs in order, then a late one, then one is removed; each step by the next engine."""
-    workspace = law.workspace_for(source, home, engines[0])
-    workspace.metadata.migrate()
-    law.arrive(workspace, [FIRST])
+    context = law.workspace_for(source, home, engines[0])
+    context.metadata.migrate()
+    law.arrive(context, [FIRST])
     law.arrive(law.workspace_for(source, home, engines[1]), [SECOND])
     last = law.workspace_for(source, home, engines[2])
     law.arrive(last, [THIRD])
@@ -91,12 +91,12 @@ def test_inputs_that_one_engine_settled_are_settled_for_the_other(
     """Timelines that start with settled rows are the same, too."""
     source = source_for(KINDS["full_keyless"].refresh, retention={"superseded_inputs": "0 days"})
 
-    def settled(home: Path, first: Engine, second: Engine) -> Workspace:
-        workspace = law.workspace_for(source, home, duckdb)
-        workspace.metadata.migrate()
-        law.arrive(workspace, [THIRD, FIRST])
-        law.arrive(workspace, [SECOND])
-        assert settle(law.workspace_for(source, home, first)) is not None
+    def settled(home: Path, first: Engine, second: Engine) -> SourceContext:
+        context = law.workspace_for(source, home, duckdb)
+        context.metadata.migrate()
+        law.arrive(context, [THIRD, FIRST])
+        law.arrive(context, [SECOND])
+        assert settle_inputs(law.workspace_for(source, home, first)) is not None
         last = law.workspace_for(source, home, second)
         law.leave(last, ["2-b"])
         return last

@@ -14,10 +14,10 @@ from sqlglot import exp
 from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
-from dataops_assets.steps.change import T
 from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.merging.change import T
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.publish import replace_inputs
 
 ROWS = 2000
@@ -39,17 +39,17 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def workspace_of(kind: str, home: Path, spark: SparkEngine) -> Workspace:
+def workspace_of(kind: str, home: Path, spark: SparkEngine) -> SourceContext:
     source = declared_source("things", {"id": "integer", "v": "text"}, refresh={"type": kind, "key": ["id"]})
-    workspace = law.workspace_for(source, home, spark)
-    workspace.metadata.migrate()
-    workspace.metadata.register_source(source)
-    return workspace
+    context = law.workspace_for(source, home, spark)
+    context.metadata.migrate()
+    context.metadata.register_source(source)
+    return context
 
 
-def take(workspace: Workspace, day: int, rows: dict[int, str]) -> None:
+def take(context: SourceContext, day: int, rows: dict[int, str]) -> None:
     item = arrived(law.at(day), f"day-{day}", f"{day:064}", "generated", len(rows))
-    workspace.metadata.register_inputs("things", [item])
+    context.metadata.register_inputs("things", [item])
     table = pa.table(
         {
             "id": pa.array(rows.keys(), pa.int64()),
@@ -58,23 +58,23 @@ def take(workspace: Workspace, day: int, rows: dict[int, str]) -> None:
             "s_row_id": pa.array(range(len(rows)), pa.int64()),
         }
     )
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         session.register("landed", table)
-        replace_inputs(session, workspace.lake, query("SELECT * FROM landed"), [item.input_id])
+        replace_inputs(session, context.lake, query("SELECT * FROM landed"), [item.input_id])
     for step in (cdc, enrich, refresh):
-        assert not step(workspace, [item]).failures
+        assert not step(context, [item]).failures
 
 
 @pytest.mark.parametrize("kind", ["key", "full"])
 def test_a_small_change_costs_little(kind: str, spark: SparkEngine, plans: list[str], tmp_path: Path) -> None:
-    workspace = workspace_of(kind, tmp_path, spark)
+    context = workspace_of(kind, tmp_path, spark)
     everything = dict.fromkeys(range(ROWS), "old")
-    take(workspace, 0, everything)
-    before = workspace.hub.snapshot()
+    take(context, 0, everything)
+    before = context.hub.snapshot()
     recent = dict.fromkeys(range(ROWS - FEW, ROWS), "new")
     plans.clear()
-    take(workspace, 1, recent if kind == "key" else everything | recent)
-    after = workspace.hub.snapshot()
+    take(context, 1, recent if kind == "key" else everything | recent)
+    after = context.hub.snapshot()
     assert before is not None
     assert after is not None
     # the files of before are there still, with the few rows masked, and only these are written again
@@ -93,8 +93,8 @@ def test_a_small_change_costs_little(kind: str, spark: SparkEngine, plans: list[
 def test_what_a_full_extract_says_again_is_not_kept(
     spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    workspace = workspace_of("full", tmp_path, spark)
-    take(workspace, 0, dict.fromkeys(range(ROWS), "old"))
+    context = workspace_of("full", tmp_path, spark)
+    take(context, 0, dict.fromkeys(range(ROWS), "old"))
     kept: dict[str, int] = {}
     create = SparkSqlSession.create
 
@@ -103,17 +103,17 @@ def test_what_a_full_extract_says_again_is_not_kept(
         kept[name] = session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py()
 
     monkeypatch.setattr(SparkSqlSession, "create", counted)
-    take(workspace, 1, {key: "new" if key >= ROWS - FEW else "old" for key in range(FEW, ROWS)})
+    take(context, 1, {key: "new" if key >= ROWS - FEW else "old" for key in range(FEW, ROWS)})
     assert kept[T.pairs] == 2 * FEW
     # a changed key has the row of the hub beside the one that replaces it
     assert max(kept.values()) <= 4 * FEW, kept
 
 
 def test_both_readers_leave_out_the_same_rows(spark: SparkEngine, tmp_path: Path) -> None:
-    workspace = workspace_of("key", tmp_path, spark)
-    take(workspace, 0, dict.fromkeys(range(50), "old"))
-    take(workspace, 1, dict.fromkeys(range(40, 45), "new"))
-    hub = workspace.hub.snapshot()
+    context = workspace_of("key", tmp_path, spark)
+    take(context, 0, dict.fromkeys(range(50), "old"))
+    take(context, 1, dict.fromkeys(range(40, 45), "new"))
+    hub = context.hub.snapshot()
     assert hub is not None
     assert any(file.deletion_vector for file in hub.files)
     with spark.session() as session:

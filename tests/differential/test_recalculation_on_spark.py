@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from declared import unchecked_source
-from rule_steps import fill_hub, table_rows, workspace
+from rule_steps import context, fill_hub, table_rows
 
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.steps.recalculate import recalculate
-from dataops_assets.steps.restate import restate
-from dataops_assets.steps.trial import try_rule
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.rule_backfill import backfill_rules
+from dataops_assets.steps.upkeep.rule_trial import try_rule
 
 KINDS = {"Store": "integer", "Day": "integer", "Sales": "integer"}
 ORDERS = unchecked_source("orders", {"Store": "integer", "Day": "integer", "Amount": "integer"})
@@ -39,10 +39,10 @@ FIRST: Rules = {
 THEN: Rules = {**FIRST, "more": ("twice + 1", "snapshot"), "earlier": ("max(before.Amount)", "keep_current")}
 
 
-def space(home: Path, engine: DuckDBEngine | SparkEngine, rules: Rules) -> Workspace:
+def space(home: Path, engine: DuckDBEngine | SparkEngine, rules: Rules) -> SourceContext:
     declared = [{"name": name, "expression": text, "mode": mode} for name, (text, mode) in rules.items()]
     own = unchecked_source("sales", KINDS, relations=RELATIONS, rules=declared)
-    return replace(workspace(home, own, ORDERS), engine=engine)
+    return replace(context(home, own, ORDERS), engine=engine)
 
 
 def rows(*values: tuple[int, int, int]) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def rows(*values: tuple[int, int, int]) -> list[dict[str, Any]]:
     ]
 
 
-def told(current: Workspace) -> tuple[list[tuple[Any, ...]], Sequence[tuple[str, int, int]]]:
+def told(current: SourceContext) -> tuple[list[tuple[Any, ...]], Sequence[tuple[str, int, int]]]:
     report = recalculate(current)
     assert report.failures == ()
     names = ["twice", "ordered", "earlier", "week"]
@@ -79,7 +79,7 @@ def test_a_story_of_changes_is_the_same(tmp_path: Path, duckdb: DuckDBEngine, sp
         story.append(told(first))
         then = space(home, engine, THEN)
         story.append(try_rule(then, "max(before.Amount) + Sales", "earlier"))
-        restated = restate(then)
+        restated = backfill_rules(then)
         assert restated is not None
         story += [restated.receipts, table_rows(then, "hub/sales", ["Sales", "more"]), told(then)]
         stories.append(story)

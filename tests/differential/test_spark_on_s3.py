@@ -52,12 +52,12 @@ def take_turns(environment: Environment, folder: Path) -> bool:
         for turn, files in enumerate(DELIVERIES):
             area.take("things", {name: text.encode() for name, text in files.items()}, turn)
     assert_area_same(embedded, local, stored, ["things"])
-    late = stored.workspace("things").metadata.inputs("things")[1].input_id
+    late = stored.source_context("things").metadata.inputs("things")[1].input_id
     for area in (local, stored):
-        remove(area.workspace("things"), [late])
-    assert_same(embedded, local.workspace("things"), stored.workspace("things"))
+        remove(area.source_context("things"), [late])
+    assert_same(embedded, local.source_context("things"), stored.source_context("things"))
     assert Folder(f"{environment.storage}/staged").objects() == [], "what was staged is gone"
-    return stored.workspace("things").hub.uri.startswith("s3://")
+    return stored.source_context("things").hub.uri.startswith("s3://")
 
 
 @pytest.mark.usefixtures("has_spark")

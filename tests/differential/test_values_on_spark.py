@@ -11,7 +11,7 @@ from dataops_assets.config.types import sql_type
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.conversion import TextMarks, converted
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted
 
 NUMBERS = (
     "12345678901234567.891e0|90071992547409.93|9007199254740993E-2|12345.67e0|.5E1|5.e-1|12e-400|1e3000|-0.0125E+2|1e36|"

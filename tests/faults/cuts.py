@@ -14,7 +14,7 @@ from sqlalchemy import event
 from story import Story, run
 
 from dataops_assets.engines.duckdb import DuckDBSession
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 from dataops_assets.storage import delta
 
 
@@ -83,7 +83,7 @@ class Cut:
 def run_and_die(story: Story, inputs: Sequence[Input], steps: Sequence[str], at: int) -> list[str]:
     """Run steps, and be killed at operation `at`; the result are the operations where there are fewer."""
     delta.CHECKPOINT_EVERY = 2
-    story.workspace()
+    story.source_context()
     cut = Cut(at)
     cut.install()
     assert run(story, inputs, steps) == []

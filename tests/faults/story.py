@@ -22,6 +22,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input, StepReport
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
@@ -29,8 +30,7 @@ from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import Input, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 STEPS = ("ingest", "parse", "cdc", "enrich", "refresh", "recalculate")
 TABLES = (
@@ -90,7 +90,7 @@ class Story:
         """The state that steps change."""
         return self.root / "now"
 
-    def workspace(self) -> Workspace:
+    def source_context(self) -> SourceContext:
         """What the steps of this process work with."""
         environment = environment_from(
             {
@@ -106,7 +106,7 @@ class Story:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        return Workspace(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
+        return SourceContext(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
 
     def deliver(self, day: int, lines: Sequence[str]) -> Input:
         """A file of day `day`, with these lines below the header."""
@@ -138,31 +138,31 @@ def big_day(story: Story, day: int, rows: int = 60) -> Input:
 
 def run(story: Story, inputs: Sequence[Input], steps: Sequence[str] = STEPS, run_id: str = "run") -> list[str]:
     """Run steps as a run of the platform does, with their start and end on record; the result are all errors."""
-    workspace = story.workspace()
-    name = workspace.source.name
+    source_context = story.source_context()
+    name = source_context.source.name
     if "ingest" in steps:
-        workspace.metadata.register_inputs(name, inputs)
+        source_context.metadata.register_inputs(name, inputs)
     errors = []
     for step in steps:
         ids = [item.input_id for item in inputs] if step != "recalculate" else [""]
-        workspace.metadata.start(name, step, ids, run_id)
-        report = one_step(workspace, step, inputs)
-        workspace.metadata.finish(name, report, run_id)
+        source_context.metadata.start(name, step, ids, run_id)
+        report = one_step(source_context, step, inputs)
+        source_context.metadata.finish(name, report, run_id)
         errors += [str(item.error) for item in report.failures]
     return errors
 
 
-def one_step(workspace: Workspace, step: str, inputs: Sequence[Input]) -> StepReport:
+def one_step(source_context: SourceContext, step: str, inputs: Sequence[Input]) -> StepReport:
     """Run one step by its name."""
-    return recalculate(workspace) if step == "recalculate" else _PER_INPUT[step](workspace, inputs)
+    return recalculate(source_context) if step == "recalculate" else _PER_INPUT[step](source_context, inputs)
 
 
-def rows_of(workspace: Workspace, key: str) -> list[tuple[Any, ...]] | None:
+def rows_of(source_context: SourceContext, key: str) -> list[tuple[Any, ...]] | None:
     """A table's rows as a standard Delta reader sees them, sorted; None where it does not exist."""
-    snapshot = workspace.table(key).snapshot()
+    snapshot = source_context.table(key).snapshot()
     if snapshot is None:
         return None
-    with workspace.engine.session() as session:
+    with source_context.engine.session() as session:
         found = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(snapshot))).to_pylist()
     assert len(found) == snapshot.rows
     names = sorted(snapshot.columns)
@@ -171,14 +171,14 @@ def rows_of(workspace: Workspace, key: str) -> list[tuple[Any, ...]] | None:
 
 def tables_of(story: Story, keys: Sequence[str] = TABLES) -> Tables:
     """The rows of the source's tables."""
-    workspace = story.workspace()
-    return {key: rows_of(workspace, key) for key in keys}
+    source_context = story.source_context()
+    return {key: rows_of(source_context, key) for key in keys}
 
 
 def metadata_of(story: Story) -> dict[str, Any]:
     """What the metadata structure says, but for times and run ids."""
-    workspace = story.workspace()
-    store, name = workspace.metadata, workspace.source.name
+    source_context = story.source_context()
+    store, name = source_context.metadata, source_context.source.name
     # of a recalculation that was killed after its commit, the commit has the receipt: another one finds nothing to do
     attempts = [
         (item.step, item.input_id, item.status, item.asset, item.counts if item.input_id else {}, item.error)
@@ -191,7 +191,7 @@ def metadata_of(story: Story) -> dict[str, Any]:
     assets = [f"raw/{name}", *(key.replace("sales", name) for key in TABLES)]
     return {
         "inputs": store.inputs(name),
-        "raw": workspace.raw.inputs(),
+        "raw": source_context.raw.inputs(),
         "processes": attempts,
         "checks": checks,
         "profiles": {asset: store.profiles(name, asset) for asset in assets},

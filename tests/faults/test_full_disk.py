@@ -14,7 +14,7 @@ import pytest
 from story import SALES, STEPS, WRITES, Story, Tables, big_day, in_child, one_step, prepare, put_back, run, tables_of
 
 from dataops_assets.errors import StorageError
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SIZE = 6 << 20
@@ -98,11 +98,11 @@ def live_through(
     story: Story, disk: Disk, inputs: list[Input], step: str, pages: int
 ) -> tuple[list[str], Tables, Tables]:
     """The step on a full disk, what a reader sees meanwhile, and what it sees once the step ran again with room."""
-    workspace = story.workspace()
-    workspace.metadata.register_inputs(workspace.source.name, inputs)
+    context = story.source_context()
+    context.metadata.register_inputs(context.source.name, inputs)
     disk.fill(pages)
     try:
-        errors = [error for item in one_step(workspace, step, inputs).failures if (error := item.error)]
+        errors = [error for item in one_step(context, step, inputs).failures if (error := item.error)]
         meanwhile = tables_of(story, WRITES[step])
     except StorageError as error:
         errors = [error]
@@ -153,7 +153,7 @@ def test_no_room_for_the_metadata_is_said(scene: Scene, tmp_path: Path) -> None:
 
 
 def without_room(story: Story, disk: Disk, inputs: Sequence[Input]) -> str:
-    story.workspace()
+    story.source_context()
     disk.fill(0)
     try:
         run(story, inputs)

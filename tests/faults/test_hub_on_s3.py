@@ -14,8 +14,8 @@ from story import Story, begin, outcome, prepare, rows_of, run
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.errors import ConfigError
+from dataops_assets.report import Input
 from dataops_assets.steps.refresh import remove
-from dataops_assets.steps.report import Input
 from dataops_assets.storage.vacuum import vacuum
 
 COLUMNS = [{"name": "id", "type": "integer"}, {"name": "at", "type": "integer"}, {"name": "v", "type": "text"}]
@@ -61,12 +61,12 @@ def take_all(story: Story, days: list[Input]) -> dict[str, Any]:
     first, third, late, gone = days
     for group in ([first, gone], [third], [late], [third]):
         assert run(story, group, STEPS) == []
-    workspace = story.workspace()
-    remove(workspace, [gone.input_id])
+    source_context = story.source_context()
+    remove(source_context, [gone.input_id])
     if story.storage:
-        removed = sum(vacuum(workspace.table(key), retention=NOTHING, young=NOTHING).removed for key in TABLES)
+        removed = sum(vacuum(source_context.table(key), retention=NOTHING, young=NOTHING).removed for key in TABLES)
         assert removed > 0
-    return {key: rows_of(workspace, key) for key in TABLES}
+    return {key: rows_of(source_context, key) for key in TABLES}
 
 
 NOTHING = dt.timedelta(0)
@@ -99,7 +99,7 @@ def test_two_writers_at_once_in_an_object_store(tmp_path: Path) -> None:
     for half, child in enumerate(children):
         assert outcome(child, tmp_path / f"half {half}") == []
     assert run(local, days, STEPS) == []
-    assert rows_of(remote.workspace(), "hub/things") == rows_of(local.workspace(), "hub/things")
+    assert rows_of(remote.source_context(), "hub/things") == rows_of(local.source_context(), "hub/things")
 
 
 def test_a_folder_that_the_engine_would_not_find_again_is_refused(tmp_path: Path) -> None:

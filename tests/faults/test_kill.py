@@ -29,7 +29,7 @@ from story import (
     tables_of,
 )
 
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.vacuum import vacuum
 
@@ -86,7 +86,7 @@ def come_back(story: Story, inputs: list[Input], step: str) -> tuple[Tables, Tab
     assert run(story, inputs, [step], "again") == []
     for table in tables_below(story):
         vacuum(table, young=NOTHING)
-    story.workspace().raw.vacuum(young=NOTHING)
+    story.source_context().raw.vacuum(young=NOTHING)
     return seen, tables_of(story, WRITES[step]), metadata_of(story)
 
 

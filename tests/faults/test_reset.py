@@ -11,11 +11,11 @@ from story import SALES, Story, big_day, prepare, rows_of, run
 from dataops_assets.components.requests import progress
 from dataops_assets.errors import InputError
 from dataops_assets.operations import cli
-from dataops_assets.operations.again import reset
+from dataops_assets.operations.rerun import reset
+from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.sql import query
 from dataops_assets.steps.refresh import remove
-from dataops_assets.steps.report import PER_INPUT, Input
-from dataops_assets.steps.reset import forget
+from dataops_assets.steps.upkeep.reset import forget
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.publish import replace_inputs
 
@@ -36,30 +36,30 @@ def emptied(table: Table, story: Story, item: Input) -> None:
     """Lose what a table has of an input."""
     snapshot = table.snapshot()
     assert snapshot is not None
-    with story.workspace().engine.session() as session:
+    with story.source_context().engine.session() as session:
         nothing = query("SELECT * FROM $t AS t WHERE FALSE", t=session.scan(snapshot))
         replace_inputs(session, table, nothing, [item.input_id])
 
 
 def overwritten(story: Story, item: Input) -> None:
     """Spoil the copy in the raw area, which keeps its size."""
-    story.workspace().raw.local_path(item).write_bytes(b"x" * item.size)
+    story.source_context().raw.local_path(item).write_bytes(b"x" * item.size)
 
 
 SPOILED: dict[str, Callable[[Story, Input], object]] = {
     "ingest": overwritten,
-    "parse": lambda story, item: emptied(story.workspace().lake, story, item),
-    "cdc": lambda story, item: emptied(story.workspace().changes, story, item),
-    "enrich": lambda story, item: emptied(story.workspace().enriched, story, item),
-    "refresh": lambda story, item: remove(story.workspace(), [item.input_id]),
+    "parse": lambda story, item: emptied(story.source_context().lake, story, item),
+    "cdc": lambda story, item: emptied(story.source_context().changes, story, item),
+    "enrich": lambda story, item: emptied(story.source_context().enriched, story, item),
+    "refresh": lambda story, item: remove(story.source_context(), [item.input_id]),
 }
 
 
 def state(story: Story) -> dict[str, Any]:
-    workspace = story.workspace()
-    found: dict[str, Any] = {key: rows_of(workspace, key) for key in TABLES}
-    inputs = workspace.metadata.inputs("sales")
-    return {**found, "raw": [workspace.raw.local_path(item).read_bytes() for item in inputs]}
+    context = story.source_context()
+    found: dict[str, Any] = {key: rows_of(context, key) for key in TABLES}
+    inputs = context.metadata.inputs("sales")
+    return {**found, "raw": [context.raw.local_path(item).read_bytes() for item in inputs]}
 
 
 @pytest.mark.parametrize("step", PER_INPUT)
@@ -69,7 +69,7 @@ def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[In
     # the newest, because of an older one a change set says what it changes now
     SPOILED[step](story, inputs[-1])
     said: list[str] = []
-    assert reset(story.workspace(), step, [inputs[-1].input_id], said.append) == 0
+    assert reset(story.source_context(), step, [inputs[-1].input_id], said.append) == 0
     assert state(story) == before
     assert said[0] == f"{step} of 1 inputs"
     assert [line.split()[0] for line in said[:-1]] == list(PER_INPUT[PER_INPUT.index(step) :])
@@ -77,25 +77,25 @@ def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[In
 
 def test_all_inputs_can_be_reset_at_once(told: tuple[Story, list[Input]]) -> None:
     story, _ = told
-    hub = rows_of(story.workspace(), "hub/sales")
+    hub = rows_of(story.source_context(), "hub/sales")
     said: list[str] = []
-    assert reset(story.workspace(), "parse", [], said.append) == 0
+    assert reset(story.source_context(), "parse", [], said.append) == 0
     assert said[0] == "parse of 3 inputs"
-    assert rows_of(story.workspace(), "hub/sales") == hub
+    assert rows_of(story.source_context(), "hub/sales") == hub
 
 
 @pytest.mark.parametrize("step", ["ingest", "enrich"])
 def test_killed_after_it_forgot_the_next_run_goes_on_from_there(step: str, told: tuple[Story, list[Input]]) -> None:
     story, inputs = told
     before = state(story)
-    workspace = story.workspace()
-    forget(workspace, step, inputs[1:2])
+    context = story.source_context()
+    forget(context, step, inputs[1:2])
     assert state(story) == before
-    todo = progress(inputs, workspace.metadata.processes("sales")).todo
+    todo = progress(inputs, context.metadata.processes("sales")).todo
     assert todo == {inputs[1].input_id: PER_INPUT.index(step)}
     assert run(story, inputs[1:2], PER_INPUT[PER_INPUT.index(step) :]) == []
-    assert rows_of(workspace, "hub/sales") == before["hub/sales"]
-    assert progress(inputs, workspace.metadata.processes("sales")).todo == {}
+    assert rows_of(context, "hub/sales") == before["hub/sales"]
+    assert progress(inputs, context.metadata.processes("sales")).todo == {}
 
 
 def test_an_input_that_is_not_known_and_a_step_that_is_none_are_refused(
@@ -103,7 +103,7 @@ def test_an_input_that_is_not_known_and_a_step_that_is_none_are_refused(
 ) -> None:
     story, _ = told
     with pytest.raises(InputError, match="not registered"):
-        reset(story.workspace(), "parse", ["x"], lambda _line: None)
+        reset(story.source_context(), "parse", ["x"], lambda _line: None)
     with pytest.raises(SystemExit):
         cli.main(["reset", "sales", "pars"])
     assert "choose from 'ingest', 'parse'" in capsys.readouterr().err.replace("ingest, parse", "'ingest', 'parse'")

@@ -15,12 +15,12 @@ from story import SALES, Story, prepare, rows_of, run
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError
 from dataops_assets.operations import cli
-from dataops_assets.operations.again import reset
+from dataops_assets.operations.rerun import reset
+from dataops_assets.report import Input
 from dataops_assets.steps.cdc import lake_of
-from dataops_assets.steps.quarantine import repair
 from dataops_assets.steps.refresh import rebuild, remove
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.retention import pending, settle
+from dataops_assets.steps.upkeep.quarantine import repair
+from dataops_assets.steps.upkeep.retention import pending, settle_inputs
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.objects import Folder
@@ -64,9 +64,9 @@ def deliver(story: Story, day: int, *lines: str) -> list[str]:
 
 
 def state(story: Story) -> dict[str, Any]:
-    workspace = story.workspace()
-    tables = [table.uri.partition("storage/")[2] for table in workspace.tables]
-    return {**{key: rows_of(workspace, key) for key in tables}, "raw": workspace.raw.inputs()}
+    source_context = story.source_context()
+    tables = [table.uri.partition("storage/")[2] for table in source_context.tables]
+    return {**{key: rows_of(source_context, key) for key in tables}, "raw": source_context.raw.inputs()}
 
 
 class Killed(BaseException):
@@ -97,31 +97,31 @@ def die(monkeypatch: pytest.MonkeyPatch, at: int) -> list[str]:
 def test_what_is_superseded_goes_and_the_hub_stays_whatever_follows(tmp_path: Path) -> None:
     story, inputs = told(tmp_path / "one", KEYED)
     twin = twin_of(story, tmp_path / "two")
-    hub = rows_of(story.workspace(), "hub/sales")
-    retained = settle(story.workspace())
+    hub = rows_of(story.source_context(), "hub/sales")
+    retained = settle_inputs(story.source_context())
     assert retained is not None
     assert (retained.before, retained.settled, retained.removed) == (inputs[40].extract_time, 3, 1)
-    assert rows_of(story.workspace(), "hub/sales") == hub
-    assert inputs[10].input_id not in story.workspace().raw.inputs()
+    assert rows_of(story.source_context(), "hub/sales") == hub
+    assert inputs[10].input_id not in story.source_context().raw.inputs()
     # 9 parsed rows, of which the first two, one of the second and the one that a validation kept out are superseded
-    lake = rows_of(story.workspace(), "lake/sales")
+    lake = rows_of(story.source_context(), "lake/sales")
     assert lake is not None
-    assert len(lake) == len(rows_of(twin.workspace(), "lake/sales") or []) - 4
+    assert len(lake) == len(rows_of(twin.source_context(), "lake/sales") or []) - 4
     again = state(story)
-    assert settle(story.workspace()) == replace(retained, removed=0)
+    assert settle_inputs(story.source_context()) == replace(retained, removed=0)
     assert state(story) == again
     # between the inputs that are left: a row that was there before, one that came back, one that never was
     for place in (story, twin):
         assert deliver(place, 45, "1,0,a,45,U", "2,0,a,45,U", "6,0,a,45,U") == []
-        remove(place.workspace(), [inputs[40].input_id])
-    assert rows_of(story.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
-    rebuild(story.workspace())
-    assert rows_of(story.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
+        remove(place.source_context(), [inputs[40].input_id])
+    assert rows_of(story.source_context(), "hub/sales") == rows_of(twin.source_context(), "hub/sales")
+    rebuild(story.source_context())
+    assert rows_of(story.source_context(), "hub/sales") == rows_of(twin.source_context(), "hub/sales")
 
 
 def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
     story, inputs = told(tmp_path / "one", KEYED)
-    settle(story.workspace())
+    settle_inputs(story.source_context())
     before = state(story)
     # whichever step is asked
     late, *others = deliver(story, 35, "1,0,a,35,U")
@@ -130,24 +130,24 @@ def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
     assert "from before 2024-02-10 00:00:00 is settled (retention.superseded_inputs)" in late
     assert len(run(story, [inputs[20], inputs[30]], ["parse"])) == 2
     with pytest.raises(InputError, match="is settled"):
-        remove(story.workspace(), [inputs[30].input_id])
+        remove(story.source_context(), [inputs[30].input_id])
     with pytest.raises(InputError, match="is settled"):
-        reset(story.workspace(), "parse", [inputs[30].input_id], print)
+        reset(story.source_context(), "parse", [inputs[30].input_id], print)
     with pytest.raises(InputError, match="is settled"):
         repair(
-            story.workspace(),
+            story.source_context(),
             {(inputs[30].input_id, 2): {"amount": "4"}},
             made_by="a test",
             made_at=dt.datetime.now(dt.UTC),
         )
-    assert rows_of(story.workspace(), "lake/sales_quarantine") == []
+    assert rows_of(story.source_context(), "lake/sales_quarantine") == []
     after = state(story)
     assert {**after, "raw": before["raw"]} == before
     # all that can be
     said: list[str] = []
-    assert reset(story.workspace(), "enrich", [], said.append) == 0
+    assert reset(story.source_context(), "enrich", [], said.append) == 0
     assert said[0] == "enrich of 3 inputs"
-    assert rows_of(story.workspace(), "hub/sales") == before["hub/sales"]
+    assert rows_of(story.source_context(), "hub/sales") == before["hub/sales"]
 
 
 def test_retention_killed_anywhere_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +157,8 @@ def test_retention_killed_anywhere_is_run_again(tmp_path: Path, monkeypatch: pyt
     undisturbed = twin_of(story, tmp_path / "undisturbed")
     with monkeypatch.context() as patched:
         names = die(patched, 0)
-        settle(undisturbed.workspace())
-    hub = rows_of(undisturbed.workspace(), "hub/sales")
+        settle_inputs(undisturbed.source_context())
+    hub = rows_of(undisturbed.source_context(), "hub/sales")
     assert deliver(undisturbed, 45, *late) == []
     expected = state(undisturbed)
     # a second commit makes files of one table anew, a second deletion goes on with the first
@@ -176,38 +176,38 @@ def test_retention_killed_anywhere_is_run_again(tmp_path: Path, monkeypatch: pyt
         with monkeypatch.context() as patched:
             die(patched, at)
             with pytest.raises(Killed):
-                settle(killed.workspace())
-        assert rows_of(killed.workspace(), "hub/sales") == hub
+                settle_inputs(killed.source_context())
+        assert rows_of(killed.source_context(), "hub/sales") == hub
         assert deliver(killed, 45, *late) == []
-        assert rows_of(killed.workspace(), "hub/sales") == expected["hub/sales"]
-        settle(killed.workspace())
+        assert rows_of(killed.source_context(), "hub/sales") == expected["hub/sales"]
+        settle_inputs(killed.source_context())
         assert state(killed) == expected
 
 
 def test_of_full_extracts_the_newest_settled_one_is_enough(tmp_path: Path) -> None:
     settings = {**KEYED, "refresh": {"type": "full", "key": ["id"]}}
     story, inputs = told(tmp_path / "one", settings)
-    hub = rows_of(story.workspace(), "hub/sales")
-    retained = settle(story.workspace())
+    hub = rows_of(story.source_context(), "hub/sales")
+    retained = settle_inputs(story.source_context())
     assert retained is not None
     # rows of the third were rejected, so it does not say what else it contained
     assert retained.removed == 1
-    assert inputs[10].input_id not in story.workspace().raw.inputs()
-    assert rows_of(story.workspace(), "hub/sales") == hub
+    assert inputs[10].input_id not in story.source_context().raw.inputs()
+    assert rows_of(story.source_context(), "hub/sales") == hub
 
 
 def test_what_was_parsed_again_waits_for_its_refresh(tmp_path: Path) -> None:
     story, inputs = told(tmp_path / "one", KEYED)
     # as under another contract
-    lake = story.workspace().lake
-    with story.workspace().engine.session() as session:
-        there = publish.rows_of(session.scan(lake_of(story.workspace())), [inputs[20].input_id])
+    lake = story.source_context().lake
+    with story.source_context().engine.session() as session:
+        there = publish.rows_of(session.scan(lake_of(story.source_context())), [inputs[20].input_id])
         publish.replace_inputs(session, lake, there.where("r.s_row_id = 0"), [inputs[20].input_id])
-    retained = settle(story.workspace())
+    retained = settle_inputs(story.source_context())
     assert retained is not None
     assert (retained.before, retained.settled) == (inputs[20].extract_time, 1)
     assert run(story, [inputs[20]], STEPS[1:]) == []
-    retained = settle(story.workspace())
+    retained = settle_inputs(story.source_context())
     assert retained is not None
     assert (retained.before, retained.settled) == (inputs[40].extract_time, 3)
 
@@ -215,14 +215,14 @@ def test_what_was_parsed_again_waits_for_its_refresh(tmp_path: Path) -> None:
 def test_what_is_on_its_way_is_not_settled_past(tmp_path: Path) -> None:
     story, inputs = told(tmp_path / "one", KEYED)
     late = story.deliver(25, ["1,0,a,25,U"])
-    story.workspace().metadata.register_inputs("sales", [late])
-    assert pending(story.workspace()) == [late]
-    retained = settle(story.workspace(), pending(story.workspace()))
+    story.source_context().metadata.register_inputs("sales", [late])
+    assert pending(story.source_context()) == [late]
+    retained = settle_inputs(story.source_context(), pending(story.source_context()))
     assert retained is not None
     assert (retained.before, retained.settled) == (late.extract_time, 2)
     assert run(story, [late], STEPS) == []
-    assert pending(story.workspace()) == []
-    retained = settle(story.workspace())
+    assert pending(story.source_context()) == []
+    retained = settle_inputs(story.source_context())
     assert retained is not None
     assert (retained.before, retained.settled) == (inputs[40].extract_time, 4)
 
@@ -231,7 +231,7 @@ def test_what_is_on_its_way_is_not_settled_past(tmp_path: Path) -> None:
 def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path, first: int) -> None:
     story, _ = told(tmp_path / "one", KEYED)
     twin = twin_of(story, tmp_path / "two")
-    settle(story.workspace())
+    settle_inputs(story.source_context())
     # of a row that is settled and in no other input
     other = {"name": "other", "expression": "amount <> 20", "severity": "quarantine"}
     strict = {**KEYED, "validations": [*KEYED["validations"], other]}
@@ -239,8 +239,8 @@ def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path, first: in
     for day, settings in ((first, strict), (first + 1, KEYED)):
         for place in (story, twin):
             assert deliver(replace(place, settings=settings), day, f"6,0,a,{day},U") == []
-        rows = rows_of(story.workspace(), "hub/sales") or []
-        assert rows == rows_of(twin.workspace(), "hub/sales")
+        rows = rows_of(story.source_context(), "hub/sales") or []
+        assert rows == rows_of(twin.source_context(), "hub/sales")
         found.append(len(rows))
     assert found[0] == found[1] - 1
 
@@ -248,24 +248,24 @@ def test_a_changed_validation_is_asked_of_settled_rows(tmp_path: Path, first: in
 def test_an_extract_time_in_the_future_settles_nothing(tmp_path: Path) -> None:
     story = prepare(tmp_path / "one", {**KEYED, "retention": {"superseded_inputs": "9000 days"}})
     assert run(story, [story.deliver(day, [f"1,0,a,{day},U"]) for day in (1, 20_000)], STEPS) == []
-    assert settle(story.workspace()) is None
+    assert settle_inputs(story.source_context()) is None
 
 
 def test_a_rebuild_under_another_key_takes_what_is_left(tmp_path: Path) -> None:
     story, _ = told(tmp_path / "one", KEYED)
-    settle(story.workspace())
+    settle_inputs(story.source_context())
     changed = replace(story, settings={**KEYED, "refresh": {**KEYED["refresh"], "key": ["id", "shop"]}})
     twin = twin_of(changed, tmp_path / "two")
-    rebuild(changed.workspace())
-    rows = rows_of(changed.workspace(), "hub/sales") or []
-    assert len(rows) == len(rows_of(story.workspace(), "hub/sales") or [])
+    rebuild(changed.source_context())
+    rows = rows_of(changed.source_context(), "hub/sales") or []
+    assert len(rows) == len(rows_of(story.source_context(), "hub/sales") or [])
     # settled anew under the new key
-    assert settle(changed.workspace()) is not None
-    assert rows_of(changed.workspace(), "hub/sales") == rows
-    rebuild(twin.workspace())
+    assert settle_inputs(changed.source_context()) is not None
+    assert rows_of(changed.source_context(), "hub/sales") == rows
+    rebuild(twin.source_context())
     for place in (changed, twin):
         assert deliver(place, 45, "1,0,b,45,U", "2,0,a,45,U") == []
-    assert rows_of(changed.workspace(), "hub/sales") == rows_of(twin.workspace(), "hub/sales")
+    assert rows_of(changed.source_context(), "hub/sales") == rows_of(twin.source_context(), "hub/sales")
 
 
 def test_the_command_settles_and_then_vacuums(

@@ -10,9 +10,9 @@ from story import SALES, STEPS, TABLES, Story, Tables, big_day, prepare, rows_of
 
 from dataops_assets.errors import Damaged, DataOpsError
 from dataops_assets.operations.doctor import diagnose, repair
+from dataops_assets.report import Input
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import delta
 
 FLIPS_OF_A_KIND = 6
@@ -39,10 +39,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Story, list[Input]
     return story, inputs
 
 
-def seen(workspace: Workspace) -> Tables | str:
+def seen(source_context: SourceContext) -> Tables | str:
     """The rows of all tables, or what reading them came to."""
     try:
-        return {key: rows_of(workspace, key) for key in TABLES}
+        return {key: rows_of(source_context, key) for key in TABLES}
     except DataOpsError as error:
         return "a typed error with a next step" if error.next_step else f"no next step: {error}"
 
@@ -61,9 +61,9 @@ def test_a_single_turned_bit_is_found_and_never_read_as_other_rows(
     kind: str, stored: tuple[Story, list[Input]]
 ) -> None:
     story, _ = stored
-    workspace = story.workspace()
-    assert diagnose(workspace, deep=True) == []
-    right = seen(workspace)
+    source_context = story.source_context()
+    assert diagnose(source_context, deep=True) == []
+    right = seen(source_context)
     files = sorted(Path(story.now / "storage").glob(KINDS[kind]))
     assert files, kind
     chosen = random.Random(kind)
@@ -73,25 +73,25 @@ def test_a_single_turned_bit_is_found_and_never_read_as_other_rows(
         where = f"bit {bit} of {path}"
         before = flipped(path, bit)
         try:
-            found = diagnose(workspace, deep=True)
+            found = diagnose(source_context, deep=True)
             assert found, f"not found: {where}"
             named = path.parent.name if kind == "checksums of checkpoints" else path.name
             assert any(named in item.place for item in found) or "checkpoint" in kind, (where, found)
             assert all(item.next_step for item in found)
-            assert seen(workspace) in (right, "a typed error with a next step"), f"other rows: {where}"
+            assert seen(source_context) in (right, "a typed error with a next step"), f"other rows: {where}"
         finally:
             path.write_bytes(before)
-    assert diagnose(workspace, deep=True) == []
+    assert diagnose(source_context, deep=True) == []
 
 
 def test_raw_bytes_are_compared_with_their_digest_when_they_are_read_again(stored: tuple[Story, list[Input]]) -> None:
     story, inputs = stored
-    workspace = story.workspace()
+    source_context = story.source_context()
     right = tables_of(story)
-    path = workspace.raw.local_path(inputs[1])
+    path = source_context.raw.local_path(inputs[1])
     before = flipped(path, 8 * (path.stat().st_size - 5))
     try:
-        report = parse(workspace, inputs[:3])
+        report = parse(source_context, inputs[:3])
         (failed,) = report.failures
         assert failed.input_id == inputs[1].input_id
         assert isinstance(failed.error, Damaged)
@@ -107,17 +107,17 @@ def test_raw_bytes_are_compared_with_their_digest_when_they_are_read_again(store
 @pytest.mark.parametrize("kind", ["data files", "commits", "checkpoints", "raw bytes"])
 def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tuple[Story, list[Input]]) -> None:
     story, _ = stored
-    workspace = story.workspace()
+    source_context = story.source_context()
     right = tables_of(story)
     chosen = random.Random(f"repair {kind}")
     files = sorted(Path(story.now / "storage").glob(KINDS[kind]))
     # what an earlier repair moved away is no table any more
     path = chosen.choice([path for path in files if ".damaged-" not in str(path)])
     flipped(path, chosen.randrange(path.stat().st_size * 8))
-    assert diagnose(workspace, deep=True) != []
+    assert diagnose(source_context, deep=True) != []
     said: list[str] = []
-    repair(workspace, said.append)
-    assert diagnose(workspace, deep=True) == [], (path, said)
+    repair(source_context, said.append)
+    assert diagnose(source_context, deep=True) == [], (path, said)
     made = tables_of(story)
     # what change sets say depends on what they were compared with, and that is another hub now
     for key in ("lake/sales", "lake/sales_quarantine", "hub/sales", "hub/sales_current"):

@@ -11,7 +11,7 @@ from objectstore import BUCKET, Line, object_store
 from story import SALES, STEPS, WRITES, Story, big_day, in_child, one_step, prepare, run, tables_of
 
 from dataops_assets.errors import StorageError
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 
 # how many requests of each step are still answered: it goes away at the start, while the log is read, or while rows are
 ANSWERED = {"ingest": 3, "parse": 4, "cdc": 13, "enrich": 0, "refresh": 16, "recalculate": 7}
@@ -25,9 +25,9 @@ def line() -> Iterator[Line]:
 
 def errors_of(story: Story, inputs: list[Input], step: str) -> list[str]:
     """What a step says in a store that goes away; all of it must be worth another try."""
-    workspace = story.workspace()
+    source_context = story.source_context()
     try:
-        errors: list[Any] = [item.error for item in one_step(workspace, step, inputs).failures]
+        errors: list[Any] = [item.error for item in one_step(source_context, step, inputs).failures]
     except StorageError as error:
         errors = [error]
     assert all(isinstance(error, StorageError) and not error.permanent for error in errors), errors
@@ -40,7 +40,7 @@ def test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost(line: L
     story = Story(prepared.root, SALES, f"s3://{BUCKET}/hub")
     first, *inputs = (big_day(story, day) for day in (3, 1, 4))
     assert in_child(run, story, [first], answer=answer) == []
-    story.workspace().metadata.register_inputs("sales", inputs)
+    story.source_context().metadata.register_inputs("sales", inputs)
     for step in STEPS:
         old = in_child(tables_of, story, WRITES[step], answer=answer)
         line.cut_after(ANSWERED[step])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from story import SALES, STEPS, WRITES, Story, begin, big_day, in_child, outcome, prepare, rows_of, run, tables_of
 
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.vacuum import vacuum
 
@@ -26,10 +26,10 @@ def rounds(story: Story, inputs: list[Input], start: float) -> list[str]:
 
 def look(story: Story, stop: Path) -> int:
     """Read the hub until told to stop; every version has all versions of a key without a gap. How often it was read."""
-    workspace, times = story.workspace(), 0
+    source_context, times = story.source_context(), 0
     while not stop.exists():
-        snapshot = workspace.hub.snapshot()
-        rows = rows_of(workspace, "hub/sales") or []
+        snapshot = source_context.hub.snapshot()
+        rows = rows_of(source_context, "hub/sales") or []
         if snapshot is None:
             continue
         names = sorted(snapshot.columns)
@@ -70,7 +70,7 @@ def test_two_runs_of_a_source_at_once(tmp_path: Path) -> None:
 
 def again(story: Story) -> Any:
     run(story, [], ["recalculate"])
-    return rows_of(story.workspace(), "hub/sales_current")
+    return rows_of(story.source_context(), "hub/sales_current")
 
 
 def prepare_beside(root: Path, story: Story) -> Story:
@@ -101,7 +101,7 @@ def overtaken(story: Story, inputs: list[Input], step: str) -> int:
     assert run(story, [first]) == []
     before, after = STEPS[: STEPS.index(step)], STEPS[STEPS.index(step) + 1 :]
     assert run(story, [second], before) == []
-    commit, name = Table.commit, story.workspace().table(WRITES[step][0]).uri
+    commit, name = Table.commit, story.source_context().table(WRITES[step][0]).uri
     tries = 0
 
     def late(table: Table, *arguments: Any, **options: Any) -> Any:
@@ -140,8 +140,8 @@ def test_two_sources_at_once(tmp_path: Path) -> None:
 
 def hub_of(story: Story) -> Any:
     """The rows of the hub, but for what is the input's own name."""
-    workspace = story.workspace()
-    return rows_of(workspace, f"hub/{workspace.source.name}")
+    source_context = story.source_context()
+    return rows_of(source_context, f"hub/{source_context.source.name}")
 
 
 @pytest.mark.slow
@@ -150,8 +150,8 @@ def test_a_vacuum_while_runs_go_on(tmp_path: Path) -> None:
     story = prepare(tmp_path)
     inputs = [big_day(story, day) for day in (1, 2, 3, 4)]
     writer = begin(rounds, story, inputs, 0.0, answer=tmp_path / "errors")
-    workspace = story.workspace()
+    source_context = story.source_context()
     while writer.is_alive():
-        assert sum(vacuum(table).removed for table in workspace.tables) == 0
+        assert sum(vacuum(table).removed for table in source_context.tables) == 0
         time.sleep(0.05)
     assert outcome(writer, tmp_path / "errors") == []

@@ -18,7 +18,7 @@ from dataops_assets.errors import StorageError
 from dataops_assets.operations import cli
 from dataops_assets.sql import query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import CHECKPOINT_EVERY, Snapshot, Table
+from dataops_assets.storage.delta import CHECKPOINT_EVERY, Table, TableVersion
 from dataops_assets.storage.vacuum import vacuum
 
 COLUMNS = {"k": "BIGINT"}
@@ -32,14 +32,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
     return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
 
 
-def rows(engine: DuckDBEngine, snapshot: Snapshot | None) -> list[int]:
+def rows(engine: DuckDBEngine, snapshot: TableVersion | None) -> list[int]:
     assert snapshot is not None
     with engine.session() as session:
         found = session.fetch(query("SELECT k FROM $t AS t", t=session.scan(snapshot)))
     return sorted(found.column("k").to_pylist())
 
 
-def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) -> Snapshot:
+def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) -> TableVersion:
     base = table.snapshot()
     with engine.session() as session:
         session.register("new", pa.table({"k": pa.array(add, pa.int64())}))

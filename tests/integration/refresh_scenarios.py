@@ -14,14 +14,14 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.holds import held_inputs
-from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.merging.held_inputs import held_inputs
+from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.refresh import rebuild, refresh, remove
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.publish import replace_inputs
 
@@ -60,7 +60,7 @@ class Scenario:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        self.workspace = Workspace(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
+        self.context = SourceContext(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
 
     def input(self, number: int) -> Input:
         """The input of day `number`."""
@@ -80,10 +80,10 @@ class Scenario:
                 "s_row_id": pa.array(range(len(rows)), pa.int64()),
             }
         )
-        self.workspace.metadata.register_inputs("things", [item])
-        with self.workspace.engine.session() as session:
+        self.context.metadata.register_inputs("things", [item])
+        with self.context.engine.session() as session:
             session.register("landed", table)
-            replace_inputs(session, self.workspace.lake, query("SELECT * FROM landed"), [item.input_id])
+            replace_inputs(session, self.context.lake, query("SELECT * FROM landed"), [item.input_id])
         return item
 
     def arrives(self, number: int, rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -99,7 +99,7 @@ class Scenario:
         """One run of these parsed inputs; the result are the errors that stopped any."""
         errors = []
         for step in (cdc, enrich, refresh):
-            report = step(self.workspace, inputs)
+            report = step(self.context, inputs)
             errors += [str(failure.error) for failure in report.failures]
             stopped = {failure.input_id for failure in report.failures}
             inputs = [item for item in inputs if item.input_id not in stopped]
@@ -107,35 +107,35 @@ class Scenario:
 
     def due(self) -> list[str]:
         """The held inputs that are to be judged again."""
-        held = held_inputs(self.workspace, self.workspace.metadata.inputs("things"))
-        hub = self.workspace.hub.snapshot()
-        taken = Manifest.read(hub.info if hub else None).inputs
+        held = held_inputs(self.context, self.context.metadata.inputs("things"))
+        hub = self.context.hub.snapshot()
+        taken = HubManifest.read(hub.info if hub else None).inputs
         return [input_id for input_id, item in held.items() if item.again and input_id not in taken]
 
     def refreshes(self, number: int) -> list[str]:
         """Only the last step; the result are the errors that stopped it."""
-        return [str(failure.error) for failure in refresh(self.workspace, [self.input(number)]).failures]
+        return [str(failure.error) for failure in refresh(self.context, [self.input(number)]).failures]
 
     def rebuilds(self) -> None:
         """Make the hub anew from the lake."""
-        rebuild(self.workspace)
+        rebuild(self.context)
 
     def removes(self, number: int) -> None:
         """Take the input of day `number` out of the hub."""
-        remove(self.workspace, [self.input(number).input_id])
+        remove(self.context, [self.input(number).input_id])
 
     def rows(self, *columns: str) -> list[tuple[Any, ...]]:
         """The hub's rows, sorted."""
-        return self._rows(self.workspace.hub, columns)
+        return self._rows(self.context.hub, columns)
 
     def changes(self, *columns: str) -> list[tuple[Any, ...]]:
         """The rows of the change sets, sorted."""
-        return self._rows(self.workspace.changes, columns)
+        return self._rows(self.context.changes, columns)
 
     def _rows(self, table: Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         snapshot = table.snapshot()
         assert snapshot is not None
-        with self.workspace.engine.session() as session:
+        with self.context.engine.session() as session:
             found = session.fetch(query("SELECT * FROM $rows AS r", rows=session.scan(snapshot))).to_pylist()
         return sorted((tuple(row[name] for name in columns) for row in found), key=repr)
 

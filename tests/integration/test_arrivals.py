@@ -120,5 +120,5 @@ def test_of_inputs_with_one_content_append_keeps_the_rows_of_the_first(
     assert [(row[0], row[1], row[2].day) for row in rows] == [(1, 5.0, 1), (1, 6.0, 2), (2, 5.0, 1), (3, 6.0, 2)]
     by_day = {item.extract_time.day: item.input_id for item in here.platform.metadata.inputs("orders")}
     source = Source.model_validate(standalone() | {"refresh": APPEND, "gates": {"deletes": {"max_share": 1}}})
-    remove(here.platform.workspace(source, {"orders": source}), [by_day[1]])
+    remove(here.platform.source_context(source, {"orders": source}), [by_day[1]])
     assert {row[2].day for row in here.rows("hub/orders", "id", "amount", "s_created_at")} == {2, 3}

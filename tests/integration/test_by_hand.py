@@ -12,8 +12,8 @@ from code_location import CodeLocation, failures, loaded, orders
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError
-from dataops_assets.operations.again import reset
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
+from dataops_assets.operations.rerun import reset
 from dataops_assets.operations.rules import add_rule_commands, run_rule_command
 
 KEPT = {"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}
@@ -45,11 +45,11 @@ def does(here: CodeLocation, *words: str, expression: str = "amount * 2") -> Non
     add_rule_commands(commands)
     given = parser.parse_args(words)
     source = Source.model_validate(declared(expression))
-    workspace = here.platform.workspace(source, {source.name: source})
+    context = here.platform.source_context(source, {source.name: source})
     if given.command == "recalculate":
-        run_rule_command(given, workspace, "", lambda _: None)
+        run_rule_command(given, context, "", lambda _: None)
     else:
-        run_hub_command(given, workspace, lambda _: None)
+        run_hub_command(given, context, lambda _: None)
 
 
 def newest(here: CodeLocation, asset: str, number: int = 1) -> list[dg.AssetMaterialization]:
@@ -60,7 +60,7 @@ def newest(here: CodeLocation, asset: str, number: int = 1) -> list[dg.AssetMate
 
 
 def version(here: CodeLocation, asset: str) -> Any:
-    snapshot = here.platform.workspace(Source.model_validate(declared("amount * 2")), {}).table(asset).snapshot()
+    snapshot = here.platform.source_context(Source.model_validate(declared("amount * 2")), {}).table(asset).snapshot()
     assert snapshot is not None
     return snapshot.version
 
@@ -118,8 +118,8 @@ def test_a_removal_tells_of_the_input_that_is_gone(here: CodeLocation) -> None:
 def test_a_reset_tells_of_every_step(here: CodeLocation) -> None:
     first, _ = here.partitions("orders")
     source = Source.model_validate(declared("amount * 2"))
-    workspace = here.platform.workspace(source, {source.name: source})
-    assert reset(workspace, "cdc", [first], lambda _: None) == 0
+    context = here.platform.source_context(source, {source.name: source})
+    assert reset(context, "cdc", [first], lambda _: None) == 0
     for asset in ("lake/orders_changes", "hub/orders_enriched", "hub/orders"):
         (event,) = newest(here, asset)
         assert (event.partition, event.metadata["table_version"].value) == (first, version(here, asset))

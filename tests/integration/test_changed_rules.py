@@ -19,8 +19,8 @@ from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.refresh import apply_rules, refresh
-from dataops_assets.steps.restate import restate
-from dataops_assets.steps.retention import settle
+from dataops_assets.steps.upkeep.retention import settle_inputs
+from dataops_assets.steps.upkeep.rule_backfill import backfill_rules
 from dataops_assets.storage.publish import replace_inputs
 
 COLUMNS = {"k": "integer", "v": "integer", "t": "text"}
@@ -34,7 +34,7 @@ def things(home: Path, rules: Rules, refresh_type: Mapping[str, Any] = KEYED, **
 
 
 def receipts(scenario: Scenario, number: int) -> list[tuple[str, int, int]]:
-    report = refresh(scenario.workspace, [scenario.input(number)])
+    report = refresh(scenario.context, [scenario.input(number)])
     return [(item.rule, item.rows_seen, item.rows_changed) for item in report.receipts]
 
 
@@ -44,18 +44,18 @@ def test_a_changed_rule_and_what_depends_on_it_are_applied_by_the_next_refresh(t
     then = things(tmp_path, {"a": "case when v = 2 then 0 else v + 1 end", "b": "a * 10", "c": "v"})
     then.parsed(2, [(3, 3, "x")])
     # nothing of it shows before the hub changes by one commit
-    before = then.workspace.hub.snapshot()
+    before = then.context.hub.snapshot()
     assert receipts(then, 2) == [("a", 2, 1), ("b", 2, 1)]
     assert then.rows("k", "a", "b", "c") == [(1, 2, 20, 1), (2, 0, 0, 2), (3, 4, 40, 3)]
     assert before is not None
-    restated = then.workspace.hub.snapshot(before.version + 1)
+    restated = then.context.hub.snapshot(before.version + 1)
     assert restated is not None
     assert (restated.rows, dict(restated.info["rules"])) == (2, rule_versions(then))
     assert receipts(then, 2) == []
 
 
 def rule_versions(scenario: Scenario) -> Mapping[str, str]:
-    return dict(compile_rules(scenario.workspace.source, scenario.workspace.sources).snapshot.versions)
+    return dict(compile_rules(scenario.context.source, scenario.context.sources).snapshot.versions)
 
 
 def test_rules_come_and_go(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_rules_come_and_go(tmp_path: Path) -> None:
     assert more.rows("k", "a", "b") == [(1, 2, 1), (2, None, 0)]
     fewer = things(tmp_path, {"b": "coalesce(v, 0)"})
     assert receipts(fewer, 1) == []
-    hub = fewer.workspace.hub.snapshot()
+    hub = fewer.context.hub.snapshot()
     assert hub is not None
     assert "a" not in hub.columns
     # a column that comes back does not show what its files still have
@@ -106,9 +106,9 @@ def test_deletions_and_every_version_of_a_history(tmp_path: Path) -> None:
 def fill_kinds(scenario: Scenario, *labels: str) -> None:
     """Make hub/kinds hold these labels of 'x'."""
     rows = pa.table({"code": ["x"] * len(labels), "label": list(labels), "s_input_id": ["h"] * len(labels)})
-    with scenario.workspace.engine.session() as session:
+    with scenario.context.engine.session() as session:
         session.register("labels", rows)
-        replace_inputs(session, scenario.workspace.table("hub/kinds"), query("SELECT * FROM labels"), ["h"])
+        replace_inputs(session, scenario.context.table("hub/kinds"), query("SELECT * FROM labels"), ["h"])
 
 
 def with_look_up(home: Path, expression: str) -> Scenario:
@@ -116,8 +116,8 @@ def with_look_up(home: Path, expression: str) -> Scenario:
     scenario = things(
         home, {"l": expression, "v2": "v * 2"}, relations={"kind": {"source": "kinds", "on": {"t": "code"}}}
     )
-    space = scenario.workspace
-    scenario.workspace = type(space)(
+    space = scenario.context
+    scenario.context = type(space)(
         space.environment, space.source, {**space.sources, "kinds": kinds}, space.engine, space.metadata
     )
     return scenario
@@ -128,15 +128,15 @@ def test_frozen_look_ups_stay_frozen_until_their_own_rule_changes(tmp_path: Path
     fill_kinds(first, "old")
     first.arrives(1, [(1, 1, "x")])
     fill_kinds(first, "new")
-    assert restate(first.workspace) is None
+    assert backfill_rules(first.context) is None
     assert first.rows("l", "v2") == [("old", 2)]
     changed = with_look_up(tmp_path, "upper(kind.label)")
     fill_kinds(changed, "a", "b")
     with pytest.raises(InputError, match="a to-one relation matches more than one row"):
-        restate(changed.workspace)
+        backfill_rules(changed.context)
     assert first.rows("l", "v2") == [("old", 2)]
     fill_kinds(changed, "new")
-    report = restate(changed.workspace)
+    report = backfill_rules(changed.context)
     assert report is not None
     assert (report.asset, [item.rule for item in report.receipts]) == ("hub/things", ["l"])
     assert changed.rows("l", "v2") == [("NEW", 2)]
@@ -155,7 +155,7 @@ def test_a_changed_rule_passes_the_gate_or_changes_nothing(tmp_path: Path, monke
     first.arrives(2, [(1, 2, "x")])
     wrong = things(tmp_path, {"a": "v * 10"}, kept, gates=gates)
     with pytest.raises(GateFailed, match="publishing input day-1 in hub/things"):
-        restate(wrong.workspace)
+        backfill_rules(wrong.context)
     assert first.rows("k", "a") == [(1, 2), (1, 3), (2, 3), (2, None)]
     right = things(tmp_path, {"a": "v * 5"}, kept, gates=gates)
     right.runs(2)
@@ -166,8 +166,8 @@ def test_an_enriched_input_that_never_reached_the_hub_is_restated_too(tmp_path: 
     first = things(tmp_path, {"a": "v + 1"})
     first.arrives(1, [(1, 1, "x")])
     first.parsed(2, [(2, 2, "x")])
-    cdc(first.workspace, [first.input(2)])
-    enrich(first.workspace, [first.input(2)])
+    cdc(first.context, [first.input(2)])
+    enrich(first.context, [first.input(2)])
     then = things(tmp_path, {"a": "v * 100"})
     then.refreshes(2)
     assert then.rows("k", "a") == [(1, 100), (2, 200)]
@@ -178,9 +178,9 @@ def quarantine(expression: str, severity: str = "quarantine") -> dict[str, Any]:
 
 
 def told(scenario: Scenario) -> list[tuple[int, str, str | None]]:
-    snapshot = scenario.workspace.enriched.snapshot()
+    snapshot = scenario.context.enriched.snapshot()
     assert snapshot is not None
-    with scenario.workspace.engine.session() as session:
+    with scenario.context.engine.session() as session:
         found = session.fetch(query("SELECT e.k, e.s_status, e.s_failed FROM $e AS e", e=session.scan(snapshot)))
     return sorted(tuple(row.values()) for row in found.to_pylist())
 
@@ -209,13 +209,13 @@ def test_rows_leave_and_return_as_their_verdict_does(tmp_path: Path) -> None:
     first.arrives(2, [(1, 50, "x"), (3, 3, "x"), (4, 200, "x")])
     assert first.rows("k", "a") == [(1, 50), (2, 20), (3, 3)]
     then = things(tmp_path, {"a": "v"}, **strict)
-    report = apply_rules(then.workspace)
+    report = apply_rules(then.context)
     assert report is not None
     assert [(item.rule, item.rows_seen, item.rows_changed) for item in report.receipts] == [("s_status", 3, 2)]
     assert then.rows("k", "a", "s_status") == [(1, 1, "pass"), (3, 3, "pass")]
-    assert apply_rules(then.workspace) is None
+    assert apply_rules(then.context) is None
     back = things(tmp_path, {"a": "v / 4"}, **strict)
-    assert apply_rules(back.workspace) is not None
+    assert apply_rules(back.context) is not None
     # the newer row of 1 is 12.5 now: the older one stands
     assert back.rows("k", "a") == [(1, 0.25), (2, 5.0), (3, 0.75)]
 
@@ -225,11 +225,11 @@ def test_a_run_that_ends_between_the_tables_is_made_up_for(tmp_path: Path) -> No
     first.arrives(1, [(1, 20, "x"), (2, 2, "x")])
     # only the other table is brought up, twice, and the hub follows neither
     for most in (30, 25):
-        assert restate(things(tmp_path, {"a": "v"}, **quarantine(f"a < {most}")).workspace, enriched_only=True)
+        assert backfill_rules(things(tmp_path, {"a": "v"}, **quarantine(f"a < {most}")).context, enriched_only=True)
     then = things(tmp_path, {"a": "v"}, **quarantine("a < 25"))
-    assert restate(then.workspace) is not None
+    assert backfill_rules(then.context) is not None
     assert then.rows("k") == [(2,)], "nothing is merged yet"
-    assert apply_rules(then.workspace) is not None
+    assert apply_rules(then.context) is not None
     assert then.rows("k") == [(1,), (2,)]
 
 
@@ -239,13 +239,13 @@ def test_rows_of_settled_inputs_leave_and_return_too(tmp_path: Path) -> None:
     first.arrives(1, [(1, 1, "x"), (2, 20, "x"), (3, 3, "x")])
     first.arrives(2, [(3, 30, "x")])
     first.arrives(200, [(1, 7, "x"), (4, 4, "x")])
-    assert settle(first.workspace)
+    assert settle_inputs(first.context)
     strict = things(tmp_path, {"a": "v"}, **quarantine("a < 5"), **old)
-    apply_rules(strict.workspace)
+    apply_rules(strict.context)
     # what stood before the newest settled row of 3 is not known any more
     assert strict.rows("k", "a") == [(1, 1), (4, 4)]
     loose = things(tmp_path, {"a": "v"}, **quarantine("a < 100"), **old)
-    apply_rules(loose.workspace)
+    apply_rules(loose.context)
     assert loose.rows("k", "a") == [(1, 7), (2, 20), (3, 30), (4, 4)]
 
 
@@ -254,7 +254,7 @@ def test_a_validation_that_stops_inputs_holds_or_changes_nothing(tmp_path: Path)
     first.arrives(1, [(1, 1, "x"), (2, 2, "x")])
     wrong = things(tmp_path, {"a": "v * 5"}, **quarantine("a < 10", "fail"))
     with pytest.raises(GateFailed, match=r"sane does not hold in 1 rows, e\.g\. row 1 of input day-1"):
-        restate(wrong.workspace)
+        backfill_rules(wrong.context)
     assert first.rows("k", "a") == [(1, 1), (2, 2)]
     assert told(first) == [(1, "pass", None), (2, "pass", None)]
 
@@ -266,7 +266,7 @@ def test_uniqueness_and_casts_are_part_of_a_new_verdict(tmp_path: Path) -> None:
     first.arrives(1, [(1, 1, "x"), (2, 2, "x"), (3, 3, "3")])
     assert first.rows("k", "n", "s_status") == [(1, None, "warn"), (2, None, "warn"), (3, 3, "pass")]
     then = Scenario(tmp_path, KEYED, COLUMNS, rules=rules, checks=UNCHECKED, validations=[alone])
-    assert apply_rules(then.workspace) is not None
+    assert apply_rules(then.context) is not None
     assert then.rows("k", "s_status") == [(3, "pass")]
     assert told(then) == [(1, "fail", "alone, n: cast"), (2, "fail", "alone, n: cast"), (3, "pass", None)]
 

@@ -11,7 +11,7 @@ from refresh_scenarios import Scenario
 
 from dataops_assets.config.contract import Column
 from dataops_assets.config.source import Source
-from dataops_assets.steps.evolution import evolved, evolved_name
+from dataops_assets.steps.evolved_columns import evolved, evolved_name
 
 REFUSED = [
     "filename",

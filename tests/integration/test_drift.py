@@ -29,14 +29,14 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input, InputReport
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import rebuild, refresh
-from dataops_assets.steps.report import Input, InputReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table, delta_type
 
 Rows = Sequence[Mapping[str, Any]]
@@ -90,8 +90,8 @@ class Feed:
         self.metadata = MetadataStore(environment.metadata_url)
         self._environment = environment
 
-    def declared(self, columns: Sequence[Mapping[str, Any]] = COLUMNS, **fields: Any) -> Workspace:
-        """The workspace under a declaration; a later one takes the place of an earlier."""
+    def declared(self, columns: Sequence[Mapping[str, Any]] = COLUMNS, **fields: Any) -> SourceContext:
+        """The context under a declaration; a later one takes the place of an earlier."""
         source = Source.model_validate(
             {
                 "name": "sales",
@@ -103,9 +103,9 @@ class Feed:
             }
         )
         self.metadata.register_source(source)
-        return Workspace(self._environment, source, {"sales": source}, self.engine, self.metadata)
+        return SourceContext(self._environment, source, {"sales": source}, self.engine, self.metadata)
 
-    def delivered(self, workspace: Workspace, *contents: Rows) -> list[Input]:
+    def delivered(self, context: SourceContext, *contents: Rows) -> list[Input]:
         """Inputs with these rows in the raw area."""
         inputs = []
         first = len(self.metadata.inputs("sales"))
@@ -113,20 +113,20 @@ class Feed:
             content = FORMATS[self.form](rows)
             digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
             item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/in/{day}.{self.form}", len(content))
-            workspace.raw.add(item, [content], None)
+            context.raw.add(item, [content], None)
             inputs.append(item)
         self.metadata.register_inputs("sales", inputs)
         return inputs
 
-    def parsed(self, workspace: Workspace, *contents: Rows) -> list[InputReport]:
+    def parsed(self, context: SourceContext, *contents: Rows) -> list[InputReport]:
         """What parsing inputs with these rows together tells of each."""
-        return list(parse(workspace, self.delivered(workspace, *contents)).inputs)
+        return list(parse(context, self.delivered(context, *contents)).inputs)
 
-    def taken(self, workspace: Workspace, inputs: Sequence[Input]) -> None:
+    def taken(self, context: SourceContext, inputs: Sequence[Input]) -> None:
         """Take parsed inputs into the hub."""
-        cdc(workspace, inputs)
-        enrich(workspace, inputs)
-        refresh(workspace, inputs)
+        cdc(context, inputs)
+        enrich(context, inputs)
+        refresh(context, inputs)
 
     def contracts(self) -> list[dict[str, Any]]:
         """The source's contract versions, oldest first."""
@@ -137,11 +137,11 @@ class Feed:
         database.dispose()
         return definitions
 
-    def rows(self, workspace: Workspace, table: Table, *names: str) -> list[tuple[Any, ...]]:
+    def rows(self, context: SourceContext, table: Table, *names: str) -> list[tuple[Any, ...]]:
         """These columns of a table's rows, in order of inputs and rows."""
         snapshot = table.snapshot()
         assert snapshot is not None
-        with workspace.engine.session() as session:
+        with context.engine.session() as session:
             rows = query("SELECT * FROM $t AS t ORDER BY s_input_id, s_row_id", t=session.scan(snapshot))
             found = session.fetch(rows).to_pylist()
         return [tuple(row[name] for name in names) for row in found]
@@ -342,11 +342,11 @@ def test_every_difference_that_evolves_the_contract_makes_a_version_of_it(feed: 
     made = feed("csv")
     columns = [COLUMNS[0], {**COLUMNS[1], "nullable": False}]
     drift = {"new_column": "evolve", "missing_column": "evolve"}
-    workspace = made.declared(columns, drift=drift)
+    context = made.declared(columns, drift=drift)
     rows = {"id": 1, "amount": 1.5}
 
     def versions_after(row: Mapping[str, Any]) -> int:
-        (report,) = made.parsed(workspace, [row])
+        (report,) = made.parsed(context, [row])
         assert report.error is None
         return len(made.contracts())
 
@@ -379,11 +379,11 @@ def test_a_missing_column_fails_its_input_alone_unless_declared_otherwise(
     feed: Callable[[str], Feed], form: str
 ) -> None:
     made = feed(form)
-    workspace = made.declared()
-    good, bad = made.parsed(workspace, [{"id": 1, "amount": 1.5}], [{"id": 2}])
+    context = made.declared()
+    good, bad = made.parsed(context, [{"id": 1, "amount": 1.5}], [{"id": 2}])
     assert good.error is None
     assert "no column amount" in error_of(bad)
-    assert made.rows(workspace, workspace.lake, "id") == [(1,)]
+    assert made.rows(context, context.lake, "id") == [(1,)]
 
 
 @over_formats
@@ -423,13 +423,13 @@ def test_a_value_that_stays_the_same_is_widened_and_a_row_that_would_lose_is_qua
     feed: Callable[[str], Feed], form: str
 ) -> None:
     made = feed(form)
-    workspace = made.declared()
+    context = made.declared()
     # a workbook holds no such number
     rows = [{**row, "amount": str(row["amount"])} if form == "excel" and row["amount"] else row for row in AMOUNTS]
-    (report,) = made.parsed(workspace, rows)
+    (report,) = made.parsed(context, rows)
     assert report.counts == {"rows": 2, "rejected": 1, "records": 3}
-    assert made.rows(workspace, workspace.lake, "id", "amount") == [(1, 1.0), (3, None)]
-    assert made.rows(workspace, workspace.quarantine, "s_row_id", "s_column", "s_value", "s_reason") == [
+    assert made.rows(context, context.lake, "id", "amount") == [(1, 1.0), (3, None)]
+    assert made.rows(context, context.quarantine, "s_row_id", "s_column", "s_value", "s_reason") == [
         (1, "amount", str(2**53 + 1), "not a number")
     ]
 
@@ -516,15 +516,15 @@ RENAMED = [COLUMNS[0], {**COLUMNS[1], "source_name": "Amount", "renamed_from": [
 @over_formats
 def test_a_column_is_found_under_each_of_its_names(feed: Callable[[str], Feed], form: str) -> None:
     made = feed(form)
-    workspace = made.declared(RENAMED)
+    context = made.declared(RENAMED)
     names = ("montant", "Amount", "betrag")
-    reports = made.parsed(workspace, *([{"id": n, name: n + 0.5}] for n, name in enumerate(names)))
+    reports = made.parsed(context, *([{"id": n, name: n + 0.5}] for n, name in enumerate(names)))
     assert [report.error for report in reports] == [None] * 3
-    assert made.rows(workspace, workspace.lake, "id", "amount") == [(0, 0.5), (1, 1.5), (2, 2.5)]
+    assert made.rows(context, context.lake, "id", "amount") == [(0, 0.5), (1, 1.5), (2, 2.5)]
     assert schema_note(reports[0]) == "2 columns as declared"
-    (bad,) = made.parsed(workspace, [{"id": 1, "betrag": "much"}])
+    (bad,) = made.parsed(context, [{"id": 1, "betrag": "much"}])
     assert bad.counts["rejected"] == 1
-    assert made.rows(workspace, workspace.quarantine, "s_column", "s_value") == [("amount", "much")]
+    assert made.rows(context, context.quarantine, "s_column", "s_value") == [("amount", "much")]
 
 
 @over_formats

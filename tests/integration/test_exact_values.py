@@ -28,7 +28,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.sql import query
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 START = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
 Lake = Callable[..., list[list[dict[str, Any]]]]
@@ -66,17 +66,17 @@ def lake(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Lake
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        workspace = Workspace(environment, source, {"sales": source}, engine, metadata)
+        context = SourceContext(environment, source, {"sales": source}, engine, metadata)
         inputs = []
         for day, (name, content) in enumerate(files):
             digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
             item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
-            workspace.raw.add(item, [content], None)
+            context.raw.add(item, [content], None)
             inputs.append(item)
         metadata.register_inputs("sales", inputs)
-        report = parse(workspace, inputs)
+        report = parse(context, inputs)
         assert [str(found.error) for found in report.failures] == []
-        snapshot = workspace.lake.snapshot()
+        snapshot = context.lake.snapshot()
         assert snapshot is not None
         with engine.session() as session:
             rows = session.fetch(

@@ -43,7 +43,7 @@ def by_day(here: CodeLocation, day: int) -> str:
 
 def removes(here: CodeLocation, input_id: str) -> None:
     declared = Source.model_validate(source(history=False))
-    remove(here.platform.workspace(declared, {"orders": declared}), [input_id])
+    remove(here.platform.source_context(declared, {"orders": declared}), [input_id])
 
 
 @pytest.mark.parametrize(

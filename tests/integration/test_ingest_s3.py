@@ -14,12 +14,12 @@ from s3fs import S3FileSystem
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import Discovery, discover
+from dataops_assets.connections.discovery import FoundInputs, discover
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.ingest import ingest
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.objects import open_store
 
 
@@ -56,7 +56,7 @@ def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     open_store.cache_clear()
 
 
-def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landing") -> Workspace:
+def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landing") -> SourceContext:
     environment = environment_from(
         {
             "DATAOPS_ENV": "test",
@@ -77,16 +77,16 @@ def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landi
     )
     metadata = MetadataStore(environment.metadata_url)
     metadata.migrate()
-    return Workspace(environment, source, {"sales": source}, DuckDBEngine(environment), metadata)
+    return SourceContext(environment, source, {"sales": source}, DuckDBEngine(environment), metadata)
 
 
 def deliver(store: Any, name: str, content: bytes) -> None:
     store.put_object(Bucket="lake", Key=f"landing/{name}", Body=content)
 
 
-def look(workspace: Workspace, after: float = 60.0) -> Discovery:
+def look(context: SourceContext, after: float = 60.0) -> FoundInputs:
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=after)
-    return discover(workspace.source, workspace.environment, workspace.metadata, now=now)
+    return discover(context.source, context.environment, context.metadata, now=now)
 
 
 def keys(store: Any) -> list[str]:
@@ -99,8 +99,8 @@ def test_a_prefix_is_read_and_kept_like_a_folder(store: Any, tmp_path: Path) -> 
     deliver(store, "sales/copy.csv", b"a\n2\n")
     for unfinished in ("sales/_SUCCESS", "sales/c.csv.tmp", "sales/_temporary/d.csv", "sales/", "sales/2013/"):
         deliver(store, unfinished, b"")
-    workspace = a_workspace(tmp_path)
-    found = look(workspace)
+    context = a_workspace(tmp_path)
+    found = look(context)
     assert (found.problems, found.settling, found.left) == ([], [], [])
     assert {item.origin for item in (*found.new, *found.noted)} == {
         "s3://lake/landing/sales/2013/a.csv",
@@ -110,44 +110,44 @@ def test_a_prefix_is_read_and_kept_like_a_folder(store: Any, tmp_path: Path) -> 
     # the copy is the same input where the store has it of the same second
     made = len(found.new)
     assert (len(found.noted), made) in ((1, 2), (1, 3))
-    report = ingest(workspace, found.new)
+    report = ingest(context, found.new)
     assert (report.failures, report.notes["copied"]) == ((), made)
     for item in found.new:
-        assert workspace.raw.local_path(item).read_bytes() in (b"a\n1\n", b"a\n2\n")
-        with workspace.raw.open(item) as stream:
+        assert context.raw.local_path(item).read_bytes() in (b"a\n1\n", b"a\n2\n")
+        with context.raw.open(item) as stream:
             assert len(stream.read()) == 4
     assert len(keys(store)) == 2 * made
-    assert ingest(workspace, found.new).notes == {"copied": 0, "already there": made}
+    assert ingest(context, found.new).notes == {"copied": 0, "already there": made}
 
-    workspace.raw.delete([found.new[0].input_id])
-    assert workspace.raw.inputs() == sorted(item.input_id for item in found.new[1:])
+    context.raw.delete([found.new[0].input_id])
+    assert context.raw.inputs() == sorted(item.input_id for item in found.new[1:])
 
 
 def test_an_object_that_was_just_written_settles_first(store: Any, tmp_path: Path) -> None:
     deliver(store, "sales/a.csv", b"a")
-    workspace = a_workspace(tmp_path)
-    assert len(look(workspace, after=0).settling) == 1
-    assert len(look(workspace, after=10).new) == 1
+    context = a_workspace(tmp_path)
+    assert len(look(context, after=0).settling) == 1
+    assert len(look(context, after=10).new) == 1
 
 
 def test_a_glob_over_a_prefix(store: Any, tmp_path: Path) -> None:
     for name in ("sales/a.csv", "sales/deep/b.csv", "sales/c.txt"):
         deliver(store, name, name.encode())
-    workspace = a_workspace(tmp_path, path="s3://lake/landing/sales/*.csv")
-    assert [item.origin for item in look(workspace).new] == ["s3://lake/landing/sales/a.csv"]
+    context = a_workspace(tmp_path, path="s3://lake/landing/sales/*.csv")
+    assert [item.origin for item in look(context).new] == ["s3://lake/landing/sales/a.csv"]
     # the listing is not remembered: a later look in the same process sees what is new
     deliver(store, "sales/d.csv", b"d")
-    assert [item.origin for item in look(workspace).new] == ["s3://lake/landing/sales/d.csv"]
+    assert [item.origin for item in look(context).new] == ["s3://lake/landing/sales/d.csv"]
 
 
 def test_an_object_that_changed_or_went_is_that_inputs_error(store: Any, tmp_path: Path) -> None:
     for name in ("sales/a.csv", "sales/b.csv", "sales/c.csv"):
         deliver(store, name, name.encode() * 3)
-    workspace = a_workspace(tmp_path)
-    inputs = look(workspace).new
+    context = a_workspace(tmp_path)
+    inputs = look(context).new
     deliver(store, "sales/a.csv", b"!")
     store.delete_object(Bucket="lake", Key="landing/sales/b.csv")
-    report = ingest(workspace, inputs)
+    report = ingest(context, inputs)
     assert sorted(str(item.error).split("received: ")[1][:16] for item in report.failures) == [
         "1 bytes, sha256 ",
         "the file is gone",
@@ -159,25 +159,25 @@ def test_an_object_that_changed_or_went_is_that_inputs_error(store: Any, tmp_pat
 def test_large_objects_go_through_in_parts(store: Any, tmp_path: Path) -> None:
     content = bytes(range(256)) * 4096 * 24
     deliver(store, "sales/large.csv", content)
-    workspace = a_workspace(tmp_path)
-    (item,) = look(workspace).new
-    assert ingest(workspace, [item]).failures == ()
-    assert workspace.raw.local_path(item).read_bytes() == content
+    context = a_workspace(tmp_path)
+    (item,) = look(context).new
+    assert ingest(context, [item]).failures == ()
+    assert context.raw.local_path(item).read_bytes() == content
 
 
 def test_a_bucket_that_is_not_there_is_told(store: Any, tmp_path: Path) -> None:
-    workspace = a_workspace(tmp_path, landing="s3://nosuch/landing")
-    (problem,) = look(workspace).problems
+    context = a_workspace(tmp_path, landing="s3://nosuch/landing")
+    (problem,) = look(context).problems
     assert "does not exist" in str(problem.error)
 
 
 def test_an_empty_prefix_is_no_problem(store: Any, tmp_path: Path) -> None:
-    assert look(a_workspace(tmp_path)) == Discovery()
+    assert look(a_workspace(tmp_path)) == FoundInputs()
 
 
 def test_a_store_that_does_not_answer_is_told(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    workspace = a_workspace(tmp_path)
+    context = a_workspace(tmp_path)
     with pytest.raises(StorageError, match="listing lake/landing/sales"):
-        look(workspace)
+        look(context)

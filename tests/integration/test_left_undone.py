@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from automation_graph import Graph
 
-from dataops_assets.components.left_undone import AUTOMATION_TAG, LEFT_UNDONE_TAG, LeftUndone, left_undone
+from dataops_assets.components.stale_tables import AUTOMATION_TAG, LEFT_UNDONE_TAG, LeftUndone, left_undone
 
 # what Dagster uses itself to evaluate conditions
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")

@@ -12,13 +12,13 @@ from code_location import CodeLocation, loaded, standalone
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import StorageError
+from dataops_assets.report import Input
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.refresh import rebuild, refresh, remove
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 TABLES = ("lake/orders", "lake/orders_changes", "hub/orders_enriched", "hub/orders")
 
@@ -61,9 +61,9 @@ def hub(location: CodeLocation) -> list[tuple[object, ...]]:
     return location.rows("hub/orders", "id", "amount", "s_input_id")
 
 
-def workspace(location: CodeLocation) -> Workspace:
+def context(location: CodeLocation) -> SourceContext:
     source = Source.model_validate(standalone())
-    return location.platform.workspace(source, {source.name: source})
+    return location.platform.source_context(source, {source.name: source})
 
 
 def newest(location: CodeLocation, table: str) -> Path:
@@ -98,10 +98,10 @@ def test_a_lost_raw_copy_is_copied_again(location: CodeLocation) -> None:
     shutil.rmtree(Path(location.environment.storage, "raw", "orders"))
     location.settle("orders")
     assert hub(location) == right
-    assert len(workspace(location).raw.inputs()) == 3
+    assert len(context(location).raw.inputs()) == 3
 
 
-def _all_steps(here: Workspace, inputs: list[Input]) -> None:
+def _all_steps(here: SourceContext, inputs: list[Input]) -> None:
     for step in (ingest, parse, cdc, enrich, refresh):
         step(here, inputs)
 
@@ -117,7 +117,7 @@ def test_a_table_that_is_gone_is_not_started_anew(table: str, location: CodeLoca
     ):
         location.tick("orders")
     # nor by a run that somebody starts
-    here = workspace(location)
+    here = context(location)
     fourth = here.metadata.inputs("orders")[-1:]
     with pytest.raises(StorageError, match=table):
         _all_steps(here, fourth)
@@ -130,14 +130,14 @@ def test_a_table_that_is_gone_is_not_started_anew(table: str, location: CodeLoca
 def test_a_hub_that_is_gone_for_good_is_made_anew_when_a_person_says_so(location: CodeLocation) -> None:
     right = hub(location)
     shutil.rmtree(Path(location.environment.storage, "hub", "orders"))
-    rebuild(workspace(location))
+    rebuild(context(location))
     assert hub(location) == right
     location.settle("orders")
     assert hub(location) == right
 
 
 def test_an_input_that_was_removed_is_not_taken_for_lost(location: CodeLocation) -> None:
-    here = workspace(location)
+    here = context(location)
     first = here.metadata.inputs("orders")[0].input_id
     remove(here, [first])
     assert len(hub(location)) == 8

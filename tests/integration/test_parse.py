@@ -1,4 +1,4 @@
-"""Parse on a real workspace: every kind of trouble a file can be, its clear outcome, and nothing half-written."""
+"""Parse on a real context: every kind of trouble a file can be, its clear outcome, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.quality.pandera_checks import row_count_between
+from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.sql import query
 from dataops_assets.steps import parse as parse_module
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.report import Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table
 
 
@@ -54,7 +54,7 @@ HEADER = "id,amount,day,note\n"
 few_rows = DataFrameSchema({"id": Column(int, Check.ge(0))}, checks=[row_count_between(0, 3)])
 in_order = DataFrameSchema({name: Column(nullable=True) for name in ("id", "amount", "day")}, ordered=True)
 
-Make = Callable[..., Workspace]
+Make = Callable[..., SourceContext]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 @pytest.fixture
 def make(tmp_path: Path, engine: DuckDBEngine) -> Make:
-    def workspace(columns: Sequence[dict[str, Any]] = COLUMNS, **fields: Any) -> Workspace:
+    def context(columns: Sequence[dict[str, Any]] = COLUMNS, **fields: Any) -> SourceContext:
         environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path)
         connection = {"type": "files", "path": "sales", **fields.pop("connection", {})}
         source = Source.model_validate(
@@ -82,54 +82,54 @@ def make(tmp_path: Path, engine: DuckDBEngine) -> Make:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        return Workspace(environment, source, {"sales": source}, engine, metadata)
+        return SourceContext(environment, source, {"sales": source}, engine, metadata)
 
-    return workspace
+    return context
 
 
-def deliver(workspace: Workspace, *files: tuple[str, bytes | str], first_day: int = 0) -> list[Input]:
+def deliver(context: SourceContext, *files: tuple[str, bytes | str], first_day: int = 0) -> list[Input]:
     """Put files into the raw area, one a day, as ingest does."""
     inputs = []
     for day, (name, content) in enumerate(files, start=first_day):
         content = content.encode() if isinstance(content, str) else content
         digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
         item = arrived(time, f"{time:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"/landing/{name}", len(content))
-        workspace.raw.add(item, [content], None)
+        context.raw.add(item, [content], None)
         inputs.append(item)
-    workspace.metadata.register_inputs("sales", inputs)
+    context.metadata.register_inputs("sales", inputs)
     return inputs
 
 
-def rows_of(workspace: Workspace, table: Table, item: Input | None = None) -> list[dict[str, Any]]:
+def rows_of(context: SourceContext, table: Table, item: Input | None = None) -> list[dict[str, Any]]:
     snapshot = table.snapshot()
     if snapshot is None:
         return []
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         found = session.fetch(query("SELECT * FROM $t AS t ORDER BY s_input_id, s_row_id", t=session.scan(snapshot)))
     return [row for row in found.to_pylist() if item is None or row["s_input_id"] == item.input_id]
 
 
-def values_of(workspace: Workspace, item: Input | None = None) -> list[tuple[Any, ...]]:
-    names = workspace.source.column_names
-    return [tuple(row[name] for name in names) for row in rows_of(workspace, workspace.lake, item)]
+def values_of(context: SourceContext, item: Input | None = None) -> list[tuple[Any, ...]]:
+    names = context.source.column_names
+    return [tuple(row[name] for name in names) for row in rows_of(context, context.lake, item)]
 
 
-def quarantined(workspace: Workspace, item: Input | None = None) -> list[tuple[Any, ...]]:
+def quarantined(context: SourceContext, item: Input | None = None) -> list[tuple[Any, ...]]:
     names = ("s_row_id", "s_line", "s_reason", "s_column", "s_value")
-    return [tuple(row[name] for name in names) for row in rows_of(workspace, workspace.quarantine, item)]
+    return [tuple(row[name] for name in names) for row in rows_of(context, context.quarantine, item)]
 
 
 def report_of(report: StepReport, item: Input) -> InputReport:
     return next(found for found in report.inputs if found.input_id == item.input_id)
 
 
-def error_of(workspace: Workspace, name: str, content: bytes | str) -> str:
+def error_of(context: SourceContext, name: str, content: bytes | str) -> str:
     """What a bad file says for itself, delivered beside a good one that must go through."""
-    good, bad = deliver(workspace, ("good.csv", HEADER + "1,2.50,2013-01-05,x\n"), (name, content))
-    report = parse(workspace, [good, bad])
+    good, bad = deliver(context, ("good.csv", HEADER + "1,2.50,2013-01-05,x\n"), (name, content))
+    report = parse(context, [good, bad])
     assert [found.input_id for found in report.failures] == [bad.input_id]
-    assert len(values_of(workspace, good)) == 1
-    assert values_of(workspace, bad) == []
+    assert len(values_of(context, good)) == 1
+    assert values_of(context, bad) == []
     error = report_of(report, bad).error
     assert isinstance(error, InputError)
     assert name in str(error)
@@ -140,9 +140,9 @@ def error_of(workspace: Workspace, name: str, content: bytes | str) -> str:
 
 
 def test_rows_have_the_contracts_columns_and_types_and_their_place(make: Make) -> None:
-    workspace = make()
-    (item,) = deliver(workspace, ("a.csv", HEADER + "1,2.5,2013-01-05,x\n2,,,\n3.0,-1e2,2013-1-6,\n"))
-    report = parse(workspace, [item])
+    context = make()
+    (item,) = deliver(context, ("a.csv", HEADER + "1,2.5,2013-01-05,x\n2,,,\n3.0,-1e2,2013-1-6,\n"))
+    report = parse(context, [item])
     assert list(report.columns.items()) == [
         ("id", "BIGINT"),
         ("amount", "DECIMAL(10,2)"),
@@ -151,18 +151,18 @@ def test_rows_have_the_contracts_columns_and_types_and_their_place(make: Make) -
         ("s_input_id", "VARCHAR"),
         ("s_row_id", "BIGINT"),
     ]
-    assert values_of(workspace) == [
+    assert values_of(context) == [
         (1, Decimal("2.50"), dt.date(2013, 1, 5), "x"),
         (2, None, None, None),
         (3, Decimal("-100.00"), dt.date(2013, 1, 6), None),
     ]
-    assert [row["s_row_id"] for row in rows_of(workspace, workspace.lake)] == [0, 1, 2]
+    assert [row["s_row_id"] for row in rows_of(context, context.lake)] == [0, 1, 2]
     assert (report.rows, report.inputs[0].counts) == (3, {"rows": 3, "rejected": 0, "records": 3})
-    assert quarantined(workspace) == []
+    assert quarantined(context) == []
 
 
 def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_keep_their_place(make: Make) -> None:
-    workspace = make()
+    context = make()
     content = HEADER + "\n".join(
         [
             "1,1,2013-01-01,good",
@@ -177,10 +177,10 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_keep_their_plac
             "10,1,2013-01-01,last",
         ]
     )
-    (item,) = deliver(workspace, ("a.csv", content))
-    report = parse(workspace, [item])
-    assert [(row["id"], row["s_row_id"]) for row in rows_of(workspace, workspace.lake)] == [(1, 0), (9, 8), (10, 9)]
-    assert quarantined(workspace) == [
+    (item,) = deliver(context, ("a.csv", content))
+    report = parse(context, [item])
+    assert [(row["id"], row["s_row_id"]) for row in rows_of(context, context.lake)] == [(1, 0), (9, 8), (10, 9)]
+    assert quarantined(context) == [
         (1, 3, "null where a value must be", "id", None),
         (2, 4, "not an integer of 64 bits", "id", "x"),
         (3, 5, "not decimal(10,2)", "amount", "1.239"),
@@ -189,7 +189,7 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_keep_their_plac
         (6, 8, "5 fields where the file has 4", None, None),
         (7, 9, "text follows the closing quote of a field", None, None),
     ]
-    records = [json.loads(row["s_record"]) for row in rows_of(workspace, workspace.quarantine)]
+    records = [json.loads(row["s_record"]) for row in rows_of(context, context.quarantine)]
     assert records[1] == {"id": "x", "amount": "1", "day": "2013-01-01", "note": "no number"}
     assert records[4] == ["6", "1", "2013-01-01"]
     assert records[6] == '8,1,2013-01-01,"a"b'
@@ -199,69 +199,69 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_others_keep_their_plac
 
 
 def test_a_record_over_many_lines_knows_its_line_only_where_it_is_certain(make: Make) -> None:
-    workspace = make()
+    context = make()
     one, other = deliver(
-        workspace,
+        context,
         ("a.csv", HEADER + "1,1,,plain\nx,1,,bad\n"),
         ("b.csv", HEADER + '1,1,,"two\nlines"\nx,1,,bad\n'),
     )
-    parse(workspace, [one, other])
-    assert quarantined(workspace, one)[0][:2] == (1, 3)
-    assert quarantined(workspace, other)[0][:2] == (1, None)
+    parse(context, [one, other])
+    assert quarantined(context, one)[0][:2] == (1, 3)
+    assert quarantined(context, other)[0][:2] == (1, None)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_places_are_those_in_the_file_however_many_threads_read_it(make: Make, threads: int) -> None:
-    workspace = make([{"name": "n", "type": "integer"}, {"name": "pad"}])
+    context = make([{"name": "n", "type": "integer"}, {"name": "pad"}])
     pad = "p" * 120
     files = [
         (f"f{day}.csv", "n,pad\n" + "".join(f"{day * 1_000_000 + n},{pad}\n" for n in range(size)))
         for day, size in enumerate((60_000, 3, 0, 40_000))
     ]
-    inputs = deliver(workspace, *files)
-    with workspace.engine.session() as session:
+    inputs = deliver(context, *files)
+    with context.engine.session() as session:
         session.connection.execute(f"SET threads = {threads}")
-    report = parse(workspace, list(reversed(inputs)))
+    report = parse(context, list(reversed(inputs)))
     assert [found.counts["rows"] for found in reversed(report.inputs)] == [60_000, 3, 0, 40_000]
     for day, item in enumerate(inputs):
-        rows = rows_of(workspace, workspace.lake, item)
+        rows = rows_of(context, context.lake, item)
         assert all(row["n"] == day * 1_000_000 + row["s_row_id"] for row in rows)
         assert len({row["s_row_id"] for row in rows}) == len(rows)
 
 
 def test_a_mixed_column_of_numbers_and_letters_is_text(make: Make) -> None:
-    workspace = make([{"name": "Store", "type": "integer"}, {"name": "StateHoliday"}])
-    (item,) = deliver(workspace, ("train.csv", '"Store","StateHoliday"\n1,"0"\n2,0\n3,a\n4,"a"\n'))
-    parse(workspace, [item])
-    assert values_of(workspace) == [(1, "0"), (2, "0"), (3, "a"), (4, "a")]
+    context = make([{"name": "Store", "type": "integer"}, {"name": "StateHoliday"}])
+    (item,) = deliver(context, ("train.csv", '"Store","StateHoliday"\n1,"0"\n2,0\n3,a\n4,"a"\n'))
+    parse(context, [item])
+    assert values_of(context) == [(1, "0"), (2, "0"), (3, "a"), (4, "a")]
 
 
 def test_defaults_replace_nulls_but_not_what_is_wrong(make: Make) -> None:
-    workspace = make(
+    context = make(
         [
             {"name": "distance", "type": "double", "default": "100000"},
             {"name": "interval", "default": "''", "nullable": False},
             {"name": "since", "type": "date", "default": "DATE '1900-01-01'"},
         ]
     )
-    (item,) = deliver(workspace, ("a.csv", "distance,interval,since\n,,\n5,x,2013-01-01\nfar,,\n"))
-    parse(workspace, [item])
-    assert values_of(workspace) == [(100000.0, "", dt.date(1900, 1, 1)), (5.0, "x", dt.date(2013, 1, 1))]
-    assert quarantined(workspace) == [(2, 4, "not a number", "distance", "far")]
+    (item,) = deliver(context, ("a.csv", "distance,interval,since\n,,\n5,x,2013-01-01\nfar,,\n"))
+    parse(context, [item])
+    assert values_of(context) == [(100000.0, "", dt.date(1900, 1, 1)), (5.0, "x", dt.date(2013, 1, 1))]
+    assert quarantined(context) == [(2, 4, "not a number", "distance", "far")]
 
 
 @pytest.mark.parametrize("default", ["abc", "'x'", "now()", "1 +", "(select 1)"])
 def test_a_default_that_is_no_literal_of_its_column_is_refused(make: Make, default: str) -> None:
-    workspace = make([{"name": "n", "type": "integer", "default": default}])
+    context = make([{"name": "n", "type": "integer", "default": default}])
     with pytest.raises(ConfigError, match="default of column 'n'"):
-        parse(workspace, deliver(workspace, ("a.csv", "n\n1\n")))
+        parse(context, deliver(context, ("a.csv", "n\n1\n")))
 
 
 # --- the usual trouble of delimited text -----------------------------------------------------------------------------
 
 
 def test_every_mark_of_a_csv_can_be_declared(make: Make) -> None:
-    workspace = make(
+    context = make(
         [
             {"name": "id", "type": "integer", "source_name": "Nr."},
             {"name": "amount", "type": "double", "source_name": "Betrag"},
@@ -286,47 +286,47 @@ def test_every_mark_of_a_csv_can_be_declared(make: Make) -> None:
         "Bericht 'x\n\nNr.;Betrag;Tag;Straße\r\n1.234;1.234,5;05.01.2013;'Größe; \\'x\\''\r\n"
         "2;-;NA;NA\r\n3;1,5e3;5.1.2013;-\r\n4;1.5;05.01.2013;no group\r\n5;1;2013-01-05;iso\r\n"
     )
-    (item,) = deliver(workspace, ("a.csv", text.encode("cp1252")))
-    parse(workspace, [item])
-    assert values_of(workspace) == [
+    (item,) = deliver(context, ("a.csv", text.encode("cp1252")))
+    parse(context, [item])
+    assert values_of(context) == [
         (1234, 1234.5, dt.date(2013, 1, 5), "Größe; 'x'"),
         (2, None, None, None),
         (3, 1500.0, dt.date(2013, 1, 5), None),
     ]
-    assert [row[2:] for row in quarantined(workspace)] == [
+    assert [row[2:] for row in quarantined(context)] == [
         ("not a number", "amount", "1.5"),
         ("not a date of the form %d.%m.%Y", "day", "2013-01-05"),
     ]
 
 
 def test_without_a_header_the_contract_names_the_fields(make: Make) -> None:
-    workspace = make(connection={"format": {"type": "csv", "header": False}})
-    (item,) = deliver(workspace, ("a.csv", "short\n1,2,2013-01-05,x\n2,2,2013-01-05,y\n"))
-    parse(workspace, [item])
-    assert [row[0] for row in values_of(workspace)] == [1, 2]
-    assert quarantined(workspace) == [(0, 1, "1 fields where the file has 4", None, None)]
+    context = make(connection={"format": {"type": "csv", "header": False}})
+    (item,) = deliver(context, ("a.csv", "short\n1,2,2013-01-05,x\n2,2,2013-01-05,y\n"))
+    parse(context, [item])
+    assert [row[0] for row in values_of(context)] == [1, 2]
+    assert quarantined(context) == [(0, 1, "1 fields where the file has 4", None, None)]
 
 
 def test_huge_fields_nul_bytes_and_line_breaks_in_fields(make: Make) -> None:
-    workspace = make()
+    context = make()
     huge = "x" * 1_000_000
     content = HEADER + f'1,1,,{huge}\n2,1,,"a\nb ""c"" , d"\n3,1,,nul\0\n4,1,,"{huge * 3}"\n5,1,,end'
-    (item,) = deliver(workspace, ("a.csv", content))
-    parse(workspace, [item])
-    assert [(row["id"], row["s_row_id"]) for row in rows_of(workspace, workspace.lake)] == [
+    (item,) = deliver(context, ("a.csv", content))
+    parse(context, [item])
+    assert [(row["id"], row["s_row_id"]) for row in rows_of(context, context.lake)] == [
         (1, 0),
         (2, 1),
         (4, 3),
         (5, 4),
     ]
-    assert [row[3] for row in values_of(workspace)] == [huge, 'a\nb "c" , d', huge * 3, "end"]
-    assert [row[2] for row in quarantined(workspace)] == ["a NUL byte"]
+    assert [row[3] for row in values_of(context)] == [huge, 'a\nb "c" , d', huge * 3, "end"]
+    assert [row[2] for row in quarantined(context)] == ["a NUL byte"]
 
 
 def test_a_header_alone_is_an_input_without_rows_and_the_volume_check_says_so(make: Make) -> None:
-    workspace = make()
-    (item,) = deliver(workspace, ("a.csv", HEADER))
-    report = parse(workspace, [item])
+    context = make()
+    (item,) = deliver(context, ("a.csv", HEADER))
+    report = parse(context, [item])
     assert report.inputs[0].error is None
     assert report.inputs[0].counts == {"rows": 0, "rejected": 0, "records": 0}
     volume = next(check for check in report.inputs[0].checks if check.check == "volume")
@@ -373,20 +373,20 @@ def test_drift_follows_the_declared_policy(make: Make) -> None:
 
 
 def test_bytes_that_are_not_in_the_raw_area_fail_their_input_alone(make: Make) -> None:
-    workspace = make()
-    good, gone = deliver(workspace, ("a.csv", HEADER + "1,,,\n"), ("b.csv", HEADER + "2,,,\n"))
-    workspace.raw.delete([gone.input_id])
-    report = parse(workspace, [good, gone])
+    context = make()
+    good, gone = deliver(context, ("a.csv", HEADER + "1,,,\n"), ("b.csv", HEADER + "2,,,\n"))
+    context.raw.delete([gone.input_id])
+    report = parse(context, [good, gone])
     assert isinstance(report_of(report, gone).error, StorageError)
-    assert [row[0] for row in values_of(workspace)] == [1]
+    assert [row[0] for row in values_of(context)] == [1]
 
 
 def test_only_bad_inputs_publish_nothing(make: Make) -> None:
-    workspace = make()
-    report = parse(workspace, deliver(workspace, ("a.csv", b"")))
+    context = make()
+    report = parse(context, deliver(context, ("a.csv", b"")))
     assert len(report.failures) == 1
-    assert workspace.lake.snapshot() is None
-    assert workspace.quarantine.snapshot() is None
+    assert context.lake.snapshot() is None
+    assert context.quarantine.snapshot() is None
     assert (report.rows, report.version, report.columns) == (None, None, {})
 
 
@@ -420,9 +420,9 @@ def zipped(*files: tuple[str, bytes]) -> bytes:
     ],
 )
 def test_compressed_files_are_read_through(make: Make, name: str, content: bytes) -> None:
-    workspace = make()
-    parse(workspace, deliver(workspace, (name, content)))
-    assert values_of(workspace) == [ROW]
+    context = make()
+    parse(context, deliver(context, (name, content)))
+    assert values_of(context) == [ROW]
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_damaged_archives_are_refused(make: Make, name: str, content: bytes, wor
 
 
 def test_json_lines(make: Make) -> None:
-    workspace = make(connection={"format": {"type": "jsonl"}})
+    context = make(connection={"format": {"type": "jsonl"}})
     lines = [
         '{"id": 1, "amount": 2.5, "day": "2013-01-05", "note": "x"}',
         '{"note": {"a": [1, "b"]}, "id": 2, "extra": 1}',
@@ -450,20 +450,20 @@ def test_json_lines(make: Make) -> None:
         "",
         '{"id": 6, "amount": null, "note": true}',
     ]
-    (item,) = deliver(workspace, ("a.jsonl", "\r\n".join(lines)))
-    report = parse(workspace, [item])
-    assert values_of(workspace) == [
+    (item,) = deliver(context, ("a.jsonl", "\r\n".join(lines)))
+    report = parse(context, [item])
+    assert values_of(context) == [
         ROW,
         (2, None, None, '{"a":[1,"b"]}'),
         (5, None, None, "line\nbreak"),
         (6, None, None, "true"),
     ]
-    assert [(row[0], *row[2:]) for row in quarantined(workspace)] == [
+    assert [(row[0], *row[2:]) for row in quarantined(context)] == [
         (2, "not JSON", None, None),
         (3, "a JSON array, not an object", None, None),
         (4, "not an integer of 64 bits", "id", "4.5"),
     ]
-    assert [json.loads(row["s_record"]) for row in rows_of(workspace, workspace.quarantine)] == [
+    assert [json.loads(row["s_record"]) for row in rows_of(context, context.quarantine)] == [
         '{"id": 3',
         [1],
         {"id": 4.5},
@@ -473,13 +473,13 @@ def test_json_lines(make: Make) -> None:
 
 
 def test_json_members_that_no_record_has_are_missing_columns(make: Make) -> None:
-    workspace = make(connection={"format": {"type": "jsonl"}})
+    context = make(connection={"format": {"type": "jsonl"}})
     good, bad = deliver(
-        workspace, ("a.jsonl", '{"id":1,"amount":1}\n{"id":2,"day":null,"note":""}'), ("b.jsonl", '{"id":1}')
+        context, ("a.jsonl", '{"id":1,"amount":1}\n{"id":2,"day":null,"note":""}'), ("b.jsonl", '{"id":1}')
     )
-    report = parse(workspace, [good, bad])
+    report = parse(context, [good, bad])
     assert "no column amount, day, note" in str(report_of(report, bad).error)
-    assert len(values_of(workspace, good)) == 2
+    assert len(values_of(context, good)) == 2
 
 
 def test_json_documents(make: Make) -> None:
@@ -492,15 +492,15 @@ def test_json_documents(make: Make) -> None:
 
 
 def test_json_documents_hold_their_records_under_a_path(make: Make) -> None:
-    workspace = make(connection={"format": {"type": "json", "records": "data.rows"}})
+    context = make(connection={"format": {"type": "json", "records": "data.rows"}})
     good, wrong, damaged = deliver(
-        workspace,
+        context,
         ("a.json", json.dumps({"data": {"rows": [{"id": 1, "amount": 2.5, "day": "2013-01-05", "note": "x"}]}})),
         ("b.json", json.dumps({"data": {"row": []}})),
         ("c.json", '{"data": {"rows": [{"id": 1}'),
     )
-    report = parse(workspace, [good, wrong, damaged])
-    assert values_of(workspace) == [ROW]
+    report = parse(context, [good, wrong, damaged])
+    assert values_of(context) == [ROW]
     assert "no 'rows' in data; known: row; next: did you mean 'row'?" in str(report_of(report, wrong).error)
     assert "damaged JSON" in str(report_of(report, damaged).error)
 
@@ -513,7 +513,7 @@ def test_parquet_values_stay_what_they_are_or_are_quarantined(make: Make) -> Non
         {"name": "nested"},
         {"name": "flag", "type": "boolean"},
     ]
-    workspace = make(columns, connection={"format": {"type": "parquet"}})
+    context = make(columns, connection={"format": {"type": "parquet"}})
 
     def parquet(**values: Any) -> bytes:
         buffer = io.BytesIO()
@@ -522,7 +522,7 @@ def test_parquet_values_stay_what_they_are_or_are_quarantined(make: Make) -> Non
 
     time = dt.datetime(2013, 1, 5, 10, tzinfo=dt.UTC)
     one, other, damaged = deliver(
-        workspace,
+        context,
         (
             "a.parquet",
             parquet(
@@ -542,9 +542,9 @@ def test_parquet_values_stay_what_they_are_or_are_quarantined(make: Make) -> Non
         ),
         ("c.parquet", parquet(id=[1])[:-9]),
     )
-    report = parse(workspace, [one, other, damaged])
-    assert values_of(workspace) == [(1, Decimal("1.25"), time, "[1]", True), (7, Decimal("3.10"), time, "x", True)]
-    assert quarantined(workspace) == [
+    report = parse(context, [one, other, damaged])
+    assert values_of(context) == [(1, Decimal("1.25"), time, "[1]", True), (7, Decimal("3.10"), time, "x", True)]
+    assert quarantined(context) == [
         (1, None, "not an integer of 64 bits", "id", "2.5"),
         (2, None, "not true or false", "flag", "2"),
     ]
@@ -552,22 +552,20 @@ def test_parquet_values_stay_what_they_are_or_are_quarantined(make: Make) -> Non
 
 
 def test_a_parquet_file_with_a_damaged_page_fails_alone(make: Make) -> None:
-    workspace = make([{"name": "n", "type": "integer"}], connection={"format": {"type": "parquet"}})
+    context = make([{"name": "n", "type": "integer"}], connection={"format": {"type": "parquet"}})
     buffer = io.BytesIO()
     pq.write_table(pa.table({"n": list(range(10_000))}), buffer, compression="zstd")
     whole = buffer.getvalue()
     # the end, where the schema is, stays whole
     broken = whole[:100] + bytes(len(whole) // 2) + whole[100 + len(whole) // 2 :]
-    good, bad = deliver(workspace, ("a.parquet", whole), ("b.parquet", broken))
-    report = parse(workspace, [good, bad])
+    good, bad = deliver(context, ("a.parquet", whole), ("b.parquet", broken))
+    report = parse(context, [good, bad])
     assert [found.input_id for found in report.failures] == [bad.input_id]
-    assert len(values_of(workspace, good)) == 10_000
+    assert len(values_of(context, good)) == 10_000
 
 
 def test_excel(make: Make) -> None:
-    workspace = make(
-        connection={"format": {"type": "excel", "sheet": "Data", "skip_rows": 1, "null_words": ["", "n/a"]}}
-    )
+    context = make(connection={"format": {"type": "excel", "sheet": "Data", "skip_rows": 1, "null_words": ["", "n/a"]}})
     book = openpyxl.Workbook()
     sheet = book.create_sheet("Data")
     for row in (
@@ -582,10 +580,10 @@ def test_excel(make: Make) -> None:
         sheet.append(row)
     buffer = io.BytesIO()
     book.save(buffer)
-    good, other = deliver(workspace, ("a.xlsx", buffer.getvalue()), ("b.xlsx", CSV))
-    report = parse(workspace, [good, other])
-    assert values_of(workspace) == [ROW, (2, None, dt.date(2013, 1, 6), "true")]
-    assert quarantined(workspace) == [
+    good, other = deliver(context, ("a.xlsx", buffer.getvalue()), ("b.xlsx", CSV))
+    report = parse(context, [good, other])
+    assert values_of(context) == [ROW, (2, None, dt.date(2013, 1, 6), "true")]
+    assert quarantined(context) == [
         (2, 6, "not a date", "day", "2013-01-07 12:00:00"),
         (3, 7, "values beyond the 4 columns of the sheet", None, None),
     ]
@@ -596,12 +594,12 @@ def test_excel(make: Make) -> None:
 
 
 def test_parsing_again_gives_the_same_and_leaves_other_inputs(make: Make) -> None:
-    workspace = make()
-    one, other = deliver(workspace, ("a.csv", HEADER + "1,,,\nx,,,\n"), ("b.csv", HEADER + "2,,,\n"))
-    parse(workspace, [one, other])
-    before = rows_of(workspace, workspace.lake), rows_of(workspace, workspace.quarantine)
-    parse(workspace, [one])
-    assert (rows_of(workspace, workspace.lake), rows_of(workspace, workspace.quarantine)) == before
+    context = make()
+    one, other = deliver(context, ("a.csv", HEADER + "1,,,\nx,,,\n"), ("b.csv", HEADER + "2,,,\n"))
+    parse(context, [one, other])
+    before = rows_of(context, context.lake), rows_of(context, context.quarantine)
+    parse(context, [one])
+    assert (rows_of(context, context.lake), rows_of(context, context.quarantine)) == before
 
 
 def test_a_row_that_parses_after_all_leaves_the_quarantine(make: Make) -> None:
@@ -616,34 +614,34 @@ def test_a_row_that_parses_after_all_leaves_the_quarantine(make: Make) -> None:
 
 
 def test_a_crash_between_quarantine_and_lake_is_mended_by_running_again(make: Make) -> None:
-    workspace = make()
-    (item,) = deliver(workspace, ("a.csv", HEADER + "1,,,\nx,,,\n"))
+    context = make()
+    (item,) = deliver(context, ("a.csv", HEADER + "1,,,\nx,,,\n"))
     publish = parse_module.replace_inputs
 
     def crash(session: Any, table: Table, *rest: Any, **options: Any) -> Any:
-        if table.uri == workspace.lake.uri:
+        if table.uri == context.lake.uri:
             raise StorageError("writing the lake")
         return publish(session, table, *rest, **options)
 
     with mock.patch.object(parse_module, "replace_inputs", crash), pytest.raises(StorageError):
-        parse(workspace, [item])
-    assert workspace.lake.snapshot() is None
-    parse(workspace, [item])
-    assert (len(values_of(workspace)), len(quarantined(workspace))) == (1, 1)
+        parse(context, [item])
+    assert context.lake.snapshot() is None
+    parse(context, [item])
+    assert (len(values_of(context)), len(quarantined(context))) == (1, 1)
 
 
 def test_a_gate_publishes_nothing_of_the_input_that_fails_it(make: Make) -> None:
-    workspace = make(gates={"lake": {"contract": f"{__name__}:few_rows"}})
+    context = make(gates={"lake": {"contract": f"{__name__}:few_rows"}})
     good, negative, many, empty = deliver(
-        workspace,
+        context,
         ("a.csv", HEADER + "1,,,\nx,,,\n"),
         ("b.csv", HEADER + "1,,,\n-2,,,\nx,,,\n"),
         ("c.csv", HEADER + "1,,,\n" * 4),
         ("d.csv", HEADER),
     )
-    report = parse(workspace, [good, negative, many, empty])
-    assert {row["s_input_id"] for row in rows_of(workspace, workspace.lake)} == {good.input_id}
-    assert {row["s_input_id"] for row in rows_of(workspace, workspace.quarantine)} == {good.input_id}
+    report = parse(context, [good, negative, many, empty])
+    assert {row["s_input_id"] for row in rows_of(context, context.lake)} == {good.input_id}
+    assert {row["s_input_id"] for row in rows_of(context, context.quarantine)} == {good.input_id}
     assert [type(found.error) for found in report.failures] == [GateFailed, GateFailed]
     failed = report_of(report, negative)
     assert "id: greater_than_or_equal_to(0) fails for 1 of 2 rows; for example -2 (row 1)" in str(failed.error)
@@ -655,26 +653,26 @@ def test_a_gate_publishes_nothing_of_the_input_that_fails_it(make: Make) -> None
 
 
 def test_a_gate_that_warns_publishes(make: Make) -> None:
-    workspace = make(gates={"lake": {"contract": f"{__name__}:few_rows", "severity": "warn"}})
-    report = parse(workspace, deliver(workspace, ("a.csv", HEADER + "-1,,,\n")))
+    context = make(gates={"lake": {"contract": f"{__name__}:few_rows", "severity": "warn"}})
+    report = parse(context, deliver(context, ("a.csv", HEADER + "-1,,,\n")))
     assert not report.failures
     contract = report.inputs[0].checks[0]
     assert (contract.check, contract.passed, contract.severity) == ("contract", False, "warn")
-    assert len(values_of(workspace)) == 1
+    assert len(values_of(context)) == 1
 
 
 def test_an_ordered_contract_judges_the_order_of_the_raw_columns(make: Make) -> None:
-    workspace = make(gates={"lake": {"contract": f"{__name__}:in_order"}})
-    good, swapped = deliver(workspace, ("a.csv", HEADER + "1,,,\n"), ("b.csv", "amount,id,day,note\n,1,,\n"))
-    report = parse(workspace, [good, swapped])
+    context = make(gates={"lake": {"contract": f"{__name__}:in_order"}})
+    good, swapped = deliver(context, ("a.csv", HEADER + "1,,,\n"), ("b.csv", "amount,id,day,note\n,1,,\n"))
+    report = parse(context, [good, swapped])
     assert [found.input_id for found in report.failures] == [swapped.input_id]
     assert "columns are out of order: place 1 has amount, the contract has id" in str(report.failures[0].error)
 
 
 def test_what_failed_a_gate_now_keeps_what_was_published_before(make: Make) -> None:
-    workspace = make()
-    (item,) = deliver(workspace, ("a.csv", HEADER + "-1,,,\n"))
-    parse(workspace, [item])
+    context = make()
+    (item,) = deliver(context, ("a.csv", HEADER + "-1,,,\n"))
+    parse(context, [item])
     gated = make(gates={"lake": {"contract": f"{__name__}:few_rows"}})
     assert parse(gated, [item]).failures
     assert len(values_of(gated)) == 1
@@ -684,22 +682,22 @@ def test_what_failed_a_gate_now_keeps_what_was_published_before(make: Make) -> N
 
 
 def test_inputs_are_compared_with_those_before_them_and_never_with_themselves(make: Make) -> None:
-    workspace = make(checks={"volume": {"max_change_ratio": 2}})
+    context = make(checks={"volume": {"max_change_ratio": 2}})
     sizes = [100, 110, 90, 100, 20, 100]
     files = [
         (f"f{day}.csv", HEADER + "".join(f"{n},{day},2013-01-01,{'x' if day < 5 else ''}\n" for n in range(size)))
         for day, size in enumerate(sizes)
     ]
-    inputs = deliver(workspace, *files)
-    first = parse(workspace, inputs[:4])
-    report = parse(workspace, inputs[4:])
+    inputs = deliver(context, *files)
+    first = parse(context, inputs[:4])
+    report = parse(context, inputs[4:])
     volume = {check.input_id: check for check in report.outcomes if check.check == "volume"}
     assert volume[inputs[4].input_id].explanation == "rows 20, expected between 50 and 200"
     assert [volume[item.input_id].passed for item in inputs[4:]] == [False, True]
     distribution = {check.input_id: check for check in report.outcomes if check.check == "distribution"}
     assert "note: 100.0% nulls, expected at most 20.0%" in distribution[inputs[5].input_id].explanation
     assert all(check.passed for check in first.outcomes)
-    known = {profile.input_id: profile for profile in workspace.metadata.profiles("sales", "lake/sales")}
+    known = {profile.input_id: profile for profile in context.metadata.profiles("sales", "lake/sales")}
     assert {input_id: profile.rows for input_id, profile in known.items()} == {
         item.input_id: size for item, size in zip(inputs, sizes, strict=True)
     }
@@ -708,8 +706,8 @@ def test_inputs_are_compared_with_those_before_them_and_never_with_themselves(ma
 
 
 def test_profiles_show_no_value_of_a_personal_column(make: Make) -> None:
-    workspace = make([{"name": "email", "tags": {"pii": "email"}}, {"name": "n", "type": "double"}])
-    parse(workspace, deliver(workspace, ("a.csv", "email,n\na@b.c,1\nd@e.f,nan\n,inf\n")))
-    email, number = workspace.metadata.profiles("sales", "lake/sales")[0].columns
+    context = make([{"name": "email", "tags": {"pii": "email"}}, {"name": "n", "type": "double"}])
+    parse(context, deliver(context, ("a.csv", "email,n\na@b.c,1\nd@e.f,nan\n,inf\n")))
+    email, number = context.metadata.profiles("sales", "lake/sales")[0].columns
     assert (email.min, email.max, email.nulls, email.distinct) == (None, None, 1, 2)
     assert number.mean == 1.0

@@ -49,7 +49,7 @@ class Person:
         self, here: CodeLocation, declared: Mapping[str, Any] | None = None, *others: Mapping[str, Any]
     ) -> None:
         source, *further = [Source.model_validate(given) for given in (declared or orders(), *others)]
-        self.workspace = here.platform.workspace(source, {item.name: item for item in (source, *further)})
+        self.context = here.platform.source_context(source, {item.name: item for item in (source, *further)})
         self.said: list[str] = []
         self.written: list[str] = []
 
@@ -60,7 +60,7 @@ class Person:
         add_commands(parser.add_subparsers())
         act, *rest = words
         given = parser.parse_args(["quarantine", act, "orders", *rest])
-        return Quarantine(self.workspace, self.said.append, self.written.append).run(given)
+        return Quarantine(self.context, self.said.append, self.written.append).run(given)
 
     def lists(self, *words: str) -> list[dict[str, Any]]:
         self.does("list", "--format", "json", *words)
@@ -151,10 +151,10 @@ def test_a_repaired_row_takes_its_place_and_dagster_is_told(here: CodeLocation) 
     assert after == before + 2
     assert here.tick("orders").skip_message == "no new input"
     # who and when, beside the raw bytes, which are as they were
-    first, second = person.workspace.corrections.repairs([bad])
+    first, second = person.context.corrections.repairs([bad])
     assert (first.made_by, first.rows) == ("ann", {1: {"id": "2"}})
     assert first.made_at < second.made_at
-    with person.workspace.raw.open(person.workspace.metadata.inputs("orders", [bad])[0]) as stream:
+    with person.context.raw.open(person.context.metadata.inputs("orders", [bad])[0]) as stream:
         assert b"\nx,7,1," in stream.read()
 
 
@@ -239,7 +239,7 @@ def test_what_cannot_be_repaired_says_why_and_changes_nothing(
     before = settled.rows("hub/orders", "id", "amount")
     person = Person(settled)
     assert told.replace("BAD", bad) in person.cannot("repair", "--input", bad, *words)
-    assert person.workspace.corrections.repairs([bad]) == []
+    assert person.context.corrections.repairs([bad]) == []
     assert settled.rows("hub/orders", "id", "amount") == before
 
 
@@ -266,7 +266,7 @@ def test_a_wrong_file_of_corrections_says_where_and_changes_nothing(
         (tmp_path / name).write_text(content.replace("BAD", bad))
     person = Person(settled)
     assert told in person.cannot("repair", "--from", str(tmp_path / name))
-    assert person.workspace.corrections.repairs([bad]) == []
+    assert person.context.corrections.repairs([bad]) == []
 
 
 def test_a_correction_is_corrected_and_withdrawn(here: CodeLocation) -> None:
@@ -350,7 +350,7 @@ def test_a_correction_of_a_column_that_is_no_more_is_told(here: CodeLocation) ->
     person.does("repair", "--input", bad, "--row", "4", "--set", "note=")
     declared = orders()
     person = Person(here, orders(columns=declared["columns"][:-1], validations=[SANE]))
-    report = parse(person.workspace, person.workspace.metadata.inputs("orders", [bad]))
+    report = parse(person.context, person.context.metadata.inputs("orders", [bad]))
     assert report.notes["corrections of no column"] == "note"
 
 

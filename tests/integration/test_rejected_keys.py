@@ -14,14 +14,14 @@ from declared import arrived, unchecked_source
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import CheckOutcome, Input, StepReport
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.quarantine import repair
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import CheckOutcome, Input, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.quarantine import repair
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
@@ -42,32 +42,32 @@ class Feed:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         metadata.register_source(source)
-        self.workspace = Workspace(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
+        self.context = SourceContext(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
 
     def arrives(self, day: int, *lines: str) -> CheckOutcome | None:
         """The check of suspended deletes after the file of a day was taken."""
         content = "\n".join([",".join(self._columns), *lines, ""]).encode()
         digest = hashlib.sha256(content).hexdigest()
         item = arrived(START + dt.timedelta(days=day), f"day-{day}", digest, f"things_{day}.csv", len(content))
-        self.workspace.raw.add(item, [content], None)
-        self.workspace.metadata.register_inputs("things", [item])
+        self.context.raw.add(item, [content], None)
+        self.context.metadata.register_inputs("things", [item])
         return self.runs([item])
 
     def runs(self, inputs: list[Input]) -> CheckOutcome | None:
         report: StepReport | None = None
         for step in (parse, cdc, enrich, refresh):
-            report = step(self.workspace, inputs)
+            report = step(self.context, inputs)
             assert not report.failures, [str(item.error) for item in report.failures]
         assert report is not None
         return next((item for item in report.checks if item.check == "suspended_deletes"), None)
 
     def repairs(self, day: int, row: int, **values: str) -> CheckOutcome | None:
-        return self.runs(repair(self.workspace, {(f"day-{day}", row): values}, made_by="test", made_at=NOW))
+        return self.runs(repair(self.context, {(f"day-{day}", row): values}, made_by="test", made_at=NOW))
 
     def rows(self, *columns: str) -> list[tuple[Any, ...]]:
-        snapshot = self.workspace.hub.snapshot()
+        snapshot = self.context.hub.snapshot()
         assert snapshot is not None
-        with self.workspace.engine.session() as session:
+        with self.context.engine.session() as session:
             found = session.fetch(query("SELECT * FROM $rows AS r", rows=session.scan(snapshot))).to_pylist()
         return sorted((tuple(row[name] for name in columns) for row in found), key=repr)
 

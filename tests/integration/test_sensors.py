@@ -230,7 +230,7 @@ def test_a_fault_that_may_pass_is_tried_again_but_not_for_ever(
 ) -> None:
     monkeypatch.setattr("dataops_assets.components.assets._RETRY_SECONDS", 0.0)
     # no machine is so slow that the next try comes within the test
-    monkeypatch.setattr("dataops_assets.components.tries.pause", lambda runs: dt.timedelta(days=runs // 3))
+    monkeypatch.setattr("dataops_assets.components.run_attempts.pause", lambda runs: dt.timedelta(days=runs // 3))
     here = CodeLocation(single, instance, tmp_path)
     here.land("orders", day(1), HEADER + "1,1,5\n")
     (partition,) = [request.partition_key for request in here.tick("orders").run_requests or ()]

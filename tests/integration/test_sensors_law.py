@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dataops_assets.components.sensors import Look, look
-from dataops_assets.components.tries import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError, StorageError
+from dataops_assets.report import PER_INPUT, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.steps.report import PER_INPUT, InputReport, StepReport
 
 SOURCE = Source.model_validate(standalone() | {"discovery": {"inputs_per_run": 3}})
 ASSETS = SourceAssets(SOURCE, {"orders": SOURCE}, compile_rules(SOURCE, {"orders": SOURCE}))

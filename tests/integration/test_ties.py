@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from refresh_scenarios import Scenario, day
 
+from dataops_assets.report import Input
 from dataops_assets.steps.cdc import cdc
-from dataops_assets.steps.report import Input
 
 COLUMNS = {"id": "integer", "v": "text"}
 
@@ -24,7 +24,7 @@ class OneTime(Scenario):
 
     def compares(self, *numbers: int) -> dict[str, Any]:
         """The notes of change capture."""
-        return dict(cdc(self.workspace, [self.input(number) for number in numbers]).notes)
+        return dict(cdc(self.context, [self.input(number) for number in numbers]).notes)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_no_tie_is_told_of_inputs_of_different_times(tmp_path: Path) -> None:
     hub = Scenario(tmp_path, {"type": "key", "key": ["id"]}, COLUMNS)
     hub.parsed(1, [(1, "a")])
     hub.parsed(2, [(1, "b")])
-    assert "ties" not in cdc(hub.workspace, [hub.input(1), hub.input(2)]).notes
+    assert "ties" not in cdc(hub.context, [hub.input(1), hub.input(2)]).notes

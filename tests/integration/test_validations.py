@@ -15,8 +15,8 @@ from refresh_scenarios import Scenario
 
 from dataops_assets.config.rules import Validation
 from dataops_assets.sql import query
-from dataops_assets.steps.quarantine import kept_out
 from dataops_assets.steps.recalculate import recalculate
+from dataops_assets.steps.upkeep.quarantine import kept_out
 
 COLUMNS = {"k": "integer", "mail": "text", "v": "integer"}
 KEY = {"type": "key", "key": ["k"]}
@@ -33,7 +33,7 @@ def test_all_rows_fail_that_share_a_value_within_their_input(tmp_path: Path) -> 
     # another input may have it again
     assert hub.arrives(2, [(6, "A", 1), (7, "a", 1)]) == []
     assert hub.rows("k") == [(3,), (4,), (5,), (6,), (7,)]
-    found = kept_out(hub.workspace)
+    found = kept_out(hub.context)
     assert [(row.row_id, row.rule, row.column, row.value) for row in found.rows] == [
         (0, "alone", "mail", "a"),
         (1, "alone", "mail", "a"),
@@ -99,10 +99,10 @@ def test_a_keep_current_rule_counts_over_the_whole_hub(tmp_path: Path) -> None:
     hub = Scenario(tmp_path, KEY, COLUMNS, rules=[count])
     hub.arrives(1, [(1, "a", 1), (2, "b", 1)])
     hub.arrives(2, [(3, "a", 1)])
-    recalculate(hub.workspace)
-    current = hub.workspace.current.snapshot()
+    recalculate(hub.context)
+    current = hub.context.current.snapshot()
     assert current is not None
-    with hub.workspace.engine.session() as session:
+    with hub.context.engine.session() as session:
         found = session.fetch(query("SELECT h.k, h.same FROM $hub AS h ORDER BY h.k", hub=session.scan(current)))
     assert found.to_pylist() == [{"k": 1, "same": 2}, {"k": 2, "same": 1}, {"k": 3, "same": 2}]
 
@@ -130,7 +130,7 @@ def test_what_fails_depends_on_the_input_alone(
         hub = Scenario(tmp_path_factory.mktemp("hub"), KEY, COLUMNS, validations=[unique("mail")])
         for number in order:
             assert hub.arrives(number, inputs[number]) == []
-        found = {row[0]: row for row in hub.rows("k", "mail", "s_input_id")} if hub.workspace.hub.snapshot() else {}
+        found = {row[0]: row for row in hub.rows("k", "mail", "s_input_id")} if hub.context.hub.snapshot() else {}
         assert {key: row[1] for key, row in found.items()} == {key: row[1] for key, row in expected.items()}
 
 

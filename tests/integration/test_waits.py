@@ -158,7 +158,7 @@ def test_what_is_removed_counts_no_more(here: CodeLocation) -> None:
     customers_of(here, 5)
     here.settle("customers")
     source = Source.model_validate(CUSTOMERS)
-    remove(here.platform.workspace(source, {source.name: source}), here.partitions("customers")[1:])
+    remove(here.platform.source_context(source, {source.name: source}), here.partitions("customers")[1:])
     orders_of(here, 5)
     here.settle("orders")
     assert here.rows("hub/orders", "id") == []

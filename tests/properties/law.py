@@ -17,12 +17,12 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input
 from dataops_assets.sql import query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.refresh import refresh, remove
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.publish import replace_inputs
 
 ARROW = {"text": pa.string(), "integer": pa.int64(), "double": pa.float64(), "timestamptz": pa.timestamp("us", "UTC")}
@@ -37,17 +37,17 @@ def as_input(given: GivenInput) -> Input:
     return arrived(given.time, given.input_id, digest, "generated", len(given.rows), arrival=arrival)
 
 
-def workspace_for(source: Source, home: Path, engine: Engine | None = None) -> Workspace:
-    """A workspace with everything below `home`."""
+def workspace_for(source: Source, home: Path, engine: Engine | None = None) -> SourceContext:
+    """A context with everything below `home`."""
     environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
     home.mkdir(parents=True, exist_ok=True)
     metadata = MetadataStore(environment.metadata_url)
-    return Workspace(environment, source, {source.name: source}, engine or DuckDBEngine(environment), metadata)
+    return SourceContext(environment, source, {source.name: source}, engine or DuckDBEngine(environment), metadata)
 
 
-def land(workspace: Workspace, given: Sequence[GivenInput]) -> None:
+def land(context: SourceContext, given: Sequence[GivenInput]) -> None:
     """Put parsed rows into the lake, as the parse step would; undeclared columns where a row has them."""
-    columns = {item.name: ARROW[item.type] for item in workspace.source.columns}
+    columns = {item.name: ARROW[item.type] for item in context.source.columns}
     columns |= dict.fromkeys((name for item in given for row in item.rows for name in row if name not in columns), TEXT)
     data: dict[str, list[Any]] = {name: [] for name in (*columns, "s_input_id", "s_row_id")}
     for item in given:
@@ -58,33 +58,33 @@ def land(workspace: Workspace, given: Sequence[GivenInput]) -> None:
             data["s_row_id"].append(position)
     kinds = {**columns, "s_input_id": pa.string(), "s_row_id": pa.int64()}
     rows = pa.table({name: pa.array(values, kinds[name]) for name, values in data.items()})
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         session.register("landed", rows)
         replace_inputs(
-            session, workspace.lake, query("SELECT * FROM landed"), [item.input_id for item in given], keep_same=True
+            session, context.lake, query("SELECT * FROM landed"), [item.input_id for item in given], keep_same=True
         )
 
 
-def arrive(workspace: Workspace, given: Sequence[GivenInput]) -> None:
+def arrive(context: SourceContext, given: Sequence[GivenInput]) -> None:
     """One run over a group of inputs: parse, compare, enrich, refresh."""
-    land(workspace, given)
+    land(context, given)
     inputs = [as_input(item) for item in given]
-    cdc(workspace, inputs)
-    enrich(workspace, inputs)
-    refresh(workspace, inputs)
+    cdc(context, inputs)
+    enrich(context, inputs)
+    refresh(context, inputs)
 
 
-def leave(workspace: Workspace, ids: Sequence[str]) -> None:
+def leave(context: SourceContext, ids: Sequence[str]) -> None:
     """Remove inputs from the hub."""
-    remove(workspace, ids)
+    remove(context, ids)
 
 
-def hub_rows(workspace: Workspace) -> list[Mapping[str, Any]]:
+def hub_rows(context: SourceContext) -> list[Mapping[str, Any]]:
     """All rows of the hub."""
-    snapshot = workspace.hub.snapshot()
+    snapshot = context.hub.snapshot()
     if snapshot is None:
         return []
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         return session.fetch(query("SELECT * FROM :hub AS h", hub=session.scan(snapshot))).to_pylist()
 
 

@@ -15,7 +15,7 @@ from delta_readers import Row, plain
 from dataops_assets.engines.base import Engine
 from dataops_assets.sql import column, query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.retyping import conformed
 from dataops_assets.storage.vacuum import vacuum
 
@@ -107,7 +107,7 @@ class Story:
         ]
         return chance.choice(told) if told else None
 
-    def _newest(self) -> Snapshot:
+    def _newest(self) -> TableVersion:
         found = self.table.snapshot()
         assert found is not None
         return found

@@ -17,7 +17,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import CommitConflict, StorageError
 from dataops_assets.sql import query
 from dataops_assets.storage import deletion_vectors, publish
-from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.objects import Folder
 
 TYPES = {"k": "BIGINT", "v": "VARCHAR"}
@@ -29,15 +29,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
     return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
 
 
-def rows_of(engine: DuckDBEngine, snapshot: Snapshot) -> list[tuple[int, str | None]]:
+def rows_of(engine: DuckDBEngine, snapshot: TableVersion) -> list[tuple[int, str | None]]:
     with engine.session() as session:
         found = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(snapshot))).to_pylist()
     return sorted((row["k"], row["v"]) for row in found)
 
 
 def change(
-    engine: DuckDBEngine, table: Table, base: Snapshot | None, gone: set[int], new: list[tuple[int, str | None]]
-) -> Snapshot:
+    engine: DuckDBEngine, table: Table, base: TableVersion | None, gone: set[int], new: list[tuple[int, str | None]]
+) -> TableVersion:
     with engine.session() as session:
         names = {"k": pa.array([k for k, _ in new], pa.int64()), "v": pa.array([v for _, v in new], pa.string())}
         session.register("new_rows", pa.table(names))
@@ -64,7 +64,7 @@ def test_every_version_reads_as_the_rows_it_was_made_of(
     model: dict[int, str | None] = {}
     with tempfile.TemporaryDirectory() as home:
         table = Table(f"{home}/a table")
-        base: Snapshot | None = None
+        base: TableVersion | None = None
         versions = []
         for gone, new in changes:
             base = change(engine, table, base, gone | set(new), list(new.items()))
@@ -119,7 +119,7 @@ def test_the_second_of_two_writers_publishes_nothing(tmp_path: Path, engine: Duc
 
 def test_a_long_log_is_read_through_its_checkpoints(tmp_path: Path, engine: DuckDBEngine) -> None:
     table = Table(str(tmp_path / "t"))
-    base: Snapshot | None = None
+    base: TableVersion | None = None
     for number in range(45):
         base = change(engine, table, base, {number % 7}, [(number % 7, str(number))])
     assert list((tmp_path / "t" / "_delta_log").glob("*.checkpoint.parquet"))
@@ -132,7 +132,7 @@ def test_a_long_log_is_read_through_its_checkpoints(tmp_path: Path, engine: Duck
 
 def test_many_small_inputs_do_not_write_a_larger_file_again(tmp_path: Path, engine: DuckDBEngine) -> None:
     table = Table(str(tmp_path / "t"))
-    base: Snapshot | None = change(engine, table, None, set(), [(k, f"{k * 7919:.20f}") for k in range(20_000)])
+    base: TableVersion | None = change(engine, table, None, set(), [(k, f"{k * 7919:.20f}") for k in range(20_000)])
     assert base is not None
     large = base.files[0].path
     for number in range(20):

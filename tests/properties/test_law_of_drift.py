@@ -94,7 +94,7 @@ def test_undeclared_columns_of_some_inputs_keep_the_law(kind: str, delivery: Del
     source = source_for({**KINDS[kind].refresh, "history": True}, drift={"new_column": "evolve"})
     applied: dict[str, GivenInput] = {}
     with tempfile.TemporaryDirectory() as home:
-        workspace = workspace_for(source, Path(home), engine)
+        context = workspace_for(source, Path(home), engine)
 
         def check() -> None:
             expected = {
@@ -113,16 +113,16 @@ def test_undeclared_columns_of_some_inputs_keep_the_law(kind: str, delivery: Del
                     *(row.get(name) for name in ALL),
                     *(row[name] for name in ("s_input_id", "s_row_id", "s_order", "s_valid_to")),
                 )
-                for row in hub_rows(workspace)
+                for row in hub_rows(context)
             ]
             assert set(found) == expected
             assert len(found) == len(expected)
 
         for group in delivery.groups:
-            arrive(workspace, [drifted(item, reads) for item in group])
+            arrive(context, [drifted(item, reads) for item in group])
             applied |= {item.input_id: drifted(item, reads) for item in group}
             check()
         if delivery.removed:
-            leave(workspace, delivery.removed)
+            leave(context, delivery.removed)
             applied = {name: item for name, item in applied.items() if name not in delivery.removed}
             check()

@@ -28,13 +28,13 @@ from reference import GivenInput, Row
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.report import Input
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.quarantine import inputs_with_rows_kept_out, repair, still_kept_out
 from dataops_assets.steps.refresh import refresh
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.quarantine import inputs_with_rows_kept_out, repair, still_kept_out
 from dataops_assets.storage.corrections import Values
 
 # the simplest one, and one of 30 families of keys
@@ -115,29 +115,29 @@ class Hub:
     """A source with real files, its steps, and a person who repairs."""
 
     def __init__(self, source: Source, home: Path, engine: DuckDBEngine) -> None:
-        self.workspace: Workspace = workspace_for(source, home, engine)
-        self.workspace.metadata.migrate()
-        self.workspace.metadata.register_source(source)
+        self.context: SourceContext = workspace_for(source, home, engine)
+        self.context.metadata.migrate()
+        self.context.metadata.register_source(source)
 
     def arrives(self, group: Sequence[Damaged]) -> None:
         for given_input in group:
-            self.workspace.raw.add(given_input.item, [given_input.content], None)
+            self.context.raw.add(given_input.item, [given_input.content], None)
         inputs = [given_input.item for given_input in group]
-        self.workspace.metadata.register_inputs("things", inputs)
+        self.context.metadata.register_inputs("things", inputs)
         self.runs(inputs)
 
     def runs(self, inputs: Sequence[Input]) -> None:
         for step in (parse, cdc, enrich, refresh):
-            report = step(self.workspace, inputs)
+            report = step(self.context, inputs)
             assert not report.failures, [str(item.error) for item in report.failures]
 
     def repairs(self, group: Sequence[Damaged]) -> None:
         """Repair what is kept out, and what is kept out then: of equal rows the first one stands for all."""
         known = {(item.good.input_id, row): values for item in group for row, values in item.corrections.items()}
-        while places := still_kept_out(self.workspace, known):
+        while places := still_kept_out(self.context, known):
             rows = {place: known[place] for place in places}
-            self.runs(repair(self.workspace, rows, made_by="law", made_at=NOW))
-            assert not set(still_kept_out(self.workspace, known)) & set(places)
+            self.runs(repair(self.context, rows, made_by="law", made_at=NOW))
+            assert not set(still_kept_out(self.context, known)) & set(places)
 
 
 def once(delivery: Delivery) -> list[list[GivenInput]]:
@@ -188,7 +188,7 @@ def test_a_repaired_hub_is_one_whose_rows_had_never_failed(
         assert_same(hub, twin)
         if kind.meaning is not None:
             expected = expected_rows(kind.meaning(good), kind.refresh.get("order_by"), history)
-            assert actual_rows(hub_rows(hub.workspace), history) == expected
+            assert actual_rows(hub_rows(hub.context), history) == expected
 
 
 @pytest.mark.parametrize("kind", [KINDS["key_deletes"], KINDS["full"], KINDS["timestamp"]], ids=["key", "full", "time"])
@@ -206,9 +206,9 @@ def test_a_replayed_hub_is_one_whose_rule_had_always_been_so(
         groups = [[Damaged(item, tuple(map(line_of, item.rows)), {}) for item in group] for group in once(delivery)]
         for group in groups:
             hub.arrives(group)
-        hub.workspace = dataclasses.replace(hub.workspace, source=after, sources={after.name: after})
-        everything = hub.workspace.metadata.inputs("things")
-        hub.runs(inputs_with_rows_kept_out(hub.workspace))
+        hub.context = dataclasses.replace(hub.context, source=after, sources={after.name: after})
+        everything = hub.context.metadata.inputs("things")
+        hub.runs(inputs_with_rows_kept_out(hub.context))
         # what the new rule keeps out and the old one did not
         hub.runs(everything)
         twin.arrives([item for group in groups for item in group])
@@ -219,9 +219,9 @@ def assert_same(hub: Hub, twin: Hub) -> None:
     """All columns of all rows, those of the system too."""
     here, there = rows_of(hub), rows_of(twin)
     assert not (here ^ there), "\n".join(sorted(map(str, here ^ there))[:4])
-    assert len(hub_rows(hub.workspace)) == len(hub_rows(twin.workspace))
+    assert len(hub_rows(hub.context)) == len(hub_rows(twin.context))
 
 
 def rows_of(hub: Hub) -> set[tuple[str, ...]]:
-    found = hub_rows(hub.workspace)
+    found = hub_rows(hub.context)
     return {tuple(f"{name}={row[name]!r}" for name in sorted(row)) for row in found}

@@ -19,7 +19,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import InputError
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.refresh import rebuild, remove
-from dataops_assets.steps.retention import settle
+from dataops_assets.steps.upkeep.retention import settle_inputs
 
 # those whose inputs can be superseded
 SETTLED = {name: kind for name, kind in KINDS.items() if "order_by" not in kind.refresh}
@@ -43,45 +43,45 @@ def test_settled_inputs_mean_to_the_hub_what_they_meant(
 ) -> None:
     source = source_for(kind.refresh, retention={"superseded_inputs": f"{days} days"})
     with tempfile.TemporaryDirectory() as home:
-        workspace = workspace_for(source, Path(home), engine)
+        context = workspace_for(source, Path(home), engine)
         applied: dict[str, GivenInput] = {}
         horizon: dt.datetime | None = None
 
         def check() -> None:
             expected = expected_rows(kind.meaning(list(applied.values())), None, history=False)
-            assert actual_rows(hub_rows(workspace), history=False) == expected
+            assert actual_rows(hub_rows(context), history=False) == expected
 
         for group in delivery.groups:
             old = [item for item in group if horizon is not None and item.time < horizon]
             if old:
-                report = cdc(workspace, [as_input(item) for item in old])
+                report = cdc(context, [as_input(item) for item in old])
                 assert all(isinstance(item.error, InputError) for item in report.inputs)
             taken = [item for item in group if item not in old]
             if taken:
-                arrive(workspace, taken)
+                arrive(context, taken)
                 applied |= {item.input_id: item for item in taken}
                 check()
-            before = sorted(map(str, hub_rows(workspace)))
-            retained = settle(workspace)
-            assert sorted(map(str, hub_rows(workspace))) == before
+            before = sorted(map(str, hub_rows(context)))
+            retained = settle_inputs(context)
+            assert sorted(map(str, hub_rows(context))) == before
             times = [item.time for item in applied.values()]
             due = max(times) - dt.timedelta(days=days)
-            # it moves on where it has an input to settle
+            # it moves on where it has an input to settle_inputs
             if any(time < due and (horizon is None or time >= horizon) for time in times):
                 horizon = due
             assert (retained.before if retained else None) == horizon
             if retained is not None:
                 assert retained.settled == sum(time < retained.before for time in times)
-        rebuild(workspace)
+        rebuild(context)
         check()
         for input_id in delivery.removed:
             if input_id not in applied:
                 continue
             if horizon is not None and applied[input_id].time < horizon:
                 with pytest.raises(InputError, match="is settled"):
-                    remove(workspace, [input_id])
+                    remove(context, [input_id])
                 continue
-            leave(workspace, [input_id])
+            leave(context, [input_id])
             del applied[input_id]
             check()
 
@@ -98,18 +98,18 @@ def test_what_validations_keep_out_stays_out(days: int, delivery: Delivery, engi
     with tempfile.TemporaryDirectory() as home:
         kept = workspace_for(source_for(refresh, **rules), Path(home) / "kept", engine)
         settling = source_for(refresh, **rules, retention={"superseded_inputs": f"{days} days"})
-        workspace = workspace_for(settling, Path(home) / "settled", engine)
+        context = workspace_for(settling, Path(home) / "settled", engine)
         horizon: dt.datetime | None = None
         for group in delivery.groups:
             taken = [item for item in group if horizon is None or item.time >= horizon]
-            for place in (workspace, kept) if taken else ():
+            for place in (context, kept) if taken else ():
                 arrive(place, taken)
-            assert sorted(map(str, hub_rows(workspace))) == sorted(map(str, hub_rows(kept)))
-            retained = settle(workspace)
+            assert sorted(map(str, hub_rows(context))) == sorted(map(str, hub_rows(kept)))
+            retained = settle_inputs(context)
             horizon = retained.before if retained else horizon
         for input_id in delivery.removed:
             item = next(item for group in delivery.groups for item in group if item.input_id == input_id)
             if horizon is None or item.time >= horizon:
-                for place in (workspace, kept):
+                for place in (context, kept):
                     leave(place, [input_id])
-                assert sorted(map(str, hub_rows(workspace))) == sorted(map(str, hub_rows(kept)))
+                assert sorted(map(str, hub_rows(context))) == sorted(map(str, hub_rows(kept)))

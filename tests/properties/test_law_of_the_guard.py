@@ -25,13 +25,13 @@ from dataops_assets.components.by_hand import remove
 from dataops_assets.components.requests import progress
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
+from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.holds import held_inputs
-from dataops_assets.steps.recording import Step, recorded
+from dataops_assets.steps.merging.held_inputs import held_inputs
+from dataops_assets.steps.recording import Step, run_recorded
 from dataops_assets.steps.refresh import rebuild, refresh
-from dataops_assets.steps.report import Input, InputReport, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 EXAMPLES = 4
 LIMITS = {"max_share": 0.1, "min_rows": 2}
@@ -74,16 +74,16 @@ def engine(home: Path) -> DuckDBEngine:
 class World:
     """One source, what arrived of it, and what a person approved or removed."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, context: SourceContext) -> None:
+        self.context = context
         self.given: dict[str, GivenInput] = {}
         self.approved: set[str] = set()
-        workspace.metadata.register_source(workspace.source)
+        context.metadata.register_source(context.source)
 
     def arrives(self, group: Sequence[GivenInput]) -> None:
-        metadata, inputs = self.workspace.metadata, [as_input(item) for item in group]
+        metadata, inputs = self.context.metadata, [as_input(item) for item in group]
         metadata.register_inputs("things", inputs)
-        land(self.workspace, group)
+        land(self.context, group)
         for step in ("ingest", "parse"):
             reports = tuple(InputReport(item.input_id) for item in inputs)
             metadata.finish("things", StepReport(step, "lake/things", reports, 0, None, {}, 0.0), "arrival")
@@ -93,16 +93,16 @@ class World:
     def run(self, inputs: Sequence[Input]) -> None:
         left = list(inputs)
         for step in STEPS:
-            report = recorded(self.workspace, step, left, [item.input_id for item in left], "run")
+            report = run_recorded(self.context, step, left, [item.input_id for item in left], "run")
             stopped = {item.input_id for item in report.failures}
             left = [item for item in left if item.input_id not in stopped]
 
     def rests(self) -> Collection[str]:
         """Run what is asked for until nothing is; the result are the ids of what is held then."""
-        metadata = self.workspace.metadata
+        metadata = self.context.metadata
         inputs = [item for item in metadata.inputs("things") if item.input_id in self.given]
         for _ in range(4 * len(inputs) + 1):
-            guarded = held_inputs(self.workspace, inputs)
+            guarded = held_inputs(self.context, inputs)
             state = progress(inputs, metadata.processes("things"), guarded)
             if not state.todo:
                 return state.held.keys()
@@ -110,11 +110,11 @@ class World:
         raise AssertionError("it never comes to rest")
 
     def approves(self, input_id: str) -> None:
-        self.workspace.metadata.approve("things", [input_id], "person")
+        self.context.metadata.approve("things", [input_id], "person")
         self.approved.add(input_id)
 
     def removes(self, ids: Sequence[str]) -> None:
-        remove(self.workspace, ids)
+        remove(self.context, ids)
         self.given = {name: item for name, item in self.given.items() if name not in ids}
 
 
@@ -133,7 +133,7 @@ def test_what_is_held_is_a_function_of_the_set_of_inputs(
             held = GUARDS[kind].held(world.given.values(), world.approved)
             assert set(world.rests()) == held
             taken = [item for name, item in world.given.items() if name not in held]
-            found: list[Mapping[str, Any]] = hub_rows(world.workspace)
+            found: list[Mapping[str, Any]] = hub_rows(world.context)
             expected = KINDS[kind].meaning(taken)
             assert actual_rows(found, history) == expected_rows(expected, None, history)
 
@@ -147,6 +147,6 @@ def test_what_is_held_is_a_function_of_the_set_of_inputs(
         if delivery.removed:
             world.removes(delivery.removed)
             holds()
-        if world.workspace.hub.snapshot() is not None and data.draw(st.booleans(), label="rebuilt"):
-            rebuild(world.workspace)
+        if world.context.hub.snapshot() is not None and data.draw(st.booleans(), label="rebuilt"):
+            rebuild(world.context)
             holds()

@@ -35,30 +35,30 @@ def test_hub_is_a_function_of_its_set_of_inputs(
     source = source_for({**kind.refresh, "history": history})
     order_by = kind.refresh.get("order_by")
     with tempfile.TemporaryDirectory() as home:
-        workspace = workspace_for(source, Path(home), engine)
+        context = workspace_for(source, Path(home), engine)
         applied: dict[str, GivenInput] = {}
         for group in delivery.groups:
-            arrive(workspace, group)
+            arrive(context, group)
             applied |= {item.input_id: item for item in group}
             expected = kind.meaning(list(applied.values()))
-            assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
         if delivery.removed:
-            leave(workspace, delivery.removed)
+            leave(context, delivery.removed)
             expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
-            assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
 
 
 @settings(max_examples=2 * EXAMPLES, deadline=None)
 @given(delivery=deliveries(families=30))
 def test_append_keeps_every_row_of_every_input_once(delivery: Delivery, engine: DuckDBEngine) -> None:
     with tempfile.TemporaryDirectory() as home:
-        workspace = workspace_for(source_for({"type": "append"}), Path(home), engine)
+        context = workspace_for(source_for({"type": "append"}), Path(home), engine)
         left: dict[str, GivenInput] = {}
         for group in delivery.groups:
-            arrive(workspace, group)
+            arrive(context, group)
             left |= {item.input_id: item for item in group}
         if delivery.removed:
-            leave(workspace, delivery.removed)
+            leave(context, delivery.removed)
             left = {name: item for name, item in left.items() if name not in delivery.removed}
-        found = [(row["s_input_id"], row["s_row_id"]) for row in hub_rows(workspace)]
+        found = [(row["s_input_id"], row["s_row_id"]) for row in hub_rows(context)]
         assert sorted(found) == sorted(reference.append(left.values()))

@@ -22,12 +22,12 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
 from dataops_assets.sql import column, columns, query
-from dataops_assets.steps import merge
-from dataops_assets.steps.change import Change, T, keeps_deletions, manifest_after, system_columns
-from dataops_assets.steps.extents import Extents, extents_of
-from dataops_assets.steps.manifest import Manifest
+from dataops_assets.steps.merging import merge
+from dataops_assets.steps.merging.change import Change, T, keeps_deletions, manifest_after, system_columns
+from dataops_assets.steps.merging.input_statistics import Extents, extents_of
+from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.refresh import deletions
-from dataops_assets.storage.delta import DataFile, Snapshot
+from dataops_assets.storage.delta import DataFile, TableVersion
 
 FAMILIES = 100
 # a refresh type, half of them with history
@@ -37,7 +37,7 @@ SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "5000"))
 class MemorySession(DuckDBSession):
     """A session in which every table's version is the temporary table `hub`."""
 
-    def scan(self, _snapshot: Snapshot, **_: Any) -> exp.Subquery:
+    def scan(self, _snapshot: TableVersion, **_: Any) -> exp.Subquery:
         return exp.Subquery(this=query("SELECT * FROM hub"))
 
 
@@ -47,9 +47,9 @@ class MemoryHub:
     def __init__(self, session: MemorySession, source: Source) -> None:
         self._session = session
         self._source = source
-        self._manifest = Manifest()
+        self._manifest = HubManifest()
         self._written: dict[str, int] = {}
-        self._base: Snapshot | None = None
+        self._base: TableVersion | None = None
         self._lake = exp.Subquery(this=query("SELECT * FROM lake"))
         session.register("lake", self._parsed([]))
 
@@ -134,7 +134,7 @@ class MemoryHub:
         )
         session.create("hub", query("SELECT * FROM hub_after"))
         rows = session.fetch(query("SELECT count(*) AS n FROM hub")).column("n")[0].as_py()
-        self._base = Snapshot("memory", 0, {}, (DataFile("hub", 0, rows, {}),), {}, {})
+        self._base = TableVersion("memory", 0, {}, (DataFile("hub", 0, rows, {}),), {}, {})
 
     def rows(self) -> list[Mapping[str, Any]]:
         """All rows."""

@@ -85,14 +85,14 @@ def test_the_hub_is_a_function_of_the_rows_that_pass(
     order_by = kind.refresh.get("order_by")
     delivery = alike(delivery)
     with tempfile.TemporaryDirectory() as home:
-        workspace = workspace_for(source, Path(home), engine)
+        context = workspace_for(source, Path(home), engine)
         applied: dict[str, GivenInput] = {}
         for group in delivery.groups:
-            arrive(workspace, group)
+            arrive(context, group)
             applied |= {item.input_id: item for item in group}
             expected = kind.meaning(list(applied.values()))
-            assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
         if delivery.removed:
-            leave(workspace, delivery.removed)
+            leave(context, delivery.removed)
             expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
-            assert actual_rows(hub_rows(workspace), history) == expected_rows(expected, order_by, history)
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)

@@ -20,7 +20,7 @@ from dataops_assets.config.contract import Column
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.conversion import TextMarks, converted, marks_of, present
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_of, present
 
 HOSTILE = st.text(st.sampled_from("0123456789+-.,eE_ xX'\u0663nainf\t/:TZ"), max_size=8)
 ODD = (

@@ -22,7 +22,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.stage import Lookup
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.neighbourhood import find_moved, neighbourhood
+from dataops_assets.steps.recalculating.window_reach import find_moved, neighbourhood
 
 FIRST = dt.date(2024, 1, 1)
 KINDS = {"Store": "integer", "Date": "date", "Sales": "integer", "Tag": "text"}

@@ -27,17 +27,17 @@ from dataops_assets.engines.base import Session
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import InputError
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.types import described
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.lookups import RelatedHubs, conformed
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, conformed
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh, remove
-from dataops_assets.steps.report import StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 from dataops_assets.storage.vacuum import vacuum
 
@@ -92,17 +92,17 @@ class Story:
         environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": home}, Path(home))
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        self.workspace = Workspace(environment, declared(case.tables[OWN], self.rules), {}, engine, metadata)
+        self.context = SourceContext(environment, declared(case.tables[OWN], self.rules), {}, engine, metadata)
         self.declare()
 
     def declare(self) -> None:
         sources = {name: declared(table, self.rules if name == OWN else ()) for name, table in self.case.tables.items()}
-        space = self.workspace
-        self.workspace = Workspace(space.environment, sources[OWN], sources, space.engine, space.metadata)
+        space = self.context
+        self.context = SourceContext(space.environment, sources[OWN], sources, space.engine, space.metadata)
 
-    def space(self, name: str) -> Workspace:
-        space = self.workspace
-        return Workspace(space.environment, space.sources[name], space.sources, space.engine, space.metadata)
+    def space(self, name: str) -> SourceContext:
+        space = self.context
+        return SourceContext(space.environment, space.sources[name], space.sources, space.engine, space.metadata)
 
     @property
     def kept(self) -> list[Rule]:
@@ -113,7 +113,7 @@ class Story:
 
     def check(self, *, is_bound: bool = True) -> None:
         """Recalculate: the result is that of the reference, and no other rows were computed than must be."""
-        report = recalculate(self.workspace)
+        report = recalculate(self.context)
         try:
             expected = self.expected()
         except Ambiguous:
@@ -121,11 +121,11 @@ class Story:
             return
         assert [str(item.error) for item in report.failures] == []
         names = [*self.case.tables[OWN].columns, *(rule.name for rule in self.rules)]
-        assert published(self.workspace, names) == {p: {n: row[n] for n in names} for p, row in expected.items()}
+        assert published(self.context, names) == {p: {n: row[n] for n in names} for p, row in expected.items()}
         if is_bound:
             self.require_bound(report, expected)
         self.before = self.world, list(self.rules), expected
-        assert recalculate(self.workspace).version == report.version, "it is at rest"
+        assert recalculate(self.context).version == report.version, "it is at rest"
 
     def require_bound(self, report: StepReport, expected: Mapping[Place, Row]) -> None:
         if self.before is None:
@@ -162,21 +162,21 @@ def names_of(window: Window) -> set[str]:
     return {*window.partition, window.order or "", window.argument.sql}
 
 
-def published(workspace: Workspace, names: Sequence[str]) -> dict[Place, dict[str, Any]]:
-    current = workspace.current.snapshot()
+def published(context: SourceContext, names: Sequence[str]) -> dict[Place, dict[str, Any]]:
+    current = context.current.snapshot()
     assert current is not None
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         return by_place(session, query("SELECT * FROM $t AS t", t=session.scan(current)), names)
 
 
-def computed_anew(workspace: Workspace, names: Sequence[str]) -> dict[Place, dict[str, Any]]:
+def computed_anew(context: SourceContext, names: Sequence[str]) -> dict[Place, dict[str, Any]]:
     """All rules over the whole hub by the platform, without a table of results."""
-    rules = compile_rules(workspace.source, workspace.sources)
-    hub = workspace.hub.snapshot()
+    rules = compile_rules(context.source, context.sources)
+    hub = context.hub.snapshot()
     assert hub is not None
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         rows = conformed(session, hub, rules.hub_columns, only_current=False)
-        return by_place(session, evaluate(rules.current, rows, RelatedHubs(workspace, session, rules.current)), names)
+        return by_place(session, evaluate(rules.current, rows, RelatedHubs(context, session, rules.current)), names)
 
 
 def by_place(session: Session, rows: exp.Query, names: Sequence[str]) -> dict[Place, dict[str, Any]]:
@@ -194,13 +194,13 @@ def typed(session: Session, name: str, rows: Sequence[Row], kinds: Mapping[str, 
     return found
 
 
-def rewrite(workspace: Workspace, name: str) -> None:
+def rewrite(context: SourceContext, name: str) -> None:
     """Put a hub's rows into new files, as compaction does."""
-    table = workspace.table(f"hub/{name}")
+    table = context.table(f"hub/{name}")
     base = table.snapshot()
     if base is None or not base.files:
         return
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         rows = session.write(session.scan(base), table.uri, base.columns)
         table.commit(
             base,
@@ -216,15 +216,15 @@ def rewrite(workspace: Workspace, name: str) -> None:
 # --- hubs that are written as refresh writes them ---------------------------------------------------------------------
 
 
-def write_hub(workspace: Workspace, name: str, rows: Rows) -> None:
+def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
     """Bring a hub to exactly these rows as refresh does: unchanged rows stay where they are."""
-    kinds = dict(compile_rules(workspace.sources[name], workspace.sources).hub_columns)
-    table = workspace.table(f"hub/{name}")
+    kinds = dict(compile_rules(context.sources[name], context.sources).hub_columns)
+    table = context.table(f"hub/{name}")
     given_rows = [
         {**row, "s_key": f"{place}", "s_input_id": place[0], "s_row_id": place[1], "s_status": "pass"}
         for place, row in rows.items()
     ]
-    with workspace.engine.session() as session:
+    with context.engine.session() as session:
         session.create("wanted", typed(session, "given", given_rows, kinds))
         base = table.snapshot()
         if base is None:
@@ -272,7 +272,7 @@ def test_what_is_kept_current_equals_computing_it_anew(engine: DuckDBEngine, num
         for name in case.tables:
             # a hub that nothing has reached yet is not there
             if name == OWN or name != absent:
-                write_hub(told.workspace, name, told.world[name])
+                write_hub(told.context, name, told.world[name])
             else:
                 told.world = {**told.world, name: {}}
         told.check()
@@ -280,13 +280,13 @@ def test_what_is_kept_current_equals_computing_it_anew(engine: DuckDBEngine, num
             after = dict(told.world)
             for name in case.random.sample(sorted(case.tables), case.random.choice([1, 1, 2])):
                 after[name] = moved(case, case.tables[name], after[name], case.random.choice([1, 1, 2]))
-                write_hub(told.workspace, name, after[name])
+                write_hub(told.context, name, after[name])
             told.world = after
             files = case.random.choice(["kept", "kept", "kept", "rewritten", "vacuumed"])
             for name in case.tables if files != "kept" else ():
-                rewrite(told.workspace, name)
+                rewrite(told.context, name)
                 if files == "vacuumed":
-                    vacuum(told.workspace.table(f"hub/{name}"), retention=dt.timedelta(0), young=dt.timedelta(0))
+                    vacuum(told.context.table(f"hub/{name}"), retention=dt.timedelta(0), young=dt.timedelta(0))
             if case.random.random() < 0.25:
                 last = told.rules.pop()
                 case.rules = list(told.rules)
@@ -295,7 +295,7 @@ def test_what_is_kept_current_equals_computing_it_anew(engine: DuckDBEngine, num
             told.check(is_bound=files != "vacuumed")
         names = [rule.name for rule in told.rules]
         if told.before is not None and told.before[0] is told.world:
-            assert published(told.workspace, names) == computed_anew(told.workspace, names)
+            assert published(told.context, names) == computed_anew(told.context, names)
 
 
 # --- hubs that are made by the steps ----------------------------------------------------------------------------------

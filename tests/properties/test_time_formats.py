@@ -15,8 +15,8 @@ from dataops_assets.config.contract import Column
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.conversion import TextMarks, converted
-from dataops_assets.steps.time_formats import time_format
+from dataops_assets.steps.parsing.time_formats import time_format
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted
 
 DAYS = [
     "%Y-%m-%d",

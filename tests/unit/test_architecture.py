@@ -21,7 +21,7 @@ PACKAGE = "dataops_assets"
 # From the bottom up: a module imports from its own layer and the ones before it, never from a later one. The report is
 # the vocabulary in which every layer speaks of inputs and outcomes.
 LAYERS = (
-    {"errors", "sql", "steps.report"},
+    {"errors", "report", "sql"},
     {"config"},
     {"connections", "engines", "metadata", "quality", "rules", "storage"},
     {"steps"},

@@ -24,7 +24,7 @@ def test_a_source_may_name_its_own_engine(deployed: dict[str, str], others: str,
     light = source("light", {"id": "integer"}, refresh={"type": "append"}, engine="duckdb")
     plain = source("plain", {"id": "integer"}, refresh={"type": "append"})
     sources = {item.name: item for item in (heavy, light, plain)}
-    engines = {name: platform.workspace(item, sources).engine for name, item in sources.items()}
+    engines = {name: platform.source_context(item, sources).engine for name, item in sources.items()}
     assert {name: engine.name for name, engine in engines.items()} == {
         "heavy": "spark",
         "light": "duckdb",

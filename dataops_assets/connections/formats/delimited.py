@@ -19,9 +19,9 @@ import duckdb
 from sqlglot import exp
 
 from dataops_assets.config.connection import CsvFormat, Limits
-from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.header import named, unnamed_name
+from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.record_count import Marks, RecordCount, whole_lines
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (

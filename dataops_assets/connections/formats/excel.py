@@ -14,8 +14,8 @@ import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
 from dataops_assets.config.connection import ExcelFormat, Limits
-from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.header import named
+from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging, Wanted
 from dataops_assets.connections.formats.workbook import Sheet, look_at_sheet

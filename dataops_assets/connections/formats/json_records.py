@@ -16,8 +16,8 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.config.connection import CsvFormat, JsonFormat, Limits
-from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.delimited import read_delimited
+from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_count import count_records
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name

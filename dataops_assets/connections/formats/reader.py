@@ -16,10 +16,10 @@ from dataops_assets.config.connection import (
     Limits,
     ParquetFormat,
 )
-from dataops_assets.connections.formats.alone import attempt
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.excel import read_excel
+from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
 from dataops_assets.connections.formats.parquet import read_parquet
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted

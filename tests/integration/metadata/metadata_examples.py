@@ -9,7 +9,7 @@ from dataops_assets.config.contract import Column
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.rules import Rule
 from dataops_assets.config.source import Source
-from dataops_assets.steps.report import Input
+from dataops_assets.report import Input
 
 START = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
 

@@ -17,7 +17,7 @@ from metadata_examples import an_input, source
 
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.steps.report import CheckOutcome, InputReport, StepReport
+from dataops_assets.report import CheckOutcome, InputReport, StepReport
 
 PROJECT = Path(__file__).parents[3]
 PROCESSES = 3

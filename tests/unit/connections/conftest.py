@@ -13,7 +13,7 @@ import pytest
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import Discovery, discover
+from dataops_assets.connections.discovery import FoundInputs, discover
 from dataops_assets.metadata.store import MetadataStore
 
 NOON = dt.datetime(2013, 6, 1, 12, tzinfo=dt.UTC)
@@ -41,7 +41,7 @@ class Place:
         os.utime(path, (changed, changed))
         return path
 
-    def look(self, after: float = 0.0, **options: Any) -> Discovery:
+    def look(self, after: float = 0.0, **options: Any) -> FoundInputs:
         """Look for new inputs, `after` seconds from now."""
         self.now += dt.timedelta(seconds=after)
         return discover(self.source, self.environment, self.metadata, now=self.now, **options)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dataops_assets.connections.discovery import Discovery, discover, waiting
+from dataops_assets.connections.discovery import FoundInputs, discover, waiting
 from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 
@@ -24,12 +24,12 @@ def names(origins: Sequence[str]) -> list[str]:
     return sorted(os.path.basename(origin) for origin in origins)
 
 
-def new(found: Discovery) -> list[str]:
+def new(found: FoundInputs) -> list[str]:
     return names([item.origin for item in found.new])
 
 
-def nothing(found: Discovery) -> bool:
-    return found == Discovery()
+def nothing(found: FoundInputs) -> bool:
+    return found == FoundInputs()
 
 
 def test_a_new_file_is_an_input_once(place: Any) -> None:

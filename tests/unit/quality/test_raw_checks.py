@@ -16,7 +16,7 @@ import zstandard
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Checks
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
-from dataops_assets.steps.report import CheckOutcome
+from dataops_assets.report import CheckOutcome
 
 CSV = b"a,b\n" + b"1,2\n" * 99
 

@@ -15,11 +15,11 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import described
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.report import Input
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 
 UNCHECKED = {kind: {"enabled": False} for kind in ("volume", "schema", "distribution")}
@@ -34,13 +34,14 @@ CHANGE_SET = {
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
 
 
-def workspace(home: Path, own: Source, *others: Source) -> Workspace:
-    """The workspace of `own`, with everything below `home`."""
+def context(home: Path, own: Source, *others: Source) -> SourceContext:
+    """The context of `own`, with everything below `home`."""
     home.mkdir(parents=True, exist_ok=True)
     environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
     sources = {item.name: item for item in (own, *others)}
     metadata = MetadataStore(environment.metadata_url)
-    return Workspace(environment, own, sources, DuckDBEngine(environment), metadata)
+    metadata.migrate()
+    return SourceContext(environment, own, sources, DuckDBEngine(environment), metadata)
 
 
 def an_input(name: str, hour: int = 0) -> Input:
@@ -60,7 +61,7 @@ def rows_query(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], name
     return found
 
 
-def capture(space: Workspace, changes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Input]:
+def capture(space: SourceContext, changes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Input]:
     """Put change sets, by input name, into lake/<source>_changes; `s_change` is 'new' unless a row says otherwise."""
     kinds = {item.name: described(item.type) for item in space.source.columns} | CHANGE_SET
     rows = [
@@ -75,7 +76,7 @@ def capture(space: Workspace, changes: Mapping[str, Sequence[Mapping[str, Any]]]
     return [an_input(name, hour) for hour, name in enumerate(changes)]
 
 
-def fill_hub(space: Workspace, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def fill_hub(space: SourceContext, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Make hub/<name> hold exactly these rows (with `s_input_id` 'h' and their place, unless they say otherwise)."""
     kinds = dict(compile_rules(space.sources[name], space.sources).hub_columns)
     table = space.table(f"hub/{name}")
@@ -93,7 +94,7 @@ def fill_hub(space: Workspace, name: str, rows: Sequence[Mapping[str, Any]]) -> 
         publish.apply(session, table, base, columns=kinds, remove=everything, insert=insert)
 
 
-def table_rows(space: Workspace, key: str, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def table_rows(space: SourceContext, key: str, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """All rows of a table in order of input and position, in these columns (all without names)."""
     snapshot = space.table(key).snapshot()
     if snapshot is None:

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 from declared import unchecked_source
-from rule_steps import an_input, capture, fill_hub, table_rows, workspace
+from rule_steps import an_input, capture, context, fill_hub, table_rows
 
 from dataops_assets.errors import GateFailed, InputError, RuleError
 from dataops_assets.quality.profiles import Profile
+from dataops_assets.report import CheckOutcome, StepReport
 from dataops_assets.sql import query
 from dataops_assets.steps.enrich import enrich, enrich_query
-from dataops_assets.steps.report import CheckOutcome, StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Note": "text"}
 STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
 RELATION = {"store": {"source": "stores", "on": {"Store": "Id"}}}
 
 
-def sales(home: Path, *others: Any, **declared: Any) -> Workspace:
-    return workspace(home, unchecked_source("sales", SALES, **declared), *others)
+def sales(home: Path, *others: Any, **declared: Any) -> SourceContext:
+    return context(home, unchecked_source("sales", SALES, **declared), *others)
 
 
 def rule(expression: str, name: str = "r", **declared: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def check(expression: str, severity: str, name: str = "v") -> dict[str, str]:
     return {"name": name, "expression": expression, "severity": severity}
 
 
-def verdicts(space: Workspace) -> list[tuple[Any, ...]]:
+def verdicts(space: SourceContext) -> list[tuple[Any, ...]]:
     return [
         tuple(row.values()) for row in table_rows(space, "hub/sales_enriched", ["s_row_id", "s_status", "s_failed"])
     ]
@@ -276,7 +276,7 @@ def test_personal_values_are_shown_nowhere(tmp_path: Path) -> None:
         for column in space.source.columns
     )
     own = space.source.model_copy(update={"columns": columns})
-    space = workspace(tmp_path, own)
+    space = context(tmp_path, own)
     space.metadata.migrate()
     space.metadata.register_source(own)
     inputs = capture(space, {"a": [{"Note": "jo"}], "b": [{"Note": "al"}]})
@@ -328,7 +328,7 @@ def test_hostile_names_of_columns_and_rules(tmp_path: Path, name: str) -> None:
         rules=[rule('"' + name.replace('"', '""') + '" + 1', f"{name} 2", type="text")],
         validations=[check('"' + name.replace('"', '""') + '" > 0', "warn", name)],
     )
-    space = workspace(tmp_path, own)
+    space = context(tmp_path, own)
     report = enrich(space, capture(space, {"a": [{name: 0}, {name: 1}]}))
     assert report.failures == ()
     rows = table_rows(space, "hub/sales_enriched", [name, f"{name} 2", "s_failed"])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from declared import unchecked_source
-from rule_steps import fill_hub, table_rows, workspace
+from rule_steps import context, fill_hub, table_rows
 
 from dataops_assets.errors import ConfigError, GateFailed, InputError
+from dataops_assets.report import StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.steps.recalculate import recalculate
-from dataops_assets.steps.report import StepReport
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Ratio": "double"}
 STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
@@ -26,8 +26,8 @@ def rule(expression: str, name: str = "r", **declared: Any) -> dict[str, Any]:
     return {"name": name, "expression": expression, "mode": "keep_current", **declared}
 
 
-def sales(home: Path, *rules: dict[str, Any], **declared: Any) -> Workspace:
-    return workspace(home, unchecked_source("sales", SALES, rules=list(rules), relations=RELATION, **declared), STORES)
+def sales(home: Path, *rules: dict[str, Any], **declared: Any) -> SourceContext:
+    return context(home, unchecked_source("sales", SALES, rules=list(rules), relations=RELATION, **declared), STORES)
 
 
 def day(number: int) -> dt.date:
@@ -42,7 +42,7 @@ def on(store: int, *numbers: int, **more: Any) -> list[dict[str, Any]]:
     return [row | {"s_key": str(row["s_row_id"])} | more for row in rows]
 
 
-def values(space: Workspace, name: str = "r") -> list[Any]:
+def values(space: SourceContext, name: str = "r") -> list[Any]:
     return [row[name] for row in table_rows(space, "hub/sales_current", [name])]
 
 
@@ -168,7 +168,7 @@ def test_self_relations_are_kept_current(tmp_path: Path) -> None:
         relations={"boss_of": {"source": "people", "on": {"boss": "id"}}},
         rules=[rule("boss_of.name", "boss_name"), rule("boss_of.boss_of.name", "grand")],
     )
-    space = workspace(tmp_path, people)
+    space = context(tmp_path, people)
     fill_hub(
         space, "people", [{"id": 1, "name": "A"}, {"id": 2, "boss": 1, "name": "B"}, {"id": 3, "boss": 2, "name": "C"}]
     )
@@ -181,10 +181,10 @@ def test_self_relations_are_kept_current(tmp_path: Path) -> None:
     ]
 
 
-def bought(home: Path, *rules: dict[str, Any]) -> Workspace:
+def bought(home: Path, *rules: dict[str, Any]) -> SourceContext:
     orders = unchecked_source("orders", {"Store": "integer", "Amount": "integer", "Note": "text"})
     relation = {"orders": {"source": "orders", "on": {"Store": "Store"}, "cardinality": "to_many"}}
-    return workspace(home, unchecked_source("sales", SALES, rules=list(rules), relations=relation), orders)
+    return context(home, unchecked_source("sales", SALES, rules=list(rules), relations=relation), orders)
 
 
 def test_a_changed_row_of_many_touches_the_rows_that_point_to_it_now_or_before(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_an_ambiguous_period_is_told_with_its_condition(tmp_path: Path) -> None:
     periods = unchecked_source("periods", {"Since": "date", "Name": "text"})
     relation = {"period": {"source": "periods", "where": [{"column": "Date", "is": ">=", "related": "Since"}]}}
     own = unchecked_source("sales", SALES, rules=[rule("period.Name")], relations=relation)
-    space = workspace(tmp_path, own, periods)
+    space = context(tmp_path, own, periods)
     fill_hub(space, "periods", [{"Since": day(1), "Name": "a"}, {"Since": day(5), "Name": "b"}])
     fill_hub(space, "sales", on(1, 1, 2))
     assert recalculate(space).failures == ()
@@ -317,7 +317,7 @@ def test_only_current_versions_of_a_history_are_kept_current(tmp_path: Path) -> 
 
 def test_an_ambiguous_look_up_publishes_nothing(tmp_path: Path) -> None:
     loose = unchecked_source("stores", {"Id": "integer", "Kind": "text"})
-    space = workspace(tmp_path, unchecked_source("sales", SALES, rules=[rule("store.Kind")], relations=RELATION), loose)
+    space = context(tmp_path, unchecked_source("sales", SALES, rules=[rule("store.Kind")], relations=RELATION), loose)
     fill_hub(space, "sales", on(1, 1, 2))
     fill_hub(space, "stores", [{"Id": 1, "Kind": "a"}])
     recalculate(space)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from declared import unchecked_source
-from rule_steps import fill_hub, workspace
+from rule_steps import context, fill_hub
 
 from dataops_assets.errors import ConfigError, InputError, RuleError
 from dataops_assets.operations.rules import add_rule_commands, run_rule_command
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.steps.recalculate import recalculate
-from dataops_assets.steps.trial import HIDDEN, try_rule
-from dataops_assets.steps.workspace import Workspace
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.rule_trial import HIDDEN, try_rule
 
 STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
 ORDERS = unchecked_source("orders", {"Store": "integer", "Amount": "integer"})
@@ -37,10 +37,10 @@ RULES = [
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Workspace:
+def space(tmp_path: Path) -> SourceContext:
     own = unchecked_source("sales", KINDS, relations=RELATIONS, rules=RULES)
     columns = (*own.columns[:2], own.columns[2].model_copy(update={"tags": {"pii": "name"}}))
-    found = workspace(tmp_path, own.model_copy(update={"columns": columns}), STORES, ORDERS)
+    found = context(tmp_path, own.model_copy(update={"columns": columns}), STORES, ORDERS)
     found.metadata.migrate()
     fill_hub(found, "stores", [{"Id": 1, "Kind": "a"}])
     fill_hub(found, "orders", [{"Store": 1, "Amount": 4}, {"Store": 1, "Amount": 5}])
@@ -51,7 +51,7 @@ def space(tmp_path: Path) -> Workspace:
     return found
 
 
-def told(space: Workspace, *words: str, column: str = "") -> str:
+def told(space: SourceContext, *words: str, column: str = "") -> str:
     parser = argparse.ArgumentParser()
     add_rule_commands(parser.add_subparsers(dest="command"))
     lines: list[str] = []
@@ -59,7 +59,7 @@ def told(space: Workspace, *words: str, column: str = "") -> str:
     return "\n".join(lines)
 
 
-def test_what_an_expression_gives(space: Workspace) -> None:
+def test_what_an_expression_gives(space: SourceContext) -> None:
     before = {table.uri: table.snapshot() for table in space.tables}
     trial = try_rule(space, "Sales + sum(orders.Amount)")
     assert (trial.type, trial.rows, trial.nulls, trial.distinct) == ("BIGINT", 4, 2, 2)
@@ -69,7 +69,7 @@ def test_what_an_expression_gives(space: Workspace) -> None:
     assert {table.uri: table.snapshot() for table in space.tables} == before
 
 
-def test_a_window_sees_all_rows_or_the_sample(space: Workspace) -> None:
+def test_a_window_sees_all_rows_or_the_sample(space: SourceContext) -> None:
     assert try_rule(space, "count(*) over ()").most == 4
     sampled = try_rule(space, "count(*) over ()", sample=3)
     assert (sampled.rows, sampled.most) == (3, 3)
@@ -87,19 +87,19 @@ def test_a_window_sees_all_rows_or_the_sample(space: Workspace) -> None:
         ("case Store when 1 then '10' end", "Sales", (2, 2, 1, 0)),
     ],
 )
-def test_before_and_after(space: Workspace, expression: str, name: str, expected: tuple[int, ...]) -> None:
+def test_before_and_after(space: SourceContext, expression: str, name: str, expected: tuple[int, ...]) -> None:
     change = try_rule(space, expression, name).change
     assert change is not None
     assert (change.same, change.changed, change.became_null, change.were_null) == expected
     assert len(change.examples) == expected[1]
 
 
-def test_values_that_do_not_fit_the_declared_type_are_counted(space: Workspace) -> None:
+def test_values_that_do_not_fit_the_declared_type_are_counted(space: SourceContext) -> None:
     trial = try_rule(space, "Sales * 10", "small")
     assert (trial.type, trial.nulls, trial.failed_casts) == ("DECIMAL(3,1)", 4, 3)
 
 
-def test_personal_values_are_not_shown(space: Workspace) -> None:
+def test_personal_values_are_not_shown(space: SourceContext) -> None:
     trial = try_rule(space, "upper(Note)", "Note")
     assert (trial.least, trial.most) == (HIDDEN, HIDDEN)
     assert trial.change is not None
@@ -110,7 +110,7 @@ def test_personal_values_are_not_shown(space: Workspace) -> None:
     assert {before for _, _, before, _ in shown.examples} == {HIDDEN}
 
 
-def test_what_could_not_be_declared_is_refused_as_when_it_is_loaded(space: Workspace) -> None:
+def test_what_could_not_be_declared_is_refused_as_when_it_is_loaded(space: SourceContext) -> None:
     with pytest.raises(RuleError, match=r"rule 'half', line 1, column 1: source 'sales' has no column or rule 'Slaes'"):
         try_rule(space, "Slaes / 2", "half")
     with pytest.raises(RuleError, match="a snapshot rule sees one row"):
@@ -123,10 +123,10 @@ def test_what_could_not_be_declared_is_refused_as_when_it_is_loaded(space: Works
 
 def test_without_a_hub_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="materialize hub/sales first"):
-        try_rule(workspace(tmp_path, unchecked_source("sales", KINDS)), "Sales")
+        try_rule(context(tmp_path, unchecked_source("sales", KINDS)), "Sales")
 
 
-def test_the_command_tells_it(space: Workspace) -> None:
+def test_the_command_tells_it(space: SourceContext) -> None:
     text = told(space, "try", "sales", "coalesce(Sales, 0) / 2", "--rule", "half")
     assert text.splitlines() == [
         "type      DOUBLE",
@@ -139,11 +139,11 @@ def test_the_command_tells_it(space: Workspace) -> None:
     ]
 
 
-def test_recalculating_by_hand_leaves_receipts(space: Workspace) -> None:
+def test_recalculating_by_hand_leaves_receipts(space: SourceContext) -> None:
     changed = [{**RULES[0], "expression": "Sales / 4"}, RULES[1], {**RULES[2], "expression": "Sales"}]
     source = unchecked_source("sales", KINDS, relations=RELATIONS, rules=changed)
     fill_hub(space, "orders", [{"Store": 2, "Amount": 4}])
-    then = Workspace(space.environment, source, {**space.sources, "sales": source}, space.engine, space.metadata)
+    then = SourceContext(space.environment, source, {**space.sources, "sales": source}, space.engine, space.metadata)
     # a hub of before versions were recorded is taken as it is
     assert "half" not in told(then, "recalculate", "sales")
     (receipt,) = space.metadata.receipts("sales")
@@ -153,7 +153,7 @@ def test_recalculating_by_hand_leaves_receipts(space: Workspace) -> None:
     assert "skipped" in told(then, "recalculate", "sales")
 
 
-def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: Workspace) -> None:
+def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: SourceContext) -> None:
     def pairs(column: str) -> set[tuple[Any, ...]]:
         return {tuple(row.values()) for row in json.loads(told(space, "lineage", "sales", "--json", column=column))}
 
@@ -182,7 +182,7 @@ def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
     declared = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
     kinds = {"Store": "integer", "Date": "date", "Sales": "integer", "Customers": "integer"}
     stores = unchecked_source("stores", {"Id": "integer", "Assortment": "text"}, refresh={"type": "key", "key": ["Id"]})
-    space = workspace(tmp_path, unchecked_source("sales", kinds, **declared), stores)
+    space = context(tmp_path, unchecked_source("sales", kinds, **declared), stores)
     fill_hub(space, "sales", [{"Store": 1, "Sales": 6, "Customers": 2, "Basket": 3.0, "s_row_hash": 1}])
     (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     answers = []

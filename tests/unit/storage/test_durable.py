@@ -14,7 +14,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Snapshot, Table
+from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.objects import Folder
 
 
@@ -36,7 +36,9 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return seen
 
 
-def commit(engine: DuckDBEngine, table: Table, base: Snapshot | None, keys: list[int], gone: int = -1) -> Snapshot:
+def commit(
+    engine: DuckDBEngine, table: Table, base: TableVersion | None, keys: list[int], gone: int = -1
+) -> TableVersion:
     with engine.session() as session:
         session.register("new_rows", pa.table({"k": pa.array(keys, pa.int64())}))
         remove = None

@@ -12,12 +12,12 @@ import pytest
 
 from dataops_assets.errors import StorageError
 from dataops_assets.storage import log
-from dataops_assets.storage.delta import DataFile, Snapshot, Table
+from dataops_assets.storage.delta import DataFile, Table, TableVersion
 
 COLUMNS = {"k": "BIGINT"}
 
 
-def table_of_one_file(folder: Path) -> tuple[Table, Snapshot]:
+def table_of_one_file(folder: Path) -> tuple[Table, TableVersion]:
     folder.mkdir()
     pq.write_table(pa.table({"k": [1, 2, 3]}), folder / "a.parquet")
     file = DataFile("a.parquet", (folder / "a.parquet").stat().st_size, 3, {"nullCount": {"k": 0}})

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.errors import InputError, StorageError
-from dataops_assets.steps.report import Input
-from dataops_assets.storage.raw import Manifest, RawArea
+from dataops_assets.report import Input
+from dataops_assets.storage.raw import RawArea, RawManifest
 
 NOON = dt.datetime(2013, 6, 1, 12, tzinfo=dt.UTC)
 
@@ -54,7 +54,7 @@ def test_an_input_is_kept_under_its_digest_with_a_manifest(raw: RawArea) -> None
     assert raw.local_path(item).read_bytes() == b"a\n1\n"
     with raw.open(item) as stream:
         assert stream.read() == b"a\n1\n"
-    assert raw.manifest(item.input_id) == Manifest(
+    assert raw.manifest(item.input_id) == RawManifest(
         item.input_id, item.origin, f"objects/{item.digest}/a.csv", NOON, NOON, 4, item.digest
     )
     assert raw.inputs() == [item.input_id]

@@ -1,0 +1,108 @@
+"""What of a declaration only shows when it is used, looked at when the code location is loaded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from dataops_assets.components.declarations import Declaration
+from dataops_assets.components.graph import nodes
+from dataops_assets.config.connection import FileConnection, PythonConnection
+from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
+from dataops_assets.config.rules import Relation, Validation
+from dataops_assets.config.source import Source
+from dataops_assets.connections.extract_time import require_pattern
+from dataops_assets.connections.python import load_hook
+from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.quality.contracts import load_contract, validate_contract
+from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.types import types
+from dataops_assets.steps.merging.replace_scope import predicate_names
+from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
+
+_GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
+_Look = tuple[tuple[str | int, ...], Callable[[], object]]
+
+
+def require_usable(declared: Declaration, rules: CompiledRules) -> None:
+    """Raise ConfigError with file, line and field for a part of a source that no run could use.
+
+    Imports the modules of the source's contracts and of its Python hook.
+    """
+    for path, look in _looks(declared.source, rules):
+        try:
+            look()
+        except ConfigError as error:
+            raise ConfigError(f"{declared.place(*path)}: {error}") from error
+
+
+def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
+    """Each part, with what raises ConfigError where it is wrong."""
+    connection = source.connection
+    if isinstance(connection, FileConnection):
+        yield ("connection", "format"), lambda: marks_of(connection.format)
+        yield ("connection", "extract_time", "pattern"), lambda: require_pattern(connection.extract_time.pattern)
+    if isinstance(connection, PythonConnection):
+        yield ("connection", "function"), lambda: load_hook(connection.function)
+    with types() as asked:
+        for index, item in enumerate(source.columns):
+            yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
+            yield ("columns", index, "default"), functools.partial(default_of, item, asked)
+    yield ("refresh", "delete_when"), lambda: _require_delete_marker(source)
+    yield ("refresh", "delete_where"), lambda: _require_replacement(source)
+    tables = {node.name: node.columns for node in nodes(source, rules)}
+    for index, name in enumerate(source.checks.distribution.ignore):
+        yield ("checks", "distribution", "ignore", index), functools.partial(_require_column, name, tables.values())
+    for layer, step in _GATED.items():
+        gate = getattr(source.gates, layer)
+        if gate is not None:
+            yield ("gates", layer, "contract"), functools.partial(_require_contract, gate.contract, tables[step])
+
+
+def _require_delete_marker(source: Source) -> None:
+    """A delete marker is read like a validation: a condition on one row, without look-ups."""
+    if isinstance(source.refresh, KeyRefresh) and source.refresh.delete_when:
+        marker = Validation(name="delete_when", expression=source.refresh.delete_when)
+        alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (marker,)})
+        compile_rules(alone, {})
+
+
+def _require_replacement(source: Source) -> None:
+    """A custom refresh's predicate is read like a validation that looks up any row of the arriving input."""
+    if isinstance(source.refresh, CustomRefresh):
+        predicate = Validation(name="delete_where", expression=source.refresh.delete_where)
+        first = source.columns[0].name
+        arriving = source.model_copy(
+            update={
+                "name": INPUT,
+                "rules": (),
+                "relations": {},
+                "validations": (),
+                "refresh": KeyRefresh(type="key", key=(first,)),
+            }
+        )
+        related = Relation(source=INPUT, on={first: first})
+        alone = source.model_copy(update={"rules": (), "relations": {INPUT: related}, "validations": (predicate,)})
+        compile_rules(alone, {INPUT: arriving})
+        read = {name for _, name in predicate_names(source.refresh)}
+        if unknown := sorted(read - {name.lower() for name in source.column_names}):
+            raise ConfigError(
+                "reading delete_where: it may read columns of the contract",
+                received=", ".join(unknown),
+                known=source.column_names,
+            )
+
+
+def _require_column(name: str, tables: Iterable[Mapping[str, str]]) -> None:
+    known = list(dict.fromkeys(column for table in tables for column in table))
+    if name not in known:
+        raise ConfigError(
+            "looking for the column in the source's tables",
+            received=name,
+            known=known,
+            next_step=nearest(name, known),
+        )
+
+
+def _require_contract(reference: str, table: Mapping[str, str]) -> None:
+    validate_contract(load_contract(reference), table)

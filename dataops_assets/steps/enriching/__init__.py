@@ -1,0 +1,1 @@
+"""What enrich computes for a row: look-ups, uniqueness, status."""

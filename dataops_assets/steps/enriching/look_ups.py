@@ -1,0 +1,137 @@
+"""What look-ups read: the hubs of related sources, as they are now, in the columns that the rules know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputError
+from dataops_assets.rules.query import OWN_PREFIX, ambiguous
+from dataops_assets.rules.stage import Lookup, Stage
+from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.lost_data import version_of
+from dataops_assets.storage.delta import TableVersion
+
+_EXAMPLES = 3
+# a comparison read from the related column's side
+_TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "<>": "<>"}
+
+
+class RelatedHubs:
+    """One version of every hub that a stage looks up, so that all its look-ups agree. Call it with a look-up.
+
+    `absent` names the hubs that do not exist yet: their look-ups are null. `snapshots` and `versions` are those
+    that are read.
+    """
+
+    def __init__(self, context: SourceContext, session: Session, stage: Stage) -> None:
+        self._context = context
+        self._session = session
+        self.snapshots = {name: _hub_of(context, name) for name in stage.related}
+        self.absent = tuple(name for name, snapshot in self.snapshots.items() if snapshot is None)
+        self.versions: Mapping[str, Sequence[int | str]] = {
+            name: snapshot.known_as for name, snapshot in self.snapshots.items() if snapshot is not None
+        }
+
+    def __call__(self, lookup: Lookup) -> exp.Query:
+        """The rows of the look-up's source; of a source with history the current versions."""
+        snapshot = self.snapshots[lookup.source]
+        if snapshot is None:
+            return nothing(lookup.columns)
+        history = self._context.sources[lookup.source].refresh.history
+        return conformed(self._session, snapshot, lookup.columns, only_current=history)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a report says of hubs that were not there."""
+        if not self.absent:
+            return {}
+        return {"look-ups without a hub": ", ".join(f"hub/{name} does not exist yet: null" for name in self.absent)}
+
+
+def _hub_of(context: SourceContext, name: str) -> TableVersion | None:
+    """The newest version of a source's hub. Raises StorageError where it is not there though inputs are in it."""
+    other = replace(context, source=context.sources[name])
+    return version_of(other, other.hub, "refresh")
+
+
+def conformed(
+    session: Session,
+    snapshot: TableVersion,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+    only: Collection[str] | None = None,
+    at: str = "",
+) -> exp.Query:
+    """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column.
+
+    `only` of these data files; and of those only the rows `at` the positions that a temporary table of that name has.
+    """
+    rows = session.scan(snapshot, positions=bool(at), only=only)
+    found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
+    if at:
+        found = found.where(query("r.s_position IN (SELECT p.s_position FROM $positions AS p)", positions=at))
+    return found.where(column("s_is_current")) if only_current else found
+
+
+def typed_columns(snapshot: TableVersion, wanted: Mapping[str, str]) -> list[exp.Expr]:
+    """The columns of a table in the SQL types of `wanted`, null where it lacks one."""
+    selected: list[exp.Expr] = []
+    for name, kind in wanted.items():
+        target = exp.DataType.build(kind, dialect=DIALECT)
+        if name not in snapshot.columns:
+            selected.append(alias(exp.Cast(this=exp.null(), to=target), name))
+        elif snapshot.columns[name] != kind:
+            selected.append(alias(exp.TryCast(this=column(name), to=target), name))
+        else:
+            selected.append(column(name))
+    return selected
+
+
+def nothing(columns: Mapping[str, str]) -> exp.Query:
+    """A query without rows, of the given columns and SQL types."""
+    selected = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
+    return exp.select(*selected).where(exp.false())
+
+
+def refuse_ambiguous(session: Session, stage: Stage, rows: exp.Query, related: RelatedHubs) -> dict[str, InputError]:
+    """The inputs with rows that match more than one row of a to-one look-up, with the first such look-up's examples.
+
+    Look-ups that cover the related key cannot be ambiguous and cost nothing. `rows` has s_input_id and the columns of
+    the source.
+    """
+    errors: dict[str, InputError] = {}
+    for lookup in stage.lookups:
+        if not lookup.may_be_ambiguous or lookup.source in related.absent:
+            continue
+        found = session.fetch(ambiguous(stage, lookup, rows, related)).to_pylist()
+        keys = [OWN_PREFIX + own for own in lookup.own]
+        by_input: dict[str, list[Mapping[str, Any]]] = {}
+        for row in sorted(found, key=lambda row: (-row["s_rows"], *(str(row[key]) for key in keys))):
+            by_input.setdefault(row["s_input_id"], []).append(row)
+        for input_id, several in by_input.items():
+            errors.setdefault(input_id, _ambiguous(lookup, several))
+    return errors
+
+
+def _ambiguous(lookup: Lookup, several: Sequence[Mapping[str, Any]]) -> InputError:
+    rows = sum(row["s_rows"] for row in several)
+    conditions = [(own, "=", other) for own, other in lookup.on] + list(lookup.where)
+    examples = "; ".join(
+        ", ".join(f"{other}{_TURNED[is_]}{row[OWN_PREFIX + own]!r}" for own, is_, other in conditions)
+        + f" matches {row['s_matches']} rows of hub/{lookup.source}"
+        for row in several[:_EXAMPLES]
+    )
+    related = ", ".join(dict.fromkeys(other for _, _, other in conditions))
+    return InputError(
+        f"looking up {lookup.name!r}: a to-one relation matches more than one row",
+        received=f"{rows:,} rows with {len(several):,} such keys; e.g. {examples}",
+        next_step=f"make {related} unique in {lookup.source!r}, relate on its whole key, or declare "
+        "'cardinality: to_many' and aggregate",
+    )

@@ -1,0 +1,1 @@
+"""How a change is merged into a hub: which keys it touches, their timelines, and what differs."""

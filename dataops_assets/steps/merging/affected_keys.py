@@ -1,0 +1,166 @@
+"""Which keys a change may touch, with what the hub has and what inputs say of them."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.sql import column, columns, query
+from dataops_assets.steps.merging import replace_scope, settled_inputs
+from dataops_assets.steps.merging.change import (
+    Change,
+    T,
+    absence_deletes,
+    differs,
+    is_gone,
+    no_hub_rows,
+    observed_columns,
+)
+from dataops_assets.steps.merging.observations import observed_in_lake, settled_start
+from dataops_assets.steps.merging.row_identity import key_text
+from dataops_assets.storage.publish import rows_of
+
+
+def touch(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
+    """Create `added` of `delivered`, and `touched`: the keys whose versions may change."""
+    source = change.source
+    if replace_scope.is_partial(source):
+        _create_covers(session, change, lake, late=late)
+    session.create(T.added, query("SELECT d.* FROM $delivered AS d", delivered=T.delivered))
+    if hub is None:
+        keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
+        if change.settled is not None:
+            start = query("SELECT s.s_key FROM $start AS s", start=settled_start(change, lake))
+            keys = exp.union(keys, start, distinct=False)
+    elif late:
+        keys = _touched_late(change, hub, lake)
+    else:
+        gone = _uncovered_keys if replace_scope.is_partial(source) else _missing_keys
+        keys = exp.union(_changed_keys(source, hub), gone(change, hub), distinct=False)
+    session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
+
+
+def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
+    """Create `covers`: in order only the added inputs can cover anything that is in the hub.
+
+    An input from which rows were rejected covers nothing, because it is not known what else it contained.
+    """
+    rows = query(
+        """
+        SELECT r.*, i.s_extract_time, i.s_rank, i.s_added FROM $lake AS r
+        JOIN s_inputs AS i ON i.s_input_id = r.s_input_id WHERE i.s_complete
+        """,
+        lake=lake,
+    )
+    if not late:
+        rows = rows.where(column("s_added", "i"))
+    origin = ("s_input_id", "s_extract_time", "s_rank", "s_added")
+    session.create(T.covers, replace_scope.covers(change.source, rows, origin))
+
+
+def _uncovered_keys(change: Change, hub: exp.Expr) -> exp.Expr:
+    """Keys of the hub that an added input covers and does not contain."""
+    return query(
+        """
+        SELECT h.s_key FROM $hub AS h JOIN $covers AS n ON $is_covered
+        ANTI JOIN $added AS a ON a.s_key = h.s_key AND a.s_rank = n.s_rank
+        """,
+        hub=hub,
+        covers=T.covers,
+        is_covered=replace_scope.is_covered(change.source, "h", "n"),
+        added=T.added,
+    )
+
+
+def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
+    """Keys of which an added input says something new."""
+    return query(
+        """
+        SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
+        WHERE $differs
+        """,
+        added=T.added,
+        hub=hub,
+        differs=differs("a", "h", is_gone(source, "h")),
+    )
+
+
+def _missing_keys(change: Change, hub: exp.Expr) -> exp.Expr:
+    """Keys of the hub that are not in every one of the added extracts."""
+    return query(
+        """
+        SELECT h.s_key FROM $hub AS h
+        LEFT JOIN (SELECT s_key, count(DISTINCT s_rank) AS s_seen FROM $added AS a GROUP BY s_key) AS p
+          ON p.s_key = h.s_key
+        WHERE coalesce(p.s_seen, 0) < $extracts AND NOT $gone
+        """,
+        hub=hub,
+        gone=is_gone(change.source, "h"),
+        added=T.added,
+        extracts=len(change.adding),
+    )
+
+
+def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
+    """Keys that the inputs that are reached contain or cover; all, where an extract is full or was remade."""
+    source, reached = change.source, change.reached
+    concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
+    key = key_text(source, "r")
+    if change.settled is not None:
+        # the key of a row without key columns depends on rows of its input that are not there any more
+        key = query("coalesce($known, $key)", known=column(settled_inputs.KEY, "r"), key=key)
+    rows = query("SELECT r.*, $key AS s_key FROM $rows AS r", key=key, rows=concerned)
+    keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
+    if change.is_remade:
+        return exp.union(keys, query("SELECT h.s_key FROM $hub AS h", hub=hub), distinct=False)
+    if not absence_deletes(source):
+        keys = query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached))
+    elif replace_scope.is_partial(source):
+        covered = query(
+            "SELECT r.s_key FROM $rows AS r SEMI JOIN $reached AS n ON $is_covered",
+            rows=rows,
+            reached=replace_scope.covers(source, rows_of(lake, reached), ("s_input_id",)),
+            is_covered=replace_scope.is_covered(source, "r", "n", replace_scope.probe(source)),
+        )
+        keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached)), covered, distinct=False)
+    held = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, change.moved))
+    return exp.union(keys, held, distinct=False)
+
+
+def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
+    """Create `existing` and `observed`: hub rows, of those in `hub`, and observations of the touched keys."""
+    source = change.source
+    own = query(
+        "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a",
+        names=columns(observed_columns(source), "a"),
+        added=T.added,
+    )
+    if hub is None:
+        session.create(T.existing, no_hub_rows(source))
+    else:
+        rows = query(
+            "SELECT h.* FROM $hub AS h SEMI JOIN $touched AS t ON t.s_key = h.s_key", hub=hub, touched=T.touched
+        )
+        session.create(T.existing, rows)
+    if late:
+        session.create(T.observed, observed_in_lake(change, lake))
+        return
+    if hub is None and change.settled is not None:
+        own = exp.union(own, settled_start(change, lake), distinct=False)
+    if hub is not None:
+        own = query(
+            "SELECT o.* FROM $own AS o SEMI JOIN $touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
+        )
+        start = query(
+            """
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
+                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, $gone AS s_deleted, $carried, s_created_at
+            FROM $existing AS e
+            """,
+            gone=is_gone(source, "e"),
+            carried=columns(replace_scope.carried_names(source), "e"),
+            existing=T.existing,
+        )
+        own = exp.union(own, start, distinct=False)
+    session.define(T.observed, own)

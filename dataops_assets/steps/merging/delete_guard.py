@@ -1,0 +1,263 @@
+"""Holds an input by which too much would be lost: empty and truncated extracts are how hubs get lost.
+
+An input is judged by the table as it was just before it in the order of inputs: the hub that the inputs before it give,
+those that are held left out. So what is held depends on the set of inputs alone, whoever came first. Where an input
+before it is added, removed, approved or parsed again, it is judged anew, also when it is in the hub already
+(`judged_again`); what is held then is taken out of the hub.
+
+A row is lost when it stood before the input and does not stand after it. With a key that is a key that vanishes.
+Without a key, rows that the input brings in the place of others are taken off: a revised row goes and comes. A person
+approves an input, and from then on it may go on, whoever runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from dataops_assets.config.quality import DeleteGuard
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputHeld
+from dataops_assets.report import CheckOutcome
+from dataops_assets.sql import query
+from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.change import Change, T, absence_deletes, standing_rows
+from dataops_assets.steps.merging.input_statistics import extents_of
+from dataops_assets.steps.merging.merge import Reading
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.storage.delta import TableVersion
+from dataops_assets.storage.publish import rows_of
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is lost by one input, of the rows that stood before it: in the table, or in the part that it covers.
+
+    `gone`: rows that the input ends, `brought`: rows that begin with it. `of_keys`: a row is known by its key, so what
+    begins does not stand for what ends. `of_table`: the input covers the whole table.
+    """
+
+    input_id: str
+    gone: int
+    brought: int
+    before: int
+    of_keys: bool
+    of_table: bool
+    examples: tuple[str, ...]
+
+    @property
+    def lost(self) -> int:
+        """How many rows go and are not replaced."""
+        return self.gone if self.of_keys else max(0, self.gone - self.brought)
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether there were rows before the input, and none is left in the table after it."""
+        return self.of_table and self.gone > 0 and self.before - self.gone + self.brought == 0
+
+    def exceeds(self, guard: DeleteGuard) -> bool:
+        """Whether more is lost than may go without a person's approval."""
+        if not guard.is_on:
+            return False
+        is_much = self.lost >= guard.min_rows and self.lost > guard.max_share * self.before
+        return is_much or self.leaves_nothing
+
+    def __str__(self) -> str:
+        """Number, share and examples."""
+        if not self.lost:
+            return f"none of {self.before:,} rows is missing"
+        shown = f", e.g. s_key {', '.join(map(repr, self.examples))}" if self.examples else ""
+        why = "because they are missing" if self.of_keys else "and are not replaced"
+        share = self.lost / self.before if self.before else 1.0
+        return f"{self.lost:,} of {self.before:,} rows ({share:.1%}) go {why}{shown}"
+
+
+def judged_again(session: Session, change: Change, lake: exp.Expr) -> Change:
+    """The change with the inputs of the hub that have to be judged again for it, and what these span.
+
+    Those are the ones that come after a moved input and cover what it says something of.
+    """
+    source = change.source
+    known = change.manifest.inputs
+    moved = [*change.adding, *(known[input_id].as_input for input_id in (*change.removing, *change.revisited))]
+    if not (moved and source.gates.deletes.is_on and absence_deletes(source)):
+        return change
+    # the newest comes after nothing: the usual case reads nothing
+    first, others = min(moved), change.applied_after()
+    later = [item.input_id for item in others if item.input_id not in change.moved and item.as_input > first]
+    if later and source.refresh.range_by is not None and not change.is_remade:
+        later = _overlapping(session, source, lake, later, change.moved)
+    if not later:
+        return change
+    extents = extents_of(session, source, lake, later) if replace_scope.is_partial(source) else {}
+    return replace(change, judged=tuple(later), extents={**extents, **change.extents})
+
+
+def losses(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> list[Loss]:
+    """What is lost by each input that is added or judged again, in their order.
+
+    Needs what `merge.resolve` leaves in the session. An input from which rows were rejected ends nothing.
+    """
+    source = change.source
+    if not absence_deletes(source) or not (change.adding or change.judged):
+        return []
+    timeline = _by_input(change, reading)
+    found = session.fetch(
+        query(
+            """
+            SELECT t.s_input_id, t.s_rank,
+                   count(CASE WHEN t.s_deleted THEN 1 END) AS gone, count(CASE WHEN NOT t.s_deleted THEN 1 END) AS new,
+                   min_by(CASE WHEN t.s_deleted THEN t.s_key END, t.s_key, $examples) AS examples
+            FROM $timeline AS t
+            WHERE t.s_rank > 0 AND t.s_is_event AND CASE WHEN t.s_deleted THEN t.s_deleted_before = FALSE
+                                                          ELSE coalesce(t.s_deleted_before, TRUE) END
+            GROUP BY t.s_input_id, t.s_rank ORDER BY t.s_rank
+            """,
+            examples=_EXAMPLES,
+            timeline=timeline,
+        )
+    ).to_pylist()
+    events = {row["s_input_id"]: row for row in found}
+    of_table = not replace_scope.is_partial(source)
+    standing = _standing_at_start(session, change, base, reading) if of_table else 0
+    result = []
+    judged = {*change.ids, *change.judged}
+    for item in change.applied_after():
+        row = events.get(item.input_id, {})
+        gone, brought = int(row.get("gone", 0)), int(row.get("new", 0))
+        examples = tuple(key for key in row.get("examples") or () if key is not None)
+        if item.input_id in judged:
+            before = standing if of_table else max(0, gone + change.rows(item.input_id) - brought)
+            of_keys = bool(source.refresh.key)
+            result.append(Loss(item.input_id, gone, brought, before, of_keys, of_table, examples))
+        standing += brought - gone
+    return result if of_table else _without_kept_out(session, source, result, timeline, reading)
+
+
+def held(context: SourceContext, implied: Sequence[Loss]) -> Loss | None:
+    """The first input that must wait for approval; those after it are to be compared without it."""
+    exceeding = [item for item in implied if item.exceeds(context.source.gates.deletes)]
+    approved = context.metadata.approved(context.source.name) if exceeding else frozenset()
+    return next((item for item in exceeding if item.input_id not in approved), None)
+
+
+def error(source: Source, item: Loss) -> InputHeld:
+    """Says how many rows and which, and how to go on."""
+    guard = source.gates.deletes
+    limit = f"the limit is {guard.max_share:.0%}, from {guard.min_rows:,} rows on"
+    if item.leaves_nothing:
+        limit = "no row would be left"
+    return InputHeld(
+        f"taking input {item.input_id} of {source.name!r}: it waits for a person's approval",
+        received=f"{item}; {limit}",
+        next_step=f"if they are truly gone, materialize lake/{source.name}_changes and what follows it for this input "
+        "with approve_deletes: true in the launchpad; otherwise let the extract be made again; the hub is without it",
+    )
+
+
+def outcome(source: Source, item: Loss) -> CheckOutcome:
+    """The check's result; it fails for what was approved, too, so that it stays visible."""
+    return CheckOutcome(
+        f"lake/{source.name}_changes",
+        "deletes",
+        not item.exceeds(source.gates.deletes),
+        "warn",
+        str(item),
+        item.input_id,
+        {"deleted": item.lost, "before": item.before},
+    )
+
+
+def has_ties(change: Change, *, late: bool) -> bool:
+    """Whether inputs of one time may have to be judged: at one instant a timeline has what the last of them says."""
+    times = [item.extract_time for item in (change.applied_after() if late else change.adding)]
+    return len(set(times)) < len(times)
+
+
+def _by_input(change: Change, reading: Reading) -> exp.Expr:
+    """The timeline with all that is said at one instant, an input after the other."""
+    if reading.paired or not has_ties(change, late=reading.late):
+        return query("SELECT t.* FROM $timeline AS t", timeline=T.timeline)
+    return query(
+        """
+        SELECT s.s_input_id, s.s_rank, s.s_key, s.s_deleted, TRUE AS s_is_event,
+               lag(s.s_deleted) OVER (PARTITION BY s.s_key ORDER BY s.s_rank, s.s_row_id) AS s_deleted_before
+        FROM $seen AS s
+        """,
+        seen=T.seen,
+    )
+
+
+def _standing_at_start(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> int:
+    """How many rows stood before the first input that is not part of where the timelines start."""
+    if base is not None and not reading.late:
+        return standing_rows(session, change.source, base)
+    if change.settled is None:
+        return 0
+    start = query(
+        "SELECT count(*) AS n FROM $timeline AS t WHERE t.s_rank = 0 AND NOT t.s_deleted", timeline=T.timeline
+    )
+    return int(session.fetch(start).column("n")[0].as_py())
+
+
+def _without_kept_out(
+    session: Session, source: Source, losses: Sequence[Loss], timeline: exp.Expr, reading: Reading
+) -> list[Loss]:
+    """The same where rows that validations keep out are none that stood before the input.
+
+    Only what may be held is looked at: nothing else depends on it.
+    """
+    if not any(item.lost >= source.gates.deletes.min_rows for item in losses):
+        return list(losses)
+    if reading.paired:
+        rows = query(
+            """
+            SELECT p.s_input_id, p.s_row_id, p.s_deleted_before AS s_gone FROM $pairs AS p
+            SEMI JOIN $excluded AS x ON x.s_input_id = p.s_input_id AND x.s_row_id = p.s_row_id
+            """,
+            pairs=T.pairs,
+            excluded=T.excluded,
+        )
+    else:
+        rows = query(
+            """
+            SELECT o.s_input_id, o.s_row_id, max_by(t.s_deleted, t.s_rank) AS s_gone FROM $observed AS o
+            SEMI JOIN $excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
+            LEFT JOIN $timeline AS t ON t.s_key = o.s_key AND t.s_rank < o.s_rank
+            GROUP BY o.s_input_id, o.s_row_id
+            """,
+            observed=T.observed,
+            excluded=T.excluded,
+            timeline=timeline,
+        )
+    found = session.fetch(
+        query(
+            "SELECT s_input_id, count(*) AS n FROM $rows AS r WHERE coalesce(s_gone, TRUE) GROUP BY s_input_id",
+            rows=rows,
+        )
+    )
+    kept_out: Mapping[str, int] = {row["s_input_id"]: int(row["n"]) for row in found.to_pylist()}
+    return [replace(item, before=item.before - kept_out.get(item.input_id, 0)) for item in losses]
+
+
+def _overlapping(
+    session: Session, source: Source, lake: exp.Expr, later: Sequence[str], moved: Sequence[str]
+) -> list[str]:
+    """Those of the later inputs whose range overlaps one of the moved ones."""
+    found = session.fetch(
+        query(
+            """
+            SELECT DISTINCT n.s_input_id FROM $later AS n JOIN $moved AS m
+              ON n.s_low <= m.s_high AND n.s_high >= m.s_low
+            """,
+            later=replace_scope.covers(source, rows_of(lake, later), ("s_input_id",)),
+            moved=replace_scope.covers(source, rows_of(lake, moved), ("s_input_id",)),
+        )
+    )
+    hit = set(found.column("s_input_id").to_pylist())
+    return [input_id for input_id in later if input_id in hit]

@@ -1,0 +1,151 @@
+"""Which inputs a hub is made of, recorded in the very commit that publishes it.
+
+So the hub and the knowledge of its inputs can never disagree: not after a crash, not after a rollback.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataops_assets.config.contract import EvolvedColumn
+from dataops_assets.config.source import Source
+from dataops_assets.report import Input
+from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tracked_columns
+
+
+@dataclass(frozen=True, order=True)
+class AppliedInput:
+    """One input of the hub, at its place in the order: sorts by (extract time, arrival, id).
+
+    `complete`: absence of a key from it means that the key is gone (full extracts). `high` is the highest order value
+    in it, as text; None where the extract time orders or the input has no rows. `written` is the id of the write to
+    the lake that holds its rows as they were applied. `content` is the digest of its content, known where it decides
+    (`append`).
+    """
+
+    extract_time: dt.datetime
+    arrival: dt.datetime
+    input_id: str
+    complete: bool = True
+    high: str | None = None
+    written: str = ""
+    content: str = ""
+
+    @property
+    def as_input(self) -> Input:
+        """What merging asks of an input: its place in the order and its content; its bytes are not known here."""
+        return Input(self.extract_time, self.arrival, self.input_id, digest="", origin="", size=0, content=self.content)
+
+    def record(self) -> list[Any]:
+        """The input as JSON."""
+        place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
+        return [*place, self.arrival.isoformat(), self.content]
+
+    @classmethod
+    def read(cls, found: Sequence[Any]) -> AppliedInput:
+        """The input that `record` wrote; what was written before arrivals were known arrived when it was extracted."""
+        input_id, time, complete, high, written, *rest = found
+        arrival, content = rest or (time, "")
+        times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
+        return cls(*times, input_id, complete, high, str(written), content)
+
+
+@dataclass(frozen=True)
+class HubManifest:
+    """The set of inputs of one hub version and the settings under which they were merged.
+
+    Inputs from before the `horizon` are settled, or being settled: no other of that age is taken. `removed` are the
+    inputs that a person took out: to whoever compares the hub with the steps that were done, they are not lost.
+    """
+
+    settings: str = ""
+    inputs: Mapping[str, AppliedInput] = field(default_factory=dict)
+    horizon: dt.datetime | None = None
+    removed: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, info: Mapping[str, Any] | None) -> HubManifest:
+        """The manifest recorded in a hub version; an empty one for a hub that does not exist."""
+        if not info:
+            return cls()
+        found = [AppliedInput.read(item) for item in info["inputs"]]
+        horizon = info.get("horizon")
+        return cls(
+            info["settings"],
+            {item.input_id: item for item in found},
+            dt.datetime.fromisoformat(horizon) if horizon else None,
+            frozenset(info.get("removed", ())),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """The manifest as JSON for the commit."""
+        return {
+            "settings": self.settings,
+            "inputs": [item.record() for item in sorted(self.inputs.values())],
+            **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
+            **({"removed": sorted(self.removed)} if self.removed else {}),
+        }
+
+    def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> HubManifest:
+        """The manifest once `adding` are in and `removing` are out."""
+        gone = set(removing)
+        kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
+        added = {item.input_id: item for item in adding}
+        removed = frozenset((self.removed | gone) - added.keys())
+        return HubManifest(settings_of(source), {**kept, **added}, self.horizon, removed)
+
+    def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
+        """The inputs with one of these contents, in order."""
+        return sorted(item for item in self.inputs.values() if item.content and item.content in contents)
+
+    def misplaced(self, known: Iterable[Input]) -> list[Input]:
+        """Those of the `known` inputs that arrived again since the hub merged them, where that decides a row.
+
+        It does among inputs of one extract time. What is settled stays where it is.
+        """
+        times = Counter(item.extract_time for item in self.inputs.values())
+        found = []
+        for item in known:
+            applied = self.inputs.get(item.input_id)
+            if applied is None or applied.arrival == item.arrival or times[item.extract_time] == 1:
+                continue
+            if self.horizon is None or item.extract_time >= self.horizon:
+                found.append(item)
+        return found
+
+    def is_before(self, inputs: Iterable[Input]) -> bool:
+        """Whether every applied input was extracted before each of `inputs`; equal times are not before."""
+        applied = [item.extract_time for item in self.inputs.values()]
+        return not applied or max(applied) < min(item.extract_time for item in inputs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for hubs made of the same inputs under the same settings."""
+        return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
+
+
+def settings_of(source: Source) -> str:
+    """Fingerprint of what decides keys, orders and comparisons; a hub merged under another needs a rebuild."""
+    refresh = source.refresh
+    kinds = {item.name: item.type for item in source.columns if not isinstance(item, EvolvedColumn)}
+    declared = refresh.model_dump(mode="json")
+    if declared.get("unreadable_rows") == "suspend_deletes":
+        # what every hub was merged with before this could be declared
+        del declared["unreadable_rows"]
+    decisive: dict[str, Any] = {
+        "refresh": declared,
+        "order": order_type(source),
+        "content": HASHED_AS,
+        "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
+    }
+    if refresh.history:
+        decisive["deletions"] = "are versions"
+    if source.drift.new_column == "evolve":
+        decisive["evolves"] = True
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,280 @@
+"""The law of the hub: which of its rows a set of inputs changes.
+
+The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete
+marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
+observations of a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row
+appears or its content changes, or the key is deleted, and ends where the next one starts. The hub keeps the last
+version unless it is a deletion, or all of them with `history`. A row that an input covers (`replace_scope`) and
+does not contain is deleted by it.
+
+An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
+of their timelines (`affected_keys`), and if it says each key once not even timelines (`single_pass`). A late
+input, a repeated one or a removal reads the whole timelines of its keys from the lake (`timelines`). What is
+written is the difference between the versions as they should be and the hub as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from dataops_assets.config.refresh import AppendRefresh, FullRefresh
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import FILE, POSITION, Session
+from dataops_assets.sql import column, columns, literal, query
+from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.affected_keys import gather, touch
+from dataops_assets.steps.merging.change import (
+    ABSENT,
+    Change,
+    T,
+    hub_rows,
+    keeps_deletions,
+    no_hub_rows,
+    system_columns,
+)
+from dataops_assets.steps.merging.observations import create_inputs, create_spared, is_late, observations
+from dataops_assets.steps.merging.single_pass import can_pair, compare_pairs, lay_out, pair_by_extract, pair_by_key
+from dataops_assets.steps.merging.timelines import create_timeline, kept_observations
+from dataops_assets.storage.delta import TableVersion
+from dataops_assets.storage.publish import rows_of
+
+KINDS = ("new", "changed", "unchanged", "old", "deleted")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the observations of a change were read, which decides what is left to compute.
+
+    `late`: the whole timelines of the touched keys come from the lake. `paired`: each key is said once, so `pairs` has
+    all there is to know. `planned`: all comes from enriched change sets, so which keys an extract does not contain is
+    told, and what begins is enriched.
+    """
+
+    late: bool = False
+    paired: bool = False
+    planned: bool = False
+
+
+def read(session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr) -> Reading:
+    """Leave what the added inputs say of their keys in the session, for `resolve`.
+
+    `lake` holds the source's parsed rows, `own` at least those of the added inputs.
+    """
+    late = is_late(session, change)
+    create_inputs(session, change, late=late)
+    session.define(T.delivered, observations(change.source, rows_of(own, change.ids)))
+    hub = hub_rows(session, change, base, late=late)
+    if isinstance(change.source.refresh, AppendRefresh):
+        _append(session, change, hub, late=late)
+        return Reading(late=late)
+    create_spared(session, change, late=late)
+    if not late and can_pair(change, base):
+        if isinstance(change.source.refresh, FullRefresh):
+            if pair_by_extract(session, change, base, hub):
+                return Reading(paired=True)
+            touch(session, change, hub, lake, late=late)
+        elif pair_by_key(session, change, hub):
+            return Reading(paired=True)
+    else:
+        touch(session, change, hub, lake, late=late)
+    gather(session, change, hub, lake, late=late)
+    return Reading(late=late)
+
+
+def read_change_set(
+    session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, enriched: exp.Expr
+) -> Reading:
+    """The same from the added inputs' change sets, made against this very hub.
+
+    In such a change set an `old` row lost to another row at the same order, which stands unchanged in the hub or in the
+    change set; without that other row it would win.
+    """
+    create_inputs(session, change, late=False)
+    told = query(
+        """
+        SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
+               e.s_change = 'deleted' AS s_deleted, $carried
+        FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_change <> 'old'
+        """,
+        carried=replace_scope.carried_columns(change.source, "e"),
+        enriched=enriched,
+    )
+    session.define(T.delivered, told)
+    hub = hub_rows(session, change, base, late=False)
+    if isinstance(change.source.refresh, AppendRefresh):
+        _append(session, change, hub, late=False)
+        return Reading(planned=True)
+    paired = pair_by_key(session, change, hub)
+    if not paired:
+        gather(session, change, hub, lake, late=False)
+    return Reading(paired=paired, planned=True)
+
+
+def _append(session: Session, change: Change, hub: exp.Expr | None, *, late: bool) -> None:
+    """For `append` nothing is compared: what the hub may have of inputs that are moved are their own rows."""
+    observed = query("SELECT d.*, d.s_extract_time AS s_created_at FROM $delivered AS d", delivered=T.delivered)
+    session.define(T.observed, observed)
+    existing = rows_of(hub, change.moved) if hub is not None and late else no_hub_rows(change.source)
+    session.create(T.existing, existing)
+
+
+def exclude_nothing(session: Session) -> None:
+    """Start with an empty `excluded`: rows that validations keep out of the hub."""
+    session.define(
+        T.excluded, query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE")
+    )
+
+
+def resolve(session: Session, change: Change, reading: Reading) -> None:
+    """Create `timeline` and `versions` from what was read and `excluded`.
+
+    May be run again after more rows were excluded.
+    """
+    source = change.source
+    if isinstance(source.refresh, AppendRefresh):
+        session.define(T.versions, _appended(source))
+        return
+    if reading.paired:
+        lay_out(session)
+    else:
+        spares = change.is_sparing(late=reading.late)
+        create_timeline(session, source, absences=not reading.planned, spares=spares)
+    session.define(T.versions, _versions(source))
+
+
+def compare(session: Session, change: Change, reading: Reading) -> None:
+    """Create `fresh`, `amended` and `removed`: what differs between `versions` and the hub as it is.
+
+    Rows of an input that is in the hub already are written again, because parsing or rules may have changed since.
+    """
+    source = change.source
+    if reading.paired:
+        compare_pairs(session, source)
+        return
+    names = _version_columns(source)
+    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
+    own: exp.Expr = column("s_input_id", "v")
+    if again:
+        own = query("CASE WHEN NOT $again THEN $own END", again=exp.In(this=own, expressions=again), own=own.copy())
+    # a deletion by absence has no row, so only the key tells those of one input apart
+    others = ("s_row_id", "s_key") if keeps_deletions(source) else ("s_row_id",)
+    one = exp.and_(
+        exp.EQ(this=own, expression=column("s_input_id", "e")),
+        *[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in others],
+    )
+    same = exp.and_(
+        *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
+    )
+    session.create(
+        T.difference,
+        query(
+            """
+            SELECT $names, v.s_input_id IS NOT NULL AS s_stands, $same AS s_same, e.s_file, e.s_position
+            FROM $versions AS v FULL JOIN $existing AS e ON $one
+            """,
+            names=columns(names, "v"),
+            same=same,
+            versions=T.versions,
+            existing=T.existing,
+            one=one,
+        ),
+    )
+    for name, told, kept in (
+        (T.fresh, names, "d.s_file IS NULL"),
+        (T.amended, (*names, FILE, POSITION), "d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"),
+        (T.removed, (FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
+    ):
+        rows = query("SELECT $told FROM $difference AS d", told=columns(told, "d"), difference=T.difference)
+        session.define(name, rows.where(query(kept)))
+
+
+def _appended(source: Source) -> exp.Query:
+    """For `append`, every observation is a version."""
+    rows: exp.Query = query(
+        """
+        SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
+        FROM $kept AS o
+        """,
+        kept=kept_observations(source),
+    )
+    return rows
+
+
+def _version_columns(source: Source) -> tuple[str, ...]:
+    return (*system_columns(source), *(replace_scope.carried_names(source) if keeps_deletions(source) else ()))
+
+
+def _versions(source: Source) -> exp.Query:
+    """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
+    carried = replace_scope.carried_names(source) if keeps_deletions(source) else ()
+    versions = query(
+        """
+        SELECT s_key, s_input_id, s_row_id, s_order, CASE WHEN NOT s_deleted THEN s_row_hash END AS s_row_hash,
+               s_life_started_at AS s_created_at, s_extract_time AS s_updated_at, s_order AS s_valid_from,
+               s_next AS s_valid_to, s_next IS NULL AND NOT s_deleted AS s_is_current, s_deleted AS s_is_deleted,
+               $carried
+        FROM $timeline AS t WHERE s_is_event
+        """,
+        carried=columns(carried),
+        timeline=T.timeline,
+    )
+    kept = query("SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions)
+    if not keeps_deletions(source):
+        kept = kept.where(exp.not_(column("s_is_deleted", "v")))
+    return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
+
+
+def classify(session: Session, source: Source) -> None:
+    """Create `kinds`: what each observation of the touched keys in the added inputs changes, with what it carries."""
+    if isinstance(source.refresh, AppendRefresh):
+        session.create(
+            T.kinds,
+            query(
+                "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM $delivered AS d",
+                delivered=T.delivered,
+            ),
+        )
+        return
+    session.create(
+        T.kinds,
+        query(
+            """
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash,
+                   CASE WHEN s_is_old THEN 'old'
+                        WHEN s_deleted AND s_is_event THEN 'deleted'
+                        WHEN s_deleted THEN 'unchanged'
+                        WHEN s_deleted_before IS NULL OR s_deleted_before THEN 'new'
+                        WHEN s_is_event THEN 'changed'
+                        ELSE 'unchanged' END AS s_change, $carried
+            FROM $timeline AS t WHERE s_added AND (s_row_id <> $absent OR s_is_event)
+            UNION ALL
+            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'old' AS s_change, $carried
+            FROM $lost AS o WHERE s_added AND s_row_id <> $absent
+            """,
+            carried=columns(replace_scope.carried_names(source)),
+            timeline=T.timeline,
+            lost=T.lost,
+            absent=ABSENT,
+        ),
+    )
+
+
+def counts(session: Session, change: Change) -> dict[str, dict[str, int]]:
+    """Per added input, the number of observations of each kind. Rows that `kinds` does not name are unchanged."""
+    found = session.fetch(
+        query(
+            """
+            SELECT s_input_id, s_change, count(*) AS n, count(CASE WHEN s_row_id <> $absent THEN 1 END) AS delivered
+            FROM $kinds AS k WHERE s_change <> 'unchanged' GROUP BY s_input_id, s_change
+            """,
+            kinds=T.kinds,
+            absent=ABSENT,
+        )
+    )
+    result = {input_id: {**dict.fromkeys(KINDS, 0), "unchanged": change.rows(input_id)} for input_id in change.ids}
+    for row in found.to_pylist():
+        result[row["s_input_id"]][row["s_change"]] = row["n"]
+        result[row["s_input_id"]]["unchanged"] -= row["delivered"]
+    return result

@@ -1,0 +1,155 @@
+"""What inputs say of keys: a row of a key at an order, a delete marker, or what is left of settled inputs."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from sqlglot import exp
+
+from dataops_assets.config.refresh import AppendRefresh
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.sql import DIALECT, column, columns, query
+from dataops_assets.steps.merging import replace_scope, settled_inputs
+from dataops_assets.steps.merging.change import Change, T, observed_columns
+from dataops_assets.steps.merging.row_identity import delete_marker, key_text, order_type, order_value, row_hash
+
+
+def is_late(session: Session, change: Change) -> bool:
+    """Whether the lake must be read: some added observation may come before one that is applied already."""
+    if change.removing or change.revisited or change.known_repeats:
+        return True
+    if isinstance(change.source.refresh, AppendRefresh) or not change.manifest.inputs:
+        return False
+    order_by = change.source.refresh.order_by
+    if order_by is None:
+        return not change.manifest.is_before(change.adding)
+    highs = [item.high for item in change.manifest.inputs.values() if item.high is not None]
+    spans = [change.extents[item].spans[order_by] for item in change.ids if item in change.extents]
+    lows = [span.low for span in spans if span.low is not None]
+    if not highs or not lows:
+        return False
+    # as rows and not as literals: a text may hold what no literal can
+    ends = [{"s_end": high, "s_applied": True} for high in highs] + [{"s_end": low, "s_applied": False} for low in lows]
+    session.register("s_ends", pa.Table.from_pylist(ends))
+    order = exp.cast(column("s_end"), order_type(change.source), dialect=DIALECT)
+    found = session.fetch(
+        query(
+            """
+            SELECT min(CASE WHEN NOT s_applied THEN $order END) <= max(CASE WHEN s_applied THEN $order END) AS late
+            FROM s_ends AS e
+            """,
+            order=order,
+        )
+    )
+    return bool(found.column("late")[0].as_py())
+
+
+def create_inputs(session: Session, change: Change, *, late: bool) -> None:
+    """Create the table `inputs`: applied inputs ranked in order from 1, each with the next complete one after it.
+
+    Rank 0 stands for where timelines start: the hub as it is, or for whole timelines the settled inputs. Repeated
+    inputs are left out, so nothing is observed of them.
+    """
+    repeated, added = change.repeated, set(change.ids)
+    applied = [item for item in change.applied_after() if item.input_id not in repeated]
+    # settled inputs are before all others, the hub as it is only before the added ones
+    is_whole = change.settled is not None and late
+    following: list[int | None] = [None] * (len(applied) + 1)
+    for rank in range(len(applied) - 1, 0, -1):
+        following[rank] = rank + 1 if applied[rank].complete else following[rank + 1]
+    following[0] = next(
+        (i for i, item in enumerate(applied, 1) if item.complete and (is_whole or item.input_id in added)), None
+    )
+    session.register(
+        T.inputs,
+        pa.table(
+            {
+                "s_input_id": pa.array([None, *(item.input_id for item in applied)], pa.string()),
+                "s_extract_time": pa.array(
+                    [None, *(item.extract_time for item in applied)], pa.timestamp("us", tz="UTC")
+                ),
+                "s_rank": pa.array(range(len(applied) + 1), pa.int64()),
+                "s_added": pa.array([False, *(item.input_id in added for item in applied)], pa.bool_()),
+                "s_complete": pa.array([False, *(item.complete for item in applied)], pa.bool_()),
+                "s_next_rank": pa.array(following, pa.int64()),
+            }
+        ),
+    )
+
+
+def create_spared(session: Session, change: Change, *, late: bool) -> None:
+    """Create `spared`: the keys of rejected rows, by the rank of their input. In order only added inputs count."""
+    if change.spared is None or not change.is_sparing(late=late):
+        return
+    rows = query(
+        "SELECT DISTINCT x.s_key, i.s_rank FROM $spared AS x JOIN s_inputs AS i ON i.s_input_id = x.s_input_id",
+        spared=change.spared,
+    )
+    session.create(T.spared, rows if late else rows.where(column("s_added", "i")))
+
+
+def observations(source: Source, rows: exp.Expr) -> exp.Query:
+    """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
+    return query(
+        """
+        SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
+               i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $carried
+        FROM $rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
+        """,
+        key=key_text(source, "r"),
+        order=order_value(source, "r", column("s_extract_time", "i")),
+        hash=row_hash(source, "r"),
+        deleted=delete_marker(source, "r"),
+        carried=replace_scope.carried_columns(source, "r"),
+        rows=rows,
+    )
+
+
+def observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
+    """The observations of the whole timelines of the touched keys."""
+    source = change.source
+    rows = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
+    # a keyless row is keyed by its content and its place, so all equal rows of an input are needed to know its key
+    if source.refresh.key:
+        rows = query(
+            "SELECT r.* FROM $rows AS r SEMI JOIN $touched AS t ON t.s_key = $key",
+            rows=rows,
+            touched=T.touched,
+            key=key_text(source, "r"),
+        )
+    found: exp.Query = query(
+        """
+        SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
+        SEMI JOIN $touched AS t ON t.s_key = o.s_key
+        """,
+        names=columns(observed_columns(source), "o"),
+        observations=observations(source, rows),
+        touched=T.touched,
+    )
+    if change.settled is None:
+        return found
+    start = query(
+        "SELECT s.* FROM $start AS s SEMI JOIN $touched AS t ON t.s_key = s.s_key",
+        start=settled_start(change, lake),
+        touched=T.touched,
+    )
+    return exp.union(found, start, distinct=False)
+
+
+def settled_start(change: Change, lake: exp.Expr) -> exp.Query:
+    """What timelines start with where inputs are settled: the rows that made the hub when there were only these."""
+    rows: exp.Query = query(
+        """
+        SELECT r.s_input_id, r.s_row_id, $key AS s_key, $extracted AS s_order, $hash AS s_row_hash,
+               $extracted AS s_extract_time, CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, FALSE AS s_deleted,
+               $carried, $created AS s_created_at
+        FROM $lake AS r WHERE $key IS NOT NULL
+        """,
+        key=column(settled_inputs.KEY, "r"),
+        extracted=column(settled_inputs.EXTRACTED_AT, "r"),
+        hash=row_hash(change.source, "r"),
+        carried=replace_scope.carried_columns(change.source, "r"),
+        created=column(settled_inputs.CREATED_AT, "r"),
+        lake=lake,
+    )
+    return rows

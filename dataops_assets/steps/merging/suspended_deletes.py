@@ -1,0 +1,76 @@
+"""Since when inputs delete nothing by absence, because rows of them cannot be read, and how many rows are stale."""
+
+from __future__ import annotations
+
+import itertools
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.report import CheckOutcome
+from dataops_assets.sql import column, columns, query
+from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.change import Change, absence_deletes
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.row_identity import key_text, value_text
+from dataops_assets.storage import publish
+from dataops_assets.storage.delta import TableVersion
+
+
+def outcomes(
+    session: Session, change: Change, after: HubManifest, hub: TableVersion, lake: exp.Expr
+) -> tuple[CheckOutcome, ...]:
+    """The check of the hub: whether the newest inputs delete what they do not contain."""
+    source = change.source
+    if not absence_deletes(source) or not after.inputs:
+        return ()
+    newest_first = sorted(after.inputs.values(), reverse=True)
+    run = list(itertools.takewhile(lambda item: not item.complete, newest_first))
+    if not run:
+        told = "the newest input deletes what it does not contain"
+        numbers: dict[str, float | int | str | None] = {"inputs": 0, "stale": 0, "since": None}
+    else:
+        stale = _stale(session, change, run[0].input_id, hub, lake)
+        since = f"{run[-1].extract_time:%Y-%m-%d %H:%M:%S} UTC"
+        told = (
+            f"deletes are suspended since {since}: {len(run)} input(s) in a row have rejected rows whose key cannot be "
+            f"read; {stale:,} rows of the hub are missing in the newest one. Repair the rows, correct the contract, or "
+            "set refresh.unreadable_rows to ignore"
+        )
+        numbers = {"inputs": len(run), "stale": stale, "since": since}
+    return (CheckOutcome(f"hub/{source.name}", "suspended_deletes", not run, "warn", told, None, numbers),)
+
+
+def _stale(session: Session, change: Change, newest: str, hub: TableVersion, lake: exp.Expr) -> int:
+    """How many rows of the hub the newest input would delete if it were complete."""
+    source = change.source
+    own = publish.rows_of(lake, [newest])
+    probe = replace_scope.probe(source) if replace_scope.is_partial(source) else ()
+    rows = query(
+        "SELECT h.s_key, $probe FROM $hub AS h WHERE h.s_input_id <> $newest",
+        probe=columns(probe, "h"),
+        hub=session.scan(hub),
+        newest=newest,
+    )
+    if source.refresh.history:
+        rows = rows.where(column("s_is_current", "h"))
+    if replace_scope.is_partial(source):
+        rows = query(
+            "SELECT h.* FROM $rows AS h SEMI JOIN $covers AS n ON $is_covered",
+            rows=rows,
+            covers=replace_scope.covers(source, own, ("s_input_id",)),
+            is_covered=replace_scope.is_covered(source, "h", "n", probe),
+        )
+    known: exp.Query = query("SELECT $key AS s_key FROM $own AS r", key=key_text(source, "r"), own=own)
+    missing = query("SELECT h.* FROM $rows AS h ANTI JOIN $known AS k ON k.s_key = h.s_key", rows=rows, known=known)
+    if change.spared is not None:
+        kinds = {item.name: item.type for item in source.columns}
+        by = source.refresh.range_by
+        missing = query(
+            "SELECT h.* FROM $rows AS h ANTI JOIN $spared AS x ON x.s_key = $same",
+            rows=missing,
+            spared=publish.rows_of(change.spared, [newest]),
+            same=column("s_key", "h") if by is None else value_text(column(by, "h"), kinds[by]),
+        )
+    found = session.fetch(query("SELECT count(*) AS n FROM $missing AS m", missing=missing))
+    return int(found.column("n")[0].as_py())

@@ -1,0 +1,221 @@
+"""The timelines of keys: their observations in order, and which of them start or end a version."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.change import ABSENT, T, absence_deletes, is_event, nothing_carried, observed_columns
+from dataops_assets.steps.merging.row_identity import order_type, value_text
+
+
+def create_timeline(session: Session, source: Source, *, absences: bool, spares: bool) -> None:
+    """Create `timeline`: observations of the touched keys, one an instant, each with what comes before and after it.
+
+    Of several at one instant the last one counts, and the others are `lost`. With `spares`, keys that are `spared` are
+    present in their input, too.
+
+    `s_is_event`: a version starts or ends here. `s_next`: the order of the next event. `s_is_old`: an input that was
+    applied before says something later.
+    """
+    seen = kept_observations(source)
+    if absences and absence_deletes(source):
+        gone = _uncontained(source, spares) if replace_scope.is_partial(source) else _missing(source, spares)
+        seen = exp.union(seen, gone, distinct=False)
+    session.create(T.seen, seen)
+    repeated = query(
+        "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
+    )
+    if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
+        session.create(T.timeline, _said_once(source, T.seen))
+        session.define(T.lost, query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen))
+        return
+    session.create(T.repeated, repeated)
+    once = query(
+        "SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=T.seen, repeated=T.repeated
+    )
+    session.create(T.once, once)
+    session.create(T.timeline, exp.union(_said_once(source, T.once), _said_often(source), distinct=False))
+    lost = query(
+        """
+        SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
+        ANTI JOIN $timeline AS t ON t.s_input_id = o.s_input_id AND t.s_row_id = o.s_row_id
+        """,
+        seen=T.seen,
+        repeated=T.repeated,
+        timeline=T.timeline,
+    )
+    session.define(T.lost, lost)
+
+
+def kept_observations(source: Source) -> exp.Query:
+    """What was observed without what is `excluded`."""
+    kept: exp.Query = query(
+        """
+        SELECT $names, o.s_created_at FROM $observed AS o
+        ANTI JOIN $excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
+        """,
+        names=columns(observed_columns(source), "o"),
+        observed=T.observed,
+        excluded=T.excluded,
+    )
+    return kept
+
+
+def _missing(source: Source, spares: bool) -> exp.Query:
+    """For full extracts: each key's absence from the first complete extract after one that contained it.
+
+    Extracts of the same time are a tie, so each of them has its observation.
+    """
+    names = replace_scope.carried_names(source)
+    # an excluded row is still present in its extract, so presence looks at all that was observed
+    present: exp.Query = query(
+        "SELECT o.s_key, o.s_rank, $carried FROM $observed AS o", carried=columns(names, "o"), observed=T.observed
+    )
+    carried: list[exp.Expr] = columns(names, "o")
+    if spares:
+        rejected = query(
+            "SELECT x.s_key, x.s_rank, $nothing FROM $spared AS x SEMI JOIN $observed AS o ON o.s_key = x.s_key",
+            nothing=nothing_carried(source),
+            spared=T.spared,
+            observed=T.observed,
+        )
+        present = exp.union(present, rejected, distinct=False)
+        # a rejected row carries nothing, so what the others of its key carry is taken
+        carried = [
+            alias(query("max($value) OVER (PARTITION BY o.s_key)", value=column(name, "o")), name) for name in names
+        ]
+    rows: exp.Query = query(
+        """
+        SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
+               CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
+               $carried, n.s_extract_time AS s_created_at
+        FROM (
+            SELECT o.s_key, o.s_rank, $whole,
+                   lead(o.s_rank) OVER (PARTITION BY o.s_key ORDER BY o.s_rank) AS s_present_again
+            FROM (SELECT s_key, s_rank, $any FROM $present AS o GROUP BY s_key, s_rank) AS o
+        ) AS p
+        JOIN s_inputs AS i ON i.s_rank = p.s_rank
+        JOIN s_inputs AS f ON f.s_rank = i.s_next_rank
+        JOIN s_inputs AS n ON n.s_complete AND n.s_rank >= f.s_rank AND n.s_extract_time = f.s_extract_time
+        WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
+        """,
+        absent=ABSENT,
+        carried=columns(names, "p"),
+        whole=carried,
+        any=[alias(exp.Min(this=column(name)), name) for name in names],
+        present=present,
+    )
+    return rows
+
+
+def _uncontained(source: Source, spares: bool) -> exp.Query:
+    """Each row's absence from the inputs that cover it and come after it."""
+    rows: exp.Query = query(
+        """
+        SELECT DISTINCT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, k.s_key, n.s_extract_time AS s_order,
+               CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
+               $carried_on, n.s_extract_time AS s_created_at
+        FROM (SELECT s_key, $carried, min(s_rank) AS s_first FROM $observed AS o GROUP BY s_key, $carried) AS k
+        JOIN $covers AS n ON n.s_rank > k.s_first AND $is_covered
+        ANTI JOIN $observed AS p ON p.s_key = k.s_key AND p.s_rank = n.s_rank
+        """,
+        absent=ABSENT,
+        carried=columns(replace_scope.carried_names(source)),
+        carried_on=columns(replace_scope.carried_names(source), "k"),
+        observed=T.observed,
+        covers=T.covers,
+        is_covered=replace_scope.is_covered(source, "k", "n"),
+    )
+    by = source.refresh.range_by
+    if not spares or by is None:
+        return rows
+    # a rejected row of this time or number may be the row
+    kind = next(item.type for item in source.columns if item.name == by)
+    kept: exp.Query = query(
+        "SELECT d.* FROM $rows AS d ANTI JOIN $spared AS x ON x.s_rank = d.s_rank AND x.s_key = $text",
+        rows=rows,
+        spared=T.spared,
+        text=value_text(column(replace_scope.carried_as(source)[by], "d"), kind),
+    )
+    return kept
+
+
+def _said_once(source: Source, seen: str) -> exp.Query:
+    """The timelines of keys with one observation, perhaps after the hub's present version: no sorting is needed.
+
+    What is said comes after the hub as it is, or the whole timelines were read and there is no such start.
+    """
+    starts = query("SELECT o.* FROM $seen AS o WHERE o.s_rank = 0", seen=seen)
+    said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
+    begins_or_ends = is_event("a", "h", column("s_deleted", "h"))
+    first = query(
+        """
+        SELECT $names, h.s_created_at, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, TRUE AS s_is_event,
+               h.s_created_at AS s_life_started_at,
+               CASE WHEN NOT a.s_key IS NULL AND $is_event THEN a.s_order END AS s_next
+        FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key
+        """,
+        names=columns(observed_columns(source), "h"),
+        is_event=begins_or_ends,
+        starts=starts,
+        said=said,
+    )
+    after = query(
+        """
+        SELECT $names, a.s_created_at, h.s_deleted AS s_deleted_before, FALSE AS s_is_old, $is_event AS s_is_event,
+               CASE WHEN h.s_deleted = FALSE THEN h.s_created_at ELSE a.s_created_at END AS s_life_started_at,
+               $nothing AS s_next
+        FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key
+        """,
+        names=columns(observed_columns(source), "a"),
+        is_event=begins_or_ends,
+        nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
+        starts=starts,
+        said=said,
+    )
+    return exp.union(first, after, distinct=False)
+
+
+def _said_often(source: Source) -> exp.Query:
+    """The timelines of keys with several observations, sorted."""
+    rows: exp.Query = query(
+        """
+        WITH latest AS (
+            SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
+            QUALIFY row_number() OVER (
+                PARTITION BY s_key, s_order ORDER BY s_rank DESC, s_row_id DESC
+            ) = 1
+        ), placed AS (
+            SELECT o.*,
+                   lag(s_deleted) OVER w AS s_deleted_before,
+                   lag(s_row_hash) OVER w AS s_hash_before,
+                   coalesce(sum(CASE WHEN s_deleted THEN 1 ELSE 0 END) OVER (
+                       PARTITION BY s_key ORDER BY s_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+                       AS s_life,
+                   coalesce(max(CASE WHEN s_added THEN 0 ELSE 1 END) OVER (
+                       PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 0) = 1
+                       AS s_is_old
+            FROM latest AS o
+            WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
+        ), told AS (
+            SELECT p.*,
+                   coalesce(CASE WHEN s_deleted THEN s_rank = 0 OR s_deleted_before = FALSE
+                                 ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END,
+                            FALSE) AS s_is_event,
+                   first_value(s_created_at) OVER (PARTITION BY s_key, s_life ORDER BY s_order) AS s_life_started_at
+            FROM placed AS p
+        )
+        SELECT $names, t.s_created_at, t.s_deleted_before, t.s_is_old, t.s_is_event, t.s_life_started_at,
+               min(CASE WHEN s_is_event THEN s_order END) OVER (
+                   PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS s_next
+        FROM told AS t
+        """,
+        names=columns(observed_columns(source), "t"),
+        seen=T.seen,
+        repeated=T.repeated,
+    )
+    return query("SELECT s.* FROM $rows AS s", rows=rows)

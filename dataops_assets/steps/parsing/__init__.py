@@ -1,0 +1,1 @@
+"""How bytes become typed rows: values, drift, rejected rows, corrections."""

@@ -1,0 +1,132 @@
+"""What a row that did not become one of the contract still says: that its key is gone, or that its key is there.
+
+A delete marker needs its key and its order, and what its predicate reads. Whatever else is wrong with it does not
+matter: it is taken. Of other rows that are rejected the key can often be read: then it is known that it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from dataops_assets.config.refresh import FullRefresh
+from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Session
+from dataops_assets.sql import column, columns, conjunction, query
+from dataops_assets.steps.merging.change import absence_deletes
+from dataops_assets.steps.merging.input_statistics import decisive_columns, is_missing
+from dataops_assets.steps.merging.row_identity import delete_marker, key_text, marking_columns, value_text
+from dataops_assets.storage.delta import TableVersion
+
+MALFORMED = -1
+"""The fault of a record that has no fields at all."""
+_WRONG = "s_wrong"
+_UNDECIDED = "s_undecided"
+
+
+def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
+    """Columns beside `s_fault` for `with_markers`, from whether a column's value is none of its type, by its number."""
+    if not source.refresh.delete_when:
+        return []
+    names = source.column_names
+    decisive = {*decisive_columns(source), *marking_columns(source)}
+    numbers = [query("CASE WHEN $wrong THEN $n END", wrong=hit.copy(), n=str(index)) for index, hit in wrong.items()]
+    undecided = [
+        query("coalesce($wrong, FALSE)", wrong=hit) for index, hit in wrong.items() if names[index] in decisive
+    ]
+    joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(","), *numbers])
+    return [
+        exp.alias_(joined if numbers else exp.cast(exp.null(), "VARCHAR"), _WRONG),
+        exp.alias_(exp.or_(*undecided) if undecided else exp.false(), _UNDECIDED),
+    ]
+
+
+def with_markers(source: Source, rows: exp.Query) -> exp.Query:
+    """`rows` (contract columns, `s_fault`, `s_left_out` and `faults_of_types`) without faults of delete markers.
+
+    The values of a marker that are none of their types are null, and told as left out.
+    """
+    if not source.refresh.delete_when:
+        return rows
+    has_key = [exp.not_(exp.paren(is_missing(source, name, "p"))) for name in decisive_columns(source)]
+    is_marker = query(
+        "p.s_fault IS NOT NULL AND p.s_fault <> $malformed AND NOT p.s_undecided AND $has_key AND $marker",
+        malformed=MALFORMED,
+        has_key=conjunction(has_key),
+        marker=delete_marker(source, "p"),
+    )
+    left_out = exp.Anonymous(
+        this="concat_ws",
+        expressions=[exp.Literal.string(","), query("nullif(p.s_left_out, '')"), query("nullif(p.s_wrong, '')")],
+    )
+    found: exp.Query = query(
+        """
+        SELECT q.s_input_id, q.s_row_id, $names, CASE WHEN q.s_is_marker THEN NULL ELSE q.s_fault END AS s_fault,
+               CASE WHEN q.s_is_marker THEN q.s_all_left_out ELSE q.s_left_out END AS s_left_out
+        FROM (SELECT p.*, $is_marker AS s_is_marker, $left_out AS s_all_left_out FROM $rows AS p) AS q
+        """,
+        names=columns(source.column_names, "q"),
+        is_marker=is_marker,
+        left_out=left_out,
+        rows=rows,
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class RejectedKeys:
+    """What is known of the keys of rejected rows: `rows` have s_input_id and s_key of those that can be read.
+
+    `spares` are the inputs of these. `unreadable` are the inputs that deletes are suspended for: a rejected row of them
+    may be of any key.
+    """
+
+    rows: exp.Expr | None = None
+    spares: frozenset[str] = frozenset()
+    unreadable: frozenset[str] = frozenset()
+
+
+def rejected_keys(session: Session, source: Source, quarantine: TableVersion | None) -> RejectedKeys:
+    """What the quarantine says of keys; nothing where absence deletes nothing."""
+    if quarantine is None or not absence_deletes(source):
+        return RejectedKeys()
+    # a table from before keys were kept says nothing of them
+    key = column("s_key", "q") if "s_key" in quarantine.columns else exp.cast(exp.null(), "VARCHAR")
+    rows = query("SELECT q.s_input_id, $key AS s_key FROM $rows AS q", key=key, rows=session.scan(quarantine))
+    counted = query(
+        "SELECT r.s_input_id, count(*) AS n, count(r.s_key) AS readable FROM $rows AS r GROUP BY r.s_input_id",
+        rows=rows,
+    )
+    found = session.fetch(counted).to_pylist()
+    is_ignored = source.refresh.unreadable_rows == "ignore"
+    return RejectedKeys(
+        query("SELECT r.* FROM $rows AS r WHERE NOT r.s_key IS NULL", rows=rows),
+        frozenset(row["s_input_id"] for row in found if row["readable"]),
+        frozenset(row["s_input_id"] for row in found if row["readable"] < row["n"] and not is_ignored),
+    )
+
+
+def readable_key(source: Source, table: str) -> exp.Expr:
+    """What of a rejected row's identity can be read: its `s_key`, or the text of its value in the range column.
+
+    Null where it cannot be read, or where absence deletes nothing: then nobody asks.
+    """
+    refresh = source.refresh
+    asked = refresh.key if isinstance(refresh, FullRefresh) else tuple(filter(None, [refresh.range_by]))
+    kinds = {item.name: item.type for item in source.columns}
+    # a default stands for a value that cannot be read, too
+    if not asked or any(item.default is not None for item in source.columns if item.name in asked):
+        return exp.cast(exp.null(), "VARCHAR")
+    known = [exp.not_(exp.paren(is_missing(source, name, table))) for name in asked]
+    is_range = refresh.range_by is not None
+    text = value_text(column(asked[0], table), kinds[asked[0]]) if is_range else key_text(source, table)
+    found: exp.Expr = query(
+        "CASE WHEN $fault <> $malformed AND $known THEN $text END",
+        fault=column("s_fault", table),
+        malformed=MALFORMED,
+        known=conjunction(known),
+        text=text,
+    )
+    return found

@@ -1,0 +1,100 @@
+"""Which rows of a table differ between two of its versions, found by the files and masks that differ.
+
+Files never change, so what both versions have in common is not read. Cost follows what was written in between, and not
+the size of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+from pyroaring import BitMap64
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import StorageError
+from dataops_assets.sql import query
+from dataops_assets.steps.enriching.look_ups import conformed, nothing
+from dataops_assets.storage import deletion_vectors
+from dataops_assets.storage.delta import DataFile, Table, TableVersion
+
+
+def find_differences(
+    session: Session,
+    name: str,
+    table: Table,
+    before: Sequence[Any] | int | None,
+    now: TableVersion | None,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+) -> bool:
+    """Create the temporary table `name`: the rows, in the columns and types of `wanted`, that one version alone has.
+
+    Version `before`, as `TableVersion.known_as` (None: there was no table), is compared with the version `now`. A row
+    that
+    both have equally often is left out, wherever it lies. `only_current`: of a table with history its current versions.
+    False, and nothing is created, where the older version cannot be read any more, or another commit has its number.
+    """
+    if isinstance(before, int):
+        # from before versions were known by their commits
+        return False
+    try:
+        old = table.snapshot(before[0]) if before is not None else None
+        if old is not None and before is not None and old.known_as != list(before):
+            return False
+        _collect(session, f"{name}_gone", table, old, now, wanted, only_current=only_current)
+        _collect(session, f"{name}_come", table, now, old, wanted, only_current=only_current)
+    except StorageError:
+        # vacuumed; what the table holds now can be read without it
+        return False
+    gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}_{side}") for side in ("gone", "come"))
+    lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
+    new = query("SELECT d.* FROM $rows AS d", rows=exp.except_(come.copy(), gone.copy(), distinct=False))
+    session.create(name, exp.union(lost, new, distinct=False))
+    return True
+
+
+def _collect(
+    session: Session,
+    name: str,
+    table: Table,
+    here: TableVersion | None,
+    there: TableVersion | None,
+    wanted: Mapping[str, str],
+    *,
+    only_current: bool,
+) -> None:
+    """Create `name`: rows of the files and places that are in version `here` and not in `there`."""
+    parts: list[exp.Query] = [nothing(wanted)]
+    if here is not None:
+        other = {file.path: file for file in there.files} if there else {}
+        whole = [file.path for file in here.files if file.path not in other]
+        if whole:
+            parts.append(conformed(session, here, wanted, only_current=only_current, only=whole))
+        for place, (file, hidden) in enumerate(_masked(table, here, other)):
+            # a file by itself, so that a position tells the row
+            positions = f"{name}_{place}"
+            session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
+            alone = replace(here, files=(replace(file, deletion_vector=None),))
+            parts.append(conformed(session, alone, wanted, only_current=only_current, only=[file.path], at=positions))
+    rows = parts[0]
+    for part in parts[1:]:
+        rows = exp.union(rows, part, distinct=False)
+    session.create(name, rows)
+
+
+def _masked(table: Table, here: TableVersion, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:
+    """The files that both versions have, with the positions that only the other one masks."""
+    for file in here.files:
+        twin = other.get(file.path)
+        if twin is None or twin.identity() == file.identity() or twin.deletion_vector is None:
+            continue
+        hidden = deletion_vectors.read(table.folder, twin.deletion_vector)
+        if file.deletion_vector is not None:
+            hidden -= deletion_vectors.read(table.folder, file.deletion_vector)
+        if hidden:
+            yield file, hidden

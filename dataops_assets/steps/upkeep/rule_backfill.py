@@ -1,0 +1,385 @@
+"""Snapshot rules and validations that were declared otherwise before: applied to the rows that a source's tables have.
+
+A snapshot rule freezes what it computes when a row is processed, under the rule as it was declared then. When the rule
+is changed, its column, and the columns of rules that depend on it, are computed anew for all rows, with look-ups as
+they are at that time; all other columns stay frozen. The verdict of the validations is one such column: where a
+validation, or a rule that one reads, was changed, all validations are asked anew of all rows. Each table records the
+versions of what its columns stand for, in the commit that makes them true.
+
+Rows that are kept out now leave the hub in that commit. What then stands for their keys, and what is kept out no more,
+only a merge can tell: the commit names the inputs that refresh has to merge again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlglot import exp
+
+from dataops_assets.engines.base import Session
+from dataops_assets.errors import GateFailed
+from dataops_assets.quality.gates import blocked, gate_inputs
+from dataops_assets.report import RuleReceipt, StepReport
+from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.query import evaluate
+from dataops_assets.rules.stage import Stage
+from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, typed_columns
+from dataops_assets.steps.enriching.row_status import VERDICT, VERDICT_VERSION, failed_names, flags_of, status
+from dataops_assets.steps.enriching.uniqueness import with_repeats
+from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.merging.change import says_gone
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.storage import publish
+from dataops_assets.storage.commit_retry import until_won
+from dataops_assets.storage.delta import Table, TableVersion
+
+STEP = "restate"
+TO_MERGE = "to_merge"
+"""Where a table names the inputs, by id, of which other rows are kept out than the hub was merged with."""
+
+_VERSIONS = "rules"
+_OLD = "s_old."
+# what marks a deletion in a change set, and in a hub with history
+_MARKS = ("s_change", "s_is_deleted")
+_STOPS = "s_stops"
+
+
+def with_rule_versions(info: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:
+    """`info` with the rule versions of a table; those that it has, or for a table that has none the declared ones."""
+    declared = {_VERSIONS: dict(rules.snapshot.versions), VERDICT_VERSION: rules.snapshot.verdict}
+    return {**declared, **info}
+
+
+def backfill_rules(context: SourceContext, *, enriched_only: bool = False) -> StepReport | None:
+    """Bring rules and verdicts in `hub/<source>_enriched` and `hub/<source>` to how they are declared now.
+
+    Grain: each table changes by one atomic commit of the rows that differ; rows that are kept out now leave the hub; a
+    rule that is declared no more loses its column. Nothing is done, and the result is None, where nothing was changed
+    or there is no hub. Otherwise the report is of the hub (with `enriched_only` of the other table), with a receipt for
+    each rule, and `s_status`, that was computed. A run that is killed between the two commits is simply run again.
+    Raises InputError when a row matches several rows of a to-one look-up, GateFailed when the rows of an input would
+    not pass the hub's gate or a validation of severity 'fail' any more (nothing is published then), CommitConflict
+    after many lost races, RuleError for a wrong rule.
+    """
+    # the hub last: it takes from the other table which inputs have to be merged
+    tables = (context.enriched,) if enriched_only else (context.enriched, context.hub)
+
+    def attempt() -> StepReport | None:
+        found = [(table, base) for table in tables if (base := table.snapshot())]
+        declared = context.source.snapshot_rules or context.source.validations
+        if not (declared or any(base.info.get(_VERSIONS) or base.info.get(VERDICT_VERSION) for _, base in found)):
+            # nothing, now or before: nothing needs compiling
+            return None
+        return _restated(context, found)
+
+    return until_won(attempt, f"applying changed rules to hub/{context.source.name}")
+
+
+def _restated(context: SourceContext, found: Sequence[tuple[Table, TableVersion]]) -> StepReport | None:
+    started = time.perf_counter()
+    if context.source.drift.new_column == "evolve":
+        context = evolving(context, context.lake.snapshot())
+    rules = compile_rules(context.source, context.sources)
+    outdated = [(table, base) for table, base in found if _is_outdated(base, rules)]
+    if not outdated:
+        return None
+    report: StepReport | None = None
+    with context.engine.session() as session:
+        # one version of what is looked up for both tables
+        related = RelatedHubs(context, session, rules.snapshot)
+        restatements = [_Restatement(context, session, rules, related, table, base) for table, base in outdated]
+        for restatement in restatements:
+            restatement.compute()
+        for restatement in restatements:
+            snapshot, receipts = restatement.publish()
+            report = StepReport(
+                step=STEP,
+                asset=restatement.asset,
+                inputs=(),
+                rows=snapshot.rows,
+                version=snapshot.version,
+                commit_id=snapshot.commit_id,
+                columns=snapshot.columns,
+                seconds=time.perf_counter() - started,
+                notes={"rules applied": ", ".join(item.rule for item in receipts), **related.notes},
+                receipts=receipts,
+            )
+    return report
+
+
+def with_receipts(report: StepReport, restated: StepReport | None) -> StepReport:
+    """A step's report with what applying changed rules before it came to."""
+    if restated is None:
+        return report
+    return replace(report, receipts=restated.receipts, notes={**report.notes, **restated.notes})
+
+
+def _changed(base: TableVersion, rules: CompiledRules) -> list[str]:
+    known = base.info.get(_VERSIONS)
+    return [
+        name
+        for name, rule in rules.snapshot.rules.items()
+        # a table from before versions were with_rule_versions is taken as it is
+        if base.columns.get(name) != rule.type or (known is not None and known.get(name) != rule.version)
+    ]
+
+
+def _removed(base: TableVersion, rules: CompiledRules) -> list[str]:
+    declared = {*rules.hub_columns, *rules.snapshot.rules}
+    return [name for name in base.info.get(_VERSIONS, {}) if name in base.columns and name not in declared]
+
+
+def _has_other_verdict(base: TableVersion, rules: CompiledRules) -> bool:
+    known, declared = base.info.get(VERDICT_VERSION), rules.snapshot.verdict
+    # a table from before verdicts were with_rule_versions is taken as it is
+    return known != declared if known is not None else bool(declared and _changed(base, rules))
+
+
+def _to_merge(base: TableVersion | None) -> Sequence[str]:
+    found: Sequence[str] = base.info.get(TO_MERGE, ()) if base else ()
+    return found
+
+
+def _is_outdated(base: TableVersion, rules: CompiledRules) -> bool:
+    return bool(_changed(base, rules) or _removed(base, rules) or _has_other_verdict(base, rules))
+
+
+class _Restatement:
+    """One table, one attempt."""
+
+    def __init__(
+        self,
+        context: SourceContext,
+        session: Session,
+        rules: CompiledRules,
+        related: RelatedHubs,
+        table: Table,
+        base: TableVersion,
+    ) -> None:
+        self._context = context
+        self._session = session
+        self._source = rules.source
+        self.asset = table.uri.removeprefix(f"{context.environment.storage}/")
+        self._is_hub = self.asset == f"hub/{rules.source.name}"
+        self._rows = "s_restated_hub" if self._is_hub else "s_restated_enriched"
+        self._stage = rules.snapshot
+        self._related = related
+        self._table = table
+        self._base = base
+        self._rules = _changed(base, rules)
+        self._verdict = [name for name in VERDICT if name in base.columns] if _has_other_verdict(base, rules) else []
+        self._changed = [*self._rules, *self._verdict]
+        self._given = {name: kind for name, kind in rules.hub_columns.items() if name not in self._changed}
+        removed = _removed(base, rules)
+        kept = {name: kind for name, kind in base.columns.items() if name not in removed}
+        self._columns = {**kept, **{name: self._stage.rules[name].type for name in self._rules}}
+        self._info = {**with_rule_versions(base.info, rules), _VERSIONS: dict(self._stage.versions)}
+        if self._verdict:
+            self._info[VERDICT_VERSION] = self._stage.verdict
+
+    def compute(self) -> None:
+        """Compute and check; nothing is published yet. Raises InputError and GateFailed as `restate` does."""
+        if self._changed:
+            self._compute()
+            if self._is_hub:
+                self._require_gate()
+                self._require_validations()
+
+    def publish(self) -> tuple[TableVersion, tuple[RuleReceipt, ...]]:
+        """Commit what differs."""
+        if self._verdict:
+            self._info[TO_MERGE] = self._to_merge()
+        if not self._changed:
+            return self._publish(exp.false()), ()
+        # the verdict is one thing, whether or not the table has the names of what failed
+        told = [name for name in self._changed if name != "s_failed"]
+        counted = [alias(query("count(CASE WHEN $f THEN 1 END)", f=column(_flag(name), "r")), name) for name in told]
+        found = self._session.fetch(
+            query("SELECT count(*) AS s_rows, $counted FROM $rows AS r", counted=counted, rows=self._rows)
+        )
+        counts = found.to_pylist()[0]
+        if publish.must_rewrite(self._base, self._columns):
+            chosen: exp.Expr = exp.true()
+        else:
+            chosen = exp.or_(*[column(_flag(name), "n") for name in self._changed])
+        versions = {**self._stage.versions, "s_status": self._stage.verdict}
+        receipts = tuple(RuleReceipt(name, versions[name], counts["s_rows"], counts[name]) for name in told)
+        return self._publish(chosen), receipts
+
+    def _to_merge(self) -> list[str]:
+        """The inputs of which other rows are kept out than the hub was merged with."""
+        now, before = (column(name, "r").eq("fail") for name in ("s_status", _OLD + "s_status"))
+        hit = now if self._is_hub else exp.NEQ(this=exp.paren(now), expression=exp.paren(before))
+        found = self._session.fetch(
+            query("SELECT DISTINCT r.s_input_id FROM $rows AS r WHERE $hit", rows=self._rows, hit=hit)
+        )
+        ids = found.column("s_input_id").to_pylist()
+        if self._is_hub:
+            return sorted({*ids, *_to_merge(self._base), *_to_merge(self._context.enriched.snapshot())})
+        hub = self._context.hub.snapshot()
+        follows = hub is None or hub.info.get(VERDICT_VERSION) == self._base.info.get(VERDICT_VERSION)
+        return sorted({*ids, *(() if follows else _to_merge(self._base))})
+
+    def _require_gate(self) -> None:
+        """Raise GateFailed where the rows of an input in the hub would not pass the hub's gate any more."""
+        gate = self._source.gates.hub
+        if gate is None:
+            return
+        names = [*self._source.column_names, *self._stage.rules, "s_key", "s_input_id", "s_row_id"]
+        absent = [alias(exp.null(), name) for name in names if name not in self._columns]
+        published = exp.and_(self._is_present("o"), self._stays("n"))
+        rows = query(
+            """
+            SELECT $names FROM $old AS o JOIN $restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+            WHERE $published
+            """,
+            names=[
+                *(column(name, "n" if name in self._changed else "o") for name in names if name in self._columns),
+                *absent,
+            ],
+            old=self._session.scan(self._base, positions=True),
+            restated=self._rows,
+            published=published,
+        )
+        inputs = sorted(publish.input_ids_of(self._session, rows))
+        for outcome in gate_inputs(self._session, gate, self.asset, rows, inputs).values():
+            if (error := blocked(outcome)) is not None:
+                raise error
+
+    def _require_validations(self) -> None:
+        """Raise GateFailed where a validation that stops whole inputs does not hold any more."""
+        if not self._verdict:
+            return
+        found = self._session.fetch(
+            query(
+                """
+                SELECT r.s_stops, count(*) AS s_rows, min(r.s_input_id) AS s_input_id,
+                       min_by(r.s_row_id, r.s_input_id) AS s_row_id
+                FROM $rows AS r WHERE NOT r.s_stops IS NULL GROUP BY r.s_stops ORDER BY r.s_stops
+                """,
+                rows=self._rows,
+            )
+        ).to_pylist()
+        if found:
+            told = (
+                f"{row[_STOPS]} does not hold in {row['s_rows']:,} rows, e.g. row {row['s_row_id']} of input "
+                f"{row['s_input_id']}"
+                for row in found
+            )
+            raise GateFailed(
+                f"applying changed rules and validations to {self.asset}",
+                received="; ".join(told),
+                next_step="correct the rule or the validation; nothing was published",
+            )
+
+    def _stays(self, table: str) -> exp.Expr:
+        """Whether a row of the hub is not kept out now."""
+        return column("s_status", table).neq("fail") if self._is_hub and self._verdict else exp.true()
+
+    def _is_present(self, table: str) -> exp.Expr:
+        """Whether a row says that a key is there: checks of rows are not for deletions."""
+        if "s_change" in self._base.columns:
+            return exp.not_(says_gone(self._source, table))
+        if "s_is_deleted" in self._base.columns:
+            return query("NOT coalesce($gone, FALSE)", gone=column("s_is_deleted", table))
+        return exp.true()
+
+    def _compute(self) -> None:
+        """Create the table of results: for each row its place, what was changed, and whether each value is another."""
+        marks = [name for name in _MARKS if name in self._base.columns]
+        known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
+        rows: exp.Query = query(
+            "SELECT $given, $marks, $known, r.s_file, r.s_position FROM $rows AS r",
+            given=typed_columns(self._base, {name: kind for name, kind in self._given.items() if name not in marks}),
+            marks=columns(marks, "r"),
+            known=[alias(column(name, "r"), _OLD + name) for name in known],
+            rows=self._session.scan(self._base, positions=True),
+        )
+        others = set(self._stage.rules) - set(self._rules)
+        stage = self._stage.only(self._rules, given=others, verdict=bool(self._verdict))
+        present = query("SELECT r.* FROM $rows AS r WHERE $present", rows=rows, present=self._is_present("r"))
+        for error in refuse_ambiguous(self._session, stage, present, self._related).values():
+            raise error
+        values: list[exp.Expr] = []
+        flags: list[exp.Expr] = []
+        for name, (computed, of_deletion) in self._results().items():
+            value = query(
+                "CASE WHEN $present THEN $value ELSE $none END",
+                present=self._is_present("c"),
+                value=computed,
+                none=of_deletion,
+            )
+            values.append(alias(value, name))
+            if name in known or name not in self._base.columns:
+                old = column(_OLD + name, "c") if name in known else exp.null()
+                flags.append(alias(query("$new IS DISTINCT FROM $old", new=value, old=old), _flag(name)))
+            else:
+                flags.append(alias(exp.true(), _flag(name)))
+        if self._verdict:
+            values.append(column(_OLD + "s_status", "c"))
+        self._session.create(
+            self._rows,
+            query(
+                "SELECT c.s_input_id, c.s_row_id, c.s_file, c.s_position, $values, $flags FROM $rows AS c",
+                values=values,
+                flags=flags,
+                rows=evaluate(stage, self._with_repeats(rows, stage), self._related),
+            ),
+        )
+
+    def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
+        """What is computed anew, over alias c, with what a deletion has."""
+        found: dict[str, tuple[exp.Expr, exp.Expr]] = {name: (column(name, "c"), exp.null()) for name in self._rules}
+        if self._verdict:
+            flags = flags_of(self._stage)
+            results = {
+                "s_status": (status(flags), exp.Literal.string("pass")),
+                "s_failed": (failed_names(flags), exp.null()),
+            }
+            found |= {name: results[name] for name in self._verdict}
+            found[_STOPS] = (failed_names([flag for flag in flags if flag.severity == "fail"]), exp.null())
+        return found
+
+    def _with_repeats(self, rows: exp.Query, stage: Stage) -> exp.Query:
+        if not any(item.unique for item in stage.validations):
+            return rows
+        ids = publish.input_ids_of(self._session, rows)
+        return with_repeats(self._context, self._session, stage, rows, ids)
+
+    def _publish(self, chosen: exp.Expr) -> TableVersion:
+        """Commit the rows that are `chosen` (over alias n) with their new values, and what the table now stands for."""
+        remove = insert = None
+        if self._changed:
+            self._session.create(
+                "s_chosen", query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen)
+            )
+            if self._session.fetch(query("SELECT 1 AS one FROM s_chosen LIMIT 1")).num_rows:
+                remove = query("SELECT n.s_file, n.s_position FROM s_chosen AS n")
+                insert = query(
+                    """
+                    SELECT $names FROM $old AS o
+                    JOIN s_chosen AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+                    WHERE $stays
+                    """,
+                    names=[column(name, "n" if name in self._changed else "o") for name in self._columns],
+                    old=self._session.scan(self._base, positions=True),
+                    stays=self._stays("n"),
+                )
+        snapshot = publish.apply(
+            self._session,
+            self._table,
+            self._base,
+            columns=self._columns,
+            remove=remove,
+            insert=insert,
+            info=self._info,
+        )
+        return publish.compact(self._session, self._table, snapshot)
+
+
+def _flag(name: str) -> str:
+    return f"s_other.{name}"
