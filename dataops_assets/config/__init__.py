@@ -1,1 +1,1 @@
-"""What is declared: sources and environments as immutable models, read without any I/O."""
+"""The declared sources, warehouse and environment as immutable models, read without any I/O."""

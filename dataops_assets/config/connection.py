@@ -1,4 +1,4 @@
-"""Where a source's data comes from: file formats, connections, and how new inputs are found."""
+"""Declared connections of a source: file formats, origins of the data, and how new inputs are found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataops_assets.config.declared import Declared
 
 
 class CsvFormat(Declared):
-    """Delimited text with all the usual trouble."""
+    """Delimited text (CSV), with the settings that such files need."""
 
     type: Literal["csv"] = "csv"
     delimiter: str = Field(",", min_length=1, description="Field separator.")
@@ -36,14 +36,14 @@ class CsvFormat(Declared):
 
 
 class JsonFormat(Declared):
-    """A JSON document: an array of objects, or an object holding one under `records`."""
+    """A JSON document: an array of objects, or an object that contains the array at the path `records`."""
 
     type: Literal["json"]
     records: str = Field("", description="Dotted path to the array of records; empty when the document is the array.")
 
 
 class JsonLinesFormat(Declared):
-    """One JSON object a line."""
+    """JSON lines: one JSON object on each line."""
 
     type: Literal["jsonl"]
 
@@ -70,7 +70,7 @@ FileFormat = Annotated[
 
 
 class ExtractTime(Declared):
-    """Where an input's extract time comes from."""
+    """The origin of an input's extract time: the file's name, its modification time, or a fixed time."""
 
     pattern: str = Field(
         "",
@@ -80,8 +80,8 @@ class ExtractTime(Declared):
     otherwise: str = Field(
         "",
         description="Extract time of a file whose name does not match the pattern: an ISO 8601 date or time (UTC "
-        "without an offset), e.g. of an undated history file that dated deliveries follow; 'modified' for the file's "
-        "modification time. Empty: the file is refused.",
+        "if it has no offset), or 'modified' for the file's modification time. An example is a history file without a "
+        "date, followed by files with dates. Empty: the file is refused.",
     )
 
     @field_validator("otherwise")
@@ -97,7 +97,7 @@ class ExtractTime(Declared):
 
     @property
     def otherwise_time(self) -> datetime | None:
-        """`otherwise` as an aware time in UTC; None where it is not a time."""
+        """Return `otherwise` as an aware time in UTC; None if it is not a time."""
         if self.otherwise in ("", "modified"):
             return None
         time = datetime.fromisoformat(self.otherwise)
@@ -105,21 +105,27 @@ class ExtractTime(Declared):
 
 
 class Limits(Declared):
-    """What reading one input may cost. An input beyond a limit is stopped alone, and the error names the limit."""
+    """Limits for reading one input. If an input exceeds one, only that input fails, and the error names the limit."""
 
-    unpacked_bytes: int = Field(20 << 30, ge=1, description="Most bytes that a compressed input may unpack to.")
+    unpacked_bytes: int = Field(
+        20 << 30, ge=1, description="Maximum number of bytes of a compressed input after unpacking."
+    )
     unpacked_ratio: int = Field(
         500,
         ge=1,
-        description="Most times its own size that an input may unpack to, where that is more than 100 MB.",
+        description="Maximum ratio of unpacked to compressed size. It applies to more than 100 MB of unpacked data.",
     )
     document_bytes: int = Field(
-        512 << 20, ge=1, description="Most bytes of what is read as a whole: a JSON document, the parts of a workbook."
+        512 << 20,
+        ge=1,
+        description="Maximum bytes of anything that is read into memory as a whole: a JSON document, a workbook part.",
     )
     record_bytes: int = Field(
-        16 << 20, ge=1, description="Most bytes of one record of text: a line, or a row whose quotes span lines."
+        16 << 20,
+        ge=1,
+        description="Maximum bytes of one text record: a line, or a row with quoted fields that span several lines.",
     )
-    columns: int = Field(4096, ge=1, description="Most columns that an input may have, declared or not.")
+    columns: int = Field(4096, ge=1, description="Maximum number of columns of an input, declared or not.")
 
 
 class FileConnection(Declared):
@@ -129,41 +135,43 @@ class FileConnection(Declared):
     path: str = Field(
         description="Folder, glob or URL (s3://, gs://, ...). A relative path is below the deployment's landing area."
     )
-    format: FileFormat = Field(CsvFormat(), description="How the bytes are laid out.")
+    format: FileFormat = Field(CsvFormat(), description="File format.")
     compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
-        "infer", description="Compression; 'infer' goes by the file's ending."
+        "infer", description="Compression; 'infer' decides by the file extension."
     )
-    extract_time: ExtractTime = Field(ExtractTime(), description="Where the extract time comes from.")
+    extract_time: ExtractTime = Field(ExtractTime(), description="Origin of the extract time.")
     settle_seconds: float = Field(
-        2.0, ge=0, description="A file is taken only after size and modification time stood still for this long."
+        2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
     )
     storage_options: dict[str, str] = Field({}, description="fsspec options; values may be '${ENV_NAME}'.")
-    limits: Limits = Field(Limits(), description="What reading one file may cost.")
+    limits: Limits = Field(Limits(), description="Limits for reading one file.")
 
 
 class PythonConnection(Declared):
-    """A Python generator: the hook for the odd feed."""
+    """A Python generator function, for feeds that are not files."""
 
     type: Literal["python"]
     function: str = Field(
-        description="'module:function'. Called with the previous extract time (or None); yields "
-        "dataops_assets.connections.python.Extract objects, each one input."
+        description="'module:function'. It is called with the previous extract time (or None) and yields "
+        "dataops_assets.connections.python.Extract objects; each one is an input."
     )
     arguments: dict[str, Any] = Field({}, description="Keyword arguments for the function.")
-    limits: Limits = Field(Limits(), description="What reading one extract may cost.")
+    limits: Limits = Field(Limits(), description="Limits for reading one extract.")
 
 
 Connection = Annotated[FileConnection | PythonConnection, Field(discriminator="type")]
 
 
 class Discovery(Declared):
-    """How new inputs are found."""
+    """How and when new inputs are found."""
 
-    every_seconds: int = Field(30, ge=5, description="Seconds between two looks of the sensor.")
+    every_seconds: int = Field(30, ge=5, description="Seconds between two runs of the sensor.")
     inputs_per_run: int = Field(
-        500, ge=1, description="Most inputs in one run; a history is loaded in runs of this size."
+        500, ge=1, description="Maximum number of inputs in one run. A long history is loaded by several runs."
     )
     schedule: str = Field(
-        "", description="Cron expression; when set, the source is looked at then instead of by the sensor."
+        "", description="Cron expression. If it is set, a schedule looks for new inputs instead of the sensor."
     )
-    timezone: str = Field("UTC", description="IANA zone of the cron expression and of naive extract times.")
+    timezone: str = Field(
+        "UTC", description="IANA time zone of the cron expression and of extract times without a zone."
+    )

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from dataops_assets.config.declared import Declared
 
 SYSTEM_PREFIX = "s_"
-# columns that engines and Delta tables add to every table under these names, in any case of letters
+# engines and Delta tables add columns with these names to every table; upper and lower case are the same
 _OF_ENGINES = (
     "filename",
     "file_index",
@@ -26,7 +26,7 @@ _LONGEST_NAME = 255
 
 
 def name_problem(name: str) -> str:
-    """Why a column of a table cannot be called `name`; empty where it can."""
+    """Return why a column cannot have this name; empty if it can."""
     if name.lower().startswith(SYSTEM_PREFIX):
         return "the prefix 's_' belongs to system columns"
     if name.lower() in _OF_ENGINES:
@@ -46,17 +46,17 @@ COLUMN_TYPE = re.compile(
 
 
 class Column(Declared):
-    """One column of the schema contract, with its checks."""
+    """One column of the schema contract."""
 
     name: str = Field(description="Column name in the lake.")
     type: str = Field(
         "text",
         description="text, boolean, integer (64 bit), double, decimal(p,s), date, timestamp, timestamptz or binary.",
     )
-    source_name: str = Field("", description="Name in the raw data when it differs.")
+    source_name: str = Field("", description="Column name in the raw data, if it is another one.")
     renamed_from: tuple[str, ...] = Field(
         (),
-        description="Earlier names in the raw data. An input may have the column under any of its names, but only one.",
+        description="Earlier column names in the raw data. An input may use any of the names, but only one of them.",
     )
     description: str = Field("", description="What the column means; shown in the UI.")
     nullable: bool = Field(
@@ -64,8 +64,8 @@ class Column(Declared):
     )
     date_format: str | tuple[str, ...] = Field(
         "",
-        description="How dates and timestamps are written in text data: a format of Python's strptime, or several, of "
-        "which the first that fits is used. Empty is ISO 8601.",
+        description="Format of dates and timestamps in text data, as in Python's strptime. Of several formats the "
+        "first that fits is used. Empty: ISO 8601.",
     )
     default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
@@ -90,41 +90,41 @@ class Column(Declared):
 
     @property
     def date_formats(self) -> tuple[str, ...]:
-        """The formats of dates and times in text, in order; an empty one is ISO 8601."""
+        """Return the formats of dates and times in text, in order; an empty format is ISO 8601."""
         formats = (self.date_format,) if isinstance(self.date_format, str) else self.date_format
         return formats or ("",)
 
     @property
     def raw_name(self) -> str:
-        """The column's name in the raw data."""
+        """Return the column's name in the raw data."""
         return self.source_name or self.name
 
     @property
     def raw_names(self) -> tuple[str, ...]:
-        """All names that the column has or had in the raw data, the present one first."""
+        """Return all names that the column has or had in the raw data, the present name first."""
         return (self.raw_name, *self.renamed_from)
 
 
 class EvolvedColumn(Column):
-    """A column that inputs have and the contract does not: nullable text, until it is declared. Never in YAML."""
+    """A column that inputs have and the contract does not: nullable text until it is declared. Not used in YAML."""
 
 
 class Drift(Declared):
-    """What happens when an input's columns differ from the contract: one policy for each kind of difference."""
+    """Drift policies: what to do if an input's columns differ from the contract, for each kind of difference."""
 
     new_column: Literal["evolve", "ignore", "fail"] = Field(
         "ignore",
-        description="A column the contract does not know. 'ignore': not kept, but told; 'evolve': kept as nullable "
-        "text in the lake and the hub, until it is declared; 'fail': the input fails alone.",
+        description="An input has a column that is not in the contract. 'ignore': drop the column and report it; "
+        "'evolve': keep it as nullable text in lake and hub until it is declared; 'fail': only this input fails.",
     )
     missing_column: Literal["evolve", "ignore", "fail"] = Field(
         "fail",
-        description="A contract column the input lacks. 'fail': the input fails alone; 'ignore': nulls, and where "
-        "nulls are not allowed the rows are rejected; 'evolve': nulls are allowed in that input.",
+        description="An input lacks a column of the contract. 'fail': only this input fails; 'ignore': the values are "
+        "null, and rows are rejected if the column is not nullable; 'evolve': nulls are allowed in that input.",
     )
     changed_type: Literal["evolve", "ignore", "fail"] = Field(
         "evolve",
-        description="Values of another type than declared. 'evolve': a value that stays the same becomes the declared "
-        "type, a row with any other is rejected; 'ignore': such values are left out (null) and counted; 'fail': the "
-        "input fails alone. None of them ever changes a value.",
+        description="An input has values of another type than declared. 'evolve': cast the values that the cast does "
+        "not change, and reject the rows with other values; 'ignore': replace such values by null and count them; "
+        "'fail': only this input fails. No policy ever changes a value.",
     )

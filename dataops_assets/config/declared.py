@@ -1,4 +1,4 @@
-"""What all declared models share: the strict base class, errors that name the YAML field, and durations."""
+"""Base of all declared models: the strict base class, errors that name the YAML field, and durations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataops_assets.errors import nearest
 
 
 class Declared(BaseModel):
-    """Base of everything a YAML file declares: unknown fields are refused, values are immutable."""
+    """Base class of everything that a YAML file declares. It refuses unknown fields; its values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +25,7 @@ class Declared(BaseModel):
             return data
         known = [field.alias or name for name, field in cls.model_fields.items()]
         unknown = [key for key in data if key not in known and key not in cls.model_fields]
-        # pydantic's own error tells neither what is known nor what was probably meant
+        # pydantic's own error names neither the known fields nor the most similar one
         refuse(
             cls.__name__,
             [
@@ -37,7 +37,7 @@ class Declared(BaseModel):
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """The near match of an unknown name, as the end of a message; empty where no known name is near."""
+    """Return the known name that is most similar to `name`, as the end of a message; empty if none is similar."""
     found = nearest(name, known)
     return f", {found}" if found else ""
 
@@ -49,7 +49,7 @@ Problem = tuple[FieldPath, Any, str]
 
 
 def refuse(title: str, problems: Sequence[Problem]) -> None:
-    """Raise one error for all problems, if there are any: where below the model, what was given, what is wrong."""
+    """Raise one error for all problems, if there are any; each has a field path, the given value and a message."""
     if problems:
         raise ValidationError.from_exception_data(
             title,
@@ -61,11 +61,11 @@ def refuse(title: str, problems: Sequence[Problem]) -> None:
 
 
 def path_as_written(path: FieldPath, data: Any) -> FieldPath:
-    """An error's path without the names that pydantic adds for a chosen `type`: where it stands in the YAML file."""
+    """Return an error's path as in the YAML file: without the names that pydantic adds for a chosen `type`."""
     written: list[str | int] = []
     chosen = False
     for part in path[:-1]:
-        # the first step into a part with a `type` is the name of that type
+        # pydantic puts the name of the chosen `type` in front of the fields of that type
         chosen = not chosen and isinstance(data, Mapping) and data.get("type") == part
         if chosen:
             continue
@@ -77,7 +77,7 @@ def path_as_written(path: FieldPath, data: Any) -> FieldPath:
     return (*written, *path[-1:])
 
 
-# nine digits of weeks are more than a timedelta holds
+# a timedelta cannot hold nine digits of weeks
 _DURATION = re.compile(r"^\s*(-?)\s*(\d{1,8})\s+(minute|hour|day|week)s?\s*$")
 
 
@@ -94,4 +94,4 @@ def _duration(value: Any, info: ValidationInfo) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-"""A length of time as a person writes it."""
+"""A duration such as '1 day', '-30 minutes' or 'P1D'."""

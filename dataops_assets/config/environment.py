@@ -1,6 +1,6 @@
-"""Which deployment this is and where it keeps things, read from environment variables.
+"""The settings of a deployment (its name, engine and places), read from environment variables.
 
-`DATAOPS_ENV` picks one of an exhaustive set; a missing setting is an error that says which and how to set it.
+`DATAOPS_ENV` names the deployment; a missing setting is an error that names the variable and how to set it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._=/-]+")
 
 
 class SparkSettings(BaseModel):
-    """How Spark is started where a source's engine is Spark: its master, the folder of its jars, further settings.
+    """Settings to start Spark for sources whose engine is Spark: master, folder of jars, further settings.
 
-    Without a folder the cluster has the jars itself.
+    If there is no folder, the cluster provides the jars.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     master: str
     jars: Path | None
-    # settings may hold credentials, and a value's text gets into logs
+    # settings may contain credentials, and the text of a value can get into logs
     conf: Mapping[str, str] = Field(repr=False)
 
 
 class Environment(BaseModel):
     """The settings of one deployment. Paths are absolute paths or URLs.
 
-    `memory` is what the embedded engine may take in each process before it spills to disk; empty for its own limit.
+    `memory` is the most that the embedded engine uses in each process before it spills to disk; empty: its own limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +49,7 @@ class Environment(BaseModel):
     home: Path
     storage: str
     landing: str
-    # It may hold a password, and a value's text gets into logs
+    # It may contain a password, and the text of a value can get into logs
     metadata_url: str = Field(repr=False)
     warehouse: str
     dbt_target: str
@@ -57,10 +57,10 @@ class Environment(BaseModel):
 
 
 def environment_from(variables: Mapping[str, str], project: Path) -> Environment:
-    """The environment that `variables` (usually `os.environ`) describe.
+    """Return the environment that `variables` (usually `os.environ`) describe.
 
-    `DATAOPS_ENV` defaults to `local`, where everything lives below `DATAOPS_HOME` (default `<project>/.dataops`).
-    Elsewhere storage, landing and metadata must be named. Raises ConfigError for an unknown name or a missing setting.
+    `DATAOPS_ENV` defaults to `local`, where all data is below `DATAOPS_HOME` (default `<project>/.dataops`).
+    Others must set storage, landing and metadata. Raises ConfigError for an unknown name or a missing setting.
     """
     name = variables.get("DATAOPS_ENV", "local")
     if name not in get_args(EnvironmentName):
@@ -97,7 +97,7 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             "reading DATAOPS_STORAGE",
             received=repr(storage),
             known=["s3://bucket/folder with letters, digits and . _ - = only"],
-            # DuckDB asks a store for another name than the one it wrote when there is anything to escape in it
+            # if a name has characters to escape, DuckDB reads another name than the one that it wrote
             next_step="choose a folder without blanks and other characters that a URL escapes",
         )
     return Environment.model_validate(
@@ -126,8 +126,8 @@ def _spark_from(variables: Mapping[str, str], home: Path) -> SparkSettings:
     if not isinstance(conf, dict) or not all(isinstance(value, str) for value in conf.values()):
         raise ConfigError(
             "reading DATAOPS_SPARK_CONF",
-            # it may hold a secret
-            received="something else than a JSON object of texts",
+            # it may contain a secret
+            received="a value that is not a JSON object of texts",
             next_step='write it as {"spark.executor.memory": "8g"}',
         )
     return SparkSettings(

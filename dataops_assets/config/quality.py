@@ -1,4 +1,4 @@
-"""What must hold of a source's tables: checks that report, and gates that stop a publication."""
+"""Declared checks and gates of a source: checks report, gates stop a publication."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Gate(Declared):
     """A blocking contract: a pandera schema checked before the table is published."""
 
     contract: str = Field(
-        description="'module:attribute' of a pandera DataFrameSchema or DataFrameModel, evaluated in the engine."
+        description="'module:attribute' of a pandera DataFrameSchema or DataFrameModel. The engine evaluates it."
     )
     severity: Severity = Field("fail", description="'fail' publishes nothing; 'warn' only reports.")
 
@@ -39,46 +39,48 @@ class FreshnessCheck(Declared):
 
     @property
     def warn_window(self) -> timedelta:
-        """`warn_after_hours` as a duration."""
+        """Return `warn_after_hours` as a duration."""
         return timedelta(hours=self.warn_after_hours)
 
     @property
     def fail_window(self) -> timedelta:
-        """`fail_after_hours` as a duration."""
+        """Return `fail_after_hours` as a duration."""
         return timedelta(hours=self.fail_after_hours)
 
 
 class VolumeCheck(Declared):
-    """Rows (bytes for raw) of one input, against fixed limits and against the inputs before it."""
+    """Compares the rows (bytes for raw) of one input with fixed limits and with the inputs before it."""
 
     enabled: bool = True
     severity: Severity = "warn"
-    min_rows: int = Field(1, ge=0, description="Fewest rows of one input.")
-    max_rows: int | None = Field(None, ge=0, description="Most rows of one input.")
+    min_rows: int = Field(1, ge=0, description="Minimum number of rows of one input.")
+    max_rows: int | None = Field(None, ge=0, description="Maximum number of rows of one input.")
     max_change_ratio: float = Field(
-        10.0, gt=1, description="Largest factor, up or down, against the median of the last inputs."
+        10.0, gt=1, description="Maximum factor, up or down, between the input and the median of the last inputs."
     )
 
 
 class SchemaCheck(Declared):
-    """Columns and types of the table against the contract."""
+    """Compares the columns and types of the table with the contract."""
 
     enabled: bool = True
     severity: Severity = "warn"
 
 
 class DistributionCheck(Declared):
-    """Null shares and means of one input's columns, against the inputs before it."""
+    """Compares null shares and means of one input's columns with those of the inputs before it."""
 
     enabled: bool = True
     severity: Severity = "warn"
-    max_null_share_increase: float = Field(0.2, gt=0, le=1, description="Largest rise of a column's share of nulls.")
+    max_null_share_increase: float = Field(
+        0.2, gt=0, le=1, description="Maximum increase of a column's share of nulls."
+    )
     max_mean_shift: float = Field(
         6.0,
         gt=0,
-        description="Largest shift of a numeric column's mean, in standard deviations of earlier inputs' means.",
+        description="Maximum shift of a numeric column's mean, in standard deviations of earlier inputs' means.",
     )
-    ignore: tuple[str, ...] = Field((), description="Columns that are not looked at.")
+    ignore: tuple[str, ...] = Field((), description="Columns that the check ignores.")
 
 
 class Checks(Declared):
@@ -93,31 +95,33 @@ class Checks(Declared):
 
     @property
     def look_at_tables(self) -> bool:
-        """Whether any check looks at what a step wrote."""
+        """Return whether any check examines the table that a step wrote."""
         return self.volume.enabled or self.table_schema.enabled or self.distribution.enabled
 
 
 class DeleteGuard(Declared):
-    """When an input is held because of what would be lost by it. One that a person approved goes on.
+    """Limits to the rows that an input may delete by absence. Beyond them it is held until a person approves it.
 
-    An extract that leaves no row at all is held whatever `min_rows` is.
+    An extract that would leave no row in the table is always held, whatever `min_rows` is.
     """
 
     max_share: float = Field(
-        0.2, ge=0, le=1, description="Largest share that may be lost of what an input covers; 1 holds nothing."
+        0.2, ge=0, le=1, description="Maximum share of the rows it covers that an input may delete; 1 holds no input."
     )
-    min_rows: int = Field(50, ge=1, description="A loss of fewer rows than these is not held.")
+    min_rows: int = Field(50, ge=1, description="Inputs that delete fewer rows than this are not held.")
 
     @property
     def is_on(self) -> bool:
-        """Whether any input can be held."""
+        """Return whether any input can be held."""
         return self.max_share < 1
 
 
 class Gates(Declared):
-    """What must hold before anything is published: contracts by layer, and a limit to implied deletes."""
+    """Checks that must pass before anything is published: contracts by layer, and a limit to implied deletes."""
 
-    lake: Gate | None = Field(None, description="Checked on parsed rows before the lake is written.")
-    hub: Gate | None = Field(None, description="Checked on enriched rows before the hub is changed.")
-    current: Gate | None = Field(None, description="Checked on recalculated rows before sales_current is changed.")
-    deletes: DeleteGuard = Field(DeleteGuard(), description="Limit to the deletes that an input implies.")
+    lake: Gate | None = Field(None, description="Contract for parsed rows, checked before the lake is written.")
+    hub: Gate | None = Field(None, description="Contract for enriched rows, checked before the hub is changed.")
+    current: Gate | None = Field(
+        None, description="Contract for recalculated rows, checked before `<source>_current` is changed."
+    )
+    deletes: DeleteGuard = Field(DeleteGuard(), description="Limits to the rows that an input deletes by absence.")

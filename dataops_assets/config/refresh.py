@@ -1,4 +1,4 @@
-"""How inputs make the hub: the refresh types, and how long inputs and old versions are kept."""
+"""Refresh types, which say how inputs become the hub, and how long inputs and old versions are kept."""
 
 from __future__ import annotations
 
@@ -13,45 +13,49 @@ _HISTORY = Field(False, description="Keep every version, with s_valid_from, s_va
 
 _UNREADABLE: Any = Field(
     "suspend_deletes",
-    description="What a rejected row whose key cannot be read means: `suspend_deletes`: its input deletes nothing by "
-    "absence, because the row may be of any key; `ignore`: it deletes as if the row were not there.",
+    description="What to do if a rejected row has no readable key. `suspend_deletes`: its input deletes no rows by "
+    "absence, because the rejected row may have any key. `ignore`: it deletes as if the rejected row did not exist.",
 )
 UnreadableRows = Literal["suspend_deletes", "ignore"]
 
 INPUT = "input"
-"""Qualifier of an arriving input's columns in a custom refresh's predicate."""
+"""Qualifier for columns of the arriving input in the predicate of a custom refresh."""
 
 
 class FullRefresh(Declared):
-    """The newest input is the table."""
+    """The hub has the rows of the newest input."""
 
     type: Literal["full"]
-    key: tuple[str, ...] = Field((), description="Key columns; without them rows are compared whole.")
-    ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+    key: tuple[str, ...] = Field((), description="Key columns. Without them whole rows are compared.")
+    ignore_changes_in: tuple[str, ...] = Field(
+        (), description="Columns that are ignored when deciding whether a row changed."
+    )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
-    # extracts are ordered by their extract time alone, and deletes are read from absence
+    # extracts are ordered only by their extract time, and a missing row is a delete
     order_by: ClassVar[None] = None
     range_by: ClassVar[None] = None
     delete_when: ClassVar[str] = ""
 
 
 class KeyRefresh(Declared):
-    """For each key the row with the highest order wins."""
+    """The hub has for each key the row with the highest order."""
 
     type: Literal["key"]
     key: tuple[str, ...] = Field(min_length=1, description="Key columns.")
-    # absence deletes nothing
+    # a missing row deletes nothing
     unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
-    order_by: str | None = Field(None, description="Column that orders a key's rows; default: the extract time.")
-    delete_when: str = Field("", description="SQL predicate over the row that marks a delete.")
-    ignore_changes_in: tuple[str, ...] = Field((), description="Columns whose change alone is no change.")
+    order_by: str | None = Field(None, description="Column that orders the rows of a key; default: the extract time.")
+    delete_when: str = Field("", description="SQL predicate; a row for which it is true deletes its key.")
+    ignore_changes_in: tuple[str, ...] = Field(
+        (), description="Columns that are ignored when deciding whether a row changed."
+    )
     history: bool = _HISTORY
     range_by: ClassVar[None] = None
 
 
 class _RowsWithoutKey(Declared):
-    """What types have in common whose rows are compared whole, or not at all."""
+    """Base of the refresh types without a key: they compare whole rows, or no rows."""
 
     key: ClassVar[tuple[str, ...]] = ()
     order_by: ClassVar[None] = None
@@ -60,7 +64,7 @@ class _RowsWithoutKey(Declared):
 
 
 class TimestampRefresh(_RowsWithoutKey):
-    """An input owns the time from its earliest to its latest row; where inputs overlap, the newest owns the overlap."""
+    """An input replaces all rows from its earliest to its latest time. In an overlap the newest input decides."""
 
     type: Literal["timestamp"]
     range_by: str = Field(description="Column of type date, timestamp or timestamptz.")
@@ -69,33 +73,34 @@ class TimestampRefresh(_RowsWithoutKey):
 
 
 class SequenceRefresh(_RowsWithoutKey):
-    """An input owns the numbers from its lowest to its highest; where inputs overlap, the newest owns the overlap."""
+    """An input replaces all rows from its lowest to its highest number. In an overlap the newest input decides."""
 
     type: Literal["sequence"]
-    range_by: str = Field(description="Column of type integer, decimal (beyond 64 bits, too) or double.")
+    range_by: str = Field(description="Column of type integer, decimal (also with more than 64 bits) or double.")
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
 
 
 class AppendRefresh(_RowsWithoutKey):
-    """All rows of all inputs; the same bytes twice are one input."""
+    """The hub has all rows of all inputs. Two files with the same bytes are one input."""
 
     type: Literal["append"]
-    # absence deletes nothing
+    # a missing row deletes nothing
     unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
-    # rows are never superseded, so there are no versions to keep
+    # no row replaces another one, so there are no versions to keep
     history: ClassVar[bool] = False
     range_by: ClassVar[None] = None
 
 
 class CustomRefresh(_RowsWithoutKey):
-    """A predicate says which rows an input replaces, then its own rows are added."""
+    """An input removes the rows that a predicate selects, then adds its own rows."""
 
     type: Literal["custom"]
     delete_where: str = Field(
         min_length=1,
-        description="SQL predicate: bare columns are those of a row in the hub, input.<column> those of any row of the "
-        "arriving input, e.g. 'region = input.region and day >= input.day'. A row is replaced if it holds for one.",
+        description="SQL predicate. A name alone is a column of a hub row; input.<column> is a column of a row of the "
+        "arriving input, e.g. 'region = input.region and day >= input.day'. A hub row is replaced if the predicate is "
+        "true for any row of the input.",
     )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
@@ -112,19 +117,20 @@ RANGE_TYPES = {"timestamp": ("date", "timestamp", "timestamptz"), "sequence": ("
 
 
 class Retention(Declared):
-    """How long what is not needed any more is kept. `dataops vacuum` removes it."""
+    """How long old inputs and old table versions are kept. `dataops vacuum` removes them."""
 
     superseded_inputs: Duration | None = Field(
         None,
         ge=timedelta(0),
         le=timedelta(days=36_500),
-        description="How much older than the newest an input must be to be settled: what it brought to the hub stays, "
-        "and everything else of it is removed. A settled input cannot come again, be removed or be corrected, and "
-        "nothing as old is taken any more. '90 days', '12 weeks' or ISO 8601 (P90D). Without it all inputs are kept.",
+        description="An input is settled when it is older than the newest input by this duration: its rows in the hub "
+        "stay, and everything else of it is removed. A settled input cannot arrive again, be removed or be corrected, "
+        "and new inputs of that age are refused. '90 days', '12 weeks' or ISO 8601 (P90D). Without it all inputs are "
+        "kept.",
     )
     versions: Duration = Field(
         timedelta(days=7),
         ge=timedelta(0),
         le=timedelta(days=36_500),
-        description="How long a version of a table can be read after a newer one took its place.",
+        description="How long a table version stays readable after a newer version was committed.",
     )

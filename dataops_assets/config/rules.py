@@ -1,4 +1,4 @@
-"""What is computed and validated: relations to other sources, rules, validations, and sources to wait for."""
+"""Declared relations to other sources, rules, validations, and sources to wait for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataops_assets.config.declared import Declared, Duration
 
 
 class Comparison(Declared):
-    """One further condition of a relation, e.g. {column: Date, is: ">=", related: valid_from}."""
+    """A condition of a relation that is not an equality, e.g. {column: Date, is: ">=", related: valid_from}."""
 
     column: str = Field(description="This source's column.")
-    is_: Literal["<", "<=", ">", ">=", "<>"] = Field(alias="is", description="How it compares: <, <=, >, >= or <>.")
+    is_: Literal["<", "<=", ">", ">=", "<>"] = Field(alias="is", description="Comparison operator: <, <=, >, >= or <>.")
     related: str = Field(description="The related source's column.")
 
 
@@ -23,19 +23,21 @@ class Relation(Declared):
     """A named join from this source to another."""
 
     source: str = Field(description="Name of the related source.")
-    on: dict[str, str] = Field({}, description="This source's column: the related source's column that equals it.")
-    where: tuple[Comparison, ...] = Field((), description="Further conditions, other than equality.")
+    on: dict[str, str] = Field(
+        {}, description="Pairs of equal columns: a column of this source, and the column of the related source."
+    )
+    where: tuple[Comparison, ...] = Field((), description="Further conditions that are not equalities.")
     cardinality: Literal["to_one", "to_many"] = Field(
         "to_one",
-        description="'to_one': at most one row matches; where two do, nothing is published. 'to_many': any number, "
-        "and rules aggregate them.",
+        description="'to_one': at most one row matches; if two rows match, nothing is published. 'to_many': any number "
+        "of rows matches, and rules aggregate them.",
     )
     description: str = Field("", description="What the relation means.")
 
     @model_validator(mode="before")
     @classmethod
     def _on_is_a_word(cls, data: Any) -> Any:
-        # YAML 1.1, which Dagster reads, takes a bare `on` for true
+        # Dagster reads YAML 1.1, where an unquoted `on` is the value true
         if isinstance(data, Mapping) and True in data and "on" not in data:
             return {"on" if key is True else key: value for key, value in data.items()}
         return data
@@ -48,43 +50,44 @@ class Relation(Declared):
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        """Columns of this source that decide which rows match."""
+        """Return the columns of this source that the join compares."""
         return tuple(dict.fromkeys((*self.on, *(item.column for item in self.where))))
 
     @property
     def related_columns(self) -> tuple[str, ...]:
-        """Columns of the related source that decide which rows match."""
+        """Return the columns of the related source that the join compares."""
         return tuple(dict.fromkeys((*self.on.values(), *(item.related for item in self.where))))
 
 
 class Rule(Declared):
-    """One SQL expression giving one column of the hub."""
+    """One SQL expression that gives one column of the hub."""
 
     name: str = Field(description="Column name in the hub.")
     expression: str = Field(
-        description="SQL expression; bare columns are this source's, 'relation.column' is looked up."
+        description="SQL expression. 'column' is a column of this source, 'relation.column' is looked up."
     )
     mode: Literal["snapshot", "keep_current"] = Field(
-        "snapshot", description="'snapshot': frozen when the row is processed; 'keep_current': as if computed now."
+        "snapshot",
+        description="'snapshot': frozen when the row is processed; 'keep_current': always as if computed now.",
     )
-    type: str = Field("", description="Result type to cast to; empty keeps the expression's own.")
+    type: str = Field("", description="Type to cast the result to; empty: the type of the expression.")
     compatible: str = Field(
         "",
-        description="Another expression that reproduces a known implementation the column is compared with; it takes "
-        "the place of `expression` when the source says `compatible: true`.",
+        description="Another expression, which reproduces a known implementation to compare the column with. It "
+        "replaces `expression` if the source declares `compatible: true`.",
     )
     description: str = Field("", description="What the column means; shown in the UI.")
 
 
 class Validation(Declared):
-    """A boolean rule over one row, where null counts as true, as in a SQL CHECK; or columns that tell rows apart."""
+    """A boolean rule about one row, in which null counts as true, as in a SQL CHECK; or columns that are unique."""
 
     name: str = Field(description="Validation name, shown with every failing row.")
-    expression: str = Field("", description="SQL boolean expression; rows where it is false fail the validation.")
+    expression: str = Field("", description="Boolean SQL expression; rows for which it is false fail the validation.")
     unique: tuple[str, ...] = Field(
         (),
-        description="Columns: all rows of an input fail that share their values with another row of the same input. A "
-        "null is like no other value.",
+        description="Columns whose values must be unique in an input. All rows of an input with the same values fail. "
+        "A null is not equal to any value.",
     )
     severity: Literal["warn", "quarantine", "fail"] = Field(
         "warn", description="'warn' marks the row, 'quarantine' keeps it out of the hub, 'fail' stops the input."
@@ -99,11 +102,11 @@ class Validation(Declared):
 
 
 class Wait(Declared):
-    """Another source that must be recent enough before an input is enriched."""
+    """A source that must be recent enough before an input of this source is enriched."""
 
-    source: str = Field(description="Name of the source that is waited for.")
+    source: str = Field(description="Name of the source to wait for.")
     within: Duration = Field(
         timedelta(0),
-        description="How much older than the input the newest extract in its hub may be: '1 day', '12 hours' or ISO "
-        "8601 (P1D). Negative: how much newer it must be.",
+        description="How much older than the input the newest extract in the other source's hub may be: '1 day', "
+        "'12 hours' or ISO 8601 (P1D). A negative duration says how much newer it must be.",
     )

@@ -1,4 +1,4 @@
-"""What a data team declares about one feed: the `Source` model.
+"""The `Source` model: everything that a data team declares about one feed.
 
 Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` and editors show it.
 """
@@ -23,7 +23,7 @@ from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 
 
-# what Dagster takes for the name of a group
+# names that Dagster accepts for a group
 AREA = re.compile(r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*$")
 
 
@@ -31,29 +31,29 @@ OWNER = re.compile(r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
 
 
 class Source(Declared):
-    """A declared feed with a table shape."""
+    """A declared feed with a table shape: connection, columns, refresh type, rules and checks."""
 
     name: str = Field(description="Source name: lower case letters, digits and underscores.")
     area: str = Field(description="Subject area; the group in the Dagster UI.")
-    description: str = Field("", description="What one row is, where it comes from.")
+    description: str = Field("", description="What one row is, and where the data comes from.")
     owners: tuple[str, ...] = Field((), description="E-mail addresses or 'team:name'.")
-    connection: Connection = Field(description="Where the data comes from.")
+    connection: Connection = Field(description="Origin of the data.")
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
-    drift: Drift = Field(Drift(), description="What happens when an input's columns differ.")
-    refresh: Refresh = Field(description="How inputs make the hub.")
+    drift: Drift = Field(Drift(), description="Policies for inputs whose columns differ from the contract.")
+    refresh: Refresh = Field(description="Refresh type: how inputs become the hub.")
     relations: dict[str, Relation] = Field({}, description="Named joins to other sources.")
-    compatible: bool = Field(False, description="Whether rules use their `compatible` expression where they have one.")
+    compatible: bool = Field(False, description="Whether rules that have a `compatible` expression use it.")
     rules: tuple[Rule, ...] = Field((), description="Derived columns.")
-    validations: tuple[Validation, ...] = Field((), description="Row rules with a severity.")
+    validations: tuple[Validation, ...] = Field((), description="Boolean rules about rows, each with a severity.")
     waits_for: tuple[Wait, ...] = Field(
         (), description="Sources that must be recent enough before an input is enriched."
     )
-    gates: Gates = Field(Gates(), description="Blocking contracts.")
+    gates: Gates = Field(Gates(), description="Contracts that stop a publication, and the delete guard.")
     checks: Checks = Field(Checks(), description="The four kinds of check.")
     discovery: Discovery = Field(Discovery(), description="How new inputs are found.")
     retention: Retention = Field(Retention(), description="How long inputs and old versions are kept.")
     engine: EngineName | None = Field(
-        None, description="Where its steps run: duckdb or spark; by default the deployment's DATAOPS_ENGINE."
+        None, description="Engine that runs the steps: duckdb or spark; default: DATAOPS_ENGINE of the deployment."
     )
 
     @model_validator(mode="wrap")
@@ -100,7 +100,7 @@ class Source(Declared):
     @field_validator("rules")
     @classmethod
     def _chosen_expressions(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
-        # settled here, so that everything that reads rules sees the one expression that is in force
+        # chosen here, so that all code that reads rules sees only the expression in use
         if not info.data.get("compatible"):
             return rules
         return tuple(
@@ -127,7 +127,7 @@ class Source(Declared):
             (("columns", i, "name"), item.name) for i, item in enumerate(self.columns)
         ]
         named += [(("rules", i, "name"), item.name) for i, item in enumerate(self.rules)]
-        # a path that could follow one relation or another would be followed by chance
+        # a rule's path through two relations with the same name would be ambiguous
         related: list[tuple[FieldPath, str]] = [(("relations", name), name) for name in self.relations]
         for what, names in (("column or rule", named), ("relation", related)):
             seen: set[str] = set()
@@ -137,7 +137,7 @@ class Source(Declared):
                 seen.add(name.lower())
 
     def _repeated_raw_names(self) -> Iterator[Problem]:
-        # two columns may be read from one that is there, but an earlier name must belong to one column alone
+        # two columns may read the same raw column, but an earlier name must belong to only one column
         for i, item in enumerate(self.columns):
             others = {name for other in self.columns if other is not item for name in other.raw_names}
             for j, name in enumerate(item.renamed_from):
@@ -175,13 +175,13 @@ class Source(Declared):
 
     def _idle_parts(self) -> Iterator[Problem]:
         if self.gates.current is not None and not self.keep_current_rules:
-            message = "nothing is checked by it, because no rule is of mode keep_current; known: lake, hub"
+            message = "the gate checks nothing, because no rule has the mode keep_current; known: lake, hub"
             yield ("gates", "current"), self.gates.current.contract, message
         if self.retention.superseded_inputs is not None and (needed := self._why_all_inputs_are_needed()):
             yield ("retention", "superseded_inputs"), self.retention.superseded_inputs, needed
 
     def _why_all_inputs_are_needed(self) -> str:
-        """Why no input of this refresh type is ever superseded; empty where one can be."""
+        """Return why no input of this refresh type is ever superseded; empty if inputs can be superseded."""
         if isinstance(self.refresh, AppendRefresh):
             return "no input is ever superseded, because the hub of type append has all rows of all inputs"
         if self.refresh.history:
@@ -192,15 +192,15 @@ class Source(Declared):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the contract's columns, in order."""
+        """Return the names of the contract's columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def snapshot_rules(self) -> tuple[Rule, ...]:
-        """Rules whose values freeze when a row is processed."""
+        """Return the rules whose values freeze when a row is processed."""
         return tuple(rule for rule in self.rules if rule.mode == "snapshot")
 
     @property
     def keep_current_rules(self) -> tuple[Rule, ...]:
-        """Rules that are recalculated; they make the asset `hub/<source>_current` exist."""
+        """Return the rules that are recalculated. If there are any, the asset `hub/<source>_current` exists."""
         return tuple(rule for rule in self.rules if rule.mode == "keep_current")

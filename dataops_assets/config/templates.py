@@ -1,4 +1,4 @@
-"""What several sources share: rules with tokens, and lists of parameters by which whole sources are repeated."""
+"""Declarations that several sources share: templates of rules, and lists of parameters that repeat a source."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ class Use(Declared):
     """A template used by a source."""
 
     template: str = Field(description="Name of a declared template.")
-    tokens: Tokens = Field({}, description="What each ${token} of the template stands for here.")
+    tokens: Tokens = Field({}, description="Value of each ${token} of the template in this source.")
 
 
 class Template(Declared):
-    """Rules and validations under one name, with ${tokens} in their texts. A change reaches every user."""
+    """Named rules and validations with ${tokens} in their texts. A change applies to every source that uses them."""
 
-    rules: tuple[Rule, ...] = Field((), description="Rules that every user gets, after its own.")
-    validations: tuple[Validation, ...] = Field((), description="Validations that every user gets, after its own.")
-    description: str = Field("", description="What it is for.")
+    rules: tuple[Rule, ...] = Field((), description="Rules that are added to every source that uses the template.")
+    validations: tuple[Validation, ...] = Field(
+        (), description="Validations that are added to every source that uses the template."
+    )
+    description: str = Field("", description="Purpose of the template.")
 
 
 class Templates(Declared):
-    """What several sources share; declared in a file of its own."""
+    """Templates and parameters that several sources share, declared in a file of their own."""
 
     templates: dict[str, Template] = Field({}, description="Templates by name; sources name them in `use`.")
     parameters: dict[str, tuple[Tokens, ...]] = Field(
-        {}, description="Lists by name; a source that names one in `for_each` is declared once for each entry."
+        {}, description="Lists by name. `for_each` of a source names one; the source is declared once for each entry."
     )
 
 
 class SourceDeclaration(Source):
-    """A source as a file declares it: what templates add comes with `use`, and `for_each` makes several of one."""
+    """A source as in the YAML file: `use` adds rules of templates, `for_each` declares several sources at once."""
 
-    use: tuple[Use, ...] = Field((), description="Templates whose rules and validations this source gets.")
+    use: tuple[Use, ...] = Field((), description="Templates whose rules and validations are added to this source.")
     for_each: str = Field(
-        "", description="Name of a list of parameters: one source for each entry, whose values replace ${tokens}."
+        "", description="Name of a list of parameters. Each entry makes one source; its values replace ${tokens}."
     )
 
     @model_validator(mode="wrap")
@@ -53,7 +55,7 @@ class SourceDeclaration(Source):
         cls, data: Any, handler: ModelWrapValidatorHandler[SourceDeclaration]
     ) -> SourceDeclaration:
         if isinstance(data, Mapping) and data.get("for_each"):
-            # valid is what comes of it with each entry's values, and these are in another file
+            # each source is validated later, when its tokens are filled; the values are in another file
             known: dict[str, Any] = {name: data[name] for name in ("name", "for_each") if name in data}
             return cls.model_construct(None, **known)
         return handler(data)

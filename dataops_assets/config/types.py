@@ -1,4 +1,4 @@
-"""The closed set of column types and what each is called in SQL."""
+"""The column types that a contract may use, and their names in SQL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SQL = {
 
 
 def sql_type(declared: str) -> str:
-    """The SQL type of a declared column type; `decimal(p,s)` keeps its precision and scale."""
+    """Return the SQL type of a declared column type; `decimal(p,s)` keeps its precision and scale."""
     return _SQL.get(declared) or declared.upper()
 
 
 def stored_type(declared: str) -> str:
-    """The SQL type of a declared column type as a stored table tells it."""
+    """Return the SQL type of a declared column type as a stored table reports it."""
     return "TIMESTAMP WITH TIME ZONE" if declared == "timestamptz" else sql_type(declared)
