@@ -82,7 +82,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "the same file comes twice": ("integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",),
     "a file is sent again under its own name, corrected": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
     "the earlier content comes back": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
-    "a row keeps out of the hub because a validation quarantines it": (
+    "a validation keeps a row out of the hub": (
         TYPES + "test_a_quarantined_row_leaves_the_version_before_it",
         TYPES + "test_a_quarantined_row_of_a_full_extract_is_present",
         "properties/test_law_of_verdicts.py::test_the_hub_is_a_function_of_the_rows_that_pass",
@@ -122,12 +122,12 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "integration/test_sensors_law.py::test_runs_that_die_before_a_step_begins_count_against_nobody",
         "integration/test_sensors.py::test_a_fault_that_may_pass_is_tried_again_but_not_for_ever",
     ),
-    "a run of what is below the hubs is killed, or fails": (
+    "a recalculation or a dbt model is killed, or fails": (
         UNDONE + "test_what_a_killed_run_left_is_asked_for_again_at_once",
         UNDONE + "test_deaths_that_repeat_are_asked_for_later_and_later_and_said_so",
         UNDONE + "test_a_failure_is_a_verdict_that_is_looked_at_again_much_later",
     ),
-    "the disk is full or the object store is away": (
+    "the disk is full or the object store is unavailable": (
         "faults/test_full_disk.py::test_a_full_disk_stops_a_step_and_harms_nothing",
         "faults/test_store_away.py::test_a_store_that_goes_away_in_any_step_is_named_and_nothing_is_lost",
     ),
@@ -152,7 +152,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         BY_HAND + "test_a_removal_tells_of_the_input_that_is_gone",
         BY_HAND + "test_a_reset_tells_of_every_step",
     ),
-    "Judged by what comes before it.": (
+    "Compared with earlier inputs.": (
         GUARD_LAW,
         ANY_ORDER + "test_a_truncated_extract_is_held_whoever_came_first",
         GUARD + "test_a_row_that_never_was_in_the_hub_is_not_lost",
@@ -192,15 +192,15 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         RETENTION + "test_of_full_extracts_the_newest_settled_one_is_enough",
     ),
     "The hub is the same as": (SETTLED,),
-    "What is settled stays as it": (SETTLED, RETENTION + "test_what_is_settled_cannot_be_changed_any_more"),
+    "Settled inputs cannot change: an input": (SETTLED, RETENTION + "test_what_is_settled_cannot_be_changed_any_more"),
     "A deleted key stays deleted, because": (SETTLED,),
-    "A hub is never made anew": (SETTLED, RETENTION + "test_a_rebuild_under_another_key_takes_what_is_left"),
-    "What was parsed again and not": (
+    "A rebuild of the hub starts": (SETTLED, RETENTION + "test_a_rebuild_under_another_key_takes_what_is_left"),
+    "Inputs on their way to the": (
         RETENTION + "test_what_was_parsed_again_waits_for_its_refresh",
         RETENTION + "test_what_is_on_its_way_is_not_settled_past",
         RETENTION + "test_an_extract_time_in_the_future_settles_nothing",
     ),
-    "Nothing is ever superseded with `history`": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
+    "`superseded_inputs` is refused at load": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
 }
 
 
