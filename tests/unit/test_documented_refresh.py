@@ -200,7 +200,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         RETENTION + "test_what_is_on_its_way_is_not_settled_past",
         RETENTION + "test_an_extract_time_in_the_future_settles_nothing",
     ),
-    "`superseded_inputs` is refused at load": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
+    "`superseded_inputs` is refused at load with": (RETENTION + "test_a_type_that_needs_all_its_inputs_says_so",),
 }
 
 
