@@ -1,4 +1,4 @@
-"""What YAML can declare, and how it becomes assets, checks, sensors and schedules."""
+"""Dagster components: they turn YAML declarations into assets, checks, sensors and schedules."""
 
 from dataops_assets.components.source import SourceComponent
 from dataops_assets.components.templates import TemplatesComponent

@@ -1,6 +1,6 @@
-"""The assets of one source: thin wrappers that let a step run for the inputs a run is for, and tell Dagster of it.
+"""The assets of one source: thin wrappers that run a step for the inputs of a Dagster run and report to Dagster.
 
-Annotations are not postponed here: Dagster reads those of an asset's function.
+Annotations are not postponed in this module: Dagster reads those of an asset's function.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,27 +23,28 @@ from dataops_assets.steps.source_context import SourceContext
 
 PLATFORM = "platform"
 RETRIES = 2
-"""How often a run tries a step again after a fault that another try can help (a lost race, an unreachable store)."""
+"""Maximum number of retries of a step in a run, after a temporary fault (a lost race, an unreachable store)."""
 
 _APPROVE = "approve_deletes"
 _APPROVAL = {
     _APPROVE: dg.Field(
         bool,
         default_value=False,
-        description="Approve what these inputs delete by not containing it, however much that is. It stays approved.",
+        description="Approve the deletions implied by rows that are missing from these inputs, whatever their number. "
+        "The approval is kept.",
     )
 }
 _RETRY_SECONDS = 2.0
 
 
 def partitions_name(source: str) -> str:
-    """Name of the partitions of a source's assets; a partition is an input, its key the input's id."""
+    """Return the name of the partitions of a source. One partition is one input; its key is the input's id."""
     return f"{source}_inputs"
 
 
 @dataclass(frozen=True)
 class SourceAssets:
-    """What is known of one source when the code location is loaded."""
+    """The assets of one source, made when the code location is loaded."""
 
     source: Source
     sources: Mapping[str, Source]
@@ -51,11 +52,11 @@ class SourceAssets:
 
     @property
     def nodes(self) -> tuple[StepNode, ...]:
-        """The source's steps."""
+        """Return the source's steps."""
         return nodes(self.source, self.rules)
 
     def definitions(self) -> list[dg.AssetsDefinition]:
-        """One assets definition a step."""
+        """Return one assets definition for each step."""
         partitions = dg.DynamicPartitionsDefinition(name=partitions_name(self.source.name))
         return [self._definition(node, partitions if node.is_per_input else None) for node in self.nodes]
 
@@ -66,12 +67,12 @@ class SourceAssets:
             name=f"{node.name}_{self.source.name}",
             specs=self._specs(node, partitions),
             check_specs=self._check_specs(node),
-            # Checks that cannot be left out are named when automation requests their asset, and then Dagster runs
-            # no checks of the run's other assets: they would never pass, and what is below would wait for ever.
+            # Without subsets, automation would request the checks of this asset by name. Then Dagster would run no
+            # checks of the other assets in the run; these would never pass, and assets downstream would wait forever.
             can_subset=True,
-            # all inputs of a run at once: a history has hundreds
+            # one run takes all its inputs at once, because a history has hundreds
             backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
-            # two runs of a source would only race for the commits of its tables
+            # two runs of a source at once would only compete for the commits of its tables
             pool=f"source_{self.source.name}",
             required_resource_keys={PLATFORM},
             config_schema=_APPROVAL if node.name == "cdc" else None,
@@ -113,9 +114,9 @@ class SourceAssets:
                 dg.AssetSpec(
                     asset_key(node.beside),
                     deps=reads,
-                    description=f"Rows of {source.name} that do not parse, with the reason, column and value.",
+                    description=f"Rejected rows of {source.name}, with the reason, the column and the value.",
                     kinds=set(node.kinds),
-                    # most inputs have no such rows
+                    # most inputs have no rejected rows
                     skippable=True,
                     **common,
                 )
@@ -130,20 +131,20 @@ class SourceAssets:
 
 
 _CHECKS = {
-    "volume": "How much one input brings, against the declared limits and the inputs before it.",
-    "schema": "Columns and types, against the contract.",
-    "distribution": "Null shares and means, against the inputs before.",
-    "contract": "The gate: checked before anything is published.",
-    "deletes": "How many rows an input deletes by not containing them; too many wait for approval.",
-    "suspended_deletes": "Since when inputs delete nothing by absence, because rejected rows of them cannot be read.",
-    "waits_for": "Whether the sources that inputs wait for are recent enough.",
-    "validation": "Rows that fail the declared validations.",
+    "volume": "Compares the size of one input with the declared limits and with the inputs before it.",
+    "schema": "Compares columns and types with the contract.",
+    "distribution": "Compares null shares and means with the inputs before.",
+    "contract": "The gate: checks the declared contract before anything is published.",
+    "deletes": "Counts the rows that an input deletes by absence. Too many deletes wait for approval.",
+    "suspended_deletes": "Fails while inputs delete nothing by absence, because rejected rows have no readable key.",
+    "waits_for": "Checks that the sources that inputs wait for are recent enough.",
+    "validation": "Counts the rows that fail the declared validations.",
 }
 
 
 @dataclass(frozen=True)
 class _StepRun:
-    """One step of one source, as a run executes it."""
+    """One step of one source, executed by a run."""
 
     source: Source
     sources: Mapping[str, Source]
@@ -151,9 +152,9 @@ class _StepRun:
     node: StepNode
 
     def __call__(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
-        """Run the step for the run's inputs; what succeeded is told before the failure is raised.
+        """Run the step for the run's inputs. Inputs that succeeded are reported before a failure is raised.
 
-        Raises Failure for what another try cannot help, RetryRequested for what it can.
+        Raises RetryRequested if a retry can help, and Failure if not.
         """
         platform: Platform = getattr(context.resources, PLATFORM)
         ids = list(context.partition_keys) if self.node.is_per_input else [""]
@@ -205,7 +206,7 @@ class _StepRun:
     ) -> Iterator[Any]:
         key = asset_key(self.node.key)
         if report.failures:
-            # the output stands for all partitions of the run, so those that were published are told one by one
+            # a result would be for all partitions of the run, so report each published partition by itself
             for item in good:
                 details = events.input_metadata(item, known.get(item.input_id))
                 yield dg.AssetMaterialization(
@@ -228,7 +229,7 @@ class _StepRun:
         good: Sequence[InputReport],
         known: Mapping[str, Input],
     ) -> Iterator[Any]:
-        """The quarantine: a materialization where something was rejected, or where it was asked for by itself."""
+        """Report the quarantine if rows were rejected, or if the run selects only the quarantine."""
         key = asset_key(self.node.beside or "")
         if not report.failures and (len(good) == 1 or asset_key(self.node.key) not in context.selected_asset_keys):
             yield dg.MaterializeResult(asset_key=key, metadata=_rejected(good))

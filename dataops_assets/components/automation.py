@@ -1,4 +1,4 @@
-"""When tables below the hubs are made anew: the conditions, each named once, that the daemon evaluates."""
+"""The automation condition by which the daemon requests the tables downstream of the hubs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import dagster as dg
 
 
 def when_published() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
-    """As soon as a table it reads was published, once everything above has come to rest and passed its gates.
+    """Request a table when an upstream table was published, all upstream runs ended, and the blocking checks passed.
 
-    Unlike `eager()` it
-    * waits for the blocking checks of what it reads: a failed one stops only the run that found it, and the next tick
-      would request the child all the same;
-    * waits until each table it reads has one partition, not all: an input that cannot be taken would hold it back for
-      ever;
-    * also requests a table that was never made although what it reads is there already when the daemon first looks;
-    * forgets no update that comes between a request and the next look, or while the table is being made. The price is
-      a run that finds nothing to do where the update was seen after all.
+    Unlike `eager()` the condition
+    * waits for the blocking checks of the upstream tables. A failed check stops only the run that found it; the next
+      tick would request the table anyway;
+    * waits until each upstream table has one partition, not all partitions. Otherwise an input that always fails
+      would block the table forever;
+    * also requests a table that was never made, if its upstream tables exist when the daemon first evaluates it;
+    * loses no update that comes between a request and the next tick, or while the table is being made. The price is
+      sometimes a run with nothing to do.
 
-    A run that fails or is killed is not requested again by the condition until something above changes; the sensor
-    `left_undone` does that.
+    After a run that failed or was killed, the condition requests nothing until an upstream table changes. The sensor
+    `left_undone` requests such a run again.
     """
     requested = dg.AutomationCondition.newly_requested()
     updated = dg.AutomationCondition.any_deps_updated()
     never_made = dg.AutomationCondition.newly_missing().since(requested | dg.AutomationCondition.newly_updated())
-    # Where both fall between two looks, `since` forgets the update for the request before it, or for a run that began
-    # before it. So only a look at which nothing new was published takes a request for an answer, and a run never does.
+    # If a request and a later update fall between two ticks, `since` loses the update; a run that began before the
+    # update has the same effect. So a request resets the condition only at a tick without an update, and a run never.
     changed = updated.since(requested & ~updated)
     due = (never_made | changed).with_label("published since")
     readable = dg.AutomationCondition.all_deps_match(

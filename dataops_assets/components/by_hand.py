@@ -1,7 +1,7 @@
-"""Steps that a person runs from the command line, told to Dagster as if a run had made them.
+"""Run steps from the command line, and report them to Dagster as if a run had done them.
 
-The tables are the same whoever runs a step. What Dagster adds is that the UI shows it and that what is below follows,
-so it is told of each table, where there is a Dagster instance to tell.
+The tables are the same either way. The report makes the UI show the change and makes downstream assets follow it. It is
+sent if there is a Dagster instance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataops_assets.steps.source_context import SourceContext
 
 @dataclass(frozen=True)
 class Done:
-    """What became of the inputs: the last step's report, and the error that stopped an input, by its id."""
+    """Result of `run_steps`: the last step's report, and by input id the error that stopped an input."""
 
     report: StepReport | None
     errors: Mapping[str, DataOpsError]
@@ -35,9 +35,9 @@ class Done:
 def run_steps(
     context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, begin: Callable[[str], None]
 ) -> Done:
-    """Run the steps of these inputs from `first` on to the hub; an input that a step cannot take goes no further.
+    """Run the steps from `first` to the hub for these inputs. An input that fails a step is left out of the next ones.
 
-    `run_id` is what the metadata says of who ran them, `begin` is told of each step. Raises what a step raises.
+    `run_id` is recorded in the metadata; `begin` is called with the name of each step. Raises the errors of the steps.
     """
     source = context.source
     context.metadata.register_source(source)
@@ -58,38 +58,38 @@ def run_steps(
 
 
 def rebuild(context: SourceContext) -> StepReport:
-    """Make the hub anew from the lake. Raises what the step raises."""
+    """Rebuild the hub from the lake. Raises the errors of the step."""
     return _tell_of_hub(context, refresh.rebuild(context), "dataops rebuild")
 
 
 def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
-    """Take inputs out of the hub. Raises InputError for one that is not known, and what the step raises."""
+    """Remove inputs from the hub. Raises InputError for an unknown input, and the errors of the step."""
     context.metadata.inputs(context.source.name, input_ids)
     report = refresh.remove(context, input_ids)
-    # of the set no more, so no more judged
+    # a removed input is not judged any more, so it is not held
     context.metadata.release(context.source.name, input_ids)
-    # to the UI a removal is the newest that became of the input's partition
+    # the UI shows the removal as the newest event of the input's partition
     standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
     return _tell_of_hub(context, report, "dataops remove", standing_for)
 
 
 def apply_rules(context: SourceContext) -> StepReport | None:
-    """Apply changed snapshot rules and validations to all rows of the hub; None where nothing was changed.
+    """Apply changed snapshot rules and validations to all rows of the hub; return None if nothing changed.
 
-    Raises what the step raises.
+    Raises the errors of the step.
     """
     report = refresh.apply_rules(context)
     if report is None:
         return None
     hub = context.hub.snapshot()
     newest = max(HubManifest.read(hub.info if hub else None).inputs.values(), default=None)
-    # rows of any input may be others; what is below follows one partition as it follows all
+    # rows of any input may have changed; an event of one partition is enough to make downstream assets follow
     standing_for = (InputReport(newest.input_id),) if newest is not None else ()
     return _tell_of_hub(context, report, "dataops recalculate", standing_for)
 
 
 def recalculate(context: SourceContext) -> StepReport:
-    """Bring the keep-current rules up. Raises what the step raises."""
+    """Recalculate the keep-current rules. Raises the errors of the step."""
     context.metadata.register_source(context.source)
     rules = compile_rules(context.source, context.sources)
     node = nodes(context.source, rules)[-1]
@@ -101,7 +101,7 @@ def recalculate(context: SourceContext) -> StepReport:
 def _tell_of_hub(
     context: SourceContext, report: StepReport, run_id: str, standing_for: tuple[InputReport, ...] = ()
 ) -> StepReport:
-    """Record what applying changed rules came to, and tell Dagster of the hub by the partitions of its inputs."""
+    """Record the receipts of a changed hub, and report to Dagster the partitions of its inputs."""
     source = context.source
     context.metadata.register_source(source)
     context.metadata.save_receipts(source.name, report, run_id)
@@ -117,7 +117,7 @@ def _tell_of_hub(
 def _tell(
     context: SourceContext, rules: CompiledRules, node: StepNode, report: StepReport, inputs: Sequence[Input]
 ) -> None:
-    """Tell Dagster's instance, if this environment has one, of a table and its checks."""
+    """Report a table and its checks to the Dagster instance, if this environment has one."""
     if "DAGSTER_HOME" not in os.environ:
         return
     known = {item.input_id: item for item in inputs}

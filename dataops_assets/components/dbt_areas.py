@@ -1,7 +1,7 @@
-"""Which models and tests of a dbt project are run together: those of a subject area, so no area holds up another.
+"""Group the models and tests of a dbt project into ops by subject area, so that no area blocks another.
 
-An op of Dagster waits for all that its assets read, and fails as a whole. So what is made from one area must not share
-an op with what is made from two.
+A Dagster op waits for all tables that its assets read, and fails as a whole. So a model of one area must not share an
+op with a model that reads two areas.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _Areas = frozenset[str]
 
 
 def models_by_op(catalogue: Catalogue) -> Mapping[str, Sequence[ModelEntry]]:
-    """All models, each in the op of the areas it is made from: its own and those of the models it reads, near and far.
+    """Return the models of each op. A model belongs to the op of its own area and the areas of all its ancestors.
 
-    An op's models have every area of the models they read, so two ops never wait for each other, whatever the project.
+    So the areas of an op include those of all models that its models read, and two ops never wait for each other.
     """
     areas = _areas(catalogue)
     found: dict[str, list[ModelEntry]] = defaultdict(list)
@@ -29,9 +29,9 @@ def models_by_op(catalogue: Catalogue) -> Mapping[str, Sequence[ModelEntry]]:
 
 
 def comparisons_by_op(catalogue: Catalogue) -> Mapping[str, Sequence[tuple[ModelEntry, TestEntry]]]:
-    """The tests that need an op of their own, which waits for all they read, and the models they are of.
+    """Return the tests, each with its model, that need a separate op, which waits for all tables that they read.
 
-    All others run with their model: what they read besides it is made by the same op, or read by the model itself.
+    All other tests run with their model: the same op makes the tables they read, or the model reads them, too.
     """
     areas = _areas(catalogue)
     found: dict[str, list[tuple[ModelEntry, TestEntry]]] = defaultdict(list)

@@ -1,9 +1,9 @@
-"""What of a dbt project Dagster shows: models, their tests and the tables they read, as dagster-dbt translates them.
+"""The catalogue of a dbt project: models, tests and the tables they read, as dagster-dbt translates them for Dagster.
 
-Loading a code location must be quick, in every process that does it: importing dagster-dbt (and dbt with it) takes two
-seconds and parsing the project four more. So both happen once for each state of the project, in a process of its own,
-and what they give is kept as a small file under the hash of everything it depends on. Any change (of a file, a setting
-that the project reads, a version, this module) is another hash; nothing is ever stale.
+Every process that loads the code location must be quick, but the import of dagster-dbt (with dbt) takes two seconds and
+parsing the project four more. So both happen once for each state of the project, in a separate process. The result is a
+small file, named by the hash of everything it depends on: files, settings that the project reads, versions, and this
+module. Any change gives another hash, so a catalogue is never out of date.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dataops_assets.errors import ConfigError, DataOpsError
 if TYPE_CHECKING:
     from dagster_dbt import DagsterDbtTranslator
 
-# dbt's own output below the project, and what a person's tools leave there
+# output of dbt and of other tools in the project's folder
 _NOT_SOURCE = {"target", "logs", "dbt_packages", ".user.yml"}
 _PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
 _ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
@@ -70,7 +70,7 @@ class TableEntry(_Value):
 
 
 class SourceEntry(TableEntry):
-    """A table that the project reads and does not make; `file` is where the project declares it."""
+    """A table that the project reads but does not make; `file` is the file of the project that declares it."""
 
     file: str
 
@@ -101,9 +101,9 @@ class Catalogue(_Value):
 
 
 def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalogue]:
-    """The project below `folder` as it is now, and its catalogue; made first where it is not known yet (ten seconds).
+    """Return the project in `folder` and its catalogue; make the catalogue first if there is none (ten seconds).
 
-    Any number of processes may prepare at once. Raises ConfigError, with dbt's own words, where the project is wrong.
+    Any number of processes may prepare at once. Raises ConfigError with dbt's message if the project is not valid.
     """
     settled = DbtProject(folder, environment.home / "dbt" / "unknown", environment)
     artifacts = environment.home / "dbt" / _state(settled)
@@ -113,7 +113,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
         with tempfile.TemporaryDirectory(dir=artifacts.parent, prefix="preparing-") as scratch:
             made = Path(scratch) / "made"
             _make(DbtProject(folder, made, environment))
-            # another process may have been quicker; what it made is the same
+            # another process may have been quicker; its result is the same
             if not artifacts.exists():
                 made.rename(artifacts)
         _forget_old(artifacts)
@@ -121,7 +121,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
 
 
 def _state(project: DbtProject) -> str:
-    """A hash of all that the catalogue depends on."""
+    """Return a hash of everything that the catalogue depends on."""
     digest = hashlib.sha256()
     variables = {**os.environ, **project.variables}
     for path in [*_files(project.folder), Path(__file__)]:
@@ -145,7 +145,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _make(project: DbtProject) -> None:
-    """Parse and translate in a process of its own: dbt and its hundreds of modules do not stay in this one."""
+    """Parse and translate in a separate process, so that this one does not keep the hundreds of modules of dbt."""
     package = Path(__file__).resolve().parents[2]
     done = subprocess.run(  # noqa: S603  this module, by this interpreter
         [sys.executable, "-m", __name__, str(project.folder), str(project.artifacts)],
@@ -160,19 +160,19 @@ def _make(project: DbtProject) -> None:
         raise ConfigError(
             f"parsing the dbt project {project.folder.name}",
             received=done.stderr.strip(),
-            next_step="mend what dbt names; `dbt parse` in that folder says the same",
+            next_step="correct the fault that dbt names; `dbt parse` in that folder shows it, too",
         )
 
 
 def _forget_old(current: Path) -> None:
-    """Keep the newest few besides the current one: a run that began before a change still uses what it found."""
+    """Delete old catalogues, except the newest ones: a run that began before a change still uses its catalogue."""
     others = [path for path in current.parent.iterdir() if path != current and (path / _FILE).exists()]
     for path in sorted(others, key=lambda item: (item / _FILE).stat().st_mtime, reverse=True)[_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def main(folder: str, artifacts: str) -> None:
-    """Parse the project into `artifacts` and leave its catalogue there."""
+    """Parse the project into `artifacts` and write its catalogue there."""
     project = DbtProject(Path(folder), Path(artifacts), environment_from(os.environ, Path(folder).parent))
     try:
         invoke(project, ["--quiet", "parse"])
@@ -183,12 +183,12 @@ def main(folder: str, artifacts: str) -> None:
 
 
 def translate(manifest: Mapping[str, Any]) -> Catalogue:
-    """What dagster-dbt makes of a manifest."""
+    """Translate a dbt manifest into a catalogue, as dagster-dbt does."""
     from dagster import AssetKey
     from dagster_dbt import DagsterDbtTranslator
 
     class Translator(DagsterDbtTranslator):
-        """A model is `warehouse/<model>`, in the group of its folder: the subject area."""
+        """Gives a model the asset key `warehouse/<model>` and the group of its folder, which is the subject area."""
 
         def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
             if dbt_resource_props["resource_type"] == "source":
@@ -224,7 +224,7 @@ def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique
     spec = translator.get_asset_spec(manifest, unique_id, None)
     tests = []
     for test_id in manifest["child_map"][unique_id]:
-        # None for what is no test, and for a test that is another model's
+        # None if it is not a test, or a test of another model
         check = translator.get_asset_check_spec(spec, manifest, test_id, None) if test_id.startswith("test.") else None
         if check is not None:
             test = manifest["nodes"][test_id]

@@ -1,4 +1,4 @@
-"""Which columns a dbt model's columns come from, read from its compiled SQL."""
+"""Column lineage of dbt models, read from their compiled SQL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Origin = tuple[tuple[str, ...], str]
 
 
 def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozenset[Origin]]:
-    """For each column of a query, in its order, the columns of known tables whose values it takes.
+    """Return for each column of a query, in order, the columns of known tables that its values come from.
 
-    Conditions (joins, filters, groups) are no origin, as Dagster and OpenLineage count. A query that sqlglot cannot
-    read has no lineage: it then is empty, and the model is none the worse for it.
+    Columns that are used only in conditions (joins, filters, groups) do not count, as in Dagster and OpenLineage. If
+    sqlglot cannot read the query, the lineage is empty; the model works all the same.
     """
     dialect = catalogue.dialect
     schema = MappingSchema(dialect=dialect)
@@ -58,5 +58,5 @@ def _name(table: exp.Table) -> str:
 
 
 def _column(table: TableEntry, name: str) -> str:
-    """The column as declared: SQL does not mind the case of a name, an asset's columns do."""
+    """Return the column name as declared: SQL ignores the case of a name, the columns of an asset do not."""
     return next((column.name for column in table.columns if column.name.lower() == name.lower()), name)

@@ -1,7 +1,7 @@
-"""Whether the tables that a dbt project reads from the lake and the hub are tables that the declared sources make.
+"""Check that declared sources make the lake and hub tables that a dbt project reads.
 
-dbt reads a table that does not exist yet as empty, so that a new feed holds up nothing. A misspelt table or column
-would then read as empty for ever, and every check would pass. So it is refused when the code location is loaded.
+dbt reads a table that does not exist yet as empty, so that a new feed blocks nothing. A misspelt table or column would
+then be empty forever, and every check would pass. So it is refused when the code location is loaded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LAYERS = ("lake", "hub")
 def require_made(tables: Iterable[SourceEntry], declared: Declarations) -> None:
     """Raise ConfigError with file, table and column for a table or column that no declared source makes.
 
-    A code location without sources reads the tables of others, about which nothing is known here. Columns are not
-    looked at where undeclared ones may come (`new_column: evolve`), and of rejected rows.
+    A code location without sources reads tables of other code locations, which are unknown here. Columns are not
+    checked if undeclared columns may arrive (`new_column: evolve`), and for tables of rejected rows.
     """
     made = _made(declared)
     if not made:
@@ -47,7 +47,7 @@ def require_made(tables: Iterable[SourceEntry], declared: Declarations) -> None:
 
 
 def _made(declared: Declarations) -> Mapping[str, Sequence[str] | None]:
-    """By asset key the columns of every table of the declared sources; None where they are not all declared."""
+    """Return by asset key the columns of all tables of the declared sources; None if not all are declared."""
     found: dict[str, Sequence[str] | None] = {}
     for name, source in declared.sources.items():
         for node in nodes(source, declared.rules(name)):

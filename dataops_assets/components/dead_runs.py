@@ -1,7 +1,7 @@
-"""Runs as Dagster knows them: which are under way, which ended, and which are dead although Dagster does not know it.
+"""Find runs whose process was killed although Dagster shows them as started, and report them as failed.
 
-Dagster's launcher on one machine notices a dead run while the code server that started it lives. When both were
-killed, the run would stay 'started' for ever, and would hold its place in the queue.
+Dagster's launcher on one machine notices a dead run only while the code server that started it lives. If both were
+killed, the run would stay 'started' forever and would keep its place in the queue.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-# a run that was made and not launched is launched when its run key is requested again
+# runs that were created but not launched are missing here: they are launched when their run key is requested again
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
@@ -22,17 +22,17 @@ UNDER_WAY = [
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 _WITH_A_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-# Dagster's own tag: how the code server that started the run is reached. By a socket, it is on this machine, and so is
-# the run's process.
+# Dagster's own tag: the address of the code server that started the run. If the address is a socket, the server and the
+# run's process are on this machine.
 _LAUNCHED_BY = ".dagster/grpc_info"
 _BOOTED = "btime "
 _START_FIELD = 22
-# clocks of the two kinds differ by less
+# the clocks of the log and of the process table differ by less than this
 _SLACK_SECONDS = 5.0
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Tell Dagster of each run on this machine whose process is gone that it failed; the result are their ids."""
+    """Report each run on this machine whose process is gone as failed, and return the ids of these runs."""
     ended = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_WITH_A_PROCESS)):
         if not json.loads(run.tags.get(_LAUNCHED_BY, "{}")).get("socket"):
@@ -40,7 +40,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         started = _process_of(instance, run.run_id)
         if started is None or _is_alive(*started):
             continue
-        # it may have ended in the meantime
+        # the run may have ended in the meantime
         again = instance.get_run_by_id(run.run_id)
         if again is not None and not again.is_finished:
             instance.report_run_failed(again, f"The process of this run (pid {started[0]}) was killed.")
@@ -49,7 +49,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The process that a run said it is executed by, and when it said so."""
+    """Return the id of the process that executes a run, and the time when the run logged it."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event is not None else None
@@ -59,25 +59,25 @@ def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] 
 
 
 def _is_alive(pid: int, seen: float) -> bool:
-    """Whether the process that had this id at the time `seen` still lives."""
+    """Return whether the process that had this id at the time `seen` still lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        # it is another user's, so it is another process or one that can be seen only
+        # the process belongs to another user, so its state cannot be read; do not call it dead
         return True
     state, began = _state(pid)
     return state != "Z" and (began is None or began <= seen + _SLACK_SECONDS)
 
 
 def _state(pid: int) -> tuple[str, float | None]:
-    """A process's state letter and when it began; nothing where the system does not say."""
+    """Return the state letter and the start time of a process; empty if the system does not provide them."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(_BOOTED))
     except (OSError, StopIteration):
         return "", None
-    # the name in brackets and the id before it are cut off
+    # the id and the name in brackets, the first two fields, are cut off
     ticks = int(fields[_START_FIELD - 3])
     return fields[0], int(boot.removeprefix(_BOOTED)) + ticks / os.sysconf("SC_CLK_TCK")
