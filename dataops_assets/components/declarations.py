@@ -1,7 +1,7 @@
 """The declared sources of a code location, read from its YAML files.
 
-Dagster loads one file at a time; rules and relations look across files, and so does everything outside Dagster. Both
-read the declarations here.
+Dagster loads one file at a time, but rules and relations refer to other files, and the command line needs all files.
+Both read the declarations with this module.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dataops_assets.errors import ConfigError, RuleError
 from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
 from dataops_assets.rules.resolve import related_source
 
-# the short name that is shown to users, and where the class is
+# the short name that users see, and the full path of the class
 SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.components.source.SourceComponent")
 TEMPLATE_TYPES = (
     "dataops_assets.components.TemplatesComponent",
     "dataops_assets.components.templates.TemplatesComponent",
 )
-# what the steps add to a source's name to name their tables
+# endings that the steps add to a source's name to name their tables
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
 _FILES = ("defs.yaml", "defs.yml")
 _Path = tuple[str | int, ...]
@@ -37,9 +37,9 @@ _AS_WRITTEN = Expanded({})
 
 @dataclass(frozen=True)
 class Declaration:
-    """One declared source and where it is declared. `lines` are lines (from 1) by path below `attributes`.
+    """One declared source with its place in a YAML file. `lines` are line numbers by path below `attributes`.
 
-    `written` is its name as the file has it, which is another where `for_each` makes several sources of one.
+    `written` is the name in the file. It differs from the source's name if `for_each` makes several sources.
     """
 
     source: Source
@@ -49,7 +49,7 @@ class Declaration:
     expanded: Expanded = field(repr=False)
 
     def place(self, *path: str | int) -> str:
-        """File, line and field of a part of the declaration; of the nearest part around it where it has none."""
+        """Return file, line and field of a part of the declaration, or the line of the nearest part around it."""
         return _place(self.file, self.lines, path, self.expanded)
 
 
@@ -66,11 +66,11 @@ class Declarations:
 
     @functools.cached_property
     def sources(self) -> Mapping[str, Source]:
-        """The sources by name."""
+        """Return the sources by name."""
         return {name: declared.source for name, declared in self.by_name.items()}
 
     def made_of(self, written: str) -> list[Declaration]:
-        """The sources that one file's declaration stands for, by the name as it is written there."""
+        """Return the sources that a declaration makes, found by the name that is written in the file."""
         return self._by_written.get(written, [])
 
     @functools.cached_property
@@ -81,9 +81,9 @@ class Declarations:
         return found
 
     def rules(self, name: str) -> CompiledRules:
-        """The compiled rules of a source.
+        """Return the compiled rules of a source.
 
-        Raises ConfigError that adds file and line to whatever is wrong with a rule, validation or relation.
+        Raises ConfigError with file and line if a rule, validation or relation is wrong.
         """
         if name not in self._compiled:
             self._compiled[name] = self._compile(self.by_name[name])
@@ -104,7 +104,7 @@ class Declarations:
 
 
 def declared_sources(folder: Path) -> Declarations:
-    """The sources that the YAML files below `folder` declare; read again only when a file has changed.
+    """Read the sources that the YAML files below `folder` declare; read again only if a file has changed.
 
     Raises ConfigError with file, line and field for a wrong declaration, and for a name that is declared twice.
     """
@@ -152,14 +152,14 @@ def _documents(path: Path) -> list[yaml.Node]:
 
 
 def _attributes(document: yaml.Node, types: Sequence[str]) -> yaml.Node | None:
-    """The attributes of a component, if it is of one of these types."""
+    """Return the attributes of a component, if it has one of these types."""
     parts = _children(document)
     kind = parts.get("type")
     return parts.get("attributes") if kind is not None and kind.value in types else None
 
 
 def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
-    """What all files that declare templates declare. Raises ConfigError for a name that is declared twice."""
+    """Collect the templates and parameters of all files. Raises ConfigError for a name that is declared twice."""
     found: dict[str, dict[str, Any]] = {"templates": {}, "parameters": {}}
     places: dict[tuple[str, str], str] = {}
     for path, document in documents:
@@ -193,7 +193,7 @@ def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[D
     raw = _value(attributes)
     expanded = _AS_WRITTEN
     try:
-        # what is wrong with the declaration as it stands is told of it, and not of what comes of it
+        # first check the declaration as written, so that its errors do not name the sources made from it
         SourceDeclaration.model_validate(raw)
         for expanded in expand(raw, shared):
             source = Source.model_validate(expanded.attributes)
@@ -210,7 +210,7 @@ def _children(node: yaml.Node | None) -> Mapping[str, yaml.Node]:
 
 
 def _value(node: yaml.Node) -> Any:
-    # a loader of no text: it only makes values of nodes
+    # the loader reads no text; it only turns nodes into values
     return yaml.SafeLoader("").construct_object(node, deep=True)
 
 
@@ -245,6 +245,6 @@ def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError, expand
 
 
 def _part(source: Source, error: RuleError) -> _Path:
-    """Where in a declaration an error of the rules belongs."""
+    """Return the path in the declaration of the rule or validation that an error is about."""
     names = {"rules": [item.name for item in source.rules], "validations": [item.name for item in source.validations]}
     return next(((key, known.index(error.rule)) for key, known in names.items() if error.rule in known), ())

@@ -1,4 +1,4 @@
-"""What a step's report looks like in Dagster: metadata of materializations, and check results."""
+"""Translate the report of a step for Dagster: metadata of materializations, and check results."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.source_context import SourceContext
 
 HUB_VERSIONS = "hub_versions"
-"""What a table below the hubs was made of: the versions it read by asset key, None for a table without rows."""
+"""Metadata key of a table downstream of the hubs: versions it read by asset key, None for a table without rows."""
 
 _SHOWN = 5
 _LISTED = 100
 
 
 def asset_key(key: str) -> dg.AssetKey:
-    """The Dagster key of an asset key as text, such as 'hub/sales'."""
+    """Return the Dagster key of an asset key that is given as text, such as 'hub/sales'."""
     return dg.AssetKey(key.split("/"))
 
 
 def table_metadata(context: SourceContext, node: StepNode, report: StepReport) -> dict[str, Any]:
-    """What a step tells of its table: rows, version, seconds, place, and short facts."""
+    """Return the metadata of a step's table: rows, version, seconds, URI, and notes of the step."""
     metadata: dict[str, Any] = {"seconds": round(report.seconds, 3), "inputs": len(report.inputs)}
     if not node.is_per_input:
         del metadata["inputs"]
@@ -63,7 +63,7 @@ def table_metadata(context: SourceContext, node: StepNode, report: StepReport) -
 
 
 def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types: Mapping[str, str]) -> dict[str, Any]:
-    """A table's columns (`types`: name to SQL type) with their meanings, and which columns each comes from."""
+    """Return the column schema (`types`: SQL type by name, with descriptions) and the column lineage of a table."""
     if not types:
         return {}
     descriptions, tags = column_descriptions(source), column_tags(source)
@@ -83,7 +83,7 @@ def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types:
 
 
 def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
-    """What a step did with one input: its counts, what keeps rows out of the hub, and where it came from."""
+    """Return the metadata of one input: counts, rows kept out of the hub by rule, origin and times."""
     metadata: dict[str, Any] = dict(item.counts) | kept_out([item])
     if known is not None:
         metadata |= {
@@ -95,12 +95,12 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
 
 
 def total_counts(reports: Sequence[InputReport]) -> dict[str, int]:
-    """The counts of several inputs, added up."""
+    """Return the sums of the counts of several inputs."""
     return _added_up(item.counts for item in reports)
 
 
 def kept_out(reports: Sequence[InputReport]) -> dict[str, Any]:
-    """How many rows which rule keeps out of the hub; nothing where none does."""
+    """Return a table of the rows that each rule keeps out of the hub; empty if there are none."""
     totals = _added_up(item.kept_out for item in reports)
     if not totals:
         return {}
@@ -121,9 +121,9 @@ def _added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 def check_results(
     report: StepReport, declared: Mapping[str, Mapping[CheckKind, bool]]
 ) -> Iterator[dg.AssetCheckResult]:
-    """One result for each declared check (by asset key) that the step gave outcomes for.
+    """Return one result for each check that is declared (by asset key) and has outcomes in the report.
 
-    Of several inputs, the check fails if it fails for any; the description and a table name those.
+    A check of several inputs fails if it fails for one of them; the description and a table name the failed inputs.
     """
     by_check: dict[tuple[str, CheckKind], list[CheckOutcome]] = {}
     for outcome in report.outcomes:
@@ -143,7 +143,7 @@ def check_results(
 
 
 def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A check's result as it is told outside of a run, where it blocks nothing."""
+    """Convert a check's result into an event that is reported outside of a run; there it blocks nothing."""
     return dg.AssetCheckEvaluation(
         asset_key=result.asset_key or dg.AssetKey([]),
         check_name=result.check_name or "",
@@ -184,7 +184,7 @@ def _numbers(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -
 def failure(
     source: Source, step: str, reports: Sequence[InputReport], known: Mapping[str, Input], total: int
 ) -> dg.Failure:
-    """The failure that names every input that a step could not take, and why."""
+    """Return the failure of a step. It names every input that failed, with the error."""
     named = [(item, known.get(item.input_id)) for item in reports]
     lines = [
         f"{item.input_id or 'the table'}{f' ({arrival.origin})' if arrival else ''}: {item.error}"
@@ -210,6 +210,6 @@ def failure(
                 schema=dg.TableSchema([dg.TableColumn(name) for name in ("input", "origin", "error", "explanation")]),
             )
         },
-        # what another try can help has been tried again already
+        # retries were made already, if a retry could help
         allow_retries=False,
     )

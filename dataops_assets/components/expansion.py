@@ -1,4 +1,4 @@
-"""From a declaration with `use` and `for_each` to the sources that it stands for."""
+"""Expand a declaration with `use` and `for_each` into the sources that it declares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Shared:
-    """All templates and lists of parameters of a code location, and at which file and line each is declared."""
+    """All templates and lists of parameters of a code location, with the file and line of each."""
 
     templates: Mapping[str, Template]
     parameters: Mapping[str, tuple[Mapping[str, Scalar], ...]]
@@ -24,9 +24,9 @@ class Shared:
 
 @dataclass(frozen=True)
 class Expanded:
-    """The attributes of one source. `origins` tells of each part that a template made where it is used, and by which.
+    """The attributes of one source. `origins` gives, for each part from a template, the path in `use` and the template.
 
-    `told` says which entry of `for_each` it is, empty without.
+    `told` describes the entry of `for_each` as text; empty without `for_each`.
     """
 
     attributes: Mapping[str, Any]
@@ -35,9 +35,9 @@ class Expanded:
 
 
 def expand(attributes: Mapping[str, Any], shared: Shared) -> Iterator[Expanded]:
-    """The sources that a declaration stands for: one, or one for each entry of `for_each`.
+    """Return the sources of a declaration: one source, or one for each entry of `for_each`.
 
-    Raises ConfigError for an unknown template or list, and for a token that is not filled or a value that is not taken.
+    Raises ConfigError for an unknown template or list, a token without a value, or a value without a token.
     """
     chosen = attributes.get("for_each")
     rest = {name: value for name, value in attributes.items() if name != "for_each"}

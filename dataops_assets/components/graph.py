@@ -1,4 +1,4 @@
-"""The asset graph of one source, as plain values: which step makes which assets from what, and what they are like."""
+"""The asset graph of one source as plain values: for each step the assets it makes, the assets it reads, its checks."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ SYSTEM_COLUMNS: Mapping[str, str] = {
     "s_key": "The row's key as text.",
     "s_input_id": "The input the row comes from.",
     "s_row_id": "The row's position in its input, from 0.",
-    "s_order": "What orders the rows of a key.",
-    "s_row_hash": "Hash of the compared columns.",
+    "s_order": "Order value of the row: it orders the rows of a key.",
+    "s_row_hash": "Hash of the columns that decide whether a row changed.",
     "s_created_at": "Extract time of the input that brought the key.",
     "s_updated_at": "Extract time of the input that last changed the row.",
-    "s_status": "pass, warn or fail: what the validations say of the row.",
+    "s_status": "pass, warn or fail: the outcome of all validations of the row.",
     "s_failed": "Names of the validations that the row failed.",
     "s_change": "new, changed, old (late) or deleted.",
-    "s_settled_key": "The row's key, where its input is settled.",
+    "s_settled_key": "The row's key, if its input is settled.",
     "s_settled_created_at": "s_created_at of the row in the hub of all settled inputs.",
-    "s_settled_at": "Extract time of the row's input, where it is settled.",
+    "s_settled_at": "Extract time of the row's input, if the input is settled.",
     "s_valid_from": "When this version of the row began.",
     "s_valid_to": "When the next version began; null for the newest one.",
-    "s_is_current": "Whether this is how the row is now.",
-    "s_is_deleted": "Whether this version says that the key is deleted.",
+    "s_is_current": "Whether this version of the row is the newest one.",
+    "s_is_deleted": "Whether the key is deleted in this version.",
 }
 
 _FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "excel": "excel"}
@@ -52,11 +52,11 @@ _FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parq
 
 @dataclass(frozen=True)
 class StepNode:
-    """One step of a source: the asset it makes, the assets it reads, how it is run.
+    """One step of a source: the asset it makes, the assets it reads, and the function that runs it.
 
-    `key` and `reads` are asset keys as texts ('hub/sales'); `related` are hubs of other sources. `beside` is an asset
-    that the step makes on the side. `columns` are those it is declared to have, with their SQL types. `code_version`
-    changes when what is declared for the step does.
+    `key` and `reads` are asset keys as texts ('hub/sales'); `related` are hubs of other sources. `beside` is a second
+    asset that the step makes. `columns` are the declared columns with their SQL types. `code_version` changes when a
+    declaration that the step uses changes.
     """
 
     name: str
@@ -74,12 +74,12 @@ class StepNode:
 
     @property
     def as_step(self) -> Step:
-        """What runs."""
+        """Return the step as a value that can be run."""
         return Step(self.name, self.key, self.run)
 
 
 def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
-    """The steps of a source in order; recalculate only where it has keep-current rules."""
+    """Return the steps of a source in order; with recalculate only if it has keep-current rules."""
     name = source.name
     raw, lake, changes = f"raw/{name}", f"lake/{name}", f"lake/{name}_changes"
     enriched, hub = f"hub/{name}_enriched", f"hub/{name}"
@@ -97,7 +97,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             reads=(),
             related=(),
             kinds=_raw_kinds(source),
-            description=f"The inputs as they were received, each copied once with its manifest.\n\n{what}",
+            description=f"The inputs as received, each copied once with its manifest.\n\n{what}",
             columns={},
             code_version=_version(declared, "connection"),
             checks=_common_checks(source),
@@ -111,7 +111,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             reads=(raw,),
             related=(),
             kinds=tables,
-            description=f"Typed rows by the schema contract, as each input holds them.\n\n{what}",
+            description=f"The rows of each input, parsed and typed by the contract.\n\n{what}",
             columns=contract,
             code_version=_version(declared, "connection", "columns", "drift", ("gates", "lake")),
             checks=_common_checks(source) | _contract(source.gates.lake),
@@ -125,7 +125,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             reads=(lake,),
             related=(),
             kinds=tables,
-            description=f"What each input changes in the hub: new, changed, late and deleted rows.\n\n{what}",
+            description=f"The changes that each input makes in the hub: new, changed, late and deleted rows.\n\n{what}",
             columns=contract,
             code_version=_version(declared, "columns", "refresh"),
             checks=_common_checks(source) | _deletes(source),
@@ -139,7 +139,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             reads=(changes,),
             related=tuple(f"hub/{other}" for other in sorted({*rules.snapshot.related, *waited_for(source)})),
             kinds=tables,
-            description=f"The changes with their snapshot rules and the verdict of the validations.\n\n{what}",
+            description=f"The changes with the columns of snapshot rules and the outcome of the validations.\n\n{what}",
             columns=contract | frozen,
             code_version=_version(declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
             checks=_common_checks(source) | _validation(source) | _waits(source) | _contract(source.gates.hub),
@@ -153,7 +153,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
             reads=(enriched,),
             related=(),
             kinds=tables,
-            description=f"The merged table: what all inputs so far say together.\n\n{what}",
+            description=f"The hub: the merged and enriched rows of all inputs.\n\n{what}",
             columns=rules.hub_columns,
             code_version=_version(declared, "columns", "refresh", "snapshot"),
             checks=_common_checks(source) | _suspended(source),
@@ -170,7 +170,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
                 reads=(hub,),
                 related=tuple(f"hub/{other}" for other in rules.current.related if other != name),
                 kinds=tables,
-                description=f"The hub with the rules that are kept current.\n\n{what}",
+                description=f"The hub with the columns of the keep-current rules.\n\n{what}",
                 columns={**rules.hub_columns, **current},
                 code_version=_version(declared, "columns", "relations", "keep_current", ("gates", "current")),
                 checks=_common_checks(source) | _contract(source.gates.current),
@@ -184,7 +184,7 @@ def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
 def column_lineage(
     source: Source, rules: CompiledRules, node: StepNode, columns: Sequence[str]
 ) -> dict[str, set[tuple[str, str]]]:
-    """For each of an asset's columns the (asset key, column) pairs it comes from; {} for raw bytes."""
+    """Return for each column of an asset the pairs (asset key, column) that it comes from; {} for raw bytes."""
     if not node.reads:
         return {}
     upstream = node.reads[0]
@@ -205,7 +205,7 @@ def column_lineage(
 
 
 def lineage_edges(sources: Mapping[str, Source]) -> Edges:
-    """For every column of every asset the columns it comes from, as (asset key, column)."""
+    """Return for every column of every asset the columns that it comes from, as (asset key, column)."""
     edges: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for source in sources.values():
         rules = compile_rules(source, sources)
@@ -215,7 +215,7 @@ def lineage_edges(sources: Mapping[str, Source]) -> Edges:
     return edges
 
 
-# system columns that a step makes itself
+# system columns that a step computes
 _MADE_BY = {
     "cdc": ("s_change", "s_key", "s_order", "s_row_hash", "s_created_at", "s_updated_at"),
     "enrich": ("s_status", "s_failed"),
@@ -224,13 +224,13 @@ _MADE_BY = {
 
 
 def column_descriptions(source: Source) -> dict[str, str]:
-    """What every column of the source's tables means."""
+    """Return the description of every column of the source's tables."""
     rules = {item.name: item.description or item.expression for item in source.rules}
     return {**SYSTEM_COLUMNS, **{item.name: item.description for item in source.columns}, **rules}
 
 
 def column_tags(source: Source) -> dict[str, Mapping[str, str]]:
-    """The declared tags of the contract's columns."""
+    """Return the declared tags of the contract's columns."""
     return {item.name: item.tags for item in source.columns if item.tags}
 
 
@@ -241,7 +241,7 @@ def _raw_kinds(source: Source) -> frozenset[str]:
 
 
 def _common_checks(source: Source) -> dict[CheckKind, bool]:
-    """The declared kinds of check, with whether each is blocking."""
+    """Return the enabled kinds of check, and whether each is blocking."""
     checks = source.checks
     kinds: dict[CheckKind, tuple[bool, str]] = {
         "volume": (checks.volume.enabled, checks.volume.severity),
@@ -256,7 +256,7 @@ def _contract(gate: Gate | None) -> dict[CheckKind, bool]:
 
 
 def _deletes(source: Source) -> dict[CheckKind, bool]:
-    # what is not approved is not published, so the check itself blocks nothing
+    # a held input is not published anyway, so the check itself blocks nothing
     return {"deletes": False} if absence_deletes(source) else {}
 
 
@@ -265,12 +265,12 @@ def _suspended(source: Source) -> dict[CheckKind, bool]:
 
 
 def waited_for(source: Source) -> tuple[str, ...]:
-    """Names of the sources that inputs wait for."""
+    """Return the names of the sources that inputs wait for."""
     return tuple(item.source for item in source.waits_for)
 
 
 def _waits(source: Source) -> dict[CheckKind, bool]:
-    # an input that waits is not published, so the check itself blocks nothing
+    # a waiting input is not published anyway, so the check itself blocks nothing
     return {"waits_for": False} if source.waits_for else {}
 
 
@@ -289,7 +289,7 @@ def _without_descriptions(value: Any) -> Any:
 
 
 def _version(declared: Mapping[str, Any], *parts: str | tuple[str, str]) -> str:
-    """A short hash of parts of a declaration. 'snapshot' and 'keep_current' are the rules of that mode."""
+    """Return a short hash of parts of a declaration; 'snapshot' and 'keep_current' are the rules of that mode."""
     chosen: dict[str, Any] = {}
     for part in parts:
         if isinstance(part, tuple):

@@ -1,4 +1,4 @@
-"""What of a declaration only shows when it is used, looked at when the code location is loaded."""
+"""Load-time checks for faults in declarations that would otherwise appear at run time."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from dataops_assets.steps.merging.replace_scope import predicate_names
 from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
 
 _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
-_Look = tuple[tuple[str | int, ...], Callable[[], object]]
+_PartCheck = tuple[tuple[str | int, ...], Callable[[], object]]
 
 
 def require_usable(declared: Declaration, rules: CompiledRules) -> None:
-    """Raise ConfigError with file, line and field for a part of a source that no run could use.
+    """Check that runs can use every part of a source. Raises ConfigError with file, line and field.
 
     Imports the modules of the source's contracts and of its Python hook.
     """
-    for path, look in _looks(declared.source, rules):
+    for path, check in _part_checks(declared.source, rules):
         try:
-            look()
+            check()
         except ConfigError as error:
             raise ConfigError(f"{declared.place(*path)}: {error}") from error
 
 
-def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
-    """Each part, with what raises ConfigError where it is wrong."""
+def _part_checks(source: Source, rules: CompiledRules) -> Iterator[_PartCheck]:
+    """Return the path of each part to check, with a function that raises ConfigError if the part is wrong."""
     connection = source.connection
     if isinstance(connection, FileConnection):
         yield ("connection", "format"), lambda: marks_of(connection.format)
@@ -60,7 +60,7 @@ def _looks(source: Source, rules: CompiledRules) -> Iterator[_Look]:
 
 
 def _require_delete_marker(source: Source) -> None:
-    """A delete marker is read like a validation: a condition on one row, without look-ups."""
+    """Check a delete marker like a validation: it is a condition on one row, without look-ups."""
     if isinstance(source.refresh, KeyRefresh) and source.refresh.delete_when:
         marker = Validation(name="delete_when", expression=source.refresh.delete_when)
         alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (marker,)})
@@ -68,7 +68,7 @@ def _require_delete_marker(source: Source) -> None:
 
 
 def _require_replacement(source: Source) -> None:
-    """A custom refresh's predicate is read like a validation that looks up any row of the arriving input."""
+    """Check a custom refresh's predicate like a validation that looks up the rows of the arriving input."""
     if isinstance(source.refresh, CustomRefresh):
         predicate = Validation(name="delete_where", expression=source.refresh.delete_where)
         first = source.columns[0].name

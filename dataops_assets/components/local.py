@@ -1,6 +1,6 @@
-"""Does in this process, at once, what sensors and the daemon do over time: for the demonstration and for tests.
+"""Run sensors, their runs and automation in this process, without a daemon: for the demonstration and for tests.
 
-The same sensors are asked, the same runs are made on the same instance; only waiting and starting processes fall away.
+The sensors, the runs and the instance are the same as with a daemon. Only waiting and new processes are missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOCAL_TAG = "dataops/local_runner"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run: what it was for, whether all of it succeeded, the first line of each failure, and seconds."""
+    """One run: its purpose, whether all of it succeeded, a description of each failure, and seconds."""
 
     what: str
     succeeded: bool
@@ -47,14 +47,14 @@ class FinishedRun:
 def local_runner(
     load: Callable[[], dg.Definitions], cursor: Path, begin: Callable[[str], None]
 ) -> Iterator[LocalRunner]:
-    """A runner for the code location that `load` gives, on the instance that DAGSTER_HOME names.
+    """Open a runner for the code location that `load` returns, on the instance that DAGSTER_HOME names.
 
-    Raises ConfigError where another process is one already.
+    Raises ConfigError if another process has a runner already.
     """
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
-    # a history has thousands of events, each a transaction of its own on a connection of its own: waiting for the disk
-    # and opening the database at each would take longer than the work
+    # a history has thousands of events, and Dagster opens a connection and commits for each one: opening the database
+    # and waiting for the disk each time would take longer than the work
     sa.event.listen(sa.Engine, "do_connect", _kept_open)
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with _alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
@@ -64,7 +64,7 @@ def local_runner(
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
+    """Hold a file lock; the system releases it when this process ends, even if it is killed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as held:
         try:
@@ -72,21 +72,21 @@ def _alone(file: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise ConfigError(
                 "running what is due in this process",
-                received=f"another process that does so; it holds {file}",
+                received=f"another process does this already; it has locked {file}",
                 next_step="wait until it has ended",
             ) from error
         yield
 
 
 def _end_runs_left_behind(instance: dg.DagsterInstance) -> None:
-    """Runs of a runner that was killed: no daemon looks after them, and while one is under way its inputs must wait."""
+    """Report the runs of a killed runner as failed. No daemon would do so, and their inputs would wait for them."""
     for run in instance.get_runs(filters=dg.RunsFilter(tags={_LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
         instance.report_run_failed(run, "The process of this run was killed.")
 
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """What sensors and conditions log is for the UI; here the runs tell."""
+    """Suppress the logs of sensors and conditions: they are for the UI; here only the runs are shown."""
     logger = logging.getLogger("dagster.automation_condition_tester")
     propagated, logger.propagate = logger.propagate, False
     try:
@@ -98,9 +98,9 @@ def _unlogged() -> Iterator[None]:
 
 @contextmanager
 def _planned_at_once() -> Iterator[None]:
-    """Let Dagster plan a run's partitions by one event for each asset, instead of one for each partition of each.
+    """Let Dagster plan the partitions of a run by one event for each asset, not by one for each partition.
 
-    Every event is a transaction of its own on SQLite. A history of a year would spend most of its time on them.
+    Every event is a transaction on SQLite. Loading a history of a year would spend most of its time on them.
     """
     name = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
     before = os.environ.get(name)
@@ -115,13 +115,13 @@ def _planned_at_once() -> Iterator[None]:
 
 
 class _KeptOpen(sqlite3.Connection):
-    """A connection that waits for its next use when it is closed; SQLite's belong to the thread that opened them."""
+    """A SQLite connection that `close` keeps open for its next use in the thread that opened it."""
 
     free: ClassVar[dict[tuple[str, int], list[_KeptOpen]]] = defaultdict(list)
     place: tuple[str, int]
 
     def close(self) -> None:
-        """Give it back, without what was not committed."""
+        """Roll back the open transaction and keep the connection for its next use."""
         self.rollback()
         self.free[self.place].append(self)
 
@@ -143,12 +143,12 @@ def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
 
 
 class LocalRunner:
-    """Runs what is due on a Dagster instance. `cursor` is where it remembers what automation has seen."""
+    """Runs everything that is due on a Dagster instance. The file `cursor` keeps the state of automation."""
 
     def __init__(
         self, definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: Path, begin: Callable[[str], None]
     ) -> None:
-        """`begin` is told of each run before it starts."""
+        """Take the objects to work with; `begin` is called with a description of each run before it starts."""
         self._definitions = definitions
         self._instance = instance
         self._cursor = cursor
@@ -156,7 +156,7 @@ class LocalRunner:
         self._repository = definitions.get_repository_def()
 
     def run_new_inputs(self) -> Iterator[FinishedRun]:
-        """Ask every sensor of a source, run what it requests, and ask again until none requests anything."""
+        """Evaluate the sensors of all sources, run what they request, and repeat until they request nothing."""
         told: dict[str, str] = {}
         for _ in range(_ROUNDS):
             requested = False
@@ -170,7 +170,7 @@ class LocalRunner:
                 return
 
     def run_automation(self) -> Iterator[FinishedRun]:
-        """Evaluate the automation conditions and run what they request, until they request nothing."""
+        """Evaluate the automation conditions, run what they request, and repeat until they request nothing."""
         cursor: Any = dg.deserialize_value(self._cursor.read_text()) if self._cursor.exists() else None
         for _ in range(_ROUNDS):
             with _unlogged():
@@ -188,7 +188,7 @@ class LocalRunner:
         self._cursor.write_text(dg.serialize_value(cursor))
 
     def _left_undone(self) -> Sequence[dg.RunRequest]:
-        """What a runner that was killed left undone."""
+        """Return the requests for tables that a killed runner did not make."""
         names = {sensor.name: sensor for sensor in self._repository.sensor_defs}
         return self._ask(names[SENSOR], {}) if SENSOR in names else ()
 

@@ -1,4 +1,4 @@
-"""What all assets and sensors of a code location work with: one environment, its engines, one metadata store."""
+"""The resource of all assets and sensors of a code location: one environment, its engines, one metadata store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def spark_session(settings: Mapping[str, str]) -> SparkSession:
-    """A Spark session of these settings, by Dagster's resource for it."""
+    """Create a Spark session with these settings, through Dagster's resource."""
     from dagster_pyspark import LazyPySparkResource
 
     session: SparkSession = LazyPySparkResource(spark_config=dict(settings)).spark_session
@@ -33,9 +33,9 @@ _ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {
 
 
 class Platform:
-    """Opens workspaces. Creating one does no I/O; the metadata tables are made or brought up to date at first use.
+    """Creates source contexts. Its constructor does no I/O; the first use creates or upgrades the metadata tables.
 
-    Safe for the threads of a code server, which share it.
+    The threads of a code server share it safely.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -46,7 +46,7 @@ class Platform:
 
     @property
     def metadata(self) -> MetadataStore:
-        """The metadata store, ready to use. Raises StorageError where the database cannot be reached."""
+        """Return the metadata store, ready to use. Raises StorageError if the database cannot be reached."""
         with self._lock:
             if self._metadata is None:
                 store = MetadataStore(self.environment.metadata_url)
@@ -56,17 +56,17 @@ class Platform:
 
     @property
     def engine(self) -> Engine:
-        """The environment's engine."""
+        """Return the environment's engine."""
         return self.engine_of(self.environment.engine)
 
     def engine_of(self, name: EngineName) -> Engine:
-        """The engine of this name; one of each, shared by all sources that run on it."""
+        """Return the engine of this name; all sources that run on it share one."""
         with self._lock:
             if name not in self._engines:
                 self._engines[name] = _ENGINES[name](self.environment)
             return self._engines[name]
 
     def source_context(self, source: Source, sources: Mapping[str, Source]) -> SourceContext:
-        """The world of one source's steps; `sources` holds every source of the code location, by name."""
+        """Return the context of one source's steps; `sources` are all sources of the code location by name."""
         engine = self.engine_of(source.engine or self.environment.engine)
         return SourceContext(self.environment, source, sources, engine, self.metadata)

@@ -1,11 +1,11 @@
-"""Which runs a source needs: decided from what is known, and never from what was seen last.
+"""Decide which runs a source needs, from stored facts alone and never from the result of the last sensor tick.
 
-Plain values in and out. What is known: the inputs that are registered, what became of each step of each, and which
-runs are under way. So a look that is repeated, lost or made at a moved clock decides the same, an input is asked for
-until it is done, and one that cannot be taken is not asked for again.
+All arguments and results are plain values. The facts are the registered inputs, the status of each step of each input,
+and the active runs. So a tick that is repeated, lost or made after a clock change decides the same. An input is
+requested until it is done; an input with a permanent error is not requested again.
 
-A run that fails as a whole, or dies, says nothing of any one of its inputs. So they are tried again in halves, until
-the one that is at fault is alone. Only runs of an input alone count against it.
+A run that fails as a whole, or is killed, does not show which input is at fault. So its inputs are tried again in
+halves, until the faulty input is alone. Only runs with one input count as failed attempts of that input.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.steps.merging.held_inputs import Held
 
 RUNS = 3
-"""How many runs for the same may end without a result before the next one waits."""
+"""Number of runs of the same batch that may end without a result before the next one waits."""
 
 _FIRST_PAUSE = dt.timedelta(minutes=1)
 _LONGEST_PAUSE = dt.timedelta(hours=1)
 
 JUDGED_FROM = PER_INPUT.index("cdc")
-"""The step from which an input is run again that has to be judged again."""
+"""First step to run again for an input that the delete guard must judge again."""
 
 WAITS_AT = PER_INPUT.index("enrich")
-"""The step before which an input waits for other sources."""
+"""The step before which an input waits for other sources, as a position in PER_INPUT."""
 _MERGES = PER_INPUT.index("refresh")
 
 _PERMANENT = {
@@ -44,10 +44,10 @@ _PERMANENT = {
 
 @dataclass(frozen=True)
 class Progress:
-    """What is left to do of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
+    """Progress of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
 
-    `held` are inputs that are not asked for again, with the reason. `failed` says how the step to run went the last
-    time, where another try can help. `again` has, for inputs that are judged again, what they are judged against now.
+    `held` has the reason for inputs that are not requested again. `failed` has the last attempt of the step to run, if
+    a retry can help. `again` has, for inputs to judge again, a fingerprint of the inputs that they are compared with.
     """
 
     todo: Mapping[str, int]
@@ -58,7 +58,7 @@ class Progress:
 
     @property
     def under_way(self) -> Collection[str]:
-        """What is on its way to the hub: to do, and not given up."""
+        """Return the inputs that are to do and not given up."""
         return [
             input_id
             for input_id in self.todo
@@ -67,34 +67,34 @@ class Progress:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is anything in the hub and nothing on its way to it."""
+        """Return whether the hub has inputs, and no other input is to do."""
         return self.done > 0 and not self.under_way
 
     @property
     def suspects(self) -> Mapping[str, tuple[str, int]]:
-        """Inputs that a run failed with: the run, and how many of them may go together in the next one."""
+        """Return by input the failed run that it was in, and the maximum number of inputs of its next run."""
         together = Counter(process.run_id for process in self.failed.values())
         found = {}
         for input_id, process in self.failed.items():
             count = together[process.run_id]
-            # what is given up is alone already, or no step of it ever began
+            # a given up input ran alone already, or none of its steps ever began
             is_half = process.error_type != errors.GivenUp.__name__
             found[input_id] = (process.run_id, (count + 1) // 2 if is_half else count)
         return found
 
 
 def pause(runs: int) -> dt.timedelta:
-    """How long the next try waits after so many runs for the same ended without a result."""
+    """Return how long the next try waits after this number of runs of the same batch ended without a result."""
     if runs < RUNS:
         return dt.timedelta(0)
-    # a power of any size is no time
+    # the exponent is limited, because a very large power does not fit into a duration
     return min(_FIRST_PAUSE * 2 ** min(runs - RUNS, 10), _LONGEST_PAUSE)
 
 
 def progress(
     inputs: Sequence[Input], processes: Sequence[StepStatus], guarded: Mapping[str, Held] | None = None
 ) -> Progress:
-    """What became of `inputs`; `guarded` are those that are held because too much would be lost by them."""
+    """Return the progress of `inputs`; `guarded` are the inputs that the delete guard holds."""
     by_input: dict[str, dict[str, StepStatus]] = {}
     for process in processes:
         by_input.setdefault(process.input_id, {})[process.step] = process
@@ -130,7 +130,7 @@ def _is_done(process: StepStatus | None) -> bool:
 
 
 def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
-    """Whether a step cannot take the input for another reason than that too much would be lost by it."""
+    """Return whether a step failed with a permanent error that is not the delete guard's."""
     return any(
         process.status == "failed"
         and process.error_type != errors.InputHeld.__name__
@@ -142,7 +142,7 @@ def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
 def _reason_to_hold(steps: Mapping[str, StepStatus]) -> str:
     for process in steps.values():
         if process.error_type == errors.InputWaits.__name__:
-            # whether it still waits is looked at anew, and waiting is no attempt
+            # the wait is evaluated again at each tick, and waiting is not an attempt
             continue
         if process.status == "failed" and _PERMANENT.get(process.error_type or "", False):
             return f"{process.step} failed: {process.error}"
@@ -151,10 +151,10 @@ def _reason_to_hold(steps: Mapping[str, StepStatus]) -> str:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs for one run, a range of the source's partitions, and the steps to run: from `first_step`, before `end`.
+    """Inputs for one run, a range of the source's partitions, with the steps to run: `first_step` to before `end`.
 
-    `places` are where those of them that are in the hub already are to be merged now. `again` is what those that
-    are judged again are judged against.
+    `places` are the new arrival times of inputs that are merged again. `again` are the fingerprints (see `Progress`) of
+    inputs that are judged again.
     """
 
     input_ids: tuple[str, ...]
@@ -165,7 +165,7 @@ class Batch:
 
     @property
     def digest(self) -> str:
-        """Equal for the same inputs, steps and places, where nothing is to be judged against something else."""
+        """Return a hash of the inputs, steps, places and fingerprints; it identifies the batch."""
         steps = (PER_INPUT[self.first_step], *PER_INPUT[self.end :])
         text = "\n".join((*steps, *self.input_ids, *self.places, *self.again))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -179,11 +179,11 @@ def batches(
     waiting: Collection[str] = (),
     moved: Mapping[str, str] | None = None,
 ) -> Iterator[Batch]:
-    """The runs that are needed: ranges of `order` (all partitions, as Dagster orders them) of at most `most` inputs.
+    """Return the needed runs: ranges of `order` (all partitions in Dagster's order) with at most `most` inputs.
 
-    A range holds only inputs that are to do from the same step on, so no other input is run by being between them.
-    Those that are `waiting` go as far as the step before they must wait. Those that a run failed with go in halves.
-    Those that are `moved` are merged again at the place that is given.
+    All inputs of a range start with the same step, so a range includes no input that is not to do. Inputs that are
+    `waiting` run up to the step before the wait. Inputs of a failed run are tried again in halves. Inputs that are
+    `moved` (arrival time by id) are merged again.
     """
     suspects, places = state.suspects, moved or {}
     todo = {**state.todo, **dict.fromkeys(places, _MERGES)}

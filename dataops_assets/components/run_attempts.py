@@ -1,7 +1,7 @@
-"""The tries of a source's inputs: the run for a batch, what became of runs that died, and when the next try waits.
+"""Attempts of a source's inputs: the run request for a batch, the status of killed runs, and pauses between tries.
 
-What is counted are the runs that Dagster knows for exactly a batch. What is remembered of an input is its row in the
-metadata: a run that died leaves 'failed' with the reason there, as one that failed does.
+Attempts are counted by the runs that Dagster has for exactly the same batch. The status of an input is its row in the
+metadata: a killed run gets the status 'failed' with a reason there, like a run that failed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dataops_assets.report import PER_INPUT, InputReport, StepReport
 
 BATCH_TAG = "dataops/batch"
 SOURCE_TAG = "dataops/source"
-# The tags by which Dagster itself names a run's partition or range of partitions: there is no other way to request a
-# run of a range, and a run of one partition then needs no other way either
+# Dagster's own tags for the partition or the range of partitions of a run: only they can request a run of a range, so a
+# run of one partition uses them, too
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -32,12 +32,12 @@ _LAST = "; the last: "
 
 
 def input_assets(steps: Sequence[StepNode]) -> list[dg.AssetKey]:
-    """What an input goes through; tables below are made by their automation condition."""
+    """Return the assets of the steps per input. Downstream tables are requested by their automation condition."""
     return [asset_key(key) for node in steps if node.is_per_input for key in (node.key, node.beside) if key]
 
 
 def without_the_dead(assets: SourceAssets, metadata: MetadataStore, instance: dg.DagsterInstance) -> list[StepStatus]:
-    """The processes of a source, with those of runs that ended without telling as what they are: failed."""
+    """Return the step status of a source's inputs, after recording steps of killed runs as failed."""
     source = assets.source.name
     processes = metadata.processes(source)
     said: dict[str, list[StepStatus]] = {}
@@ -56,7 +56,7 @@ def _died(source: str, processes: Sequence[StepStatus], run_id: str) -> RunDied:
     inputs = "one input alone" if len(processes) == 1 else f"{len(processes)} inputs"
     return RunDied(
         f"{processes[0].step} of {source} for {inputs}",
-        received=f"run {run_id} ended before it told what became of them: it was killed, or memory or disk ran out",
+        received=f"run {run_id} ended before it reported a result: it was killed, or memory or disk ran out",
         next_step="nothing; it is tried again" + (" in halves" if len(processes) > 1 else ""),
     )
 
@@ -64,10 +64,10 @@ def _died(source: str, processes: Sequence[StepStatus], run_id: str) -> RunDied:
 def request(
     assets: SourceAssets, instance: dg.DagsterInstance, batch: Batch, state: Progress, now: dt.datetime
 ) -> dg.RunRequest | str:
-    """The run of a batch; where several for exactly it ended without getting it done, until when it is paused, and why.
+    """Return the run request of a batch. After several runs that did not finish it, return why and how long it pauses.
 
-    Its key counts the runs that ended: asked for twice it is one run, and a run that died is asked for anew. Other
-    settings make it another batch.
+    The run key contains the number of ended runs: a repeated request makes no second run, and a killed run is requested
+    again. Changed declarations make another batch.
     """
     source = assets.source.name
     declared = "\n".join((batch.digest, *(node.code_version for node in assets.nodes if node.is_per_input)))
@@ -79,7 +79,7 @@ def request(
         (last,) = instance.get_run_records(filters, limit=1)
         end = dt.datetime.fromtimestamp(last.end_time, dt.UTC) if last.end_time else last.update_timestamp
         until = end + pause(ended)
-        # a clock that was moved back lets nothing wait
+        # do not wait if the clock was moved back
         if end <= now < until:
             return _why_paused(batch, state, ended, until)
     first, last_id = batch.input_ids[0], batch.input_ids[-1]
@@ -101,7 +101,7 @@ def _why_paused(batch: Batch, state: Progress, runs: int, until: dt.datetime) ->
     last = state.failed.get(batch.input_ids[0])
     error = (last.error if last is not None else None) or ""
     if last is not None and last.error_type == GivenUp.__name__:
-        # what is given up again is so for what it was given up for, if that was anything that the step met
+        # the error of a given up input contains the last error of the step; keep that one, if there is one
         error = error[error.index(_LAST) + len(_LAST) :] if _LAST in error else ""
     if len(batch.input_ids) > 1 or not error:
         return f"{runs} runs for {_named(batch)} ended before {step} began; {again}"
@@ -112,7 +112,7 @@ def _why_paused(batch: Batch, state: Progress, runs: int, until: dt.datetime) ->
 def given_up(
     assets: SourceAssets, metadata: MetadataStore, batch: Batch, state: Progress, why: str
 ) -> dict[str, GivenUp]:
-    """Record for each input of a batch why its next run waits; the result is the error by input."""
+    """Record for each input of a batch why its next run waits, and return the error by input."""
     error = GivenUp(why)
     node = next(node for node in assets.nodes if node.name == PER_INPUT[batch.first_step])
     by_run: dict[str, list[InputReport]] = {}
@@ -127,7 +127,7 @@ def given_up(
 
 
 def observed(assets: SourceAssets, paused: Mapping[str, GivenUp], state: Progress) -> list[dg.AssetObservation]:
-    """What the UI shows at the partition of an input that is given up."""
+    """Return the observations that the UI shows at the partitions of given up inputs."""
     keys = {node.name: asset_key(node.key) for node in assets.nodes}
     return [
         dg.AssetObservation(

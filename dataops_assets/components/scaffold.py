@@ -1,4 +1,4 @@
-"""What `dg scaffold defs dataops_assets.components.<component> <path>` writes: a declaration that works as it is."""
+"""Scaffolders: `dg scaffold defs dataops_assets.components.<component> <path>` writes a complete declaration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataops_assets.errors import ConfigError
 
 
 class SourceParameters(BaseModel):
-    """What a person can choose when scaffolding."""
+    """Options of the scaffold command for a source."""
 
     name: str = Field("", description="Source name; default: the last part of the path.")
     area: str = Field("", description="Subject area; default: the folder around it.")
@@ -79,20 +79,20 @@ class TemplatesScaffolder(dg.Scaffolder):
     """Writes a defs.yaml with one template."""
 
     def scaffold(self, request: dg.ScaffoldRequest) -> None:
-        """Write the file. Raises ConfigError for the Python format."""
+        """Write the file. Raises ConfigError if the Python format is requested."""
         _write(request, _TEMPLATES.format(type_name=request.type_name))
 
 
 class SourceScaffolder(dg.Scaffolder[SourceParameters]):
-    """Writes a commented defs.yaml, and a first file of the feed into the landing area where that is a local folder."""
+    """Writes a commented defs.yaml, and a first file of the feed into the landing area if that is a local folder."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[SourceParameters]:
-        """The command line's options."""
+        """Return the options of the command line."""
         return SourceParameters
 
     def scaffold(self, request: dg.ScaffoldRequest[SourceParameters]) -> None:
-        """Write the files. Raises ConfigError for a name that cannot be one, and for the Python format."""
+        """Write the files. Raises ConfigError for an invalid name or area, and for the Python format."""
         parameters = request.params
         name = parameters.name or request.target_path.name
         if not NAME.match(name):
@@ -111,7 +111,7 @@ class SourceScaffolder(dg.Scaffolder[SourceParameters]):
 
 
 def _write(request: dg.ScaffoldRequest[Any], text: str) -> None:
-    """A declaration of its own, or after those that the file has."""
+    """Write a new file, or append to the declarations of an existing file."""
     if request.scaffold_format != "yaml":
         raise ConfigError("scaffolding a declaration", received=request.scaffold_format, known=["yaml"])
     if request.append:

@@ -22,32 +22,32 @@ from dataops_assets.errors import ConfigError
 class SourceComponent(dg.Component):
     """One feed with a table shape: its connection, schema contract, refresh type, relations, rules and checks.
 
-    Becomes the assets raw/<name>, lake/<name>, lake/<name>_quarantine, lake/<name>_changes, hub/<name>_enriched,
+    It makes the assets raw/<name>, lake/<name>, lake/<name>_quarantine, lake/<name>_changes, hub/<name>_enriched,
     hub/<name> and, with keep-current rules, hub/<name>_current; their checks; a partition for every input; and a sensor
     or schedule that finds new inputs.
     """
 
     def __init__(self, name: str) -> None:
-        # as it is written, with tokens where the file declares several sources
+        # as written in the file; it has tokens if the file declares several sources
         self.name = name
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """What the YAML file's attributes may be; dg and editors complete and check them by it."""
+        """Return the model of the YAML attributes; dg and editors use it for completion and checks."""
         return SourceDeclaration
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What dg shows of the component."""
+        """Return the description of the component that dg shows."""
         return dg.ComponentTypeSpec(
-            description="A feed: from where it is delivered to a merged, checked and enriched table.",
+            description="A feed: from its files to a merged, checked and enriched table.",
             tags=["dataops", "ingestion"],
             produces=["asset", "asset_check", "sensor", "schedule"],
         )
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """The component of a valid declaration. Raises ConfigError for a file that declares nothing."""
+        """Create the component from a valid declaration. Raises ConfigError if the file declares nothing."""
         if not isinstance(attributes, SourceDeclaration):
             raise ConfigError(
                 f"reading {context.path}",
@@ -58,20 +58,20 @@ class SourceComponent(dg.Component):
         return cls(attributes.name)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions of the source, or sources. Raises ConfigError where one does not fit the other sources."""
+        """Build the definitions of the source or sources. Raises ConfigError if one does not fit the other sources."""
         declared = _declared(context.component_tree)
         return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(self.name)))
 
 
 class _Loading:
-    """The tree that is being loaded, with its declarations: its files are looked at once, and not once a source."""
+    """The component tree that is being loaded, with its declarations: files are read once, not once for each source."""
 
     tree: dg.ComponentTree | None = None
     declared: Declarations
 
 
 def _declared(tree: dg.ComponentTree) -> Declarations:
-    # by identity: the next load of the same folder is another tree
+    # compared by identity: the next load of the same folder makes another tree
     if _Loading.tree is not tree:
         _Loading.declared = declared_sources(tree.defs_module_path)
         _Loading.tree = tree

@@ -1,10 +1,11 @@
-"""What automation left undone: tables that are behind what they read although a run was requested for them.
+"""The sensor `left_undone`: it requests stale tables again, whose run failed or was killed.
 
-An automation condition requests a table once for each change. Where that run fails, or is killed (even after its
-commit, before it tells), nothing would request it again. So this sensor compares what each table was made of with what
-there is now, and asks again: at once after a death, later and later after failures and repeated deaths.
+An automation condition requests a table once for each change. If that run fails or is killed (even after its commit,
+before its report), nothing would request the table again. So this sensor compares the versions that each table was made
+of with the present versions, and requests stale tables: at once after a killed run, and with longer and longer pauses
+after failures and repeated kills.
 
-Annotations are not postponed here: Dagster reads those of a sensor's function.
+Annotations are not postponed in this module: Dagster reads those of a sensor's function.
 """
 
 import datetime as dt
@@ -26,24 +27,24 @@ LEFT_UNDONE_TAG = "dataops/left_undone"
 AUTOMATION_TAG = "dagster/from_automation_condition"
 SENSOR = "left_undone"
 
-# the condition itself looks every half minute, and is to be first
+# the condition is evaluated every half minute and should request first
 _GRACE = dt.timedelta(minutes=2)
-# what failed, and not died, fails again unless something changes: most likely, not certainly
+# a run that failed (and was not killed) most likely fails again unless something changes
 _AFTER_A_FAILURE = dt.timedelta(minutes=10)
 _LONGEST = dt.timedelta(days=1)
 _EVERY_SECONDS = 30
-# how Dagster names the failure of a step whose blocking check failed
+# the name of Dagster's error for a step whose blocking check failed
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
-# runs that are looked at; those for one table since its last change are few
+# number of runs to read; one table has only a few since its last change
 _RUNS = 200
 
 Present = Callable[[str], int | None]
-"""The present version of a table by its asset key as text; None where it has no rows."""
+"""Returns the present version of a table, by its asset key as text; None if it has no rows."""
 
 
 @dataclass(frozen=True)
 class LeftUndone:
-    """Tables to make now, what makes the request one of its kind, and what is said of those that wait and these."""
+    """Tables to request now, the run key of the request, and messages about these tables and about waiting ones."""
 
     due: Sequence[dg.AssetKey] = ()
     run_key: str = ""
@@ -51,7 +52,7 @@ class LeftUndone:
 
 
 def left_undone(graph: Any, instance: dg.DagsterInstance, present: Present, now: dt.datetime) -> LeftUndone:
-    """What is behind and not being made. `graph` is that of a Dagster repository; `now` is aware."""
+    """Find the stale tables that no run is making. `graph` is a Dagster repository's asset graph; `now` is aware."""
     seen = _Seen.of(graph, instance)
     due: list[dg.AssetKey] = []
     messages, identity = [], []
@@ -94,7 +95,7 @@ def _why_behind(
     present: Present,
     ended: Sequence[dg.RunRecord],
 ) -> str:
-    """Why a table must be made again; empty where it needs not, or cannot be."""
+    """Return why a table must be made again; empty if it need not or cannot be made."""
     if not all(parent in seen.made for parent in parents):
         return ""
     if key not in seen.made:
@@ -115,7 +116,7 @@ def _why_behind(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What Dagster knows, read once a look."""
+    """The runs and materializations that Dagster knows, read once for each tick."""
 
     graph: Any
     instance: dg.DagsterInstance
@@ -125,7 +126,7 @@ class _Seen:
 
     @classmethod
     def of(cls, graph: Any, instance: dg.DagsterInstance) -> "_Seen":
-        # first, so that a run that ends meanwhile is seen by the next look
+        # read first, so that the next tick sees a run that ends in the meantime
         runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNDER_WAY))
         everything = frozenset(graph.get_all_asset_keys())
         busy = [frozenset(run.asset_selection) if run.asset_selection else everything for run in runs]
@@ -144,17 +145,17 @@ class _Seen:
         )
 
     def versions(self, key: dg.AssetKey) -> Mapping[str, int | None]:
-        """Versions of the tables that the newest version of a table was made of, as far as it says."""
+        """Return the versions of the tables that a table was last made of, if its metadata has them."""
         made = self.made[key].asset_materialization
         found: Any = made.metadata.get(HUB_VERSIONS) if made is not None else None
         return dict(found.value) if found is not None and isinstance(found.value, Mapping) else {}
 
     def changed(self, parents: Sequence[dg.AssetKey]) -> float:
-        """When anything that a table reads was last made."""
+        """Return when any upstream table was last made."""
         return max((self.made[parent].timestamp for parent in parents if parent in self.made), default=0.0)
 
     def runs_since_change(self, key: dg.AssetKey, parents: Sequence[dg.AssetKey]) -> list[dg.RunRecord]:
-        """Runs of a table that automation asked for and that ended after the last change of what it reads."""
+        """Return the runs of a table that automation requested and that ended after the last upstream change."""
         changed = self.changed(parents)
         return [
             record
@@ -163,7 +164,7 @@ class _Seen:
         ]
 
     def died(self, record: dg.RunRecord) -> bool:
-        """Whether a run ended without a step that said why it failed."""
+        """Return whether a run failed without a step that reported why, as after a kill."""
         if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
             return False
         entries = self.instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
@@ -171,7 +172,7 @@ class _Seen:
         return not any(_is_verdict(event) for event in events)
 
     def next_try(self, parents: Sequence[dg.AssetKey], ended: Sequence[dg.RunRecord]) -> dt.datetime:
-        """When a table that is behind may be asked for: the more runs since its last change, the later."""
+        """Return when a stale table may be requested: later with each run since the last upstream change."""
         if not ended:
             return dt.datetime.fromtimestamp(self.changed(parents), dt.UTC) + _GRACE
         runs = len(ended)
@@ -179,7 +180,7 @@ class _Seen:
         return dt.datetime.fromtimestamp(_end_of(ended[0]), dt.UTC) + wait
 
     def has_passed(self, key: dg.AssetKey) -> bool:
-        """Whether all blocking checks of a table's newest version passed, as the automation condition asks."""
+        """Return whether all blocking checks of the newest table version passed, as in the automation condition."""
         for check in self._blocking(key):
             record = self.instance.get_latest_asset_check_evaluation_record(check)
             event = record.event if record is not None else None
@@ -188,7 +189,7 @@ class _Seen:
                 return False
             if event.timestamp < made.timestamp and event.run_id != made.run_id:
                 return False
-            # a run that died only planned it
+            # a killed run only planned the check
             if event.dagster_event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 return False
             if not event.dagster_event.asset_check_evaluation_data.passed:
@@ -202,7 +203,7 @@ class _Seen:
 
 
 def _is_verdict(event: dg.DagsterEvent) -> bool:
-    """Whether a step failed by saying so, or by a blocking check, and not by what befell its process."""
+    """Return whether a step failed by its own error or a blocking check, and not because its process ended."""
     failed = event.step_failure_data
     return failed.user_failure_data is not None or (failed.error is not None and failed.error.cls_name == _CHECK_FAILED)
 
@@ -212,7 +213,7 @@ def _end_of(record: dg.RunRecord) -> float:
 
 
 def left_undone_sensor(target: dg.AssetSelection) -> dg.SensorDefinition:
-    """The sensor of all automated tables of a code location, which are its `target`; switched on."""
+    """Build the sensor of all automated tables of a code location, which are its `target`; it starts switched on."""
 
     @dg.sensor(
         name=SENSOR,
@@ -220,7 +221,7 @@ def left_undone_sensor(target: dg.AssetSelection) -> dg.SensorDefinition:
         minimum_interval_seconds=_EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={PLATFORM},
-        description="Requests again what a killed or failed run of automation left behind what it reads.",
+        description="Requests tables again that are stale because a run of automation failed or was killed.",
     )
     def look_for_undone(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = getattr(context.resources, PLATFORM)

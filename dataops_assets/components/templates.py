@@ -1,4 +1,4 @@
-"""The component that declares what several sources share."""
+"""The component for templates and parameters that several sources share."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from dataops_assets.errors import ConfigError
 class TemplatesComponent(dg.Component):
     """Rule templates and lists of parameters, for the sources that name them in `use` and `for_each`.
 
-    Makes no assets of its own. A change of a template is a change of every rule made from it.
+    It makes no assets. A change of a template changes every rule that is made from it.
     """
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """What the YAML file's attributes may be."""
+        """Return the model of the YAML attributes."""
         return Templates
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What dg shows of the component."""
+        """Return the description of the component that dg shows."""
         return dg.ComponentTypeSpec(description="Rules and parameters that several sources share.", tags=["dataops"])
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """The component of a valid declaration. Raises ConfigError for a file that declares nothing."""
+        """Create the component from a valid declaration. Raises ConfigError if the file declares nothing."""
         if not isinstance(attributes, Templates):
             raise ConfigError(f"reading {context.path}", received="no attributes", known=list(Templates.model_fields))
         return cls()
 
     def build_defs(self, _context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Nothing: the sources that use it build theirs."""
+        """Build no definitions: the sources that use the templates build theirs."""
         return dg.Definitions()

@@ -1,7 +1,7 @@
-"""What the steps of inputs made, and Dagster was never told: a run that dies after a commit has no time to tell.
+"""Report steps of inputs to Dagster whose run was killed after the commit and before its report.
 
-The metadata knows it, from before the run would have told. What is below follows only what Dagster knows, and so it is
-told now, with the checks as they were found.
+The metadata has such a step, because it is written before the report. Downstream assets follow only what Dagster knows.
+So the step is reported later, with the results of its checks.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from dataops_assets.report import CheckOutcome, InputReport, StepReport
 
 Told = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
-# an answer of a sensor is one message
+# the result of a sensor tick is one message, so its size is limited
 _MOST = 200
 
 
 def untold(
     assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, processes: Sequence[StepStatus], known: str
 ) -> tuple[list[Told], str]:
-    """What Dagster must be told of a source that no run is under way for, and what says that it was.
+    """Return the events that Dagster lacks for a source without active runs, and a token for the next call.
 
-    `known` is what this function gave the last time: where nothing was done since, Dagster is not even asked.
+    `known` is the token of the last call. If no step ended since then, Dagster is not queried.
     """
     steps = {node.name: node for node in assets.nodes if node.is_per_input}
     done = [item for item in processes if item.status == "done" and item.step in steps]
@@ -49,7 +49,7 @@ def untold(
 
 
 def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepStatus]) -> Iterator[StepStatus]:
-    """What a step did that Dagster knows no materialization of: a partition, or a version of the table."""
+    """Return the done inputs of a step whose partition or table version Dagster does not have."""
     mine = [item for item in done if item.step == node.name]
     if not mine:
         return
@@ -91,7 +91,7 @@ def _told(
 def _outcomes(
     metadata: MetadataStore, source: str, node: StepNode, runs: Mapping[str, str]
 ) -> dict[str, list[CheckOutcome]]:
-    """The checks of inputs as the runs that made them found them; at '' those of the table, as the last one did."""
+    """Return the check outcomes by input, from the run that made it; at '' those of the table, from the last run."""
     found: dict[str, list[CheckOutcome]] = {}
     table: dict[str, list[CheckOutcome]] = {}
     for result in metadata.check_results(source, node.key):

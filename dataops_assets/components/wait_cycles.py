@@ -1,4 +1,4 @@
-"""Whether the sources of a code location can wait for each other and still all be processed."""
+"""Check that sources do not wait for each other in a cycle, which no run could ever end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataops_assets.errors import ConfigError, nearest
 
 
 def require_no_wait_cycle(declared: Declarations, name: str) -> None:
-    """Raise ConfigError where a source waits for one that is not declared, or in the end for itself.
+    """Check that a source waits only for declared sources, and not for itself through others. Raises ConfigError.
 
-    It also waits for the sources that its snapshot rules look up, so these are part of the way round.
+    A source also waits for the sources that its snapshot rules look up, so these can be part of a cycle.
     """
     own = declared.by_name[name]
     for index, wait in enumerate(own.source.waits_for):
@@ -31,7 +31,7 @@ def require_no_wait_cycle(declared: Declarations, name: str) -> None:
 
 
 def _way(declared: Declarations, path: Sequence[str], target: str) -> Sequence[str]:
-    """A way on from the end of `path` that leads to `target`; empty without one."""
+    """Return `path` continued to `target`; empty if there is no such path."""
     seen = set(path[:-1])
     open_paths = [list(path)]
     while open_paths:

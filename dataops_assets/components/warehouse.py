@@ -1,6 +1,6 @@
 """The warehouse: every model of the dbt project as an asset, its tests as checks, in one graph with the hub.
 
-Annotations are not postponed here: Dagster reads those of an asset's function as types.
+Annotations are not postponed in this module: Dagster reads those of an asset's function as types.
 """
 
 import contextlib
@@ -31,30 +31,30 @@ from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.quality.checks import BASELINE, input_outcomes
 from dataops_assets.quality.profiles import Profile
 
-# the profiles of earlier builds, which checks compare with, are kept where Dagster keeps what it knows of a build
+# profiles of earlier builds, which checks compare with, are stored in the metadata of the materializations
 _PROFILE = "dataops/profile"
 _PROFILES = TypeAdapter(Profile)
 _RETRY_SECONDS = 5.0
 # the warehouse of one deployment has one writer
 _POOL = "warehouse"
 _KINDS = {
-    "volume": "Rows of the table, against the declared limits and the builds before.",
-    "schema": "Columns and types of the table, against those the model declares.",
-    "distribution": "Null shares and means of the columns, against the builds before.",
+    "volume": "Compares the rows of the table with the declared limits and with the builds before.",
+    "schema": "Compares the columns and types of the table with those that the model declares.",
+    "distribution": "Compares null shares and means of the columns with the builds before.",
 }
 
 
 class BuildOptions(dg.Config):
-    """What a person can choose when materializing by hand."""
+    """Options of a materialization by hand."""
 
-    full_refresh: bool = Field(False, description="Build incremental models anew instead of writing what differs.")
+    full_refresh: bool = Field(False, description="Rebuild incremental models, instead of writing only differences.")
 
 
 class WarehouseComponent(dg.Component):
     """The models of a dbt project as assets `warehouse/<model>`, grouped by their folder, with dbt tests as checks.
 
-    The selected models of a subject area are built by one dbt run, which reads each hub table at one version. A fault
-    in one area holds up no other. Running it again without changes in the hub writes nothing to the incremental models.
+    One dbt run builds the selected models of a subject area; it reads each hub table at one version. A fault in one
+    area blocks no other area. A run without changes in the hub writes nothing to the incremental models.
     """
 
     def __init__(self, warehouse: Warehouse) -> None:
@@ -62,12 +62,12 @@ class WarehouseComponent(dg.Component):
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """What the YAML file's attributes may be; dg and editors complete and check them by it."""
+        """Return the model of the YAML attributes; dg and editors use it for completion and checks."""
         return Warehouse
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What dg shows of the component."""
+        """Return the description of the component that dg shows."""
         return dg.ComponentTypeSpec(
             description="The warehouse: the models of a dbt project, in one graph with the hub.",
             tags=["dataops", "dbt"],
@@ -76,14 +76,14 @@ class WarehouseComponent(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003
-        """The component of a valid declaration, which may declare nothing."""
+        """Create the component from a declaration, which may be empty."""
         return cls(attributes if isinstance(attributes, Warehouse) else Warehouse())
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The assets and checks of the project as it is now.
+        """Build the assets and checks of the dbt project.
 
-        Raises ConfigError where dbt cannot parse it, where it reads a table or column that no declared source makes, or
-        where checks are declared for a model that it does not have.
+        Raises ConfigError if dbt cannot parse it, if it reads a table or column that no declared source makes, or if
+        checks are declared for an unknown model.
         """
         environment = environment_from(os.environ, context.project_root)
         project, catalogue = prepare(context.project_root / self.warehouse.project, environment)
@@ -108,7 +108,7 @@ class WarehouseComponent(dg.Component):
     def _models_op(
         self, name: str, models: Sequence[ModelEntry], apart: Set[str], project: DbtProject, catalogue: Catalogue
     ) -> dg.AssetsDefinition:
-        """The models that are built together, and their checks but for the tests that run `apart`."""
+        """Define one op with models that are built together, and their checks except for the tests that run `apart`."""
 
         @dg.multi_asset(
             name=name,
@@ -129,11 +129,11 @@ class WarehouseComponent(dg.Component):
         project: DbtProject,
         catalogue: Catalogue,
     ) -> dg.AssetChecksDefinition:
-        """Tests that compare models of several ops, and so come after all of these."""
+        """Define one op with tests that compare models of several ops, and so run after all of these."""
 
         @dg.multi_asset_check(
             name=name,
-            # what such a test were to block may be what it waits for
+            # a blocking test here could block a model that it waits for
             specs=[_test_spec(model, test, blocking=False) for model, test in tests],
             can_subset=True,
             pool=_POOL,
@@ -160,7 +160,7 @@ class WarehouseComponent(dg.Component):
             tags=model.tags,
             kinds=set(model.kinds),
             code_version=model.code_version,
-            # dbt leaves out what comes after a failed model
+            # dbt skips the models downstream of a failed one
             skippable=True,
             freshness_policy=policy if freshness.enabled else None,
             automation_condition=when_published(),
@@ -193,14 +193,14 @@ class WarehouseComponent(dg.Component):
     def _build(
         self, context: dg.OpExecutionContext, options: BuildOptions, project: DbtProject, catalogue: Catalogue
     ) -> Iterator[Any]:
-        """Build the selected models, run the selected checks, then tell what came of each.
+        """Build the selected models, run the selected checks, and report the result of each.
 
-        Raises Failure where a model could not be built, after all else is told.
+        Raises Failure if a model could not be built, after all other results are reported.
         """
         chosen = _Chosen.of(context, catalogue)
         results: dict[str, NodeResult] = {}
         profiles: dict[str, Profile] = {}
-        # read before what is told below becomes part of it
+        # read first, because the events reported below become part of the history
         history = {model.name: _earlier_profiles(context, model) for model in chosen.profiled}
         if chosen.models or chosen.tests:
             build = _run_dbt(context, project, chosen.build_command(options))
@@ -234,7 +234,7 @@ class WarehouseComponent(dg.Component):
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What of the catalogue a run is to do. Models and tests by their unique id; kinds as (model name, kind)."""
+    """The selection of a run: models and tests by their unique id; kinds of check as (model name, kind)."""
 
     models: Mapping[str, ModelEntry]
     tests: Mapping[str, tuple[ModelEntry, TestEntry]]
@@ -243,7 +243,7 @@ class _Chosen:
 
     @classmethod
     def of(cls, context: dg.OpExecutionContext, catalogue: Catalogue) -> Self:
-        """The run's selection, by the catalogue."""
+        """Find the selected assets and checks of a run in the catalogue."""
         checks = {(tuple(key.asset_key.path), key.name) for key in context.selected_asset_check_keys}
         assets = {tuple(key.path) for key in context.selected_asset_keys}
         kinds = frozenset((m.name, kind) for m in catalogue.models for kind in _KINDS if (m.key, kind) in checks)
@@ -261,13 +261,13 @@ class _Chosen:
 
     @property
     def only_checked(self) -> list[str]:
-        """Models whose table is looked at as it is, because the run does not build it."""
+        """Return the models that the run checks but does not build."""
         return [model.unique_id for model in self.profiled if model.unique_id not in self.models]
 
     def build_command(self, options: BuildOptions) -> list[str]:
-        """Exactly these models and tests: dbt would add tests of its own choice. Unit tests are for CI only.
+        """Return the dbt command for exactly these models and tests. By default dbt would add tests, also unit tests.
 
-        Tests alone are not built: a build leaves out the tests of what comes after a failed one.
+        Without models the command is `test`: `build` would skip the tests downstream of a failed test.
         """
         models = [model.selector for model in self.models.values()]
         tests = [test.selector for _, test in self.tests.values()]
@@ -311,7 +311,7 @@ def _materialization(
 
 
 def _test_result(model: ModelEntry, test: TestEntry, result: NodeResult) -> dg.AssetCheckResult:
-    # a test that only warns does so too where it could not be run, as before the table it compares with exists
+    # a test with severity warn also only warns if it cannot run, as long as the table it compares with does not exist
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(model.key),
         check_name=test.name,
@@ -349,7 +349,7 @@ def _run_dbt(context: dg.OpExecutionContext, project: DbtProject, command: Seque
 
 
 def _stopped(context: dg.OpExecutionContext, error: DataOpsError) -> dg.Failure | dg.RetryRequested:
-    """What to raise where dbt as a whole could not run: another try, where one can help."""
+    """Return the exception to raise if dbt as a whole could not run: a retry, if a retry can help."""
     if not error.permanent and context.retry_number < RETRIES:
         context.log.warning(str(error))
         return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=_RETRY_SECONDS)
@@ -362,7 +362,7 @@ def _schema(model: ModelEntry, types: Mapping[str, str]) -> dg.TableSchema:
 
 
 def _expected_types(model: ModelEntry, profile: Profile, dialect: str) -> dict[str, str]:
-    """The declared columns, where they are meant as the engine spells them (timestamptz, TIMESTAMP WITH TIME ZONE)."""
+    """Return the declared columns with types as the engine names them (TIMESTAMP WITH TIME ZONE for timestamptz)."""
     found = {column.name.lower(): column for column in profile.columns}
     expected = {}
     for declared in model.columns:
@@ -383,12 +383,12 @@ def _type(text: str, dialect: str) -> exp.DataType | str:
 
 
 def _earlier_profiles(context: dg.OpExecutionContext, model: ModelEntry) -> list[Profile]:
-    """How the table looked after the last builds, newest first."""
+    """Return the profiles of the table after the last builds, newest first."""
     profiles = []
     for record in context.instance.fetch_materializations(dg.AssetKey(model.key), limit=BASELINE).records:
         materialization = record.asset_materialization
         found = materialization.metadata.get(_PROFILE) if materialization else None
-        # another version of this code may have written it differently; then it is no measure
+        # another version of this code may have written another format; then the profile is left out
         with contextlib.suppress(ValidationError):
             if found is not None:
                 profiles.append(_PROFILES.validate_python(found.value))
