@@ -1,4 +1,4 @@
-"""Computing profiles where the rows are: all inputs and columns in one query."""
+"""Compute profiles in the engine: all inputs and some dozens of columns in one query."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from dataops_assets.sql import alias, column, query
 
 # longer texts tell nothing more, and a profile stays small
 _LONGEST_TEXT = 100
+# Planning time grows with the square of the number of aggregates: 400 columns take 33 s of CPU time in one query,
+# and 4 s in queries of 32.
+_COLUMNS_A_QUERY = 32
 
 
 def profile_inputs(
@@ -24,26 +27,29 @@ def profile_inputs(
     `rows` has s_input_id and the columns of `types` (name to SQL type). Of columns in `hidden` no value is shown. The
     number of distinct values is an estimate (HyperLogLog).
     """
-    aggregates: list[exp.Expression] = []
-    for index, (name, kind) in enumerate(types.items()):
-        aggregates += [alias(item, f"{fact}_{index}") for fact, item in _facts(name, kind, name in hidden).items()]
-    found = session.fetch(
-        query(
-            "SELECT s_input_id, count(*) AS s_rows, $aggregates FROM $rows AS r "
-            "GROUP BY s_input_id ORDER BY s_input_id",
-            aggregates=aggregates,
-            rows=rows,
+    names = list(types)
+    rows_of: dict[str, int] = {}
+    columns_of: dict[str, list[ColumnProfile]] = {}
+    # also without columns there is one query, which counts the rows
+    for start in range(0, max(len(names), 1), _COLUMNS_A_QUERY):
+        part = names[start : start + _COLUMNS_A_QUERY]
+        aggregates: list[exp.Expression] = []
+        for index, name in enumerate(part):
+            facts = _facts(name, types[name], name in hidden)
+            aggregates += [alias(item, f"{fact}_{index}") for fact, item in facts.items()]
+        found = session.fetch(
+            query(
+                "SELECT s_input_id, count(*) AS s_rows, $aggregates FROM $rows AS r "
+                "GROUP BY s_input_id ORDER BY s_input_id",
+                aggregates=aggregates,
+                rows=rows,
+            )
         )
-    )
-    return [
-        Profile(
-            asset,
-            row["s_input_id"],
-            row["s_rows"],
-            tuple(_column(row, index, name, kind) for index, (name, kind) in enumerate(types.items())),
-        )
-        for row in found.to_pylist()
-    ]
+        for row in found.to_pylist():
+            rows_of[row["s_input_id"]] = row["s_rows"]
+            profiled = columns_of.setdefault(row["s_input_id"], [])
+            profiled += [_column(row, index, name, types[name]) for index, name in enumerate(part)]
+    return [Profile(asset, input_id, count, tuple(columns_of[input_id])) for input_id, count in rows_of.items()]
 
 
 def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:

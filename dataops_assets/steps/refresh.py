@@ -327,7 +327,9 @@ def _is_planned(
         return False
     changes = context.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}
-    if any(plans.get(input_id) != plan_name(change) for input_id in change.ids):
+    # the name is a hash over all inputs of the hub: made once, and not once for each added input
+    plan = plan_name(change)
+    if any(plans.get(input_id) != plan for input_id in change.ids):
         return False
     if changes is None or not change_set_ids.follows(enriched, changes, change.ids):
         return False
