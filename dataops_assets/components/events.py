@@ -191,7 +191,9 @@ def failure(
         for item, arrival in named
     ]
     what = f"{len(reports)} of {total} inputs" if total > 1 else (lines[0].partition(":")[0])
-    description = f"{step} of {source.name}: {what} failed and will go no further.\n" + "\n".join(lines[:_LISTED])
+    description = f"{step} of {source.name}: {what} failed and will not be processed further.\n" + "\n".join(
+        lines[:_LISTED]
+    )
     return dg.Failure(
         description=description,
         metadata={

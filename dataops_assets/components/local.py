@@ -71,7 +71,7 @@ def _alone(file: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                "running what is due in this process",
+                "running everything that is due in this process",
                 received=f"another process does this already; it has locked {file}",
                 next_step="wait until it has ended",
             ) from error

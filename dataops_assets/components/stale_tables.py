@@ -71,10 +71,10 @@ def left_undone(graph: Any, instance: dg.DagsterInstance, present: Present, now:
         name = key.to_user_string()
         if waiting & set(parents):
             waiting.add(key)
-            messages.append(f"{name}: {why}; it waits for what it reads to be made")
+            messages.append(f"{name}: {why}; it waits for an upstream table that is stale, too")
             continue
         if not all(seen.has_passed(parent) for parent in parents):
-            messages.append(f"{name}: {why}; it waits for a blocking check of what it reads")
+            messages.append(f"{name}: {why}; it waits for a blocking check of an upstream table")
             continue
         again = seen.next_try(parents, ended)
         if now < again:
@@ -101,14 +101,14 @@ def _why_behind(
     if key not in seen.made:
         return "it was never made"
     if ended and seen.died(ended[0]) and _end_of(ended[0]) >= seen.made[key].timestamp:
-        return f"run {ended[0].dagster_run.run_id} of it was killed"
+        return f"run {ended[0].dagster_run.run_id} was killed"
     versions = seen.versions(key)
     for parent in parents:
         name = "/".join(parent.path)
         if name in versions:
             version = present(name)
             if version != versions[name]:
-                return f"{name} is at version {version}, it was made of {versions[name]}"
+                return f"{name} is at version {version}, but it was made of version {versions[name]}"
         elif seen.made[parent].timestamp > seen.made[key].timestamp:
             return f"{name} was made after it"
     return ""
@@ -237,7 +237,7 @@ def left_undone_sensor(target: dg.AssetSelection) -> dg.SensorDefinition:
         for message in found.messages:
             context.log.info(message)
         if not found.due:
-            return dg.SensorResult(skip_reason="; ".join(found.messages) or "nothing was left undone")
+            return dg.SensorResult(skip_reason="; ".join(found.messages) or "no table is stale")
         request = dg.RunRequest(run_key=found.run_key, asset_selection=list(found.due), tags={LEFT_UNDONE_TAG: "true"})
         return dg.SensorResult(run_requests=[request])
 

@@ -80,7 +80,7 @@ def _told(
         details: dict[str, Any] = events.input_metadata(report, inputs.get(item.input_id)) | columns
         if item.table_version is not None:
             details["table_version"] = item.table_version
-        details["told_late"] = f"run {item.run_id} ended before it told"
+        details["reported_late"] = f"run {item.run_id} ended before its report"
         yield dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=details)
     of_table = tuple(outcomes.get("", ()))
     report_of_all = StepReport(node.name, node.key, tuple(reports), None, None, {}, 0.0, of_table)

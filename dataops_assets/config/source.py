@@ -142,7 +142,7 @@ class Source(Declared):
             others = {name for other in self.columns if other is not item for name in other.raw_names}
             for j, name in enumerate(item.renamed_from):
                 if name in others or item.raw_names.index(name) != j + 1:
-                    message = f"{name!r} is the raw name of another column, or twice one of this"
+                    message = f"{name!r} is the raw name of another column, or occurs twice in this column"
                     yield ("columns", i, "renamed_from", j), name, message
 
     def _unknown_columns(self) -> Iterator[Problem]:

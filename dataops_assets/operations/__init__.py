@@ -1,1 +1,1 @@
-"""What people do with a running deployment, from the command line."""
+"""The commands by which people work with a deployment."""

@@ -1,4 +1,4 @@
-"""The `dataops` command: the demonstration, and what a person does to a hub by hand."""
+"""The `dataops` command: run the demonstration, and maintain hubs by hand."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from dataops_assets.storage.vacuum import vacuum
 
 PROJECT = Path(__file__).resolve().parents[2]
 _MOST_DAYS = 36_500
-# what these make, Dagster is told of
+# the changes of these commands are reported to Dagster
 _TELLING = {"demo", "recalculate", "repair", "replay", "reset", *HUB_COMMANDS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0 when it succeeded and 1 after an error, which is printed."""
+    """Run one command. Return the exit status: 0 if it succeeded, 1 after an error, which is printed."""
     parser = argparse.ArgumentParser(prog="dataops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run two subject areas from raw data to the warehouse")
     add_hub_commands(commands)
-    again = commands.add_parser("reset", help="forget a step of inputs and those after it, and run them again")
+    again = commands.add_parser("reset", help="run a step and all later steps of inputs again")
     again.add_argument("source")
     again.add_argument("step", choices=PER_INPUT)
-    again.add_argument("input", nargs="*", help="the inputs' ids; all of the source if none is given")
+    again.add_argument("input", nargs="*", help="ids of inputs; default: all inputs of the source")
     clean = commands.add_parser(
-        "vacuum", help="delete superseded inputs, and files that no version of the last days needs, as declared"
+        "vacuum", help="delete superseded inputs and the files of old table versions, as declared in `retention`"
     )
-    clean.add_argument("source", nargs="?", help="one source; all of them if it is left out")
-    clean.add_argument("--keep-days", type=float, help="of old versions; default: the source's retention.versions")
+    clean.add_argument("source", nargs="?", help="one source; default: all sources")
+    clean.add_argument("--keep-days", type=float, help="days to keep old table versions; default: retention.versions")
     add_commands(commands)
     add_rule_commands(commands)
     add_doctor_command(commands)
@@ -88,16 +88,16 @@ def _demo() -> None:
 
 
 def _instance_for(command: str) -> None:
-    """Have Dagster's instance found, which is told of what a command makes; a warehouse below follows only then.
+    """Set DAGSTER_HOME if it is not set: the command reports to that instance, so that the warehouse follows.
 
-    `make` keeps it in `dagster` below DATAOPS_HOME. Raises ConfigError where there is none.
+    The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. Raises ConfigError if there is none.
     """
     if os.environ.get("DAGSTER_HOME"):
         return
     home = environment_from(os.environ, PROJECT).home / "dagster"
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
-            f"telling Dagster of what {command} makes, so that the warehouse follows",
+            f"reporting the changes of {command} to Dagster, so that the warehouse follows",
             received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
             next_step="set DAGSTER_HOME to the folder of the instance's dagster.yaml",
         )
@@ -113,7 +113,7 @@ def _workspace(command: str, name: str) -> SourceContext:
 
 
 def _workspaces(command: str, name: str | None) -> list[SourceContext]:
-    """That of one source; of all of them without a name."""
+    """Return the context of one source, or of all sources if no name is given."""
     from dataops_assets.components.platform import Platform
 
     sources = _sources()
@@ -141,7 +141,7 @@ def _vacuum(name: str | None, keep_days: float | None) -> int:
                 settle_inputs(context, pending(context)) if source.retention.superseded_inputs is not None else None
             )
         except ConfigError as error:
-            # a hub that needs a rebuild keeps no other source from being cleaned up
+            # a hub that needs a rebuild does not stop the clean-up of other sources
             say_to_person(f"dataops vacuum: {error}")
             retained, status = None, 1
         if retained is not None:

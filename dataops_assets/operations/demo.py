@@ -1,4 +1,4 @@
-"""The demonstration: two subject areas from raw data to the warehouse, delivery by delivery, then what came of it."""
+"""The demonstration: run two subject areas from raw data to the warehouse, delivery by delivery, and sum up."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Say = Callable[[str], None]
 
 
 def run_demo(environment: Environment, runner: LocalRunner, sources: Sequence[str], say: Say) -> bool:
-    """Deliver every stage and run what is due after it; the result says whether anything was to do.
+    """Deliver every stage and run everything that is due after it; return whether anything was to do.
 
-    Doing it again delivers nothing, requests nothing and changes nothing.
+    A second call delivers nothing, requests nothing and changes nothing.
     """
     started = time.perf_counter()
     metadata = MetadataStore(environment.metadata_url)
@@ -68,7 +68,7 @@ def _seconds_in_steps(metadata: MetadataStore, sources: Sequence[str]) -> float:
 
 
 def summary(environment: Environment, sources: Sequence[str]) -> str:
-    """Rows a layer, changes a kind and check results of each source, as a text table."""
+    """Return a text table with each source's rows by layer and changes by kind, and the number of checks."""
     metadata = MetadataStore(environment.metadata_url)
     lines = [
         _row("source", "inputs", "lake", "rejected", "changes", "hub", "current", "new", "changed", "old", "deleted")

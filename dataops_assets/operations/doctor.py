@@ -1,7 +1,7 @@
-"""`dataops doctor`: compares what the metadata says with what is stored, and says of each difference what to do.
+"""The `dataops doctor` command: compare the metadata with the stored data, and advise on each difference.
 
-Without `--deep` it reads no data, only what names them: manifests, logs, listings. With it every stored byte is
-compared with the digest or checksum that it was written with. With `--repair` what can be made again is made again.
+Without `--deep` it reads only manifests, logs and listings, no data. With `--deep` it compares all stored bytes with
+their recorded digests and checksums. With `--repair` it makes lost and damaged data again, where possible.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be: where, what, and what to do."""
+    """One problem: its place, a description, and what to do."""
 
     source: str
     place: str
@@ -42,18 +42,20 @@ class Finding:
 
 
 def add_doctor_command(commands: Any) -> None:
-    """The command of this module."""
-    doctor = commands.add_parser("doctor", help="compare the metadata with what is stored, and say what to do")
-    doctor.add_argument("source", nargs="?", help="one source; all of them if it is left out")
-    doctor.add_argument("--deep", action="store_true", help="read everything, and compare it with its checksums")
-    doctor.add_argument("--repair", action="store_true", help="make again what can be made again; implies --deep")
+    """Add the command to the parser."""
+    doctor = commands.add_parser("doctor", help="compare the metadata with the stored data, and say what to do")
+    doctor.add_argument("source", nargs="?", help="one source; default: all sources")
+    doctor.add_argument("--deep", action="store_true", help="read all data, and compare them with their checksums")
+    doctor.add_argument(
+        "--repair", action="store_true", help="make lost and damaged data again, where possible; implies --deep"
+    )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], say: Say) -> int:
-    """Examine sources, and repair them if asked; the exit status is 0 where all is well, 1 where something is found.
+    """Examine sources, and repair them if asked. Return the exit status: 0 without findings, 1 with findings.
 
-    Raises DataOpsError as the steps do that a repair runs.
+    Raises DataOpsError if a step fails that a repair runs.
     """
     findings: list[Finding] = []
     for context in workspaces:
@@ -68,21 +70,21 @@ def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], s
         return 1 if findings else 0
     for item in findings:
         say(f"{item.place}: {item.problem}\n  next: {item.next_step}")
-    say(f"{len(findings)} findings" if findings else "all is as it was written")
+    say(f"{len(findings)} findings" if findings else "no findings")
     return 1 if findings else 0
 
 
 def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
-    """All that is wrong with one source."""
+    """Return all problems of one source."""
     inputs = context.metadata.inputs(context.source.name)
     found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context, inputs)]
     return [*found, *_of_raw(context, inputs)] if deep else found
 
 
 def repair(context: SourceContext, say: Say) -> None:
-    """Make again what is lost or damaged and can be made again: from the log, from raw data, from their origins.
+    """Make lost or damaged data again, where possible: from the log, from raw data, or from their origins.
 
-    What cannot be is left as it is, and found again. Raises DataOpsError as the steps do.
+    Other damage stays, and `diagnose` finds it again. Raises DataOpsError if a step fails.
     """
     inputs = context.metadata.inputs(context.source.name)
     steps: dict[str, str] = {}
@@ -123,7 +125,7 @@ def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
 
 
 def _of_commits(context: SourceContext) -> Iterator[Finding]:
-    """Of each table, whether the newest version that the metadata knows is there, as the commit that it was."""
+    """Find tables that lack the newest commit that the metadata knows, or have another commit in its place."""
     name = context.source.name
     newest: dict[str, StepStatus] = {}
     for item in context.metadata.processes(name):
@@ -137,7 +139,7 @@ def _of_commits(context: SourceContext) -> Iterator[Finding]:
             head = table.newest()
             there = table.commit_id(version)
         except StorageError:
-            # told with the table
+            # `_of_tables` reports this
             continue
         # an older log may have been vacuumed
         if head is not None and there != item.table_commit and (there is not None or head.version < version):
@@ -167,7 +169,7 @@ def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding
             except StorageError as error:
                 yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
         if raw.is_spoiled(item):
-            problem = "its bytes are not those that were received: the copy is damaged"
+            problem = "its bytes differ from the received bytes: the copy is damaged"
             yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
     try:
         context.corrections.repairs([item.input_id for item in inputs])
@@ -176,7 +178,7 @@ def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding
 
 
 def _tables(context: SourceContext) -> tuple[tuple[Table, str], ...]:
-    """The tables of a source, each with the step that makes it."""
+    """Return the tables of a source, each with the step that makes it."""
     return (
         (context.lake, "parse"),
         (context.quarantine, "parse"),
@@ -204,7 +206,7 @@ def _place(context: SourceContext, table: Table) -> str:
 
 
 def _is_settled(context: SourceContext) -> bool:
-    """Whether retention removed what tables could be made again from."""
+    """Return whether retention removed data that is needed to make tables again."""
     try:
         lake, hub = context.lake.newest(), context.hub.newest()
     except StorageError:
@@ -236,13 +238,13 @@ def _steps_of_lost(context: SourceContext, inputs: Sequence[Input], steps: Mappi
     try:
         found = lost_data.lost(context, inputs, steps)
     except StorageError:
-        # a table that is gone is made anew only where a person asks for that by name
+        # a table that is missing as a whole is made again only if a person requests it by name
         return {}
     return {input_id: item.step for item in found for input_id in item.input_ids}
 
 
 def _run_steps(context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str], say: Say) -> None:
-    """Run the steps of inputs again that were done before: all at once from each first step."""
+    """Run steps of inputs again that were done before: the inputs with the same first step together."""
     done = context.metadata.step_status(context.source.name, "parse")
     for step in PER_INPUT:
         some = [item for item in inputs if steps.get(item.input_id) == step and item.input_id in done]
@@ -252,7 +254,7 @@ def _run_steps(context: SourceContext, inputs: Sequence[Input], steps: Mapping[s
 
 
 def _make_anew(context: SourceContext, say: Say, *, hub: bool, current: bool) -> None:
-    # Dagster, which is told of it, takes seconds to import
+    # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import rebuild, recalculate
 
     if hub and context.hub.newest() is None:

@@ -1,4 +1,4 @@
-"""What a person does to a hub as a whole: make it anew, or take inputs out of it."""
+"""The commands for a whole hub: rebuild it, or remove inputs from it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ COMMANDS = ("rebuild", "remove")
 
 
 def add_hub_commands(commands: Any) -> None:
-    """The commands of this module."""
-    anew = commands.add_parser("rebuild", help="make a hub anew from the lake, under the settings now declared")
+    """Add the commands to the parser."""
+    anew = commands.add_parser("rebuild", help="rebuild a hub from the lake, with the present declaration")
     anew.add_argument("source")
-    without = commands.add_parser("remove", help="take inputs out of a hub, as if they had never come")
+    without = commands.add_parser("remove", help="remove inputs from a hub, as if they had never arrived")
     without.add_argument("source")
     without.add_argument("input", nargs="+")
 
 
 def run_hub_command(given: argparse.Namespace, context: SourceContext, say: Callable[[str], None]) -> None:
     """Run one of `COMMANDS`. Raises DataOpsError."""
-    # Dagster, which is told of it, takes seconds to import
+    # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import rebuild, remove
 
     report = rebuild(context) if given.command == "rebuild" else remove(context, given.input)

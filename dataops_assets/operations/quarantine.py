@@ -1,4 +1,4 @@
-"""The `dataops quarantine` commands: list what is kept out of a hub, repair rows, replay inputs."""
+"""The `dataops quarantine` commands: list rows that are kept out of a hub, repair rows, replay inputs."""
 
 from __future__ import annotations
 
@@ -27,47 +27,56 @@ Places = Mapping[tuple[str, int], Values | None]
 
 
 def add_commands(commands: Any) -> None:
-    """Add the commands to the parser's."""
+    """Add the commands to the parser."""
     quarantine = commands.add_parser("quarantine", help="rows that are kept out of a hub")
     acts = quarantine.add_subparsers(dest="act", required=True)
-    listing = acts.add_parser("list", help="show which rows are kept out, by which rule, and where they stand")
+    listing = acts.add_parser("list", help="show rows that are kept out, with the rule and the place in the input")
     listing.add_argument("source")
-    listing.add_argument("--input", action="append", default=[], help="only this input; may be given several times")
-    listing.add_argument("--rule", default="", help="only rows that this rule keeps out")
+    listing.add_argument("--input", action="append", default=[], help="only this input; can be repeated")
+    listing.add_argument("--rule", default="", help="only rows that this rule keeps out of the hub")
     listing.add_argument(
-        "--limit", type=int, default=_LIMIT, help="most rows of a step; 0 for all (default: %(default)s)"
+        "--limit", type=int, default=_LIMIT, help="maximum number of rows of a step; 0: all (default: %(default)s)"
     )
     listing.add_argument(
-        "--format", choices=("text", "csv", "json"), default="text", help="csv and json can be repaired"
+        "--format",
+        choices=("text", "csv", "json"),
+        default="text",
+        help="output format; csv and json are input for repair --from",
     )
-    replay = acts.add_parser("replay", help="run the steps of inputs again that rows are kept out of")
+    replay = acts.add_parser("replay", help="run the steps again for inputs with rows that are kept out")
     replay.add_argument("source")
-    replay.add_argument("--input", action="append", default=[], help="this input; all with such rows if left out")
-    mend = acts.add_parser("repair", help="correct rows, and put them where they would have been")
+    replay.add_argument("--input", action="append", default=[], help="this input; default: all inputs with such rows")
+    mend = acts.add_parser("repair", help="correct rows, and run the steps of their inputs again")
     mend.add_argument("source")
     mend.add_argument("--input", help="the input's id")
     mend.add_argument("--row", type=int, help="position of the row in the input, from 0")
-    mend.add_argument("--set", action="append", default=[], metavar="COLUMN=VALUE", help="nothing after = is null")
-    mend.add_argument("--withdraw", action="store_true", help="take back what was corrected in the row before")
+    mend.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="new value of a column; nothing after = is null",
+    )
+    mend.add_argument("--withdraw", action="store_true", help="withdraw the earlier corrections of the row")
     mend.add_argument(
         "--from",
         dest="file",
         type=Path,
         help="a .csv or .json file with input, row, column and value of each correction",
     )
-    mend.add_argument("--by", default="", help="who repairs; the operating system's user if left out")
+    mend.add_argument("--by", default="", help="name of the person; default: the user of the operating system")
 
 
 @dataclass(frozen=True)
 class Quarantine:
-    """The commands for one source. `say` shows a line to a person, `write` gives what may be piped on."""
+    """The commands for one source. `say` shows a line to a person, `write` prints rows that can be piped."""
 
     context: SourceContext
     say: Say
     write: Say
 
     def run(self, given: argparse.Namespace) -> int:
-        """Run the command that was given; the exit status. Raises DataOpsError."""
+        """Run the command and return the exit status. Raises DataOpsError."""
         if given.act == "list":
             return self.list(given)
         if given.act == "repair":
@@ -78,7 +87,7 @@ class Quarantine:
         return self.replay(inputs)
 
     def list(self, given: argparse.Namespace) -> int:
-        """Show rows, and how many each rule keeps out."""
+        """Show rows, and the number of rows that each rule keeps out."""
         limit = given.limit if given.limit > 0 else None
         found = kept_out(self.context, input_ids=given.input, rule=given.rule, limit=limit)
         if given.format == "csv":
@@ -133,7 +142,7 @@ def _as_csv(rows: Sequence[KeptOut]) -> str:
 
 def _as_text(item: KeptOut) -> str:
     line = f", line {item.line}" if item.line is not None else ""
-    # escaped: a value may hold what a terminal takes for a command
+    # escaped, because a value may contain control characters of a terminal
     shown = "" if item.value is None and item.column is None else f": {item.column or 'record'} = {item.value!r}"
     return f"{item.input_id} row {item.row_id} ({item.origin}{line}): {item.rule}{shown}"
 
@@ -142,7 +151,7 @@ def _as_text(item: KeptOut) -> str:
 
 
 def _corrections(given: argparse.Namespace) -> Places:
-    """The corrections by input and row. Raises InputError for what is none."""
+    """Return the corrections by input and row. Raises InputError for invalid options or files."""
     if given.file is not None:
         if given.input or given.row is not None or given.set or given.withdraw:
             raise _wrong("--from together with --input, --row, --set or --withdraw", "give one of the two")
@@ -199,5 +208,5 @@ def _wrong(received: str, next_step: str) -> InputError:
 
 
 def say_to_person(text: str) -> None:
-    """A line on the error stream, so that what is piped on holds rows alone."""
+    """Write a line to the error stream, so that the piped output has only rows."""
     sys.stderr.write(f"{text}\n")

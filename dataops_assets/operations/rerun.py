@@ -1,4 +1,4 @@
-"""Runs the steps of inputs again by hand, and tells a person what came of it."""
+"""Run the steps of inputs again by hand, and print the result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Say = Callable[[str], None]
 
 
 def run_again(context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, say: Say) -> int:
-    """Run the steps of inputs from `first` on to the hub; the exit status is 1 where one could not be taken."""
-    # Dagster, which is told of it, takes seconds to import
+    """Run the steps of inputs from `first` to the hub. Return the exit status: 1 if an input failed."""
+    # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import run_steps
 
     done = run_steps(context, inputs, first, run_id, lambda step: say(f"{step} of {len(inputs)} inputs"))
@@ -26,9 +26,9 @@ def run_again(context: SourceContext, inputs: Sequence[Input], first: str, run_i
 
 
 def reset(context: SourceContext, step: str, input_ids: Sequence[str], say: Say) -> int:
-    """Forget a step of inputs (without ids, of all that are not settled) and those after it, and run them.
+    """Forget a step and all later steps of inputs (default: all that are not settled), and run them again.
 
-    The result is the exit status. Raises InputError for an input that is not known, or is settled.
+    Returns the exit status. Raises InputError for an input that is unknown or settled.
     """
     context.metadata.register_source(context.source)
     known = context.metadata.inputs(context.source.name, list(input_ids) or None)

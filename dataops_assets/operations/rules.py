@@ -1,4 +1,4 @@
-"""What a person does with rules by hand: try one, apply changed ones to history, see where a column comes from."""
+"""The commands for rules: try a rule, apply changed rules to all rows, show the lineage of a column."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ COMMANDS = ("recalculate", "try", "lineage")
 
 
 def add_rule_commands(commands: Any) -> None:
-    """The commands of this module."""
-    again = commands.add_parser("recalculate", help="apply changed rules to all rows, and bring kept-current ones up")
+    """Add the commands to the parser."""
+    again = commands.add_parser(
+        "recalculate", help="apply changed rules to all rows, and recalculate keep-current rules"
+    )
     again.add_argument("source")
-    tried = commands.add_parser("try", help="show what an expression gives on a hub, without writing anything")
+    tried = commands.add_parser("try", help="compute an expression on a hub and show the result, without writing")
     tried.add_argument("source")
     tried.add_argument("expression")
-    tried.add_argument("--rule", default="", help="compare with this rule or column, whose place it would take")
-    tried.add_argument("--sample", type=int, help="rows to compute it for; all without it")
-    shown = commands.add_parser("lineage", help="show which stored columns a column comes from, up to the raw data")
+    tried.add_argument("--rule", default="", help="rule or column that the expression would replace; compare with it")
+    tried.add_argument("--sample", type=int, help="number of rows to compute; default: all rows")
+    shown = commands.add_parser("lineage", help="show the columns that a column is computed from, up to the raw data")
     shown.add_argument("source", metavar="source[.column]")
-    shown.add_argument("--json", action="store_true", help="as data: one object for each pair of columns")
+    shown.add_argument("--json", action="store_true", help="print JSON: one object for each pair of columns")
 
 
 def run_rule_command(given: argparse.Namespace, context: SourceContext, column: str, say: Say) -> None:
-    """Run one of `COMMANDS`; `column` is that of a lineage."""
+    """Run one of `COMMANDS`; `column` is used by `lineage`."""
     if given.command == "recalculate":
         _recalculate(context, say)
     elif given.command == "try":
@@ -48,7 +50,7 @@ def run_rule_command(given: argparse.Namespace, context: SourceContext, column: 
 
 
 def _recalculate(context: SourceContext, say: Say) -> None:
-    # Dagster, which is told of it, takes seconds to import
+    # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import apply_rules, recalculate
 
     reports = [apply_rules(context)]
@@ -60,7 +62,7 @@ def _recalculate(context: SourceContext, say: Say) -> None:
                 raise failure.error
         _tell(report, say)
     if not any(reports):
-        say(f"hub/{context.source.name}: all rows have the rules as they are declared")
+        say(f"hub/{context.source.name}: all rows have the values of the declared rules")
 
 
 def _tell(report: StepReport, say: Say) -> None:
@@ -91,7 +93,7 @@ def _tell_change(change: Change, say: Say) -> None:
 
 
 def _lineage(sources: Mapping[str, Source], source: Source, column: str, say: Say, *, as_data: bool) -> None:
-    # what is known of assets is known at the edge, which takes seconds to import
+    # the asset graph is in a module that takes seconds to import
     from dataops_assets.components.graph import lineage_edges, nodes
 
     edges = lineage_edges(sources)
