@@ -232,11 +232,11 @@ class _StepRun:
         """Report the quarantine if rows were rejected, or if the run selects only the quarantine."""
         key = asset_key(self.node.beside or "")
         if not report.failures and (len(good) == 1 or asset_key(self.node.key) not in context.selected_asset_keys):
-            yield dg.MaterializeResult(asset_key=key, metadata=_rejected(good))
+            yield dg.MaterializeResult(asset_key=key, metadata=events.rejected_metadata(good))
             return
         for item in good:
-            if item.counts.get(_REJECTED):
-                details = events.input_metadata(item, known.get(item.input_id)) | _rejected([item])
+            if item.counts.get(events.REJECTED):
+                details = events.input_metadata(item, known.get(item.input_id)) | events.rejected_metadata([item])
                 yield dg.AssetMaterialization(key, partition=item.input_id, metadata=details)
 
     def _failure(
@@ -248,10 +248,3 @@ class _StepRun:
             context.log.warning(told.description)
             return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=_RETRY_SECONDS * 2**context.retry_number)
         return told
-
-
-_REJECTED = "rejected"
-
-
-def _rejected(reports: Sequence[InputReport]) -> dict[str, Any]:
-    return {"rejected rows": events.total_counts(reports).get(_REJECTED, 0)} | events.kept_out(reports)

@@ -16,6 +16,9 @@ from dataops_assets.steps.source_context import SourceContext
 HUB_VERSIONS = "hub_versions"
 """Metadata key of a table downstream of the hubs: versions it read by asset key, None for a table without rows."""
 
+REJECTED = "rejected"
+"""The count of rows that could not be parsed."""
+
 _SHOWN = 5
 _LISTED = 100
 
@@ -92,6 +95,11 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
             "arrival": dg.MetadataValue.timestamp(known.arrival),
         }
     return metadata
+
+
+def rejected_metadata(reports: Sequence[InputReport]) -> dict[str, Any]:
+    """What is told of the quarantine of inputs."""
+    return {"rejected rows": total_counts(reports).get(REJECTED, 0)} | kept_out(reports)
 
 
 def total_counts(reports: Sequence[InputReport]) -> dict[str, int]:

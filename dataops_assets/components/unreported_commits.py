@@ -44,7 +44,7 @@ def untold(
         return [], now_known
     told: list[Told] = []
     for node in steps.values():
-        told += _told(assets, platform.metadata, node, [item for item in left[:_MOST] if item.step == node.name])
+        told += _told(assets, platform, node, [item for item in left[:_MOST] if item.step == node.name])
     return told, known if len(left) > _MOST else now_known
 
 
@@ -65,14 +65,15 @@ def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepS
             yield item
 
 
-def _told(
-    assets: SourceAssets, metadata: MetadataStore, node: StepNode, processes: Sequence[StepStatus]
-) -> Iterator[Told]:
+def _told(assets: SourceAssets, platform: Platform, node: StepNode, processes: Sequence[StepStatus]) -> Iterator[Told]:
     if not processes:
         return
+    metadata = platform.metadata
     inputs = {item.input_id: item for item in metadata.inputs(assets.source.name)}
     outcomes = _outcomes(metadata, assets.source.name, node, {item.input_id: item.run_id for item in processes})
-    columns = events.column_metadata(assets.source, assets.rules, node, node.columns)
+    # the table also has columns of the platform, and columns that evolved
+    table = platform.source_context(assets.source, assets.sources).table(node.key).snapshot()
+    columns = events.column_metadata(assets.source, assets.rules, node, table.columns if table else {})
     reports = []
     for item in processes:
         report = InputReport(item.input_id, item.counts, checks=tuple(outcomes.get(item.input_id, ())))
@@ -82,6 +83,9 @@ def _told(
             details["table_version"] = item.table_version
         details["reported_late"] = f"run {item.run_id} ended before its report"
         yield dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=details)
+        if node.beside is not None and item.counts.get(events.REJECTED):
+            rejected = events.rejected_metadata([report])
+            yield dg.AssetMaterialization(asset_key(node.beside), partition=item.input_id, metadata=rejected)
     of_table = tuple(outcomes.get("", ()))
     report_of_all = StepReport(node.name, node.key, tuple(reports), None, None, {}, 0.0, of_table)
     for result in events.check_results(report_of_all, {node.key: dict.fromkeys(node.checks, True)}):
