@@ -102,7 +102,7 @@ def test_a_source_becomes_the_assets_that_the_guide_lists() -> None:
 
 
 def test_a_source_has_the_parts_that_the_guide_lists() -> None:
-    table = page(GUIDE).partition("## What can be declared")[2].partition("\n## ")[0]
+    table = page(GUIDE).partition("## Attributes of a source")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert told | {"name", "area", "description", "owners", "compatible"} == set(Source.model_fields)
 
