@@ -539,7 +539,7 @@ class MetadataStore:
     def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
         """The profiles of the newest inputs in a table, newest extract time first: `limit` of them, none of `exclude`.
 
-        Of several versions of one file (one origin, one extract time) the one that was registered last counts. The
+        Of several versions of one file (one origin, one extract time) the one that arrived last counts. The
         profile of the whole table, if there is one, comes last.
         """
         table, inputs, columns = tables.profiles, tables.inputs, tables.profile_columns
@@ -548,8 +548,7 @@ class MetadataStore:
             version.c.source == inputs.c.source,
             version.c.extract_time == inputs.c.extract_time,
             version.c.origin == inputs.c.origin,
-            sa.tuple_(version.c.registered_at, version.c.input_id)
-            > sa.tuple_(inputs.c.registered_at, inputs.c.input_id),
+            sa.tuple_(version.c.arrival, version.c.input_id) > sa.tuple_(inputs.c.arrival, inputs.c.input_id),
         )
         newest_first = (
             sa.select(table.c.profile_id, table.c.input_id, table.c.rows)

@@ -370,8 +370,9 @@ def _checks(
     if not ids or not (checks.volume.enabled or checks.table_schema.enabled or checks.distribution.enabled):
         return {}
     profiles = _profiles(session, rules, asset, ids)
-    known = [*context.metadata.profiles(source.name, asset, exclude=ids, limit=_PROFILES), *profiles]
+    # saved first: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
+    known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
     kinds = session.schema(query("SELECT $names FROM s_enriched", names=columns(_result_names(names, rules))))
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})

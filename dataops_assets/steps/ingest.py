@@ -88,10 +88,9 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
         if (layout := _layout(source.connection, path.name)) is not None:
             looked_at[item.input_id] = raw_profile(asset, item.input_id, path, path.name, layout)
     profiles = [profile for profile, _ in looked_at.values()]
-    known = profiles + (
-        metadata.profiles(source.name, asset, exclude=list(looked_at), limit=_PROFILES) if inputs else []
-    )
+    # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)
+    known = metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles)) if profiles else []
     return {
         input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks)
         for input_id, (profile, kind) in looked_at.items()

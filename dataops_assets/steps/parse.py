@@ -137,8 +137,9 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
             _remember_evolution(context, found, good)
         kept_out = _kept_out(session, source, found, [key for key in good if counts[key]["rejected"]])
         profiles = _profiles(session, source, asset, good, counts)
-    checks = _checks(context, asset, profiles, found, left_out)
+    # before the checks: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
+    checks = _checks(context, asset, profiles, found, left_out)
     snapshot = context.lake.snapshot()
     return StepReport(
         step="parse",
@@ -733,12 +734,11 @@ def _checks(
     found: _Read,
     left_out: Mapping[str, Mapping[str, int]],
 ) -> dict[str, tuple[CheckOutcome, ...]]:
-    """Volume, schema and distribution of every input, against the inputs before it, in this set or known."""
+    """Volume, schema and distribution of every input, against the saved profiles of the inputs before it."""
     if not profiles:
         return {}
     source = context.source
-    own = [profile.input_id for profile in profiles]
-    known = [*context.metadata.profiles(source.name, asset, exclude=own, limit=_PROFILES), *profiles]
+    known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}

@@ -294,6 +294,19 @@ def test_of_the_versions_of_one_file_the_last_one_has_a_profile_in_the_history(s
     assert found == [later.input_id, beside.input_id, again.input_id, IDS[0]]
 
 
+def test_the_last_version_of_a_file_is_the_one_that_arrived_last_whichever_was_found_first(sales: MetadataStore) -> None:
+    first = INPUTS[1]
+    newer = replace(first, input_id=f"{first.input_id}-0", arrival=first.arrival + dt.timedelta(hours=2))
+    older = replace(first, input_id=f"{first.input_id}-9", arrival=first.arrival + dt.timedelta(hours=1))
+    for item in (newer, older):
+        sales.register_inputs("sales", [item])
+    sales.save_profiles("sales", "lake/sales", [profile(item.input_id) for item in (first, newer, older)])
+    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [newer.input_id]
+    # the bytes of the older one come again
+    sales.register_inputs("sales", [replace(older, arrival=first.arrival + dt.timedelta(hours=3))])
+    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [older.input_id]
+
+
 def test_a_newer_profile_of_an_input_replaces_the_older(sales: MetadataStore) -> None:
     sales.save_profiles("sales", "lake/sales", [profile(IDS[0]), profile(IDS[1]), profile("")])
     narrower = replace(profile(IDS[0], rows=6), columns=profile(IDS[0]).columns[1:])
