@@ -10,22 +10,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from dataops_assets.masking import mask
+
 
 class DataOpsError(Exception):
     """Base of all platform errors.
 
     `attempted`: what the platform was doing. `received`: the value or state it met. `known`: the valid alternatives.
     `next_step`: what a person can do about it.
+    Secrets are masked in all of them.
     """
 
     permanent = True
 
     def __init__(self, attempted: str, *, received: str = "", known: Sequence[str] = (), next_step: str = "") -> None:
-        self.attempted = attempted
-        self.received = received
-        self.known = tuple(known)
-        self.next_step = next_step
-        super().__init__(self._message())
+        self.attempted = mask(attempted)
+        self.received = mask(received)
+        self.known = tuple(mask(item) for item in known)
+        self.next_step = mask(next_step)
+        super().__init__(mask(self._message()))
 
     def _message(self) -> str:
         parts = [self.attempted]

@@ -16,6 +16,7 @@ from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
+from dataops_assets.masking import cut_secrets
 from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.recording import run_recorded
@@ -168,11 +169,14 @@ class _StepRun:
                 source_context.metadata.approve(self.source.name, ids, context.run.run_id)
             report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
+            cut_secrets(error)
             reports = [InputReport(input_id, error=error) for input_id in ids]
             raise self._failure(context, reports, known, len(ids)) from error
         yield from self._events(context, source_context, report, known)
         failures = report.failures
         if failures:
+            # Dagster shows the texts of all causes
+            cut_secrets(failures[0].error)
             raise self._failure(context, failures, known, len(ids)) from failures[0].error
 
     def _events(

@@ -13,6 +13,7 @@ from dataops_assets.config.rules import Relation, Validation
 from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
+from dataops_assets.connections.stores import require_store
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.quality.contracts import load_contract, validate_contract
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
@@ -40,6 +41,7 @@ def _part_checks(source: Source, rules: CompiledRules) -> Iterator[_PartCheck]:
     """Return the path of each part to check, with a function that raises ConfigError if the part is wrong."""
     connection = source.connection
     if isinstance(connection, FileConnection):
+        yield ("connection", "path"), lambda: require_store(connection.path, "connection.path")
         yield ("connection", "format"), lambda: marks_of(connection.format)
         yield ("connection", "extract_time", "pattern"), lambda: require_pattern(connection.extract_time.pattern)
     if isinstance(connection, PythonConnection):

@@ -9,7 +9,8 @@ Annotations are not postponed here: Dagster reads those of a sensor's function.
 import datetime as dt
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any
 
 import dagster as dg
@@ -33,8 +34,9 @@ from dataops_assets.components.run_attempts import (
 )
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
-from dataops_assets.connections.discovery import FoundInputs, discover
-from dataops_assets.errors import GivenUp, InputWaits
+from dataops_assets.connections.discovery import SETTLING, FoundInputs, discover
+from dataops_assets.errors import DataOpsError, GivenUp, InputWaits, StorageError
+from dataops_assets.masking import cut_secrets, has_secret, mask
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps import waits
@@ -127,7 +129,7 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
         platform: Platform = getattr(context.resources, PLATFORM)
         for run_id in end_dead_runs(context.instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        seen = look(assets, platform, context.instance, context.cursor or "", dt.datetime.now(dt.UTC))
+        seen = _look(assets, platform, context.instance, context.cursor or "")
         for message in seen.messages:
             context.log.info(message)
         partitions = dg.DynamicPartitionsDefinition(name=partitions_name(source.name))
@@ -164,7 +166,7 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         for run_id in end_dead_runs(instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
         # a schedule has no cursor: the notes of this look are told
-        seen = look(assets, platform, instance, "", dt.datetime.now(dt.UTC))
+        seen = _look(assets, platform, instance, "")
         for message in seen.messages:
             context.log.info(message)
         if seen.new_partitions:
@@ -174,6 +176,33 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         return list(seen.requests) or dg.SkipReason("; ".join(seen.messages))
 
     return look_for_inputs
+
+
+class _NoSecretTold:
+    """Whatever fails within it tells no secret: Dagster shows the texts of an error and of all that caused it."""
+
+    def __init__(self, attempted: str) -> None:
+        self._attempted = attempted
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        cut_secrets(error)
+        if error is not None and not isinstance(error, DataOpsError) and has_secret(f"{error} {error!r}"):
+            # of a hook, which may have put the URL that it called into its message
+            raise StorageError(
+                self._attempted,
+                received=f"{type(error).__name__}: {error}",
+                next_step="correct what the error names; trying again is free",
+            ) from None
+
+
+def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str) -> Look:
+    """A look now, of which no secret is told."""
+    with _NoSecretTold(f"looking for new inputs of {assets.source.name!r}"):
+        seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
+    return replace(seen, messages=[mask(message) for message in seen.messages])
 
 
 def _target(assets: SourceAssets) -> dg.AssetSelection:
@@ -272,7 +301,7 @@ def _noted(
 
     Where the look before did not get to telling its own, all are told again.
     """
-    known = {(item.origin, item.digest): item for item in arrivals if item.note and item.input_id}
+    known = {(item.origin, item.digest): item for item in arrivals if item.note not in ("", SETTLING)}
     fresh = {(item.origin, item.digest) for item in found.noted}
     now_told = _digest(known)
     if now_told == cursor:
@@ -289,7 +318,7 @@ def _noted(
             metadata={
                 "origin": item.origin,
                 "size": item.size,
-                "sha256": item.digest,
+                **({"sha256": item.digest} if item.digest else {}),
                 "arrived": dg.MetadataValue.timestamp(item.modified),
             },
         )

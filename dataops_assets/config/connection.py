@@ -144,6 +144,11 @@ class FileConnection(Declared):
         2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
     )
     storage_options: dict[str, str] = Field({}, description="fsspec options; values may be '${ENV_NAME}'.")
+    follow_links: bool = Field(
+        False,
+        description="Follow symbolic links to folders, and links that lead out of the landing area. Without it such "
+        "links are refused; a link to a file of the landing area is that file.",
+    )
     limits: Limits = Field(Limits(), description="Limits for reading one file.")
 
 

@@ -6,8 +6,9 @@ what was seen already rests on (origin, size, modified) and on digests, never on
 neither a restart nor a moved clock makes it miss an arrival or take one twice.
 
 Known limits: a writer that stands still for longer than `settle_seconds` looks finished (what it adds later is a new
-version of the file, hence a new input). The first file of a look is hashed whatever the budget, so that every look
-gets on; a file that takes longer than the caller may wait needs a higher limit there. Rows with a hook's own types are
+version of the file, hence a new input). The first files of a look are hashed whatever the budget
+(40, or 64 MiB of them), so that every look gets on however busy the machine is; a file that takes longer than the
+caller may wait needs a higher limit there. Rows with a hook's own types are
 hashed as the Parquet bytes pyarrow makes of them.
 """
 
@@ -32,12 +33,16 @@ from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.python import encode, load_hook
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.masking import mask
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea
 
 SETTLING = "settling"
 _THREADS = 8
+# what every look reads whatever its budget: so many of the oldest files, unless they are larger together than that
+_LEAST_FILES = 40
+_LEAST_BYTES = 64 << 20
 _Clock = Callable[[], float]
 
 
@@ -122,11 +127,13 @@ def discover(
     *,
     now: dt.datetime,
     budget_seconds: float = 20.0,
+    least_files: int = _LEAST_FILES,
     clock: _Clock = time.monotonic,
 ) -> FoundInputs:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock, `clock` measures the budget.
 
-    The budget is for reading what is found: it begins when the files are listed, or the first extract is there.
+    The budget is for reading what is found: it begins when the files are listed, or the first extract is there. The
+    first `least_files` files are read beyond it, as far as they are small, and one extract is taken.
 
     Re-run: finds what is new since. Raises ConfigError for a wrong declaration and StorageError when the place cannot
     be listed; whatever is wrong with one arrival is one of the `problems`.
@@ -134,7 +141,7 @@ def discover(
     look = _Look(source, metadata, now)
     if isinstance(source.connection, FileConnection):
         files = Files(source.connection, environment.landing, os.environ)
-        _look_at_files(look, source.connection, files, budget_seconds, clock)
+        _look_at_files(look, source.connection, files, _Time(budget_seconds, max(least_files, 1), clock))
     else:
         raw = RawArea.of(environment.storage, source.name)
         _look_at_extracts(look, source.connection, raw, budget_seconds, clock)
@@ -149,6 +156,15 @@ def waiting(source: Source, metadata: MetadataStore) -> list[Input]:
     """
     begun = metadata.step_status(source.name, "ingest")
     return [item for item in metadata.inputs(source.name) if item.input_id not in begun]
+
+
+@dataclass(frozen=True)
+class _Time:
+    """How long a look may read files, and how many it reads in any case."""
+
+    budget: float
+    least_files: int
+    clock: _Clock
 
 
 class _Look:
@@ -223,6 +239,21 @@ class _Look:
         if remember:
             self._arrivals.append(Arrival(version.origin, version.size, version.modified, "", None, self.now, SETTLING))
 
+    def leave_out(self, version: FileVersion, reason: str, settle_seconds: float) -> None:
+        """Tell once of a file that is not taken because of its name, when it stands still.
+
+        Until then somebody may be writing it, and give it its name when it is whole.
+        """
+        note = f"left out: {reason}"
+        if 0 <= (self.now - version.modified).total_seconds() < settle_seconds:
+            return
+        if any(item.note == note for item in self._by_origin.get(version.origin, ())):
+            return
+        arrival = Arrival(version.origin, version.size, version.modified, "", None, self.now, note)
+        self._arrivals.append(arrival)
+        self._by_origin.setdefault(version.origin, []).append(arrival)
+        self.found.noted.append(arrival)
+
     def refuse(self, origin: str, error: DataOpsError) -> None:
         """Tell what is wrong with an arrival."""
         self.found.problems.append(Problem(origin, error))
@@ -254,10 +285,12 @@ class _Look:
             self._metadata.forget(self.source.name, ["ingest"], failed)
 
 
-def _look_at_files(look: _Look, connection: FileConnection, files: Files, budget: float, clock: _Clock) -> None:
+def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit: _Time) -> None:
     listing = files.list()
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
+    for item in listing.left_out.values():
+        look.leave_out(item.version, item.reason, connection.settle_seconds)
     dated: list[tuple[dt.datetime, str, FileVersion]] = []
     for version in listing.versions:
         seen = look.seen(version)
@@ -278,12 +311,13 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, budget
     # oldest first: where the budget ends a look, the history before that point is whole
     dated.sort(key=lambda each: each[:2])
     # listing many files, or waiting for a store, takes nothing from the time there is for reading them
-    deadline = clock() + budget
+    deadline = limit.clock() + limit.budget
+    least = _least([version for _, _, version in dated], limit.least_files)
 
     def examine(number: int) -> Digests | str | DataOpsError:
         version = dated[number][2]
         compression = compression_of(file_name(version.origin), connection.compression)
-        return _examine(files, version, compression, deadline if number else None, clock)
+        return _examine(files, version, compression, deadline if number >= least else None, limit.clock)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         states = pool.map(examine, range(len(dated)))
@@ -297,6 +331,16 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, budget
             else:
                 look.found.left.append(origin)
     look.record()
+
+
+def _least(versions: Sequence[FileVersion], files: int) -> int:
+    """How many of the first files are read whatever time it is: one, and more while they are small together."""
+    size = 0
+    for number, version in enumerate(versions[:files]):
+        size += version.size
+        if number and size > _LEAST_BYTES:
+            return number
+    return min(files, len(versions))
 
 
 _CHANGED = "changed"
@@ -373,7 +417,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
                     next_step="yield extracts in the order of their extract times; nothing of this look was taken",
                 )
             last = extracted
-            version = FileVersion(f"{origins}{name}", len(content), extracted)
+            version = FileVersion(mask(f"{origins}{name}"), len(content), extracted)
             item = input_from(extracted, version, look.arrives(), digests_of_extract(name, content))
             seen = look.seen(version)
             if seen is None or seen.digest != item.digest:

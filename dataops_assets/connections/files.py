@@ -1,6 +1,6 @@
 """Files in a folder, glob or object store prefix: which are there, and their bytes. Reads only.
 
-Everything goes through fsspec. A folder is read with all its subfolders; a glob says exactly what it says.
+A folder is read with all its subfolders; a glob says exactly what it says. What a name keeps out is told.
 """
 
 from __future__ import annotations
@@ -16,21 +16,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.errors import ConfigError, InputError, StorageError
+from dataops_assets.connections.names import Pattern, unfinished
+from dataops_assets.connections.stores import (
+    leads_out,
+    missing_bucket,
+    open_store,
+    options_of,
+    require_store,
+    scheme_of,
+)
+from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
+from dataops_assets.errors import InputError, StorageError
 
-# Names under which writers and download tools keep what is not finished, and markers such as _SUCCESS
-_UNFINISHED_START = (".", "_", "~")
-_UNFINISHED_END = ("~", ".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart", ".inprogress")
 _MAGIC = re.compile(r"[*?\[]")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CHUNK = 1 << 20
 _REMOTE_BLOCK = 8 << 20
 # s3fs turns what a server answers into OSError; what never got an answer comes through as it is
 _STORE_ERRORS = (OSError, BotoCoreError)
+_NEARLY = "its name nearly matches {!r}: letter case, blanks, Unicode form or a compression ending differ"
+_FOLLOW = "or declare connection.follow_links: true"
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,20 @@ class FileVersion:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A file, or a folder of files, that is not taken because of its name."""
+
+    version: FileVersion
+    reason: str
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The files that are there; and by origin, those that cannot be taken, with the reason."""
+    """The files that are there; by origin, those that cannot be taken or are left out, with the reason."""
 
     versions: list[FileVersion] = field(default_factory=list)
     refused: dict[str, InputError] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
 
 
 def file_name(origin: str) -> str:
@@ -64,53 +80,125 @@ class Files:
     def __init__(self, connection: FileConnection, landing: str, variables: Mapping[str, str]) -> None:
         """A relative path is below `landing`; `variables` (usually `os.environ`) fill '${NAME}' in storage options.
 
-        Raises ConfigError for a variable that is not set and for a store that is not known.
+        Raises ConfigError for a variable that is not set, for a store that is not known, and for a secret in a URL.
         """
-        path = connection.path
+        path, what = connection.path, "connection.path"
+        require_store(path, what)
         magic = _MAGIC.search(path)
         # where names are free: below this, hidden and unfinished names count; above it is the deployment's business
         fixed = path[: magic.start()].rpartition("/")[0] or "/" if magic else path
-        if "://" not in path and not os.path.isabs(path):
+        is_below_landing = "://" not in path and not os.path.isabs(path)
+        if is_below_landing:
+            what = "connection.path below DATAOPS_LANDING"
             # the landing area is a place and never a pattern, whatever characters it has
             path = f"{glob.escape(landing) if magic else landing}/{path}"
             fixed = f"{landing}/{fixed}"
-        options = _options(connection, variables)
-        try:
-            self._fs, self._path = url_to_fs(path, **options)
-            self._fixed = url_to_fs(fixed, **options)[1]
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                f"opening the store of connection.path {connection.path!r}",
-                received=str(error),
-                next_step="use a path or a URL that fsspec knows, and install the package it names",
-            ) from error
+        options = options_of(connection, variables)
+        self._fs, self._path = open_store(path, options, what)
+        self._fixed = open_store(fixed, options, what)[1]
         self._is_local = isinstance(self._fs, LocalFileSystem)
-        self._is_pattern = magic is not None
+        self._pattern = Pattern(self._path) if magic else None
+        self._shown = connection.path
+        self._follow_links = connection.follow_links
+        self._depth = _depth(self._path, self._fixed) if magic else None
+        self._place = ""
+        if self._is_local and not connection.follow_links:
+            below = open_store(landing, {}, "DATAOPS_LANDING")[1] if scheme_of(landing) in ("", "file", "local") else ""
+            is_in_landing = is_below_landing or (below and f"{self._fixed}/".startswith(f"{below.rstrip('/')}/"))
+            self._place = below if is_in_landing else self._fixed
 
     def list(self) -> Listing:
-        """Every file that may be taken, in no order. Names that mean 'not finished' are left out without a word.
+        """Every file that may be taken, in no order, and what is left out or refused.
 
-        Raises StorageError when the store cannot be reached.
+        Raises StorageError when the store cannot be reached, or has no such bucket.
         """
         # fsspec may keep listings: a new file must not hide behind an old one, nor a later look behind this one
         self._fs.invalidate_cache()
+        listing = Listing()
         try:
-            found = self._found()
-        except FileNotFoundError:
-            return Listing(refused={self._path: self._missing()})
+            if self._is_local:
+                self._list_local(listing)
+            else:
+                self._list_remote(listing)
         except _STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
             self._fs.invalidate_cache()
-        listing = Listing()
-        for path, info in found.items():
-            below = [part for part in path[len(self._fixed) :].split("/") if part] or [file_name(path)]
-            if not any(_is_unfinished(part) for part in below):
-                self._add(listing, path, info)
         return listing
+
+    def _list_local(self, listing: Listing) -> None:
+        if error := self._led_out(self._fixed):
+            listing.refused[self._fixed] = error
+            return
+
+        def refuse(path: str, reason: str | Exception) -> None:
+            told = reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+            next_step = "grant the permission to read it"
+            if isinstance(reason, str):
+                next_step = f"name the folder itself in connection.path, {_FOLLOW}"
+            listing.refused[path] = _refused(path, told, next_step)
+
+        try:
+            for path in local_tree(self._fixed, self._depth, self._follow_links, refuse):
+                self._judge(listing, path, {})
+        except FileNotFoundError:
+            listing.refused[self._path] = self._missing()
+
+    def _list_remote(self, listing: Listing) -> None:
+        def refuse(path: str, error: str | Exception) -> None:
+            origin = self._fs.unstrip_protocol(path)
+            listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "grant the permission")
+
+        try:
+            for path, info in remote_tree(self._fs, self._fixed, self._depth, refuse):
+                if info.get("type") != "directory" and not path.endswith("/"):
+                    self._judge(listing, path, info)
+        except FileNotFoundError as error:
+            if bucket := missing_bucket(self._fs, self._fixed):
+                raise StorageError(
+                    f"listing {self._path}",
+                    received=f"there is no bucket {bucket!r}",
+                    next_step="create it, or correct connection.path or DATAOPS_LANDING",
+                ) from error
+            # a prefix without objects is a folder that nothing was delivered to yet
+
+    def _judge(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
+        """Put a path where it belongs: what can be taken, what is refused, what is left out, or what is nobody's."""
+        is_named = self._pattern is None or self._pattern.matches(path)
+        if not is_named and not (self._pattern is not None and self._pattern.nearly(path)):
+            return
+        below = [part for part in path[len(self._fixed) :].split("/") if part]
+        parts = below or [file_name(path)]
+        for number, part in enumerate(parts, start=1):
+            if reason := unfinished(part):
+                # of a folder that is left out all files are told as one
+                rest = "/".join(parts[number:])
+                self._leave_out(listing, path.removesuffix(f"/{rest}") if rest else path, path, info, reason)
+                return
+        if is_named:
+            self._add(listing, path, info)
+        else:
+            self._leave_out(listing, path, path, info, _NEARLY.format(self._shown))
+
+    def _leave_out(self, listing: Listing, told: str, path: str, info: Mapping[str, Any], reason: str) -> None:
+        origin = told if self._is_local else self._fs.unstrip_protocol(told)
+        readable = origin.encode("utf-8", "backslashreplace").decode()
+        if readable in listing.left_out:
+            return
+        try:
+            if self._is_local:
+                status = os.lstat(path)
+                version = FileVersion(readable, status.st_size, _utc(status.st_mtime))
+            else:
+                version = FileVersion(readable, int(info["size"]), self._modified(path, info))
+        except (ValueError, OverflowError, *_STORE_ERRORS):
+            # gone, or without a time: the next look may tell it
+            return
+        listing.left_out[readable] = LeftOut(version, reason)
 
     def version(self, origin: str) -> FileVersion:
         """The file's state now. Raises InputError when it is gone, StorageError when the store fails."""
+        self._require_inside(origin)
         with _reading(origin):
             if self._is_local:
                 status = os.stat(origin)
@@ -120,21 +208,15 @@ class Files:
 
     def chunks(self, origin: str) -> Iterator[bytes]:
         """The file's bytes. Raises InputError when it is gone, StorageError when the store fails."""
+        self._require_inside(origin)
         with _reading(origin), self._fs.open(origin, "rb", block_size=_REMOTE_BLOCK) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
 
-    def _found(self) -> dict[str, dict[str, Any]]:
-        if self._is_pattern:
-            found = self._fs.glob(self._path, detail=True)
-        elif self._is_local:
-            # with folders, so that one which cannot be read is told
-            found = self._fs.find(self._path, detail=True, withdirs=True)
-        else:
-            found = self._fs.find(self._path, detail=True)
-        if self._is_local and not found and not os.path.exists(self._fixed):
-            raise FileNotFoundError(self._path)
-        return dict(found)
+    def _require_inside(self, origin: str) -> None:
+        # a link may have been put there since the file was listed
+        if self._is_local and (error := self._led_out(origin)):
+            raise error
 
     def _add(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
         origin = path if self._is_local else self._fs.unstrip_protocol(path)
@@ -147,7 +229,7 @@ class Files:
         try:
             if self._is_local:
                 self._add_local(listing, origin)
-            elif info.get("type") != "directory" and not path.endswith("/"):
+            else:
                 listing.versions.append(FileVersion(origin, int(info["size"]), self._modified(origin, info)))
         except FileNotFoundError:
             # gone between the listing and now; a link to nowhere stays
@@ -159,16 +241,30 @@ class Files:
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "make the file readable")
 
     def _add_local(self, listing: Listing, path: str) -> None:
+        is_link = os.path.islink(path)
         # of the file itself where the path is a link, so that a change behind the link is seen
         status = os.stat(path)
-        if stat.S_ISREG(status.st_mode):
-            listing.versions.append(FileVersion(path, status.st_size, _utc(status.st_mtime)))
-        elif not stat.S_ISDIR(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            next_step = f"name the folder itself in connection.path, {_FOLLOW}"
+            listing.refused[path] = _refused(path, LINK_TO_FOLDER, next_step)
+        elif not stat.S_ISREG(status.st_mode):
             listing.refused[path] = _refused(path, "not a regular file", "remove it from the folder")
-        elif os.path.islink(path):
-            listing.refused[path] = _refused(path, "a link to a folder", "name the folder itself in connection.path")
-        elif not self._is_pattern and not os.access(path, os.R_OK | os.X_OK):
-            listing.refused[path] = _refused(path, "a folder without permission to read", "grant it")
+        elif is_link and (error := self._led_out(path)):
+            listing.refused[path] = error
+        else:
+            listing.versions.append(FileVersion(path, status.st_size, _utc(status.st_mtime)))
+
+    def _led_out(self, path: str) -> InputError | None:
+        """Why a local path may not be read: a link, its own or of a folder above it, leads to another place."""
+        if not self._place:
+            return None
+        place = os.path.realpath(self._place)
+        if self._place == self._fixed and not os.path.isdir(place):
+            place = os.path.realpath(os.path.dirname(self._place))
+        real = leads_out(path, place)
+        if not real:
+            return None
+        return _refused(path, f"it leads to {real}, which is not below {place}", f"deliver the file itself, {_FOLLOW}")
 
     def _modified(self, path: str, info: Mapping[str, Any]) -> dt.datetime:
         for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
@@ -184,10 +280,6 @@ class Files:
         )
 
 
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(_UNFINISHED_START) or name.lower().endswith(_UNFINISHED_END)
-
-
 def _utc(time: dt.datetime | float | str) -> dt.datetime:
     if isinstance(time, str):
         time = dt.datetime.fromisoformat(time)
@@ -196,22 +288,9 @@ def _utc(time: dt.datetime | float | str) -> dt.datetime:
     return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
-def _options(connection: FileConnection, variables: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _option(name, value, variables) for name, value in connection.storage_options.items()}
-
-
-def _option(name: str, value: str, variables: Mapping[str, str]) -> str | bool:
-    def filled(match: re.Match[str]) -> str:
-        if match[1] not in variables:
-            raise ConfigError(
-                f"reading connection.storage_options.{name}",
-                received=f"{match[0]}, which is not set",
-                next_step=f"set {match[1]} in the environment",
-            )
-        return variables[match[1]]
-
-    text = _VARIABLE.sub(filled, value)
-    return {"true": True, "false": False}.get(text.lower(), text)
+def _depth(pattern: str, fixed: str) -> int | None:
+    """How many levels below its fixed part a pattern reaches; None for all."""
+    return None if "**" in pattern else pattern.rstrip("/").count("/") - fixed.rstrip("/").count("/")
 
 
 def _refused(origin: str, reason: str, next_step: str) -> InputError:

@@ -79,7 +79,13 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         "integration/test_sensors.py::test_a_late_file_is_a_partition_of_its_own_and_lands_where_it_belongs",
     ),
-    "the same file comes twice": ("integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",),
+    "the same file comes twice": (
+        "integration/test_sensors.py::test_a_duplicate_is_told_once_and_takes_no_run",
+        "integration/test_landing.py::test_a_file_and_its_packed_copy_are_one_input_of_append",
+    ),
+    "a file is gone before it was ingested": (
+        "integration/test_landing.py::test_bytes_that_were_gone_at_ingest_are_taken_when_they_arrive_again",
+    ),
     "a file is sent again under its own name, corrected": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
     "the earlier content comes back": (ARRIVALS + "test_the_version_that_arrived_last_wins",),
     "a validation keeps a row out of the hub": (

@@ -294,7 +294,9 @@ def test_of_the_versions_of_one_file_the_last_one_has_a_profile_in_the_history(s
     assert found == [later.input_id, beside.input_id, again.input_id, IDS[0]]
 
 
-def test_the_last_version_of_a_file_is_the_one_that_arrived_last_whichever_was_found_first(sales: MetadataStore) -> None:
+def test_the_last_version_of_a_file_is_the_one_that_arrived_last_whichever_was_found_first(
+    sales: MetadataStore,
+) -> None:
     first = INPUTS[1]
     newer = replace(first, input_id=f"{first.input_id}-0", arrival=first.arrival + dt.timedelta(hours=2))
     older = replace(first, input_id=f"{first.input_id}-9", arrival=first.arrival + dt.timedelta(hours=1))

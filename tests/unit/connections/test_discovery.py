@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dataops_assets.connections.discovery import FoundInputs, discover, waiting
+from dataops_assets.connections.files import Files, Listing
 from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 
@@ -197,7 +198,7 @@ def test_a_file_that_grows_or_changes_while_it_is_read_is_left_for_later(place: 
                 stream.write(b".")
         return 0.0
 
-    found = place.look(clock=clock)
+    found = place.look(least_files=1, clock=clock)
     assert (new(found), names(found.settling)) == (["a.csv"], ["b.csv"])
     place.now = dt.datetime.now(dt.UTC)
     assert new(place.look(after=60)) == ["b.csv"]
@@ -218,11 +219,46 @@ def test_every_look_keeps_its_budget_and_gets_on_oldest_first(place: Any) -> Non
     taken = []
     for left in (4, 3, 2, 1, 0):
         ticks = itertools.count()
-        found = place.look(budget_seconds=0, clock=lambda ticks=ticks: float(next(ticks)))
+        found = place.look(budget_seconds=0, least_files=1, clock=lambda ticks=ticks: float(next(ticks)))
         taken += new(found)
         assert len(found.left) == left
     assert taken == ["4.csv", "3.csv", "2.csv", "1.csv", "0.csv"]
     assert nothing(place.look())
+
+
+def test_listing_takes_nothing_from_the_budget(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    listed = Files.list
+
+    def slow(files: Files) -> Listing:
+        now[0] += 1000
+        return listed(files)
+
+    monkeypatch.setattr(Files, "list", slow)
+    for number in range(60):
+        place.deliver(f"{number}.csv", str(number), age=100 + number)
+    assert len(place.look(least_files=1, budget_seconds=20, clock=lambda: now[0]).new) == 60
+
+
+def test_every_look_takes_a_share_however_busy_the_machine_is(place: Any) -> None:
+    """The budget is over before the first file is read: each look still takes forty of them, the oldest first."""
+    for number in range(90):
+        place.deliver(f"{number:02}.csv", str(number), age=200 - number)
+    taken = []
+    for count, left in ((40, 50), (40, 10), (10, 0)):
+        ticks = itertools.count()
+        found = place.look(budget_seconds=0, clock=lambda ticks=ticks: float(next(ticks)))
+        assert (len(found.new), len(found.left)) == (count, left)
+        taken += new(found)
+    assert taken == [f"{number:02}.csv" for number in range(90)]
+
+
+def test_large_files_are_read_beyond_the_budget_one_at_a_time(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataops_assets.connections.discovery._LEAST_BYTES", 10)
+    for number in range(6):
+        place.deliver(f"{number}.csv", f"{number}" * 4, age=100 - number)
+    ticks = itertools.count()
+    assert new(place.look(budget_seconds=0, clock=lambda: float(next(ticks)))) == ["0.csv", "1.csv"]
 
 
 class Dying(MetadataStore):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.connections.files import Files
+from dataops_assets.connections.files import Files, file_name
 from dataops_assets.errors import ConfigError, InputError, StorageError
 
 
@@ -138,3 +140,54 @@ def test_storage_options_come_from_the_environment(tmp_path: Path) -> None:
 def test_an_unknown_store_is_a_mistake_of_the_declaration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nosuch"):
         files(tmp_path, "nosuch://bucket/sales")
+
+
+class Guarded(MemoryFileSystem):
+    """A store of which one folder may not be listed, as fsspec's own walk would not tell."""
+
+    protocol = "s3a"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        if path.rstrip("/").endswith("secret"):
+            raise PermissionError("403")
+        return super().ls(path, detail=detail, **options)
+
+
+@pytest.mark.parametrize("path", ["memory://sales", "memory://sales/**/*.csv", "memory://sales/*/*/*.csv"])
+def test_a_folder_of_a_store_that_may_not_be_listed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    store = Guarded()
+    for name in ("sales/open/a/b.csv", "sales/open/secret/c.csv"):
+        store.pipe_file(f"/{name}", b"x")
+    opened = lambda url, **_: (store, f"/{url.partition('://')[2]}")  # noqa: E731
+    monkeypatch.setattr("dataops_assets.connections.stores.url_to_fs", opened)
+    listing = files(tmp_path, path).list()
+    assert [file_name(item.origin) for item in listing.versions] == ["b.csv"]
+    (error,) = listing.refused.values()
+    assert error.received == "PermissionError: 403"
+
+
+@pytest.mark.parametrize("url", ["http://host/in", "ftp://host/in", "sftp://host/in"])
+def test_a_scheme_of_no_store_is_refused_also_for_the_landing_area(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"known: file://, .*s3://"):
+        files(tmp_path, url)
+    with pytest.raises(ConfigError, match=r"DATAOPS_LANDING.*known: file://"):
+        files(url, "sales")
+
+
+def test_an_absolute_path_is_a_place_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "in" / "a.csv")
+    write(tmp_path / "data" / "b.csv")
+    (tmp_path / "linked").symlink_to(tmp_path / "data" / "in")
+    (tmp_path / "data" / "in" / "b.csv").symlink_to(tmp_path / "data" / "b.csv")
+    for path in (tmp_path / "data" / "in", tmp_path / "linked", tmp_path / "linked" / "*.csv"):
+        listing = files(tmp_path / "landing", str(path)).list()
+        assert [file_name(item.origin) for item in listing.versions] == ["a.csv"]
+        assert [file_name(origin) for origin in listing.refused] == ["b.csv"]
+    followed = files(tmp_path / "landing", str(tmp_path / "linked"), follow_links=True).list()
+    assert sorted(file_name(item.origin) for item in followed.versions) == ["a.csv", "b.csv"]
+    # a path that climbs out of the landing area leads out of it, too
+    assert files(tmp_path / "landing", "../data").list().versions == []

@@ -1,0 +1,83 @@
+"""Which files are left out by their names: what looks unfinished, hidden or like a backup, and what a pattern misses.
+
+A pattern misses by accident: `A.CSV` is not in `*.csv`, and neither is `a.csv.gz` or `a.csv.bak`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from fsspec.utils import glob_translate
+
+_HIDDEN = "its name begins with {!r}, as those of hidden files, markers and lock files do"
+_UNFINISHED = "it looks unfinished or temporary: its name ends with {!r}"
+_BACKUP = "it looks like a backup: its name ends with {!r}"
+_DESKTOP = "a desktop wrote it for itself"
+_HIDDEN_START = (".", "_", "~")
+_UNFINISHED_END = re.compile(
+    r"(\.(?:tmp|temp|part|partial|crdownload|download|opdownload|filepart|in-?progress|incomplete|uploading|writing"
+    r"|aria2|lock|lck|!ut|_copying_|sw[nopx]))$",
+    re.IGNORECASE,
+)
+_BACKUP_END = re.compile(r"(~|\.(?:bak|bkp|back|backup|old|orig)\d*)$", re.IGNORECASE)
+_OF_DESKTOPS = ("thumbs.db", "desktop.ini")
+_PACKED = (".gz", ".gzip", ".zip", ".zst", ".zstd", ".bz2", ".xz")
+_START = re.compile(r"^(?:\.~lock\.|\.#|~\$|#|[._~]+)")
+_END = re.compile(rf"(?:#|\.~\d+~|{_UNFINISHED_END.pattern[:-1]}|{_BACKUP_END.pattern[:-1]})$", re.IGNORECASE)
+
+
+def unfinished(name: str) -> str:
+    """Why a file or folder of this name is not taken; empty where it is."""
+    if name.lower() in _OF_DESKTOPS:
+        return _DESKTOP
+    if name.startswith("#") and name.endswith("#"):
+        return _BACKUP.format("#")
+    bare = _unpacked(name)
+    if found := _UNFINISHED_END.search(bare):
+        return _UNFINISHED.format(found[1])
+    if found := _BACKUP_END.search(bare):
+        return _BACKUP.format(found[1])
+    if name.startswith(_HIDDEN_START):
+        return _HIDDEN.format(name[0])
+    return ""
+
+
+class Pattern:
+    """A pattern of paths, which knows what it misses by accident."""
+
+    def __init__(self, path: str) -> None:
+        """`path` has wildcards as fsspec reads them."""
+        self._exact = re.compile(glob_translate(path))
+        self._close = re.compile(glob_translate(unicodedata.normalize("NFC", path)), re.IGNORECASE)
+        self._packed = next((ending for ending in _PACKED if path.lower().endswith(ending)), "")
+
+    def matches(self, path: str) -> bool:
+        """Whether the pattern names this path."""
+        return self._exact.match(path) is not None
+
+    def nearly(self, path: str) -> bool:
+        """Whether it would, were its last part written without what editors, browsers and packers add, or otherwise.
+
+        Otherwise means in another letter case, in another Unicode form, or without blanks around it.
+        """
+        folder, slash, name = unicodedata.normalize("NFC", path).rpartition("/")
+        bare = _bare(name)
+        # rsync writes .name.Xy12
+        names = {name.strip(), bare, _unpacked(bare), f"{_unpacked(bare)}{self._packed}"}
+        if name.startswith("."):
+            names.add(bare.rpartition(".")[0])
+        return any(each and self._close.match(f"{folder}{slash}{each}") for each in names)
+
+
+def _unpacked(name: str) -> str:
+    ending = next((ending for ending in _PACKED if name.lower().endswith(ending)), "")
+    return name.removesuffix(name[len(name) - len(ending) :]) if ending else name
+
+
+def _bare(name: str) -> str:
+    """A name without what was put around it."""
+    bare = _START.sub("", name.strip())
+    while (shorter := _END.sub("", _unpacked(bare)).strip()) not in (_unpacked(bare), bare):
+        bare = shorter
+    return bare

@@ -1,0 +1,107 @@
+"""Opening the store of a connection: which schemes there are, its options, and no secret in its URL."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.spec import AbstractFileSystem
+
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.masking import has_secret, is_secret_name, remember
+
+SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+"""Stores whose listings say of each file how large it is and when it was changed, so that versions can be told."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def scheme_of(path: str) -> str:
+    """The scheme of a URL; empty for a path."""
+    return path.partition("://")[0].lower() if "://" in path else ""
+
+
+def require_store(path: str, what: str) -> None:
+    """Raise ConfigError where `path` is a URL of no known store, or holds a secret; `what` names the setting."""
+    scheme = scheme_of(path)
+    if scheme and scheme not in SCHEMES:
+        hook = "; what a web or FTP server gives is read by a function, see connection type python"
+        raise ConfigError(
+            f"opening the store of {what} {path!r}",
+            received=f"the scheme {scheme}://",
+            known=[f"{name}://" for name in SCHEMES],
+            next_step=(nearest(scheme, SCHEMES) or "use a path or one of these") + hook,
+        )
+    if scheme and has_secret(path):
+        raise ConfigError(
+            f"opening the store of {what} {path!r}",
+            received="a URL with user, password, key or signature",
+            next_step="take it out of the URL and put it into connection.storage_options as '${NAME}'",
+        )
+
+
+def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict[str, Any]:
+    """The connection's options, with '${NAME}' filled from `variables`; secrets among them are masked from now on.
+
+    Raises ConfigError for a variable that is not set.
+    """
+    found: dict[str, Any] = {}
+    for name, value in connection.storage_options.items():
+        text = _filled(name, value, variables)
+        if is_secret_name(name) or any(is_secret_name(used) for used in _VARIABLE.findall(value)):
+            remember([text])
+        found[name] = {"true": True, "false": False}.get(text.lower(), text)
+    return found
+
+
+def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[AbstractFileSystem, str]:
+    """The store of a path or URL, and the path in it. Raises ConfigError where it is not known or not installed."""
+    require_store(path, what)
+    try:
+        store, inside = url_to_fs(path, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"opening the store of {what} {path!r}",
+            received=str(error),
+            next_step="use a path or a URL that fsspec knows, and install the package it names",
+        ) from (None if has_secret(str(error)) else error)
+    return store, inside
+
+
+def missing_bucket(store: AbstractFileSystem, path: str) -> str:
+    """The bucket of a path where the store says that there is none; empty where it is there, or there are no buckets.
+
+    Raises what the store raises where it cannot be asked.
+    """
+    bucket = path.lstrip("/").partition("/")[0]
+    protocol = store.protocol if isinstance(store.protocol, str) else store.protocol[0]
+    if not bucket or protocol in ("file", "local", "memory"):
+        return ""
+    try:
+        store.ls(bucket, detail=False)
+    except FileNotFoundError:
+        return bucket
+    return ""
+
+
+def leads_out(path: str, place: str) -> str:
+    """Where a local path really is, if that is not below `place` (a real path); empty where it is."""
+    real = os.path.realpath(path)
+    return "" if real == place or real.startswith(place.rstrip("/") + "/") else real
+
+
+def _filled(name: str, value: str, variables: Mapping[str, str]) -> str:
+    def filled(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            raise ConfigError(
+                f"reading connection.storage_options.{name}",
+                received=f"{match[0]}, which is not set",
+                next_step=f"set {match[1]} in the environment",
+            )
+        return variables[match[1]]
+
+    return _VARIABLE.sub(filled, value)
