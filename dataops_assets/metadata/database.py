@@ -1,7 +1,7 @@
-"""One database of the metadata structure: connections, transactions, its schema version, and errors in clear words.
+"""The database of the metadata: connections, transactions, schema version, and clear errors.
 
-Connections are not kept: a step needs a few transactions a minute, a pool in each of many run processes would hold
-connections that PostgreSQL counts, and what is not kept survives forks, threads and server restarts.
+Connections are not pooled. A step needs only a few transactions a minute, the number of connections of PostgreSQL is
+limited while there are many run processes, and without a pool forks, threads and server restarts do no harm.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from dataops_assets.errors import ConfigError, StorageError
 
 HEAD = "0006"
-"""The schema version this code works with: the newest migration."""
+"""The schema version that this code needs: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`
 VERSION_TABLE = "dataops_schema_version"
@@ -33,7 +33,7 @@ _EXAMPLES = ("sqlite:////path/metadata.db", "postgresql://user:password@host:543
 
 
 class Database:
-    """An engine for one URL, and how its transactions behave. Creating it does no I/O.
+    """A database at one URL, with its kinds of transaction. The constructor does no I/O.
 
     Raises ConfigError for a URL that cannot be used; the message never shows the URL's password.
     """
@@ -53,7 +53,7 @@ class Database:
 
     @property
     def where(self) -> str:
-        """The database in words, without user and password."""
+        """Return a description of the database without user and password."""
         if self.dialect == "sqlite":
             return f"SQLite database {self._url.database}"
         return (
@@ -67,23 +67,23 @@ class Database:
 
     @contextmanager
     def read(self, attempted: str) -> Iterator[sa.Connection]:
-        """A transaction for reading. Raises StorageError, saying what was attempted."""
+        """Open a transaction for reading. Raises StorageError with the text `attempted`."""
         with self._clear_errors(attempted), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self, attempted: str) -> Iterator[sa.Connection]:
-        """A transaction for writing, committed at the end. Raises StorageError, saying what was attempted."""
+        """Open a transaction for writing and commit it at the end. Raises StorageError with the text `attempted`."""
         engine = self._engine.execution_options(dataops_writes=True)
         with self._clear_errors(attempted), engine.begin() as connection:
             yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to `HEAD`; one query where it is there. Several processes may do it at once.
+        """Upgrade the schema to `HEAD`; one query if it is there already. Several processes may do so at once.
 
-        Raises ConfigError if the schema is newer than this code knows.
+        Raises ConfigError if the schema is newer than this code.
         """
-        attempted = "bringing the metadata structure up to date"
+        attempted = "upgrading the metadata tables"
         if self.dialect == "sqlite":
             self._make_folder(attempted)
         with self.read(attempted) as connection:
@@ -97,7 +97,7 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             # Another process may have migrated while this one waited for the lock
             if self._version(connection) != HEAD:
-                # Importing Alembic takes longer than most steps' metadata work, and it is rarely needed
+                # imported late: Alembic takes longer to import than most metadata work, and is rarely needed
                 from dataops_assets.metadata import upgrade
 
                 upgrade.upgrade(connection, HEAD)
@@ -115,8 +115,8 @@ class Database:
         return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
 
     def _use_wal(self) -> None:
-        # WAL lets readers read while one writes. It is a lasting property of the file. The switch needs the file for
-        # itself, and SQLite does not wait for that by its busy timeout
+        # WAL lets processes read while one writes. It is a permanent property of the file. The switch needs exclusive
+        # access to the file, and the busy timeout of SQLite does not wait for that
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             connection = self._engine.raw_connection()
@@ -140,10 +140,10 @@ class Database:
             text = " ".join(str(cause).split())
             for secret in self._secrets:
                 text = text.replace(secret, "***")
-            # By code on PostgreSQL, which speaks the server's language
+            # PostgreSQL gives a code; its text is in the language of the server
             missing = getattr(cause, "pgcode", "") == _UNDEFINED_TABLE or "no such table" in text
             next_step = "check DATAOPS_METADATA_URL and the database"
-            # Without the cause: its text may hold what is left out here
+            # raised without the cause, because its text may contain the password
             raise StorageError(
                 f"{attempted} in the {self.where}",
                 received=text,
@@ -152,13 +152,13 @@ class Database:
 
 
 def _parsed(url: str) -> sa.URL:
-    # The short name that hosting providers give
+    # some hosting providers use this short name
     spelled = url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
     try:
         parsed = make_url(spelled)
     except (exc.ArgumentError, ValueError):
-        # The text is not shown: it may hold a password
-        raise ConfigError(_ATTEMPTED, received="what is no database URL", known=_EXAMPLES) from None
+        # the text is not shown, because it may contain a password
+        raise ConfigError(_ATTEMPTED, received="text that is no database URL", known=_EXAMPLES) from None
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise ConfigError(_ATTEMPTED, received=f"a URL for {backend!r}", known=_EXAMPLES)
@@ -166,23 +166,24 @@ def _parsed(url: str) -> sa.URL:
         received = "an SQLite database in memory, which other processes cannot see"
         raise ConfigError(_ATTEMPTED, received=received, known=_EXAMPLES)
     if backend == "postgresql" and url.count("@") > 1:
-        # The password's rest would be taken for the host, and shown
+        # the rest of the password would become part of the host, and would be shown
         raise ConfigError(_ATTEMPTED, received="a password with an unescaped '@'", next_step="write it as %40")
     return parsed
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction handling begins too late for BEGIN IMMEDIATE and DDL; SQLAlchemy's documentation
-    # gives this way
+    # the transaction handling of the driver begins too late for BEGIN IMMEDIATE and DDL; the documentation of
+    # SQLAlchemy recommends this setting
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
-    # With WAL a power cut can lose the last commits but never corrupts; steps are idempotent, so what is lost is redone
+    # with WAL a power cut can lose the last commits but never corrupts the file; lost steps run again, as they are
+    # idempotent
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and then writes fails if another wrote in between: a writer queues at its start
+    # a transaction that reads and then writes fails if another one wrote in between, so writers take the lock at begin
     writes = connection.get_execution_options().get("dataops_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

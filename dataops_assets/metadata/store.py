@@ -1,10 +1,10 @@
-"""The metadata store: what the platform remembers about sources, inputs, steps, profiles and checks.
+"""The metadata store: records of sources, inputs, steps, profiles and checks.
 
-Methods take and give the platform's own values and know nothing of Dagster. Each is one short transaction of a handful
-of statements, whatever the number of inputs, and several processes and threads may call them at once: writers queue on
-SQLite (WAL, BEGIN IMMEDIATE, busy timeout); on PostgreSQL they upsert their rows in one order, so they never deadlock.
+Methods take and return values of the platform and do not use Dagster. Each is one short transaction with a few
+statements, for any number of inputs, and several processes and threads may call them at once: writers queue on SQLite
+(WAL, BEGIN IMMEDIATE, busy timeout); on PostgreSQL they upsert their rows in one order, so they never deadlock.
 
-Where the platform says `input_id` '' (a step or profile over a whole table) the tables hold null.
+An empty `input_id` (a step or profile of a whole table) is stored as null.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from dataops_assets.report import CheckOutcome, Input, InputReport, RuleReceipt,
 
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
-# the steps that hold an input, so passing one is the end of it
+# the steps that hold inputs; an input that passes one of them is released
 _JUDGED_BY = ("cdc", "refresh")
 _CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
-# what inputs added to what is declared
+# key of the columns that inputs added to the declared contract
 _EVOLVED = "evolved"
-# A better description is no new contract
+# a changed description is not a new contract version
 _WITHOUT_DESCRIPTIONS = {
     field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
 }
@@ -50,10 +50,10 @@ _LATER_ARRIVAL = (
 
 @dataclass(frozen=True)
 class Arrival:
-    """One version of a file as discovery saw it; (origin, size, modified) tells versions apart.
+    """One version of a file that discovery found, identified by (origin, size, modified).
 
-    `input_id` is the input it is, None where none was made of it (yet); `note` is what there is to say of it: which
-    input it replaces or repeats, or why it is left out. Both times are aware.
+    `input_id` is the input with its content; None if there is none (yet). `note` says which input it replaces or
+    repeats, or why it is left out. Both times are aware.
     """
 
     origin: str
@@ -67,7 +67,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class StepStatus:
-    """The last attempt of one step for one input ('' for the whole table). Counts are rows; times are aware, in UTC."""
+    """The last attempt of a step for one input ('' for the whole table). Counts are rows; times are aware, in UTC."""
 
     source: str
     step: str
@@ -90,7 +90,7 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class Hold:
-    """Why an input waits for a person, and the fingerprint of what it was judged against."""
+    """The reason why an input waits for a person, and a fingerprint of the inputs it was compared with."""
 
     input_id: str
     reason: str
@@ -99,7 +99,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check as one run found it."""
+    """The result of one check in one run."""
 
     step: str
     run_id: str
@@ -109,7 +109,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What computing a rule over the rows of one table came to, in one run ('' by hand)."""
+    """The receipt of one rule in one table, with the run ('' if started by hand)."""
 
     asset: str
     table_version: int | None
@@ -121,8 +121,8 @@ class Receipt:
 class MetadataStore:
     """The metadata structure behind one database URL (SQLite or PostgreSQL).
 
-    Opening does no I/O; call `migrate` once before anything else. All methods raise StorageError where the database
-    cannot be reached or refuses, and ConfigError for a source that is not registered.
+    The constructor does no I/O; call `migrate` once before all other methods. All methods raise StorageError if the
+    database cannot be reached or refuses, and ConfigError for a source that is not registered.
     """
 
     def __init__(self, url: str) -> None:
@@ -130,16 +130,16 @@ class MetadataStore:
         self._insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
 
     def migrate(self) -> None:
-        """Create the tables or bring them up to this code's version; one cheap query where they are already."""
+        """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
         self._database.migrate()
 
     # --- what is declared --------------------------------------------------------------------------------------------
 
     def register_source(self, source: Source) -> int:
-        """Remember a declaration and return its contract version.
+        """Record a declaration and return its contract version.
 
-        The version goes up when the columns, drift policy, refresh, relations, rules or validations differ from the
-        newest known ones. Writes only if something differs.
+        The version increases if the columns, drift policy, refresh, relations, rules or validations differ from the
+        newest recorded ones. Writes only if something differs.
         """
         declared = {
             "area": tables.storable(source.area),
@@ -154,7 +154,7 @@ class MetadataStore:
         if version is not None:
             return version
         with self._database.write(attempted) as connection:
-            # The row lock this takes makes processes that register the same change agree on one version
+            # this takes a row lock, so processes that register the same change agree on one version
             self._upsert(
                 connection,
                 tables.sources,
@@ -172,11 +172,11 @@ class MetadataStore:
         return version
 
     def evolve(self, source: str, columns: Mapping[str, Sequence[str]], nullable: Sequence[str]) -> int:
-        """Remember what inputs added to a source's contract, and return the contract version.
+        """Record columns that inputs added to a source's contract, and return the contract version.
 
-        `columns` are those that the declaration does not know, by name, with their names in the raw data; `nullable`
-        those that were missing though they may not be null. What was added before stays, until it is declared. The
-        version goes up when anything is new.
+        `columns` are undeclared columns by name, with their names in the raw data; `nullable` are columns that were
+        missing although they are not nullable. Earlier additions stay until they are declared. The version increases
+        if anything is new.
         """
         with self._database.write(f"evolving the contract of source {source!r}") as connection:
             _lock_source(connection, source)
@@ -205,9 +205,9 @@ class MetadataStore:
     # --- what arrived ------------------------------------------------------------------------------------------------
 
     def register_inputs(self, source: str, inputs: Sequence[Input]) -> list[str]:
-        """Remember inputs and return the ids that were not known before, in the order given.
+        """Record inputs and return the ids that are new, in the given order.
 
-        An id that is known stays as it is, except that a later arrival of it counts from now on.
+        A known input stays unchanged, except that a later arrival time replaces the earlier one.
         """
         if not inputs:
             return []
@@ -238,9 +238,9 @@ class MetadataStore:
         return [input_id for input_id in dict.fromkeys(item.input_id for item in inputs) if input_id in new]
 
     def inputs(self, source: str, ids: Sequence[str] | None = None) -> list[Input]:
-        """The source's inputs, or those with these ids, in the order in which they supersede each other.
+        """Return the source's inputs, or those with these ids, in the order in which they supersede each other.
 
-        Raises InputError if an id is not known.
+        Raises InputError if an id is unknown.
         """
         with self._database.read(f"reading inputs of source {source!r}") as connection:
             if ids is None:
@@ -254,14 +254,14 @@ class MetadataStore:
         return sorted(found)
 
     def inputs_with_digest(self, source: str, digest: str) -> list[Input]:
-        """The source's inputs that hold exactly these bytes, earliest first."""
+        """Return the source's inputs that have exactly these bytes, earliest first."""
         with self._database.read(f"looking for an input of source {source!r} by digest") as connection:
             return _inputs(connection, source, tables.inputs.c.digest == digest)
 
     def remember_arrivals(self, source: str, arrivals: Sequence[Arrival]) -> None:
-        """Remember file versions that discovery looked at; the same version again replaces what was known of it.
+        """Record file versions that discovery found; a record of the same version is replaced.
 
-        Register an arrival's input first. Raises InputError if an input is not known.
+        Register an arrival's input first. Raises InputError if an input is unknown.
         """
         if not arrivals:
             return
@@ -285,16 +285,16 @@ class MetadataStore:
             self._upsert(connection, tables.arrivals, rows)
 
     def arrivals(self, source: str) -> list[Arrival]:
-        """All file versions that discovery has looked at, by origin, modification time and size."""
+        """Return all recorded file versions, ordered by origin, modification time and size."""
         table = tables.arrivals
         statement = sa.select(*_columns(table, Arrival)).where(table.c.source == source)
         with self._database.read(f"reading arrivals of source {source!r}") as connection:
             found = [Arrival(**row) for row in connection.execute(statement).mappings()]
-        # Ordered here: databases sort text by their own collations
+        # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
     def approve(self, source: str, input_ids: Sequence[str], run_id: str) -> None:
-        """Record that a person approves the deletes of these inputs. Raises InputError if an input is not known."""
+        """Record that a person approves the deletes of these inputs. Raises InputError if an input is unknown."""
         rows = [
             {"source": source, "input_id": input_id, "run_id": run_id, "approved_at": _now()}
             for input_id in sorted(set(input_ids))
@@ -305,15 +305,15 @@ class MetadataStore:
             self._upsert(connection, tables.approvals, rows)
 
     def approved(self, source: str) -> frozenset[str]:
-        """Ids of the inputs whose deletes a person approved."""
+        """Return the ids of the inputs whose deletes a person approved."""
         table = tables.approvals
         with self._database.read(f"reading approvals of source {source!r}") as connection:
             return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
 
     def hold(self, source: str, holds: Sequence[Hold]) -> None:
-        """Record that these inputs wait for a person. None of them counts as refreshed any more.
+        """Record that these inputs are held for a person. If one was refreshed before, its refresh becomes failed.
 
-        Raises InputError if an input is not known.
+        Raises InputError if an input is unknown.
         """
         if not holds:
             return
@@ -335,12 +335,12 @@ class MetadataStore:
                 )
 
     def release(self, source: str, input_ids: Sequence[str]) -> None:
-        """Record that these inputs do not wait for a person (any more); `finish` does it for those a step let pass."""
+        """Record that these inputs are not held any more; `finish` does so for inputs that pass a step."""
         with self._database.write(f"releasing inputs of source {source!r}") as connection:
             _release(connection, source, input_ids)
 
     def holds(self, source: str) -> Mapping[str, Hold]:
-        """The inputs that wait for a person, by id."""
+        """Return the held inputs, by id."""
         table = tables.holds
         statement = sa.select(*_columns(table, Hold)).where(table.c.source == source)
         with self._database.read(f"reading held inputs of source {source!r}") as connection:
@@ -351,7 +351,7 @@ class MetadataStore:
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
         """Record that a run starts a step for these inputs ('' for the whole table): 'running', one more attempt.
 
-        What an earlier attempt left behind, finished or not, is superseded. Raises InputError if an input is not known.
+        It replaces the record of an earlier attempt, finished or not. Raises InputError if an input is unknown.
         """
         if not input_ids:
             return
@@ -382,7 +382,7 @@ class MetadataStore:
             )
 
     def forget(self, source: str, steps: Sequence[str], input_ids: Sequence[str]) -> None:
-        """Forget the attempts of these steps for these inputs, as if they had never been started."""
+        """Delete the records of these steps for these inputs, as if the steps had never started."""
         table = tables.processes
         with self._database.write(f"forgetting {', '.join(steps)} of source {source!r}") as connection:
             for some in _portions(sorted(set(input_ids))):
@@ -391,11 +391,11 @@ class MetadataStore:
                 )
 
     def finish(self, source: str, report: StepReport, run_id: str) -> None:
-        """Record what a step did: per input status 'done' or 'failed', counts, time and error; and all check results.
+        """Record the report of a step: status 'done' or 'failed', counts, time and error of each input, and all checks.
 
-        The step's seconds are shared evenly by its inputs. A report without inputs is one of the whole table. Where a
-        later run has started the same step of an input meanwhile, that run's record stays and only the check results
-        are added. Raises InputError if an input is not known.
+        The step's seconds are divided evenly among its inputs. A report without inputs is about the whole table. If a
+        later run has started the same step of an input in the meantime, its record stays and only the check results
+        are added. Raises InputError if an input is unknown.
         """
         reports = report.inputs or (InputReport("", {} if report.rows is None else {"rows": report.rows}),)
         now = _now()
@@ -446,12 +446,12 @@ class MetadataStore:
             _add_receipts(connection, source, report, run_id)
 
     def end_running(self, source: str, errors: Mapping[str, DataOpsError]) -> None:
-        """Record that runs ended without telling: what they still say to be running has failed.
+        """Record that runs ended without a report: their steps with status 'running' become 'failed'.
 
-        `errors` are by run id. A run that tells after all replaces this.
+        `errors` are by run id. If such a run reports after all, its report replaces this.
         """
         table = tables.processes
-        with self._database.write(f"ending what died of source {source!r}") as connection:
+        with self._database.write(f"recording killed runs of source {source!r}") as connection:
             for run_id, error in sorted(errors.items()):
                 connection.execute(
                     table.update()
@@ -460,13 +460,13 @@ class MetadataStore:
                 )
 
     def save_receipts(self, source: str, report: StepReport, run_id: str = "") -> None:
-        """Record the receipts of a step that was started by hand; `finish` does it for a step of a run."""
+        """Record the receipts of a step that was started by hand; `finish` does so for a step of a run."""
         with self._database.write(f"recording receipts of source {source!r}") as connection:
             _contract_version(connection, source)
             _add_receipts(connection, source, report, run_id)
 
     def receipts(self, source: str, asset: str | None = None) -> list[Receipt]:
-        """The receipts of a source's rules, or of those in one asset, in the order they were recorded."""
+        """Return the receipts of a source's rules, or of one asset, in the order of recording."""
         table = tables.rule_receipts
         statement = sa.select(table).where(table.c.source == source).order_by(table.c.rule_receipt_id)
         if asset is not None:
@@ -475,14 +475,14 @@ class MetadataStore:
             return [_receipt(row) for row in connection.execute(statement).mappings()]
 
     def step_status(self, source: str, step: str) -> dict[str, str]:
-        """Status ('running', 'done', 'failed') of a step's last attempt by input id; what was never tried is absent."""
+        """Return the status ('running', 'done', 'failed') of a step's last attempt, for each input that has one."""
         table = tables.processes
         statement = sa.select(table.c.input_id, table.c.status).where(table.c.source == source, table.c.step == step)
         with self._database.read(f"reading the status of {step} of source {source!r}") as connection:
             return {row.input_id or "": row.status for row in connection.execute(statement)}
 
     def processes(self, source: str, step: str | None = None) -> list[StepStatus]:
-        """The last attempts of a source's steps, or of one step, by step and input id."""
+        """Return the last attempts of a source's steps, or of one step, ordered by step and input id."""
         table = tables.processes
         statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source)
         if step is not None:
@@ -493,7 +493,7 @@ class MetadataStore:
         return sorted(named, key=lambda item: (item.step, item.input_id))
 
     def check_results(self, source: str, asset: str | None = None) -> list[CheckResult]:
-        """Every result of a source's checks, or of those on one asset, in the order they were recorded."""
+        """Return all results of a source's checks, or of one asset, in the order of recording."""
         table = tables.check_results
         statement = sa.select(table).where(table.c.source == source).order_by(table.c.check_result_id)
         if asset is not None:
@@ -504,9 +504,9 @@ class MetadataStore:
     # --- how it looked -----------------------------------------------------------------------------------------------
 
     def save_profiles(self, source: str, asset: str, profiles: Sequence[Profile]) -> None:
-        """Remember how inputs look in a table; a newer profile of the same input replaces the older.
+        """Record the profiles of inputs in a table; a newer profile of the same input replaces the older one.
 
-        Raises InputError if an input is not known.
+        Raises InputError if an input is unknown.
         """
         if not profiles:
             return
@@ -537,10 +537,10 @@ class MetadataStore:
                 connection.execute(columns.insert(), described)
 
     def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
-        """The profiles of the newest inputs in a table, newest extract time first: `limit` of them, none of `exclude`.
+        """Return at most `limit` profiles of inputs in a table, newest extract time first, without inputs in `exclude`.
 
-        Of several versions of one file (one origin, one extract time) the one that arrived last counts. The
-        profile of the whole table, if there is one, comes last.
+        Of several versions of one file (same origin and extract time) only the one that arrived last is returned. The
+        profile of the whole table, if there is one, is last.
         """
         table, inputs, columns = tables.profiles, tables.inputs, tables.profile_columns
         version = inputs.alias("version")
@@ -561,7 +561,7 @@ class MetadataStore:
             .order_by(
                 inputs.c.extract_time.desc().nulls_last(), inputs.c.arrival.desc().nulls_last(), table.c.input_id.desc()
             )
-            # Leaving out here and not in SQL needs no parameter for each excluded id
+            # excluded ids are left out below and not in SQL, which would need a parameter for each
             .limit(limit + len(exclude))
         )
         left_out = set(exclude)
@@ -592,10 +592,11 @@ class MetadataStore:
         only_same: Sequence[str] = (),
         returning: Sequence[sa.Column[Any]] = (),
     ) -> list[sa.Row[Any]]:
-        """Insert rows, all with the same columns, or update those there are by the columns `by` (default: the key).
+        """Insert rows, all with the same columns; update a row that exists with the same `by` (default: the key).
 
-        An update leaves the columns `keep`, sets `change` as given, the rest to the new values, and touches only rows
-        that agree in `only_same`. Give rows in key order: writers that lock rows in one order do not deadlock.
+        An update does not change the columns `keep`, sets `change` as given and the other columns to the new values. It
+        skips rows that differ in `only_same`. Give rows in key order: writers that lock rows in one order do not
+        deadlock.
         """
         result: list[sa.Row[Any]] = []
         found_by = tuple(by) or tuple(table.primary_key.columns.keys())
@@ -603,7 +604,7 @@ class MetadataStore:
         of_inputs = [row for row in rows if not by_input or row["input_id"] is not None]
         of_table = [row for row in rows if by_input and row["input_id"] is None]
         without_input = tuple(name for name in found_by if name != "input_id")
-        # Two unique indexes: one by input, one among the rows of no input
+        # two unique indexes: one with the input, one for rows without an input
         for some, target, index_where in (
             (of_inputs, found_by, None),
             (of_table, without_input, sa.text("input_id IS NULL")),
@@ -664,7 +665,7 @@ def _unchanged_version(
 
 
 def _with_evolved(source: Source, definition: Any, known: Any) -> Any:
-    """A declaration with what inputs added to the contract before and is not declared yet."""
+    """Return a declaration with the earlier additions by inputs that are not declared yet."""
     before = (known or {}).get(_EVOLVED)
     if before is None:
         return definition
@@ -679,7 +680,7 @@ def _with_evolved(source: Source, definition: Any, known: Any) -> Any:
 
 
 def _lock_source(connection: sa.Connection, source: str) -> None:
-    """Make processes that change the same contract wait for each other."""
+    """Lock a source's row, so that processes that change the same contract wait for each other."""
     table = tables.sources
     connection.execute(table.update().where(table.c.source == source).values(updated_at=_now()))
 
@@ -781,7 +782,7 @@ def _receipt(row: Mapping[Any, Any]) -> Receipt:
 
 
 def _finite(value: float | None) -> float | None:
-    # SQLite turns NaN into null and cannot add infinity to anything useful
+    # SQLite turns NaN into null, and sums with infinity are useless
     return float(value) if value is not None and math.isfinite(value) else None
 
 

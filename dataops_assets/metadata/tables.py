@@ -1,8 +1,8 @@
-"""The metadata structure as SQLAlchemy tables: what is declared, what arrived, what was done with it, how it looked.
+"""The metadata tables in SQLAlchemy: declarations, inputs, steps, profiles and checks.
 
-The same tables live on SQLite and on PostgreSQL. Names are meant for people who query them: natural keys (`source`,
-`input_id`) are in every table, so most questions need one table. Where a row is about a whole table instead of one
-input, `input_id` is null. Times are UTC; counts are rows, durations seconds, sizes bytes.
+The tables are the same on SQLite and on PostgreSQL. People query them, so natural keys (`source`, `input_id`) are in
+every table, and most questions need one table. If a row is about a whole table and not about one input, `input_id` is
+null. Times are UTC; counts are rows, durations seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ COUNTS = ("rows", "new", "changed", "unchanged", "old", "deleted", "rejected")
 
 
 def storable(text: str) -> str:
-    """`text` with what no database stores (NUL, lone surrogates of undecodable file names) written as an escape."""
+    """Return `text` with escapes for characters that no database stores (NUL, surrogates of undecodable names)."""
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON that both databases take: numbers of any library become plain, NaN and infinity become texts."""
+    """Return `value` as JSON for both databases: numbers of any library become plain, NaN and infinity become texts."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
@@ -42,18 +42,18 @@ def plain(value: Any) -> Any:
 
 
 class Text(sa.types.TypeDecorator[str]):
-    """Text of any content: what the database cannot hold is escaped instead of failing a whole step's report."""
+    """Text with any content. Characters that the database cannot store are escaped, so that no report fails."""
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, _dialect: sa.Dialect) -> str | None:
-        """Escape on the way in; comparisons escape alike, so a text finds itself again."""
+        """Escape a value that is written or compared, so that a query finds the stored text."""
         return None if value is None else storable(value)
 
 
 class Timestamp(sa.types.TypeDecorator[dt.datetime]):
-    """An aware datetime, kept and given back in UTC; SQLite, which has no zones, keeps the UTC clock time."""
+    """An aware datetime, stored and returned in UTC. SQLite has no time zones and stores the UTC clock time."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -68,7 +68,7 @@ class Timestamp(sa.types.TypeDecorator[dt.datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: dt.datetime | None, _dialect: sa.Dialect) -> dt.datetime | None:
-        """Give back UTC, whatever zone the server's session has."""
+        """Return the time in UTC, for any time zone of the server's session."""
         if value is None:
             return None
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
@@ -81,15 +81,15 @@ class Json(sa.types.TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """The database's own JSON type."""
+        """Return the database's own JSON type."""
         return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
 
     def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> Any:
-        """Make the value plain JSON."""
+        """Convert the value to plain JSON."""
         return plain(value)
 
 
-# A surrogate key must be INTEGER on SQLite to be filled in by it
+# SQLite generates a surrogate key only if its type is INTEGER
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 metadata = sa.MetaData(
@@ -114,7 +114,7 @@ def _of_input() -> sa.ForeignKeyConstraint:
 
 
 def _once_per_table(table: str, *columns: str) -> sa.Index:
-    # A unique constraint lets nulls repeat, and rows about a whole table have a null input_id
+    # a unique constraint allows repeated nulls, and rows about a whole table have a null input_id
     about_table = sa.text("input_id IS NULL")
     return sa.Index(
         f"uq_{table}_whole_table", *columns, unique=True, sqlite_where=about_table, postgresql_where=about_table

@@ -1,4 +1,4 @@
-"""Run the migrations shipped with the package on an open connection."""
+"""Run the migrations of the package on an open connection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from alembic.util import CommandError
 
 from dataops_assets.errors import ConfigError
 
-# Alembic's environment is one for the process; threads may migrate different databases
+# Alembic has one environment for the whole process, but threads may migrate different databases
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def configuration() -> Config:
-    """Alembic's configuration for the migrations beside this module."""
+    """Return Alembic's configuration for the migrations beside this module."""
     config = Config()
     config.set_main_option("script_location", "dataops_assets.metadata:migrations")
     return config
@@ -25,7 +25,7 @@ def configuration() -> Config:
 def upgrade(connection: sa.Connection, revision: str) -> None:
     """Upgrade the schema to a revision, inside the connection's transaction; the caller commits.
 
-    Raises ConfigError if the schema is at a version that this code does not have.
+    Raises ConfigError if the schema has a version that this code does not know.
     """
     config = configuration()
     config.attributes["connection"] = connection

@@ -13,12 +13,12 @@ from dataops_assets.metadata.database import VERSION_TABLE
 
 
 def ours(_object: object, name: str | None, type_: str, _reflected: bool, _compare_to: object) -> bool:
-    """Whether autogenerate looks at a table: other software may keep its own in the same database."""
+    """Return whether autogenerate includes a table: other software may have tables in the same database."""
     return type_ != "table" or name in tables.metadata.tables
 
 
 def rendered(kind: str, value: Any, _context: object) -> str | Literal[False]:
-    """Our column types as the database's, so that old migrations do not change with our code."""
+    """Render our column types as types of the database, so that old migrations do not change with our code."""
     if kind != "type" or not isinstance(value, sa.types.TypeDecorator):
         return False
     if isinstance(value, tables.Json):
@@ -34,7 +34,7 @@ def run(connection: sa.Connection) -> None:
         version_table=VERSION_TABLE,
         include_object=ours,
         render_item=rendered,
-        # SQLite cannot alter most things: Alembic then rebuilds the table
+        # SQLite cannot alter most parts of a table, so Alembic rebuilds the table
         render_as_batch=connection.dialect.name == "sqlite",
     )
     with context.begin_transaction():

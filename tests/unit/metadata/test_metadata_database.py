@@ -87,7 +87,7 @@ def test_a_file_that_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="up to date in the SQLite database"):
+    with pytest.raises(StorageError, match="upgrading the metadata tables in the SQLite database"):
         MetadataStore(f"sqlite:///{tmp_path}/file/metadata.db").migrate()
 
 

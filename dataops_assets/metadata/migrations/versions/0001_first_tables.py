@@ -1,4 +1,4 @@
-"""First tables: what is declared, what arrived, what was done, how it looked."""
+"""First tables: declarations, inputs, steps, profiles and checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """First tables: what is declared, what arrived, what was done, how it looked."""
+    """First tables: declarations, inputs, steps, profiles and checks."""
     op.create_table(
         "sources",
         sa.Column("source", sa.Text(), nullable=False, comment="Name of the declared source"),

@@ -1,4 +1,4 @@
-"""Approvals: a person lets an input go on that the platform holds."""
+"""Approvals: a person approves the deletes of a held input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Approvals: a person lets an input go on that the platform holds."""
+    """Approvals: a person approves the deletes of a held input."""
     op.create_table(
         "approvals",
         sa.Column("source", sa.Text(), nullable=False, comment="Name of the declared source"),

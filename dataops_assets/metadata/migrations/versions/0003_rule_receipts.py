@@ -1,4 +1,4 @@
-"""Receipts: what computing a rule over stored rows came to."""
+"""Receipts: one record for each computation of a rule over stored rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Receipts: what computing a rule over stored rows came to."""
+    """Receipts: one record for each computation of a rule over stored rows."""
     serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "rule_receipts",

@@ -1,4 +1,4 @@
-"""Inputs know when they arrived and what they unpack to; of an arrival there is more to say than that it is known."""
+"""Inputs get an arrival time and the digest of their unpacked content; arrivals get a note."""
 
 from __future__ import annotations
 

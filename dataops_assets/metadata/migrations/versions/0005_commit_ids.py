@@ -1,4 +1,4 @@
-"""Steps name the commit and the write that they left behind: a number of a version can come twice."""
+"""Steps record their commit id and write id, because the number of a table version can occur twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds: which inputs wait for a person, and what they were judged against."""
+"""Holds: inputs that wait for a person, with a fingerprint of the inputs they were compared with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Holds: which inputs wait for a person, and what they were judged against."""
+    """Holds: inputs that wait for a person, with a fingerprint of the inputs they were compared with."""
     op.create_table(
         "holds",
         sa.Column("source", sa.Text(), nullable=False, comment="Name of the declared source"),
