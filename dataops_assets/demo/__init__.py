@@ -1,1 +1,1 @@
-"""The demonstration's data: how it is made and delivered. Nothing else of the project depends on it."""
+"""The data of the demonstration: generators and delivery. Only the demonstration and tests depend on it."""

@@ -1,7 +1,7 @@
-"""Files of sales that a feed should never send but does: each has one trouble, and one clear outcome.
+"""Bad files of sales, as feeds send them in practice: each has one fault and one expected outcome.
 
-All are made from the delivery of the week that ends on 19 July 2015 with its final figures, so that whatever of them is
-good changes nothing, and the tables stay what they are without them.
+All are made from the final figures of the week that ends on 19 July 2015. So their good rows change nothing, and the
+tables are the same as without these files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Outcome = Literal["refused", "rows quarantined", "already known", "gate failed"]
 
 @dataclass(frozen=True)
 class BadInput:
-    """A file with one trouble: what is wrong with it and what must become of it."""
+    """A file with one fault, and the outcome that it must have."""
 
     path: str
     content: Callable[[], bytes]
@@ -36,7 +36,7 @@ class BadInput:
 
 
 def bad_inputs() -> list[BadInput]:
-    """Every bad file, in the order of its extract time."""
+    """Return all bad files in the order of their extract times."""
     return [
         BadInput(
             f"rossmann/sales/sales_{COPIED_WEEK}_copy.csv",
@@ -68,17 +68,17 @@ def bad_inputs() -> list[BadInput]:
 
 
 def stage_files() -> list[LandingFile]:
-    """The bad files as a stage of the demonstration."""
+    """Return the bad files as a stage of the demonstration."""
     return [LandingFile(bad.path, bad.content) for bad in bad_inputs()]
 
 
 def missing_column() -> bytes:
-    """The week without its column Customers."""
+    """Return the week without its column Customers."""
     return rossmann.csv_bytes(rossmann.week_rows(WEEK).drop_columns("Customers"))
 
 
 def bad_rows() -> bytes:
-    """The week with three rows that no parser can take: rows 10, 20 and 30 of its data."""
+    """Return the week with three rows that cannot be parsed: rows 10, 20 and 30."""
     lines = rossmann.csv_bytes(rossmann.week_rows(WEEK)).splitlines()
     troubles: Mapping[int, tuple[int, bytes]] = {
         10: (3, b"closed"),
@@ -93,14 +93,14 @@ def bad_rows() -> bytes:
 
 
 def truncated_gzip() -> bytes:
-    """The week, compressed, without its second half."""
+    """Return the first half of the compressed bytes of the week."""
     # mtime=0 keeps the bytes the same from run to run
     whole = gzip.compress(rossmann.csv_bytes(rossmann.week_rows(WEEK)), mtime=0)
     return whole[: len(whole) // 2]
 
 
 def png() -> bytes:
-    """A valid image of one grey pixel."""
+    """Return a valid image of one grey pixel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -112,7 +112,7 @@ def png() -> bytes:
 
 
 def implausible() -> bytes:
-    """The week with one amount that reads well and cannot be true."""
+    """Return the week with one amount that can be parsed but is not plausible."""
     lines = rossmann.csv_bytes(rossmann.week_rows(WEEK)).splitlines()
     fields = lines[1].split(b",")
     fields[3] = b"1000000"

@@ -1,7 +1,7 @@
-"""Puts the demonstration's files into the landing folder, stage by stage, as a feed would.
+"""Write the demonstration's files to the landing folder, stage by stage, as a feed would.
 
-A file appears under its name only when it is whole (written elsewhere below the landing folder, then renamed). Doing a
-stage again writes nothing: a file that is there stays as it is, bytes and modification time, whoever put it there.
+A file gets its name only when it is complete (written elsewhere below the landing folder, then renamed). A repeated
+stage writes nothing: existing files keep their bytes and modification time, also files of other people.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PUBLIC_STORES = "rossmann/stores/store.csv"
 
 @dataclass(frozen=True)
 class Delivered:
-    """What a stage put into the landing folder: paths below it, in order of their names.
+    """The files that a stage wrote to the landing folder: paths below it, in the order of their names.
 
-    `kept` were there already. `public_files` tells that someone brought the public Rossmann files: then nothing is made
-    up for that area.
+    `kept` are files that existed before. `public_files` is true if the public Rossmann files are there: then no files
+    are generated for that area.
     """
 
     stage: Stage
@@ -36,11 +36,11 @@ class Delivered:
 
 
 def deliver(landing: Path, stage: Stage) -> Delivered:
-    """Make sure that every file of `stage` is in `landing`.
+    """Write every file of `stage` that is missing in `landing`.
 
-    Files whose extract time is not in their name have a declared one, so nothing depends on the modification times;
-    they are set to the stage's time all the same, to be the same in every run. Raises ConfigError when only one of the
-    two public Rossmann files is there, and OSError when the folder cannot be written.
+    Files without an extract time in their name have a declared one, so nothing depends on modification times. These are
+    set to the stage's time anyway, so that they are the same in every run. Raises ConfigError if only one of the two
+    public Rossmann files is there, and OSError if the folder cannot be written.
     """
     public_files = has_public_files(landing)
     files = flights.stage_files(stage)
@@ -56,9 +56,9 @@ def deliver(landing: Path, stage: Stage) -> Delivered:
 
 
 def has_public_files(landing: Path) -> bool:
-    """Whether the Rossmann files in `landing` were put there by someone else than this module.
+    """Return whether a person put the public Rossmann files into `landing`, so that this module did not make them.
 
-    Raises ConfigError when one of the two is someone else's and the other one is not.
+    Raises ConfigError if that is true for only one of the two files.
     """
     foreign = {name: _is_foreign(landing / name) for name in (PUBLIC_SALES, PUBLIC_STORES)}
     if any(foreign.values()) and not all(foreign.values()):
@@ -67,19 +67,19 @@ def has_public_files(landing: Path) -> bool:
         raise ConfigError(
             "delivering the Rossmann files",
             received=f"a {brought} that the demonstration did not make, without its companion",
-            next_step=f"put the public {wanted} beside it, or take it away",
+            next_step=f"put the public {wanted} beside it, or remove it",
         )
     return all(foreign.values())
 
 
 def _is_foreign(path: Path) -> bool:
-    # a file of the demonstration carries its stage's time from the moment it has its name
+    # files of the demonstration have their stage's time as modification time from the moment they get their name
     return path.exists() and path.stat().st_mtime != ARRIVED["history"].timestamp()
 
 
 def _write(landing: Path, files: Sequence[LandingFile], modified: dt.datetime) -> None:
     landing.mkdir(parents=True, exist_ok=True)
-    # beside the targets, so that a rename is atomic; hidden, so that no connection takes a file that is not whole
+    # beside the targets, so that a rename is atomic; hidden, so that no connection reads an incomplete file
     with TemporaryDirectory(dir=landing, prefix=".unfinished-") as workshop:
         for file in files:
             target = landing / file.path

@@ -1,16 +1,15 @@
-"""The flights of 2013 from New York, as daily files: the real nycflights13 data, delivered as feeds would deliver it.
+"""The flights of 2013 from New York, as daily files: the real nycflights13 data, delivered as a feed would do it.
 
-Grain: flights one row a departure (336,776), weather one row an airport and hour (26,115), airlines (16), airports
-(1,458) and planes (3,322) one row each. The bytes of a row are the package's own.
+Grain: flights have one row for each departure (336,776), weather for each airport and hour (26,115), airlines (16),
+airports (1,458) and planes (3,322) one row each. The bytes of a row are those of the package.
 
-What makes it a feed is the order and the state in which rows arrive; once every stage has arrived the tables are the
-package's tables exactly:
+Rows arrive in the order and state of a feed. After the last stage the tables are exactly the package's tables:
 
-* days of flights come as one file each; three days come late, after the days that follow them;
-* weather comes as one file a week, named after its first day, once all days of the week are there;
-* on three days the arrivals of some flights are not known yet (NA); the whole day is sent again some days later, in a
-  file named after the day of the extract and the day it corrects;
-* planes are a full extract twice: at the start of the year without the planes built in it, and in December with them.
+* each day of flights is one file; three days arrive late, after the days that follow them;
+* each week of weather is one file, named after its first day; it arrives when all days of the week are complete;
+* on three days the arrivals of some flights are unknown (NA); the whole day is sent again some days later, in a file
+  named after the day of the extract and the day it corrects;
+* planes have two full extracts: at the start of the year without the planes built in 2013, and in December with them.
 
 Source: the package's data files, read without importing it (its `__init__` needs the retired `pkg_resources`).
 """
@@ -64,9 +63,9 @@ PRELIMINARY_EVERY = 20
 
 
 def stage_files(stage: Stage) -> list[LandingFile]:
-    """The files that arrive in `stage`; their bytes are made when asked for.
+    """Return the files that arrive in `stage`; their bytes are made when they are read.
 
-    Raises ConfigError, when bytes are asked for, if the data package is not installed.
+    Reading the bytes raises ConfigError if the data package is not installed.
     """
     files = [*_files("flights", stage), *_files("weather", stage)]
     for day, (extracted, arrives) in CORRECTED.items():
@@ -100,7 +99,7 @@ def _arrives(day: dt.date) -> Stage:
 
 
 def file_bytes(table: Table, covered: Sequence[dt.date], *, preliminary: bool = False) -> bytes:
-    """The CSV of some days' rows, with the package's header; `preliminary` leaves arrivals of some flights unknown."""
+    """Return the rows of some days as CSV; with `preliminary` the arrivals of some flights are unknown."""
     header, days = _by_day(table)
     rows = [row for day in covered for row in days[day]]
     if preliminary:
@@ -117,7 +116,7 @@ def _without(row: bytes, columns: list[int]) -> bytes:
 
 
 def planes_before_2013() -> bytes:
-    """The planes as known at the start of the year: those not built in 2013."""
+    """Return the planes that were known at the start of the year: all that were not built in 2013."""
     header, *rows = packaged("planes.csv").splitlines()
     return b"\n".join([header, *(row for row in rows if row.split(b",")[1] != b"2013"), b""])
 
@@ -135,8 +134,8 @@ def _by_day(table: Table) -> tuple[bytes, dict[dt.date, list[bytes]]]:
 
 
 def packaged(name: str) -> bytes:
-    """The bytes of one of the package's data files, unzipped. Raises ConfigError if the package is not installed."""
-    # find_spec locates a package without running it
+    """Return the unzipped bytes of a data file of the package. Raises ConfigError if the package is not installed."""
+    # find_spec locates a package without importing it
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(

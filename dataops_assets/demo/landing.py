@@ -1,4 +1,4 @@
-"""What the demonstration puts into the landing folder: named files in named stages, made only when they are needed."""
+"""The files of the demonstration: named files in named stages, made only when they are needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal, get_args
 Stage = Literal["history", "delivery_1", "delivery_2", "delivery_3", "bad"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-# Every file of a stage carries the stage's time as its modification time, whenever it is written. The times ascend, as
-# real arrivals do, and tell the demonstration's own files from those that somebody else put there.
+# Every file of a stage has the stage's time as its modification time, whenever it is written. The times ascend like
+# those of real arrivals, and distinguish the demonstration's files from files of other people.
 ARRIVED: Mapping[Stage, dt.datetime] = {
     "history": dt.datetime(2015, 8, 3, 6, tzinfo=dt.UTC),
     "delivery_1": dt.datetime(2015, 8, 4, 6, tzinfo=dt.UTC),

@@ -1,15 +1,15 @@
-"""Daily drug-store sales, shaped exactly like the public Rossmann files and made by a seeded generator.
+"""Daily drug-store sales, with the exact shape of the public Rossmann files, made by a seeded generator.
 
-Grain: `sales` one row a store and day (1,017,209), `stores` one row a store (1,115). Money in euros, distances in
-metres. Columns, their order, quoting, row order (newest day first, then store), counts of nulls and of categories are
-those of the public `train.csv` and `store.csv`; the figures are invented, with their seasons, promotions, holidays and
-closures. Same seed, same bytes.
+Grain: `sales` has one row for each store and day (1,017,209), `stores` one row for each store (1,115). Money is in
+euros, distances are in metres. Columns, their order, quoting, row order (newest day first, then store), counts of nulls
+and of categories are those of the public `train.csv` and `store.csv`. The figures are invented, with seasons,
+promotions, holidays and closures. The same seed gives the same bytes.
 
 As in the public data, 180 stores have no rows from July to December 2014 and one store lacks the first day:
 1,115 * 942 - 180 * 184 - 1 = 1,017,209.
 
-Delivered as a history up to 7 June 2015 and then week by week. In the newest week of a file some figures are
-preliminary; the next week's file brings them again, corrected. One week arrives late, after the two that follow it, and
+The delivery is a history up to 7 June 2015 and then one file a week. In the newest week of a file some figures are
+preliminary; the file of the next week has the corrected rows. One week arrives late, after the two that follow it, and
 the store list arrives a second time with changes. Once every stage has arrived, the tables are `sales()` and
 `stores(revised=True)` exactly.
 """
@@ -74,7 +74,7 @@ ALL_SAINTS_STATES = (0, 1, 2, 6)
 
 
 def stage_files(stage: Stage) -> list[LandingFile]:
-    """The files that arrive in `stage`; their bytes are made when asked for."""
+    """Return the files that arrive in `stage`; their bytes are made when they are read."""
     files = []
     if stage == "history":
         files.append(LandingFile("rossmann/stores/store.csv", lambda: csv_bytes(stores())))
@@ -89,13 +89,13 @@ def stage_files(stage: Stage) -> list[LandingFile]:
 
 
 def history_bytes() -> bytes:
-    """`train.csv`: every day up to HISTORY_ENDS, some figures of its last week preliminary."""
+    """Return `train.csv`: all days up to HISTORY_ENDS; some figures of the last week are preliminary."""
     days = pc.less_equal(sales()["Date"], pa.scalar(HISTORY_ENDS))
     return csv_bytes(_preliminary(sales().filter(days), HISTORY_ENDS))
 
 
 def week_bytes(week: dt.date) -> bytes:
-    """The delivery of the week that ends on `week`: its rows, and the corrected rows of the week before."""
+    """Return the delivery of the week that ends on `week`: its rows, and the corrected rows of the week before."""
     weeks = [HISTORY_ENDS, *WEEKS]
     before = weeks[weeks.index(week) - 1]
     delivered = pa.concat_tables([week_rows(week), week_rows(before).take(_preliminary_positions(before))])
@@ -103,14 +103,14 @@ def week_bytes(week: dt.date) -> bytes:
 
 
 def week_rows(week: dt.date) -> pa.Table:
-    """The final rows of the week that ends on `week` (a Sunday, or the last day of all), newest first."""
+    """Return the final rows of the week that ends on `week` (a Sunday, or the last day), newest first."""
     monday = week - dt.timedelta(days=week.weekday())
     dates = sales()["Date"]
     return sales().filter(pc.and_(pc.greater_equal(dates, pa.scalar(monday)), pc.less_equal(dates, pa.scalar(week))))
 
 
 def _preliminary_positions(week: dt.date) -> Integers:
-    """Which of `week_rows(week)` are preliminary in their first file: open days only, the others are zero anyway."""
+    """Return positions in `week_rows(week)` that are preliminary in their first file: only open days, others are 0."""
     is_open = np.flatnonzero(week_rows(week)["Open"].to_numpy())
     return np.sort(_random(f"preliminary {week}").choice(is_open, PRELIMINARY_ROWS, replace=False))
 
@@ -126,14 +126,14 @@ def _preliminary(rows: pa.Table, week: dt.date) -> pa.Table:
 
 
 def csv_bytes(table: pa.Table) -> bytes:
-    """A table as CSV in the public files' manner: names and texts quoted, numbers and dates not, nulls empty."""
+    """Write a table as CSV like the public files: names and texts quoted, numbers and dates not, nulls empty."""
     buffer = io.BytesIO()
     csv.write_csv(table, buffer)
     return buffer.getvalue()
 
 
 def _random(part: str) -> np.random.Generator:
-    # each part has a stream of its own, so changing one part leaves the others as they are
+    # each part has its own random stream, so a change of one part does not change the others
     return np.random.default_rng([SEED, *part.encode()])
 
 
@@ -142,7 +142,7 @@ def _random(part: str) -> np.random.Generator:
 
 @functools.cache
 def stores(revised: bool = False) -> pa.Table:
-    """The store list; `revised` is its second extract, in which five stores have new facts.
+    """Return the list of stores; `revised` is its second extract, in which five stores have new values.
 
     Nulls as in the public file: three stores without a competitor's distance, 354 without its opening month, 544
     outside Promo2 (their interval is an empty text, not a null).
@@ -196,7 +196,7 @@ def stores(revised: bool = False) -> pa.Table:
 
 @functools.cache
 def gap_stores() -> Integers:
-    """The numbers of the stores without rows from July to December 2014."""
+    """Return the numbers of the stores without rows from July to December 2014."""
     others = np.setdiff1d(np.arange(1, STORES + 1), [STORE_WITHOUT_FIRST_DAY])
     return np.sort(_random("gap").choice(others, GAP_STORES, replace=False))
 
@@ -206,9 +206,9 @@ def gap_stores() -> Integers:
 
 @functools.cache
 def sales() -> pa.Table:
-    """Every row of sales with its final figures, newest day first, then by store.
+    """Return all rows of sales with their final figures, newest day first, then by store.
 
-    Made as arrays of days by stores, newest day first, of which the missing rows are then left out.
+    They are made as arrays of days by stores, newest day first; then the missing rows are left out.
     """
     dates = np.arange(np.datetime64(LAST_DAY), np.datetime64(FIRST_DAY) - 1, -1)
     weekday = (dates.astype(int) + 3) % 7 + 1
@@ -249,7 +249,7 @@ def sales() -> pa.Table:
 
 
 def _holidays(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.str_]:
-    """Days by states: '0' none, 'a' public holiday, 'b' Easter, 'c' Christmas."""
+    """Return holidays, days by states: '0' none, 'a' public holiday, 'b' Easter, 'c' Christmas."""
     kinds = np.full((len(dates), len(STATE_SHARES)), "0")
     everywhere = tuple(range(len(STATE_SHARES)))
     for year, easter in EASTER.items():
@@ -277,7 +277,7 @@ def _holidays(dates: npt.NDArray[np.datetime64]) -> npt.NDArray[np.str_]:
 
 
 def _school_holidays(dates: npt.NDArray[np.datetime64], states: int) -> Flags:
-    """Days by states. Summer holidays are six weeks whose start moves from state to state; Sundays do not count."""
+    """Return school holidays, days by states. Six weeks of summer start differently by state; Sundays do not count."""
     result = np.zeros((len(dates), states), dtype=bool)
     for year, easter in EASTER.items():
         for state in range(states):
@@ -299,14 +299,14 @@ def _school_holidays(dates: npt.NDArray[np.datetime64], states: int) -> Flags:
 
 
 def _promotions(dates: npt.NDArray[np.datetime64], weekday: Integers) -> Flags:
-    """Days: every second week from Monday to Friday, and in some of the weeks between."""
+    """Return the days with a promotion: Monday to Friday of every second week and of some weeks between."""
     week = (dates - np.datetime64("2013-01-07")).astype(int) // 7
     extra = _random("promotions").choice(np.arange(1, 130, 2), 4, replace=False)
     return ((week % 2 == 0) | np.isin(week, extra)) & (week >= 0) & (weekday <= 5)
 
 
 def _open_days(weekday: Integers, holiday: npt.NDArray[np.str_]) -> Flags:
-    """Days by stores: closed on Sundays and holidays but for a few stores, and while a store is refurbished."""
+    """Return open days, days by stores: most close on Sundays, holidays, and while they are refurbished."""
     random = _random("open")
     kinds = stores()["StoreType"].to_numpy(zero_copy_only=False)
     always = (kinds == "b") | (random.random(STORES) < 0.015)
@@ -322,7 +322,7 @@ def _open_days(weekday: Integers, holiday: npt.NDArray[np.str_]) -> Flags:
 def _amounts(
     dates: npt.NDArray[np.datetime64], weekday: Integers, promo: Flags, holiday: Flags, is_open: Flags
 ) -> Floats:
-    """Days by stores: the sales an open store makes, in euros."""
+    """Return the sales that an open store makes, in euros, days by stores."""
     random = _random("amounts")
     kinds = stores()["StoreType"].to_numpy(zero_copy_only=False)
     level = random.lognormal(np.log(5170), 0.28, STORES) * np.where(kinds == "b", 1.5, 1.0)
