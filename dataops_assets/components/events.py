@@ -17,7 +17,7 @@ HUB_VERSIONS = "hub_versions"
 """Metadata key of a table downstream of the hubs: versions it read by asset key, None for a table without rows."""
 
 REJECTED = "rejected"
-"""The count of rows that could not be parsed."""
+"""Key of the count of rejected rows."""
 
 _SHOWN = 5
 _LISTED = 100
@@ -98,7 +98,7 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
 
 
 def rejected_metadata(reports: Sequence[InputReport]) -> dict[str, Any]:
-    """What is told of the quarantine of inputs."""
+    """Return the metadata of the quarantine: the number of rejected rows, and rows kept out by rule."""
     return {"rejected rows": total_counts(reports).get(REJECTED, 0)} | kept_out(reports)
 
 

@@ -1,9 +1,9 @@
-"""The sensor (or schedule) of one source: look for new inputs, make them partitions, request runs for what is not done.
+"""The sensor (or schedule) of one source: find new inputs, add them as partitions, request runs for unfinished inputs.
 
-Grain: one look at one source. Nothing is remembered from look to look but which notes on arrivals were told: inputs
-and what became of them are in the metadata store, runs are in Dagster's.
+Grain: one look (a tick) at one source. The cursor keeps only what was reported before. Inputs and their status are in
+the metadata store, runs are in Dagster's storage.
 
-Annotations are not postponed here: Dagster reads those of a sensor's function.
+Annotations are not postponed in this module: Dagster reads those of a sensor's function.
 """
 
 import datetime as dt
@@ -50,7 +50,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """What one look found and asks for. `cursor` says what has been told: notes, waiting and given up inputs."""
+    """The result of one look. `cursor` keeps what was reported: notes, waiting inputs and given up inputs."""
 
     new_partitions: Sequence[str] = ()
     requests: Sequence[dg.RunRequest] = ()
@@ -60,14 +60,14 @@ class Look:
 
 
 def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str, now: dt.datetime) -> Look:
-    """Look for new inputs of a source and say which runs it needs. `now` is aware.
+    """Look for new inputs of a source and return the runs that it needs. `now` is aware.
 
     Raises ConfigError and StorageError as discovery does, and StorageError for a table that is not there any more.
     """
     source, metadata = assets.source, platform.metadata
     found = discover(source, platform.environment, metadata, now=now)
     order = list(instance.get_dynamic_partitions(partitions_name(source.name)))
-    # before reading what is done: a run that ends meanwhile is seen by the next look
+    # read runs before statuses, so that the next look sees a run that ends in the meantime
     running = _running(instance, assets, order)
     inputs = metadata.inputs(source.name)
     known = set(order)
@@ -102,7 +102,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     told, noted = _noted(assets, metadata.arrivals(source.name), found, noted)
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
-    # while an input is tried again it is not given up, and yet needs not be shown again
+    # an input that is tried again is not given up now, but does not have to be shown again later
     given_up_before = {one for one in state.todo if _short(one) in given_up_told.split(",")}
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
@@ -113,7 +113,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
 
 
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
-    """The sensor of a source, switched on."""
+    """Build the sensor of a source; it starts switched on."""
     source = assets.source
 
     @dg.sensor(
@@ -147,7 +147,7 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
 
 
 def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
-    """The schedule of a source that declares one, switched on; it looks as the sensor does."""
+    """Build the schedule of a source that declares one; it starts switched on and looks like the sensor."""
     source = assets.source
 
     @dg.schedule(
@@ -165,7 +165,7 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         instance = context.instance
         for run_id in end_dead_runs(instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        # a schedule has no cursor: the notes of this look are told
+        # a schedule has no cursor, so only the notes of this look are reported
         seen = _look(assets, platform, instance, "")
         for message in seen.messages:
             context.log.info(message)
@@ -178,8 +178,8 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
     return look_for_inputs
 
 
-class _NoSecretTold:
-    """Whatever fails within it tells no secret: Dagster shows the texts of an error and of all that caused it."""
+class _SecretsRemoved:
+    """Removes secrets from errors raised in its block: Dagster shows the texts of an error and of all its causes."""
 
     def __init__(self, attempted: str) -> None:
         self._attempted = attempted
@@ -190,7 +190,7 @@ class _NoSecretTold:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         cut_secrets(error)
         if error is not None and not isinstance(error, DataOpsError) and has_secret(f"{error} {error!r}"):
-            # of a hook, which may have put the URL that it called into its message
+            # an error of a hook, which may have the URL of a request in its message
             raise StorageError(
                 self._attempted,
                 received=f"{type(error).__name__}: {error}",
@@ -199,8 +199,8 @@ class _NoSecretTold:
 
 
 def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str) -> Look:
-    """A look now, of which no secret is told."""
-    with _NoSecretTold(f"looking for new inputs of {assets.source.name!r}"):
+    """Look now; remove secrets from messages and errors."""
+    with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"):
         seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
     return replace(seen, messages=[mask(message) for message in seen.messages])
 
@@ -210,7 +210,7 @@ def _target(assets: SourceAssets) -> dg.AssetSelection:
 
 
 def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence[str]) -> set[str]:
-    """Inputs that a run is under way for, whoever asked for it."""
+    """Return the inputs of all active runs, whoever requested the run."""
     ours = set(input_assets(assets.nodes))
     positions = {input_id: position for position, input_id in enumerate(order)}
     found: set[str] = set()
@@ -225,7 +225,7 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
 
 
 def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, str]:
-    """By id, the place of inputs of the hub that arrived again since they were merged, as far as it decides a row."""
+    """Return by id the new arrival time of merged inputs that arrived again, if it can change a row."""
     times = {item.extract_time for item in inputs}
     if len(times) == len(inputs) or isinstance(assets.source.refresh, AppendRefresh):
         return {}
@@ -235,7 +235,7 @@ def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) ->
 
 
 def _lost(assets: SourceAssets, platform: Platform, inputs: Sequence[Input], running: Collection[str]) -> list[Lost]:
-    """What the tables do not have any more though the metadata says so; its steps are forgotten, so they run again.
+    """Return data that the tables lost although the metadata has it. Its steps are forgotten, so they run again.
 
     Raises StorageError where a whole table is gone: an unmounted volume must not be filled anew.
     """
@@ -248,14 +248,14 @@ def _lost(assets: SourceAssets, platform: Platform, inputs: Sequence[Input], run
 
 
 def _waiting(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, InputWaits]:
-    """The inputs that wait for another source to be recent enough, with the reason."""
+    """Return the inputs that wait for another source to be recent enough, with the reason."""
     if not assets.source.waits_for:
         return {}
     return waits.waiting(platform.source_context(assets.source, assets.sources), inputs)
 
 
 def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg.AssetCheckEvaluation:
-    """The check that shows in the UI which inputs wait, and for what; enriching them passes it."""
+    """Return the check that shows in the UI which inputs wait, and for what. It passes when they are enriched."""
     source = assets.source
     outcomes = waits.outcomes(source, (), waiting)
     node = next(node for node in assets.nodes if node.name == PER_INPUT[WAITS_AT])
@@ -265,7 +265,7 @@ def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg
 
 
 def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
-    """Sources whose hubs the snapshot rules look up and that have inputs on their way to it, or none in it.
+    """Return the sources that the snapshot rules look up and that have unfinished inputs, or no input in their hub.
 
     A snapshot value is frozen, so a row must not be processed before what it looks up.
     """
@@ -297,9 +297,9 @@ def _some(texts: Sequence[str]) -> list[str]:
 def _noted(
     assets: SourceAssets, arrivals: Sequence[Arrival], found: FoundInputs, cursor: str
 ) -> tuple[list[dg.AssetObservation], str]:
-    """Observations of arrivals that there is more to say of, and a cursor that stands for all that have been told.
+    """Return observations of arrivals with a note, and a cursor for all notes that were reported.
 
-    Where the look before did not get to telling its own, all are told again.
+    If an earlier look failed before it reported its notes, all notes are reported again.
     """
     known = {(item.origin, item.digest): item for item in arrivals if item.note not in ("", SETTLING)}
     fresh = {(item.origin, item.digest) for item in found.noted}
