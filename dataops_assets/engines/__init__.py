@@ -1,1 +1,1 @@
-"""Where queries run: sessions over tables, one module an engine."""
+"""Engines: run queries over tables in sessions, one module for each engine."""

@@ -1,7 +1,7 @@
-"""What an engine must do: run queries over tables, and write query results as data files.
+"""The protocols of an engine: run queries over tables, and write query results as data files.
 
-Steps write their logic once as sqlglot expressions; an engine only renders and runs them. A `Session` is one unit of
-work (one step over some inputs) with temporary tables of its own.
+Steps write their logic once as sqlglot expressions; an engine translates and runs them. A `Session` is one unit of
+work (one step over some inputs) with its own temporary tables.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ class Session(Protocol):
     def scan(
         self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
     ) -> exp.Subquery:
-        """The rows of one version of a table, for use in FROM (deleted rows already left out).
+        """Return a query of one version of a table, for use in FROM, without deleted rows.
 
-        With `positions`, two columns more say where each row lies: `s_file` (data file) and `s_position` (row in it).
-        With `only`, just the rows of these data files.
+        With `positions`, two columns more give the place of each row: `s_file` (data file) and `s_position` (in it).
+        With `only`, only the rows of these data files.
         """
         ...
 
     def create(self, name: str, query: exp.Expr) -> None:
-        """A temporary table from a query, replacing one of that name."""
+        """Create a temporary table from a query; replace one of that name."""
         ...
 
     def define(self, name: str, query: exp.Expr) -> None:
-        """A temporary view of a query, replacing one of that name: its rows are computed wherever it is used."""
+        """Create a temporary view of a query; replace one of that name. Its rows are computed at each use."""
         ...
 
     def register(self, name: str, rows: pa.Table) -> None:
-        """A small Arrow table as a temporary table."""
+        """Make a temporary table from a small Arrow table."""
         ...
 
     def fetch(self, query: exp.Expr) -> pa.Table:
-        """The rows of a query; for counts, profiles and examples, never for whole tables."""
+        """Return the rows of a query; for counts, profiles and examples, never for whole tables."""
         ...
 
     def schema(self, query: exp.Expr) -> Mapping[str, str]:
-        """Column name to SQL type of a query's result, without running it."""
+        """Return the SQL types of a query's result by column name, without running it."""
         ...
 
     def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
@@ -58,15 +58,15 @@ class Session(Protocol):
         ...
 
     def positions(self, snapshot: TableVersion, rows: exp.Expr) -> dict[str, Sequence[int]]:
-        """Data file path, as in the snapshot, to row positions, of `rows` (columns `s_file`, `s_position`)."""
+        """Return row positions by data file path (as in the snapshot), of `rows` (columns `s_file`, `s_position`)."""
         ...
 
     def reading(self) -> AbstractContextManager[Session]:
-        """The session that reads raw files for this one: itself, or an embedded one where the engine reads none."""
+        """Yield the session that reads raw files for this one: itself, or DuckDB if the engine reads none."""
         ...
 
     def taken(self, reader: Session, rows: exp.Query) -> exp.Query:
-        """Rows of the session `reading()` gave, for use in this one."""
+        """Transfer rows of the session from `reading()` to this one."""
         ...
 
 
@@ -76,18 +76,18 @@ class Engine(Protocol):
     name: str
 
     def session(self) -> AbstractContextManager[Session]:
-        """A fresh session; its temporary tables vanish when it closes."""
+        """Open a new session; its temporary tables are removed when it closes."""
         ...
 
 
 def empty(columns: Mapping[str, str]) -> exp.Query:
-    """A query without rows, of the given columns and SQL types."""
+    """Make a query without rows, with the given columns and SQL types."""
     nothing = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
     return exp.select(*nothing).where(exp.false())
 
 
 def places_by_file(session: Session, rows: exp.Expr) -> Iterator[tuple[str, Sequence[int]]]:
-    """Each data file as the engine names it, with the row positions, of `rows` (columns `s_file`, `s_position`)."""
+    """Group the row positions of `rows` (columns `s_file`, `s_position`) by data file, as the engine names it."""
     grouped = session.fetch(
         query(
             "SELECT s_file, list(s_position) AS s_positions FROM $rows AS r GROUP BY s_file",

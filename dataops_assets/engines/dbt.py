@@ -1,7 +1,7 @@
-"""dbt, run in this process: what it is told, and what it tells.
+"""Runs dbt in this process, and returns its results as objects.
 
-Why not as a program of its own: importing dbt takes three to four seconds, and this process pays them at most once;
-what dbt knows of each node comes back as objects instead of log lines to be parsed.
+Reason: importing dbt takes three to four seconds, which a process pays at most once. Results of nodes come back as
+objects, so no log lines are parsed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 # dbt keeps its state in module variables, and works in its project's folder
 _ONE_AT_A_TIME = threading.Lock()
-# how DuckDB says that another process has the file open
+# DuckDB's message when another process has the file open
 _LOCKED = "Could not set lock on file"
 
 
 @dataclass(frozen=True)
 class DbtProject:
-    """A dbt project and where its target and settings are.
+    """A dbt project with its target and settings.
 
     `artifacts` is a folder of the deployment that dbt may write to; it holds the parsed project between two runs.
     """
@@ -42,7 +42,7 @@ class DbtProject:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The environment variables by which profiles and macros know the deployment."""
+        """Return the environment variables that profiles and macros read."""
         return {
             "DATAOPS_ENV": self.environment.name,
             "DATAOPS_HOME": str(self.environment.home),
@@ -56,7 +56,7 @@ class DbtProject:
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What came of one model, test or hook; `status` is dbt's: success, error, skipped, pass, fail, warn.
+    """The result of one model, test or hook; `status` is dbt's: success, error, skipped, pass, fail, warn.
 
     `failures` are a test's failing rows; `compiled` is the SQL that was run.
     """
@@ -71,7 +71,7 @@ class NodeResult:
 
 @dataclass(frozen=True)
 class Invocation:
-    """What came of one dbt command: node results in the order they finished, and what macros logged.
+    """The result of one dbt command: node results in the order they finished, and the logs of macros.
 
     `profiles` of the tables that were built or asked for, by unique id; `changed` counts the identities that an
     incremental model found to differ, by unique id; `versions` are those the hub tables were read at, None for a table
@@ -85,12 +85,12 @@ class Invocation:
 
 
 def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
-    """Run a dbt command such as ["build", "--select", ...] and return what came of each node, failed ones included.
+    """Run a dbt command such as ["build", "--select", ...] and return the result of each node, also of failed ones.
 
     Raises ConfigError where the project is wrong and StorageError where the warehouse cannot be reached or read, with
     dbt's own words.
     """
-    # here, because only a process that runs dbt should pay for the import
+    # imported here, because only a process that runs dbt should pay for it
     import duckdb
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
@@ -106,21 +106,21 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
         try:
             done = dbtRunner(callbacks=[_log_reader(logged, errors)]).invoke([*command, *places])
         finally:
-            # or this process would keep the warehouse's file from all others
+            # otherwise this process would lock the warehouse's file for all others
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt-duckdb has no types
     attempted = f"running dbt {command[0]} in {project.folder.name}"
     if isinstance(done.exception, CompilationError | DbtConfigError):
         raise ConfigError(attempted, received=str(done.exception)) from done.exception
-    # dbt passes on DuckDB's own error where its first connection fails
+    # if its first connection fails, dbt raises DuckDB's own error
     if isinstance(done.exception, DbtBaseException | duckdb.IOException):
         raise _unreachable(attempted, str(done.exception)) from done.exception
     if done.exception is not None:
         raise done.exception
     results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
     for result in results:
-        # a hook or an operation, on which all else depends
+        # a hook or an operation, on which all others depend
         if result.unique_id.startswith(("operation.", "macro.")) and result.status == "error":
-            # what an operation fails with is only logged
+            # the error of an operation is only logged
             raise _unreachable(attempted, result.message or "\n".join(errors))
     return Invocation(
         results,
@@ -148,7 +148,7 @@ def _unreachable(attempted: str, message: str) -> StorageError:
         return StorageError(attempted, received=message)
     return StorageError(
         attempted,
-        # what follows is advice for a reader, which is of no use to a writer
+        # the rest is advice for readers, which does not help a writer
         received=message.partition(". However")[0],
         next_step="close the warehouse's file in the process that is named: while that has it open, even to read, no "
         "other process can write to it",
@@ -156,7 +156,7 @@ def _unreachable(attempted: str, message: str) -> StorageError:
 
 
 def _log_reader(logged: list[Mapping[str, Any]], errors: list[str]) -> Callable[[EventMsg], None]:
-    """A listener that keeps what macros log as JSON objects, and dbt's messages of errors."""
+    """Make a listener that collects the JSON objects logged by macros, and dbt's error messages."""
 
     def read(event: EventMsg) -> None:
         # a protocol buffer behind a type that does not know its fields
@@ -188,14 +188,14 @@ def _profile(item: Mapping[str, Any]) -> Profile:
 
 
 def _number(text: str | None) -> float | None:
-    """NaN and infinity are no measure to compare with."""
+    """Return a number; None for NaN and infinity, which cannot be compared."""
     number = math.nan if text is None else float(text)
     return number if math.isfinite(number) else None
 
 
 @contextlib.contextmanager
 def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Settings for dbt, which reads them from the process's environment only; put back as they were."""
+    """Set environment variables for dbt, which reads its settings only there; restore them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,6 +1,6 @@
-"""The dbt-duckdb plugin of this project: dbt's DuckDB connection can read hub tables, without a download.
+"""The dbt-duckdb plugin of this project: lets dbt's DuckDB connection read hub tables, without a download.
 
-Named in `dbt_project/profiles.yml`, so it works alike for `dbt build` in that folder and for a run started by Dagster.
+`dbt_project/profiles.yml` names it, so `dbt build` in that folder and runs of Dagster use it in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataops_assets.storage.objects import is_remote
 class Plugin(BasePlugin):
     """Loads the extensions that hub tables need.
 
-    dbt works in the project folder `dbt_project`, so the deployment is the one of the folder above it.
+    dbt runs in the folder `dbt_project`, so the deployment is the folder above it.
     """
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002  the signature is dbt-duckdb's
@@ -29,13 +29,13 @@ class Plugin(BasePlugin):
         self._storage = environment_from(os.environ, Path.cwd().parent).storage
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:  # noqa: ARG002
-        """Let extensions load as quickly as those of the steps."""
+        """Set the options that let extensions load quickly, as in the steps."""
         config.update(TRUSTING)
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load them, and sign in to the object store where the hub is on one."""
+        """Load the extensions, and sign in to the object store if the hub is there."""
         load_extensions(conn, remote=is_remote(self._storage))
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """Tell the macros where the hub is: variables are a cursor's own."""
+        """Set the variable with the hub's location; each cursor has its own variables."""
         cursor.execute("SET VARIABLE dataops_storage = ?", [self._storage])

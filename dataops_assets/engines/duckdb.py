@@ -33,7 +33,7 @@ _STATS_TEXT_LIMIT = 64
 
 
 def load_extensions(connection: duckdb.DuckDBPyConnection, *, remote: bool) -> None:
-    """Let a connection read Delta tables, on an object store where `remote`.
+    """Let a connection read Delta tables; on an object store if `remote`.
 
     Extensions are loaded from their Python packages: nothing is downloaded, and nothing is installed. A connection made
     with the options `TRUSTING` loads them in no time.
@@ -48,8 +48,8 @@ def load_extensions(connection: duckdb.DuckDBPyConnection, *, remote: bool) -> N
 class DuckDBEngine:
     """Opens DuckDB sessions, with spill files below the environment's home.
 
-    One database a process holds the extensions (loading them costs 0.15 s); a session is a connection of its own to it,
-    so temporary tables are private and sessions may run in parallel threads.
+    Each process has one database with the extensions loaded (this takes 0.15 s). A session is a connection of its own,
+    so its temporary tables are private, and sessions may run in parallel threads.
     """
 
     name = "duckdb"
@@ -63,7 +63,7 @@ class DuckDBEngine:
 
     @contextmanager
     def session(self) -> Iterator[DuckDBSession]:
-        """A connection whose temporary tables vanish with it."""
+        """Open a connection; its temporary tables are removed when it closes."""
         with self._lock:
             if self._database is None:
                 self._database = self._open()
@@ -179,7 +179,7 @@ class DuckDBSession:
             with _storing(attempted):
                 Path(uri).mkdir(parents=True, exist_ok=True)
         layout = f"FILE_SIZE_BYTES '{_FILE_SIZE}', FILENAME_PATTERN 'part-{{uuid}}'"
-        # level 1 takes two thirds of the time of the usual 3, for files that are 3 % larger
+        # level 1 takes two thirds of the time of level 3, and files are 3 % larger
         options = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, {layout}, APPEND, RETURN_STATS"
         target = exp.Literal.string(uri).sql(DIALECT)
         statement = exp.Command(this="COPY", expression=f"({query.sql(DIALECT)}) TO {target} ({options})")
@@ -210,7 +210,7 @@ class DuckDBSession:
         return rows
 
 
-# the last three: what damaged files come to that have no checksums, and so are read without being compared
+# the last three are raised for damaged files without checksums, which are read unverified
 _STORAGE_ERRORS = (
     duckdb.IOException,
     duckdb.OutOfMemoryException,
@@ -223,15 +223,15 @@ _STORAGE_ERRORS = (
 
 @contextmanager
 def _storing(attempted: str) -> Iterator[None]:
-    """Where files cannot be read or written, say so as a StorageError; DuckDB names the file or URL."""
+    """Raise StorageError if files cannot be read or written; DuckDB names the file or URL."""
     try:
         yield
     except (*_STORAGE_ERRORS, OSError) as error:
         raise StorageError(
             attempted,
-            # what comes after a blank line is the statement, or a dump of the error
+            # the text after a blank line is the statement, or a dump of the error
             received=str(error).split("\n\n")[0],
-            next_step="check that the store is there, has room and that memory suffices, then run again; "
+            next_step="check that the store is reachable and has room and that memory suffices, then run again; "
             "the last published version is untouched",
         ) from error
 
@@ -240,9 +240,9 @@ _TEMPORARY = exp.Properties(expressions=[exp.TemporaryProperty()])
 
 
 def _are_plain(snapshot: TableVersion, files: Sequence[DataFile]) -> bool:
-    """Whether Parquet alone tells what these files hold: no row is masked, and each has every column of the table.
+    """Return whether these files can be read as plain Parquet: no row is deleted, and each has all columns.
 
-    DuckDB reads them without the log then, which takes a tenth of the time where a table is small.
+    DuckDB then reads them without the log, which takes a tenth of the time for a small table.
     """
     if is_remote(snapshot.uri) or any(character in snapshot.uri for character in "*?["):
         return False
@@ -272,7 +272,7 @@ def _delta_stats(statistics: Mapping[str, Mapping[str, str]], types: Mapping[str
 
 
 def _stat_value(text: str, kind: str) -> Any:
-    """One bound as Delta writes it; None where a bound would not be safe to prune by."""
+    """Return a bound in Delta's form; None if pruning by it would not be safe."""
     if kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"):
         return int(text)
     if kind.startswith("DECIMAL"):
@@ -288,6 +288,6 @@ def _stat_value(text: str, kind: str) -> Any:
             moment = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
             return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     except (ValueError, OverflowError):
-        # a date outside Python's years; without a bound the file is simply always read
+        # a date outside Python's years: without a bound the file is always read
         return None
     return None

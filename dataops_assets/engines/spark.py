@@ -1,7 +1,7 @@
-"""The distributed engine: Spark over Delta tables, local or on any cluster that its settings name.
+"""The distributed engine: Spark over Delta tables, in local mode or on a cluster.
 
-Spark computes and reads; which files a table consists of is read and committed by `storage/delta.py`, as with every
-other engine. pyspark is imported when a session is first opened, so a deployment without it can import this module.
+Spark reads and computes. `storage/delta.py` reads and commits the list of files of a table, as for every engine.
+pyspark is imported when the first session is opened, so a deployment without it can import this module.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _SETTINGS: Mapping[str, str] = {
-    # it would be most of what a run's log holds
+    # the progress bar would fill most of a run's log
     "spark.ui.showConsoleProgress": "false",
-    # what queries mean
+    # settings that change the meaning of queries
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "true",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_LTZ",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
-    # what files look like: as the other engines write them
+    # settings of files: the same as the other engines write
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.hadoop.parquet.compression.codec.zstd.level": "1",
@@ -55,7 +55,7 @@ _SETTINGS: Mapping[str, str] = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-# without a checksum file beside each; what writes to an object store keeps its buffers in files that need theirs
+# no checksum file beside each data file; buffers for an object store need theirs
 _LOCAL_FILES: Mapping[str, str] = {"spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem"}
 _SQL_NAMES: Mapping[str, str] = {
     "string": "VARCHAR",
@@ -72,7 +72,7 @@ _SQL_NAMES: Mapping[str, str] = {
     "timestamp_ntz": "TIMESTAMP",
 }
 _PLACE: Mapping[str, str] = {FILE: "VARCHAR", POSITION: "BIGINT"}
-# types that only files have, as what Spark gets them
+# types that occur only in files, and the types that Spark reads them as
 _STAGED: Mapping[str, str] = {
     **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER"), "BIGINT"),
     "UBIGINT": "DECIMAL(20,0)",
@@ -85,9 +85,9 @@ _MB = 1024 * 1024
 _LEAST_MEMORY = 1024 * _MB
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _BYTES_A_VALUE = 16
-# as spark.sql.autoBroadcastJoinThreshold
+# the same as spark.sql.autoBroadcastJoinThreshold
 _MOST_SENT = 10 * _MB
-# beyond it, what is deleted is not sent along with a query
+# with more deleted rows than this, their positions are not sent with a query
 _MOST_MASKED = 200_000
 _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items()}
 
@@ -95,7 +95,7 @@ _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items
 class SparkEngine:
     """Opens Spark sessions, all of one Spark application a process.
 
-    `DATAOPS_SPARK_MASTER`, `DATAOPS_SPARK_JARS` and `DATAOPS_SPARK_CONF` say where it runs and with what;
+    `DATAOPS_SPARK_MASTER`, `DATAOPS_SPARK_JARS` and `DATAOPS_SPARK_CONF` configure it;
     `open_session` makes a Spark session of settings by name.
     """
 
@@ -109,7 +109,7 @@ class SparkEngine:
 
     @contextmanager
     def session(self) -> Iterator[SparkSqlSession]:
-        """A session with temporary views of its own."""
+        """Open a session with its own temporary views."""
         with self._lock:
             if self._application is None:
                 self._application = _started(self._environment, self._open_session)
@@ -128,14 +128,14 @@ class SparkEngine:
 
 
 def _started(environment: Environment, open_session: Callable[[Mapping[str, str]], SparkSession]) -> SparkSession:
-    """The Spark application of this process."""
+    """Start the Spark application of this process."""
     try:
         from pyspark.logger import PySparkLogger
     except ModuleNotFoundError as error:
         raise ConfigError(
             "starting Spark", received="no package pyspark", next_step="install the extra 'spark' of this project"
         ) from error
-    # a failed query is told once, by the error that the step raises
+    # a failed query is reported once, by the error of the step
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     place = {"spark.app.name": "dataops-assets", "spark.master": environment.spark.master}
@@ -147,10 +147,10 @@ def _started(environment: Environment, open_session: Callable[[Mapping[str, str]
 
 
 def _on_one_machine(master: str) -> dict[str, str]:
-    """How Spark works where one process does all of it. Its own settings are for a cluster.
+    """Return settings for Spark in one process; its defaults are made for a cluster.
 
-    With them most of a small shuffle's 200 parts are empty, a file of less than 128 MB is the work of one core, a
-    driver has the 1 GB that suffice to say what others shall do, and its memory is collected so that it answers soon.
+    With the defaults, most of the 200 parts of a small shuffle are empty, one core reads a whole file below 128 MB, the
+    driver has only 1 GB, and garbage collection is optimized for short pauses instead of throughput.
     """
     if not master.startswith("local"):
         return {}
@@ -164,19 +164,19 @@ def _on_one_machine(master: str) -> dict[str, str]:
 
 
 def _machine_memory() -> int:
-    """Bytes of this machine, or of the container that is less."""
+    """Return the memory of this machine in bytes, or of the container if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _CONTAINER_LIMIT.read_text().strip() if _CONTAINER_LIMIT.exists() else ""
     return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
 def _object_store(variables: Mapping[str, str]) -> dict[str, str]:
-    """The object store as the other readers find it, by the usual variables; Spark takes the credentials by itself."""
+    """Return the settings of the object store from the usual variables; Spark finds the credentials by itself."""
     endpoint = variables.get("AWS_ENDPOINT_URL")
     region = variables.get("AWS_REGION", variables.get("AWS_DEFAULT_REGION"))
     settings: dict[str, str] = {}
     if endpoint:
-        # what is not Amazon's rarely has a host name for each bucket
+        # stores other than Amazon's rarely have a host name for each bucket
         settings |= {"fs.s3a.endpoint": endpoint, "fs.s3a.path.style.access": "true"}
     if region:
         settings["fs.s3a.endpoint.region"] = region
@@ -184,7 +184,7 @@ def _object_store(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _jars(environment: Environment) -> dict[str, str]:
-    """Where Spark finds the jars of Delta Lake, and those of the object store where there is one."""
+    """Return the jars of Delta Lake, and of the object store if there is one."""
     folder = environment.spark.jars
     if folder is None:
         return {}
@@ -193,7 +193,7 @@ def _jars(environment: Environment) -> dict[str, str]:
         raise ConfigError(
             "starting Spark",
             received=f"no jar of Delta Lake in {folder}",
-            next_step="fetch the jars with 'make jars', or set DATAOPS_SPARK_JARS to where they are",
+            next_step="fetch the jars with 'make jars', or set DATAOPS_SPARK_JARS to their folder",
         )
     return {"spark.driver.extraClassPath": os.pathsep.join(map(str, jars))}
 
@@ -209,7 +209,7 @@ class SparkSqlSession:
         self._staged: list[str] = []
 
     def close(self) -> None:
-        """Forget all temporary views, and remove what was staged."""
+        """Remove all temporary views and staged files."""
         for name in self._views:
             self.spark.catalog.dropTempView(_quoted(name))
         for uri in self._staged:
@@ -221,7 +221,7 @@ class SparkSqlSession:
     def scan(
         self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
     ) -> exp.Subquery:
-        """See `Session.scan`. The files that the snapshot names are read, without going through the log again."""
+        """See `Session.scan`. Reads the files of the snapshot, without reading the log again."""
         files = [file for file in snapshot.files if only is None or file.path in only]
         require_sound(snapshot, files)
         if not files:
@@ -237,7 +237,7 @@ class SparkSqlSession:
         return exp.Subquery(this=query("SELECT * FROM $rows", rows=table(name)))
 
     def _by_files(self, snapshot: TableVersion, files: Sequence[DataFile]) -> DataFrame:
-        """Rows of Parquet files with their places, without those whose places the deletion vectors name."""
+        """Read rows of Parquet files with their places, without the rows in the deletion vectors."""
         from pyspark.sql.functions import explode
 
         whole = [file for file in files if not file.deletion_vector]
@@ -255,7 +255,7 @@ class SparkSqlSession:
                 }
             )
             gone = self.spark.createDataFrame(deleted).select("file", explode("positions").alias("position"))
-            # not equal, which would be a part of what each row is looked up by: few positions are to be found at all
+            # no equality, which would become part of the join key of each row: only few positions have to be found
             same_file = (rows[FILE] <= gone["file"]) & (rows[FILE] >= gone["file"])
             here = (rows[POSITION] == gone["position"]) & same_file
             parts.append(rows.join(gone.hint("broadcast"), here, "left_anti"))
@@ -267,7 +267,7 @@ class SparkSqlSession:
         return _placed(rows)
 
     def _by_log(self, snapshot: TableVersion, files: Sequence[DataFile]) -> DataFrame:
-        """The same by Delta Lake's reader, which reads deletion vectors where the rows are and not here."""
+        """Read the same rows by Delta Lake's reader, which reads deletion vectors on the executors."""
         reader = self.spark.read.format("delta").option("versionAsOf", snapshot.version)
         rows = _placed(reader.load(_place(snapshot.uri, "")))
         if not files:
@@ -276,10 +276,10 @@ class SparkSqlSession:
         return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files]))
 
     def create(self, name: str, query: exp.Expr) -> None:
-        """See `Session.create`. The rows are computed once and kept by the executors, without where they came from."""
+        """See `Session.create`. The rows are computed once and cached by the executors, without their lineage."""
         with _storing("running a query"):
             rows, is_small = _kept(self._frame(query))
-            # of rows that are kept Spark knows no size: every join with them would sort and move both sides
+            # Spark does not know the size of cached rows: every join with them would shuffle both sides
             self._view(rows.hint("broadcast") if is_small else rows, name)
 
     def define(self, name: str, query: exp.Expr) -> None:
@@ -304,7 +304,7 @@ class SparkSqlSession:
             return {field.name: _sql_name(field.dataType) for field in self._frame(query).schema.fields}
 
     def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
-        """See `Session.write`. Jobs that write to one folder clear away each other's files: each has its own."""
+        """See `Session.write`. Each write has its own folder, because jobs in one folder remove each other's files."""
         folder = f"part-{uuid.uuid4()}"
         with _storing(f"writing data files of {uri}"):
             self._frame(query).write.parquet(_place(uri, folder))
@@ -316,7 +316,7 @@ class SparkSqlSession:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """See `Session.reading`. Raw files are read by the embedded engine, which knows their formats."""
+        """See `Session.reading`. DuckDB reads raw files, because it knows their formats."""
         with DuckDBEngine(self._environment).session() as reader:
             yield reader
 
@@ -353,14 +353,14 @@ class SparkSqlSession:
         self._views.add(name)
         for field in rows.schema.fields:
             kind = field.dataType.simpleString()
-            # what tables call alike may be of several types
+            # columns of one name may have different types in several tables
             self._types[field.name] = kind if self._types.get(field.name, kind) == kind else ""
         return name
 
 
 @contextmanager
 def _storing(attempted: str) -> Iterator[None]:
-    """Where files cannot be read or written, or a query fails, say so as a StorageError."""
+    """Raise StorageError if files cannot be read or written, or if a query fails."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -369,15 +369,15 @@ def _storing(attempted: str) -> Iterator[None]:
     except (Py4JError, PySparkException, OSError) as error:
         raise StorageError(
             attempted,
-            # what follows is where in Spark it happened
+            # the rest is Spark's stack trace
             received=str(error).strip().split("\n\tat ")[0],
-            next_step="check that the store is there, has room and that memory suffices, then run again; "
+            next_step="check that the store is reachable and has room and that memory suffices, then run again; "
             "the last published version is untouched",
         ) from error
 
 
 def _kept(rows: DataFrame) -> tuple[DataFrame, bool]:
-    """The rows, computed and kept by the executors, and whether Spark would send a table of that size to them all."""
+    """Compute and cache rows; return them, and whether their size allows a broadcast."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as of
 
@@ -412,30 +412,30 @@ def _quoted(name: str) -> str:
 
 
 def _url(path: str) -> str:
-    """A path for Spark's readers, to which some characters of a local one would be a pattern's."""
+    """Return a path for Spark's readers, with the pattern characters of a local path escaped."""
     return _hadoop(path) if is_remote(path) else "file:" + re.sub(r"([\\{}\[\]*?])", r"\\\1", path)
 
 
 def _place(uri: str, path: str) -> str:
-    """The URL of a data file, not encoded."""
+    """Return the URL of a data file, not encoded."""
     return f"{_hadoop(uri)}/{path}" if is_remote(uri) else f"file:{uri}/{path}"
 
 
 def _hadoop(uri: str) -> str:
-    """A URL as Hadoop's file systems are called."""
+    """Return a URL with the scheme of Hadoop's file system."""
     return re.sub("^s3:", "s3a:", uri)
 
 
 def _placed(rows: DataFrame) -> DataFrame:
-    """Rows of files with file, as Spark calls it, and position."""
+    """Add file (Spark's name) and position to the rows of files."""
     from pyspark.sql.functions import col
 
     return rows.withColumns({FILE: col("_metadata.file_path"), POSITION: col("_metadata.row_index")})
 
 
 def _names(rows: DataFrame) -> dict[str, str]:
-    """What `_placed` calls the files of `rows`, by `_place`. Spark's names are encoded; not each row's is decoded."""
-    # readers differ in the slashes where they list their files
+    """Map the encoded file names that `_placed` gives to `_place`, so that not every row is decoded."""
+    # readers differ in the slashes of file names
     names = [name.replace("file:///", "file:/") for name in rows.inputFiles()]
     return {unquote(name): name for name in names}
 

@@ -1,11 +1,11 @@
-"""What differs between DuckDB's SQL, in which the steps are written, and Spark's.
+"""Translates DuckDB's SQL, in which the steps are written, to Spark's.
 
 A tree of DuckDB's dialect is rewritten, node by node, to one that gives the same values in Spark: the same digits of a
 double as text, the same bits of a hash, null where DuckDB's TRY gives null. sqlglot then writes it. Spark must run
 in ANSI mode, with UTC as its time zone and case-sensitive names (`engines/spark.py` sees to that).
 
-Where the meaning hangs on the type of an argument, the rewritten expression asks `typeof`, which Spark answers when it
-analyses a query, so that only one branch is left of it. tests/differential compares both engines value for value.
+If the meaning depends on the type of an argument, the new expression calls `typeof`. Spark evaluates it when it
+analyses a query, so only one branch is left. tests/differential compares both engines value for value.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Rewrite = Callable[[Any], exp.Expr]
 
 
 def for_spark(tree: exp.Expr, types: Mapping[str, str]) -> exp.Expr:
-    """A copy of a tree of DuckDB's dialect, to be written with `DIALECT`, that gives the same values in Spark.
+    """Return a copy of a DuckDB tree that gives the same values in Spark, to be written with `DIALECT`.
 
     `types` are Spark's types of the tables' columns by name, empty where tables differ in one.
     """
@@ -80,9 +80,9 @@ _KINDS = {
 
 
 def _settle_kinds(tree: exp.Expr, kinds: dict[str, str]) -> None:
-    """Tell each column what kind of value it has, as far as its name tells it."""
+    """Set the type of each column, if its name determines it."""
     inner_first = list(reversed(list(tree.find_all(exp.Alias))))
-    # a name that turns out to be ambiguous may have told others what they are
+    # other columns may have their type from a name that is found to be ambiguous
     for _ in range(2):
         for item in inner_first:
             for place in item.this.find_all(exp.Column):
@@ -99,7 +99,7 @@ def _rewritten(node: exp.Expr) -> exp.Expr:
     if digits is not None:
         return _spark("CAST(conv(:digits, 16, 10) AS BIGINT)", digits=_rewritten(digits))
     for child in list(node.iter_expressions()):
-        # what comes back may have the child inside it
+        # the new expression may contain the child
         hole = exp.Placeholder()
         child.replace(hole)
         hole.replace(_rewritten(child))
@@ -113,7 +113,7 @@ def _template(text: str) -> exp.Expr:
 
 
 def _spark(template: str, /, **holes: Any) -> exp.Expr:
-    """`template`, Spark SQL, with `:name` replaced by `holes[name]`."""
+    """Return `template` (Spark SQL) with `:name` replaced by `holes[name]`."""
     tree = _template(template).copy()
     for hole in list(tree.find_all(exp.Placeholder)):
         value = literal(holes[hole.name])
@@ -122,7 +122,7 @@ def _spark(template: str, /, **holes: Any) -> exp.Expr:
 
 
 def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
-    """A call that is written as it is."""
+    """Return a function call that is written unchanged."""
     return exp.Anonymous(this=name, expressions=list(arguments))
 
 
@@ -130,7 +130,7 @@ def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
 
 
 def _text_of(value: exp.Expr) -> exp.Expr:
-    """The text that DuckDB gives for a value of any type."""
+    """Return DuckDB's text of a value of any type."""
     known = _known_type(value)
     if known == "string":
         return value
@@ -146,7 +146,7 @@ def _text_of(value: exp.Expr) -> exp.Expr:
 
 
 def _common(value: exp.Coalesce | exp.Case) -> str:
-    """The kind that all values to choose from have."""
+    """Return the common type of all alternative values."""
     if isinstance(value, exp.Coalesce):
         parts = [value.this, *value.expressions]
     else:
@@ -160,7 +160,7 @@ _STRING_CALLS = frozenset(("concat_ws", "md5", "hex", "to_json", "regexp_extract
 
 
 def _known_type(value: exp.Expr) -> str:
-    """What `typeof` would say, as far as the expression itself tells; empty where it does not."""
+    """Return the result of `typeof` if the expression alone determines it; empty otherwise."""
     if isinstance(value, (exp.Column, exp.Dot)):
         kind: str = value.meta.get("kind", "")
         return kind
@@ -191,7 +191,7 @@ def _known_type(value: exp.Expr) -> str:
 
 
 def _text_of_double(text: exp.Expr) -> exp.Expr:
-    """The text that DuckDB gives for a double, from Java's.
+    """Return DuckDB's text of a double, made from Java's.
 
     Doubles of at most 15 digits differ where their digits do, so a text of no more, without a zero at its end, is the
     shortest already; it is most of what data has, and Spark compiles it.
@@ -205,7 +205,7 @@ def _text_of_double(text: exp.Expr) -> exp.Expr:
 
 
 def _shortest(double: exp.Expr) -> exp.Expr:
-    """The shortest text from which the same double is read again, in the form of C's %g: 1.0, 0.0001, 1e-05, 1e+16."""
+    """Return the shortest exact text of a double, in the form of C's %g: 1.0, 0.0001, 1e-05, 1e+16."""
     # two digits at least, where the two smallest doubles need but one
     java = _spark(
         "replace(replace(reflect(:algorithm, 'toString', coalesce(:double, 0D)), '4.9E-324', '5.0E-324'), "
@@ -242,7 +242,7 @@ def _type(node: exp.DataType) -> exp.Expr:
 
 
 def _cast(node: exp.Cast) -> exp.Expr:
-    """A cast; with TRY_CAST or in a TRY, null where it fails."""
+    """Translate a cast; with TRY_CAST or in a TRY, it is null if it fails."""
     value, target = node.this, node.to
     tries = isinstance(node, exp.TryCast) or node.meta.get("tried", False)
     # without `safe`, sqlglot writes a plain cast
@@ -291,7 +291,7 @@ def _cast(node: exp.Cast) -> exp.Expr:
 
 
 def _time_read(text: exp.Expr, read: exp.Cast, kind: Callable[..., exp.Cast]) -> exp.Expr:
-    """A time from a text: one with a blank at its end is none, and 24:00 is the midnight after."""
+    """Translate a cast of text to a time: with a blank at the end it fails, and 24:00 is the next midnight."""
     midnight = _spark("regexp_replace(:text, '([T ])24:', '$100:')", text=text)
     return _spark(
         "CASE WHEN regexp(:text, '[\\\\t\\\\n\\\\f\\\\r ]\\\\z') THEN NULL "
@@ -304,7 +304,7 @@ def _time_read(text: exp.Expr, read: exp.Cast, kind: Callable[..., exp.Cast]) ->
 
 
 def _by_type(value: exp.Expr, other: exp.Expr, **branches: exp.Expr) -> exp.Expr:
-    """One of these expressions, as the type of `value` is: `other`, or that of string, double, decimal, timestamp."""
+    """Choose an expression by the type of `value`: string, double, decimal, timestamp or `other`."""
     known = _known_type(value)
     if known:
         return branches.get(known, other)
@@ -323,7 +323,7 @@ _IS_TYPE = {
 
 
 def _scaled(double: exp.Expr, places: int) -> exp.Expr:
-    """A double rounded to some places as C rounds: times a power of ten, halves away from zero; as a decimal."""
+    """Round a double as C does: times a power of ten, halves away from zero; the result is a decimal."""
     return _spark(
         "try_divide(transform(array(:double * CAST(:unit AS DOUBLE)), y -> "
         "CASE WHEN abs(y) < 4503599627370496D THEN CAST(CAST(sign(y) * (floor(abs(y)) + CASE WHEN "
@@ -364,7 +364,7 @@ def _joined(node: exp.DPipe) -> exp.Expr:
 
 
 def _in_zone(node: exp.AtTimeZone) -> exp.Expr:
-    """A wall clock becomes an instant, an instant a wall clock. In UTC, Spark's time zone, both look the same."""
+    """Translate AT TIME ZONE between wall clock and instant. In UTC, Spark's time zone, both look the same."""
     zone = node.args["zone"]
     if isinstance(zone, exp.Literal) and zone.name.upper() == "UTC":
         marked = exp.Paren(this=node.this)
@@ -374,7 +374,7 @@ def _in_zone(node: exp.AtTimeZone) -> exp.Expr:
     local, instant = ("timestamp_ntz", "timestamp")
     if value.meta.get("turns"):
         local, instant = instant, local
-    # of a wall clock that an hour shows twice, DuckDB takes the later instant
+    # for a wall clock time that occurs twice, DuckDB takes the later instant
     return _spark(
         "CASE WHEN typeof(:value) IN (:local, 'date') THEN transform(array(to_utc_timestamp(:value, :zone)), u -> "
         "CASE WHEN from_utc_timestamp(u + INTERVAL '1' HOUR, :zone) = CAST(:value AS TIMESTAMP) "
@@ -392,7 +392,7 @@ _SPACES = {r"\s": r"[\t\n\f\r ]", r"\S": r"[^\t\n\f\r ]"}
 
 
 def _pattern(pattern: exp.Expr, *, whole: bool = False) -> exp.Expr:
-    """A pattern of RE2 for Java, where both can say the same; one that is no literal is taken as it is."""
+    """Translate a pattern of RE2 to Java's; a pattern that is no literal is not changed."""
     if not isinstance(pattern, exp.Literal):
         return _spark("concat('(?du)\\\\A(?:', :pattern, ')\\\\z')", pattern=pattern) if whole else pattern
     found, in_class = [], False
@@ -408,7 +408,7 @@ def _pattern(pattern: exp.Expr, *, whole: bool = False) -> exp.Expr:
             in_class = (in_class and item != "]") or (not in_class and item.startswith("["))
             found.append(item)
     text = "".join(found)
-    # only a line feed ends a line, and case is that of all letters
+    # only a line feed ends a line, and case folding applies to all letters
     return literal(rf"(?du)\A(?:{text})\z" if whole else f"(?du){text}")
 
 
@@ -436,7 +436,7 @@ def _replaced(node: exp.RegexpReplace) -> exp.Expr:
     modifiers = node.args.get("modifiers")
     if modifiers is not None and "g" in modifiers.name:
         return _call("regexp_replace", node.this, pattern, replacement)
-    # the first match alone
+    # only the first match
     return _spark(
         "CASE WHEN regexp(:text, :pattern) THEN concat(left(:text, regexp_instr(:text, :pattern) - 1), "
         "regexp_replace(regexp_substr(:text, :pattern), :pattern, :replacement), "
@@ -466,7 +466,7 @@ _FIXED = {"m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss"}
 
 
 def time_pattern(form: str) -> str:
-    """Java's pattern for a format of strptime. Raises ConfigError for a directive that Spark does not know."""
+    """Translate a format of strptime to Java's. Raises ConfigError for a directive that Spark does not have."""
     found = []
     parts = re.findall(r"%-?.|[^%]+", form)
     for place, part in enumerate(parts):
@@ -481,7 +481,7 @@ def time_pattern(form: str) -> str:
                 known=[f"%{known}" for known in _PATTERNS],
                 next_step="use these, or run the source with 'engine: duckdb'",
             )
-        # digits that follow digits have no other end than their number
+        # numbers that touch can only be separated by their number of digits
         beside = [parts[other] for other in (place - 1, place + 1) if 0 <= other < len(parts)]
         is_packed = any(other.startswith("%") for other in beside)
         found.append(_FIXED.get(name, _PATTERNS[name]) if is_packed else _PATTERNS[name])
@@ -511,7 +511,7 @@ _BOUNDARIES = {
 
 
 def _difference(node: exp.DateDiff) -> exp.Expr:
-    """How many boundaries of a unit lie between two times."""
+    """Count the boundaries of a unit between two times."""
     unit = node.args["unit"].name.lower().removesuffix("s") if node.args.get("unit") else "day"
     if unit not in _BOUNDARIES:
         raise ConfigError("writing date_diff for Spark", received=repr(unit), known=list(_BOUNDARIES))
@@ -543,7 +543,7 @@ def _first_of(pairs: exp.Expr, most: exp.Expr) -> exp.Expr:
 
 
 def _sliced(node: exp.Bracket) -> exp.Expr:
-    """Some first ones: list(x ORDER BY y)[1:n]."""
+    """Translate list(x ORDER BY y)[1:n]: the first n values."""
     listed, (piece,) = node.this, node.expressions
     if not isinstance(listed, exp.ArrayAgg) or not isinstance(piece, exp.Slice):
         return node
@@ -553,7 +553,7 @@ def _sliced(node: exp.Bracket) -> exp.Expr:
 
 
 def _lowest(node: exp.ArgMin) -> exp.Expr:
-    """min_by(x, y, n), of the x that are there."""
+    """Translate min_by(x, y, n), which ignores null x."""
     count = node.args.get("count")
     if count is None:
         return node
@@ -576,7 +576,7 @@ _RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 
 
 def _window(node: exp.Window) -> exp.Expr:
-    """Spark has neither FILTER nor DISTINCT in windows."""
+    """Translate a window with FILTER or DISTINCT, which Spark does not have."""
     if isinstance(node.this, exp.Filter):
         function, condition = node.this.this, node.this.expression.this
         argument = function.this if not isinstance(function, exp.Anonymous) else function.expressions[0]
@@ -593,7 +593,7 @@ def _window(node: exp.Window) -> exp.Expr:
 
 
 def _hash_digits(node: exp.Expr) -> exp.Expr | None:
-    """The digits of a hash where it is cast to a number as a text '0x...', which is no number in Spark."""
+    """Translate the cast of a hash text '0x...' to a number, which Spark cannot cast."""
     text = node.this if isinstance(node, exp.Cast) else None
     if not isinstance(text, exp.DPipe) or text.left != exp.Literal.string("0x"):
         return None
@@ -613,7 +613,7 @@ _ANONYMOUS: Mapping[str, Rewrite] = {
     "row": lambda node: _call("struct", *node.expressions),
     "strlen": lambda node: _spark("CAST(octet_length(:a) AS BIGINT)", a=node.expressions[0]),
     "suffix": lambda node: _spark("endswith(:a, :b)", a=node.expressions[0], b=node.expressions[1]),
-    # a nested value comes from the reader of raw files as its text
+    # the reader of raw files returns a nested value as text
     "to_json": lambda node: node.expressions[0],
     "to_microseconds": lambda node: _spark(
         "make_dt_interval(0, 0, 0, CAST(:a AS DECIMAL(18, 0)) * 0.000001BD)", a=node.expressions[0]
@@ -628,12 +628,12 @@ def _named(node: exp.Anonymous) -> exp.Expr:
 
 
 def _as_bigint(node: exp.Expr) -> exp.Expr:
-    """A whole number, which is of 64 bits in DuckDB and of 32 in Spark."""
+    """Cast a whole number to 64 bits, as in DuckDB; Spark has 32."""
     return exp.cast(node, "BIGINT")
 
 
 def _within(condition: str) -> Rewrite:
-    """A function that has no value outside its domain."""
+    """Translate a function that is null outside its domain."""
     return lambda node: _spark(f"CASE WHEN {condition} THEN :value END", x=node.this, value=node)
 
 
@@ -656,7 +656,7 @@ def _concatenated(node: exp.Concat) -> exp.Expr:
 
 
 def _as_bytes(text: exp.Expr) -> exp.Expr:
-    """A text with a letter for each byte, for what DuckDB counts in bytes."""
+    """Return a text with one letter for each byte, for functions that count bytes in DuckDB."""
     return _spark("decode(encode(:text, 'utf-8'), 'iso-8859-1')", text=text)
 
 
@@ -671,7 +671,7 @@ def _condition(node: exp.If) -> exp.Expr:
 
 
 def _selected(node: exp.Select) -> exp.Expr:
-    """QUALIFY as a condition on a further column, which a star does not show."""
+    """Translate QUALIFY to a condition on an extra column, which a star does not select."""
     qualify = node.args.get("qualify")
     if qualify is None:
         return node

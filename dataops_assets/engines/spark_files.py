@@ -1,4 +1,4 @@
-"""The files that Spark wrote, as the log of a table tells of them: size, rows and statistics, from their footers."""
+"""Reads size, rows and statistics of the files that Spark wrote from their footers, for the log of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def written_files(uri: str, folder: str, types: Mapping[str, str]) -> list[DataFile]:
-    """The Parquet files with rows in `folder` below `uri`; `types` are the SQL types by column.
+    """List the Parquet files with rows in `folder` below `uri`; `types` are the SQL types by column.
 
     Raises StorageError where they cannot be read.
     """
@@ -49,7 +49,7 @@ def _footer(uri: str, item: StoredObject) -> pq.FileMetaData:
 
 
 def _end(uri: str, item: StoredObject, length: int) -> bytes:
-    """The last bytes of an object."""
+    """Return the last bytes of an object."""
     try:
         found = obstore.get_range(open_store(uri), item.path, start=max(item.size - length, 0), end=item.size)
     except (BaseError, OSError) as error:
@@ -62,7 +62,7 @@ def _end(uri: str, item: StoredObject, length: int) -> bytes:
 
 
 def _stats(footer: pq.FileMetaData, types: Mapping[str, str]) -> dict[str, Any]:
-    """The Delta statistics object: bounds where all row groups tell them and they are safe to prune by."""
+    """Return the Delta statistics object: bounds if all row groups have them and pruning by them is safe."""
     stats: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
     groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
     for place, name in enumerate(footer.schema.names):
@@ -70,7 +70,7 @@ def _stats(footer: pq.FileMetaData, types: Mapping[str, str]) -> dict[str, Any]:
         if any(item is None or not item.has_null_count for item in told):
             continue
         stats["nullCount"][name] = sum(item.null_count for item in told)
-        # a group of nulls alone has no bounds
+        # a row group of only nulls has no bounds
         bounded = [item for item, group in zip(told, groups, strict=True) if item.null_count < group.num_rows]
         if not bounded or not all(item.has_min_max for item in bounded):
             continue
@@ -82,7 +82,7 @@ def _stats(footer: pq.FileMetaData, types: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _bound(value: Any, kind: str) -> Any:
-    """One bound as Delta writes it; None where a bound would not be safe to prune by."""
+    """Return a bound in Delta's form; None if pruning by it would not be safe."""
     if kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT"):
         return int(value)
     if kind == "VARCHAR":

@@ -1,1 +1,1 @@
-"""Whether data may be trusted: contracts in one query, profiles, the kinds of check, gates before publishing."""
+"""Checks of data: profiles, checks, contracts, and gates before a table is published."""

@@ -1,6 +1,6 @@
-"""The kinds of check that compare a table or one input of it with what is declared and with the inputs before it.
+"""Checks that compare a table, or one input of it, with the declaration and with earlier inputs.
 
-Pure: profiles and declarations in, outcomes out. Simple limits; an input is never part of what it is compared with.
+Pure functions: profiles and declarations in, outcomes out. An input is never compared with itself.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome
 
 BASELINE = 30
-# a median of fewer is no measure: after one history the first daily file would look like a failure
+# with fewer inputs the median means little: after one history, the first daily file would fail
 _ENOUGH = 3
 _ENOUGH_MEANS = 5
 _SHOWN = 5
 
 
 def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
-    """Of `known`, the last inputs extracted before the profile's own, oldest first.
+    """Return the last inputs of `known` that were extracted before the profile's input, oldest first.
 
-    An id starts with the extract time. Inputs of one extract time, such as two versions of a file, are no history of
-    each other.
+    An id starts with the extract time. Inputs of the same extract time, such as two versions of a file, are not
+    compared with each other.
     """
     own = _extracted(profile)
     before = [other for other in known if other.input_id and _extracted(other) < own]
@@ -39,9 +39,9 @@ def _extracted(profile: Profile) -> str:
 def input_outcomes(
     profile: Profile, earlier: Sequence[Profile], checks: Checks, expected: Mapping[str, str], note: str = ""
 ) -> tuple[CheckOutcome, ...]:
-    """Volume, schema and distribution of one input; those that are declared off are left out.
+    """Check volume, schema and distribution of one input; checks that are declared off are left out.
 
-    `expected` is the table's columns with their SQL types; `note` says what of the raw columns differs from it.
+    `expected` is the table's columns with their SQL types; `note` describes differences of the raw columns.
     """
     found = {item.name: item.type for item in profile.columns}
     outcomes = []
@@ -57,10 +57,10 @@ def input_outcomes(
 def table_outcomes(
     asset: str, rows: int, columns: Mapping[str, str], expected: Mapping[str, str], checks: Checks
 ) -> tuple[CheckOutcome, ...]:
-    """Volume and schema of a whole table; those that are declared off are left out."""
+    """Check volume and schema of a whole table; checks that are declared off are left out."""
     outcomes = []
     if checks.volume.enabled:
-        # the declared most is of one input
+        # the declared maximum is for one input
         least = checks.volume.model_copy(update={"max_rows": None})
         outcomes.append(volume(Profile(asset, "", rows, ()), (), least))
     if checks.table_schema.enabled:
@@ -69,7 +69,7 @@ def table_outcomes(
 
 
 def volume(profile: Profile, earlier: Sequence[Profile], check: VolumeCheck, unit: str = "rows") -> CheckOutcome:
-    """How much there is, against the declared limits and the median of the inputs before."""
+    """Check the number of rows against the declared limits and the median of earlier inputs."""
     low, high = check.min_rows, check.max_rows
     numbers: dict[str, float | int | str | None] = {unit: profile.rows}
     if len(earlier) >= _ENOUGH:
@@ -99,7 +99,7 @@ def table_schema(
     input_id: str = "",
     note: str = "",
 ) -> CheckOutcome:
-    """Columns and types against the declared ones; the order is not looked at."""
+    """Check columns and types against the declared ones, in any order."""
     problems = [f"{name} is missing" for name in expected if name not in found]
     problems += [f"{name} is not declared" for name in found if name not in expected]
     problems += [
@@ -120,7 +120,7 @@ def table_schema(
 
 
 def distribution(profile: Profile, earlier: Sequence[Profile], check: DistributionCheck) -> CheckOutcome:
-    """Null shares and means of the columns, against the inputs before."""
+    """Check null shares and means of the columns against earlier inputs."""
     compared = [other for other in earlier if other.rows]
     if profile.rows == 0 or len(compared) < _ENOUGH:
         why = "no rows to compare" if profile.rows == 0 else f"{len(compared)} earlier inputs, {_ENOUGH} are needed"
@@ -165,7 +165,7 @@ def _mean_problem(
         return []
     centre = statistics.fmean(means)
     spread = math.sqrt(math.fsum((mean - centre) ** 2 for mean in means) / (len(means) - 1))
-    # a column that was constant so far (a year, a month) has no spread to measure by
+    # a column that was constant so far (a year, a month) has no spread to compare with
     if spread == 0 or abs(item.mean - centre) <= check.max_mean_shift * spread:
         return []
     low, high = centre - check.max_mean_shift * spread, centre + check.max_mean_shift * spread

@@ -1,9 +1,9 @@
-"""Contracts: pandera schemas, evaluated where the rows are.
+"""Contracts: pandera schemas that the engine evaluates as SQL.
 
-A schema is read as data and compiled into one aggregate query, so a check of millions of rows pulls a row of numbers.
-What it says about a table is what pandera says about the same rows in pandas (tests compare them), with
-types told apart by family (any integer type is an integer) and what is not a number taken for null, as pandas does. A
-missing member of a set (None, NaN, NaT) is null, in whatever way it is written; to pandas that depends on the type.
+A schema is compiled into one aggregate query, so a check of millions of rows returns one row of numbers. The result is
+the same as pandera's for these rows in pandas (tests compare them). Types are compared by family (any integer type is
+an integer), and NaN counts as null, as in pandas. A missing member of a set (None, NaN, NaT) is always null; in pandas
+that depends on the type.
 
 A schema that changes data (coerce, default, parsers, ...) or holds a check that cannot be compiled is refused.
 """
@@ -36,7 +36,7 @@ from dataops_assets.sql import alias, column, columns, literal, query
 
 _EXAMPLES = 3
 _LONGEST_EXAMPLE = 60
-# the columns that say which row an example is, best first, and what they are called in a message
+# the columns that identify the row of an example, best first, and their names in messages
 _ROW_NAMES = {"s_key": "key", "s_row_id": "row"}
 
 Severity = Literal["warn", "fail"]
@@ -44,7 +44,7 @@ Severity = Literal["warn", "fail"]
 
 @dataclass(frozen=True)
 class ContractFailure:
-    """One check that does not hold: for one input, or for all rows where `input_id` is None.
+    """A failed check of one input, or of all rows if `input_id` is None.
 
     `column` is '' for a check of the whole table; `failing_rows` is 0 where a check is not about rows. `examples` are
     up to three failing values, each with its row; `message` is a sentence with the numbers and the examples.
@@ -74,9 +74,9 @@ class _Test:
 
 
 def load_contract(reference: str) -> DataFrameSchema:
-    """The schema that 'module:attribute' names, a DataFrameSchema or a DataFrameModel.
+    """Load the schema named by 'module:attribute', a DataFrameSchema or a DataFrameModel.
 
-    Raises ConfigError where there is none, or where it asks for what a gate cannot do.
+    Raises ConfigError if there is none, or if a gate cannot evaluate it.
     """
     attempted = f"loading contract {reference!r}"
     module_name, _, attribute = reference.partition(":")
@@ -85,7 +85,7 @@ def load_contract(reference: str) -> DataFrameSchema:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # a module that the contract's own module lacks is another mistake, told as Python tells it
+        # a missing import inside the contract's module is another mistake; Python's error describes it
         if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise
         raise ConfigError(
@@ -158,11 +158,11 @@ def evaluate(
     input_ids: Sequence[str] = (),
     headers: Mapping[str, Sequence[str]] | None = None,
 ) -> list[ContractFailure]:
-    """What of the schema does not hold for `rows`, by input or for all rows at once; empty when all of it holds.
+    """Return the failed checks of the schema for `rows`, by input or for all rows at once; empty if all hold.
 
     `rows` has `s_input_id` where `per_input`; columns whose names start with `s_` are the platform's own and not
-    looked at. `input_ids` are the inputs to judge, also those without a row. `headers` gives, by input, the columns
-    as they stood in the raw data, for what the schema says of order and of further columns.
+    looked at. `input_ids` are the inputs to check, also those without rows. `headers` gives the raw columns by input,
+    for checks of their order and of further columns.
 
     One aggregate query; a second one for examples when something fails. Raises ConfigError for a check that does not
     fit the type of its column.
@@ -189,7 +189,7 @@ def evaluate(
 
 
 def _compiled(schema: DataFrameSchema, types: Mapping[str, str]) -> list[_Test]:
-    """Everything the schema says about values, for the columns that are there."""
+    """Compile the checks of values, for the columns that exist."""
     tests = []
     for name, item in _columns(schema, types):
         value = column(name)
@@ -209,7 +209,7 @@ def _compiled(schema: DataFrameSchema, types: Mapping[str, str]) -> list[_Test]:
 
 
 def _columns(schema: DataFrameSchema, types: Mapping[str, str]) -> Iterator[tuple[str, Column]]:
-    """The schema's columns that are there; a column by pattern is every column that matches it."""
+    """Return the schema's columns that exist; a pattern stands for every column that matches it."""
     for name, item in schema.columns.items():
         if item.regex:
             yield from ((found, item) for found in _own(types) if re.match(name, found))
@@ -218,7 +218,7 @@ def _columns(schema: DataFrameSchema, types: Mapping[str, str]) -> Iterator[tupl
 
 
 def _own(names: Iterator[str] | Mapping[str, str] | Sequence[str]) -> list[str]:
-    """The columns that are not the platform's."""
+    """Return the columns without the platform's own."""
     return [name for name in names if not name.startswith(SYSTEM_PREFIX)]
 
 
@@ -253,7 +253,7 @@ def _severity(check: Check) -> Severity:
 def _misfits(
     schema: DataFrameSchema, types: Mapping[str, str], input_id: str | None, header: Sequence[str] | None
 ) -> Iterator[ContractFailure]:
-    """What the schema says about the columns themselves: which, in which order, of which types."""
+    """Check the columns themselves: names, order and types."""
     standing = list(header) if header is not None else _own(types)
 
     def failure(name: str, check: str, message: str) -> ContractFailure:
@@ -298,7 +298,7 @@ def _without_nan(types: Mapping[str, str], rows: exp.Query) -> exp.Query:
 def _measured(
     session: Session, tests: Sequence[_Test], rows: exp.Query, per_input: bool, groups: Sequence[str | None]
 ) -> list[dict[str, Any]]:
-    """By input: how many rows there are, and of every test how many fail it and whether it holds."""
+    """Count the rows of each input, and for each test the failing rows and whether it holds."""
     aggregates: list[exp.Expression] = [alias(query("count(*)"), "s_rows")]
     for index, test in enumerate(tests):
         failing = test.condition.failing
@@ -328,7 +328,7 @@ def _examples(
     types: Mapping[str, str],
     per_input: bool,
 ) -> dict[tuple[int, str | None], list[str]]:
-    """Up to three failing values by test and input, each with the name of its row where rows have names."""
+    """Return up to three failing values by test and input, with the identity of their rows if known."""
     row_name = next((name for name in _ROW_NAMES if name in types), None)
     group = column("s_input_id") if per_input else exp.cast(exp.null(), "VARCHAR")
     selects: list[exp.Query] = []
@@ -380,7 +380,7 @@ def _all(selects: Sequence[exp.Query]) -> exp.Query:
 
 
 def _shown(names: Sequence[str]) -> exp.Expression:
-    """The values of some columns as one short text."""
+    """Join the values of some columns to one short text."""
     texts = [query("coalesce(CAST($value AS VARCHAR), 'null')", value=column(name)) for name in names]
     joined = texts[0]
     for text in texts[1:]:

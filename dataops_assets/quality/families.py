@@ -24,5 +24,5 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(sql_type: str) -> Family:
-    """The family of a SQL type as the engine names it."""
+    """Return the family of a SQL type as the engine names it."""
     return "decimal" if sql_type.startswith("DECIMAL") else FAMILIES.get(sql_type, "other")

@@ -1,4 +1,4 @@
-"""Gates: contracts that are checked on what is about to be published, before anything of it is."""
+"""Gates: contracts that are checked on the rows that are about to be published."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def gate_inputs(
     input_ids: Sequence[str],
     headers: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, CheckOutcome]:
-    """The outcome of a gate for each of `input_ids`, also for one without rows; one query for all.
+    """Check a gate for each of `input_ids`, also for inputs without rows, in one query.
 
     `rows` has s_input_id. `headers` gives the raw columns of inputs, under the names of the contract's columns and in
-    the order they stood in, for contracts that say something of order. Raises ConfigError for a contract that cannot
+    their raw order, for contracts that check the order. Raises ConfigError for a contract that cannot
     be evaluated.
     """
     failures = evaluate(
@@ -40,12 +40,12 @@ def gate_inputs(
 
 
 def gate_table(session: Session, gate: Gate, asset: str, rows: exp.Query) -> CheckOutcome:
-    """The outcome of a gate for all rows together. Raises ConfigError for a contract that cannot be evaluated."""
+    """Check a gate for all rows together. Raises ConfigError for a contract that cannot be evaluated."""
     return _outcome(gate, asset, evaluate(session, load_contract(gate.contract), rows, per_input=False), None)
 
 
 def blocked(outcome: CheckOutcome) -> GateFailed | None:
-    """The error that keeps a table from being published; None where the gate lets it pass."""
+    """Return the error that stops the publication; None if the gate passes."""
     if outcome.passed or outcome.severity == "warn":
         return None
     what = f"input {outcome.input_id}" if outcome.input_id else "the table"
@@ -57,7 +57,7 @@ def blocked(outcome: CheckOutcome) -> GateFailed | None:
 
 
 def _outcome(gate: Gate, asset: str, failures: Sequence[ContractFailure], input_id: str | None) -> CheckOutcome:
-    # a contract of checks that only warn does not block, however strict the gate
+    # failed checks that only warn do not block, even in a strict gate
     only_warns = bool(failures) and all(failure.severity == "warn" for failure in failures)
     rest = len(failures) - _SHOWN
     shown = "; ".join(failure.message for failure in failures[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Single pandera checks as SQL: what a row or a table must be for the check to hold.
+"""Compiles single pandera checks to SQL conditions on rows or tables.
 
 Two checks are the project's own, `share_in_range` for columns and `row_count_between` for tables; pandera evaluates
 them in pandas like its own.
@@ -30,7 +30,7 @@ _TIMES = ("date", "timestamp", "timestamptz")
 
 @dataclass(frozen=True)
 class Condition:
-    """What a check means in SQL.
+    """A check in SQL.
 
     `failing` is the aggregate that counts failing rows, `holds` the aggregate that is true when the check holds (None:
     no row fails), `fails` the condition of a failing row (None: the check is not about rows), `limit` what is allowed,
@@ -44,7 +44,7 @@ class Condition:
 
 
 def family_of_dtype(dtype: Any) -> Family | None:
-    """The family that a pandera type asks for; None where any type will do (no type, object, category).
+    """Return the type family of a pandera type; None if any type is allowed (no type, object, category).
 
     Raises ConfigError for a type that no table has.
     """
@@ -73,7 +73,7 @@ def family_of_dtype(dtype: Any) -> Family | None:
 
 
 def count_where(condition: exp.Expr) -> exp.Expr:
-    """The number of rows for which `condition` is true."""
+    """Count the rows for which `condition` is true."""
     return query("count(*) FILTER (WHERE $condition)", condition=condition)
 
 
@@ -158,7 +158,7 @@ _TRUE_OF_NULL = ("not_equal_to", "notin")
 
 
 def share_in_range(min_value: float, max_value: float, share: float) -> Check:
-    """A column's check: at least `share` (0 to 1) of its values that are there lie in [min_value, max_value]."""
+    """Check of a column: at least `share` (0 to 1) of its values that are not null lie in [min_value, max_value]."""
 
     def passes(values: Any) -> bool:
         inside = int(values.between(min_value, max_value).sum())
@@ -174,10 +174,10 @@ def share_in_range(min_value: float, max_value: float, share: float) -> Check:
 
 
 def row_count_between(min_value: int, max_value: int, *, extracted_until: dt.date | None = None) -> Check:
-    """A table's check: it has at least `min_value` and at most `max_value` rows.
+    """Check of a table: it has at least `min_value` and at most `max_value` rows.
 
-    With `extracted_until`, only an input extracted on that day (UTC) or before is asked: a feed's history, say, which
-    comes before its deliveries. Rows that do not say which input they are of (`s_input_id`) are not asked then.
+    With `extracted_until`, only inputs extracted on that day (UTC) or before are checked: for example the history of a
+    feed, which comes before its deliveries. Rows without `s_input_id` are not checked then.
     """
     before = _day_after(extracted_until)
 
@@ -195,7 +195,7 @@ def row_count_between(min_value: int, max_value: int, *, extracted_until: dt.dat
 
 
 def _day_after(day: dt.date | None) -> str:
-    """What the ids of inputs extracted after a day start with, or come after; '' without a day."""
+    """Return the lower bound of the ids of inputs that were extracted after a day; '' without a day."""
     return f"{day + dt.timedelta(days=1):%Y%m%d}" if day else ""
 
 
@@ -251,8 +251,8 @@ _TABLE_CHECKS = {"row_count_between": _row_count_between}
 
 
 def check_name(check: Check) -> str:
-    """The name of a check that can be compiled. Raises ConfigError for any other."""
-    # pandera's own checks may go by another name; of others, the name is all there is
+    """Return the name of a check that can be compiled. Raises ConfigError for any other."""
+    # pandera's own checks may have another name here; other checks have only their name
     name = check.registry_name or check.name or ""
     known = [*_ROW_CHECKS, *_COLUMN_CHECKS, *_TABLE_CHECKS]
     if name not in known or check.groupby is not None:
@@ -266,13 +266,13 @@ def check_name(check: Check) -> str:
 
 
 def require_compilable(check: Check) -> None:
-    """Raise ConfigError for a check of a column that no column could have."""
+    """Raise ConfigError if no column could have this check."""
     if check_name(check) in ("str_matches", "str_contains"):
         engine_pattern((check.statistics or {})["pattern"])
 
 
 def compile_table_check(check: Check) -> Condition:
-    """A check of a DataFrameSchema. Raises ConfigError where it is not one of a whole table."""
+    """Compile a check of a DataFrameSchema. Raises ConfigError if it is not a check of a whole table."""
     name = check_name(check)
     if name not in _TABLE_CHECKS:
         raise ConfigError(
@@ -285,7 +285,7 @@ def compile_table_check(check: Check) -> Condition:
 
 
 def compile_column_check(check: Check, name: str, family: Family) -> Condition:
-    """A check of the column `name`. Raises ConfigError where it does not fit the column's type."""
+    """Compile a check of the column `name`. Raises ConfigError if it does not fit the column's type."""
     kind = check_name(check)
     attempted = f"compiling check {kind} of column {name!r}"
     if kind in _TABLE_CHECKS:
@@ -331,7 +331,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _literal(value: Any, family: Family) -> exp.Expr | None:
-    """A value to compare a column of this family with; None where they cannot be compared."""
+    """Return a literal to compare with a column of this family; None if they cannot be compared."""
     if isinstance(value, np.generic):
         value = value.item()
     if family in _NUMBERS:
@@ -347,7 +347,7 @@ def _number(value: Any) -> exp.Expr | None:
     if isinstance(value, (bool, int)):
         return literal(int(value))
     if isinstance(value, float):
-        # a literal with a decimal point is a decimal to the engine, which compares otherwise
+        # the engine reads a literal with a decimal point as a decimal, which compares differently
         return exp.cast(literal(repr(value)), "DOUBLE")
     return literal(value) if isinstance(value, decimal.Decimal) else None
 

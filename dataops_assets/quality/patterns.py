@@ -1,7 +1,7 @@
-r"""Python's regular expressions in the engine's own.
+r"""Translates Python's regular expressions to the engine's.
 
 The engine matches with RE2, which has no look-around and no back-references, and for which \d, \w and \s are ASCII.
-Python means any script by them; so they are spelled out. Two things cannot be: \b and \B stay at ASCII letters.
+In Python they match any script, so they are written out. \b and \B cannot be, and stay ASCII.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
 
 
 def engine_pattern(pattern: str | re.Pattern[str]) -> str:
-    """The RE2 pattern that matches what `pattern` matches in Python. Raises ConfigError where there is none."""
+    """Translate a Python pattern to RE2. Raises ConfigError if RE2 cannot express it."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -57,7 +57,7 @@ def _translated(pattern: str, is_multiline: bool) -> list[str]:
             meaning = (_INSIDE if in_class else _OUTSIDE).get(item[1], item)
             if in_class and item[1] in "WS":
                 raise _unknown(pattern, f"{item} inside [...]")
-            # the engine finds nothing by a repeated end either
+            # the engine does not match a repeated end either
             if meaning != r"\z" or found[-1:] != [meaning]:
                 found.append(meaning)
         elif item[0] == "[" and in_class:
@@ -74,7 +74,7 @@ def _translated(pattern: str, is_multiline: bool) -> list[str]:
             # Python's end is also before a last line break
             found.append(r"(?:\n?\z)")
         elif item == "^" and not in_class and found[-1:] == ["^"]:
-            # the engine finds nothing by a repeated start, which means the same as one
+            # the engine does not match a repeated start, which means the same as a single one
             continue
         elif item == "{," and not in_class:
             found.append("{0,")

@@ -1,4 +1,4 @@
-"""What one input looks like in numbers: the record that checks compare inputs by."""
+"""Profiles: the statistics of an input, by which checks compare inputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """One column of one input in one table.
+    """The statistics of one column of one input in one table.
 
     `min` and `max` are texts as the engine writes them; `mean` and `stddev` are None for what is not a number.
     `distinct` may be an estimate.
@@ -25,7 +25,10 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """One input in one table (`asset` is a key such as 'lake/sales'); `input_id` is '' for a whole table."""
+    """The statistics of one input in one table; `input_id` is '' for a whole table.
+
+    `asset` is a key such as 'lake/sales'.
+    """
 
     asset: str
     input_id: str

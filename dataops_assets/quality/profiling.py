@@ -12,7 +12,7 @@ from dataops_assets.quality.families import family_of
 from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.sql import alias, column, query
 
-# longer texts tell nothing more, and a profile stays small
+# longer texts add no information, and a profile stays small
 _LONGEST_TEXT = 100
 # Planning time grows with the square of the number of aggregates: 400 columns take 33 s of CPU time in one query,
 # and 4 s in queries of 32.
@@ -22,9 +22,10 @@ _COLUMNS_A_QUERY = 32
 def profile_inputs(
     session: Session, rows: exp.Query, types: Mapping[str, str], asset: str, hidden: Collection[str] = ()
 ) -> list[Profile]:
-    """The profile of every input that has rows, by input id.
+    """Return the profile of every input with rows, by input id.
 
-    `rows` has s_input_id and the columns of `types` (name to SQL type). Of columns in `hidden` no value is shown. The
+    `rows` has s_input_id and the columns of `types` (name to SQL type).
+    Values of columns in `hidden` are not shown. The
     number of distinct values is an estimate (HyperLogLog).
     """
     names = list(types)
@@ -66,7 +67,7 @@ def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:
         facts[end] = query("left($text, $longest)", text=text, longest=_LONGEST_TEXT)
     if family in ("integer", "double", "decimal", "boolean"):
         number = query("CAST($value AS DOUBLE)", value=value)
-        # a mean over infinity or NaN says nothing, and its deviation is an error to the engine
+        # infinity and NaN are left out: a mean with them is useless, and the engine refuses their deviation
         facts["mean"] = query("avg($number) FILTER (WHERE isfinite($number))", number=number)
         facts["stddev"] = query("stddev_samp($number) FILTER (WHERE isfinite($number))", number=number)
     return facts

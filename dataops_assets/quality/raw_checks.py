@@ -1,4 +1,4 @@
-"""What can be said of an input's bytes before they are parsed: how many, of what kind, in lines of what length."""
+"""Checks of an input's bytes before they are parsed: size, kind of file, length of lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIGNATURES = {"parquet": "parquet", "excel": "zip"}
 
 @dataclass(frozen=True)
 class RawKind:
-    """What the bytes are: the compression's signature and that of the content ('' for text), and what was declared."""
+    """The signatures of compression and content ('' for text), and the declared ones."""
 
     compression: str
     content: str
@@ -35,7 +35,7 @@ class RawKind:
 
     @property
     def is_as_declared(self) -> bool:
-        """Whether the signatures are those of the declared format and compression."""
+        """Whether the signatures fit the declared format and compression."""
         expected = _SIGNATURES.get(self.declared_content, "")
         return self.compression == self.declared_compression and self.content == expected
 
@@ -47,7 +47,7 @@ class RawKind:
 def raw_profile(
     asset: str, input_id: str, path: Path, name: str, connection: FileConnection
 ) -> tuple[Profile, RawKind]:
-    """The profile of an input's bytes and what they are. Reads the start of the file only.
+    """Return profile and kind of an input's bytes. Reads the start of the file only.
 
     A raw profile's `rows` are bytes. Its one column, for text, is `line`, whose mean is the length of a line in bytes,
     uncompressed, over the first quarter of a megabyte.
@@ -67,10 +67,10 @@ def raw_profile(
 def raw_outcomes(
     profile: Profile, kind: RawKind, earlier: Sequence[Profile], checks: Checks
 ) -> tuple[CheckOutcome, ...]:
-    """Volume (bytes), schema (the kind of file) and distribution (length of a line) of one input's bytes."""
+    """Check volume (bytes), schema (kind of file) and distribution (length of a line) of an input's bytes."""
     outcomes = []
     if checks.volume.enabled:
-        # declared limits are of rows
+        # declared limits are numbers of rows
         bytes_check = checks.volume.model_copy(update={"min_rows": 1, "max_rows": None})
         outcomes.append(volume(profile, earlier, bytes_check, "bytes"))
     if checks.table_schema.enabled:
@@ -92,7 +92,7 @@ def raw_outcomes(
 
 
 def _start(path: Path, head: bytes, compression: Compression) -> bytes:
-    """The start of the uncompressed bytes, or nothing where it is damaged."""
+    """Return the start of the uncompressed bytes, or nothing if it is damaged."""
     try:
         if compression == "gzip":
             return gzip.GzipFile(fileobj=io.BytesIO(head)).read(_SAMPLE // 8)

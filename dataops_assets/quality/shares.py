@@ -1,7 +1,7 @@
-"""Checks of steps that move rows rather than make them: how large a share of the rows each kind of change has.
+"""Checks of change sets and hubs: the share of each kind of change among the rows.
 
 A change set is profiled by the shares of its kinds, a hub by the shares of its rows that an input wrote and removed. So
-an extract that suddenly changes half of a table is seen, at no cost.
+an extract that suddenly changes half of a table is found, without a further query.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataops_assets.report import CheckOutcome
 
 
 def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]) -> Profile:
-    """A profile whose columns are the shares (0 to 1) that `parts` have of `rows`."""
+    """Make a profile whose columns are the shares (0 to 1) of `parts` in `rows`."""
     columns = tuple(
         ColumnProfile(f"share {name}", "DOUBLE", 0, 1, None, None, count / max(rows, 1), 0.0)
         for name, count in parts.items()
@@ -26,7 +26,7 @@ def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]
 def null_share_outcome(
     asset: str, before: Mapping[str, float], after: Mapping[str, float], check: DistributionCheck
 ) -> CheckOutcome:
-    """The distribution check of a whole table: no share of nulls (0 to 1) rose much from the version before."""
+    """Check the distribution of a whole table: no share of nulls (0 to 1) rose much since the version before."""
     compared = [name for name in after if name in before and name not in check.ignore]
     risen = [name for name in compared if after[name] - before[name] > check.max_null_share_increase]
     shown = "; ".join(f"{name}: {after[name]:.1%} nulls, {before[name]:.1%} before" for name in risen)
@@ -47,7 +47,7 @@ def share_outcomes(
     found: Mapping[str, str],
     expected: Mapping[str, str],
 ) -> dict[str, tuple[CheckOutcome, ...]]:
-    """Volume, schema and distribution of each profiled input, by its id; those that are declared off are left out.
+    """Check volume, schema and distribution of each profiled input, by its id; checks declared off are left out.
 
     `found` and `expected` are the table's columns with their SQL types. An input may change nothing, so only a declared
     maximum and the inputs before limit how much it does.

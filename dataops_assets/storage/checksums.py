@@ -1,11 +1,11 @@
-"""Checksums of what a table consists of: so a bit that a disk turned is found, and never read as a row.
+"""Checksums of the files of a table, so that a bit flipped by the disk is found and never read as a row.
 
-A commit has the checksum of its own text. It also has those of the data files that it adds and of the files with their
-deletion vectors, as tags, which checkpoints keep. A checkpoint has its own in a small file beside it. CRC-32 finds
-every single turned bit, and takes half the time of a cryptographic digest; against rot, and not against an attacker,
-that is enough. The Delta protocol uses it for deletion vectors. Other readers of Delta pass over all of this.
+A commit has the checksum of its own text. It also has the checksums of the data files that it adds and of their
+deletion vectors, as tags, which checkpoints keep. The checksum of a checkpoint is in a small file beside it. CRC-32
+finds every single flipped bit, and takes half the time of a cryptographic digest. It protects against disk faults, not
+against an attacker. The Delta protocol uses it for deletion vectors. Other readers of Delta ignore these checksums.
 
-On an object store data files have no checksum here: the store has its own, and checks it.
+On an object store data files get no checksum here, because the store has its own and checks it.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from dataops_assets.storage.objects import is_remote
 DATA_TAG = "dataops.crc32"
 VECTOR_TAG = "dataops.deletionVectorCrc32"
 WRITER = "dataops-assets/2"
-"""Who a commit says it is of; since this number every commit has its checksum."""
+"""The writer's name in a commit; every commit with this name has a checksum."""
 
 _CHUNK = 1 << 20
 _SEAL = re.compile(rb'"dataopsCrc32":"([0-9a-f]{8})"')
 _UNSEALED = b'"dataopsCrc32":"00000000"'
 SEAL = {"dataopsCrc32": "0" * 8}
-"""What the information of a commit has, before `sealed` fills it in."""
+"""The placeholder in a commit's information, which `sealed` replaces by the checksum."""
 
 NEXT_STEP = "dataops doctor --deep says what is damaged, and dataops doctor --repair makes again what raw data can make"
 
 
 def crc32(content: bytes) -> str:
-    """The checksum of bytes."""
+    """Return the checksum of bytes."""
     return f"{zlib.crc32(content):08x}"
 
 
 def sealed(commit: bytes) -> bytes:
-    """A commit's text with its checksum in the place that `SEAL` keeps."""
+    """Return a commit's text with its checksum in the place of `SEAL`."""
     return commit.replace(_UNSEALED, _UNSEALED.replace(b"0" * 8, crc32(commit).encode()), 1)
 
 
 def is_sound(commit: bytes) -> bool:
-    """Whether a commit's text is what was written; one of another writer, which has no checksum, is taken as it is."""
+    """Return whether a commit's text is as it was written; a commit of another writer has no checksum and passes."""
     first = commit.partition(b"\n")[0]
     found = _SEAL.search(first)
     if found is None:
@@ -56,7 +56,7 @@ def is_sound(commit: bytes) -> bool:
 
 
 def file_crc32(path: Path, *, durable: bool = False) -> str:
-    """The checksum of a local file; with `durable`, its bytes are on the disk when this returns. Raises OSError."""
+    """Return the checksum of a local file; with `durable`, the file is synced when this returns. Raises OSError."""
     found = 0
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -66,12 +66,12 @@ def file_crc32(path: Path, *, durable: bool = False) -> str:
     return f"{found:08x}"
 
 
-# what this process found to be as it was written: a file that is written once and never changed stays so
+# files that this process has verified; they are written once and never changed, so one check is enough
 _sound: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def require_sound(uri: str, parts: Mapping[str, str]) -> None:
-    """Compare local files of the table at `uri`, by their path, with their checksums; each once a process.
+    """Compare local files of the table at `uri`, given by path, with their checksums; each file once a process.
 
     Raises StorageError that names the first file that is gone or is not what was written.
     """
@@ -89,7 +89,7 @@ def require_sound(uri: str, parts: Mapping[str, str]) -> None:
 
 
 def written(path: Path) -> str:
-    """The checksum of a local file that this process wrote; its bytes are on the disk when this returns.
+    """Return the checksum of a local file that this process wrote; its bytes are on the disk when this returns.
 
     Raises OSError.
     """
@@ -99,7 +99,7 @@ def written(path: Path) -> str:
 
 
 def difference(path: Path, expected: str) -> str:
-    """What is wrong with a file, in words; '' where it is as it was written. Reads it whatever was seen before."""
+    """Return a text about the damage of a file; '' if it has none. The file is read even if it was verified before."""
     try:
         found = file_crc32(path)
     except FileNotFoundError:
@@ -129,6 +129,6 @@ def _identity(path: Path) -> tuple[str, int, int, int, int]:
 
 
 def tag(action: Mapping[str, Any], name: str) -> str:
-    """A checksum among the tags of an action of the log; '' where it has none."""
+    """Return the checksum in the tags of an action of the log; '' if it has none."""
     tags = action.get("tags") or {}
     return str(dict(tags).get(name) or "")

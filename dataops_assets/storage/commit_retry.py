@@ -1,4 +1,4 @@
-"""What a writer does that lost a race for a table's next version: look again, and try again."""
+"""Repeats a commit after another writer published the next version first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_PAUSE = 2.0
 
 
 def until_won(attempt: Callable[[], _Result], attempted: str) -> _Result:
-    """What `attempt` gives, which is made anew after each lost race: it must look at the newest version itself.
+    """Return the result of `attempt`; call it again after each lost race. It must read the newest version itself.
 
     Pauses grow from nothing to two seconds. Raises CommitConflict, saying what was `attempted`, after many lost races.
     """

@@ -1,9 +1,9 @@
-"""Corrections of raw rows: written once beside the raw inputs, never changed, applied whenever an input is parsed.
+"""Corrections of raw rows: stored beside the raw inputs, never changed, applied at each parse.
 
     corrections/<input id>/<time>-<digest>.json   one act of repair: who, when, and the rows with their new values
 
 A correction belongs to an input and a row position. The bytes of the input stay as they were received, so what was
-delivered and what a person made of it can always be told apart.
+received and the changes of a person stay separate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Corrections:
         self._folder = Folder(uri)
 
     def record(self, repair: Repair) -> None:
-        """Keep a repair; the same one again is kept once. Raises StorageError."""
+        """Store a repair; an equal one is stored once. Raises StorageError."""
         content = json.dumps(
             {
                 "input_id": repair.input_id,
@@ -60,12 +60,12 @@ class Corrections:
             return
 
     def repairs(self, input_ids: Collection[str]) -> list[Repair]:
-        """The repairs of these inputs, earliest first. Raises StorageError."""
+        """Return the repairs of these inputs, earliest first. Raises StorageError."""
         names = [name for name in self._folder.names(_FOLDER) if name.split("/")[1] in input_ids]
         return [self._read(name) for name in sorted(names, key=lambda name: name.rpartition("/")[2])]
 
     def corrected(self, input_ids: Collection[str]) -> dict[tuple[str, int], dict[str, str | None]]:
-        """By input and row position, the values in force: of each column the one that was given last."""
+        """Return the valid values by input and row position: the last one for each column."""
         found: dict[tuple[str, int], dict[str, str | None]] = {}
         for repair in self.repairs(input_ids):
             for row, values in repair.rows.items():

@@ -61,7 +61,7 @@ def write_all(folder: Folder, vectors: Mapping[str, Iterable[int]]) -> dict[str,
 
 
 def path_of(descriptor: Mapping[str, Any]) -> str | None:
-    """The file, relative to its table, that holds a vector; None for an inline one."""
+    """Return the path of a vector's file, relative to its table; None for an inline vector."""
     if descriptor["storageType"] != "u":
         return None
     text = descriptor["pathOrInlineDv"]
@@ -71,7 +71,7 @@ def path_of(descriptor: Mapping[str, Any]) -> str | None:
 
 
 def read(folder: Folder, descriptor: Mapping[str, Any]) -> BitMap64:
-    """The deleted positions that a descriptor names. Raises StorageError for a missing or damaged vector."""
+    """Return the deleted positions of a descriptor. Raises StorageError for a missing or damaged vector."""
     if descriptor["storageType"] == "i":
         payload = _z85_decode(descriptor["pathOrInlineDv"])[: descriptor["sizeInBytes"]]
     else:

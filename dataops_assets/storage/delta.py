@@ -38,7 +38,7 @@ _CHECKPOINT_SUM = re.compile(r"_delta_log/(\d{20})\.checkpoint\.crc32")
 INFO_KEY = "dataops"
 _PARENT = "dataopsParent"
 HINT = "_delta_log/_last_checkpoint"
-"""Where readers look first for the newest checkpoint."""
+"""The file in which readers look first for the newest checkpoint."""
 
 _TO_DELTA = {
     "VARCHAR": "string",
@@ -58,7 +58,7 @@ _FROM_DELTA = {delta: sql for sql, delta in _TO_DELTA.items()}
 
 
 def delta_type(sql_type: str) -> str:
-    """The Delta type of an SQL type as DuckDB names it. Raises StorageError for a type Delta cannot hold."""
+    """Return the Delta type of an SQL type as DuckDB names it. Raises StorageError for a type Delta cannot hold."""
     if sql_type.startswith("DECIMAL"):
         return sql_type.lower()
     if sql_type not in _TO_DELTA:
@@ -72,7 +72,7 @@ def delta_type(sql_type: str) -> str:
 
 
 def sql_type(delta: str) -> str:
-    """The SQL type, as DuckDB names it, of a primitive Delta type."""
+    """Return the SQL type, as DuckDB names it, of a primitive Delta type."""
     return delta.upper() if delta.startswith("decimal") else _FROM_DELTA.get(delta, delta.upper())
 
 
@@ -99,7 +99,7 @@ class DataFile:
         return int(self.deletion_vector["cardinality"]) if self.deletion_vector else 0
 
     def identity(self) -> tuple[str, str]:
-        """What the log knows a file by: its path and its deletion vector."""
+        """Return the identity of a file in the log: its path and its deletion vector."""
         vector = self.deletion_vector
         return self.path, f"{vector['pathOrInlineDv']}@{vector.get('offset')}" if vector else ""
 
@@ -108,7 +108,7 @@ class DataFile:
 class TableVersion:
     """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded.
 
-    A version is known by its `commit_id`: where a commit is lost, another one can take its number.
+    The `commit_id` identifies a version: after a lost commit, another commit can get the same number.
     """
 
     uri: str
@@ -122,7 +122,7 @@ class TableVersion:
 
     @property
     def known_as(self) -> list[int | str]:
-        """What tells this version from every other: its number, to find it by, and the id of its commit."""
+        """The number and the commit id of this version. The number finds it, and the id is unique."""
         return [self.version, self.commit_id]
 
     @property
@@ -153,7 +153,7 @@ def _log_path(version: int) -> str:
 
 
 def checkpoint_path(version: int) -> str:
-    """Where the checkpoint of a version is, relative to the table."""
+    """Return the path of a version's checkpoint, relative to the table."""
     return f"_delta_log/{version:020d}.checkpoint.parquet"
 
 
@@ -163,7 +163,7 @@ def _checkpoint_sum_path(version: int) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """Of the versions to keep: the data files and deletion vectors they have, and the log entries they do without.
+    """The data files and deletion vectors that the versions to keep need, and the log entries that they do not need.
 
     All relative to the table.
     """
@@ -180,7 +180,7 @@ class Table:
         self.folder = Folder(self.uri)
 
     def snapshot(self, version: int | None = None) -> TableVersion | None:
-        """The newest version (or the given one); None when the table does not exist.
+        """Return the newest version (or the given one); None when the table does not exist.
 
         Raises StorageError when the version is unknown or the log cannot be read.
         """
@@ -209,7 +209,7 @@ class Table:
         return state.snapshot(self.uri, target)
 
     def newest(self) -> Head | None:
-        """The newest version; None when the table does not exist. Reads its commit alone, where that says all.
+        """Return the newest version; None when the table does not exist. Reads only its commit, if possible.
 
         Raises StorageError when the log cannot be read.
         """
@@ -227,7 +227,7 @@ class Table:
         return Head(snapshot.version, snapshot.commit_id, snapshot.info) if snapshot else None
 
     def commit_id(self, version: int) -> str | None:
-        """The id of the commit that made a version; None where the log has none of that number.
+        """Return the id of the commit that made a version; None where the log has none of that number.
 
         Raises StorageError when the log cannot be read.
         """
@@ -250,7 +250,7 @@ class Table:
         state.commit_id = _commit_id(content, actions)
 
     def kept_since(self, moment: dt.datetime) -> Kept | None:
-        """What the versions need that were the newest one at `moment` or later; None when the table does not exist.
+        """Find the files of all versions that were the newest at `moment` or later; None if there is no table.
 
         The newest version is always among them. Raises StorageError when the log cannot be read.
         """
@@ -262,7 +262,7 @@ class Table:
         oldest = newest.version
         while (name := _log_path(oldest)) in names:
             actions = self._actions(name)
-            # what a version added serves those after it, too; files of the first one kept come from its snapshot
+            # files that a version added serve later versions, too; those of the first kept version are in its state
             found.update(_paths(_file(action["add"]) for action in actions if "add" in action))
             if _commit_time(actions) <= moment or _log_path(oldest - 1) not in names:
                 break
@@ -271,7 +271,7 @@ class Table:
         return Kept(frozenset(found.union(_paths(first.files) if first else ())), frozenset(_log_before(oldest, names)))
 
     def _last_info(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
-        # the commits behind a checkpoint are read only when those after it, made by other tools, recorded nothing
+        # commits before a checkpoint are read only if the later ones, made by other tools, recorded no information
         for number in range(newest, -1, -1):
             if number not in commits:
                 break
@@ -289,20 +289,20 @@ class Table:
         return content
 
     def logged(self) -> tuple[list[int], list[int]]:
-        """The versions of which the log has the commit, and those of which it has a checkpoint, in order."""
+        """Return the versions with a commit in the log, and the versions with a checkpoint, in order."""
         entries = _entries(self.folder.names("_delta_log")).values()
         commits = sorted(number for number, kind in entries if kind == "json")
         return commits, sorted(number for number, kind in entries if kind != "json")
 
     def actions(self, version: int) -> list[log.Action]:
-        """What a version's commit says. Raises StorageError when the log cannot be read."""
+        """Return the actions of a version's commit. Raises StorageError when the log cannot be read."""
         return self._actions(_log_path(version))
 
     def _actions(self, path: str) -> list[log.Action]:
         return self._sound_actions(path, self._read(path))
 
     def _sound_actions(self, path: str, content: bytes) -> list[log.Action]:
-        """The actions of a commit's text. Raises StorageError where it is not what was written."""
+        """Return the actions of a commit's text. Raises StorageError if it is damaged."""
         attempted = f"reading {path} of {self.uri}"
         if not checksums.is_sound(content):
             raise StorageError(
@@ -316,7 +316,7 @@ class Table:
             ) from error
 
     def _checkpoint(self, version: int) -> list[log.Action]:
-        """What a checkpoint says. Raises StorageError where it is not what was written."""
+        """Return the actions of a checkpoint. Raises StorageError if it is damaged."""
         path = checkpoint_path(version)
         attempted, content = f"reading {path} of {self.uri}", self._read(path)
         if self.checkpoint_sums(version).get(path) not in (None, checksums.crc32(content)):
@@ -328,7 +328,7 @@ class Table:
         try:
             return list(log.of_checkpoint(content))
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            # one without a checksum
+            # a checkpoint without a checksum
             raise StorageError(
                 attempted, received=f"what is no checkpoint: {error}", next_step=checksums.NEXT_STEP
             ) from error
@@ -402,7 +402,7 @@ class Table:
         return snapshot
 
     def secured(self, files: Iterable[DataFile]) -> list[DataFile]:
-        """Data files with their checksums; on a local disk they are there for good when this returns.
+        """Return data files with their checksums; on a local disk the files are synced when this returns.
 
         Raises StorageError when the disk fails.
         """
@@ -412,7 +412,7 @@ class Table:
             sums = {file.path: checksums.written(Path(self.uri, file.path)) for file in unsynced}
             if sums:
                 folder = Path(self.uri)
-                # of a table that is new the folders above it may be, too
+                # if the table is new, the folders above it may be new, too
                 is_new = not (folder / "_delta_log").is_dir()
                 durable.sync_folders(folder, Path(*folder.parts[:-3]) if is_new else None)
         except OSError as error:
@@ -440,7 +440,7 @@ class Table:
             vectors[path] = bitmap
         partial = {path: bitmap for path, bitmap in vectors.items() if len(bitmap) < current[path].rows}
         descriptors = deletion_vectors.write_all(self.folder, partial)
-        # one file has them all
+        # one file has the checksums of all
         vectors_file = next(map(deletion_vectors.path_of, descriptors.values()), None)
         is_local = vectors_file is not None and not is_remote(self.uri)
         written = checksums.file_crc32(Path(self.uri, vectors_file or "")) if is_local else ""
@@ -462,7 +462,7 @@ class Table:
             return
 
     def checkpoint_sums(self, version: int) -> Mapping[str, str]:
-        """By path the checksums that were written with a checkpoint; none where it is another tool's.
+        """Return the checksums of a checkpoint by path; none if another tool wrote it.
 
         Raises StorageError where they are damaged themselves.
         """
@@ -476,7 +476,7 @@ class Table:
             ) from error
 
     def _sum_up(self, version: int) -> None:
-        """Keep the checksums of a checkpoint, and of the hint at the newest one, beside it."""
+        """Write the checksums of a checkpoint, and of the hint at the newest one, beside it."""
         sums = {}
         for path in (checkpoint_path(version), HINT):
             if not is_remote(self.uri):
@@ -490,7 +490,7 @@ class Table:
 def _metadata(base: TableVersion | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:
     if base is not None and list(base.columns.items()) == list(columns.items()):
         return dict(base.metadata)
-    # what another tool said of a column, such as a comment, stays as long as its type does
+    # metadata of other tools, such as a column comment, stay as long as the column has the same type
     known = {item["name"]: item for item in json.loads(base.metadata["schemaString"])["fields"]} if base else {}
     fields = [
         known[name]
@@ -546,7 +546,7 @@ def _remove_action(file: DataFile, now: int, data_change: bool) -> dict[str, Any
 
 
 def _log_before(version: int, names: Iterable[str]) -> Iterator[str]:
-    """The entries of the log that reading `version` and later ones does without: those before its checkpoint."""
+    """Return the log entries that readers of `version` and later ones do not need: those before its checkpoint."""
     entries = _entries(names)
     checkpoints = [number for number, kind in entries.values() if kind != "json" and number <= version]
     sums = {name: found for name in names if (found := _CHECKPOINT_SUM.fullmatch(name))}
@@ -555,7 +555,7 @@ def _log_before(version: int, names: Iterable[str]) -> Iterator[str]:
 
 
 def _entries(names: Iterable[str]) -> dict[str, tuple[int, str]]:
-    """Of each commit and checkpoint among the names of a log's objects, the version and the kind."""
+    """Return version and kind of each commit and checkpoint among the names of a log's objects."""
     found = {name: _LOG_ENTRY.fullmatch(name) for name in names}
     return {name: (int(entry[1]), entry[2]) for name, entry in found.items() if entry}
 
@@ -570,7 +570,7 @@ def _paths(files: Iterable[DataFile]) -> Iterator[str]:
 
 
 def _commit_time(actions: Iterable[Mapping[str, Any]]) -> dt.datetime:
-    """When a version was committed, by its writer's clock; the earliest time where it does not say."""
+    """Return when a version was committed, by its writer's clock; the earliest time if it is not recorded."""
     told = (action["commitInfo"].get("timestamp", 0) for action in actions if "commitInfo" in action)
     return dt.datetime.fromtimestamp(next(told, 0) / 1000, dt.UTC)
 
@@ -584,7 +584,7 @@ def require_sound(snapshot: TableVersion, files: Iterable[DataFile]) -> None:
 
 
 def parts_of(files: Iterable[DataFile]) -> dict[str, str]:
-    """The objects that hold these files' rows and deletion vectors, each with its checksum ('' where not known)."""
+    """Return the data files and deletion vectors of these files, with their checksums ('' if not known)."""
     parts = {}
     for file in files:
         parts[file.path] = file.crc32
@@ -595,12 +595,12 @@ def parts_of(files: Iterable[DataFile]) -> dict[str, str]:
 
 
 def files_added(table: Table, version: int) -> list[DataFile]:
-    """The data files that a version added. Raises StorageError when the log cannot be read."""
+    """Return the data files that a version added. Raises StorageError when the log cannot be read."""
     return [_file(action["add"]) for action in table.actions(version) if "add" in action]
 
 
 def _commit_id(content: bytes, actions: Iterable[Mapping[str, Any]]) -> str:
-    """The id that a commit gives itself; of another writer's that gives none, what its text comes to."""
+    """Return the id in a commit; for another writer's commit without an id, the hash of its text."""
     told = (action["commitInfo"].get("txnId") for action in actions if "commitInfo" in action)
     return str(next(told, None) or hashlib.sha256(content).hexdigest()[:32])
 

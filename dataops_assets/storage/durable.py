@@ -1,7 +1,7 @@
-"""Files on a local disk that are there for good: their bytes first, then their names.
+"""Durable files on a local disk: first the bytes are synced, then the name.
 
 A crash of the machine may lose what was written and not synced. So a file is synced before it gets its name, and the
-folder that has the name is synced before anybody is told of it.
+folder of the name is synced before the write is reported as done.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ _CHUNK = 1 << 20
 
 
 def write_new(target: Path, content: bytes) -> None:
-    """Write a file that does not exist yet; it appears whole or not at all, and is on the disk when this returns.
+    """Write a file that does not exist yet; it appears complete or not at all, and is synced when this returns.
 
     Raises FileExistsError where there is one of that name, OSError where the disk fails.
     """
     first_there = _nearest_folder(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # a name that no reader takes, and by which vacuum knows what a killed process left
+    # a name that readers ignore, and by which vacuum finds the files of killed processes
     staged = target.with_name(f"{target.name}#{uuid.uuid4().int}")
     try:
         with staged.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # unlike a rename, a link takes nobody else's place
+        # unlike a rename, a link does not replace a file of that name
         os.link(staged, target)
     finally:
         with contextlib.suppress(FileNotFoundError):

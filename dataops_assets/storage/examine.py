@@ -1,4 +1,4 @@
-"""What of a table is missing or damaged, file by file, without reading its rows."""
+"""Finds missing and damaged files of a table, without reading its rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Damage:
 
 
 def examine(table: Table, *, deep: bool) -> list[Damage]:
-    """The damages of a table; none for one that does not exist.
+    """Return the damages of a table; none if the table does not exist.
 
     Without `deep` the newest version is read from the log, and its files are looked for. With it every commit,
     checkpoint, data file and deletion vector that any version names is compared with its checksum; on an object store,
@@ -95,7 +95,7 @@ def _data_damages(table: Table, newest: TableVersion) -> Iterator[Damage]:
         ever.update(parts_of([file]))
     for path, expected in sorted({**ever, **now}.items()):
         place = Path(table.uri, path)
-        # what old versions had may have been removed since; of the newest it is told already
+        # files of old versions may have been removed since; those of the newest version are reported already
         if not expected or not place.is_file():
             continue
         received = checksums.difference(place, expected)
@@ -104,11 +104,11 @@ def _data_damages(table: Table, newest: TableVersion) -> Iterator[Damage]:
 
 
 def _ever(table: Table) -> Iterator[DataFile]:
-    """All data files that the log names."""
+    """Return all data files that the log names."""
     versions, checkpoints = table.logged()
     for version in versions:
         with contextlib.suppress(StorageError):
-            # what is wrong with it is told with the log
+            # its damage is reported with the log
             yield from files_added(table, version)
     for version in checkpoints:
         with contextlib.suppress(StorageError):

@@ -1,8 +1,8 @@
-"""The actions of a Delta log: one shape, whether a commit or a checkpoint holds them.
+"""The actions of a Delta log, in the same form from a commit and from a checkpoint.
 
-A commit is JSON, a checkpoint is Parquet. What is read from either may be written back with a later commit (the
-metadata, a file with its deletion vector), and other readers refuse JSON that is not as the protocol says. So an action
-of a checkpoint is given as the JSON of a commit has it.
+A commit is JSON, a checkpoint is Parquet. An action that is read from either may be written again with a later commit
+(the metadata, a file with its deletion vector), and other readers refuse JSON that does not follow the protocol. So an
+action of a checkpoint is returned in the form of a commit's JSON.
 
 Source of the format: PROTOCOL.md of Delta Lake, "Action Reconciliation", "Checkpoints" and "Protocol Evolution".
 """
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dataops_assets.errors import StorageError
 
 Action = Mapping[str, Any]
-"""One action: its kind, and what it says."""
+"""One action: its kind and its content."""
 
 _FEATURES = ["deletionVectors", "timestampNtz"]
 PROTOCOL: Mapping[str, Any] = {
@@ -30,19 +30,19 @@ PROTOCOL: Mapping[str, Any] = {
     "readerFeatures": _FEATURES,
     "writerFeatures": [*_FEATURES, "appendOnly", "invariants"],
 }
-"""What a reader and a writer of our tables must know, and all that this one knows."""
+"""The protocol versions and features of our tables, which are all that this module supports."""
 
-# a checkpoint also tells of removed files, which no state has, and of what only their writers ask for
+# a checkpoint also has removed files and transactions, which the state of a table does not need
 _STATE = ["protocol", "metaData", "add"]
 
 
 def of_commit(content: bytes) -> list[Action]:
-    """The actions of a commit, in its order."""
+    """Return the actions of a commit, in its order."""
     return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
 
 
 def of_checkpoint(content: bytes) -> Iterator[Action]:
-    """The protocol, the metadata and the files of a checkpoint."""
+    """Return the protocol, the metadata and the files of a checkpoint."""
     found = pq.read_table(io.BytesIO(content), columns=_STATE)
     for kind in _STATE:
         # null in the rows of other kinds
@@ -52,7 +52,7 @@ def of_checkpoint(content: bytes) -> Iterator[Action]:
 
 
 def _as_json(value: Any, kind: pa.DataType) -> Any:
-    """A value as JSON has it: a map is an object, a field without a value is not there."""
+    """Return a value in the form of JSON: a map becomes an object, a null field is left out."""
     if value is None:
         return None
     if pa.types.is_map(kind):
@@ -65,7 +65,7 @@ def _as_json(value: Any, kind: pa.DataType) -> Any:
 
 
 def number(value: decimal.Decimal) -> int | float | None:
-    """A decimal as a number of JSON; None where the log would have another value of it.
+    """Return a decimal as a JSON number; None if the number would differ from it.
 
     The log is written and read with doubles. A bound that is rounded hides rows from every reader that prunes by it.
     """
@@ -76,12 +76,12 @@ def number(value: decimal.Decimal) -> int | float | None:
 
 
 def require_readable(protocol: Action, uri: str) -> None:
-    """Refuse a table that says that its readers must know more than this one. Raises StorageError."""
+    """Refuse a table whose protocol this reader does not support. Raises StorageError."""
     _require(protocol, "Reader", f"reading {uri}")
 
 
 def require_writable(protocol: Action, uri: str) -> None:
-    """Refuse a table that says that its writers must know more than this one. Raises StorageError."""
+    """Refuse a table whose protocol this writer does not support. Raises StorageError."""
     _require(protocol, "Writer", f"changing {uri}")
 
 

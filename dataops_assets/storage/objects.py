@@ -1,4 +1,4 @@
-"""Small objects in a local folder or an object store, with create-if-absent: the one primitive commits need."""
+"""Small objects in a local folder or an object store, with create-if-absent, which commits need."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dataops_assets.storage import durable
 
 
 def is_remote(uri: str) -> bool:
-    """Whether `uri` names an object store rather than a local folder."""
+    """Return whether `uri` names an object store rather than a local folder."""
     return len(urlsplit(uri).scheme) > 1 and not uri.startswith("file://")
 
 
 @functools.lru_cache(maxsize=256)
 def open_store(uri: str) -> ObjectStore:
-    """The store rooted at `uri`; credentials of object stores come from the usual environment variables."""
+    """Return the store rooted at `uri`; credentials of object stores come from the usual environment variables."""
     if is_remote(uri):
         return from_url(uri)
     return LocalStore(Path(uri), mkdir=True)
@@ -47,9 +47,9 @@ class Folder:
         self.uri = uri.rstrip("/")
 
     def read(self, path: str) -> bytes | None:
-        """The object's bytes, or None when it does not exist. Raises StorageError when the store fails."""
+        """Return the object's bytes, or None when it does not exist. Raises StorageError when the store fails."""
         if not is_remote(self.uri):
-            # a local read needs no store, and must not create the folder it looks into
+            # a local read needs no store, and must not create the folder
             try:
                 return Path(self.uri, path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +64,7 @@ class Folder:
             raise self._failed(f"reading {path}", error) from error
 
     def create(self, path: str, content: bytes) -> None:
-        """Write a new object; on a local disk it is there for good when this returns.
+        """Write a new object; on a local disk it is synced when this returns.
 
         Raises CommitConflict when it exists, StorageError when the store fails.
         """
@@ -92,7 +92,7 @@ class Folder:
         return [item.path for item in self._listed(prefix)]
 
     def objects(self) -> list[StoredObject]:
-        """Everything below this folder, by path, also what a killed local put left behind under a passing name.
+        """Return all objects below this folder by path, with the temporary files of killed local writes.
 
         Raises StorageError when the store fails.
         """
@@ -104,7 +104,7 @@ class Folder:
                 try:
                     status = path.stat()
                 except FileNotFoundError:
-                    # somebody else removed it since it was listed
+                    # another process removed it after the listing
                     continue
                 if S_ISREG(status.st_mode):
                     changed = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
@@ -128,7 +128,7 @@ class Folder:
                 if is_remote(self.uri):
                     obstore.delete(open_store(self.uri), path)
                 else:
-                    # the local store refuses the passing names of its own puts
+                    # the local store refuses the names of its own temporary files
                     Path(self.uri, path).unlink()
             except FileNotFoundError:
                 continue

@@ -1,4 +1,4 @@
-"""The two ways a table changes: the rows of inputs are replaced, or single rows are removed and added.
+"""Changes a table in one of two ways: replaces the rows of inputs, or removes and adds single rows.
 
 Both write their data first and become visible by one commit.
 """
@@ -39,8 +39,8 @@ def replace_inputs(
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
     Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
-    With `keep_same`, rows that are there already are not written again. With `keep_written`, inputs stay known by the
-    write that they are known by: that is for rows which no step of these inputs made. Inputs are disjoint: a lost race
+    With `keep_same`, equal rows are not written again. With `keep_written`, inputs keep their write ids: for rows that
+    no step of these inputs made. Inputs are disjoint: a lost race
     is committed again on the new version without writing the data a second time. `info` makes the information recorded
     with the version from the one before. Where a column has another type than in the table, the same commit writes the
     rows of all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a
@@ -74,35 +74,35 @@ def replace_inputs(
 
 
 def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
-    """Those of `rows` that are of these inputs."""
+    """Select the rows of these inputs."""
     ids = [literal(input_id) for input_id in input_ids] or [exp.null()]
     found: exp.Select = query("SELECT r.* FROM $rows AS r WHERE r.s_input_id IN ($ids)", rows=rows, ids=ids)
     return found
 
 
 def input_ids_of(session: Session, rows: exp.Expr | str) -> list[str]:
-    """The inputs of which there are rows, in no order."""
+    """Return the inputs with rows, in no order."""
     found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
     ids: list[str] = found.column(INPUT_ID).to_pylist()
     return ids
 
 
 def scan_inputs(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> exp.Select:
-    """The rows of these inputs in a table, from the files that may hold them."""
+    """Return the rows of these inputs in a table, from the files that may hold them."""
     return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
 
 
 def written(info: Mapping[str, Any]) -> Mapping[str, str]:
-    """By input, the id of the write that last replaced its rows, as a version's information has it.
+    """Return the write id by input: the id of the write that last replaced its rows, as the commit records it.
 
-    No number of a version: where a commit is lost, another one can take its number.
+    It is not the number of a version: after a lost commit, another commit can get the same number.
     """
-    # tables from before writes had ids have numbers
+    # older tables have version numbers instead of write ids
     return {input_id: str(write) for input_id, write in info.get(_WRITTEN, {}).items()}
 
 
 def written_as(snapshot: TableVersion | None, input_id: str) -> str:
-    """The id of the write that last replaced an input's rows; '' where the table has none of them."""
+    """Return the write id of an input in a table; '' if the table has no rows of it."""
     return written(snapshot.info).get(input_id, "") if snapshot else ""
 
 
@@ -113,13 +113,13 @@ def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: s
 
 
 def _is_same(session: Session, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
-    """Whether the rows of these inputs are `rows` already."""
+    """Return whether the table's rows of these inputs equal `rows`."""
     if any(input_id not in written(snapshot.info) for input_id in input_ids):
         return False
     columns = dict(session.schema(rows))
     if any(snapshot.columns.get(name) != kind for name, kind in columns.items()):
         return False
-    # rows without a value in a column that they would be written without are the same
+    # rows are equal if they are null in all columns that the new rows lack
     absent = {name: kind for name, kind in snapshot.columns.items() if name not in columns}
     given = [column(name, "r") for name in columns]
     there = query(
@@ -138,7 +138,7 @@ def _is_same(session: Session, snapshot: TableVersion, rows: exp.Expr, input_ids
 
 
 def _kept(session: Session, base: TableVersion, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
-    """The rows of all other inputs in the types of `columns`. Raises ConfigError where a value would be lost."""
+    """Return the rows of all other inputs in the types of `columns`. Raises ConfigError where a value would be lost."""
     own = exp.In(this=column(INPUT_ID, "r"), expressions=[literal(input_id) for input_id in input_ids] or [exp.null()])
     # none of no ids is every row
     others = exp.true() if not input_ids else exp.not_(own)
@@ -146,7 +146,7 @@ def _kept(session: Session, base: TableVersion, columns: Mapping[str, str], inpu
 
 
 def files_of(snapshot: TableVersion, input_ids: Sequence[str]) -> list[DataFile]:
-    """The data files that may hold rows of these inputs, by their statistics."""
+    """Return the data files that may hold rows of these inputs, by their statistics."""
     found = []
     for file in snapshot.files:
         low, high = (file.stats.get(end, {}).get(INPUT_ID) for end in ("minValues", "maxValues"))
@@ -156,7 +156,7 @@ def files_of(snapshot: TableVersion, input_ids: Sequence[str]) -> list[DataFile]
 
 
 def _positions_of(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
-    """Where the rows of these inputs lie."""
+    """Find the positions of the rows of these inputs."""
     candidates = files_of(snapshot, input_ids)
     if not candidates:
         return {}
@@ -166,12 +166,12 @@ def _positions_of(session: Session, snapshot: TableVersion, input_ids: Sequence[
 
 
 def merged_columns(base: TableVersion | None, columns: Mapping[str, str]) -> dict[str, str]:
-    """The table's columns with `columns` first: files written before a column existed read it as null."""
+    """Return `columns`, then the table's other columns. Files written before a column existed read it as null."""
     return {**columns, **{name: kind for name, kind in (base.columns if base else {}).items() if name not in columns}}
 
 
 def must_rewrite(base: TableVersion, columns: Mapping[str, str]) -> bool:
-    """Whether no row of the table can stay where it is.
+    """Return whether all rows of the table must be written again.
 
     A column of another type cannot share a table with the old one. One that the table had before, and its files still
     have, would show its old values again.
@@ -216,8 +216,8 @@ def compact(session: Session, table: Table, snapshot: TableVersion) -> TableVers
     """Rewrite small and much-masked files when there are many, so that reading stays as fast as on a fresh table.
 
     A rule on files, not on time: more than `_MANY_SMALL` files below `_SMALL` bytes (then the smallest of them), or a
-    file with over a third of its rows deleted. Rows, and so all readers' results, stay as they are. A lost race leaves
-    the table as it is: whoever published first will compact the next time.
+    file with over a third of its rows deleted. Rows, and so all readers' results, stay as they are. After a lost race
+    the table stays as it is: the other writer compacts the next time.
     """
     small = [file for file in snapshot.files if file.size < _SMALL]
     chosen = {file.path for file in _smallest(small)} if len(small) > _MANY_SMALL else set()
@@ -241,9 +241,9 @@ def compact(session: Session, table: Table, snapshot: TableVersion) -> TableVers
 
 
 def _smallest(files: Sequence[DataFile]) -> list[DataFile]:
-    """The smallest half of some files, and further ones that are no larger than all chosen before them together.
+    """Choose the smallest half of some files, and then each file that is no larger than all chosen ones together.
 
-    So a row is not written again for each handful of small inputs, but when what it is written with is as much again.
+    So a row is written again only together with at least as many other rows, not after every few small inputs.
     """
     chosen: list[DataFile] = []
     size = 0

@@ -1,18 +1,17 @@
 """The raw area of one source: the bytes of every input as received, never changed.
 
-    objects/<sha256>/<file name>   the bytes, named by what they are
-    inputs/<input id>.json         the manifest; an input is here once it has one
-    temporary/                     local areas only: what is being written
+    objects/<sha256>/<file name>   the bytes, named by their digest
+    inputs/<input id>.json         the manifest; an input is here when it has one
+    temporary/                     local areas only: files that are being written
 
-The same on a local disk and in an object store. An object appears under its name only when it is whole and its digest
-is the expected one, so neither a killed process nor a full disk leaves a half-written one; writing it again is free.
+The layout is the same on a local disk and in an object store. An object appears under its name only when it is complete
+and its digest is right. So a killed process or a full disk leaves no half-written object.
 
 Durability, local: an object's bytes are on the disk before it gets its name (fsync, then an atomic rename), so no crash
 shows torn bytes under a valid name. Names become durable with `sync`, once for a whole set of inputs instead of three
-folders an input; a step calls it before it reports success, and what a crash of the machine loses before that is
-ingested again. A manifest is renamed but not synced by itself, which would double the cost of many small files: it can
-always be made again, and one that a crash of the machine tore counts as missing. An object store promises all of it
-with each put.
+folders for each input. A step calls it before it reports success; inputs that a crash of the machine loses before that
+are ingested again. A manifest is renamed but not synced by itself, which would double the cost of many small files: it
+can always be made again, and a manifest damaged by a crash counts as missing. In an object store each put is durable.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from dataops_assets.report import Input
 from dataops_assets.storage.checksums import crc32
 from dataops_assets.storage.objects import Folder, is_remote, open_store
 
-# Anything that a shell, a URL or an engine's glob could read as more than a name
+# characters with a meaning in a shell, a URL or an engine's glob
 _UNSAFE = re.compile(r"[^\w.\-+=@ ]")
 _LONGEST_NAME = 200
 _LEFTOVER = dt.timedelta(days=1)
@@ -79,13 +78,13 @@ class RawArea:
 
     @classmethod
     def of(cls, storage: str, source: str) -> RawArea:
-        """The area of the source named `source` below an environment's storage."""
+        """Return the raw area of the source named `source` below an environment's storage."""
         return cls(f"{storage}/raw/{source}")
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def add(self, item: Input, chunks: Iterable[bytes], modified: dt.datetime | None) -> bool:
-        """Copy an input's bytes and write its manifest; False where both were there and nothing was read.
+        """Copy an input's bytes and write its manifest; return False if both exist already.
 
         `chunks` is only iterated when the object is missing. Raises InputError when the bytes are not those of
         `item` (the origin changed), StorageError when the store fails; nothing is visible then.
@@ -101,7 +100,7 @@ class RawArea:
         return True
 
     def put(self, item: Input, content: bytes) -> None:
-        """Keep the bytes of an extract that has no origin to go back to; `add` makes them an input later.
+        """Store the bytes of an extract that cannot be read again; `add` makes them an input later.
 
         Without a manifest they belong to no input. Raises InputError and StorageError like `add`.
         """
@@ -109,7 +108,7 @@ class RawArea:
             self._write(self.object_path(item), _verified(item, [content]), durable=True)
 
     def sync(self) -> None:
-        """Make the names of what was written durable; see the module. Raises StorageError."""
+        """Sync the names of written files; see the module. Raises StorageError."""
         with self._storing("making names durable"):
             while self._unsynced:
                 directory = os.open(self._unsynced.pop(), os.O_RDONLY)
@@ -120,18 +119,18 @@ class RawArea:
             self._remove_leftovers(_LEFTOVER)
 
     def vacuum(self, young: dt.timedelta = _LEFTOVER) -> int:
-        """Remove what killed processes left half-written, if it is too old to belong to one that still runs.
+        """Remove half-written files of killed processes, if they are too old to belong to a running one.
 
-        The result is how many files that were. `sync` does it, too. Raises StorageError.
+        Returns the number of files. `sync` does it, too. Raises StorageError.
         """
         with self._storing("removing leftovers"):
             return self._remove_leftovers(young)
 
     def delete(self, input_ids: Collection[str]) -> int:
-        """Remove inputs; an object goes with the last input that has it. No error for an input that is gone.
+        """Remove inputs; an object is removed with its last input. A missing input is no error.
 
-        The manifests go first: what a killed deletion leaves is objects without an owner. The result is how many inputs
-        were there.
+        Manifests are removed first, so a killed deletion leaves objects without an input. Returns the number of inputs
+        that existed.
         """
         there = self.inputs()
         gone = [input_id for input_id in there if input_id in input_ids]
@@ -144,7 +143,7 @@ class RawArea:
         return len(gone)
 
     def discard_spoiled(self, item: Input) -> bool:
-        """Remove the input's object if it is not the bytes that were received; the result says whether it was that.
+        """Remove the input's object if it is damaged; return whether it was.
 
         Raises StorageError when the store fails.
         """
@@ -152,24 +151,24 @@ class RawArea:
             return False
         self._folder.delete([self.object_path(item)])
         if self._is_remote:
-            # what was fetched
+            # the fetched copy
             self.local_path(item).unlink()
         return True
 
     def is_spoiled(self, item: Input) -> bool:
-        """Whether the input's object is here and not the bytes that were received. Raises StorageError."""
+        """Return whether the input's object exists and is damaged. Raises StorageError."""
         return self._is_there(item) and self._digest(self.local_path(item)) != item.digest
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def holds(self, item: Input) -> bool:
-        """Whether the input's object and manifest are here."""
+        """Return whether the input's object and manifest exist."""
         content = self._folder.read(_manifest_path(item.input_id))
         manifest = None if content is None else _from_json(content)
         return manifest is not None and manifest.sha256 == item.digest and self._has_object(item)
 
     def manifest(self, input_id: str) -> RawManifest | None:
-        """The manifest of an input, or None where it was not ingested. Raises StorageError."""
+        """Return the manifest of an input, or None if it was not ingested. Raises StorageError."""
         content = self._folder.read(_manifest_path(input_id))
         if content is None:
             return None
@@ -183,23 +182,23 @@ class RawArea:
         return manifest
 
     def inputs(self) -> list[str]:
-        """Ids of the inputs that are here, sorted. Raises StorageError."""
+        """Return the ids of the stored inputs, sorted. Raises StorageError."""
         names = (path.rpartition("/")[2] for path in self._folder.names("inputs"))
         return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
     def object_path(self, item: Input) -> str:
-        """Where the input's bytes are, relative to the area.
+        """Return the path of the input's bytes, relative to the area.
 
-        The name keeps its ending, which says how to read it, and loses what an engine could take for a pattern.
+        The name keeps its ending, which tells the format. Characters with a meaning in patterns are replaced.
         """
         return f"objects/{item.digest}/{_safe_name(item.origin.rpartition('/')[2])}"
 
     def object_uri(self, item: Input) -> str:
-        """Absolute path or URL of the input's bytes, for an engine that reads its store itself."""
+        """Return the absolute path or URL of the input's bytes, for an engine that reads the store itself."""
         return f"{self.uri}/{self.object_path(item)}"
 
     def local_path(self, item: Input) -> Path:
-        """The input's bytes as a local file, for reading only.
+        """Return the path of the input's bytes as a local file, for reading only.
 
         From an object store they are fetched once a process; the copy is removed when the process ends. Raises
         StorageError when they are not here.
@@ -210,9 +209,9 @@ class RawArea:
         return path
 
     def sound_path(self, item: Input) -> Path:
-        """`local_path` of bytes that were compared with the digest they were received with.
+        """Return `local_path`, after the bytes were compared with the digest of the input.
 
-        Raises StorageError when they are not here, Damaged when they are others.
+        Raises StorageError if they do not exist, Damaged if they differ.
         """
         path = self.local_path(item)
         found = self._digest(path)
@@ -230,13 +229,13 @@ class RawArea:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def open(self, item: Input) -> BinaryIO:
-        """The input's bytes as a stream. Raises StorageError when they are not here."""
+        """Return the input's bytes as a stream. Raises StorageError when they are not here."""
         return self.local_path(item).open("rb")
 
     # --- the two kinds of store ------------------------------------------------------------------------------------
 
     def _is_there(self, item: Input) -> bool:
-        """Whether there is an object of the input's name, of whatever size."""
+        """Return whether an object of the input's name exists, of any size."""
         if self._is_remote:
             return self._has_object(item)
         return (self._root / self.object_path(item)).is_file()
@@ -276,7 +275,7 @@ class RawArea:
             temporary.replace(target)
             self._unsynced.add(target.parent)
         finally:
-            # gone already, unless the object could not be written or the process is being stopped
+            # the file is gone already, unless the write failed or the process is being stopped
             with contextlib.suppress(OSError):
                 temporary.unlink()
 
@@ -330,7 +329,7 @@ class RawArea:
 
 
 def _verified(item: Input, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, if at the end they are the bytes that were discovered."""
+    """Yield the chunks; raise InputError at the end if they are not the discovered bytes."""
     hashed = hashlib.sha256()
     size = 0
     for chunk in chunks:
@@ -345,7 +344,7 @@ def _verified(item: Input, chunks: Iterable[bytes]) -> Iterator[bytes]:
             f"copying {item.origin} as input {item.input_id}",
             received=f"{more}{min(size, item.size):,} bytes, sha256 {hashed.hexdigest()[:12]}..., where discovery saw "
             f"{item.size:,} bytes, sha256 {item.digest[:12]}...: the origin changed since",
-            next_step="nothing; what it is now is found as a new input. Remove this one if its bytes are lost",
+            next_step="nothing: the changed file is found as a new input. Remove this input if its bytes are lost",
         )
 
 
@@ -358,7 +357,7 @@ def _safe_name(name: str) -> str:
     safe = _UNSAFE.sub("_", name)
     while len(safe.encode()) > _LONGEST_NAME:
         safe = safe[1:]
-    # a hidden or empty name would be overlooked by readers
+    # readers would ignore a hidden or empty name
     return f"_{safe}" if not safe or safe.startswith(".") else safe
 
 
@@ -380,10 +379,10 @@ def _iso(time: dt.datetime) -> str:
 
 
 def _from_json(content: bytes) -> RawManifest | None:
-    """The manifest; None for bytes that are none."""
+    """Return the manifest; None if the bytes are no manifest."""
     try:
         fields = dict(json.loads(content))
-        # one from before manifests had checksums has none
+        # older manifests have no checksum
         if fields.pop(_SUM, None) not in (None, _sum_of(fields)):
             return None
         for name in ("extract_time", "modified"):

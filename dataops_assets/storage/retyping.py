@@ -1,8 +1,7 @@
-"""Tables whose columns were declared otherwise before: read under other types, only where no value is lost.
+"""Reads tables whose columns were declared with other types before, if no value is lost.
 
-A type that is widened in a declaration keeps history readable: rows written before are cast when they are read, and
-written again with the next commit that changes the table's types, so every data file has the types that the table
-says it has and every reader of Delta can read it.
+After a type is widened in a declaration, old rows are cast when they are read. The next commit that changes the
+table's types writes them again. So every data file has the types of its table, and every reader of Delta can read it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 
 
 def retyped(snapshot: TableVersion | None, wanted: Mapping[str, str]) -> list[str]:
-    """The columns of a table that it holds in other SQL types than the wanted ones."""
+    """Return the columns whose SQL type in the table differs from the wanted one."""
     known = snapshot.columns if snapshot else {}
     return [name for name, kind in wanted.items() if known.get(name, kind) != kind]
 
@@ -36,9 +35,9 @@ def conformed(
     only: exp.Expr | None = None,
     files: Sequence[DataFile] | None = None,
 ) -> exp.Expr:
-    """A table's rows with the wanted columns in their SQL types, and all its others.
+    """Select a table's rows with the wanted columns in their SQL types, and all other columns.
 
-    Those where `only` holds, and of `files` alone where they are given.
+    Only rows for which `only` holds and, if given, only rows of `files`.
     A column that the table lacks is null. Raises ConfigError where a value would not be the same in the wanted type,
     with column, count and inputs.
     """
@@ -105,7 +104,7 @@ def _listed(ids: Sequence[str]) -> str:
 
 
 def _is_always_exact(old: str, new: str) -> bool:
-    """Whether the new type holds every value of the old one; where it may not, the values are looked at."""
+    """Return whether the new type holds every value of the old one; if not, the values are checked."""
     if new == "VARCHAR":
         return True
     if (old, new) in (("DATE", "TIMESTAMP"), ("INTEGER", "BIGINT"), ("INTEGER", "DOUBLE")):

@@ -1,9 +1,8 @@
-"""Removes what no version within the retention period needs: superseded files, and what killed writers left behind.
+"""Removes files that no version within the retention period needs: replaced files and files of killed writers.
 
-Reading any version that was the newest one within the retention period stays possible, deletion vectors included. Of
-older versions nothing stays but what the log says after the last checkpoint before them. A file that is young may be a
-running writer's, whose commit is still to come, and is kept whatever the log says. Readers and writers need not stop,
-and several vacuums may run at once.
+All versions that were the newest one within the retention period stay readable, with their deletion vectors. The log is
+kept from the last checkpoint before the oldest of them. A young file is always kept, because a running writer may not
+have committed it yet. Readers and writers need not stop, and several vacuums may run at once.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from dataclasses import dataclass
 from dataops_assets.storage.delta import Table
 
 RETENTION = dt.timedelta(days=7)
-"""How long a version can be read after a newer one took its place."""
+"""The time for which a version stays readable after a newer one replaced it."""
 
 YOUNG = dt.timedelta(days=1)
-"""How old a file that no version needs must be; no step takes as long from its first file to its commit."""
+"""The minimum age of a file that is removed. No step takes this long from its first file to its commit."""
 
-# Data files and deletion vectors; and what a local put was killed with, wherever it was writing
+# data files and deletion vectors, and temporary files of killed local writes
 _DATA = re.compile(r"(?!_delta_log/).*\.(parquet|bin)|.*#\d+", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Vacuumed:
-    """How many files were removed, with how many bytes, and how many are needed."""
+    """The numbers of removed files, of their bytes, and of needed files."""
 
     removed: int
     bytes: int
@@ -36,13 +35,14 @@ class Vacuumed:
 def vacuum(
     table: Table, *, retention: dt.timedelta = RETENTION, young: dt.timedelta = YOUNG, now: dt.datetime | None = None
 ) -> Vacuumed:
-    """Remove the files of `table` that nobody needs. Killed halfway, it is simply run again.
+    """Remove the files of `table` that no version needs. If it is killed, run it again.
 
-    A folder without a log is left alone: nothing says what in it is needed. `now` is aware; times are compared with the
+    A folder without a log is not changed, because it is unknown which files are needed.
+    `now` is aware; times are compared with the
     store's and the writers' clocks. Raises StorageError when the store fails.
     """
     moment = now or dt.datetime.now(dt.UTC)
-    # listed before the log is read: what is committed in between is in the log or young
+    # listed before the log is read: a file that is committed in between is in the log or young
     there = table.folder.objects()
     kept = table.kept_since(moment - retention)
     if kept is None:
@@ -53,6 +53,6 @@ def vacuum(
         if item.modified <= moment - young
         and (item.path in kept.log_before or (item.path not in kept.paths and _DATA.fullmatch(item.path)))
     ]
-    # the oldest first: a log that lacks its beginning can be read, one with a hole cannot
+    # oldest first: a log without its beginning is readable, a log with a gap is not
     table.folder.delete(sorted(item.path for item in unneeded))
     return Vacuumed(len(unneeded), sum(item.size for item in unneeded), len(kept.paths))
