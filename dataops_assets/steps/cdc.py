@@ -23,17 +23,17 @@ from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope
 from dataops_assets.steps.merging.change import ABSENT, Change, T, absence_deletes, manifest_after, settings_match
 from dataops_assets.steps.merging.delete_guard import Loss
-from dataops_assets.steps.merging.input_statistics import Extents, extents_of, refused
+from dataops_assets.steps.merging.input_statistics import Extents, extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest, settings_of
 from dataops_assets.steps.merging.row_identity import order_type
-from dataops_assets.steps.merging.settled_inputs import Settled, too_old
+from dataops_assets.steps.merging.settled_inputs import Settled, settled_input_errors
 from dataops_assets.steps.merging.ties import ties
 from dataops_assets.steps.parsing.rejected_rows import rejected_keys
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import TableVersion
-from dataops_assets.storage.retyping import conformed
+from dataops_assets.storage.retyping import rows_cast_exactly
 
 STEP = "cdc"
 _PLANS_KEPT = 5000
@@ -59,7 +59,9 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         lake = lake_rows(session, source, parsed)
         own = lake_rows(session, source, parsed, ids)
         extents = extents_of(session, source, own, ids)
-        errors = refused(session, source, own, extents) | too_old(source, manifest.horizon, inputs)
+        errors = incomparable_input_errors(session, source, own, extents) | settled_input_errors(
+            source, manifest.horizon, inputs
+        )
         counts: Mapping[str, Mapping[str, int]] = {}
         implied: dict[str, Loss] = {}
         late = False
@@ -72,7 +74,7 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
             found = delete_guard.losses(session, change, base, reading)
             implied |= {item.input_id: item for item in found}
             if (waiting := _held(context, manifest, found)) is not None:
-                errors[waiting.input_id] = delete_guard.error(source, waiting)
+                errors[waiting.input_id] = delete_guard.held_error(source, waiting)
                 _hold(context, change, base, errors[waiting.input_id], waiting)
                 continue
             merge.classify(session, source)
@@ -118,7 +120,7 @@ def _compare(
 
 def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss]) -> Loss | None:
     """The first input that goes no further; what is in the hub already goes on, so that refresh takes it out."""
-    return delete_guard.held(context, [item for item in losses if item.input_id not in manifest.inputs])
+    return delete_guard.first_held(context, [item for item in losses if item.input_id not in manifest.inputs])
 
 
 def _hold(context: SourceContext, change: Change, base: TableVersion | None, error: DataOpsError, held: Loss) -> None:
@@ -131,7 +133,7 @@ def _hold(context: SourceContext, change: Change, base: TableVersion | None, err
     validated = (
         held_inputs.UNVALIDATED if mates and context.source.validations else verdict_of(base.info if base else None)
     )
-    held_inputs.hold(context, {item: str(error)}, manifest_after(change), validated)
+    held_inputs.record_holds(context, {item: str(error)}, manifest_after(change), validated)
 
 
 def _publish(context: SourceContext, session: Session, change: Change, own: exp.Expr, *, late: bool) -> TableVersion:
@@ -146,7 +148,7 @@ def _publish(context: SourceContext, session: Session, change: Change, own: exp.
 
 
 def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
-    return () if implied is None else (delete_guard.outcome(source, implied),)
+    return () if implied is None else (delete_guard.check_outcome(source, implied),)
 
 
 def _outcomes(
@@ -194,7 +196,7 @@ def lake_rows(session: Session, source: Source, lake: TableVersion, input_ids: S
     """
     kinds = {item.name: stored_type(item.type) for item in source.columns}
     files = None if input_ids is None else publish.files_of(lake, input_ids)
-    return conformed(session, lake, kinds, files=files)
+    return rows_cast_exactly(session, lake, kinds, files=files)
 
 
 def change_for(

@@ -24,12 +24,12 @@ from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.enriching.row_status import VERDICT, Flag, failed_names, flags_of, status
 from dataops_assets.steps.enriching.uniqueness import with_repeats
-from dataops_assets.steps.merging.change import says_gone
+from dataops_assets.steps.merging.change import is_deletion
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.steps.upkeep.rule_backfill import backfill_rules, with_rule_versions
 from dataops_assets.storage import publish
-from dataops_assets.storage.retyping import conformed
+from dataops_assets.storage.retyping import rows_cast_exactly
 
 STEP = "enrich"
 _EXAMPLES = 3
@@ -194,7 +194,9 @@ def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -
     kinds = {item.name: stored_type(item.type) for item in context.source.columns}
     only = exp.In(this=column("s_input_id", "r"), expressions=wanted)
     files = publish.files_of(changes, ids)
-    rows: exp.Query = query("SELECT c.* FROM $changes AS c", changes=conformed(session, changes, kinds, only, files))
+    rows: exp.Query = query(
+        "SELECT c.* FROM $changes AS c", changes=rows_cast_exactly(session, changes, kinds, only, files)
+    )
     return rows
 
 
@@ -203,7 +205,7 @@ def _present(rules: CompiledRules, rows: exp.Query, names: Sequence[str]) -> exp
     if _CHANGE not in names:
         return rows
     present: exp.Query = query(
-        "SELECT r.* FROM $rows AS r WHERE NOT $gone", rows=rows, gone=says_gone(rules.source, "r")
+        "SELECT r.* FROM $rows AS r WHERE NOT $gone", rows=rows, gone=is_deletion(rules.source, "r")
     )
     return present
 
@@ -217,7 +219,7 @@ def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], relat
     computed = list(rules.snapshot.rules)
     flags = flags_of(rules.snapshot)
     if _CHANGE in names:
-        rows = query("SELECT r.*, $gone AS s_gone FROM $rows AS r", gone=says_gone(rules.source, "r"), rows=rows)
+        rows = query("SELECT r.*, $gone AS s_gone FROM $rows AS r", gone=is_deletion(rules.source, "r"), rows=rows)
     found: exp.Query = evaluate(rules.snapshot, rows, related)
     values: list[exp.Expr]
     failed: list[exp.Expr]

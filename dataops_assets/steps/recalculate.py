@@ -22,7 +22,7 @@ from dataops_assets.rules.query import evaluate, pointing
 from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.enriching.look_ups import RelatedHubs, conformed, refuse_ambiguous
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.recalculating.version_difference import find_differences
 from dataops_assets.steps.recalculating.window_reach import find_moved, neighbourhood
@@ -128,7 +128,7 @@ class _Recalculation:
             skipped = {"skipped": "rules and hubs are as they were"}
             return self._report(self._base, _receipt(0, 0), self._unchanged(), skipped)
         history = self._context.source.refresh.history
-        hub = conformed(self._session, self._hub, self._rules.hub_columns, only_current=history)
+        hub = rows_cast_or_null(self._session, self._hub, self._rules.hub_columns, only_current=history)
         kept = self._kept(before, computed_from)
         if kept and not self._find_touched(before, computed_from, hub):
             kept = frozenset()

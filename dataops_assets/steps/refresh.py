@@ -31,10 +31,10 @@ from dataops_assets.steps.merging.change import (
     system_columns,
 )
 from dataops_assets.steps.merging.delete_guard import Loss
-from dataops_assets.steps.merging.input_statistics import extents_of, refused
+from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
-from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows, may_hide
-from dataops_assets.steps.merging.settled_inputs import start_of_rebuild, too_old
+from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows, may_lack_rows
+from dataops_assets.steps.merging.settled_inputs import settled_input_errors, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
 from dataops_assets.steps.upkeep.rule_backfill import TO_MERGE, backfill_rules, with_receipts, with_rule_versions
@@ -143,10 +143,12 @@ def _attempt(
     ids = [*(item.input_id for item in merging), *gone]
     own = lake_rows(session, source, parsed, ids)
     extents = extents_of(session, source, own, ids)
-    errors = refused(session, source, own, extents)
+    errors = incomparable_input_errors(session, source, own, extents)
     if replaced is None:
-        errors |= too_old(source, manifest.horizon, inputs)
-        for error in too_old(source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)).values():
+        errors |= settled_input_errors(source, manifest.horizon, inputs)
+        for error in settled_input_errors(
+            source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)
+        ).values():
             raise error
     else:
         for error in errors.values():
@@ -155,7 +157,7 @@ def _attempt(
     good = tuple(item for item in merging if item.input_id not in errors)
     judged = _judge(read, change_for(context, session, manifest, good, parsed, extents, gone))
     change, reading = judged.change, judged.reading
-    held_inputs.hold(
+    held_inputs.record_holds(
         context, judged.held, manifest_after(change), compile_rules(source, context.sources).snapshot.verdict
     )
     reported = _reported(source, inputs, errors, judged)
@@ -260,7 +262,7 @@ class _Judged:
     @property
     def held(self) -> Mapping[Input, str]:
         """By held input what is told."""
-        return {item: str(delete_guard.error(self.change.source, loss)) for item, loss in self.losses.items()}
+        return {item: str(delete_guard.held_error(self.change.source, loss)) for item, loss in self.losses.items()}
 
 
 def _judge(read: _Read, change: Change) -> _Judged:
@@ -271,13 +273,13 @@ def _judge(read: _Read, change: Change) -> _Judged:
     context, session, lake = read.context, read.session, read.lake
     losses: dict[Input, Loss] = {}
     while True:
-        change = delete_guard.judged_again(session, change, lake)
+        change = delete_guard.with_inputs_to_rejudge(session, change, lake)
         if not change.moved:
             return _Judged(change, merge.Reading(), losses)
-        reading = _gather(read, change)
+        reading = _compute_difference(read, change)
         if not change.source.gates.deletes.is_on:
             return _Judged(change, reading, losses)
-        waiting = delete_guard.held(context, delete_guard.losses(session, change, read.base, reading))
+        waiting = delete_guard.first_held(context, delete_guard.losses(session, change, read.base, reading))
         if waiting is None:
             return _Judged(change, reading, losses)
         added = {item.input_id: item for item in change.adding}
@@ -292,7 +294,7 @@ def _judge(read: _Read, change: Change) -> _Judged:
         )
 
 
-def _gather(read: _Read, change: Change) -> merge.Reading:
+def _compute_difference(read: _Read, change: Change) -> merge.Reading:
     """Leave what differs between the hub and what it should be in the session.
 
     A change set that was made against this very hub is used as it is; any other is made again here.
@@ -336,7 +338,7 @@ def _is_planned(
     if absence_deletes(change.source) and delete_guard.has_ties(change, late=False):
         # of inputs of one time they have what the last one says alone
         return False
-    return not may_hide(session, change, enriched, own)
+    return not may_lack_rows(session, change, enriched, own)
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
@@ -437,7 +439,7 @@ def _reported(
     """What is said of each input that was asked for, and of those that were taken out of the hub."""
     held = {
         item.input_id: InputReport(
-            item.input_id, {}, delete_guard.error(source, loss), (delete_guard.outcome(source, loss),)
+            item.input_id, {}, delete_guard.held_error(source, loss), (delete_guard.check_outcome(source, loss),)
         )
         for item, loss in judged.losses.items()
     }

@@ -15,7 +15,7 @@ from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import DIALECT, alias, column, literal, query
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
-from dataops_assets.storage.retyping import conformed, retyped
+from dataops_assets.storage.retyping import retyped, rows_cast_exactly
 
 if TYPE_CHECKING:
     from dataops_assets.engines.base import Session
@@ -142,7 +142,7 @@ def _kept(session: Session, base: TableVersion, columns: Mapping[str, str], inpu
     own = exp.In(this=column(INPUT_ID, "r"), expressions=[literal(input_id) for input_id in input_ids] or [exp.null()])
     # none of no ids is every row
     others = exp.true() if not input_ids else exp.not_(own)
-    return conformed(session, base, columns, others)
+    return rows_cast_exactly(session, base, columns, others)
 
 
 def files_of(snapshot: TableVersion, input_ids: Sequence[str]) -> list[DataFile]:

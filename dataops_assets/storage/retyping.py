@@ -28,7 +28,7 @@ def retyped(snapshot: TableVersion | None, wanted: Mapping[str, str]) -> list[st
     return [name for name, kind in wanted.items() if known.get(name, kind) != kind]
 
 
-def conformed(
+def rows_cast_exactly(
     session: Session,
     snapshot: TableVersion,
     wanted: Mapping[str, str],

@@ -16,7 +16,7 @@ from dataops_assets.engines.base import Engine
 from dataops_assets.sql import column, query
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import Table, TableVersion
-from dataops_assets.storage.retyping import conformed
+from dataops_assets.storage.retyping import rows_cast_exactly
 from dataops_assets.storage.vacuum import vacuum
 
 Values = dict[str, Any]
@@ -177,7 +177,7 @@ class Story:
             rows = query(
                 "SELECT $names FROM $t AS t",
                 names=[column(name, "t") for name in self.columns],
-                t=conformed(session, base, self.columns),
+                t=rows_cast_exactly(session, base, self.columns),
             )
             publish.apply(session, self.table, None, columns=self.columns, insert=rows, info=base.info, replaced=base)
 

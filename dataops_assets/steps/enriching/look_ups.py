@@ -44,7 +44,7 @@ class RelatedHubs:
         if snapshot is None:
             return nothing(lookup.columns)
         history = self._context.sources[lookup.source].refresh.history
-        return conformed(self._session, snapshot, lookup.columns, only_current=history)
+        return rows_cast_or_null(self._session, snapshot, lookup.columns, only_current=history)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -60,7 +60,7 @@ def _hub_of(context: SourceContext, name: str) -> TableVersion | None:
     return version_of(other, other.hub, "refresh")
 
 
-def conformed(
+def rows_cast_or_null(
     session: Session,
     snapshot: TableVersion,
     wanted: Mapping[str, str],

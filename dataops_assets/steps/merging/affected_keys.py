@@ -1,4 +1,4 @@
-"""Which keys a change may touch, with what the hub has and what inputs say of them."""
+"""Finds the keys that a change can affect, with their hub rows and their observations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dataops_assets.steps.merging.row_identity import key_text
 from dataops_assets.storage.publish import rows_of
 
 
-def touch(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
-    """Create `added` of `delivered`, and `touched`: the keys whose versions may change."""
+def create_affected_keys(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
+    """Create `added` from `delivered`, and `affected`: the keys whose versions can change."""
     source = change.source
     if replace_scope.is_partial(source):
         _create_covers(session, change, lake, late=late)
@@ -34,17 +34,18 @@ def touch(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr
             start = query("SELECT s.s_key FROM $start AS s", start=settled_start(change, lake))
             keys = exp.union(keys, start, distinct=False)
     elif late:
-        keys = _touched_late(change, hub, lake)
+        keys = _affected_keys_late(change, hub, lake)
     else:
-        gone = _uncovered_keys if replace_scope.is_partial(source) else _missing_keys
+        gone = _keys_absent_from_coverage if replace_scope.is_partial(source) else _keys_absent_from_extracts
         keys = exp.union(_changed_keys(source, hub), gone(change, hub), distinct=False)
-    session.create(T.touched, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
+    session.create(T.affected, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
 
 
 def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
-    """Create `covers`: in order only the added inputs can cover anything that is in the hub.
+    """Create `covers`: the part of the table that each input covers.
 
-    An input from which rows were rejected covers nothing, because it is not known what else it contained.
+    For a change in order only the added inputs count. An input with rejected rows covers nothing, because it is not
+    known which other rows it contained.
     """
     rows = query(
         """
@@ -59,8 +60,8 @@ def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bo
     session.create(T.covers, replace_scope.covers(change.source, rows, origin))
 
 
-def _uncovered_keys(change: Change, hub: exp.Expr) -> exp.Expr:
-    """Keys of the hub that an added input covers and does not contain."""
+def _keys_absent_from_coverage(change: Change, hub: exp.Expr) -> exp.Expr:
+    """Return the keys of the hub that an added input covers and does not contain."""
     return query(
         """
         SELECT h.s_key FROM $hub AS h JOIN $covers AS n ON $is_covered
@@ -74,7 +75,7 @@ def _uncovered_keys(change: Change, hub: exp.Expr) -> exp.Expr:
 
 
 def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
-    """Keys of which an added input says something new."""
+    """Return the keys whose row in an added input differs from the hub."""
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
@@ -86,8 +87,8 @@ def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
     )
 
 
-def _missing_keys(change: Change, hub: exp.Expr) -> exp.Expr:
-    """Keys of the hub that are not in every one of the added extracts."""
+def _keys_absent_from_extracts(change: Change, hub: exp.Expr) -> exp.Expr:
+    """Return the keys of the hub that at least one of the added extracts does not contain."""
     return query(
         """
         SELECT h.s_key FROM $hub AS h
@@ -102,13 +103,17 @@ def _missing_keys(change: Change, hub: exp.Expr) -> exp.Expr:
     )
 
 
-def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
-    """Keys that the inputs that are reached contain or cover; all, where an extract is full or was remade."""
+def _affected_keys_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
+    """Return the keys that a late change can affect.
+
+    These are the keys that the reached inputs contain or cover. With full extracts, or where rows of an applied input
+    were parsed again, all keys of the concerned rows can change.
+    """
     source, reached = change.source, change.reached
     concerned = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
     key = key_text(source, "r")
     if change.settled is not None:
-        # the key of a row without key columns depends on rows of its input that are not there any more
+        # a key without key columns depends on all rows of its input, and some of them were removed
         key = query("coalesce($known, $key)", known=column(settled_inputs.KEY, "r"), key=key)
     rows = query("SELECT r.*, $key AS s_key FROM $rows AS r", key=key, rows=concerned)
     keys = query("SELECT r.s_key FROM $rows AS r", rows=rows)
@@ -124,12 +129,14 @@ def _touched_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
             is_covered=replace_scope.is_covered(source, "r", "n", replace_scope.probe(source)),
         )
         keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached)), covered, distinct=False)
-    held = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, change.moved))
-    return exp.union(keys, held, distinct=False)
+    stored = query("SELECT h.s_key FROM $hub AS h", hub=rows_of(hub, change.moved))
+    return exp.union(keys, stored, distinct=False)
 
 
-def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
-    """Create `existing` and `observed`: hub rows, of those in `hub`, and observations of the touched keys."""
+def create_existing_and_observed(
+    session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool
+) -> None:
+    """Create `existing` and `observed`: the rows in `hub` and the observations of the affected keys."""
     source = change.source
     own = query(
         "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a",
@@ -140,7 +147,7 @@ def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Exp
         session.create(T.existing, no_hub_rows(source))
     else:
         rows = query(
-            "SELECT h.* FROM $hub AS h SEMI JOIN $touched AS t ON t.s_key = h.s_key", hub=hub, touched=T.touched
+            "SELECT h.* FROM $hub AS h SEMI JOIN $affected AS t ON t.s_key = h.s_key", hub=hub, affected=T.affected
         )
         session.create(T.existing, rows)
     if late:
@@ -150,7 +157,7 @@ def gather(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Exp
         own = exp.union(own, settled_start(change, lake), distinct=False)
     if hub is not None:
         own = query(
-            "SELECT o.* FROM $own AS o SEMI JOIN $touched AS t ON t.s_key = o.s_key", own=own, touched=T.touched
+            "SELECT o.* FROM $own AS o SEMI JOIN $affected AS t ON t.s_key = o.s_key", own=own, affected=T.affected
         )
         start = query(
             """

@@ -1,6 +1,6 @@
-"""What changing a hub is asked, and the names under which its parts lie in a session.
+"""Defines a change of a hub, and the names of the temporary tables that a merge creates.
 
-Everything that a change computes is one session's temporary tables (named in `Tables`); nothing is published.
+A change computes temporary tables of one session (named in `Tables`). It publishes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataops_assets.storage.delta import TableVersion
 
 VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted")
 ABSENT = -1
-"""Row position of the observation that a key is absent from a full extract."""
+"""Row position of an observation that says that a key is absent from an input."""
 
 
 def absence_deletes(source: Source) -> bool:
@@ -34,24 +34,24 @@ def absence_deletes(source: Source) -> bool:
 
 
 def keeps_deletions(source: Source) -> bool:
-    """Whether a deletion is a version of its own, of the key alone; a row without a key just ends."""
+    """Whether a deletion is a version of its own, in which only the key has values. Without a key a row just ends."""
     return source.refresh.history and bool(source.refresh.key)
 
 
 def system_columns(source: Source) -> tuple[str, ...]:
-    """System columns of the source's hub, in order, without `s_status`."""
+    """Return the system columns of the source's hub, in order, without `s_status`."""
     basic = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_created_at", "s_updated_at")
     return basic + (VALIDITY if source.refresh.history else ())
 
 
 def hub_columns_of(source: Source) -> tuple[str, ...]:
-    """The columns of the source's hub, in order."""
+    """Return the columns of the source's hub, in order."""
     rules = tuple(rule.name for rule in source.snapshot_rules)
     return (*source.column_names, *rules, *system_columns(source), "s_status")
 
 
-def says_gone(source: Source, table: str) -> exp.Expr:
-    """Whether a row of a change set says that a key is gone, be it late or not: checks of rows are not for it."""
+def is_deletion(source: Source, table: str) -> exp.Expr:
+    """Whether a row of a change set is a deletion, in order or late. Deletions are not validated."""
     return exp.or_(
         column("s_change", table).eq("deleted"),
         column("s_row_id", table).eq(literal(ABSENT)),
@@ -60,24 +60,40 @@ def says_gone(source: Source, table: str) -> exp.Expr:
 
 
 def observed_columns(source: Source) -> tuple[str, ...]:
-    """Columns of an observation."""
+    """Return the columns of an observation."""
     return (*_OBSERVED, *replace_scope.carried_names(source))
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Names of the session's temporary tables that a merge leaves behind.
+    """Names of the temporary tables that a merge creates in the session.
 
-    `inputs`: applied and added inputs in order. `excluded`: rows that validations keep out. `delivered`: observations
-    of the added inputs. `pairs`: each beside the hub's present version of its key. `added`: the same observations
-    alone. `covers`: what inputs cover.
-    `spared`: keys of rejected rows. `touched`: keys whose versions may change. `observed`: observations of these.
-    `seen`: the same without what is excluded, absences too. `repeated`: keys that are said several times. `once`: what
-    is seen of all others. `timeline`: observations of the touched keys, one an instant. `lost`: those beside them at
-    the same instant. `kinds`: one row an observation of the touched keys in the added inputs with its `s_change`.
-    `versions`: the hub rows of the touched keys as they should be (system columns). `existing`: the same as they are,
-    with file and position. `difference`: each beside the other. `fresh`: versions whose content is not in the hub yet.
-    `amended`: versions whose content is, under other system columns. `removed`: file and position of hub rows that go.
+    Inputs and their observations:
+    * `inputs`: applied and added inputs in order.
+    * `excluded`: rows that validations keep out of the hub.
+    * `delivered`: observations of the added inputs.
+    * `pairs`: each delivered observation joined with the current version of its key in the hub.
+    * `added`: the delivered observations without the hub's columns.
+    * `covers`: the part of the table that each input covers.
+    * `spared`: keys of rejected rows. Their absence deletes nothing.
+
+    Timelines:
+    * `affected`: keys whose versions can change.
+    * `observed`: observations of the affected keys.
+    * `seen`: the same without excluded rows and with absences.
+    * `repeated`: keys with several observations.
+    * `once`: observations of keys that occur once.
+    * `timeline`: observations of the affected keys, one for each instant.
+    * `lost`: observations that lost to another one at the same instant.
+    * `kinds`: each observation of the affected keys in the added inputs, with its `s_change`.
+
+    Versions:
+    * `versions`: the hub rows of the affected keys as they should be (system columns).
+    * `existing`: the hub rows of the affected keys as they are, with file and position.
+    * `difference`: `versions` joined with `existing`.
+    * `fresh`: versions whose content is not in the hub yet.
+    * `amended`: versions whose content is in the hub, with other system columns.
+    * `removed`: file and position of the hub rows to remove.
     """
 
     inputs: str = "s_inputs"
@@ -87,7 +103,7 @@ class Tables:
     added: str = "s_added_observations"
     covers: str = "s_covers"
     spared: str = "s_spared"
-    touched: str = "s_touched"
+    affected: str = "s_touched"
     existing: str = "s_existing"
     observed: str = "s_observed"
     seen: str = "s_seen"
@@ -108,15 +124,17 @@ T = Tables()
 
 @dataclass(frozen=True)
 class Change:
-    """What is asked: put `adding` in and take `removing` out of the hub that `manifest` describes.
+    """The request to add the inputs `adding` to the hub that `manifest` describes, and to remove `removing`.
 
-    `incomplete`: ids of full extracts from which absence says nothing, because rows of them were rejected. `written`:
-    by input, the id of the write to the lake that holds its rows. `extents`: what the added and removed inputs span.
-    `settled`: the extract time that all settled inputs come before; timelines start with what is left of these in the
-    lake. `revisited`: settled inputs of which other rows are kept out than before. `spared`: input and key of rejected
-    rows whose key can be read; `spares`: the inputs that have such rows.
-    `judged`: inputs of the hub that come after a moved one, so that what is lost by them may be another than when they
-    were taken; `extents` has them, too.
+    * `incomplete`: ids of the inputs whose absences delete nothing, because they have rejected rows.
+    * `written`: by input, the id of the write to the lake that has its rows.
+    * `extents`: row counts and value ranges of the added, removed and judged inputs.
+    * `settled`: every input with an earlier extract time is settled. Timelines start with the rows that the lake keeps
+      of settled inputs.
+    * `revisited`: settled inputs of which the validations now keep out different rows.
+    * `spared`: input and key of the rejected rows whose key can be read. `spares`: the inputs with such rows.
+    * `judged`: applied inputs that come after an added or removed one. The number of rows they delete can change, so
+      the delete guard checks them again.
     """
 
     source: Source
@@ -134,40 +152,40 @@ class Change:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the added inputs."""
+        """Return the ids of the added inputs."""
         return tuple(item.input_id for item in self.adding)
 
     @property
     def moved(self) -> tuple[str, ...]:
-        """Ids of all inputs that the change is about."""
+        """Return the ids of the inputs that are added, removed or revisited."""
         return (*self.ids, *self.removing, *self.revisited)
 
     @property
     def reached(self) -> tuple[str, ...]:
-        """Ids of all inputs whose keys are read: the moved ones, and those that are judged for them."""
+        """Return the ids of the inputs whose keys are read: the moved inputs and the inputs that are judged again."""
         return (*self.moved, *self.judged)
 
     @property
-    def known_repeats(self) -> bool:
+    def has_known_inputs(self) -> bool:
         """Whether an added input is in the hub already."""
         return any(input_id in self.manifest.inputs for input_id in self.ids)
 
     @property
     def is_remade(self) -> bool:
-        """Whether rows of an input that is in the hub are others now than when it was applied.
+        """Whether rows of an applied input were written to the lake again since the hub applied them.
 
-        What those rows did is not known any more, so every key may be touched.
+        The earlier rows are not known any more, so every key can be affected.
         """
         moved = [self.manifest.inputs.get(input_id) for input_id in (*self.ids, *self.removing)]
         return any(item is not None and item.written != self.written.get(item.input_id, "") for item in moved)
 
     def is_sparing(self, *, late: bool) -> bool:
-        """Whether an input whose absences count has rejected rows of known keys: those keys are present in it."""
+        """Whether an input whose absences count has rejected rows with readable keys. These keys count as present."""
         return bool(self.spares) if late else not self.spares.isdisjoint(self.ids)
 
     @property
     def repeated(self) -> frozenset[str]:
-        """Ids of the inputs that bring nothing to an `append` hub: an input before them has the same content."""
+        """Return the ids of the inputs that add nothing to an `append` hub: an earlier input has the same content."""
         if not isinstance(self.source.refresh, AppendRefresh):
             return frozenset()
         seen: set[str] = set()
@@ -179,18 +197,18 @@ class Change:
         return frozenset(repeated)
 
     def rows(self, input_id: str) -> int:
-        """How many rows an added or removed input has."""
+        """Return the number of rows of an added or removed input."""
         return self.extents[input_id].rows if input_id in self.extents else 0
 
     def concerned(self, table: str) -> exp.Expr:
-        """A condition that holds for every row of `table`, in hub or lake, that the change can concern."""
+        """Return a condition that holds for every row of `table` (hub or lake) that the change can concern."""
         if self.is_remade:
             return exp.true()
         reached = (self.extents[input_id] for input_id in self.reached if input_id in self.extents)
         return between(self.source, reached, table)
 
     def applied_after(self) -> list[AppliedInput]:
-        """All inputs of the hub afterwards but those that are settled, in order."""
+        """Return the inputs of the hub after the change, in order, without settled inputs."""
         kept = {
             k: v
             for k, v in self.manifest.inputs.items()
@@ -212,16 +230,16 @@ class Change:
 
 
 def settings_match(change: Change) -> bool:
-    """Whether the hub was merged under the settings now declared."""
+    """Whether the hub was merged with the settings that are declared now."""
     return not change.manifest.inputs or change.manifest.settings == settings_of(change.source)
 
 
 def manifest_after(change: Change) -> HubManifest:
-    """The manifest of the hub once the change is applied."""
+    """Return the manifest of the hub after the change."""
     order_by = change.source.refresh.order_by
     applied = []
     for item in change.adding:
-        # of the lake: a row that changed nothing is in no change set, and its order counts all the same
+        # from the lake: a row that changed nothing is in no change set, but its order counts
         extent = change.extents.get(item.input_id)
         high = extent.spans[order_by].high if order_by is not None and extent is not None else None
         complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, "")
@@ -232,7 +250,7 @@ def manifest_after(change: Change) -> HubManifest:
 
 
 def hub_rows(session: Session, change: Change, base: TableVersion | None, *, late: bool) -> exp.Query | None:
-    """The rows of the hub that the change can concern, with their places; in order only the newest versions."""
+    """Return the hub rows that the change can concern, with file and position. In order: only the newest versions."""
     if base is None:
         return None
     source = change.source
@@ -247,7 +265,7 @@ def hub_rows(session: Session, change: Change, base: TableVersion | None, *, lat
 
 
 def no_hub_rows(source: Source) -> exp.Query:
-    """`hub_rows` of a hub that does not exist."""
+    """Return an empty relation with the columns of `hub_rows`."""
     order = order_type(source)
     kinds = {**_SYSTEM_TYPES, "s_order": order, "s_valid_from": order, "s_valid_to": order}
     declared = {item.name: item.type for item in source.columns}
@@ -257,8 +275,8 @@ def no_hub_rows(source: Source) -> exp.Query:
     return exp.select(*nulls).where(exp.false())
 
 
-def nothing_carried(source: Source) -> list[exp.Expr]:
-    """The carried columns of an observation that has no values in them."""
+def null_carried_columns(source: Source) -> list[exp.Expr]:
+    """Return the carried columns as nulls."""
     declared = {item.name: item.type for item in source.columns}
     return [
         alias(exp.cast(exp.null(), stored_type(declared[name]), dialect=DIALECT), called)
@@ -266,8 +284,8 @@ def nothing_carried(source: Source) -> list[exp.Expr]:
     ]
 
 
-def standing_rows(session: Session, source: Source, base: TableVersion | None) -> int:
-    """How many rows of the hub are current."""
+def current_row_count(session: Session, source: Source, base: TableVersion | None) -> int:
+    """Return the number of current rows of the hub."""
     if base is None:
         return 0
     if not source.refresh.history:
@@ -276,31 +294,31 @@ def standing_rows(session: Session, source: Source, base: TableVersion | None) -
     return int(session.fetch(current).column("n")[0].as_py())
 
 
-def differs(said: str, held: str, gone: exp.Expr) -> exp.Expr:
-    """Whether a row that is `said` is other than the version `held` of its key, or that one is `gone` or missing."""
+def differs(observed: str, stored: str, gone: exp.Expr) -> exp.Expr:
+    """Whether an observed row differs from the stored version of its key, or that version is `gone` or missing."""
     found: exp.Expr = query(
         "$key IS NULL OR $gone OR $before <> $now",
-        key=column("s_key", held),
+        key=column("s_key", stored),
         gone=gone,
-        before=column("s_row_hash", held),
-        now=column("s_row_hash", said),
+        before=column("s_row_hash", stored),
+        now=column("s_row_hash", observed),
     )
     return found
 
 
-def is_event(said: str, held: str, gone: exp.Expr) -> exp.Expr:
-    """Whether what is `said`, perhaps a deletion, starts a version or ends the one that is `held`."""
+def is_event(observed: str, stored: str, gone: exp.Expr) -> exp.Expr:
+    """Whether an observation (a row or a deletion) starts a version or ends the stored one."""
     found: exp.Expr = query(
         "CASE WHEN $deleted THEN coalesce(NOT $gone, FALSE) ELSE $differs END",
-        deleted=column("s_deleted", said),
+        deleted=column("s_deleted", observed),
         gone=gone.copy(),
-        differs=differs(said, held, gone),
+        differs=differs(observed, stored, gone),
     )
     return found
 
 
 def is_gone(source: Source, table: str) -> exp.Expr:
-    """Whether a row of the hub is the deletion of its key."""
+    """Whether a hub row is the deletion of its key."""
     return column("s_is_deleted", table) if source.refresh.history else exp.false()
 
 

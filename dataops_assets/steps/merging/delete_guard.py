@@ -1,13 +1,13 @@
-"""Holds an input by which too much would be lost: empty and truncated extracts are how hubs get lost.
+"""Holds an input that would delete too many rows, because empty and truncated extracts can empty a hub.
 
-An input is judged by the table as it was just before it in the order of inputs: the hub that the inputs before it give,
-those that are held left out. So what is held depends on the set of inputs alone, whoever came first. Where an input
-before it is added, removed, approved or parsed again, it is judged anew, also when it is in the hub already
-(`judged_again`); what is held then is taken out of the hub.
+An input is compared with the table as it was just before it in the order of inputs: the hub made of the inputs before
+it, without those that are held. So which inputs are held depends only on the set of inputs, not on who came first.
+When an earlier input is added, removed, approved or parsed again, the later ones are judged again, even if they are in
+the hub (`with_inputs_to_rejudge`). If one of them is held then, it is removed from the hub.
 
-A row is lost when it stood before the input and does not stand after it. With a key that is a key that vanishes.
-Without a key, rows that the input brings in the place of others are taken off: a revised row goes and comes. A person
-approves an input, and from then on it may go on, whoever runs it.
+A row is lost if it was in the table before the input and is not after it. With a key, that is a key that disappears.
+Without a key, new rows of the input count against the deleted ones: a revised row is one deletion and one insertion.
+When a person has approved an input, it may go on in every later run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataops_assets.errors import InputHeld
 from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import query
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.change import Change, T, absence_deletes, standing_rows
+from dataops_assets.steps.merging.change import Change, T, absence_deletes, current_row_count
 from dataops_assets.steps.merging.input_statistics import extents_of
 from dataops_assets.steps.merging.merge import Reading
 from dataops_assets.steps.source_context import SourceContext
@@ -36,10 +36,11 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Loss:
-    """What is lost by one input, of the rows that stood before it: in the table, or in the part that it covers.
+    """The rows that one input deletes, of the `before` rows in the table (or in the part that the input covers).
 
-    `gone`: rows that the input ends, `brought`: rows that begin with it. `of_keys`: a row is known by its key, so what
-    begins does not stand for what ends. `of_table`: the input covers the whole table.
+    * `gone`: rows that end with the input. `brought`: rows that begin with it.
+    * `of_keys`: rows are identified by a key, so a new row does not replace a deleted one.
+    * `of_table`: the input covers the whole table.
     """
 
     input_id: str
@@ -52,23 +53,23 @@ class Loss:
 
     @property
     def lost(self) -> int:
-        """How many rows go and are not replaced."""
+        """Return the number of rows that are deleted and not replaced."""
         return self.gone if self.of_keys else max(0, self.gone - self.brought)
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether there were rows before the input, and none is left in the table after it."""
+        """Whether the input deletes all rows of the table."""
         return self.of_table and self.gone > 0 and self.before - self.gone + self.brought == 0
 
     def exceeds(self, guard: DeleteGuard) -> bool:
-        """Whether more is lost than may go without a person's approval."""
+        """Whether the input deletes more rows than the guard allows without a person's approval."""
         if not guard.is_on:
             return False
         is_much = self.lost >= guard.min_rows and self.lost > guard.max_share * self.before
         return is_much or self.leaves_nothing
 
     def __str__(self) -> str:
-        """Number, share and examples."""
+        """Return the number of lost rows, their share and examples."""
         if not self.lost:
             return f"none of {self.before:,} rows is missing"
         shown = f", e.g. s_key {', '.join(map(repr, self.examples))}" if self.examples else ""
@@ -77,17 +78,17 @@ class Loss:
         return f"{self.lost:,} of {self.before:,} rows ({share:.1%}) go {why}{shown}"
 
 
-def judged_again(session: Session, change: Change, lake: exp.Expr) -> Change:
-    """The change with the inputs of the hub that have to be judged again for it, and what these span.
+def with_inputs_to_rejudge(session: Session, change: Change, lake: exp.Expr) -> Change:
+    """Return the change with the applied inputs that must be judged again, and with their extents.
 
-    Those are the ones that come after a moved input and cover what it says something of.
+    These are the inputs that come after a moved input and cover a part of the same rows.
     """
     source = change.source
     known = change.manifest.inputs
     moved = [*change.adding, *(known[input_id].as_input for input_id in (*change.removing, *change.revisited))]
     if not (moved and source.gates.deletes.is_on and absence_deletes(source)):
         return change
-    # the newest comes after nothing: the usual case reads nothing
+    # nothing comes after the newest input, so the usual case reads nothing
     first, others = min(moved), change.applied_after()
     later = [item.input_id for item in others if item.input_id not in change.moved and item.as_input > first]
     if later and source.refresh.range_by is not None and not change.is_remade:
@@ -99,9 +100,9 @@ def judged_again(session: Session, change: Change, lake: exp.Expr) -> Change:
 
 
 def losses(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> list[Loss]:
-    """What is lost by each input that is added or judged again, in their order.
+    """Return the loss of each input that is added or judged again, in the order of inputs.
 
-    Needs what `merge.resolve` leaves in the session. An input from which rows were rejected ends nothing.
+    Reads the tables that `merge.resolve` creates in the session. An input with rejected rows deletes nothing.
     """
     source = change.source
     if not absence_deletes(source) or not (change.adding or change.judged):
@@ -139,15 +140,15 @@ def losses(session: Session, change: Change, base: TableVersion | None, reading:
     return result if of_table else _without_kept_out(session, source, result, timeline, reading)
 
 
-def held(context: SourceContext, implied: Sequence[Loss]) -> Loss | None:
-    """The first input that must wait for approval; those after it are to be compared without it."""
+def first_held(context: SourceContext, implied: Sequence[Loss]) -> Loss | None:
+    """Return the first input that must wait for approval. The inputs after it are then compared without it."""
     exceeding = [item for item in implied if item.exceeds(context.source.gates.deletes)]
     approved = context.metadata.approved(context.source.name) if exceeding else frozenset()
     return next((item for item in exceeding if item.input_id not in approved), None)
 
 
-def error(source: Source, item: Loss) -> InputHeld:
-    """Says how many rows and which, and how to go on."""
+def held_error(source: Source, item: Loss) -> InputHeld:
+    """Return the error that says how many rows the input deletes, which ones, and what to do next."""
     guard = source.gates.deletes
     limit = f"the limit is {guard.max_share:.0%}, from {guard.min_rows:,} rows on"
     if item.leaves_nothing:
@@ -160,8 +161,8 @@ def error(source: Source, item: Loss) -> InputHeld:
     )
 
 
-def outcome(source: Source, item: Loss) -> CheckOutcome:
-    """The check's result; it fails for what was approved, too, so that it stays visible."""
+def check_outcome(source: Source, item: Loss) -> CheckOutcome:
+    """Return the result of the check. It fails for an approved input, too, so that the deletion stays visible."""
     return CheckOutcome(
         f"lake/{source.name}_changes",
         "deletes",
@@ -174,13 +175,13 @@ def outcome(source: Source, item: Loss) -> CheckOutcome:
 
 
 def has_ties(change: Change, *, late: bool) -> bool:
-    """Whether inputs of one time may have to be judged: at one instant a timeline has what the last of them says."""
+    """Whether inputs have the same extract time: a timeline has only the last of their observations at one instant."""
     times = [item.extract_time for item in (change.applied_after() if late else change.adding)]
     return len(set(times)) < len(times)
 
 
 def _by_input(change: Change, reading: Reading) -> exp.Expr:
-    """The timeline with all that is said at one instant, an input after the other."""
+    """Return the timeline with every observation of one instant, in the order of inputs."""
     if reading.paired or not has_ties(change, late=reading.late):
         return query("SELECT t.* FROM $timeline AS t", timeline=T.timeline)
     return query(
@@ -194,9 +195,9 @@ def _by_input(change: Change, reading: Reading) -> exp.Expr:
 
 
 def _standing_at_start(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> int:
-    """How many rows stood before the first input that is not part of where the timelines start."""
+    """Return the number of rows before the first input that is not part of the start of the timelines."""
     if base is not None and not reading.late:
-        return standing_rows(session, change.source, base)
+        return current_row_count(session, change.source, base)
     if change.settled is None:
         return 0
     start = query(
@@ -208,9 +209,9 @@ def _standing_at_start(session: Session, change: Change, base: TableVersion | No
 def _without_kept_out(
     session: Session, source: Source, losses: Sequence[Loss], timeline: exp.Expr, reading: Reading
 ) -> list[Loss]:
-    """The same where rows that validations keep out are none that stood before the input.
+    """Return the losses with `before` reduced by the rows that validations keep out of the hub.
 
-    Only what may be held is looked at: nothing else depends on it.
+    Does this only if an input may be held, because nothing else depends on it.
     """
     if not any(item.lost >= source.gates.deletes.min_rows for item in losses):
         return list(losses)
@@ -248,7 +249,7 @@ def _without_kept_out(
 def _overlapping(
     session: Session, source: Source, lake: exp.Expr, later: Sequence[str], moved: Sequence[str]
 ) -> list[str]:
-    """Those of the later inputs whose range overlaps one of the moved ones."""
+    """Return the later inputs whose range overlaps the range of a moved input."""
     found = session.fetch(
         query(
             """

@@ -1,7 +1,8 @@
-"""Held inputs on record: what each was judged against, and which of them have to be judged again.
+"""Records held inputs, and finds those that must be judged again.
 
-The verdict on an input depends on the inputs before it in the hub, on their rows and on the limits. The fingerprint of
-these is recorded with it. Once it is another, or a person approved the input, the sensor lets it be judged again.
+The decision to hold an input depends on the inputs before it in the hub, on their rows and on the limits of the delete
+guard. A fingerprint of these is recorded with the input. When the fingerprint changes, or a person approves the input,
+the sensor requests a run that judges the input again.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from dataops_assets.steps.merging.manifest import HubManifest, settings_of
 from dataops_assets.steps.source_context import SourceContext
 
 UNVALIDATED = "unvalidated"
-"""Stands for the verdict of the validations where rows were compared that these had not been asked of yet."""
+"""Replaces the version of the validations when rows were compared before they were validated."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A held input: why, and what it has to be judged against now; empty where that was done already."""
+    """A held input, with the reason. `again`: what it must be judged against now, empty if that is done already."""
 
     reason: str
     again: str = ""
@@ -34,9 +35,10 @@ class Held:
 def judged_against(
     source: Source, manifest: HubManifest, validated: str | None, items: Iterable[Input]
 ) -> Mapping[str, str]:
-    """By input a fingerprint of what decides the verdict on it: what of the hub of `manifest` comes before it.
+    """Return, by input, a fingerprint of everything that decides whether it is held.
 
-    `validated` is the version of the validations that the rows of that hub were asked for.
+    That is the part of the hub of `manifest` that comes before the input, and the limits. `validated` is the version of
+    the validations of that hub's rows.
     """
     rest = deque(sorted(manifest.inputs.values()))
     limits = source.gates.deletes.model_dump(mode="json")
@@ -52,7 +54,7 @@ def judged_against(
 
 
 def held_inputs(context: SourceContext, inputs: Iterable[Input]) -> Mapping[str, Held]:
-    """Those of the source's inputs that are held, by id."""
+    """Return the held inputs of the source, by id."""
     metadata, source = context.metadata, context.source
     known = metadata.holds(source.name)
     if not known:
@@ -65,18 +67,20 @@ def held_inputs(context: SourceContext, inputs: Iterable[Input]) -> Mapping[str,
     found = {}
     for item in held:
         record, against, is_approved = known[item.input_id], now[item.input_id], item.input_id in approved
-        # one that is in the hub all the same: a run was killed, or lost a race, before it took it out
+        # a held input can be in the hub: a run was killed, or lost a race, before it removed the input
         is_due = against != record.judged_against or is_approved or item.input_id in manifest.inputs
         again = f"{against}:{is_approved}" if is_due else ""
         found[item.input_id] = Held(record.reason, again)
     return found
 
 
-def hold(context: SourceContext, held: Mapping[Input, str], manifest: HubManifest, validated: str | None) -> None:
-    """Record that these inputs are held, each for a reason, judged by the hub of `manifest`.
+def record_holds(
+    context: SourceContext, held: Mapping[Input, str], manifest: HubManifest, validated: str | None
+) -> None:
+    """Record that these inputs are held, each with its reason, as judged against the hub of `manifest`.
 
-    Done before the hub is changed: a run that is killed in between is run again, and an input that is taken out of the
-    hub is never without a record.
+    Call this before the hub is changed. If a run is killed in between, it is run again, and an input that was removed
+    from the hub always has a record.
     """
     if not held:
         return

@@ -1,8 +1,10 @@
-"""What inputs span: how many rows, the range of each column that decides where these go, and those without a value.
+"""Computes statistics of inputs: row count, and the value range and missing values of key, order and range columns.
 
-One look at the inputs serves four: an input without comparable keys is refused, the highest order of an input says
-whether a later one is late, of a large hub only the part between the lowest and the highest key is read, and what an
-input does not change is counted without being kept.
+One query per change serves four purposes:
+* An input without comparable keys is refused.
+* The highest order value of an input decides whether a later input is late.
+* Of a large hub, only the rows between the lowest and the highest key are read.
+* Unchanged rows are counted without being stored.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from dataops_assets.sql import DIALECT, alias, column, conjunction, literal, que
 from dataops_assets.storage.publish import rows_of
 
 _EXAMPLES = 3
-# a longer text bounds nothing well, and one that cannot be shown may not survive as a literal
+# a long text is a poor bound, and a text with unprintable characters may not be a valid literal
 _LONGEST = 64
 _UNORDERED = ("boolean", "binary")
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """One column in one input: lowest and highest value as text, None without any, and the rows of null or NaN."""
+    """Value range of one column in one input.
+
+    `low` and `high` are texts, None without values. `missing` counts the rows with null or NaN.
+    """
 
     low: str | None
     high: str | None
@@ -37,24 +42,24 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class Extent:
-    """One input: its rows, and the span of each decisive column."""
+    """Row count of one input, and the value range of each decisive column."""
 
     rows: int
     spans: Mapping[str, ValueRange]
 
 
 Extents = Mapping[str, Extent]
-"""By input with rows."""
+"""By input; an input without rows is not in it."""
 
 
 def decisive_columns(source: Source) -> tuple[str, ...]:
-    """The columns that say where a row goes: key, order, range."""
+    """Return the columns that decide the place of a row: key, order and range."""
     refresh = source.refresh
     return tuple(dict.fromkeys(filter(None, (*refresh.key, refresh.order_by, refresh.range_by))))
 
 
 def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequence[str]) -> Extents:
-    """The extents of these inputs, whose rows are in `lake`."""
+    """Return the extents of these inputs, whose rows are in `lake`."""
     if not input_ids:
         return {}
     names = decisive_columns(source)
@@ -87,8 +92,10 @@ def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequ
     }
 
 
-def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) -> dict[str, DataOpsError]:
-    """Inputs whose key or order cannot be compared: null, or NaN. An error an input, with column, count, examples."""
+def incomparable_input_errors(
+    session: Session, source: Source, lake: exp.Expr, extents: Extents
+) -> dict[str, DataOpsError]:
+    """Return an error for each input with null or NaN in a key or order column: column, count and examples."""
     bad = [item for item, extent in extents.items() if any(span.missing for span in extent.spans.values())]
     if not bad:
         return {}
@@ -119,11 +126,11 @@ def refused(session: Session, source: Source, lake: exp.Expr, extents: Extents) 
 
 
 def between(source: Source, extents: Iterable[Extent], table: str) -> exp.Expr:
-    """A condition on the rows of `table` (the source's columns) that holds for each row these extents can concern.
+    """Return a condition on `table` (the source's columns) that holds for each row that these extents can concern.
 
-    Rows of one key have one value in each key column, and rows of one content one value in the range column. So what
-    inputs contain or cover lies between their lowest and highest values. Constants let readers leave out files and row
-    groups by their statistics.
+    Rows with the same key have the same value in each key column, and rows with the same content the same value in the
+    range column. So every row that the inputs contain or cover lies between their lowest and highest values. The bounds
+    are constants, so that readers can skip files and row groups by their statistics.
     """
     names = [source.refresh.range_by] if source.refresh.range_by is not None else []
     if isinstance(source.refresh, KeyRefresh):
@@ -152,7 +159,7 @@ def _typed(text: str | None, kind: str) -> exp.Expr:
 
 
 def is_missing(source: Source, name: str, table: str) -> exp.Expr:
-    """Whether a row has no value in a column that can be compared: null, or NaN."""
+    """Whether the value of a column cannot be compared: null or NaN."""
     declared = next(item.type for item in source.columns if item.name == name)
     value = column(name, table)
     if declared == "double":

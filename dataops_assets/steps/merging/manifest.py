@@ -1,6 +1,6 @@
-"""Which inputs a hub is made of, recorded in the very commit that publishes it.
+"""Records the inputs of a hub in the commit that publishes the hub.
 
-So the hub and the knowledge of its inputs can never disagree: not after a crash, not after a rollback.
+So the hub and the record of its inputs always agree, also after a crash or a rollback.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tra
 
 @dataclass(frozen=True, order=True)
 class AppliedInput:
-    """One input of the hub, at its place in the order: sorts by (extract time, arrival, id).
+    """One input of the hub. Sorts by (extract time, arrival, id), the order of inputs.
 
-    `complete`: absence of a key from it means that the key is gone (full extracts). `high` is the highest order value
-    in it, as text; None where the extract time orders or the input has no rows. `written` is the id of the write to
-    the lake that holds its rows as they were applied. `content` is the digest of its content, known where it decides
-    (`append`).
+    * `complete`: a key that is absent from it is deleted (full extracts).
+    * `high`: the highest order value in it, as text. None if the extract time is the order or there are no rows.
+    * `written`: the id of the write to the lake that has its rows as they were applied.
+    * `content`: the digest of its content, known only for `append`, where it decides.
     """
 
     extract_time: dt.datetime
@@ -39,17 +39,17 @@ class AppliedInput:
 
     @property
     def as_input(self) -> Input:
-        """What merging asks of an input: its place in the order and its content; its bytes are not known here."""
+        """Return the input as the merge needs it: its place in the order and its content, without its bytes."""
         return Input(self.extract_time, self.arrival, self.input_id, digest="", origin="", size=0, content=self.content)
 
     def record(self) -> list[Any]:
-        """The input as JSON."""
+        """Return the input as JSON."""
         place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
         return [*place, self.arrival.isoformat(), self.content]
 
     @classmethod
     def read(cls, found: Sequence[Any]) -> AppliedInput:
-        """The input that `record` wrote; what was written before arrivals were known arrived when it was extracted."""
+        """Return the input that `record` wrote. Old records have no arrival: the extract time is used."""
         input_id, time, complete, high, written, *rest = found
         arrival, content = rest or (time, "")
         times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
@@ -58,10 +58,10 @@ class AppliedInput:
 
 @dataclass(frozen=True)
 class HubManifest:
-    """The set of inputs of one hub version and the settings under which they were merged.
+    """The inputs of one hub version, and the settings with which they were merged.
 
-    Inputs from before the `horizon` are settled, or being settled: no other of that age is taken. `removed` are the
-    inputs that a person took out: to whoever compares the hub with the steps that were done, they are not lost.
+    Inputs from before the `horizon` are settled or being settled: the hub takes no other input of that age. `removed`
+    are the inputs that a person removed, so that the check for lost data does not report them.
     """
 
     settings: str = ""
@@ -71,7 +71,7 @@ class HubManifest:
 
     @classmethod
     def read(cls, info: Mapping[str, Any] | None) -> HubManifest:
-        """The manifest recorded in a hub version; an empty one for a hub that does not exist."""
+        """Return the manifest recorded in a hub version, or an empty one if the hub does not exist."""
         if not info:
             return cls()
         found = [AppliedInput.read(item) for item in info["inputs"]]
@@ -84,7 +84,7 @@ class HubManifest:
         )
 
     def record(self) -> dict[str, Any]:
-        """The manifest as JSON for the commit."""
+        """Return the manifest as JSON for the commit."""
         return {
             "settings": self.settings,
             "inputs": [item.record() for item in sorted(self.inputs.values())],
@@ -93,7 +93,7 @@ class HubManifest:
         }
 
     def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> HubManifest:
-        """The manifest once `adding` are in and `removing` are out."""
+        """Return the manifest after `adding` are added and `removing` are removed."""
         gone = set(removing)
         kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
         added = {item.input_id: item for item in adding}
@@ -101,13 +101,13 @@ class HubManifest:
         return HubManifest(settings_of(source), {**kept, **added}, self.horizon, removed)
 
     def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
-        """The inputs with one of these contents, in order."""
+        """Return the inputs with one of these contents, in order."""
         return sorted(item for item in self.inputs.values() if item.content and item.content in contents)
 
     def misplaced(self, known: Iterable[Input]) -> list[Input]:
-        """Those of the `known` inputs that arrived again since the hub merged them, where that decides a row.
+        """Return the `known` inputs that arrived again after the hub merged them, if that can change a row.
 
-        It does among inputs of one extract time. What is settled stays where it is.
+        It can only among inputs with the same extract time. Settled inputs keep their place.
         """
         times = Counter(item.extract_time for item in self.inputs.values())
         found = []
@@ -120,23 +120,26 @@ class HubManifest:
         return found
 
     def is_before(self, inputs: Iterable[Input]) -> bool:
-        """Whether every applied input was extracted before each of `inputs`; equal times are not before."""
+        """Whether every applied input has an earlier extract time than each of `inputs`."""
         applied = [item.extract_time for item in self.inputs.values()]
         return not applied or max(applied) < min(item.extract_time for item in inputs)
 
     @property
     def fingerprint(self) -> str:
-        """Equal for hubs made of the same inputs under the same settings."""
+        """Return a fingerprint that is equal for hubs made of the same inputs with the same settings."""
         return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
 
 
 def settings_of(source: Source) -> str:
-    """Fingerprint of what decides keys, orders and comparisons; a hub merged under another needs a rebuild."""
+    """Return the fingerprint of all settings that decide keys, orders and comparisons.
+
+    A hub that was merged with another fingerprint needs a rebuild.
+    """
     refresh = source.refresh
     kinds = {item.name: item.type for item in source.columns if not isinstance(item, EvolvedColumn)}
     declared = refresh.model_dump(mode="json")
     if declared.get("unreadable_rows") == "suspend_deletes":
-        # what every hub was merged with before this could be declared
+        # the default: hubs that were merged before this setting existed behave like this
         del declared["unreadable_rows"]
     decisive: dict[str, Any] = {
         "refresh": declared,

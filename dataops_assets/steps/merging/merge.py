@@ -1,16 +1,16 @@
-"""The law of the hub: which of its rows a set of inputs changes.
+"""Computes which rows of the hub a set of inputs changes.
 
 The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete
 marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
-observations of a key are its timeline, and the timeline says which *versions* the key had: a version starts where a row
-appears or its content changes, or the key is deleted, and ends where the next one starts. The hub keeps the last
-version unless it is a deletion, or all of them with `history`. A row that an input covers (`replace_scope`) and
-does not contain is deleted by it.
+observations of a key are its timeline. The timeline gives the *versions* of the key: a version starts where a row
+appears, where its content changes or where the key is deleted, and ends where the next version starts. The hub keeps
+the last version unless it is a deletion, or all of them with `history`. A row that an input covers (`replace_scope`)
+and does not contain is deleted by it.
 
-An input that comes after everything applied needs only the hub's present version of the keys it touches as the start
-of their timelines (`affected_keys`), and if it says each key once not even timelines (`single_pass`). A late
-input, a repeated one or a removal reads the whole timelines of its keys from the lake (`timelines`). What is
-written is the difference between the versions as they should be and the hub as it is.
+An input that comes after all applied inputs needs only the current versions of its keys in the hub as the start of
+their timelines (`affected_keys`). If it contains each key once, it needs no timelines at all (`single_pass`). A late
+input, a repeated one or a removal reads the whole timelines of its keys from the lake (`timelines`). The merge writes
+the difference between the versions as they should be and the hub as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.affected_keys import gather, touch
+from dataops_assets.steps.merging.affected_keys import create_affected_keys, create_existing_and_observed
 from dataops_assets.steps.merging.change import (
     ABSENT,
     Change,
@@ -35,8 +35,14 @@ from dataops_assets.steps.merging.change import (
     system_columns,
 )
 from dataops_assets.steps.merging.observations import create_inputs, create_spared, is_late, observations
-from dataops_assets.steps.merging.single_pass import can_pair, compare_pairs, lay_out, pair_by_extract, pair_by_key
-from dataops_assets.steps.merging.timelines import create_timeline, kept_observations
+from dataops_assets.steps.merging.single_pass import (
+    compare_pairs,
+    create_pairs_by_extract,
+    create_pairs_by_key,
+    create_timeline_from_pairs,
+    pairs_suffice,
+)
+from dataops_assets.steps.merging.timelines import create_timeline, observations_not_excluded
 from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.publish import rows_of
 
@@ -45,11 +51,12 @@ KINDS = ("new", "changed", "unchanged", "old", "deleted")
 
 @dataclass(frozen=True)
 class Reading:
-    """How the observations of a change were read, which decides what is left to compute.
+    """How the observations of a change were read. This decides what is left to compute.
 
-    `late`: the whole timelines of the touched keys come from the lake. `paired`: each key is said once, so `pairs` has
-    all there is to know. `planned`: all comes from enriched change sets, so which keys an extract does not contain is
-    told, and what begins is enriched.
+    * `late`: the whole timelines of the affected keys come from the lake.
+    * `paired`: each key occurs once, so `pairs` has everything that is needed.
+    * `planned`: the observations come from enriched change sets. So absent keys are listed already, and new versions
+      are enriched already.
     """
 
     late: bool = False
@@ -58,9 +65,9 @@ class Reading:
 
 
 def read(session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr) -> Reading:
-    """Leave what the added inputs say of their keys in the session, for `resolve`.
+    """Create the observations of the added inputs in the session, for `resolve`.
 
-    `lake` holds the source's parsed rows, `own` at least those of the added inputs.
+    `lake` has the parsed rows of the source, `own` at least those of the added inputs.
     """
     late = is_late(session, change)
     create_inputs(session, change, late=late)
@@ -70,29 +77,29 @@ def read(session: Session, change: Change, base: TableVersion | None, lake: exp.
         _append(session, change, hub, late=late)
         return Reading(late=late)
     create_spared(session, change, late=late)
-    if not late and can_pair(change, base):
+    if not late and pairs_suffice(change, base):
         if isinstance(change.source.refresh, FullRefresh):
-            if pair_by_extract(session, change, base, hub):
+            if create_pairs_by_extract(session, change, base, hub):
                 return Reading(paired=True)
-            touch(session, change, hub, lake, late=late)
-        elif pair_by_key(session, change, hub):
+            create_affected_keys(session, change, hub, lake, late=late)
+        elif create_pairs_by_key(session, change, hub):
             return Reading(paired=True)
     else:
-        touch(session, change, hub, lake, late=late)
-    gather(session, change, hub, lake, late=late)
+        create_affected_keys(session, change, hub, lake, late=late)
+    create_existing_and_observed(session, change, hub, lake, late=late)
     return Reading(late=late)
 
 
 def read_change_set(
     session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, enriched: exp.Expr
 ) -> Reading:
-    """The same from the added inputs' change sets, made against this very hub.
+    """Create the observations like `read`, from change sets that were compared with this version of the hub.
 
-    In such a change set an `old` row lost to another row at the same order, which stands unchanged in the hub or in the
-    change set; without that other row it would win.
+    `old` rows are left out: in such a change set they lost to another row at the same order, which is in the hub or in
+    the change set.
     """
     create_inputs(session, change, late=False)
-    told = query(
+    observed = query(
         """
         SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
                e.s_change = 'deleted' AS s_deleted, $carried
@@ -101,19 +108,19 @@ def read_change_set(
         carried=replace_scope.carried_columns(change.source, "e"),
         enriched=enriched,
     )
-    session.define(T.delivered, told)
+    session.define(T.delivered, observed)
     hub = hub_rows(session, change, base, late=False)
     if isinstance(change.source.refresh, AppendRefresh):
         _append(session, change, hub, late=False)
         return Reading(planned=True)
-    paired = pair_by_key(session, change, hub)
+    paired = create_pairs_by_key(session, change, hub)
     if not paired:
-        gather(session, change, hub, lake, late=False)
+        create_existing_and_observed(session, change, hub, lake, late=False)
     return Reading(paired=paired, planned=True)
 
 
 def _append(session: Session, change: Change, hub: exp.Expr | None, *, late: bool) -> None:
-    """For `append` nothing is compared: what the hub may have of inputs that are moved are their own rows."""
+    """Create `observed` and `existing` for `append`: only the own rows of the moved inputs, nothing is compared."""
     observed = query("SELECT d.*, d.s_extract_time AS s_created_at FROM $delivered AS d", delivered=T.delivered)
     session.define(T.observed, observed)
     existing = rows_of(hub, change.moved) if hub is not None and late else no_hub_rows(change.source)
@@ -121,23 +128,23 @@ def _append(session: Session, change: Change, hub: exp.Expr | None, *, late: boo
 
 
 def exclude_nothing(session: Session) -> None:
-    """Start with an empty `excluded`: rows that validations keep out of the hub."""
+    """Create an empty `excluded` (the rows that validations keep out of the hub)."""
     session.define(
         T.excluded, query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE")
     )
 
 
 def resolve(session: Session, change: Change, reading: Reading) -> None:
-    """Create `timeline` and `versions` from what was read and `excluded`.
+    """Create `timeline` and `versions` from the observations and `excluded`.
 
-    May be run again after more rows were excluded.
+    Can be run again after more rows were excluded.
     """
     source = change.source
     if isinstance(source.refresh, AppendRefresh):
         session.define(T.versions, _appended(source))
         return
     if reading.paired:
-        lay_out(session)
+        create_timeline_from_pairs(session)
     else:
         spares = change.is_sparing(late=reading.late)
         create_timeline(session, source, absences=not reading.planned, spares=spares)
@@ -145,9 +152,9 @@ def resolve(session: Session, change: Change, reading: Reading) -> None:
 
 
 def compare(session: Session, change: Change, reading: Reading) -> None:
-    """Create `fresh`, `amended` and `removed`: what differs between `versions` and the hub as it is.
+    """Create `fresh`, `amended` and `removed`: the difference between `versions` and the hub as it is.
 
-    Rows of an input that is in the hub already are written again, because parsing or rules may have changed since.
+    Rows of an added input that is in the hub already are written again, because parsing or rules may have changed.
     """
     source = change.source
     if reading.paired:
@@ -158,7 +165,7 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
     own: exp.Expr = column("s_input_id", "v")
     if again:
         own = query("CASE WHEN NOT $again THEN $own END", again=exp.In(this=own, expressions=again), own=own.copy())
-    # a deletion by absence has no row, so only the key tells those of one input apart
+    # a deletion by absence has no row, so only the key identifies it within an input
     others = ("s_row_id", "s_key") if keeps_deletions(source) else ("s_row_id",)
     one = exp.and_(
         exp.EQ(this=own, expression=column("s_input_id", "e")),
@@ -181,23 +188,23 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
             one=one,
         ),
     )
-    for name, told, kept in (
+    for name, selected, condition in (
         (T.fresh, names, "d.s_file IS NULL"),
         (T.amended, (*names, FILE, POSITION), "d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"),
         (T.removed, (FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
     ):
-        rows = query("SELECT $told FROM $difference AS d", told=columns(told, "d"), difference=T.difference)
-        session.define(name, rows.where(query(kept)))
+        rows = query("SELECT $names FROM $difference AS d", names=columns(selected, "d"), difference=T.difference)
+        session.define(name, rows.where(query(condition)))
 
 
 def _appended(source: Source) -> exp.Query:
-    """For `append`, every observation is a version."""
+    """Return the versions for `append`: every observation is one."""
     rows: exp.Query = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
         FROM $kept AS o
         """,
-        kept=kept_observations(source),
+        kept=observations_not_excluded(source),
     )
     return rows
 
@@ -207,7 +214,7 @@ def _version_columns(source: Source) -> tuple[str, ...]:
 
 
 def _versions(source: Source) -> exp.Query:
-    """The hub rows of the touched keys as they should be: one a key, or with history one a version."""
+    """Return the hub rows of the affected keys as they should be: one a key, or with history one a version."""
     carried = replace_scope.carried_names(source) if keeps_deletions(source) else ()
     versions = query(
         """
@@ -227,7 +234,7 @@ def _versions(source: Source) -> exp.Query:
 
 
 def classify(session: Session, source: Source) -> None:
-    """Create `kinds`: what each observation of the touched keys in the added inputs changes, with what it carries."""
+    """Create `kinds`: the kind of change of each observation in the added inputs, with its carried columns."""
     if isinstance(source.refresh, AppendRefresh):
         session.create(
             T.kinds,
@@ -262,7 +269,7 @@ def classify(session: Session, source: Source) -> None:
 
 
 def counts(session: Session, change: Change) -> dict[str, dict[str, int]]:
-    """Per added input, the number of observations of each kind. Rows that `kinds` does not name are unchanged."""
+    """Count the observations of each kind, by added input. Rows that are not in `kinds` are unchanged."""
     found = session.fetch(
         query(
             """

@@ -1,4 +1,4 @@
-"""What inputs say of keys: a row of a key at an order, a delete marker, or what is left of settled inputs."""
+"""Makes the observations of keys: rows of a key at an order, delete markers, and the rows of settled inputs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dataops_assets.steps.merging.row_identity import delete_marker, key_text, o
 
 
 def is_late(session: Session, change: Change) -> bool:
-    """Whether the lake must be read: some added observation may come before one that is applied already."""
-    if change.removing or change.revisited or change.known_repeats:
+    """Whether the lake must be read, because an added observation may come before an applied one."""
+    if change.removing or change.revisited or change.has_known_inputs:
         return True
     if isinstance(change.source.refresh, AppendRefresh) or not change.manifest.inputs:
         return False
@@ -28,7 +28,7 @@ def is_late(session: Session, change: Change) -> bool:
     lows = [span.low for span in spans if span.low is not None]
     if not highs or not lows:
         return False
-    # as rows and not as literals: a text may hold what no literal can
+    # as rows and not as literals, because a text may have characters that a literal cannot have
     ends = [{"s_end": high, "s_applied": True} for high in highs] + [{"s_end": low, "s_applied": False} for low in lows]
     session.register("s_ends", pa.Table.from_pylist(ends))
     order = exp.cast(column("s_end"), order_type(change.source), dialect=DIALECT)
@@ -45,10 +45,10 @@ def is_late(session: Session, change: Change) -> bool:
 
 
 def create_inputs(session: Session, change: Change, *, late: bool) -> None:
-    """Create the table `inputs`: applied inputs ranked in order from 1, each with the next complete one after it.
+    """Create the table `inputs`: inputs ranked in order from 1, each with the rank of the next complete one.
 
-    Rank 0 stands for where timelines start: the hub as it is, or for whole timelines the settled inputs. Repeated
-    inputs are left out, so nothing is observed of them.
+    Rank 0 is the start of timelines: the hub as it is, or for whole timelines the settled inputs. Repeated inputs of an
+    `append` source are left out, so they have no observations.
     """
     repeated, added = change.repeated, set(change.ids)
     applied = [item for item in change.applied_after() if item.input_id not in repeated]
@@ -78,7 +78,7 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
 
 
 def create_spared(session: Session, change: Change, *, late: bool) -> None:
-    """Create `spared`: the keys of rejected rows, by the rank of their input. In order only added inputs count."""
+    """Create `spared`: the keys of rejected rows with the rank of their input. In order only added inputs count."""
     if change.spared is None or not change.is_sparing(late=late):
         return
     rows = query(
@@ -89,7 +89,7 @@ def create_spared(session: Session, change: Change, *, late: bool) -> None:
 
 
 def observations(source: Source, rows: exp.Expr) -> exp.Query:
-    """Observations of parsed rows: identity, key, order, content hash, delete marker. Needs the table `inputs`."""
+    """Return the observations of parsed rows: identity, key, order, content hash, delete marker. Reads `inputs`."""
     return query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
@@ -106,38 +106,38 @@ def observations(source: Source, rows: exp.Expr) -> exp.Query:
 
 
 def observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
-    """The observations of the whole timelines of the touched keys."""
+    """Return the observations of the whole timelines of the affected keys."""
     source = change.source
     rows = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
-    # a keyless row is keyed by its content and its place, so all equal rows of an input are needed to know its key
+    # the key of a row without key columns is its content and its place, so it needs all equal rows of its input
     if source.refresh.key:
         rows = query(
-            "SELECT r.* FROM $rows AS r SEMI JOIN $touched AS t ON t.s_key = $key",
+            "SELECT r.* FROM $rows AS r SEMI JOIN $affected AS t ON t.s_key = $key",
             rows=rows,
-            touched=T.touched,
+            affected=T.affected,
             key=key_text(source, "r"),
         )
     found: exp.Query = query(
         """
         SELECT $names, o.s_extract_time AS s_created_at FROM $observations AS o
-        SEMI JOIN $touched AS t ON t.s_key = o.s_key
+        SEMI JOIN $affected AS t ON t.s_key = o.s_key
         """,
         names=columns(observed_columns(source), "o"),
         observations=observations(source, rows),
-        touched=T.touched,
+        affected=T.affected,
     )
     if change.settled is None:
         return found
     start = query(
-        "SELECT s.* FROM $start AS s SEMI JOIN $touched AS t ON t.s_key = s.s_key",
+        "SELECT s.* FROM $start AS s SEMI JOIN $affected AS t ON t.s_key = s.s_key",
         start=settled_start(change, lake),
-        touched=T.touched,
+        affected=T.affected,
     )
     return exp.union(found, start, distinct=False)
 
 
 def settled_start(change: Change, lake: exp.Expr) -> exp.Query:
-    """What timelines start with where inputs are settled: the rows that made the hub when there were only these."""
+    """Return the start of timelines after settled inputs: the rows of the hub when it had only these inputs."""
     rows: exp.Query = query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $extracted AS s_order, $hash AS s_row_hash,

@@ -1,8 +1,8 @@
-"""Which rows an input replaces by what it covers: a time or number range, or what a predicate says.
+"""Finds the rows that an input covers, and so replaces: by a time or number range, or by a predicate.
 
-A row that an input covers and does not contain is absent from it, and absence within coverage deletes. What is covered
-depends on a few of the row's columns (its *probe*) and on a few facts of the input (its *cover*): the range's two ends,
-or the distinct values of the columns that the predicate reads. So neither side is read whole.
+A row that an input covers and does not contain is deleted. Coverage depends on a few columns of the row (its *probe*)
+and on a few values of the input (its *cover*): the two ends of the range, or the distinct values of the columns that
+the predicate reads. So neither side is read completely.
 """
 
 from __future__ import annotations
@@ -22,41 +22,44 @@ _CARRIED = "s_carried_"
 
 
 def is_partial(source: Source) -> bool:
-    """Whether an input covers a part of the table, and so deletes what it covers and does not contain."""
+    """Whether an input covers a part of the table, and deletes the rows that it covers and does not contain."""
     return source.refresh.range_by is not None or isinstance(source.refresh, CustomRefresh)
 
 
 def probe(source: Source) -> tuple[str, ...]:
-    """The source's columns that decide whether an input covers a row."""
+    """Return the source's columns that decide whether an input covers a row."""
     if source.refresh.range_by is not None:
         return (source.refresh.range_by,)
     return tuple(dict.fromkeys(name for qualifier, name in _names(source) if qualifier != INPUT))
 
 
 def carried(source: Source) -> tuple[str, ...]:
-    """The columns of a row that its observations carry: the probe, or the key where a deletion may have no row."""
+    """Return the columns that observations carry: the probe, or the key where a deletion may have no row."""
     if is_partial(source):
         return probe(source)
     return source.refresh.key if source.refresh.history or isinstance(source.refresh, FullRefresh) else ()
 
 
 def carried_as(source: Source) -> dict[str, str]:
-    """By carried column, what it is called among observations."""
+    """Return the name of each carried column in observations, by column."""
     return {name: _CARRIED + name for name in carried(source)}
 
 
 def carried_names(source: Source) -> tuple[str, ...]:
-    """The carried columns as they are called among observations."""
+    """Return the names of the carried columns in observations."""
     return tuple(carried_as(source).values())
 
 
 def carried_columns(source: Source, table: str) -> list[exp.Expr]:
-    """The carried columns of the rows of `table`, under the names of `carried_names`."""
+    """Return the carried columns of `table`, with the names of `carried_names`."""
     return [alias(column(name, table), called) for name, called in carried_as(source).items()]
 
 
 def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
-    """What the inputs of `rows` (lake columns and those of `by`) cover: a row a range, or a row a distinct value."""
+    """Return the covers of the inputs of `rows`: one row for each range, or for each distinct value.
+
+    `rows` has the lake's columns and those of `by`, which identify an input.
+    """
     origin: list[exp.Expr] = [column(name, "r") for name in by]
     if source.refresh.range_by is not None:
         value = column(source.refresh.range_by, "r")
@@ -69,9 +72,9 @@ def covers(source: Source, rows: exp.Expr, by: Sequence[str]) -> exp.Query:
 
 
 def is_covered(source: Source, row: str, cover: str, names: Sequence[str] | None = None) -> exp.Expr:
-    """Whether the cover `cover` covers the row `row`, whose probe columns are called `names`.
+    """Return the condition that the cover `cover` covers the row `row`, whose probe columns are named `names`.
 
-    Where a predicate cannot be computed it does not hold.
+    A predicate that cannot be computed is false.
     """
     called = dict(zip(probe(source), names or carried_names(source), strict=True))
     if source.refresh.range_by is not None:
@@ -102,7 +105,7 @@ def _parsed(refresh: CustomRefresh) -> exp.Expr:
 
 
 def _names(source: Source) -> list[tuple[str, str]]:
-    """Qualifier and declared name of each column in the predicate of a custom refresh."""
+    """Return the qualifier and declared name of each column in the predicate of a custom refresh."""
     if not isinstance(source.refresh, CustomRefresh):
         return []
     spelled = {name.lower(): name for name in source.column_names}
@@ -110,5 +113,5 @@ def _names(source: Source) -> list[tuple[str, str]]:
 
 
 def predicate_names(refresh: CustomRefresh) -> list[tuple[str, str]]:
-    """Qualifier and name of each column that the predicate reads, in lower case."""
+    """Return the qualifier and name of each column that the predicate reads, in lower case."""
     return [(node.table.lower(), node.name.lower()) for node in _parsed(refresh).find_all(exp.Column)]

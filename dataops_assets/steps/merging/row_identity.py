@@ -1,6 +1,6 @@
-"""System columns that say what a row is: its key, its order, its content hash.
+"""Computes the system columns that identify a row: key, order and content hash.
 
-They are computed from the row and its input alone, never from the wall clock, so the same inputs give the same bytes.
+They depend only on the row and its input, never on the clock, so the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ORDER_BY_TIME = "TIMESTAMP WITH TIME ZONE"
 
 
 def order_type(source: Source) -> str:
-    """SQL type of `s_order`: the order column's, or an instant where the extract time orders."""
+    """Return the SQL type of `s_order`: that of the order column, or a timestamp if the extract time is the order."""
     if source.refresh.order_by is None:
         return ORDER_BY_TIME
     declared = next(item.type for item in source.columns if item.name == source.refresh.order_by)
@@ -26,16 +26,16 @@ def order_type(source: Source) -> str:
 
 
 def key_text(source: Source, table: str = "") -> exp.Expr:
-    """`s_key`: the key columns as one text.
+    """Return `s_key`: the key columns as one text.
 
-    Injective: with several columns, backslashes and bars in text values are escaped, so ('a', 'b|c') and ('a|b', 'c')
-    differ. A source without a key is keyed by its whole row, or for `append` and `custom` by the row's place in its
-    input.
+    Different keys have different texts: with several columns, backslashes and bars in text values are escaped, so
+    ('a', 'b|c') and ('a|b', 'c') differ. Without a key, the key is the whole row, or for `append` and `custom` the
+    place of the row in its input.
     """
     if isinstance(source.refresh, AppendRefresh | CustomRefresh):
         return query("$input || ':' || $row", input=column("s_input_id", table), row=column("s_row_id", table))
     if not source.refresh.key:
-        # the same row may stand in an extract many times: the n-th of them is another row
+        # an extract may contain the same row several times: each of them gets its own number
         content = exp.func("md5", _content(source, table))
         return query(
             "$content || '|' || row_number() OVER (PARTITION BY $input, $content ORDER BY $row)",
@@ -55,24 +55,24 @@ def key_text(source: Source, table: str = "") -> exp.Expr:
 
 
 def order_value(source: Source, table: str, extract_time: exp.Expr) -> exp.Expr:
-    """`s_order`: the order column, or the extract time."""
+    """Return `s_order`: the order column, or the extract time."""
     return column(source.refresh.order_by, table) if source.refresh.order_by is not None else extract_time
 
 
 HASHED_AS = "60 bits of md5, lengths beside texts"
-"""What `row_hash` makes of a row's content. Hubs that were merged under another ask for a rebuild."""
+"""Name of the algorithm of `row_hash`. A hub that was merged with another one needs a rebuild."""
 
 
 def row_hash(source: Source, table: str = "") -> exp.Expr:
-    """`s_row_hash`: the first 60 bits of the md5 of all tracked columns.
+    """Return `s_row_hash`: the first 60 bits of the md5 of all tracked columns.
 
-    Two versions of one key collide with a chance of 2^-60; it is only ever compared within a key.
+    Hashes are only compared within one key. Two versions of a key have the same hash with a probability of 2^-60.
     """
     return query("CAST('0x' || left(md5($content), 15) AS BIGINT)", content=_content(source, table))
 
 
 def tracked_columns(source: Source) -> tuple[str, ...]:
-    """Columns whose change is a change of the row."""
+    """Return the columns whose change makes a new version of the row."""
     if isinstance(source.refresh, AppendRefresh):
         return source.column_names
     left_out = {*source.refresh.key, *source.refresh.ignore_changes_in}
@@ -80,7 +80,7 @@ def tracked_columns(source: Source) -> tuple[str, ...]:
 
 
 def delete_marker(source: Source, table: str = "") -> exp.Expr:
-    """Whether a row says that its key is deleted; one for which that cannot be computed does not."""
+    """Return the condition that a row is a delete marker. It is false where `delete_when` cannot be computed."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
     predicate = _marking(source)
@@ -98,7 +98,7 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
 
 
 def marking_columns(source: Source) -> frozenset[str]:
-    """The columns that say whether a row is a delete marker."""
+    """Return the columns that decide whether a row is a delete marker."""
     if not source.refresh.delete_when:
         return frozenset()
     spelled = {name.lower(): name for name in source.column_names}
@@ -112,10 +112,10 @@ def _marking(source: Source) -> exp.Expr:
 
 
 def _content(source: Source, table: str) -> exp.Expr:
-    """All tracked columns as one text; null, empty and every split of a text give different results.
+    """Return all tracked columns as one text. Null, an empty text and other splits of a text give different results.
 
-    A column that the contract does not know counts only where it has a value, so that a row's text does not depend on
-    which such columns other inputs have.
+    An undeclared column counts only where it has a value, so that the text of a row does not depend on the undeclared
+    columns of other inputs.
     """
     kinds = {item.name: item.type for item in source.columns}
     evolved = {item.name for item in source.columns if isinstance(item, EvolvedColumn)}
@@ -125,7 +125,7 @@ def _content(source: Source, table: str) -> exp.Expr:
         if name in evolved:
             parts.append(query("$name || '=' || strlen($text) || ':' || $text", name=name, text=text))
         elif kinds[name] in ("text", "binary"):
-            # no text without its length, of which a missing one has none: so nothing is put together twice
+            # each text comes after its length (-1 for null), so two different rows never give the same text
             parts += [query("coalesce(strlen($text), -1)", text=text), text.copy()]
         else:
             parts.append(query("coalesce($text, '')", text=text))
@@ -133,19 +133,19 @@ def _content(source: Source, table: str) -> exp.Expr:
 
 
 def _joined(parts: list[exp.Expr]) -> exp.Expr:
-    # sqlglot's own ConcatWs wraps every part in a null check; here only missing texts and columns that the contract
-    # does not know are null, and the function leaves them out (null keys are refused before)
+    # sqlglot's own ConcatWs wraps every part in a null check. Here only missing texts and undeclared columns are null,
+    # and the function leaves them out (null keys are refused before)
     return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string("|"), *parts])
 
 
 def value_text(value: exp.Expr, kind: str) -> exp.Expr:
-    """The one text of a value of a declared type; equal values have equal texts, on every engine."""
+    """Return the value of a declared type as text. Equal values have equal texts on every engine."""
     if kind == "text":
         return value
     if kind == "binary":
         return query("hex($value)", value=value)
     if kind == "double":
-        # adding zero makes -0.0 and 0.0 one value; a NaN may have a sign, which the text of one engine shows
+        # adding zero turns -0.0 into 0.0; one engine shows the sign of a NaN
         one = query("CASE WHEN isnan($value) THEN abs($value) ELSE $value + 0.0 END", value=value)
         return query("CAST($one AS VARCHAR)", one=one)
     if kind == "timestamptz":

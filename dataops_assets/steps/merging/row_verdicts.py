@@ -1,8 +1,8 @@
-"""Which rows may stand in the hub: those that no validation keeps out, of all rows that decide something.
+"""Validates all rows that decide the hub, and excludes those that fail.
 
-Enrichment asks the validations of the rows of a change set. A row that changed nothing when its input was compared is
-in none, so its verdict is not known. It is asked for when the row decides: when a version begins with it, or when it
-stands before another row of its key at the same instant. Otherwise the hub would depend on what was compared first.
+Enrich validates the rows of change sets. A row that changed nothing when its input was compared is in no change set, so
+it was not validated. It is validated here if it decides: if a version begins with it, or if it takes the place of
+another row of its key at the same instant. Otherwise the hub would depend on the order of comparison.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dataops_assets.steps.merging.row_identity import key_text
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import TableVersion
-from dataops_assets.storage.retyping import conformed
+from dataops_assets.storage.retyping import rows_cast_exactly
 
 _NOW = "s_enriched_now"
 _IS_FRESH = "s_is_fresh"
 
 
 def exclude_failed(session: Session, enriched: TableVersion | None) -> None:
-    """Leave the rows that validations keep out in the session, as far as they are known."""
+    """Create `excluded`: the rows that are known to fail a validation."""
     if enriched is None:
         merge.exclude_nothing(session)
         return
@@ -36,19 +36,19 @@ def exclude_failed(session: Session, enriched: TableVersion | None) -> None:
     session.create(T.excluded, failed)
 
 
-def may_hide(session: Session, change: Change, enriched: TableVersion, own: exp.Expr) -> bool:
-    """Whether change sets lack a row that counts, because another row of its key stands before it and is kept out.
+def may_lack_rows(session: Session, change: Change, enriched: TableVersion, own: exp.Expr) -> bool:
+    """Whether change sets may lack a row, because a row that took its place does not pass the validations.
 
-    Either it is known to be kept out and the other was passed over, or the row before it was not asked: the other is
-    told as `old` then, which no other row of a change set in order is.
+    There are two cases. The row that took its place is known to fail. Or it was not validated: then the change set has
+    an `old` row, which a change set in order otherwise never has.
     """
-    if not keeps_out(change.source):
+    if not excludes_rows(change.source):
         return False
     rows = publish.scan_inputs(session, enriched, change.ids)
-    if _any(session, rows.where(column("s_change", "r").eq("old"))):
+    if _has_rows(session, rows.where(column("s_change", "r").eq("old"))):
         return True
     failed = rows.where(column("s_status", "r").eq("fail"))
-    if not _any(session, failed):
+    if not _has_rows(session, failed):
         return False
     keys = query(
         "SELECT r.s_input_id, r.s_row_id, $key AS s_key FROM $rows AS r",
@@ -63,11 +63,11 @@ def may_hide(session: Session, change: Change, enriched: TableVersion, own: exp.
         failed=failed,
         keys=keys,
     )
-    return _any(session, passed_over)
+    return _has_rows(session, passed_over)
 
 
-def keeps_out(source: Source) -> bool:
-    """Whether any validation keeps rows out of the hub."""
+def excludes_rows(source: Source) -> bool:
+    """Whether any validation of the source keeps rows out of the hub."""
     return any(item.severity != "warn" for item in source.validations)
 
 
@@ -81,27 +81,27 @@ def fresh_rows(
     *,
     anew: bool,
 ) -> exp.Query:
-    """The full rows of `fresh` but deletions, none of them failing a validation.
+    """Return the full rows of `fresh` without deletions; none of them fails a validation.
 
-    A row that decides and that no change set needed so far is enriched now; if it fails, it is excluded and the
-    versions are resolved again without it, until all that remain hold. What was enriched before keeps its rules; with
-    `anew` its other columns are those of the lake as it is now.
+    A deciding row that was not enriched before is enriched now. If it fails, it is excluded and the versions are
+    computed again without it, until all remaining rows pass. Rows that were enriched before keep their rule values.
+    With `anew` their other columns are read from the lake again.
     """
     hub_columns = hub_columns_of(context.source)
     rows = _enriched_before(context, session, enriched, lake, anew=anew)
     while True:
-        known = _known(session, change, reading, rows)
+        known = _enriched_fresh(session, change, reading, rows)
         if known is not None and reading.planned:
             return known
-        lacking = _lacking(session, change, reading, rows)
-        if known is not None and not _any(session, lacking):
+        lacking = _not_enriched(session, change, reading, rows)
+        if known is not None and not _has_rows(session, lacking):
             return known
         _enrich_now(context, session, lacking, lake)
         now = query("SELECT k.* FROM $now AS k", now=_NOW)
         failing = now.where(column("s_status", "k").eq("fail"))
-        if not _any(session, failing):
+        if not _has_rows(session, failing):
             is_fresh = column(_IS_FRESH, "k")
-            if _any(session, judged := now.where(exp.not_(is_fresh))):
+            if _has_rows(session, judged := now.where(exp.not_(is_fresh))):
                 note_judged(session, judged)
             begun = query("SELECT $names FROM $now AS k", names=columns(hub_columns, "k"), now=_NOW)
             begun = begun.where(is_fresh.copy())
@@ -118,16 +118,16 @@ def fresh_rows(
 def _enriched_before(
     context: SourceContext, session: Session, enriched: TableVersion | None, lake: exp.Expr, *, anew: bool
 ) -> exp.Expr | None:
-    """The rows of `hub/<source>_enriched` with the types of the hub; None where there is no such table."""
+    """Return the rows of `hub/<source>_enriched` with the types of the hub; None if the table does not exist."""
     if enriched is None:
         return None
     source = context.source
     hub_columns, system = hub_columns_of(source), system_columns(source)
-    # rows of an earlier declaration have earlier types
+    # rows that were written with an earlier declaration have its types
     read_anew = (*system, *source.column_names) if anew else system
     compiled = compile_rules(source, context.sources)
     kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in read_anew}
-    rows = conformed(session, enriched, kinds)
+    rows = rows_cast_exactly(session, enriched, kinds)
     if not anew:
         return rows
     found: exp.Query = query(
@@ -143,14 +143,16 @@ def _enriched_before(
     return found
 
 
-def _known(session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None) -> exp.Query | None:
-    """The full rows of `fresh` that were enriched before; None where nothing was."""
+def _enriched_fresh(
+    session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None
+) -> exp.Query | None:
+    """Return the full rows of `fresh` that were enriched before; None if there are no enriched rows."""
     if rows is None:
         return None
     source = change.source
     system = system_columns(source)
     fresh = _fresh(source)
-    # of a long history of change sets only those of the inputs that have something to write
+    # read only the change sets of inputs that have rows to write, because there can be many
     ids = change.ids if reading.planned else publish.input_ids_of(session, fresh)
     found: exp.Query = query(
         "SELECT $values FROM $fresh AS f JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
@@ -162,13 +164,13 @@ def _known(session: Session, change: Change, reading: merge.Reading, rows: exp.E
 
 
 def _fresh(source: Source) -> exp.Select:
-    """The versions that begin and are no deletions."""
+    """Return the rows of `fresh` that are not deletions."""
     fresh: exp.Select = query("SELECT f.* FROM $fresh AS f", fresh=T.fresh)
     return fresh.where(exp.not_(column("s_is_deleted", "f"))) if keeps_deletions(source) else fresh
 
 
-def _lacking(session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None) -> exp.Query:
-    """The rows that decide and were not enriched before: those of `fresh`, and others that are only asked."""
+def _not_enriched(session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None) -> exp.Query:
+    """Return the deciding rows that were not enriched before: those of `fresh`, and others that are only validated."""
     source = change.source
     names = system_columns(source)
     wanted: exp.Query = query(
@@ -177,8 +179,8 @@ def _lacking(session: Session, change: Change, reading: merge.Reading, rows: exp
         yes=alias(exp.true(), _IS_FRESH),
         fresh=_fresh(source),
     )
-    if keeps_out(source) and not reading.paired and not isinstance(source.refresh, AppendRefresh):
-        # where each key is said once, what decides begins
+    if excludes_rows(source) and not reading.paired and not isinstance(source.refresh, AppendRefresh):
+        # if each key occurs once, every deciding row is in `fresh`
         others = query(
             """
             SELECT $names, $no FROM $deciding AS d
@@ -204,9 +206,10 @@ def _lacking(session: Session, change: Change, reading: merge.Reading, rows: exp
 
 
 def _deciding(source: Source) -> exp.Query:
-    """The rows of `timeline` that decide which versions there are: those that begin one, and those that hide another.
+    """Return the rows of `timeline` that decide the versions: those that begin one, and those that replace another row.
 
-    A row that only says again what was said decides nothing. What timelines start with (rank 0) was taken before.
+    A row with the same content as the one before it decides nothing. The start of a timeline (rank 0) was validated
+    before.
     """
     values = {
         "s_updated_at": column("s_extract_time", "t"),
@@ -234,7 +237,7 @@ def _deciding(source: Source) -> exp.Query:
 
 
 def _enrich_now(context: SourceContext, session: Session, lacking: exp.Query, lake: exp.Expr) -> None:
-    """Create the table of rows that are `lacking`, enriched."""
+    """Create the temporary table of the enriched `lacking` rows."""
     source = context.source
     parsed = query(
         """
@@ -249,5 +252,5 @@ def _enrich_now(context: SourceContext, session: Session, lacking: exp.Query, la
     session.create(_NOW, enrich_query(context, session, parsed))
 
 
-def _any(session: Session, rows: exp.Query) -> bool:
+def _has_rows(session: Session, rows: exp.Query) -> bool:
     return bool(session.fetch(query("SELECT 1 AS one FROM $rows AS f LIMIT 1", rows=rows)).num_rows)

@@ -1,11 +1,11 @@
-"""Settled inputs: those that are so old that the timelines of the hub start after them.
+"""Handles settled inputs: inputs so old that the timelines of the hub start after them.
 
-Retention (`upkeep/retention.py`) replaces the rows of old inputs in the lake by those few that made the hub what it was
-when they were all there was, each with the system columns that it had in that hub. From then on the hub is a function
-of these rows and of the inputs that follow, and it is the same hub as before, because all that comes is younger.
+Retention (`upkeep/retention.py`) replaces the rows of old inputs in the lake. It keeps the rows that the hub had when
+it consisted of these inputs only, with the system columns that they had in it. From then on the hub is a function of
+these rows and of the later inputs. It is the same hub as before, because every later input is newer.
 
-Two things are recorded. The hub's manifest says before which extract time no input is taken any more (its horizon). The
-lake says, in the commit that settles, before which time its inputs are settled, and under which settings of the hub.
+Two things are recorded. The hub's manifest has the horizon: the hub takes no input with an earlier extract time. The
+lake's commit has the time before which its inputs are settled, and the settings of the hub at that time.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ COLUMNS: Mapping[str, str] = {
     CREATED_AT: "TIMESTAMP WITH TIME ZONE",
     EXTRACTED_AT: "TIMESTAMP WITH TIME ZONE",
 }
-"""The lake's columns that a settled row has values in, and no other row."""
+"""The columns of the lake in which only settled rows have values."""
 _INFO = "settled"
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What a version of a table says of settled inputs: extracted `before` this time, under these `settings`."""
+    """The record of settled inputs in a table version: extracted `before` this time, with these `settings`."""
 
     before: dt.datetime
     settings: str
 
     @classmethod
     def read(cls, info: Mapping[str, Any]) -> Settled | None:
-        """What is recorded in a version of a table; None where no input is settled."""
+        """Return the record of a table version; None if no input is settled."""
         found = info.get(_INFO)
         return None if found is None else cls(dt.datetime.fromisoformat(found["before"]), found["settings"])
 
     def recorded(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """`info` with this."""
+        """Return `info` with this record."""
         return {**info, _INFO: {"before": self.before.isoformat(), "settings": self.settings}}
 
     def is_of(self, source: Source) -> bool:
-        """Whether the settled rows can be the start of timelines; under other settings they are rows like others."""
+        """Whether timelines can start with the settled rows. With other settings they are ordinary rows."""
         return self.settings == settings_of(source)
 
 
 def start_of_rebuild(source: Source, known: HubManifest, info: Mapping[str, Any]) -> HubManifest:
-    """The manifest that a hub is made anew from: the settled inputs of the lake, whose commit's information is given.
+    """Return the manifest that a rebuild starts with: the settled inputs of the lake (`info` is from its commit).
 
-    Under other settings than theirs nothing is settled, and what is left of these inputs is taken as it is.
+    If the settings have changed, no input counts as settled, and the remaining rows of these inputs are ordinary rows.
     """
     settled = Settled.read(info)
     if settled is None or not settled.is_of(source):
@@ -68,10 +68,10 @@ def start_of_rebuild(source: Source, known: HubManifest, info: Mapping[str, Any]
     return HubManifest(settled.settings if inputs else "", inputs, known.horizon, known.removed)
 
 
-def too_old(
+def settled_input_errors(
     source: Source, horizon: dt.datetime | None, inputs: Iterable[Input | AppliedInput]
 ) -> dict[str, DataOpsError]:
-    """The inputs from before the horizon, each with the error that says why it is not taken."""
+    """Return an error for each input from before the horizon."""
     return {
         item.input_id: InputError(
             f"changing what input {item.input_id} brings to the hub of {source.name!r}",
@@ -85,23 +85,23 @@ def too_old(
 
 
 def settled_in_hub(context: SourceContext, inputs: Iterable[Input]) -> dict[str, DataOpsError]:
-    """The inputs that the hub of the source takes no more, each with its error."""
+    """Return an error for each input that is too old for the hub of the source."""
     hub = context.hub.snapshot()
-    return too_old(context.source, HubManifest.read(hub.info if hub else None).horizon, inputs)
+    return settled_input_errors(context.source, HubManifest.read(hub.info if hub else None).horizon, inputs)
 
 
 def settled_of(source: Source, lake: TableVersion | None, inputs: Iterable[Input]) -> dict[str, DataOpsError]:
-    """The inputs whose rows in the lake may not be replaced any more, each with its error."""
+    """Return an error for each input whose rows in the lake can no longer be replaced."""
     found = Settled.read(lake.info) if lake is not None else None
-    return too_old(source, found.before if found else None, inputs)
+    return settled_input_errors(source, found.before if found else None, inputs)
 
 
 def unless_settled(source: Source, inputs: Sequence[Input]) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Lets a commit to the lake pass, with the information of the version before it, unless that settled an input."""
+    """Return a check for a commit to the lake: it raises InputError if the version before it settled an input."""
 
     def passed(info: Mapping[str, Any]) -> Mapping[str, Any]:
         found = Settled.read(info)
-        for error in too_old(source, found.before if found else None, inputs).values():
+        for error in settled_input_errors(source, found.before if found else None, inputs).values():
             raise error
         return info
 

@@ -1,6 +1,7 @@
-"""Observations in order, each beside the hub's present version of its key: all there is to know if keys are said once.
+"""Compares observations in order directly with the hub, if each key occurs once.
 
-Then a version begins where the two differ, and takes the place of the hub's; nothing is sorted, no timeline is read.
+Each observation is joined with the current version of its key in the hub. A new version begins where the two differ,
+and it replaces or ends the version in the hub. Nothing is sorted and no timeline is read.
 """
 
 from __future__ import annotations
@@ -16,33 +17,33 @@ from dataops_assets.steps.merging.change import (
     ABSENT,
     Change,
     T,
+    current_row_count,
     differs,
     is_event,
     is_gone,
     no_hub_rows,
     observed_columns,
-    standing_rows,
     system_columns,
 )
 from dataops_assets.steps.merging.row_identity import order_type
 from dataops_assets.storage.delta import TableVersion
 
 
-def can_pair(change: Change, base: TableVersion | None) -> bool:
-    """Whether the hub's present versions are all that a change in order needs, if it says each key once."""
+def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
+    """Whether a change in order needs only the current versions of the hub, if each key occurs once in it."""
     if base is None and change.settled is not None:
         return False
     is_one_extract = isinstance(change.source.refresh, FullRefresh) and len(change.adding) == 1
     if change.is_sparing(late=False):
-        # a key may be absent from the rows and present in the extract
+        # a key without a parsed row can be present in the extract, as a rejected row
         return False
     return is_one_extract or isinstance(change.source.refresh, KeyRefresh)
 
 
-def pair_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
-    """Create `pairs`: each observation beside the hub's present version of its key.
+def create_pairs_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
+    """Create `pairs`: each observation joined with the current version of its key in the hub.
 
-    False where a key is said several times. Then it leaves `added` and `touched`, too.
+    Returns False if a key occurs several times. Then it also creates `added` and `affected`.
     """
     source = change.source
     session.create(
@@ -52,13 +53,13 @@ def pair_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
             SELECT $names, a.s_extract_time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
                    $is_event AS s_is_event,
                    CASE WHEN h.s_gone = FALSE THEN h.s_created_at ELSE a.s_extract_time END AS s_life_started_at,
-                   $nothing AS s_next, $held
+                   $nothing AS s_next, $stored
             FROM $delivered AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
             """,
             names=columns(observed_columns(source), "a"),
             is_event=is_event("a", "h", column("s_gone", "h")),
             nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
-            held=_held(source),
+            stored=_stored_columns(source),
             delivered=T.delivered,
             hub=_present(source, hub),
         ),
@@ -66,17 +67,17 @@ def pair_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
     repeated = query("SELECT p.s_key FROM $pairs AS p GROUP BY p.s_key HAVING count(*) > 1", pairs=T.pairs)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
         return True
-    said = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=T.pairs)
-    session.define(T.added, said)
-    session.create(T.touched, query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=T.pairs))
+    observed = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=T.pairs)
+    session.define(T.added, observed)
+    session.create(T.affected, query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=T.pairs))
     return False
 
 
-def pair_by_extract(session: Session, change: Change, base: TableVersion | None, hub: exp.Expr | None) -> bool:
-    """Create `pairs` from one look at a full extract and the hub: what the extract says otherwise, and absences.
+def create_pairs_by_extract(session: Session, change: Change, base: TableVersion | None, hub: exp.Expr | None) -> bool:
+    """Create `pairs` by one join of a full extract with the hub: rows that differ, and absences.
 
-    A full extract says mostly what the hub says already, and nothing of that is kept. False where the extract has a key
-    several times: then a row that says what the hub says may be beside one that does not, and was passed over.
+    Most rows of a full extract are equal to the hub, and these are not stored. Returns False if the extract has a key
+    several times: then a row that is equal to the hub was not stored, although another row of its key differs.
     """
     source, (item,) = change.source, change.adding
     session.create(
@@ -89,7 +90,7 @@ def pair_by_extract(session: Session, change: Change, base: TableVersion | None,
                    $time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
                    $complete OR NOT d.s_key IS NULL AS s_is_event,
                    CASE WHEN h.s_gone = FALSE THEN h.s_created_at ELSE $time END AS s_life_started_at,
-                   CAST(NULL AS TIMESTAMPTZ) AS s_next, $held
+                   CAST(NULL AS TIMESTAMPTZ) AS s_next, $stored
             FROM $delivered AS d FULL JOIN $hub AS h ON h.s_key = d.s_key
             WHERE CASE WHEN d.s_key IS NULL THEN NOT h.s_gone ELSE $differs END
             """,
@@ -102,7 +103,7 @@ def pair_by_extract(session: Session, change: Change, base: TableVersion | None,
                 for name in replace_scope.carried_names(source)
             ],
             complete=item.input_id not in change.incomplete,
-            held=_held(source),
+            stored=_stored_columns(source),
             differs=differs("d", "h", column("s_gone", "h")),
             delivered=T.delivered,
             hub=_present(source, hub),
@@ -110,21 +111,25 @@ def pair_by_extract(session: Session, change: Change, base: TableVersion | None,
     )
     tally = query(
         """
-        SELECT count(*) AS pairs, count(DISTINCT p.s_key) AS keys, count(CASE WHEN NOT p.s_deleted THEN 1 END) AS said,
+        SELECT count(*) AS pairs, count(DISTINCT p.s_key) AS keys,
+               count(CASE WHEN NOT p.s_deleted THEN 1 END) AS observed,
                count(CASE WHEN p.s_deleted_before = FALSE THEN 1 END) AS standing
         FROM $pairs AS p
         """,
         pairs=T.pairs,
     )
     found = session.fetch(tally).to_pylist()[0]
-    # what was passed over: rows of the extract, and rows of the hub, which are the same if each has one beside it
-    passed_over = change.rows(item.input_id) - found["said"], standing_rows(session, source, base) - found["standing"]
+    # rows that were not stored, of the extract and of the hub: the numbers are equal if each has one partner
+    passed_over = (
+        change.rows(item.input_id) - found["observed"],
+        current_row_count(session, source, base) - found["standing"],
+    )
     return found["pairs"] == found["keys"] and passed_over[0] == passed_over[1]
 
 
-def lay_out(session: Session) -> None:
-    """Create `timeline` from `pairs` without what is `excluded`; nothing of it is `lost`."""
-    said = query(
+def create_timeline_from_pairs(session: Session) -> None:
+    """Create `timeline` from `pairs` without the `excluded` rows, and an empty `lost`."""
+    kept = query(
         """
         SELECT p.* FROM $pairs AS p
         ANTI JOIN $excluded AS x ON x.s_input_id = p.s_input_id AND x.s_row_id = p.s_row_id
@@ -132,12 +137,12 @@ def lay_out(session: Session) -> None:
         pairs=T.pairs,
         excluded=T.excluded,
     )
-    session.define(T.timeline, said)
+    session.define(T.timeline, kept)
     session.define(T.lost, query("SELECT p.* FROM $pairs AS p WHERE FALSE", pairs=T.pairs))
 
 
 def compare_pairs(session: Session, source: Source) -> None:
-    """Create `fresh`, `amended` and `removed`: what begins, and what it takes the place of or, with history, ends."""
+    """Create `fresh`, `amended` and `removed`: the new versions, and those that they replace or (history) end."""
     names = system_columns(source)
     session.define(T.fresh, query("SELECT v.* FROM $versions AS v", versions=T.versions))
     replaced = query(
@@ -152,19 +157,19 @@ def compare_pairs(session: Session, source: Source) -> None:
         session.define(T.amended, ended)
     else:
         nothing = query(
-            "SELECT $told FROM $none AS n", told=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
+            "SELECT $names FROM $none AS n", names=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
         )
         session.define(T.amended, nothing)
 
 
 def _present(source: Source, hub: exp.Expr | None) -> exp.Query:
-    """The hub's present versions; `s_gone` where one is the deletion of its key."""
+    """Return the current versions of the hub; `s_gone` is true for a deletion."""
     rows = hub if hub is not None else no_hub_rows(source)
     found: exp.Query = query("SELECT h.*, $gone AS s_gone FROM $rows AS h", gone=is_gone(source, "h"), rows=rows)
     return found
 
 
-def _held(source: Source) -> list[exp.Expr]:
-    """What `pairs` has of the hub's version: its place, and with history all that its end leaves as it is."""
+def _stored_columns(source: Source) -> list[exp.Expr]:
+    """Return the columns of the hub that `pairs` has: file and position, and with history the system columns."""
     ended = [alias(column(name, "h"), f"s_held_{name}") for name in system_columns(source) if source.refresh.history]
     return [*columns((FILE, POSITION), "h"), *ended]

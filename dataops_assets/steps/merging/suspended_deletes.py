@@ -1,4 +1,7 @@
-"""Since when inputs delete nothing by absence, because rows of them cannot be read, and how many rows are stale."""
+"""Checks whether deletions by absence are suspended, since when, and how many rows of the hub are stale.
+
+They are suspended while inputs have rejected rows whose key cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +23,29 @@ from dataops_assets.storage.delta import TableVersion
 def outcomes(
     session: Session, change: Change, after: HubManifest, hub: TableVersion, lake: exp.Expr
 ) -> tuple[CheckOutcome, ...]:
-    """The check of the hub: whether the newest inputs delete what they do not contain."""
+    """Return the check result of the hub: whether the newest inputs delete the rows that they do not contain."""
     source = change.source
     if not absence_deletes(source) or not after.inputs:
         return ()
     newest_first = sorted(after.inputs.values(), reverse=True)
     run = list(itertools.takewhile(lambda item: not item.complete, newest_first))
     if not run:
-        told = "the newest input deletes what it does not contain"
+        explanation = "the newest input deletes what it does not contain"
         numbers: dict[str, float | int | str | None] = {"inputs": 0, "stale": 0, "since": None}
     else:
         stale = _stale(session, change, run[0].input_id, hub, lake)
         since = f"{run[-1].extract_time:%Y-%m-%d %H:%M:%S} UTC"
-        told = (
+        explanation = (
             f"deletes are suspended since {since}: {len(run)} input(s) in a row have rejected rows whose key cannot be "
             f"read; {stale:,} rows of the hub are missing in the newest one. Repair the rows, correct the contract, or "
             "set refresh.unreadable_rows to ignore"
         )
         numbers = {"inputs": len(run), "stale": stale, "since": since}
-    return (CheckOutcome(f"hub/{source.name}", "suspended_deletes", not run, "warn", told, None, numbers),)
+    return (CheckOutcome(f"hub/{source.name}", "suspended_deletes", not run, "warn", explanation, None, numbers),)
 
 
 def _stale(session: Session, change: Change, newest: str, hub: TableVersion, lake: exp.Expr) -> int:
-    """How many rows of the hub the newest input would delete if it were complete."""
+    """Count the rows of the hub that the newest input would delete if it had no rejected rows."""
     source = change.source
     own = publish.rows_of(lake, [newest])
     probe = replace_scope.probe(source) if replace_scope.is_partial(source) else ()

@@ -1,7 +1,7 @@
-"""Where a tie between inputs decides: they say different things of a key at one order and one extract time.
+"""Finds ties: inputs with different rows for one key at the same order and the same extract time.
 
-The tie is decided (docs/refresh.md), but it may not be what was meant: two extracts of one second, or two local times
-that are one instant when the clocks change. So it is told.
+A fixed rule decides the tie (docs/refresh.md), but the result may not be what was meant: two extracts of one second, or
+two local times that are one instant when the clocks change. So the report shows it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SHOWN = 3
 
 
 def ties(session: Session, change: Change, *, paired: bool) -> dict[str, str | int]:
-    """Notes on the keys that a tie decides: how many, and between which inputs. Needs the session's `seen`."""
+    """Return notes on the keys that a tie decides: their number, and the inputs. Reads the session's `seen`."""
     if paired or isinstance(change.source.refresh, AppendRefresh):
         return {}
     found = session.fetch(

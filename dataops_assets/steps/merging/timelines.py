@@ -1,4 +1,4 @@
-"""The timelines of keys: their observations in order, and which of them start or end a version."""
+"""Creates the timelines of keys: their observations in order, with those that start or end a version."""
 
 from __future__ import annotations
 
@@ -8,29 +8,41 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.change import ABSENT, T, absence_deletes, is_event, nothing_carried, observed_columns
+from dataops_assets.steps.merging.change import (
+    ABSENT,
+    T,
+    absence_deletes,
+    is_event,
+    null_carried_columns,
+    observed_columns,
+)
 from dataops_assets.steps.merging.row_identity import order_type, value_text
 
 
 def create_timeline(session: Session, source: Source, *, absences: bool, spares: bool) -> None:
-    """Create `timeline`: observations of the touched keys, one an instant, each with what comes before and after it.
+    """Create `timeline`: one observation of an affected key for each instant, with facts about its neighbours.
 
-    Of several at one instant the last one counts, and the others are `lost`. With `spares`, keys that are `spared` are
-    present in their input, too.
+    Of several observations at one instant the last one counts; the others go to `lost`. With `spares`, the `spared`
+    keys count as present in their input.
 
-    `s_is_event`: a version starts or ends here. `s_next`: the order of the next event. `s_is_old`: an input that was
-    applied before says something later.
+    * `s_is_event`: a version starts or ends here.
+    * `s_next`: the order of the next event.
+    * `s_is_old`: an applied input has a later observation of the key.
     """
-    seen = kept_observations(source)
+    seen = observations_not_excluded(source)
     if absences and absence_deletes(source):
-        gone = _uncontained(source, spares) if replace_scope.is_partial(source) else _missing(source, spares)
+        gone = (
+            _absences_from_coverage(source, spares)
+            if replace_scope.is_partial(source)
+            else _absences_from_extracts(source, spares)
+        )
         seen = exp.union(seen, gone, distinct=False)
     session.create(T.seen, seen)
     repeated = query(
         "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
     )
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
-        session.create(T.timeline, _said_once(source, T.seen))
+        session.create(T.timeline, _unsorted_timelines(source, T.seen))
         session.define(T.lost, query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen))
         return
     session.create(T.repeated, repeated)
@@ -38,7 +50,9 @@ def create_timeline(session: Session, source: Source, *, absences: bool, spares:
         "SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=T.seen, repeated=T.repeated
     )
     session.create(T.once, once)
-    session.create(T.timeline, exp.union(_said_once(source, T.once), _said_often(source), distinct=False))
+    session.create(
+        T.timeline, exp.union(_unsorted_timelines(source, T.once), _sorted_timelines(source), distinct=False)
+    )
     lost = query(
         """
         SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
@@ -51,8 +65,8 @@ def create_timeline(session: Session, source: Source, *, absences: bool, spares:
     session.define(T.lost, lost)
 
 
-def kept_observations(source: Source) -> exp.Query:
-    """What was observed without what is `excluded`."""
+def observations_not_excluded(source: Source) -> exp.Query:
+    """Return the observations without the `excluded` rows."""
     kept: exp.Query = query(
         """
         SELECT $names, o.s_created_at FROM $observed AS o
@@ -65,13 +79,13 @@ def kept_observations(source: Source) -> exp.Query:
     return kept
 
 
-def _missing(source: Source, spares: bool) -> exp.Query:
-    """For full extracts: each key's absence from the first complete extract after one that contained it.
+def _absences_from_extracts(source: Source, spares: bool) -> exp.Query:
+    """Return, for full extracts, the absence of each key from the first complete extract after one that contained it.
 
-    Extracts of the same time are a tie, so each of them has its observation.
+    Extracts of the same time are a tie, so each of them has its own observation.
     """
     names = replace_scope.carried_names(source)
-    # an excluded row is still present in its extract, so presence looks at all that was observed
+    # an excluded row is still present in its extract, so all observations count here
     present: exp.Query = query(
         "SELECT o.s_key, o.s_rank, $carried FROM $observed AS o", carried=columns(names, "o"), observed=T.observed
     )
@@ -79,12 +93,12 @@ def _missing(source: Source, spares: bool) -> exp.Query:
     if spares:
         rejected = query(
             "SELECT x.s_key, x.s_rank, $nothing FROM $spared AS x SEMI JOIN $observed AS o ON o.s_key = x.s_key",
-            nothing=nothing_carried(source),
+            nothing=null_carried_columns(source),
             spared=T.spared,
             observed=T.observed,
         )
         present = exp.union(present, rejected, distinct=False)
-        # a rejected row carries nothing, so what the others of its key carry is taken
+        # a rejected row has no carried values, so take those of the other rows of its key
         carried = [
             alias(query("max($value) OVER (PARTITION BY o.s_key)", value=column(name, "o")), name) for name in names
         ]
@@ -112,8 +126,8 @@ def _missing(source: Source, spares: bool) -> exp.Query:
     return rows
 
 
-def _uncontained(source: Source, spares: bool) -> exp.Query:
-    """Each row's absence from the inputs that cover it and come after it."""
+def _absences_from_coverage(source: Source, spares: bool) -> exp.Query:
+    """Return the absence of each row from the later inputs that cover it."""
     rows: exp.Query = query(
         """
         SELECT DISTINCT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, k.s_key, n.s_extract_time AS s_order,
@@ -133,7 +147,7 @@ def _uncontained(source: Source, spares: bool) -> exp.Query:
     by = source.refresh.range_by
     if not spares or by is None:
         return rows
-    # a rejected row of this time or number may be the row
+    # a rejected row with the same range value may be this row
     kind = next(item.type for item in source.columns if item.name == by)
     kept: exp.Query = query(
         "SELECT d.* FROM $rows AS d ANTI JOIN $spared AS x ON x.s_rank = d.s_rank AND x.s_key = $text",
@@ -144,44 +158,44 @@ def _uncontained(source: Source, spares: bool) -> exp.Query:
     return kept
 
 
-def _said_once(source: Source, seen: str) -> exp.Query:
-    """The timelines of keys with one observation, perhaps after the hub's present version: no sorting is needed.
+def _unsorted_timelines(source: Source, seen: str) -> exp.Query:
+    """Return the timelines of keys with one observation, or with one after the start (rank 0), without sorting.
 
-    What is said comes after the hub as it is, or the whole timelines were read and there is no such start.
+    The observation comes after the hub as it is, or the whole timeline was read and has no start.
     """
     starts = query("SELECT o.* FROM $seen AS o WHERE o.s_rank = 0", seen=seen)
-    said = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
+    later = query("SELECT o.* FROM $seen AS o WHERE o.s_rank <> 0", seen=seen)
     begins_or_ends = is_event("a", "h", column("s_deleted", "h"))
     first = query(
         """
         SELECT $names, h.s_created_at, CAST(NULL AS BOOLEAN) AS s_deleted_before, FALSE AS s_is_old, TRUE AS s_is_event,
                h.s_created_at AS s_life_started_at,
                CASE WHEN NOT a.s_key IS NULL AND $is_event THEN a.s_order END AS s_next
-        FROM $starts AS h LEFT JOIN $said AS a ON a.s_key = h.s_key
+        FROM $starts AS h LEFT JOIN $later AS a ON a.s_key = h.s_key
         """,
         names=columns(observed_columns(source), "h"),
         is_event=begins_or_ends,
         starts=starts,
-        said=said,
+        later=later,
     )
     after = query(
         """
         SELECT $names, a.s_created_at, h.s_deleted AS s_deleted_before, FALSE AS s_is_old, $is_event AS s_is_event,
                CASE WHEN h.s_deleted = FALSE THEN h.s_created_at ELSE a.s_created_at END AS s_life_started_at,
                $nothing AS s_next
-        FROM $said AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key
+        FROM $later AS a LEFT JOIN $starts AS h ON h.s_key = a.s_key
         """,
         names=columns(observed_columns(source), "a"),
         is_event=begins_or_ends,
         nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
         starts=starts,
-        said=said,
+        later=later,
     )
     return exp.union(first, after, distinct=False)
 
 
-def _said_often(source: Source) -> exp.Query:
-    """The timelines of keys with several observations, sorted."""
+def _sorted_timelines(source: Source) -> exp.Query:
+    """Return the timelines of keys with several observations, by sorting."""
     rows: exp.Query = query(
         """
         WITH latest AS (
@@ -201,7 +215,7 @@ def _said_often(source: Source) -> exp.Query:
                        AS s_is_old
             FROM latest AS o
             WINDOW w AS (PARTITION BY s_key ORDER BY s_order)
-        ), told AS (
+        ), marked AS (
             SELECT p.*,
                    coalesce(CASE WHEN s_deleted THEN s_rank = 0 OR s_deleted_before = FALSE
                                  ELSE s_deleted_before IS NULL OR s_deleted_before OR s_hash_before <> s_row_hash END,
@@ -212,7 +226,7 @@ def _said_often(source: Source) -> exp.Query:
         SELECT $names, t.s_created_at, t.s_deleted_before, t.s_is_old, t.s_is_event, t.s_life_started_at,
                min(CASE WHEN s_is_event THEN s_order END) OVER (
                    PARTITION BY s_key ORDER BY s_order ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS s_next
-        FROM told AS t
+        FROM marked AS t
         """,
         names=columns(observed_columns(source), "t"),
         seen=T.seen,

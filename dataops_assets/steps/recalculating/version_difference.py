@@ -17,7 +17,7 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import query
-from dataops_assets.steps.enriching.look_ups import conformed, nothing
+from dataops_assets.steps.enriching.look_ups import nothing, rows_cast_or_null
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
 
@@ -74,13 +74,15 @@ def _collect(
         other = {file.path: file for file in there.files} if there else {}
         whole = [file.path for file in here.files if file.path not in other]
         if whole:
-            parts.append(conformed(session, here, wanted, only_current=only_current, only=whole))
+            parts.append(rows_cast_or_null(session, here, wanted, only_current=only_current, only=whole))
         for place, (file, hidden) in enumerate(_masked(table, here, other)):
             # a file by itself, so that a position tells the row
             positions = f"{name}_{place}"
             session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
             alone = replace(here, files=(replace(file, deletion_vector=None),))
-            parts.append(conformed(session, alone, wanted, only_current=only_current, only=[file.path], at=positions))
+            parts.append(
+                rows_cast_or_null(session, alone, wanted, only_current=only_current, only=[file.path], at=positions)
+            )
     rows = parts[0]
     for part in parts[1:]:
         rows = exp.union(rows, part, distinct=False)

@@ -31,7 +31,7 @@ from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguou
 from dataops_assets.steps.enriching.row_status import VERDICT, VERDICT_VERSION, failed_names, flags_of, status
 from dataops_assets.steps.enriching.uniqueness import with_repeats
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.merging.change import says_gone
+from dataops_assets.steps.merging.change import is_deletion
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
@@ -283,7 +283,7 @@ class _Restatement:
     def _is_present(self, table: str) -> exp.Expr:
         """Whether a row says that a key is there: checks of rows are not for deletions."""
         if "s_change" in self._base.columns:
-            return exp.not_(says_gone(self._source, table))
+            return exp.not_(is_deletion(self._source, table))
         if "s_is_deleted" in self._base.columns:
             return query("NOT coalesce($gone, FALSE)", gone=column("s_is_deleted", table))
         return exp.true()

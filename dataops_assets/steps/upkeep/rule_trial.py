@@ -16,7 +16,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.query import CAST_PREFIX, evaluate
 from dataops_assets.sql import column, columns, query
-from dataops_assets.steps.enriching.look_ups import RelatedHubs, conformed, refuse_ambiguous
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.source_context import SourceContext
 
@@ -83,7 +83,7 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
         )
     stage = rules.current.only([tried])
     with context.engine.session() as session:
-        rows = conformed(session, hub, rules.hub_columns, only_current=source.refresh.history)
+        rows = rows_cast_or_null(session, hub, rules.hub_columns, only_current=source.refresh.history)
         if sample is not None:
             rows = query(
                 "SELECT r.* FROM $rows AS r ORDER BY r.s_row_hash, r.s_input_id, r.s_row_id LIMIT $most",
