@@ -1,8 +1,8 @@
-"""Typed failures of the platform.
+"""Typed errors of the platform.
 
-Every error says what was attempted, what was received, what is known, and what to do next. `permanent` tells a caller
-whether trying the same thing again can help: a permanent fault (a wrong file, a failed gate) needs a change of input
-or configuration, a transient one (a lost race, an unreachable store) does not.
+Every error says what was attempted, what was received, what is known, and what to do next. `permanent` says
+whether a retry can help. A permanent error (a wrong file, a failed gate) needs a change of the input or the
+configuration. A transient error (a lost race, an unreachable store) needs only another try.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from dataops_assets.masking import mask
 class DataOpsError(Exception):
     """Base of all platform errors.
 
-    `attempted`: what the platform was doing. `received`: the value or state it met. `known`: the valid alternatives.
-    `next_step`: what a person can do about it.
+    * `attempted`: what the platform was doing.
+    * `received`: the value or state that it found.
+    * `known`: the valid alternatives.
+    * `next_step`: what a person can do.
+
     Secrets are masked in all of them.
     """
 
@@ -46,7 +49,7 @@ class ConfigError(DataOpsError):
 
 
 class InputError(DataOpsError):
-    """An input cannot be taken as it is (truncated, wrong type, null key, ...); the hub is untouched."""
+    """An input cannot be accepted (truncated, wrong type, null key, ...); the hub is unchanged."""
 
 
 class InputHeld(DataOpsError):
@@ -64,8 +67,8 @@ class GateFailed(DataOpsError):
 class RuleError(ConfigError):
     """A rule expression is wrong.
 
-    `source` and `rule` name it; `line` and `column` (from 1) say where in the expression, `excerpt` shows that line
-    with a caret below the place; all three are empty where the fault has no place.
+    `source` and `rule` name the rule. `line` and `column` (from 1) are the position in the expression, and `excerpt`
+    shows that line with a caret below the position. All three are empty if the error has no position.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class StorageError(DataOpsError):
 
 
 class RunDied(DataOpsError):
-    """A run ended without telling what became of its inputs: it was killed, or memory or disk ran out."""
+    """A run ended without a result for its inputs: it was killed, or it ran out of memory or disk."""
 
     permanent = False
 
@@ -112,7 +115,7 @@ class GivenUp(DataOpsError):
 
 
 class Damaged(StorageError):
-    """What was stored is not what was written, and another try reads the same: a person must restore or reset it."""
+    """Stored data differ from what was written. A retry reads the same data, so a person must restore or reset them."""
 
     permanent = True
 
@@ -122,6 +125,6 @@ class CommitConflict(StorageError):
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A `did you mean` hint for `name`, or an empty string where nothing is close."""
+    """Return a `did you mean` hint for `name`, or an empty string if no known name is similar."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {match[0]!r}?" if match else ""

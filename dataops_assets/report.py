@@ -1,4 +1,4 @@
-"""What a step takes and tells: inputs, and a report that the edge turns into metadata and check results."""
+"""Defines the inputs of a step and its report, which the Dagster layer turns into metadata and check results."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Literal
 from dataops_assets.errors import DataOpsError
 
 PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
-"""The steps an input goes through, in order."""
+"""The steps that process an input, in order."""
 
 
 @dataclass(frozen=True, order=True)
 class Input:
-    """One content that a source was given for one extract time.
+    """One input of a source: a file, an extract or a slice of a stream, for one extract time.
 
-    Sorts by (extract time, arrival, id), the order in which inputs supersede each other. Both times are aware, in UTC,
-    at microsecond precision. `arrival` is when the newest version of a file with this content was made (its
-    modification time), or when the extract of a hook was first recorded. `digest` is the sha256 of the bytes as
-    received, `content` that of what they unpack to: the same where they are not compressed.
+    Sorts by (extract time, arrival, id): a later input replaces an earlier one. Both times have a time zone (UTC) and
+    microsecond precision.
+    * `arrival`: the modification time of the newest file version with this content, or the time when the extract of a
+      hook was first recorded.
+    * `digest`: the sha256 of the bytes as received.
+    * `content`: the sha256 of the uncompressed bytes. It equals `digest` if they are not compressed.
     """
 
     extract_time: dt.datetime
@@ -52,10 +54,11 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class InputReport:
-    """What a step did with one input. `error` set: nothing of this input was published by this step.
+    """Result of a step for one input. If `error` is set, the step published nothing of this input.
 
-    `kept_out` counts rows that the step keeps out of the hub, by the rule that does. `written` is the id of the write
-    that has the input's rows in the step's table (of the hub: of its rows in the lake).
+    * `kept_out`: number of rows that the step keeps out of the hub, by rule.
+    * `written`: id of the write that has the input's rows in the table of the step. For the hub it is the write to the
+      lake.
     """
 
     input_id: str
@@ -68,10 +71,11 @@ class InputReport:
 
 @dataclass(frozen=True)
 class RuleReceipt:
-    """What computing a rule over stored rows came to.
+    """Result of computing a rule for stored rows.
 
-    `rows_seen` were computed again, in `rows_changed` of them its value is another, or the row is new. `version` is
-    the rule's: another one wherever its expression, types, relations or the rules it uses are others.
+    * `rows_seen`: number of rows for which the rule was computed.
+    * `rows_changed`: number of these rows with a new value, or that are new.
+    * `version`: version of the rule. It changes with its expression, types, relations and the rules it uses.
     """
 
     rule: str
@@ -82,12 +86,14 @@ class RuleReceipt:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step did: per input, and to its table.
+    """Result of a step: for each input, and for its table.
 
-    `rows` is the table's row count after the step, `version` its Delta version (None for raw) and `commit_id` the
-    commit that made it, `columns` its column names and SQL types in order, `notes` short facts worth showing
-    (partitions touched, files rewritten, ...), `receipts` what each rule was computed for, `read` the versions of the
-    tables it was computed from by asset key, None for one without rows.
+    * `rows`: row count of the table after the step.
+    * `version`: its Delta version (None for raw). `commit_id`: the commit that made this version.
+    * `columns`: its column names and SQL types, in order.
+    * `notes`: short facts to show (files rewritten, ...).
+    * `receipts`: for each computed rule, the number of rows.
+    * `read`: by asset key, the versions of the tables that it was computed from; None for a table without rows.
     """
 
     step: str
@@ -105,10 +111,10 @@ class StepReport:
 
     @property
     def failures(self) -> tuple[InputReport, ...]:
-        """The inputs that this step could not take."""
+        """Return the inputs that failed in this step."""
         return tuple(item for item in self.inputs if item.error is not None)
 
     @property
     def outcomes(self) -> tuple[CheckOutcome, ...]:
-        """All check results: of the table, then of each input."""
+        """Return all check results: of the table, then of each input."""
         return self.checks + tuple(check for item in self.inputs for check in item.checks)

@@ -1,8 +1,8 @@
-"""SQL as values: templates with named holes, filled with sqlglot expressions and never with text.
+"""Builds SQL from templates with named placeholders, filled with sqlglot expressions and never with text.
 
-A template is DuckDB-dialect SQL in which `$name` is a hole. `query("SELECT $cols FROM $t", cols=[...], t=...)` parses
-the template once, then puts expressions in the holes: a list fills a hole in a list position (select list, group by,
-function arguments), a single expression fills it anywhere, plain Python values become literals.
+A template is SQL of the DuckDB dialect in which `$name` is a placeholder. `query("SELECT $cols FROM $t", cols=[...],
+t=...)` parses the template once and then replaces the placeholders. A list can stand in a list position (select list,
+group by, function arguments), a single expression anywhere. Plain Python values become literals.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.serde import dump, load
 
-# an instance: sqlglot makes one anew for every statement that only names it
+# an instance, because sqlglot creates a new one for each statement that only names the dialect
 DIALECT = Dialect.get_or_raise("duckdb")
 
 
 def column(name: str, table: str = "") -> exp.Column:
-    """A quoted column reference."""
+    """Return a quoted column reference."""
     return exp.column(name, table=table or None, quoted=True)
 
 
 def identifier(name: str) -> exp.Identifier:
-    """A quoted identifier."""
+    """Return a quoted identifier."""
     return exp.to_identifier(name, quoted=True)
 
 
 def table(name: str) -> exp.Table:
-    """A quoted reference to a session's temporary table or view."""
+    """Return a quoted reference to a temporary table or view of a session."""
     return exp.Table(this=identifier(name))
 
 
 def alias(expression: exp.Expr, name: str) -> exp.Alias:
-    """`expression AS "name"`."""
+    """Return `expression AS "name"`."""
     return exp.Alias(this=expression, alias=identifier(name))
 
 
 def literal(value: Any) -> exp.Expr:
-    """A Python value as a typed SQL literal; None is NULL."""
+    """Return a Python value as a typed SQL literal; None is NULL."""
     if isinstance(value, exp.Expr):
         return value
     if isinstance(value, dt.datetime):
@@ -59,16 +59,16 @@ def literal(value: Any) -> exp.Expr:
 @functools.lru_cache(maxsize=512)
 def _template(text: str) -> exp.Expr:
     tree: exp.Expr = sqlglot.parse_one(text, dialect=DIALECT)
-    # a template is copied often, and most of that time goes to where its words stood in the text, which nobody asks
+    # a template is copied often, and its positions in the text take most of that time, but nobody needs them
     for node in tree.walk():
         node.meta.clear()
     return cast("exp.Expr", load(dump(tree)))
 
 
 def query(template: str, /, **holes: Any) -> Any:
-    """`template` with every `$name` replaced by `holes[name]`.
+    """Return `template` with every `$name` replaced by `holes[name]`.
 
-    Raises KeyError for a hole that is not given and TypeError for a given value that no hole takes.
+    Raises KeyError for a placeholder without a value, and TypeError for a value without a placeholder.
     """
     tree = _template(template).copy()
     used: set[str] = set()
@@ -102,7 +102,7 @@ def query(template: str, /, **holes: Any) -> Any:
 
 
 def _unplaced(value: exp.Expr) -> exp.Expr:
-    """`value` itself, or a copy of it where it has its place in another query already."""
+    """Return `value`, or a copy of it if it is part of another query."""
     return value if value.parent is None else value.copy()
 
 
@@ -117,18 +117,18 @@ def _splice(target: exp.Expr, items: Sequence[exp.Expr]) -> None:
 
 
 def columns(names: Iterable[str], table: str = "") -> list[exp.Expr]:
-    """Quoted references to `names`."""
+    """Return quoted references to the columns `names`."""
     return [column(name, table) for name in names]
 
 
 def conjunction(conditions: Iterable[exp.Expr]) -> exp.Expr:
-    """All of `conditions`; TRUE when there are none."""
+    """Return the conjunction of `conditions`; TRUE if there are none."""
     found = list(conditions)
     return exp.and_(*found) if found else exp.true()
 
 
 def values(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> exp.Query:
-    """A small relation of literal rows with the columns and SQL types of `types`; may be empty."""
+    """Return a small relation of literal rows with the columns and SQL types of `types`; it may be empty."""
     selects = [
         exp.select(*[alias(exp.cast(literal(row[name]), kind), name) for name, kind in types.items()]) for row in rows
     ]

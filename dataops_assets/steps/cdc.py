@@ -1,4 +1,4 @@
-"""Step 3, change data capture: what each input changes in the hub, as a change set with counts per kind."""
+"""Step 3, change data capture: compute the change set of each input, with counts per kind of change."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Compare parsed inputs with the hub and write their change sets to `lake/<source>_changes`.
 
     Grain: one row for each row of an input that is new, changed, old (late) or deleted; unchanged rows are only
-    counted. Where absence deletes, there is also a row (position -1) for each key that is gone. An input with null or
-    incomparable keys or orders fails alone, naming column, count and examples; one by which too much is lost is held.
-    Running it again gives the same.
+    counted. Where absence deletes, there is also a row (position -1) for each deleted key. An input with null or
+    incomparable keys or orders fails alone, with column, count and examples. An input that deletes too many rows is
+    held. Running the step again gives the same result.
     """
     started = time.perf_counter()
     parsed = lake_of(context)
@@ -111,7 +111,7 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
 def _compare(
     session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr
 ) -> merge.Reading:
-    """Leave the timelines of what the change touches in the session; the result says how they were read."""
+    """Create the timelines of the affected keys in the session, and return how they were read."""
     reading = merge.read(session, change, base, lake, own)
     merge.exclude_nothing(session)
     merge.resolve(session, change, reading)
@@ -119,14 +119,15 @@ def _compare(
 
 
 def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss]) -> Loss | None:
-    """The first input that goes no further; what is in the hub already goes on, so that refresh takes it out."""
+    """Return the first input to hold. An input that is in the hub goes on, so that refresh can remove it."""
     return delete_guard.first_held(context, [item for item in losses if item.input_id not in manifest.inputs])
 
 
 def _hold(context: SourceContext, change: Change, base: TableVersion | None, error: DataOpsError, held: Loss) -> None:
-    """Record that an input is held; once those before it that came with it are in the hub, by that it is judged again.
+    """Record that an input is held.
 
-    Which of their rows validations keep out is not known here.
+    If other inputs of this run come before it, it is judged again when they are in the hub, because it is not known
+    here which of their rows the validations keep out.
     """
     (item,) = (item for item in change.adding if item.input_id == held.input_id)
     mates = any(other < item for other in change.adding)
@@ -154,7 +155,7 @@ def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
 def _outcomes(
     context: SourceContext, counts: Mapping[str, Mapping[str, int]], snapshot: TableVersion | None
 ) -> dict[str, tuple[CheckOutcome, ...]]:
-    """The checks of each change set: its size, its columns, the shares of the kinds of change."""
+    """Return the check results of each change set: its size, its columns, the share of each kind of change."""
     source, asset = context.source, f"lake/{context.source.name}_changes"
     if not source.checks.look_at_tables:
         return {}
@@ -168,16 +169,19 @@ def _outcomes(
 
 
 def plan_name(change: Change) -> str:
-    """Equal when the same rows are compared with the same hub in the same way: then the change set still holds."""
+    """Return a name that is equal if the same rows are compared with the same hub with the same settings.
+
+    Then the change set can be used.
+    """
     rows = sorted(f"{input_id} {change.written.get(input_id, '')}" for input_id in change.ids)
     ids = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
     return f"{change.manifest.fingerprint}:{settings_of(change.source)}:{ids}"
 
 
 def lake_of(context: SourceContext) -> TableVersion:
-    """The newest version of the source's lake table.
+    """Return the newest version of the source's lake table.
 
-    Raises InputError when nothing was parsed yet, StorageError when the table is not there though inputs are in it.
+    Raises InputError if nothing was parsed yet, StorageError if the table is missing although inputs were parsed.
     """
     snapshot = version_of(context, context.lake, "parse")
     if snapshot is None:
@@ -190,9 +194,9 @@ def lake_of(context: SourceContext) -> TableVersion:
 
 
 def lake_rows(session: Session, source: Source, lake: TableVersion, input_ids: Sequence[str] | None = None) -> exp.Expr:
-    """The rows of the lake in the declared types; with `input_ids`, just those of the files that may hold these inputs.
+    """Return the rows of the lake in the declared types; with `input_ids`, only from files that may have them.
 
-    Raises ConfigError where a value would not be the same in them.
+    Raises ConfigError if a value would change in its declared type.
     """
     kinds = {item.name: stored_type(item.type) for item in source.columns}
     files = None if input_ids is None else publish.files_of(lake, input_ids)
@@ -208,9 +212,9 @@ def change_for(
     extents: Extents,
     removing: tuple[str, ...] = (),
 ) -> Change:
-    """The change that adds `inputs` and takes out `removing`; `extents` are theirs. Settled inputs are visited again.
+    """Return the change that adds `inputs` and removes `removing`. Settled inputs among them are revisited.
 
-    Raises ConfigError when the hub was merged under other settings.
+    `extents` are those of the inputs. Raises ConfigError if the hub was merged with other settings.
     """
     rejected = rejected_keys(session, context.source, context.quarantine.snapshot())
     incomplete = rejected.unreadable & {item.input_id for item in inputs}
@@ -223,7 +227,7 @@ def change_for(
         revisited = tuple(item.input_id for item in inputs if item.extract_time < start)
         inputs = tuple(item for item in inputs if item.extract_time >= start)
     elif settled is not None:
-        # made anew under other settings: what is left of these inputs says nothing of what else they contained
+        # a rebuild with other settings: the lake has only a part of the rows of these inputs
         incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
     change = Change(
         context.source,
@@ -248,26 +252,26 @@ def change_for(
 
 
 def _change_set(change: Change, own: exp.Expr) -> exp.Query:
-    names, told = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
+    names, system = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
     found: exp.Query = query(
         """
-        SELECT $columns, $told FROM $kinds AS k
+        SELECT $columns, $system FROM $kinds AS k
         JOIN $rows AS r ON r.s_input_id = k.s_input_id AND r.s_row_id = k.s_row_id
         WHERE k.s_change <> 'unchanged'
         """,
         columns=columns(names, "r"),
-        told=columns(told, "k"),
+        system=columns(system, "k"),
         kinds=T.kinds,
         rows=publish.rows_of(own, change.ids),
     )
     if not absence_deletes(change.source):
         return found
-    # a deletion by absence has no row; what it carries says which key, or which part of the range, it is about
+    # a deletion by absence has no row; its carried columns give the key, or the place in the range
     carried = replace_scope.carried_as(change.source)
     absent = query(
-        "SELECT $columns, $told FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
+        "SELECT $columns, $system FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
         columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],
-        told=columns(told, "k"),
+        system=columns(system, "k"),
         kinds=T.kinds,
         absent=ABSENT,
     )

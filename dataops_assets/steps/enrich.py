@@ -1,4 +1,4 @@
-"""Step 4, enrich: row-level rules, snapshot look-ups and validations on a change set."""
+"""Step 4, enrich: compute row-level rules, snapshot look-ups and validations for a change set."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from dataops_assets.storage.retyping import rows_cast_exactly
 
 STEP = "enrich"
 _EXAMPLES = 3
-# how many known profiles are looked through for the inputs just before one that is enriched again
+# how many known profiles are searched for the inputs just before one that is enriched again
 _PROFILES = 2000
 _CHANGE = "s_change"
-# whether a row of a change set says that a key is gone
+# whether a row of a change set is a deletion
 _GONE = "s_gone"
 _JUDGED = "s_judged"
 
@@ -47,16 +47,16 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     Grain: one row for each row of the change set, with the rule columns, `s_status` ('pass', 'warn', 'fail') and
     `s_failed` (names of failed validations). Deleted rows pass through without rule values. An input fails alone: with
     GateFailed for a validation of severity 'fail' or a blocking contract, with InputError for a to-one look-up that
-    matches several rows, with InputWaits where a source that it waits for is not recent enough; nothing of it is
-    published. Running it again gives the same while the looked-up hubs are the same. Raises InputError when there are
-    no change sets at all, RuleError for a wrong rule.
+    matches several rows, with InputWaits if a source that it waits for is not recent enough; nothing of it is
+    published. A second run gives the same result while the looked-up hubs are the same. Raises InputError when there
+    are no change sets at all, RuleError for a wrong rule.
     """
     started = time.perf_counter()
     rules = compile_rules(context.source, context.sources)
     backfill_rules(context, enriched_only=True)
     waiting = waits.waiting(context, inputs)
     ids = [item.input_id for item in inputs if item.input_id not in waiting]
-    # before their rows are read: where they are replaced meanwhile, refresh compares again
+    # read this before the rows: if they are replaced meanwhile, refresh compares again
     changes = context.changes.snapshot()
     compared_as = publish.written(changes.info) if changes else {}
     with context.engine.session() as session:
@@ -66,9 +66,9 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         errors: dict[str, DataOpsError] = {}
         errors.update(refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related))
         compared = with_repeats(context, session, rules.snapshot, rows, ids)
-        # where nothing is computed, the rows are read where they are
-        leave = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
-        leave("s_enriched", _enriched(rules, compared, names, related))
+        # if nothing is computed, a view is enough and the rows are not copied
+        keep = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
+        keep("s_enriched", _enriched(rules, compared, names, related))
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
         outcomes = {input_id: _outcomes(context, rules, counts[input_id], input_id) for input_id in ids}
@@ -121,7 +121,7 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
 
 
 def enrich_query(context: SourceContext, session: Session, rows: exp.Query) -> exp.Query:
-    """`rows` (contract and system columns) with the snapshot rules, `s_status` and `s_failed`, one row for each row.
+    """Return `rows` (contract and system columns) with the snapshot rules, `s_status` and `s_failed`.
 
     Raises InputError when a row matches several rows of a to-one look-up, RuleError for a wrong rule.
     """
@@ -141,13 +141,13 @@ def enrich_query(context: SourceContext, session: Session, rows: exp.Query) -> e
 
 
 def forget_judged(session: Session) -> None:
-    """Start with no rows that `publish_judged` has to tell."""
+    """Create an empty table of the rows that `publish_judged` adds."""
     names = {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
     session.create(_JUDGED, values([], names))
 
 
 def note_judged(session: Session, rows: exp.Query) -> None:
-    """Note rows, as `enrich_query` makes them, whose verdict is not in `hub/<source>_enriched` yet."""
+    """Collect rows of `enrich_query` whose status is not in `hub/<source>_enriched` yet."""
     judged = query("SELECT e.*, 'old' AS s_change FROM $rows AS e", rows=rows)
     noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_JUDGED)).num_rows
     both = exp.union(query("SELECT * FROM $noted AS n", noted=_JUDGED), judged, distinct=False)
@@ -156,19 +156,19 @@ def note_judged(session: Session, rows: exp.Query) -> None:
 
 
 def publish_judged(context: SourceContext, session: Session) -> None:
-    """Add the noted rows to `hub/<source>_enriched`: all rows that are kept out are found there, with their verdict.
+    """Add the collected rows to `hub/<source>_enriched`, so that it has every row that is kept out, with its status.
 
-    They are in no change set: they changed nothing there, until another row was repaired, removed or kept out.
+    These rows are in no change set: they changed nothing until another row was repaired, removed or kept out.
     """
     ids = publish.input_ids_of(session, _JUDGED)
     known = context.enriched.snapshot()
     if not ids or known is None:
         return
-    told = session.schema(query("SELECT * FROM $noted AS n", noted=_JUDGED))
+    present = session.schema(query("SELECT * FROM $noted AS n", noted=_JUDGED))
     rows = query(
         "SELECT $names FROM $noted AS n",
         names=[
-            column(name, "n") if name in told else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
+            column(name, "n") if name in present else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
             for name, kind in known.columns.items()
         ],
         noted=_JUDGED,
@@ -201,7 +201,7 @@ def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -
 
 
 def _present(rules: CompiledRules, rows: exp.Query, names: Sequence[str]) -> exp.Query:
-    """The rows that are no deletions: a deletion has nothing to look up."""
+    """Return the rows without deletions, because a deletion has no look-ups."""
     if _CHANGE not in names:
         return rows
     present: exp.Query = query(
@@ -215,7 +215,7 @@ def _result_names(names: Sequence[str], rules: CompiledRules) -> list[str]:
 
 
 def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], related: RelatedHubs) -> exp.Query:
-    """`rows` with rules, verdict and, further right, the flags."""
+    """Return `rows` with the rules, the status columns and the flags."""
     computed = list(rules.snapshot.rules)
     flags = flags_of(rules.snapshot)
     if _CHANGE in names:
@@ -239,7 +239,7 @@ def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], relat
 
 
 def _counts(session: Session, rules: CompiledRules, ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Rows of each input: all, by status, deleted, and by flag column."""
+    """Count the rows of each input: all, by status, deleted, and by flag column."""
     flags = flags_of(rules.snapshot)
     conditions = {
         **{word: column("s_status").eq(word) for word in ("pass", "warn", "fail")},
@@ -274,7 +274,7 @@ def _kept_out(rules: CompiledRules, counts: Mapping[str, int]) -> dict[str, int]
 def _outcomes(
     context: SourceContext, rules: CompiledRules, counts: Mapping[str, int], input_id: str
 ) -> tuple[CheckOutcome, ...]:
-    """One 'validation' outcome, where anything is validated."""
+    """Return one 'validation' outcome, if the source has validations or casts."""
     flags = flags_of(rules.snapshot)
     if not flags:
         return ()
@@ -297,7 +297,7 @@ def _outcomes(
 def _stopped(
     session: Session, rules: CompiledRules, counts: Mapping[str, Mapping[str, int]]
 ) -> dict[str, DataOpsError]:
-    """The inputs in which a validation of severity 'fail' does not hold."""
+    """Return an error for each input in which a validation of severity 'fail' does not hold."""
     found: dict[str, list[str]] = {}
     for flag in flags_of(rules.snapshot):
         hit = [input_id for input_id, count in counts.items() if count[flag.column]]
@@ -322,7 +322,7 @@ def _stopped(
 
 
 def _examples(session: Session, flag: Flag, ids: Sequence[str], hidden: Sequence[str]) -> dict[str, list[str]]:
-    """For each input its first rows that fail, with the values that decide, of `hidden` columns a mark."""
+    """Return the first failing rows of each input with the values that decide; `hidden` columns are masked."""
     shown = [name for name in flag.uses if name != "s_row_id"]
     found = session.fetch(
         query(
@@ -349,7 +349,7 @@ def _shown(value: Any) -> str:
 
 
 def _contracts(context: SourceContext, session: Session, ids: Sequence[str]) -> dict[str, CheckOutcome]:
-    """The outcome of the hub's gate on what would reach the hub."""
+    """Return the outcome of the hub's gate for the rows that would reach the hub."""
     gate = context.source.gates.hub
     if gate is None or not ids:
         return {}
@@ -364,9 +364,10 @@ def _contracts(context: SourceContext, session: Session, ids: Sequence[str]) -> 
 def _checks(
     context: SourceContext, session: Session, rules: CompiledRules, names: Sequence[str], ids: Sequence[str]
 ) -> dict[str, tuple[CheckOutcome, ...]]:
-    """Volume, schema and distribution of each input; only rules are profiled, the contract's columns were in the lake.
+    """Return the volume, schema and distribution outcomes of each input.
 
-    A change set may be empty and its size follows what changed, so nothing but a declared maximum limits it.
+    Only rules are profiled, because the contract's columns were profiled in the lake. The size of a change set depends
+    on what changed and can be 0, so only a declared maximum limits it.
     """
     source, asset, checks = context.source, _asset(context), context.source.checks
     if not ids or not (checks.volume.enabled or checks.table_schema.enabled or checks.distribution.enabled):
@@ -392,7 +393,7 @@ def _checks(
 
 
 def _profiles(session: Session, rules: CompiledRules, asset: str, ids: Sequence[str]) -> list[Profile]:
-    """The profile of every input, also of one without rows."""
+    """Return the profile of every input, also of one without rows."""
     computed = rules.snapshot.rules
     rows = query(
         "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids) AND NOT e.s_gone",

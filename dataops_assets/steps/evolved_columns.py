@@ -1,7 +1,7 @@
-"""Columns that inputs have and the contract does not, where the source lets them in (`drift.new_column: evolve`).
+"""Adds undeclared columns of inputs to the source, if it allows them (`drift.new_column: evolve`).
 
-Such a column is text and nullable. What it is called follows from its raw name and the declaration alone, and the lake
-knows which there are, so that every step sees the same source: the declared one with these columns at its end.
+Such a column is text and nullable. Its name depends only on its raw name and the declaration. The lake has the list of
+these columns, so that every step sees the same source: the declared columns, then the undeclared ones.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import TableVersion
 
 _NO_WORD = re.compile(r"\W+")
-# so that there is room for what may come before it
+# leaves room for a prefix
 _LONGEST = 200
 
 
 def evolving(context: SourceContext, lake: TableVersion | None) -> SourceContext:
-    """The context with the source as it evolved up to this version of its lake."""
+    """Return the context with the source that has the undeclared columns of this lake version."""
     return replace(context, source=evolved(context.source, lake))
 
 
 def evolved(source: Source, lake: TableVersion | None, raw_names: Iterable[str] = ()) -> Source:
-    """The source with the undeclared columns of its lake and those that `raw_names` become, in order of their names."""
+    """Return the source with the undeclared columns of its lake and of `raw_names`, sorted by name."""
     if source.drift.new_column != "evolve":
         return source
     taken = _taken(source)
@@ -45,9 +45,9 @@ def evolved(source: Source, lake: TableVersion | None, raw_names: Iterable[str] 
 
 
 def evolved_name(source: Source, raw_name: str) -> str:
-    """What an undeclared column is called: its raw name in lower case, with `_` for what is no letter or digit.
+    """Return the name of an undeclared column: its raw name in lower case, with `_` instead of special characters.
 
-    A name that is taken, by a column, a rule, the system's prefix or an engine, gets `new_` before it.
+    A name that is used by a column, a rule, the system's prefix or an engine gets the prefix `new_`.
     """
     taken = _taken(source)
     name = _NO_WORD.sub("_", raw_name).strip("_").lower()[:_LONGEST].strip("_") or "column"

@@ -1,8 +1,8 @@
-"""Step 1, ingest: an immutable copy of every input in the raw area, with a manifest of where it came from.
+"""Step 1, ingest: copy every input into the raw area, immutable, with a manifest of its origin.
 
-Grain: one object and one manifest an input. Re-run: inputs that are in the area cost a look and copy nothing, even
-when their origin is gone. Each input stands alone: one that changed, vanished or does not fit the disk gets its error
-and the others are copied. Checks look at the bytes as received and never stop an input: that is for the gates.
+Grain: one object and one manifest for each input. A second run copies nothing for inputs that are in the area, even if
+their origin is gone. Each input fails alone: one that changed, disappeared or does not fit on the disk gets an error,
+and the others are copied. Checks report on the bytes as received. They never stop an input; only gates do.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
 
 _THREADS = 8
-# how many known profiles are looked through for the inputs just before one that comes late or again
+# how many known profiles are searched for the inputs just before a late or repeated one
 _PROFILES = 400
 
 
 def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """Copy `inputs` into the source's raw area; counts are bytes and files.
 
-    An input's error is InputError (its origin changed or is gone: permanent) or StorageError (worth another try).
-    Raises StorageError only where nothing can be said of any input.
+    An input's error is InputError (its origin changed or is gone: permanent) or StorageError (a retry can help).
+    Raises StorageError only if the step fails for all inputs.
     """
     started = time.perf_counter()
     raw = context.raw
@@ -65,7 +65,7 @@ def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
 def _copy(
     raw: RawArea, read: Callable[[str], Iterator[bytes]], item: Input, versions: Sequence[Arrival]
 ) -> tuple[InputReport, bool]:
-    """Copy from where the input was found, or else from where its bytes arrived again."""
+    """Copy an input from its origin, or else from another file with the same bytes."""
     modified = versions[0].modified if versions else None
     again = [version.origin for version in reversed(versions) if version.digest == item.digest]
     failed: DataOpsError | None = None
@@ -80,7 +80,7 @@ def _copy(
 
 
 def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
-    """By input, how its bytes compare with what is declared and with the inputs before it."""
+    """Return, by input, the check results of its bytes against the declaration and the inputs before it."""
     source, metadata, raw = context.source, context.metadata, context.raw
     looked_at = {}
     for item in inputs:
@@ -98,7 +98,7 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
 
 
 def _layout(connection: Connection, name: str) -> FileConnection | None:
-    """What a file of this name is declared to be; None for what a hook gives under a name of no known kind."""
+    """Return the declared format of a file with this name; None if a hook gives a name of unknown format."""
     if isinstance(connection, FileConnection):
         return connection
     layout = format_of(connection, name)
@@ -113,7 +113,7 @@ def _reader(context: SourceContext) -> Callable[[str], Iterator[bytes]]:
 
 
 def _gone(origin: str) -> Iterator[bytes]:
-    """Discovery has put the bytes of an extract into the raw area; a hook cannot be asked for them again."""
+    """Raise InputError: discovery had put the bytes of the extract into the raw area, and a hook cannot repeat them."""
     yield from ()
     raise InputError(
         f"reading {origin}",
@@ -123,7 +123,7 @@ def _gone(origin: str) -> Iterator[bytes]:
 
 
 def _versions(context: SourceContext) -> Mapping[str, Sequence[Arrival]]:
-    """By input, the versions of files that have its content, as discovery saw them, the earliest first."""
+    """Return, by input, the file versions with its content that discovery found, the earliest first."""
     found: dict[str, list[Arrival]] = {}
     for arrival in sorted(context.metadata.arrivals(context.source.name), key=lambda item: item.modified):
         if arrival.input_id:

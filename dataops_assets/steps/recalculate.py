@@ -1,4 +1,4 @@
-"""Step 6, recalculate: the hub with its keep-current rules, as if all of them were computed now."""
+"""Step 6, recalculate: compute the keep-current rules, as if all of them were computed now."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.recalculating.version_difference import find_differences
-from dataops_assets.steps.recalculating.window_reach import find_moved, neighbourhood
+from dataops_assets.steps.recalculating.window_reach import find_moved, rows_in_reach
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage import publish
@@ -34,20 +34,20 @@ from dataops_assets.storage.delta import TableVersion
 
 STEP = "recalculate"
 _IDENTITY = ("s_input_id", "s_row_id")
-# a hub of fewer rows is computed in a second, however it is done
+# a hub with fewer rows is computed in a second in any case
 _MANY = 100_000
-# what adding up floating-point numbers in another order may change
+# relative difference that another order of adding floating-point numbers may cause
 _NOISE = 1e-12
 
 
 def recalculate(context: SourceContext) -> StepReport:
-    """Bring `hub/<source>_current` up to what the hub and the related hubs say now, by one commit of the difference.
+    """Update `hub/<source>_current` to the hub and the related hubs as they are now, by one commit of the difference.
 
-    Grain: one row for each row of the hub (with history: for each current version). Computed again are the rows that
-    changed, those that point to a changed related row, and those that see one of these through a window; a rule that
-    is new or changed, and what depends on it, for all rows. Rows are compared with the table as it is, and the
-    difference is committed. The report's one input report (id '') counts `rows_seen` (computed again) and
-    `rows_changed`; its receipts say the same of each rule.
+    Grain: one row for each row of the hub (with history: for each current version). The step computes again the rows
+    that changed, the rows that point to a changed related row, and the rows that see one of these through a window. It
+    computes a new or changed rule, and the rules that depend on it, for all rows. Then it compares the rows with the
+    table and commits the difference. The report has one input report (id '') that counts `rows_seen` (computed again)
+    and `rows_changed`; its receipts count the same for each rule.
 
     Raises ConfigError for a source without keep-current rules, InputError when there is no hub yet, RuleError for a
     wrong rule, CommitConflict after many lost races. When a to-one look-up matches several rows (InputError) or the
@@ -64,7 +64,7 @@ def recalculate(context: SourceContext) -> StepReport:
     started = time.perf_counter()
 
     def attempt() -> StepReport:
-        # who lost a race looks again: somebody else recalculated meanwhile, perhaps from an older hub
+        # after a lost race, start again: another run recalculated meanwhile, perhaps from an older hub
         with context.engine.session() as session:
             return _Recalculation(context, session, rules, started).run()
 
@@ -73,7 +73,7 @@ def recalculate(context: SourceContext) -> StepReport:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How many rows are inserted and removed, how many keys that concerns, and in how many rows each rule differs."""
+    """The number of inserted and removed rows, of their keys, and of the rows in which each rule differs."""
 
     keys: int
     inserted: int
@@ -83,29 +83,33 @@ class _Difference:
 
 @dataclass(frozen=True)
 class _Scope:
-    """What was computed again: `rows` in all, of them `seen` with the rules `kept` in the table.
+    """The rows that were computed again.
 
-    `complete`: every row of the table is among them. `told`: in words.
+    * `rows`: number of rows. `seen`: number of rows for which also the rules `kept` were computed.
+    * `kept`: rules whose values in the table stay for all other rows.
+    * `complete`: all rows of the table were computed.
+    * `description`: the scope as a text.
     """
 
     rows: int
     seen: int
     kept: frozenset[str]
     complete: bool
-    told: str
+    description: str
 
     def seen_by(self, rule: str) -> int:
-        """How many rows a rule was computed for."""
+        """Return the number of rows for which a rule was computed."""
         return self.seen if rule in self.kept else self.rows
 
 
 class _Recalculation:
-    """One attempt on one version of every table.
+    """One attempt to recalculate, with one version of every table.
 
-    Its results are temporary tables of the session. `s_touched`: identity of rows of the hub, now or before, that are
-    others or point to others. `s_recalculated`: rows with all their columns as they should be, all rows or those that
-    can differ. `s_difference`: identity of rows to insert, file and position of rows to remove, and by rule whether its
-    column differs.
+    Its results are temporary tables of the session:
+    * `s_touched`: identity of the hub rows, now or before, that changed or point to a changed row.
+    * `s_recalculated`: rows with all columns as they should be: all rows, or those that can differ.
+    * `s_difference`: identity of the rows to insert, file and position of the rows to remove, and for each rule whether
+      its column differs.
     """
 
     def __init__(self, context: SourceContext, session: Session, rules: CompiledRules, started: float) -> None:
@@ -132,21 +136,21 @@ class _Recalculation:
         kept = self._kept(before, computed_from)
         if kept and not self._find_touched(before, computed_from, hub):
             kept = frozenset()
-        # what did not change points as before, to what is as before
+        # unchanged rows still point to the same unchanged related rows
         asked = self._touched(hub) if kept == set(self._stage.rules) else hub
         for ambiguous in refuse_ambiguous(self._session, self._stage, asked, self._related).values():
             return self._report(self._base, _receipt(0, 0, ambiguous))
 
         scope = self._compute(hub, kept)
         difference = self._compare(scope, hub)
-        notes: dict[str, str | int] = {"computed": scope.told, "inserted": difference.inserted}
+        notes: dict[str, str | int] = {"computed": scope.description, "inserted": difference.inserted}
         notes |= {"removed": difference.removed, **self._related.notes}
 
         checks = self._gate(complete=scope.complete)
         for error in filter(None, map(blocked, checks)):
             return self._report(self._base, _receipt(scope.rows, 0, error), checks, notes)
         snapshot = self._base
-        # where rows were computed to be as they are, that need not be done again
+        # if rows were computed without a difference, the commit records that, so that they are not computed again
         if snapshot is None or scope.rows or dict(snapshot.columns) != self._columns or difference.keys:
             info = {"computed_from": computed_from, "rows_seen": scope.rows, "rows_changed": difference.keys}
             snapshot = self._publish(difference, info)
@@ -154,11 +158,13 @@ class _Recalculation:
             RuleReceipt(name, version, scope.seen_by(name), difference.by_rule.get(name, 0))
             for name, version in self._stage.versions.items()
         )
-        report = self._report(snapshot, _receipt(scope.rows, difference.keys), checks + self._looks(snapshot), notes)
+        report = self._report(
+            snapshot, _receipt(scope.rows, difference.keys), checks + self._table_outcomes(snapshot), notes
+        )
         return replace(report, receipts=receipts)
 
-    def _looks(self, snapshot: TableVersion) -> tuple[CheckOutcome, ...]:
-        """Volume, schema and distribution of the table as it was published."""
+    def _table_outcomes(self, snapshot: TableVersion) -> tuple[CheckOutcome, ...]:
+        """Return the volume, schema and distribution outcomes of the published table."""
         declared = self._context.source.checks
         found = table_outcomes(self._asset, snapshot.rows, snapshot.columns, self._columns, declared)
         if declared.distribution.enabled:
@@ -167,19 +173,19 @@ class _Recalculation:
         return found
 
     def _unchanged(self) -> tuple[CheckOutcome, ...]:
-        """The outcomes of a table that stays as it is: what was published has passed its gate."""
+        """Return the outcomes of an unchanged table. It passed its gate when it was published."""
         gate, base = self._context.source.gates.current, self._base
         if base is None:
             return ()
         if gate is None:
-            return self._looks(base)
+            return self._table_outcomes(base)
         kept = CheckOutcome(
             self._asset, "contract", True, gate.severity, f"version {base.version} was checked when it was published"
         )
-        return (kept, *self._looks(base))
+        return (kept, *self._table_outcomes(base))
 
     def _computed_from(self) -> dict[str, Any]:
-        """Equal where the result cannot differ: the same rules on the same versions of the same tables."""
+        """Return everything that decides the result: the rules, and the versions of the tables."""
         snapshots = {**self._related.snapshots, "": self._hub}
         return {
             "hub": self._hub.known_as,
@@ -190,13 +196,13 @@ class _Recalculation:
         }
 
     def _kept(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> frozenset[str]:
-        """The rules whose columns in the table stand for all rows that are not touched."""
+        """Return the rules whose stored values are still right for all rows that are not touched."""
         base = self._base
         if base is None or "tables" not in before or publish.must_rewrite(base, self._columns):
             return frozenset()
         looked_up = {"", *self._related.snapshots}
         if any(now["tables"].get(name) != known for name, known in before["tables"].items() if name in looked_up):
-            # a table was made anew, or is gone
+            # a table was created again, or is gone
             return frozenset()
         same = {
             name
@@ -204,12 +210,12 @@ class _Recalculation:
             if before["rules"].get(name) == version and name in base.columns
         }
         if self._stage.reach is None:
-            # where a change is seen through the windows is not known
+            # it is not known which rows see a change through the windows
             same &= set(self._stage.row_rules)
         return frozenset(same)
 
     def _find_touched(self, before: Mapping[str, Any], now: Mapping[str, Any], hub: exp.Query) -> bool:
-        """Create `s_touched`; false where a version that the table was computed from cannot be read any more."""
+        """Create `s_touched`. Returns False if a version that the table was computed from can no longer be read."""
         parts: list[exp.Query] = [query("SELECT s_input_id, s_row_id FROM s_own_changed AS c")]
         source = self._context.source
         if not find_differences(
@@ -247,7 +253,7 @@ class _Recalculation:
         return True
 
     def _touched(self, rows: exp.Expr) -> exp.Query:
-        """Those of `rows` that are touched."""
+        """Return those of `rows` that are in `s_touched`."""
         found: exp.Query = query(
             """
             SELECT r.* FROM $rows AS r
@@ -258,12 +264,12 @@ class _Recalculation:
         return found
 
     def _compute(self, hub: exp.Query, kept: frozenset[str]) -> _Scope:
-        """Create `s_recalculated`: of the `kept` rules only what can differ is computed, of the others every row."""
+        """Create `s_recalculated`: the `kept` rules for rows that can differ, the other rules for all rows."""
         others = [name for name in self._stage.rules if name not in kept]
         if not kept or self._base is None or self._are_most("s_touched"):
             self._session.create("s_recalculated", self._selected(evaluate(self._stage, hub, self._related)))
             rows = self._count("s_recalculated")
-            return _Scope(rows, rows, frozenset(), complete=True, told="all rows")
+            return _Scope(rows, rows, frozenset(), complete=True, description="all rows")
         stage = self._stage.only(kept)
         if any(stage.rules[name].windowed for name in kept) and self._stage.reach is not None:
             near = self._in_reach(hub, self._base, self._stage.reach, stage)
@@ -278,7 +284,7 @@ class _Recalculation:
         seen = self._count("s_seen")
         if not others:
             self._session.create("s_recalculated", self._selected(query("SELECT * FROM s_seen")))
-            return _Scope(seen, seen, kept, complete=False, told="touched rows")
+            return _Scope(seen, seen, kept, complete=False, description="touched rows")
         stored = [name for name in names if name in kept]
         rest = query(
             """
@@ -295,11 +301,11 @@ class _Recalculation:
         every = exp.union(query("SELECT * FROM s_seen"), complete, distinct=False)
         computed = evaluate(self._stage.only(others, given=kept), every, self._related)
         self._session.create("s_recalculated", self._selected(computed))
-        told = f"all rows for {', '.join(others)}; touched rows for the other rules"
-        return _Scope(self._count("s_recalculated"), seen, kept, complete=True, told=told)
+        description = f"all rows for {', '.join(others)}; touched rows for the other rules"
+        return _Scope(self._count("s_recalculated"), seen, kept, complete=True, description=description)
 
     def _are_most(self, name: str) -> bool:
-        """Whether a table has so large a part of the hub's rows that computing all of them costs less."""
+        """Whether a table has so many of the hub's rows that it is cheaper to compute all of them."""
         return self._hub.rows > _MANY and self._count(name) * 2 > self._hub.rows
 
     def _selected(self, rows: exp.Query) -> exp.Query:
@@ -310,17 +316,17 @@ class _Recalculation:
         return int(self._session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py())
 
     def _in_reach(self, hub: exp.Query, base: TableVersion, reach: Reach, stage: Stage) -> exp.Query:
-        """The rows of the hub that a touched row can be seen from, and what those see."""
+        """Return the hub rows that can see a touched row through a window, and the rows that they see."""
         kept = [*self._rules.hub_columns, *stage.row_rules]
         new = evaluate(stage.only(stage.row_rules), self._touched(hub), self._related)
         old = self._touched(self._session.scan(base, positions=True))
-        # what a window itself looks up shows in no column of the row
+        # the look-ups of a window are in no column of the row
         differs = exp.true() if stage.seen_by_windows else self._differs(base, kept)
         find_moved(self._session, reach, new, old, differs)
-        return neighbourhood(self._session, self._stage, reach, hub, self._related)
+        return rows_in_reach(self._session, self._stage, reach, hub, self._related)
 
     def _compare(self, scope: _Scope, hub: exp.Query) -> _Difference:
-        """Create `s_difference`. A row of the table that should have been computed and was not is gone."""
+        """Create `s_difference`. A row of the table is gone if it should have been computed and was not."""
         if self._base is None:
             return _Difference(scope.rows, scope.rows, 0, dict.fromkeys(self._stage.rules, scope.rows))
         flags = {
@@ -393,7 +399,7 @@ class _Recalculation:
         return exp.or_(*conditions)
 
     def _gate(self, *, complete: bool) -> tuple[CheckOutcome, ...]:
-        """The outcome of the gate on the table as it would be."""
+        """Return the outcome of the gate for the table as it would be published."""
         gate = self._context.source.gates.current
         if gate is None:
             return ()
@@ -461,7 +467,7 @@ class _Recalculation:
 
 
 def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> InputReport:
-    """What the step did; it takes no inputs, so the id is empty."""
+    """Return the result of the step as an input report. The step takes no inputs, so the id is empty."""
     return InputReport("", {"rows_seen": seen, "rows_changed": changed}, error)
 
 

@@ -1,4 +1,4 @@
-"""A step as whoever runs it must run it: with its start and end on record, and with what strict checks hold back."""
+"""Runs a step, records its start and end in the metadata, and fails the inputs that strict checks stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataops_assets.errors import DataOpsError, GateFailed, StorageError
 from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
 
-# what is in the hub already is another matter: there the check itself blocks what follows
+# these steps run after the hub: there the check itself blocks the assets downstream
 _AFTER_THE_HUB = ("refresh", "recalculate")
 
 
@@ -27,22 +27,22 @@ class Step:
 def run_recorded(
     context: SourceContext, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str
 ) -> StepReport:
-    """The step's report, with its start and its end on record whatever happens in between.
+    """Run the step and return its report. Its start and end are always recorded, also if it fails.
 
-    `ids` are those of the inputs, or '' for a step over the whole table. An input that a strict check failed has an
-    error, so that nothing of it reaches the hub. Raises what the step raises.
+    `ids` are the ids of the inputs, or '' for a step over the whole table. An input that failed a strict check has an
+    error, so that nothing of it reaches the hub. Raises the error of the step.
     """
     metadata, name = context.metadata, context.source.name
     metadata.start(name, step.name, ids, run_id)
     started = time.perf_counter()
     report: StepReport | None = None
     try:
-        report = _held(step.run(context, inputs))
+        report = _with_failed_checks(step.run(context, inputs))
     finally:
         if report is None:
             error = sys.exc_info()[1]
             if not isinstance(error, DataOpsError):
-                # a fault of the platform or an interruption: another try may help
+                # an unexpected error or an interruption: a retry may help
                 error = StorageError(f"{step.name} of {name}", received=f"{type(error).__name__}: {error}")
             lost = tuple(InputReport(input_id, error=error) for input_id in ids)
             seconds = time.perf_counter() - started
@@ -51,8 +51,8 @@ def run_recorded(
     return report
 
 
-def _held(report: StepReport) -> StepReport:
-    """The report with every input failed that a strict check failed."""
+def _with_failed_checks(report: StepReport) -> StepReport:
+    """Return the report with an error for every input that failed a strict check."""
     if report.step in _AFTER_THE_HUB:
         return report
     inputs = []

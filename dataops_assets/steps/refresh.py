@@ -48,39 +48,39 @@ _WROTE = "wrote"
 
 
 def refresh(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
-    """Put `inputs` into the hub: afterwards it is the function of all its inputs that the refresh type defines.
+    """Merge `inputs` into the hub. The hub is then the function of all its inputs that the refresh type defines.
 
-    Grain: one row a key (a version with `history`, a row of an input for `append`). Order of arrival, batching, repeats
-    and lost races make no difference. Rows that a validation quarantined stay out. Snapshot rules and validations that
-    are declared otherwise than before are applied to all rows first, and the inputs of which other rows are kept out
-    then are merged again. Raises CommitConflict after many lost races, StorageError when storage fails; the last
+    Grain: one row for each key (with `history` for each version, with `append` for each row of an input). The order of
+    arrival, batches, repeats and lost races make no difference. Rows that a validation quarantined stay out. Changed
+    snapshot rules and validations are first applied to all rows. Inputs of which different rows are kept out then are
+    merged again. Raises CommitConflict after many lost races, StorageError when storage fails; the last
     version stays readable.
     """
     return _publish(context, inputs, removing=())
 
 
 def apply_rules(context: SourceContext) -> StepReport | None:
-    """Apply changed snapshot rules and validations to all rows, without new inputs; None where nothing was changed."""
-    restated = backfill_rules(context)
+    """Apply changed snapshot rules and validations to all rows, without new inputs; None if nothing was changed."""
+    backfilled = backfill_rules(context)
     hub = context.hub.snapshot()
     if hub is None or not hub.info.get(TO_MERGE):
-        return restated
-    return with_receipts(_publish(context, (), removing=()), restated)
+        return backfilled
+    return with_receipts(_publish(context, (), removing=()), backfilled)
 
 
 def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
-    """Take inputs out of the hub: afterwards it is as if they had never come."""
+    """Remove inputs from the hub. It is then as if they had never arrived."""
     return _publish(context, (), removing=tuple(input_ids))
 
 
 def rebuild(context: SourceContext) -> StepReport:
-    """Make the hub anew from the lake, under the settings now declared, in one commit; readers keep the old version.
+    """Rebuild the hub from the lake with the settings declared now, in one commit; readers keep the old version.
 
-    A hub whose folder is gone is made of the inputs that were in it by the metadata.
-    Raises InputError for an input that cannot be taken under these settings: nothing is published without it.
+    If the folder of the hub is gone, it is made of the inputs that it had according to the metadata.
+    Raises InputError for an input that cannot be merged with these settings; then nothing is published.
     """
     started = time.perf_counter()
-    restated = backfill_rules(context)
+    backfilled = backfill_rules(context)
 
     def attempt() -> StepReport:
         base = context.hub.snapshot()
@@ -88,7 +88,7 @@ def rebuild(context: SourceContext) -> StepReport:
         with context.engine.session() as session:
             return _attempt(context, session, None, inputs, (), started, replaced=base)
 
-    return with_receipts(until_won(attempt, f"rebuilding hub/{context.source.name}"), restated)
+    return with_receipts(until_won(attempt, f"rebuilding hub/{context.source.name}"), backfilled)
 
 
 def _applied(hub: TableVersion) -> tuple[Input, ...]:
@@ -96,7 +96,7 @@ def _applied(hub: TableVersion) -> tuple[Input, ...]:
 
 
 def _refreshed(context: SourceContext) -> tuple[Input, ...]:
-    """The inputs that a hub which is gone was made of, as far as the metadata knows."""
+    """Return the inputs of a hub whose table is gone, according to the metadata."""
     done = context.metadata.step_status(context.source.name, STEP)
     ids = [input_id for input_id, status in done.items() if status == "done"]
     return tuple(context.metadata.inputs(context.source.name, ids))
@@ -104,14 +104,14 @@ def _refreshed(context: SourceContext) -> tuple[Input, ...]:
 
 def _publish(context: SourceContext, inputs: Sequence[Input], *, removing: tuple[str, ...]) -> StepReport:
     started = time.perf_counter()
-    restated = backfill_rules(context)
+    backfilled = backfill_rules(context)
 
     def attempt() -> StepReport:
-        # who lost a race compares again with what the hub is now
+        # after a lost race, compare again with the new version of the hub
         with context.engine.session() as session:
             return _attempt(context, session, context.hub.snapshot(), inputs, removing, started)
 
-    return with_receipts(until_won(attempt, f"publishing hub/{context.source.name}"), restated)
+    return with_receipts(until_won(attempt, f"publishing hub/{context.source.name}"), backfilled)
 
 
 def _attempt(
@@ -208,12 +208,12 @@ def _attempt(
         "inputs_in_hub": len(after.inputs),
     }
     report = _report(context, snapshot, reported, counts, notes, started)
-    told = suspended_deletes.outcomes(session, change, after, snapshot, lake)
-    return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *told))
+    suspended = suspended_deletes.outcomes(session, change, after, snapshot, lake)
+    return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *suspended))
 
 
 def _contents(manifest: HubManifest, inputs: Sequence[Input], gone: Sequence[str]) -> Collection[str]:
-    """The contents that come to the hub or leave it."""
+    """Return the contents that the change adds to the hub or removes from it."""
     return {*(item.content for item in inputs), *(manifest.inputs[input_id].content for input_id in gone)}
 
 
@@ -224,10 +224,10 @@ def _to_merge(
     among: Collection[str],
     contents: Collection[str],
 ) -> Sequence[Input]:
-    """Those inputs of the hub that a change of it concerns although nobody asked for them.
+    """Return the applied inputs that must be merged again with this change, although they were not requested.
 
-    Other rows of them are kept out than when they were merged, or they have one of the `contents`, of which `append`
-    keeps the rows of the first input alone.
+    Either different rows of them are kept out now than when they were merged, or they have one of the `contents`, of
+    which `append` keeps only the rows of the first input.
     """
     named = base.info.get(TO_MERGE, ()) if base is not None else ()
     wanted = {input_id for input_id in named if input_id in among}
@@ -238,7 +238,7 @@ def _to_merge(
 
 @dataclass(frozen=True)
 class _Read:
-    """What an attempt reads. `anew`: the hub is made from nothing, and not from what it is."""
+    """Everything that an attempt reads. `anew`: the hub is rebuilt, so its present rows do not count."""
 
     context: SourceContext
     session: Session
@@ -253,7 +253,7 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The change without what is `held`, how it was read, and by held input the loss that it is held for."""
+    """A change without its held inputs, with the way it was read and the loss of each held input."""
 
     change: Change
     reading: merge.Reading
@@ -261,14 +261,15 @@ class _Judged:
 
     @property
     def held(self) -> Mapping[Input, str]:
-        """By held input what is told."""
+        """Return the error text of each held input."""
         return {item: str(delete_guard.held_error(self.change.source, loss)) for item, loss in self.losses.items()}
 
 
 def _judge(read: _Read, change: Change) -> _Judged:
-    """Leave in the session what differs between the hub and what it should be without the inputs that are held.
+    """Compute the difference between the hub as it is and as it should be, without the inputs that must be held.
 
-    In order: one that is held is no predecessor of those after it. One that is in the hub already is taken out of it.
+    Inputs are judged in order: a held input is not part of the hub with which later inputs are compared. A held input
+    that is in the hub already is removed from it.
     """
     context, session, lake = read.context, read.session, read.lake
     losses: dict[Input, Loss] = {}
@@ -295,9 +296,9 @@ def _judge(read: _Read, change: Change) -> _Judged:
 
 
 def _compute_difference(read: _Read, change: Change) -> merge.Reading:
-    """Leave what differs between the hub and what it should be in the session.
+    """Create the difference between the hub as it is and as it should be in the session.
 
-    A change set that was made against this very hub is used as it is; any other is made again here.
+    Change sets that were compared with this version of the hub are used. Otherwise the inputs are compared again.
     """
     session, enriched = read.session, read.enriched
     if (
@@ -323,8 +324,8 @@ def _is_planned(
     enriched: TableVersion,
     own: exp.Expr,
 ) -> bool:
-    """Whether the change sets of the added inputs were made together against this very hub, and still say all."""
-    # they have nothing of what is settled
+    """Whether the change sets of the added inputs are complete and were compared with this version of the hub."""
+    # change sets have no rows of settled inputs
     if not change.ids or change.removing or change.revisited or (base is None and change.settled is not None):
         return False
     changes = context.changes.snapshot()
@@ -336,13 +337,13 @@ def _is_planned(
     if changes is None or not change_set_ids.follows(enriched, changes, change.ids):
         return False
     if absence_deletes(change.source) and delete_guard.has_ties(change, late=False):
-        # of inputs of one time they have what the last one says alone
+        # of inputs with one extract time, change sets have only the rows of the last one
         return False
     return not may_lack_rows(session, change, enriched, own)
 
 
 def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
-    """The versions that say that a key is deleted: nothing but the key has a value."""
+    """Return the versions that are deletions: only the key has a value."""
     carried = replace_scope.carried_as(source)
     values = {
         **{name: column(name, "f") for name in system_columns(source)},
@@ -367,7 +368,7 @@ def _require_types(source: Source, base: TableVersion | None, columns: Mapping[s
 
 
 def _amended_rows(session: Session, base: TableVersion, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
-    """Rows whose content stays and whose system columns change, read from the hub itself."""
+    """Return the hub rows whose content stays and whose system columns change."""
     present = set(base.columns)
     names = [
         column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)
@@ -385,10 +386,10 @@ def _amended_rows(session: Session, base: TableVersion, hub_columns: Sequence[st
 def _wrote(
     base: TableVersion | None, before: HubManifest, after: HubManifest, tally: Mapping[str, int]
 ) -> Mapping[str, int]:
-    """How many rows the newest change of the set of inputs wrote and removed.
+    """Return the number of rows that the newest change of the hub's inputs wrote and removed.
 
-    A run that was killed after its commit finds its inputs in the hub when it is run again. Later inputs are compared
-    with what these did when they came, not with what was left to do.
+    A run that was killed after its commit finds its inputs in the hub when it is run again. Then the numbers of the
+    first run count, because the checks compare later inputs with them.
     """
     if base is not None and before.record() == after.record():
         found: Mapping[str, int] = base.info.get(_WROTE, tally)
@@ -403,7 +404,7 @@ def _outcomes(
     wrote: Mapping[str, int],
     expected: Mapping[str, str],
 ) -> tuple[CheckOutcome, ...]:
-    """The checks of the hub as it is now: its rows, its columns, the share of it that this change wrote and removed."""
+    """Return the check results of the hub: its rows, its columns, the share that this change wrote and removed."""
     source, asset = context.source, f"hub/{context.source.name}"
     if not after.inputs or not source.checks.look_at_tables:
         return ()
@@ -436,7 +437,7 @@ def _counts(session: Session, enriched: TableVersion | None, change: Change) -> 
 def _reported(
     source: Source, inputs: Sequence[Input], errors: Mapping[str, DataOpsError], judged: _Judged
 ) -> list[InputReport]:
-    """What is said of each input that was asked for, and of those that were taken out of the hub."""
+    """Return a report for each requested input, and for each input that was removed from the hub."""
     held = {
         item.input_id: InputReport(
             item.input_id, {}, delete_guard.held_error(source, loss), (delete_guard.check_outcome(source, loss),)

@@ -1,4 +1,4 @@
-"""Everything a step works with, in one value: the declared source, the engine, the tables, the metadata."""
+"""Defines the context of a step: the declared source, the engine, the tables and the metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataops_assets.storage.raw import RawArea
 
 @dataclass(frozen=True)
 class SourceContext:
-    """The world of one source's steps. `sources` holds every source of the code location, by name."""
+    """The context of the steps of one source. `sources` has every source of the code location, by name."""
 
     environment: Environment
     source: Source
@@ -31,7 +31,7 @@ class SourceContext:
 
     @property
     def corrections(self) -> Corrections:
-        """What people corrected in the source's raw rows."""
+        """The corrections that people made to the source's raw rows."""
         return Corrections(self.raw.uri)
 
     @property

@@ -1,7 +1,6 @@
-"""Which inputs must wait for another source to be recent enough.
+"""Finds the inputs that must wait until another source is recent enough.
 
-A source is as recent as the newest extract time among the inputs in its hub: what is published, not what is on its
-way.
+The recency of a source is the newest extract time among the inputs in its hub. Only published inputs count.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataops_assets.steps.source_context import SourceContext
 
 
 def waiting(context: SourceContext, inputs: Sequence[Input]) -> dict[str, InputWaits]:
-    """By id the inputs that may not be enriched yet, with the first source that is not recent enough."""
+    """Return the inputs that may not be enriched yet, by id, with the first source that is not recent enough."""
     found: dict[str, InputWaits] = {}
     for wait in context.source.waits_for:
         recent = _recency(context, wait.source) if inputs else None
@@ -29,7 +28,7 @@ def waiting(context: SourceContext, inputs: Sequence[Input]) -> dict[str, InputW
 
 
 def outcomes(source: Source, inputs: Sequence[Input], waiting: Mapping[str, InputWaits]) -> tuple[CheckOutcome, ...]:
-    """The check of each input: those that wait and those of `inputs` that do not."""
+    """Return the check result of each input: failed if it waits, passed otherwise."""
     if not source.waits_for:
         return ()
     names = " and ".join(item.source for item in source.waits_for)
@@ -51,13 +50,13 @@ def _recency(context: SourceContext, name: str) -> dt.datetime | None:
 
 
 def _error(source: Source, wait: Wait, item: Input, recent: dt.datetime | None) -> InputWaits:
-    known = f"hub/{wait.source} is of {_told(recent)}" if recent else f"hub/{wait.source} has no input"
+    known = f"hub/{wait.source} is of {_shown(recent)}" if recent else f"hub/{wait.source} has no input"
     return InputWaits(
         f"enriching input {item.input_id} of {source.name!r}",
-        received=f"{known}, needed is {_told(item.extract_time - wait.within)} or newer",
+        received=f"{known}, needed is {_shown(item.extract_time - wait.within)} or newer",
         next_step=f"nothing; it goes on once {wait.source!r} is recent enough",
     )
 
 
-def _told(time: dt.datetime) -> str:
+def _shown(time: dt.datetime) -> str:
     return time.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

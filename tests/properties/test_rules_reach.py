@@ -22,7 +22,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.stage import Lookup
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.recalculating.window_reach import find_moved, neighbourhood
+from dataops_assets.steps.recalculating.window_reach import find_moved, rows_in_reach
 
 FIRST = dt.date(2024, 1, 1)
 KINDS = {"Store": "integer", "Date": "date", "Sales": "integer", "Tag": "text"}
@@ -166,7 +166,7 @@ def test_what_sees_a_change_is_computed_again_and_no_more(
     rows = hub(session, "hub", rules, after)
     differs = exp.or_(*[query("$n IS DISTINCT FROM $o", n=column(name, "n"), o=column(name, "o")) for name in KINDS])
     find_moved(session, reach, evaluate(stage.only(stage.row_rules), rows, no_look_up), old, differs)
-    near = neighbourhood(session, stage, reach, rows, no_look_up)
+    near = rows_in_reach(session, stage, reach, rows, no_look_up)
 
     seen = {place for place, row in by_place(session, near).items() if row["s_is_seen"]}
     parts = PARTITIONS[partition]

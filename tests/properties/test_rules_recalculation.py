@@ -34,7 +34,7 @@ from dataops_assets.rules.types import described
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.enriching.look_ups import RelatedHubs, rows_cast_exactly
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, rows_cast_or_null
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh, remove
 from dataops_assets.steps.source_context import SourceContext
@@ -175,7 +175,7 @@ def computed_anew(context: SourceContext, names: Sequence[str]) -> dict[Place, d
     hub = context.hub.snapshot()
     assert hub is not None
     with context.engine.session() as session:
-        rows = rows_cast_exactly(session, hub, rules.hub_columns, only_current=False)
+        rows = rows_cast_or_null(session, hub, rules.hub_columns, only_current=False)
         return by_place(session, evaluate(rules.current, rows, RelatedHubs(context, session, rules.current)), names)
 
 

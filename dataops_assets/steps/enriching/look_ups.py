@@ -1,4 +1,4 @@
-"""What look-ups read: the hubs of related sources, as they are now, in the columns that the rules know."""
+"""Reads the hubs of related sources for look-ups, as they are now, with the columns that the rules use."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "<>": "<>"}
 class RelatedHubs:
     """One version of every hub that a stage looks up, so that all its look-ups agree. Call it with a look-up.
 
-    `absent` names the hubs that do not exist yet: their look-ups are null. `snapshots` and `versions` are those
-    that are read.
+    `absent` has the names of the hubs that do not exist yet: their look-ups are null. `snapshots` and `versions` are
+    the table versions that are read.
     """
 
     def __init__(self, context: SourceContext, session: Session, stage: Stage) -> None:
@@ -39,7 +39,7 @@ class RelatedHubs:
         }
 
     def __call__(self, lookup: Lookup) -> exp.Query:
-        """The rows of the look-up's source; of a source with history the current versions."""
+        """Return the rows of the look-up's source; with history only the current versions."""
         snapshot = self.snapshots[lookup.source]
         if snapshot is None:
             return nothing(lookup.columns)
@@ -48,14 +48,14 @@ class RelatedHubs:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What a report says of hubs that were not there."""
+        """Return the notes of a report about hubs that do not exist."""
         if not self.absent:
             return {}
         return {"look-ups without a hub": ", ".join(f"hub/{name} does not exist yet: null" for name in self.absent)}
 
 
 def _hub_of(context: SourceContext, name: str) -> TableVersion | None:
-    """The newest version of a source's hub. Raises StorageError where it is not there though inputs are in it."""
+    """Return the newest version of a source's hub. Raises StorageError if it is missing although inputs are in it."""
     other = replace(context, source=context.sources[name])
     return version_of(other, other.hub, "refresh")
 
@@ -69,9 +69,10 @@ def rows_cast_or_null(
     only: Collection[str] | None = None,
     at: str = "",
 ) -> exp.Query:
-    """A table's rows in the columns and SQL types of `wanted`, null where an older table lacks a column.
+    """Return a table's rows with the columns and SQL types of `wanted`; a value that cannot be cast is null.
 
-    `only` of these data files; and of those only the rows `at` the positions that a temporary table of that name has.
+    A column that the table lacks is null, too. `storage.retyping.rows_cast_exactly` raises an error instead.
+    `only`: read only these data files. `at`: the name of a temporary table with the row positions to read.
     """
     rows = session.scan(snapshot, positions=bool(at), only=only)
     found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
@@ -81,7 +82,7 @@ def rows_cast_or_null(
 
 
 def typed_columns(snapshot: TableVersion, wanted: Mapping[str, str]) -> list[exp.Expr]:
-    """The columns of a table in the SQL types of `wanted`, null where it lacks one."""
+    """Return the columns of a table in the SQL types of `wanted`; a column that it lacks is null."""
     selected: list[exp.Expr] = []
     for name, kind in wanted.items():
         target = exp.DataType.build(kind, dialect=DIALECT)
@@ -95,16 +96,16 @@ def typed_columns(snapshot: TableVersion, wanted: Mapping[str, str]) -> list[exp
 
 
 def nothing(columns: Mapping[str, str]) -> exp.Query:
-    """A query without rows, of the given columns and SQL types."""
+    """Return a query without rows, with the given columns and SQL types."""
     selected = [alias(exp.cast(exp.null(), kind, dialect=DIALECT), name) for name, kind in columns.items()]
     return exp.select(*selected).where(exp.false())
 
 
 def refuse_ambiguous(session: Session, stage: Stage, rows: exp.Query, related: RelatedHubs) -> dict[str, InputError]:
-    """The inputs with rows that match more than one row of a to-one look-up, with the first such look-up's examples.
+    """Return an error for each input with a row that matches more than one row of a to-one look-up.
 
-    Look-ups that cover the related key cannot be ambiguous and cost nothing. `rows` has s_input_id and the columns of
-    the source.
+    The error has examples of the first such look-up. Look-ups that cover the related key cannot be ambiguous and are
+    not checked. `rows` has s_input_id and the columns of the source.
     """
     errors: dict[str, InputError] = {}
     for lookup in stage.lookups:

@@ -1,4 +1,4 @@
-"""What the validations say of a row, from the flags of a computed stage: `s_status` and `s_failed`."""
+"""Computes the status of a row from the flags of a stage: `s_status` and `s_failed`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dataops_assets.rules.stage import Stage
 from dataops_assets.sql import column, query
 
 VERDICT_VERSION = "verdict"
-"""Where a table's commit has the version of the validations that its rows were asked for."""
+"""Key in a table's commit information for the version of the validations of its rows."""
 VERDICT = ("s_status", "s_failed")
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A column that is true where a row fails something; `uses` are the columns that show why."""
+    """A column that is true for a row that fails a validation or a cast; `uses` are the columns that show why."""
 
     column: str
     name: str
@@ -28,7 +28,7 @@ class Flag:
 
 
 def flags_of(stage: Stage) -> list[Flag]:
-    """Those of a stage: its validations, and its rules whose values may not fit their declared types."""
+    """Return the flags of a stage: its validations, and its rules whose values may not fit their declared types."""
     casts = [
         Flag(CAST_PREFIX + rule.name, f"{rule.name}: cast", "warn", rule.reads)
         for rule in stage.rules.values()
@@ -39,7 +39,7 @@ def flags_of(stage: Stage) -> list[Flag]:
 
 
 def status(flags: Sequence[Flag]) -> exp.Expr:
-    """'pass', 'warn' or 'fail', over rows that have the flags' columns."""
+    """Return the expression of 'pass', 'warn' or 'fail', for rows with the columns of the flags."""
     found: exp.Expr = exp.Literal.string("pass")
     for word, severities in (("warn", ("warn",)), ("fail", ("quarantine", "fail"))):
         hit = [column(flag.column) for flag in flags if flag.severity in severities]
@@ -49,7 +49,7 @@ def status(flags: Sequence[Flag]) -> exp.Expr:
 
 
 def failed_names(flags: Sequence[Flag]) -> exp.Expr:
-    """The names of what a row fails in one text; null where it fails nothing."""
+    """Return the names of all flags that a row fails as one text; null if it fails none."""
     if not flags:
         return query("CAST(NULL AS VARCHAR)")
     named = [query("CASE WHEN $hit THEN $name END", hit=column(flag.column), name=flag.name) for flag in flags]
@@ -59,6 +59,6 @@ def failed_names(flags: Sequence[Flag]) -> exp.Expr:
 
 
 def verdict_of(info: Mapping[str, Any] | None) -> str | None:
-    """The version of the validations that the rows of a table were asked for."""
+    """Return the version of the validations of a table's rows."""
     found: str | None = (info or {}).get(VERDICT_VERSION)
     return found

@@ -1,4 +1,4 @@
-"""Which rows of an input share with another row of it what must be unique."""
+"""Finds the rows of an input that repeat values that must be unique in it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dataops_assets.storage.publish import rows_of
 def with_repeats(
     context: SourceContext, session: Session, stage: Stage, rows: exp.Query, input_ids: Sequence[str]
 ) -> exp.Query:
-    """`rows`, of these inputs, with the internal columns that validations of uniqueness read.
+    """Return `rows` of these inputs with the internal columns that validations of uniqueness read.
 
-    The rows are compared with all rows of their input as the lake has them, whether or not they change anything in the
-    hub, so what fails depends on the input alone. Delete markers are compared with nothing, nor is a row with a null.
+    A row is compared with all rows of its input in the lake, also with rows that change nothing in the hub. So the
+    result depends on the input alone. Delete markers and rows with a null are not compared.
     """
     wanted = [item for item in stage.validations if item.unique]
     if not wanted or not input_ids:

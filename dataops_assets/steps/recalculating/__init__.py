@@ -1,1 +1,1 @@
-"""Which rows a recalculation must compute again."""
+"""Finds the rows that a recalculation must compute again."""

@@ -1,7 +1,7 @@
-"""Which rows of a table differ between two of its versions, found by the files and masks that differ.
+"""Finds the rows that differ between two versions of a table, by the data files and deletion vectors that differ.
 
-Files never change, so what both versions have in common is not read. Cost follows what was written in between, and not
-the size of the table.
+Data files never change, so files that both versions have are not read. The cost depends on what was written in between,
+not on the size of the table.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def find_differences(
     *,
     only_current: bool,
 ) -> bool:
-    """Create the temporary table `name`: the rows, in the columns and types of `wanted`, that one version alone has.
+    """Create the temporary table `name`: the rows that only one of two versions has, in the types of `wanted`.
 
     Version `before`, as `TableVersion.known_as` (None: there was no table), is compared with the version `now`. A row
-    that
-    both have equally often is left out, wherever it lies. `only_current`: of a table with history its current versions.
-    False, and nothing is created, where the older version cannot be read any more, or another commit has its number.
+    that both have equally often is left out, in whatever file it is. `only_current`: of a table with history, compare
+    only the current versions. Returns False, without a table, if the older version can no longer be read or another
+    commit has its number.
     """
     if isinstance(before, int):
-        # from before versions were known by their commits
+        # recorded before versions were identified by their commits
         return False
     try:
         old = table.snapshot(before[0]) if before is not None else None
@@ -49,7 +49,7 @@ def find_differences(
         _collect(session, f"{name}_gone", table, old, now, wanted, only_current=only_current)
         _collect(session, f"{name}_come", table, now, old, wanted, only_current=only_current)
     except StorageError:
-        # vacuumed; what the table holds now can be read without it
+        # the version was vacuumed; the present version is enough to compute all rows
         return False
     gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}_{side}") for side in ("gone", "come"))
     lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
@@ -68,7 +68,7 @@ def _collect(
     *,
     only_current: bool,
 ) -> None:
-    """Create `name`: rows of the files and places that are in version `here` and not in `there`."""
+    """Create `name`: the rows at files and positions that version `here` has and `there` has not."""
     parts: list[exp.Query] = [nothing(wanted)]
     if here is not None:
         other = {file.path: file for file in there.files} if there else {}
@@ -76,7 +76,7 @@ def _collect(
         if whole:
             parts.append(rows_cast_or_null(session, here, wanted, only_current=only_current, only=whole))
         for place, (file, hidden) in enumerate(_masked(table, here, other)):
-            # a file by itself, so that a position tells the row
+            # one file at a time, so that a position identifies a row
             positions = f"{name}_{place}"
             session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
             alone = replace(here, files=(replace(file, deletion_vector=None),))
@@ -90,7 +90,7 @@ def _collect(
 
 
 def _masked(table: Table, here: TableVersion, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:
-    """The files that both versions have, with the positions that only the other one masks."""
+    """Yield the files that both versions have, with the positions that only the other version masks."""
     for file in here.files:
         twin = other.get(file.path)
         if twin is None or twin.identity() == file.identity() or twin.deletion_vector is None:

@@ -1,4 +1,4 @@
-"""Which rows a changed row can be seen from through windows: what recalculation must compute again, and no more."""
+"""Finds the rows that see a changed row through a window, so that only these are computed again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_moved(
     old: exp.Query,
     differs: exp.Expr,
 ) -> None:
-    """Create `s_moved`: the rows that are in `new` or `old` alone, or `differs` (over aliases n and o) between them.
+    """Create `s_moved`: the rows that only `new` or only `old` has, or for which `differs` (over aliases n, o) is true.
 
     Both have s_input_id and s_row_id, which name a row, s_key and the columns of `reach`; `old` has s_file and
     s_position. Columns: s_input_id (null: gone), s_old_key, s_file, s_position, and the row's place in the windows now
@@ -50,8 +50,8 @@ def find_moved(
     )
 
 
-def neighbourhood(session: Session, stage: Stage, reach: Reach, rows: exp.Query, related: Related) -> exp.Query:
-    """Those of `rows` that a row of `s_moved` is seen from (`s_is_seen`), and those that these see."""
+def rows_in_reach(session: Session, stage: Stage, reach: Reach, rows: exp.Query, related: Related) -> exp.Query:
+    """Return those of `rows` that see a row of `s_moved` (`s_is_seen`), and the rows that these see."""
     places = _places(reach)
     parts = [place.alias for place in places if place.alias != _ORDER]
     bounds = [alias(exp.func(end, column(_ORDER, "s")), f"s_{end}") for end in ("min", "max")] if reach.order else []
@@ -92,20 +92,23 @@ def neighbourhood(session: Session, stage: Stage, reach: Reach, rows: exp.Query,
 
 
 def _places(reach: Reach) -> list[exp.Alias]:
-    """Where a row stands in the windows: `s_part.0`, ... and `s_order_value`."""
+    """Return the place of a row in the windows: `s_part.0`, ... and `s_order_value`."""
     parts = [alias(part, f"s_part.{index}") for index, part in enumerate(reach.partition)]
     return [*parts, *([alias(reach.order, _ORDER)] if reach.order is not None else [])]
 
 
 def _state(places: Iterable[exp.Alias], when: str, present: str) -> exp.Select:
-    """Where the moved rows stand, of those that are there at that time."""
+    """Return the places of the moved rows that exist at that time (`now` or `before`)."""
     selected = [alias(column(f"{place.alias}.{when}", "m"), place.alias) for place in places]
     state: exp.Select = query("SELECT $selected FROM s_moved AS m", selected=selected)
     return state.where(column(present, "m").is_(exp.null()).not_())
 
 
 def _between(reach: Reach, below: int, above: int) -> exp.Expr:
-    """Whether a row's order value is within a touched partition's bounds, widened; a null is always in."""
+    """Return the condition that a row's order value is within the widened bounds of a touched partition.
+
+    A null is always within them.
+    """
     if reach.order is None:
         return exp.true()
     within: exp.Expr = query(

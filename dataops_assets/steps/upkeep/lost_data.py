@@ -1,9 +1,9 @@
-"""Whether what the metadata says is done is there: in the raw area and in the tables.
+"""Finds lost data: inputs that are done according to the metadata, but are missing in the raw area or in a table.
 
-Of each table only the newest commit is read: it names, by input, the write that has the input's rows. So this is cheap
-enough for every look of the sensor. An input whose write a table does not name was lost with a commit, and its steps
-are to be run again. A table that is not there at all, though inputs are in it, is most likely on a volume that is not
-mounted: nothing is made in its place until a person says so.
+Only the newest commit of each table is read: it has, by input, the id of the write with the input's rows. So this is
+cheap enough for every tick of the sensor. If a table does not have the id of an input's write, a commit was lost, and
+the steps of this input must be run again. If a table is missing although it had inputs, its volume is probably not
+mounted: then nothing is created in its place until a person decides.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Lost:
-    """Inputs that a step is done for by the metadata, and whose result is not in `place`."""
+    """Inputs for which a step is done according to the metadata, and whose result is missing in `place`."""
 
     step: str
     place: str
     input_ids: tuple[str, ...]
 
     def __str__(self) -> str:
-        """In words."""
+        """Return the loss as a text."""
         rest = len(self.input_ids) - _SHOWN
         named = ", ".join(self.input_ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
         return f"{self.place} has lost what {self.step} made of {len(self.input_ids)} inputs: {named}"
 
 
 def lost(context: SourceContext, inputs: Iterable[Input], but: Collection[str] = ()) -> list[Lost]:
-    """What is lost of the source's inputs, in the order of the steps; each input in the first place that lacks it.
+    """Return the lost inputs of the source in the order of the steps, each with the first place that lacks it.
 
-    Inputs that a run is under way for are given as `but`. Raises StorageError for a table that is not there though
-    inputs are in it, and where storage fails.
+    `but` are the inputs that a run works on. Raises StorageError for a table that is missing although it had inputs,
+    and if storage fails.
     """
     name = context.source.name
     known = {item.input_id: item for item in inputs if item.input_id not in but}
@@ -50,7 +50,7 @@ def lost(context: SourceContext, inputs: Iterable[Input], but: Collection[str] =
     first = _compared(context, known, before)
     if not first:
         return []
-    # whoever changes a table says before that a step is running: what is no more as it was is under way
+    # a run records the start of a step before it changes a table: if a status has changed, a run works on the input
     after = _done(context.metadata.processes(name), known)
     still = [
         Lost(item.step, item.place, tuple(key for key in item.input_ids if before[key] == after.get(key)))
@@ -60,18 +60,18 @@ def lost(context: SourceContext, inputs: Iterable[Input], but: Collection[str] =
 
 
 def forget_lost(context: SourceContext, found: Iterable[Lost]) -> None:
-    """Forget that steps are done whose results are lost, and those after them: whoever runs the source runs them."""
+    """Mark the steps with lost results, and the steps after them, as not done, so that they are run again."""
     for item in found:
-        # an input whose rows are in the hub counts as done: to be run again it must not
+        # an input in the hub would count as done, so later steps must be forgotten, too
         steps = PER_INPUT[PER_INPUT.index(item.step) :]
         context.metadata.forget(context.source.name, steps, item.input_ids)
 
 
 def version_of(context: SourceContext, table: Table, step: str, inputs: Iterable[str] = ()) -> TableVersion | None:
-    """The newest version of a table that `step` writes; None where it may be started.
+    """Return the newest version of a table that `step` writes; None if the step may create it.
 
-    Raises StorageError where there is none though the metadata says that inputs are in it, others than `inputs`, which
-    the step runs for.
+    Raises StorageError if the table is missing although the metadata has inputs in it. `inputs`, for which the step
+    runs, do not count.
     """
     snapshot = table.snapshot()
     if snapshot is None:
@@ -87,9 +87,9 @@ def _require_nothing_lost(context: SourceContext, table: Table, step: str, input
 
 
 def require_rows_of(context: SourceContext, manifest: HubManifest, written: Mapping[str, str]) -> None:
-    """Refuse to change a hub while the lake lacks inputs that the hub is made of: their rows would go.
+    """Raise StorageError if the lake lacks inputs that are in the hub, because a change would delete their rows.
 
-    `written` is what the lake says. Raises StorageError.
+    `written` has the inputs of the lake.
     """
     gone = [item.input_id for item in manifest.inputs.values() if item.written and item.input_id not in written]
     if gone:
@@ -103,7 +103,7 @@ def require_rows_of(context: SourceContext, manifest: HubManifest, written: Mapp
 
 
 def absent(context: SourceContext, table: Table, step: str, inputs: int) -> StorageError:
-    """The error that says that a table is not there though inputs are in it."""
+    """Return the error for a table that is missing although it had inputs."""
     name = context.source.name
     anew = f"dataops rebuild {name}" if step == "refresh" else f"dataops reset {name} {step}"
     return StorageError(
@@ -114,7 +114,7 @@ def absent(context: SourceContext, table: Table, step: str, inputs: int) -> Stor
 
 
 def _done(processes: Iterable[StepStatus], known: Collection[str]) -> dict[str, dict[str, StepStatus]]:
-    """By input and step, what is done."""
+    """Return the steps that are done, by input and step."""
     found: dict[str, dict[str, StepStatus]] = {input_id: {} for input_id in known}
     for item in processes:
         if item.status == "done" and item.input_id in found:
@@ -131,17 +131,17 @@ def _compared(
     heads = {step: _head(context, table, step, done) for step, table in tables.items()}
     settled = Settled.read(heads["parse"].info) if heads["parse"] else None
     limits = [limit for limit in (manifest.horizon, settled.before if settled else None) if limit is not None]
-    # of what is settled, retention keeps what the hub needs, and under another write
+    # of settled inputs, retention keeps only the rows that the hub needs, with another write id
     open_ids = {key for key, item in known.items() if not limits or item.extract_time >= max(limits)}
     found = [_lost_raw(context, open_ids, done)]
     for step, table in tables.items():
         head = heads[step]
         written = publish.written(head.info) if head else {}
-        found.append(Lost(step, _place(context, table), tuple(_missing(open_ids, done, step, written))))
+        found.append(Lost(step, _place(context, table), tuple(_without_write(open_ids, done, step, written))))
         if step == "parse":
             found.append(_lost_rejects(context, open_ids, done))
     there = {key: item.written for key, item in manifest.inputs.items()}
-    of_hub = _missing([key for key in known if key not in manifest.removed], done, "refresh", there)
+    of_hub = _without_write([key for key in known if key not in manifest.removed], done, "refresh", there)
     found.append(Lost("refresh", _place(context, context.hub), tuple(of_hub)))
     seen: set[str] = set()
     result = []
@@ -153,14 +153,14 @@ def _compared(
     return result
 
 
-def _missing(
+def _without_write(
     ids: Iterable[str], done: Mapping[str, Mapping[str, StepStatus]], step: str, written: Mapping[str, str]
 ) -> list[str]:
-    """The inputs that a step is done for and that a table does not have by the write that the metadata knows."""
+    """Return the inputs for which a step is done and whose write (of the metadata) is not in the table."""
     found = []
     for key in sorted(ids):
         process = done[key].get(step)
-        # what was done before writes had ids has none: then being named is enough
+        # old records have no write id: then it is enough that the table has the input
         if process is not None and (key not in written or process.written not in (None, written[key])):
             found.append(key)
     return found
@@ -173,7 +173,7 @@ def _lost_raw(context: SourceContext, ids: Collection[str], done: Mapping[str, M
 
 
 def _lost_rejects(context: SourceContext, ids: Collection[str], done: Mapping[str, Mapping[str, StepStatus]]) -> Lost:
-    """The inputs that lost their rejected rows: without these a full extract would seem to be complete."""
+    """Return the inputs that lost their rejected rows, without which a full extract would seem complete."""
     rejecting = [key for key in sorted(ids) if "parse" in done[key] and done[key]["parse"].counts.get("rejected")]
     head = context.quarantine.newest() if rejecting else None
     if rejecting and head is None:

@@ -1,8 +1,8 @@
-"""Rows that are kept out of the hub: which they are and why, and how a person repairs them.
+"""Lists the rows that are kept out of the hub, with the reasons, and records repairs.
 
-Two steps keep rows out: parse, where a row cannot become one of the contract, and enrich, where it fails a validation
-of severity `quarantine`. A repair is a correction beside the raw input; from then on every parse applies it, so running
-the input's steps again puts the row where it would have been.
+Two steps keep rows out: parse, if a row does not fit the contract, and enrich, if it fails a validation of severity
+`quarantine`. A repair is a correction that is stored beside the raw input. From then on every parse applies it, so when
+the input's steps run again, the row gets its place in the hub.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from dataops_assets.storage.corrections import Repair, Values
 from dataops_assets.storage.delta import TableVersion
 
 HIDDEN = "***"
-"""What is shown of a value of a column tagged `pii`."""
+"""Shown instead of a value of a column tagged `pii`."""
 
 _EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class KeptOut:
-    """One value of a row that is kept out of the hub, and the rule that does.
+    """One value of a row that is kept out of the hub, with the rule that keeps it out.
 
-    `line` is the line or sheet row in the file, None where the format has none. `column` is None, and `value` the whole
-    record, where the record has no columns; a rule that reads no column has neither.
+    * `line`: the line or sheet row in the file, None if the format has none.
+    * `column`: None if the record has no columns; then `value` is the whole record. A rule that reads no column has
+      neither.
     """
 
     input_id: str
@@ -57,7 +58,7 @@ class KeptOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """`rows` in order of input and position, as many as were asked for; `totals` counts all rows by rule."""
+    """The requested `rows` in the order of input and position; `totals` counts all rows by rule."""
 
     rows: tuple[KeptOut, ...]
     totals: Mapping[str, int]
@@ -66,11 +67,11 @@ class Listing:
 def kept_out(
     context: SourceContext, *, input_ids: Sequence[str] = (), rule: str = "", limit: int | None = None
 ) -> Listing:
-    """The rows that are kept out of the hub, of some inputs or by one rule, `limit` rows of each step at most.
+    """Return the rows that are kept out of the hub, of some inputs or by one rule, at most `limit` rows of each step.
 
-    A row that fails several validations, or one that reads several columns, has an entry for each. Values of columns
-    tagged `pii` are hidden, and so is a record that may hold them. Raises InputError for an input that is not known,
-    ConfigError for a rule by which no row is kept out.
+    A row has one entry for each validation that it fails and each column that the validation reads. Values of columns
+    tagged `pii` are hidden, and so is a record that may contain them. Raises InputError for an unknown input,
+    ConfigError for a rule that keeps no row out.
     """
     context = evolving(context, context.lake.snapshot())
     known = {item.input_id: item for item in context.metadata.inputs(context.source.name, list(input_ids) or None)}
@@ -94,7 +95,7 @@ def kept_out(
 
 
 def inputs_with_rows_kept_out(context: SourceContext) -> list[Input]:
-    """The inputs that any row is kept out of, in order."""
+    """Return the inputs with rows that are kept out, in order."""
     with context.engine.session() as session:
         tables = [found for found in (_rejected(context), _quarantined(context, session)) if found is not None]
         ids = {input_id for table in tables for input_id in table.inputs(session)}
@@ -102,7 +103,7 @@ def inputs_with_rows_kept_out(context: SourceContext) -> list[Input]:
 
 
 def _with_lines(context: SourceContext, known: Mapping[str, Input], entries: Sequence[KeptOut]) -> Iterable[KeptOut]:
-    """Rows that parsed have no line in the lake; it is looked up in the raw bytes."""
+    """Add the lines of parsed rows from the raw bytes, because the lake does not have them."""
     without: dict[Input, list[int]] = {}
     for entry in entries:
         if entry.step == "enrich":
@@ -119,7 +120,7 @@ def _with_lines(context: SourceContext, known: Mapping[str, Input], entries: Seq
 
 @dataclass(frozen=True)
 class _Rejected:
-    """Rows that did not parse."""
+    """The rows that parse rejected."""
 
     source: Source
     snapshot: TableVersion
@@ -172,7 +173,7 @@ class _Rejected:
 
 @dataclass(frozen=True)
 class _Quarantined:
-    """Rows that fail a validation. `reads` are the columns that each validation decides by."""
+    """The rows that fail a validation. `reads` are the columns that each validation reads."""
 
     source: Source
     snapshot: TableVersion
@@ -236,7 +237,7 @@ class _Quarantined:
         return entries
 
     def _rules(self, failed: str) -> list[str]:
-        """The names that keep a row out; all, where the validation that did is declared no more."""
+        """Return the validations that keep a row out; all names, if that validation is no longer declared."""
         names = failed.split(", ")
         return [name for name in names if name not in self.warnings] or names
 
@@ -283,11 +284,12 @@ def repair(
     made_by: str,
     made_at: dt.datetime,
 ) -> list[Input]:
-    """Record corrections of rows, by input and position; None withdraws what was corrected in a row before.
+    """Record corrections of rows, by input and position; None withdraws the earlier corrections of a row.
 
-    All are looked at first: where one cannot be, nothing is recorded. Gives the inputs whose steps must run again, from
-    parse on. Raises InputError naming every row that does not exist or has nothing to repair, unknown column, value
-    that is not of its column's type, and null where a value must be; and for an input that is not known, or settled.
+    All corrections are checked first. If one is wrong, nothing is recorded. Returns the inputs whose steps must run
+    again, from parse on. Raises InputError with the faulty corrections: a row that does not exist or has nothing to
+    repair, an unknown column, a value that does not have its column's type, a null where a value is required. Raises
+    InputError also for an unknown or settled input.
     """
     evolved = evolving(context, context.lake.snapshot())
     source = evolved.source
@@ -315,7 +317,7 @@ def repair(
 
 
 def still_kept_out(context: SourceContext, places: Collection[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Those of the rows, by input and position, that are kept out of the hub."""
+    """Return those of the rows, by input and position, that are still kept out of the hub."""
     with context.engine.session() as session:
         rejected = _positions(session, context.quarantine.snapshot(), places)
         failing = _positions(session, context.enriched.snapshot(), places, ("fail",))
@@ -323,7 +325,7 @@ def still_kept_out(context: SourceContext, places: Collection[tuple[str, int]]) 
 
 
 def _unfit_rows(context: SourceContext, session: Session, rows: Mapping[tuple[str, int], Any]) -> list[str]:
-    """Why rows cannot be repaired: they do not exist, or are in the hub and fail nothing."""
+    """Return why rows cannot be repaired: they do not exist, or are in the hub without a failed validation."""
     rejected = _positions(session, context.quarantine.snapshot(), rows)
     parsed = _positions(session, context.lake.snapshot(), rows)
     failing = _positions(session, context.enriched.snapshot(), rows, ("warn", "fail"))
@@ -344,7 +346,7 @@ def _unfit_rows(context: SourceContext, session: Session, rows: Mapping[tuple[st
 def _positions(
     session: Session, snapshot: TableVersion | None, places: Collection[tuple[str, int]], statuses: Sequence[str] = ()
 ) -> set[tuple[str, int]]:
-    """Those of the input and row positions that a table has, with one of these statuses."""
+    """Return those of the places (input, row position) that a table has, with one of these statuses."""
     if snapshot is None or not places:
         return set()
     ids, rows = zip(*places, strict=True)
@@ -378,7 +380,7 @@ def _unfit_values(session: Session, source: Source, given: Sequence[Values]) -> 
             continue
         item = columns[name]
         own = [values[name] for values in given if name in values]
-        # a delete marker needs no other value; what is none is rejected again
+        # a delete marker needs no other value; a row that is not one will be rejected again
         needed = not source.refresh.delete_when or name in decisive_columns(source)
         if None in own and not item.nullable and item.default is None and needed:
             problems.append(f"column {name!r} must have a value")

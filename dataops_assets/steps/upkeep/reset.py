@@ -1,8 +1,8 @@
-"""Forgets what a step, and those after it, made of inputs, so that they are run again.
+"""Resets a step and the steps after it for some inputs, so that they are run again.
 
-A step that is run again replaces what it made of an input before, so nothing of that is removed here and readers keep
-what they have until the new result is published. Forgotten is that the steps are done. So whoever runs the source next
-runs them, even where the process that asked for it was killed.
+A step that runs again replaces its earlier rows of an input. So nothing is removed here, and readers keep the old rows
+until the new result is published. Only the status in the metadata is removed. So the next run of the source runs the
+steps again, even if the process that requested the reset was killed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataops_assets.steps.source_context import SourceContext
 
 
 def forget(context: SourceContext, step: str, inputs: Sequence[Input]) -> None:
-    """Forget that `step` and the steps after it are done for these inputs. Raises StorageError.
+    """Mark `step` and the steps after it as not done for these inputs. Raises StorageError.
 
-    A copy in the raw area that is not what was received is removed with the ingest step, so that it is made again; a
-    good one stays, because its origin may be gone.
+    With the ingest step, a damaged copy in the raw area is removed, so that it is copied again. A good copy stays,
+    because its origin may be gone.
     """
     steps = PER_INPUT[PER_INPUT.index(step) :]
     context.metadata.forget(context.source.name, steps, [item.input_id for item in inputs])

@@ -1,13 +1,13 @@
-"""Retention of inputs: what nothing in the hub needs of old inputs is removed, and no row of the hub changes.
+"""Retention of inputs: removes the data of old inputs that the hub does not need. No row of the hub changes.
 
-An input is settled once it is so much older than the newest one as the source declares. All settled inputs together
-mean to the hub no more than the rows that it had when there were only these. So the lake keeps those rows, with the
-system columns that they had, and timelines start with them (`settled_inputs`). An input that brought none of them is
-superseded, and so is a full extract that a newer one of them followed: its raw bytes go, too.
+An input is settled when it is older than the newest one by the time that the source declares. Of all settled inputs,
+the hub needs only the rows that it had when it consisted of these inputs only. So the lake keeps those rows, with the
+system columns that they had, and timelines start with them (`settled_inputs`). An input with none of these rows is
+superseded, and so is a full extract before a newer settled one. Its raw bytes are removed, too.
 
-The order makes a killed run harmless. First the hub says from which time on it takes inputs; whoever changes the hub
-meanwhile has lost the race and sees it. Then one commit to the lake settles. All that is removed afterwards nobody
-reads any more, and the next run goes on with it.
+The order of the commits makes a killed run harmless. First the hub records the horizon, the time from which on it
+accepts inputs; another writer at the same time loses the race. Then one commit to the lake settles the inputs. Nobody
+reads the data that are removed afterwards, and the next run continues the removal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _STATE = "s_settled_rows"
 
 @dataclass(frozen=True)
 class Retained:
-    """What retention came to: inputs from before this time are settled, so many, and the raw bytes of some removed."""
+    """Result of retention.
+
+    Inputs from `before` this time are settled: their number, and the number of inputs whose raw bytes were removed.
+    """
 
     before: dt.datetime
     settled: int
@@ -47,10 +50,10 @@ class Retained:
 
 
 def settle_inputs(context: SourceContext, pending: Iterable[Input] = ()) -> Retained | None:
-    """Settle the source's old inputs, as `retention.superseded_inputs` declares; None where no input is that old.
+    """Settle the source's old inputs, as `retention.superseded_inputs` declares; None if no input is that old.
 
-    Inputs that are `pending`, known and on their way to the hub, are not settled past: they would come too late then.
-    The hub's rows stay as they are, now and whatever follows. Killed halfway, it is simply run again. Raises
+    The horizon never passes a `pending` input (known, but not in the hub yet), because the hub would then refuse it.
+    The hub's rows stay the same, now and with every later input. A killed run is simply run again. Raises
     ConfigError for a hub that needs a rebuild, CommitConflict after many lost races, StorageError when storage fails.
     """
     keep = context.source.retention.superseded_inputs
@@ -65,13 +68,13 @@ def settle_inputs(context: SourceContext, pending: Iterable[Input] = ()) -> Reta
     now = Settled(manifest.horizon, manifest.settings)
     with context.engine.session() as session:
         _settle_lake(context, session, manifest, now, old)
-        needed = _forget(context, session, now, old)
+        needed = _remove_from_other_tables(context, session, now, old)
     removed = context.raw.delete(set(old) - needed)
     return Retained(now.before, len(old), removed)
 
 
 def pending(context: SourceContext) -> list[Input]:
-    """The source's inputs that no step has failed on and that did not get to the hub so far."""
+    """Return the inputs that are not in the hub yet and for which no step has failed."""
     metadata, name = context.metadata, context.source.name
     over = {
         item.input_id
@@ -82,10 +85,10 @@ def pending(context: SourceContext) -> list[Input]:
 
 
 def _with_horizon(context: SourceContext, keep: dt.timedelta, due: dt.datetime) -> HubManifest:
-    """The hub's manifest, once its horizon is where it should be by now: at most `due`, and it never goes back.
+    """Move the horizon of the hub forward, at most to `due`, and return the hub's manifest.
 
-    It follows the newest input, so that a feed that stands still keeps what it has; but one whose extract time lies in
-    the future takes nothing with it.
+    The horizon follows the newest input, so that a feed without new inputs keeps its data. An input with an extract
+    time in the future does not move it past `due`.
     """
     base = context.hub.snapshot()
     manifest = HubManifest.read(base.info if base else None)
@@ -101,7 +104,7 @@ def _with_horizon(context: SourceContext, keep: dt.timedelta, due: dt.datetime) 
     inputs = sorted(manifest.inputs.values())
     lake = lake_of(context)
     written, settled_before = publish.written(lake.info), Settled.read(lake.info)
-    # what was parsed again has yet to be refreshed, and only then can be settled
+    # an input that was parsed again must be refreshed before it can be settled
     waiting = [
         item
         for item in inputs
@@ -121,7 +124,7 @@ def _with_horizon(context: SourceContext, keep: dt.timedelta, due: dt.datetime) 
 def _settle_lake(
     context: SourceContext, session: Session, manifest: HubManifest, now: Settled, old: Collection[str]
 ) -> None:
-    """Leave of the old inputs in the lake what the hub was when there were only these; one commit."""
+    """Reduce the old inputs in the lake to the rows that the hub had with these inputs only, in one commit."""
     lake = lake_of(context)
     if Settled.read(lake.info) == now:
         return
@@ -150,7 +153,7 @@ def _settle_lake(
 def _compute_state(
     context: SourceContext, session: Session, manifest: HubManifest, now: Settled, lake: TableVersion
 ) -> None:
-    """Leave the hub's versions of the old inputs alone in the session, as a refresh of them would make them."""
+    """Create the hub's versions of only the old inputs in the session, as a refresh would make them."""
     source = context.source
     start = start_of_rebuild(source, manifest, lake.info)
     adding = tuple(
@@ -160,7 +163,7 @@ def _compute_state(
     )
     rows = lake_rows(session, source, lake)
     change = change_for(context, session, start, adding, lake, {})
-    # as they were when they were applied, whatever was repaired since
+    # use the completeness of the time when they were applied, not that after later repairs
     change = replace(change, incomplete=frozenset(k for k, item in manifest.inputs.items() if not item.complete))
     enriched = context.enriched.snapshot()
     reading = merge.read(session, change, None, rows, rows)
@@ -168,29 +171,31 @@ def _compute_state(
     merge.resolve(session, change, reading)
     merge.compare(session, change, reading)
     forget_judged(session)
-    # a row that no refresh needed so far may fail a validation
+    # this excludes rows that were never validated before and fail
     fresh_rows(context, session, change, reading, enriched, rows, anew=False)
 
 
-def _forget(context: SourceContext, session: Session, now: Settled, old: dict[str, AppliedInput]) -> set[str]:
-    """Remove what the tables besides the lake have of the old inputs; the result is whose raw bytes are needed."""
+def _remove_from_other_tables(
+    context: SourceContext, session: Session, now: Settled, old: dict[str, AppliedInput]
+) -> set[str]:
+    """Remove the old inputs from the other tables, and return the ids of the inputs whose raw bytes are needed."""
     rows = publish.rows_of(session.scan(lake_of(context)), sorted(old))
     session.create(_STATE, query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
     needed = set(publish.input_ids_of(session, _STATE))
     if isinstance(context.source.refresh, FullRefresh):
         newest = max((item for item in old.values() if item.complete), default=None)
         if newest is not None:
-            # it has all the rows that an older one is needed for
+            # the newest extract has every needed row of the older ones
             needed = {newest.input_id, *(item for item in needed if old[item] > newest)}
-    _forget_rows(session, context.changes, now, old)
-    # of the rows that stay, what snapshot rules froze
-    _forget_rows(session, context.enriched, now, old, but=_STATE)
-    _forget_rows(session, context.quarantine, now, old)
+    _remove_rows(session, context.changes, now, old)
+    # keep the frozen values of snapshot rules for the rows that stay
+    _remove_rows(session, context.enriched, now, old, but=_STATE)
+    _remove_rows(session, context.quarantine, now, old)
     return needed
 
 
-def _forget_rows(session: Session, table: Table, now: Settled, old: Collection[str], but: str = "") -> None:
-    """Remove the rows of old inputs, but those that the temporary table `but` names."""
+def _remove_rows(session: Session, table: Table, now: Settled, old: Collection[str], but: str = "") -> None:
+    """Remove the rows of old inputs, except those in the temporary table `but`."""
     snapshot = table.snapshot()
     if snapshot is None or Settled.read(snapshot.info) == now:
         return

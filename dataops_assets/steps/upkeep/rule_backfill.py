@@ -1,13 +1,13 @@
-"""Snapshot rules and validations that were declared otherwise before: applied to the rows that a source's tables have.
+"""Applies changed snapshot rules and validations to the stored rows of a source.
 
-A snapshot rule freezes what it computes when a row is processed, under the rule as it was declared then. When the rule
-is changed, its column, and the columns of rules that depend on it, are computed anew for all rows, with look-ups as
-they are at that time; all other columns stay frozen. The verdict of the validations is one such column: where a
-validation, or a rule that one reads, was changed, all validations are asked anew of all rows. Each table records the
-versions of what its columns stand for, in the commit that makes them true.
+A snapshot rule computes its value when a row is processed, and the value is then frozen. When the rule is changed, its
+column and the columns of rules that depend on it are computed again for all rows, with the look-ups of that time. All
+other columns stay frozen. The status of the validations (`s_status`) is such a column, too: when a validation, or a
+rule that it reads, is changed, `s_status` is recomputed as if the new validation had always been declared. Each table
+records the versions of its rules in the commit that applies them.
 
-Rows that are kept out now leave the hub in that commit. What then stands for their keys, and what is kept out no more,
-only a merge can tell: the commit names the inputs that refresh has to merge again.
+Rows that now fail a validation are removed from the hub in that commit. Only a merge can find the rows that take their
+place, and the rows that now pass: the commit lists the inputs that refresh must merge again.
 """
 
 from __future__ import annotations
@@ -39,47 +39,50 @@ from dataops_assets.storage.delta import Table, TableVersion
 
 STEP = "restate"
 TO_MERGE = "to_merge"
-"""Where a table names the inputs, by id, of which other rows are kept out than the hub was merged with."""
+"""Key in the commit information for the ids of the inputs that must be merged again.
+
+The validations now keep out different rows of them than when the hub was merged.
+"""
 
 _VERSIONS = "rules"
 _OLD = "s_old."
-# what marks a deletion in a change set, and in a hub with history
+# the columns that mark a deletion: in a change set, and in a hub with history
 _MARKS = ("s_change", "s_is_deleted")
 _STOPS = "s_stops"
 
 
 def with_rule_versions(info: Mapping[str, Any], rules: CompiledRules) -> dict[str, Any]:
-    """`info` with the rule versions of a table; those that it has, or for a table that has none the declared ones."""
+    """Return `info` with rule versions: those that it has, or else the declared ones."""
     declared = {_VERSIONS: dict(rules.snapshot.versions), VERDICT_VERSION: rules.snapshot.verdict}
     return {**declared, **info}
 
 
 def backfill_rules(context: SourceContext, *, enriched_only: bool = False) -> StepReport | None:
-    """Bring rules and verdicts in `hub/<source>_enriched` and `hub/<source>` to how they are declared now.
+    """Update the rules and the status in `hub/<source>_enriched` and `hub/<source>` to the declared ones.
 
-    Grain: each table changes by one atomic commit of the rows that differ; rows that are kept out now leave the hub; a
-    rule that is declared no more loses its column. Nothing is done, and the result is None, where nothing was changed
-    or there is no hub. Otherwise the report is of the hub (with `enriched_only` of the other table), with a receipt for
-    each rule, and `s_status`, that was computed. A run that is killed between the two commits is simply run again.
+    Grain: each table changes by one atomic commit of the rows that differ. Rows that now fail a validation are removed
+    from the hub. The column of a removed rule is dropped. If nothing was changed or there is no hub, nothing is done
+    and the result is None. Otherwise the report is about the hub (with `enriched_only` about the other table), with a
+    receipt for each computed rule and `s_status`. A run that is killed between the two commits is simply run again.
     Raises InputError when a row matches several rows of a to-one look-up, GateFailed when the rows of an input would
-    not pass the hub's gate or a validation of severity 'fail' any more (nothing is published then), CommitConflict
+    no longer pass the hub's gate or a validation of severity 'fail' (then nothing is published), CommitConflict
     after many lost races, RuleError for a wrong rule.
     """
-    # the hub last: it takes from the other table which inputs have to be merged
+    # the hub comes last: it reads from the other table which inputs must be merged
     tables = (context.enriched,) if enriched_only else (context.enriched, context.hub)
 
     def attempt() -> StepReport | None:
         found = [(table, base) for table in tables if (base := table.snapshot())]
         declared = context.source.snapshot_rules or context.source.validations
         if not (declared or any(base.info.get(_VERSIONS) or base.info.get(VERDICT_VERSION) for _, base in found)):
-            # nothing, now or before: nothing needs compiling
+            # no rules are or were declared, so nothing must be compiled
             return None
-        return _restated(context, found)
+        return _backfilled(context, found)
 
     return until_won(attempt, f"applying changed rules to hub/{context.source.name}")
 
 
-def _restated(context: SourceContext, found: Sequence[tuple[Table, TableVersion]]) -> StepReport | None:
+def _backfilled(context: SourceContext, found: Sequence[tuple[Table, TableVersion]]) -> StepReport | None:
     started = time.perf_counter()
     if context.source.drift.new_column == "evolve":
         context = evolving(context, context.lake.snapshot())
@@ -89,16 +92,16 @@ def _restated(context: SourceContext, found: Sequence[tuple[Table, TableVersion]
         return None
     report: StepReport | None = None
     with context.engine.session() as session:
-        # one version of what is looked up for both tables
+        # both tables use the same versions of the related hubs
         related = RelatedHubs(context, session, rules.snapshot)
-        restatements = [_Restatement(context, session, rules, related, table, base) for table, base in outdated]
-        for restatement in restatements:
-            restatement.compute()
-        for restatement in restatements:
-            snapshot, receipts = restatement.publish()
+        backfills = [_TableBackfill(context, session, rules, related, table, base) for table, base in outdated]
+        for backfill in backfills:
+            backfill.compute()
+        for backfill in backfills:
+            snapshot, receipts = backfill.publish()
             report = StepReport(
                 step=STEP,
-                asset=restatement.asset,
+                asset=backfill.asset,
                 inputs=(),
                 rows=snapshot.rows,
                 version=snapshot.version,
@@ -111,11 +114,11 @@ def _restated(context: SourceContext, found: Sequence[tuple[Table, TableVersion]
     return report
 
 
-def with_receipts(report: StepReport, restated: StepReport | None) -> StepReport:
-    """A step's report with what applying changed rules before it came to."""
-    if restated is None:
+def with_receipts(report: StepReport, backfilled: StepReport | None) -> StepReport:
+    """Return a step's report with the receipts of the backfill before it."""
+    if backfilled is None:
         return report
-    return replace(report, receipts=restated.receipts, notes={**report.notes, **restated.notes})
+    return replace(report, receipts=backfilled.receipts, notes={**report.notes, **backfilled.notes})
 
 
 def _changed(base: TableVersion, rules: CompiledRules) -> list[str]:
@@ -123,7 +126,7 @@ def _changed(base: TableVersion, rules: CompiledRules) -> list[str]:
     return [
         name
         for name, rule in rules.snapshot.rules.items()
-        # a table from before versions were with_rule_versions is taken as it is
+        # an old table without recorded versions is not changed
         if base.columns.get(name) != rule.type or (known is not None and known.get(name) != rule.version)
     ]
 
@@ -135,7 +138,7 @@ def _removed(base: TableVersion, rules: CompiledRules) -> list[str]:
 
 def _has_other_verdict(base: TableVersion, rules: CompiledRules) -> bool:
     known, declared = base.info.get(VERDICT_VERSION), rules.snapshot.verdict
-    # a table from before verdicts were with_rule_versions is taken as it is
+    # an old table without a recorded version is changed only with its rules
     return known != declared if known is not None else bool(declared and _changed(base, rules))
 
 
@@ -148,8 +151,8 @@ def _is_outdated(base: TableVersion, rules: CompiledRules) -> bool:
     return bool(_changed(base, rules) or _removed(base, rules) or _has_other_verdict(base, rules))
 
 
-class _Restatement:
-    """One table, one attempt."""
+class _TableBackfill:
+    """The backfill of one table in one attempt."""
 
     def __init__(
         self,
@@ -182,7 +185,7 @@ class _Restatement:
             self._info[VERDICT_VERSION] = self._stage.verdict
 
     def compute(self) -> None:
-        """Compute and check; nothing is published yet. Raises InputError and GateFailed as `restate` does."""
+        """Compute and check, without publishing. Raises InputError and GateFailed like `backfill_rules`."""
         if self._changed:
             self._compute()
             if self._is_hub:
@@ -190,14 +193,14 @@ class _Restatement:
                 self._require_validations()
 
     def publish(self) -> tuple[TableVersion, tuple[RuleReceipt, ...]]:
-        """Commit what differs."""
+        """Commit the rows that differ."""
         if self._verdict:
             self._info[TO_MERGE] = self._to_merge()
         if not self._changed:
             return self._publish(exp.false()), ()
-        # the verdict is one thing, whether or not the table has the names of what failed
-        told = [name for name in self._changed if name != "s_failed"]
-        counted = [alias(query("count(CASE WHEN $f THEN 1 END)", f=column(_flag(name), "r")), name) for name in told]
+        # `s_status` and `s_failed` count as one
+        shown = [name for name in self._changed if name != "s_failed"]
+        counted = [alias(query("count(CASE WHEN $f THEN 1 END)", f=column(_flag(name), "r")), name) for name in shown]
         found = self._session.fetch(
             query("SELECT count(*) AS s_rows, $counted FROM $rows AS r", counted=counted, rows=self._rows)
         )
@@ -207,11 +210,11 @@ class _Restatement:
         else:
             chosen = exp.or_(*[column(_flag(name), "n") for name in self._changed])
         versions = {**self._stage.versions, "s_status": self._stage.verdict}
-        receipts = tuple(RuleReceipt(name, versions[name], counts["s_rows"], counts[name]) for name in told)
+        receipts = tuple(RuleReceipt(name, versions[name], counts["s_rows"], counts[name]) for name in shown)
         return self._publish(chosen), receipts
 
     def _to_merge(self) -> list[str]:
-        """The inputs of which other rows are kept out than the hub was merged with."""
+        """Return the inputs of which different rows are kept out now than when the hub was merged."""
         now, before = (column(name, "r").eq("fail") for name in ("s_status", _OLD + "s_status"))
         hit = now if self._is_hub else exp.NEQ(this=exp.paren(now), expression=exp.paren(before))
         found = self._session.fetch(
@@ -225,7 +228,7 @@ class _Restatement:
         return sorted({*ids, *(() if follows else _to_merge(self._base))})
 
     def _require_gate(self) -> None:
-        """Raise GateFailed where the rows of an input in the hub would not pass the hub's gate any more."""
+        """Raise GateFailed if the rows of an input in the hub would no longer pass the hub's gate."""
         gate = self._source.gates.hub
         if gate is None:
             return
@@ -234,7 +237,7 @@ class _Restatement:
         published = exp.and_(self._is_present("o"), self._stays("n"))
         rows = query(
             """
-            SELECT $names FROM $old AS o JOIN $restated AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+            SELECT $names FROM $old AS o JOIN $backfilled AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
             WHERE $published
             """,
             names=[
@@ -242,7 +245,7 @@ class _Restatement:
                 *absent,
             ],
             old=self._session.scan(self._base, positions=True),
-            restated=self._rows,
+            backfilled=self._rows,
             published=published,
         )
         inputs = sorted(publish.input_ids_of(self._session, rows))
@@ -251,7 +254,7 @@ class _Restatement:
                 raise error
 
     def _require_validations(self) -> None:
-        """Raise GateFailed where a validation that stops whole inputs does not hold any more."""
+        """Raise GateFailed if a validation of severity 'fail' no longer holds."""
         if not self._verdict:
             return
         found = self._session.fetch(
@@ -265,23 +268,23 @@ class _Restatement:
             )
         ).to_pylist()
         if found:
-            told = (
+            problems = (
                 f"{row[_STOPS]} does not hold in {row['s_rows']:,} rows, e.g. row {row['s_row_id']} of input "
                 f"{row['s_input_id']}"
                 for row in found
             )
             raise GateFailed(
                 f"applying changed rules and validations to {self.asset}",
-                received="; ".join(told),
+                received="; ".join(problems),
                 next_step="correct the rule or the validation; nothing was published",
             )
 
     def _stays(self, table: str) -> exp.Expr:
-        """Whether a row of the hub is not kept out now."""
+        """Return the condition that a row of the hub is not kept out now."""
         return column("s_status", table).neq("fail") if self._is_hub and self._verdict else exp.true()
 
     def _is_present(self, table: str) -> exp.Expr:
-        """Whether a row says that a key is there: checks of rows are not for deletions."""
+        """Return the condition that a row is not a deletion. Deletions are not validated."""
         if "s_change" in self._base.columns:
             return exp.not_(is_deletion(self._source, table))
         if "s_is_deleted" in self._base.columns:
@@ -289,7 +292,7 @@ class _Restatement:
         return exp.true()
 
     def _compute(self) -> None:
-        """Create the table of results: for each row its place, what was changed, and whether each value is another."""
+        """Create the table of results: for each row its place, the new values, and whether each of them differs."""
         marks = [name for name in _MARKS if name in self._base.columns]
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
         rows: exp.Query = query(
@@ -332,7 +335,7 @@ class _Restatement:
         )
 
     def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
-        """What is computed anew, over alias c, with what a deletion has."""
+        """Return the computed values (over alias c), each with the value that a deletion has."""
         found: dict[str, tuple[exp.Expr, exp.Expr]] = {name: (column(name, "c"), exp.null()) for name in self._rules}
         if self._verdict:
             flags = flags_of(self._stage)
@@ -351,7 +354,7 @@ class _Restatement:
         return with_repeats(self._context, self._session, stage, rows, ids)
 
     def _publish(self, chosen: exp.Expr) -> TableVersion:
-        """Commit the rows that are `chosen` (over alias n) with their new values, and what the table now stands for."""
+        """Commit the `chosen` rows (over alias n) with their new values, and the new rule versions."""
         remove = insert = None
         if self._changed:
             self._session.create(

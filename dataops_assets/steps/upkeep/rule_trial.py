@@ -1,4 +1,4 @@
-"""Try a rule on the rows that a hub has, before it is declared: nothing is written."""
+"""Tries a rule on the rows of a hub before it is declared, without writing anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IDENTITY = ("s_input_id", "s_row_id")
 
 @dataclass(frozen=True)
 class Change:
-    """The tried rule beside the column that has its name now: how many rows of which kind, and examples.
+    """Comparison of the tried rule with the column that has its name now: row counts and examples.
 
     `became_null` and `were_null` are among the `changed` ones. An example is (input id, row, before, after).
     """
@@ -42,10 +42,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a rule gives: over `rows` rows. `examples` are (input id, row, value).
+    """Result of a tried rule over `rows` rows. `examples` are (input id, row, value).
 
-    Of a rule that is made from personal data no value is there, only `HIDDEN`. `change` is None where no column has the
-    rule's name.
+    Values that come from personal data are replaced by `HIDDEN`. `change` is None if no column has the rule's name.
     """
 
     type: str
@@ -63,14 +62,14 @@ class Trial:
 def try_rule(context: SourceContext, expression: str, name: str = "", sample: int | None = None) -> Trial:
     """Compute `expression` over the hub, or over `sample` of its rows (the same ones each time), and compare.
 
-    `name` is a declared rule whose place it would take, with its mode and type, or a column to compare with. Windows
-    see only the rows of the sample. Raises RuleError as loading the rule would, InputError where there is no hub, or
-    where a row matches several rows of a to-one look-up.
+    `name` is a declared rule that it would replace, with its mode and type, or a column to compare with. Windows see
+    only the rows of the sample. Raises RuleError like loading the rule, InputError if there is no hub or if a row
+    matches several rows of a to-one look-up.
     """
     context = evolving(context, context.lake.snapshot())
     known = next((rule for rule in context.source.rules if rule.name == name), None)
     tried = _unused(context.source)
-    # first as it would be declared, for all that is then refused
+    # first compile it as it would be declared, so that the same errors are raised
     is_new = bool(name) and name not in context.source.column_names
     compile_rules(_declaring(context.source, expression, name if is_new else tried, known), context.sources)
     asked = Rule(name=tried, expression=expression, mode="keep_current", type=known.type if known else "")
@@ -183,7 +182,7 @@ def _change(
     kind = snapshot.columns[name]
     same_type: Mapping[str, exp.Expr] = {"value": query("t.s_value"), "before": query("b.s_before")}
     if kind != session.schema(query("SELECT t.s_value FROM s_tried AS t"))["s_value"]:
-        # values of two types are compared as they are written
+        # values of two types are compared as texts
         same_type = {side: exp.cast(value, "VARCHAR") for side, value in same_type.items()}
     session.create(
         "s_compared",
