@@ -1,6 +1,7 @@
-"""Aggregates over a to-many relation: `sum(orders.amount)` is one value for each row, of the rows that it points to.
+"""Compiles aggregates over a to-many relation: `sum(orders.amount)` is one value per row, over the related rows.
 
-Each becomes a column that a look-up brings along, so that nothing else needs to know of it and the grain stays.
+Each aggregate becomes a column of a look-up. So the rest of the compiler handles it like any column, and the grain
+stays the same.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _AGGREGATES = tuple(AGGREGATES.values())
 class Aggregate:
     """One aggregate over the rows at the end of `path`. `expression` reads their columns by bare names.
 
-    `name` is the column's name inside a compiled query. `written` is the part of the rule that it stands for.
+    `name` is the column's name inside a compiled query. `written` is the part of the rule that it replaces.
     """
 
     path: tuple[str, ...]
@@ -35,18 +36,18 @@ class Aggregate:
     written: exp.Expr
 
     def is_inexact(self, type_of: TypeOf) -> bool:
-        """Whether its last digits depend on the order in which it takes the rows."""
+        """Whether its last digits depend on the order of the rows."""
         return adds_inexactly(_function(self.expression), type_of)
 
 
-def gather(
+def extract_aggregates(
     place: Place, tree: exp.Expr, references: Mapping[str, Reference], source: Source, sources: Mapping[str, Source]
 ) -> tuple[exp.Expr, tuple[Aggregate, ...]]:
-    """`tree`, whose names are resolved, with each aggregate over a relation replaced by its column; and these.
+    """Return `tree` with each aggregate over a relation replaced by a column, and the aggregates.
 
-    `references` tells what an internal name refers to. Raises RuleError for an aggregate over a to-one path, over two
-    relations, or over own columns; for one inside another; and for a to-many relation that is not aggregated or is not
-    the last on its path.
+    The names of `tree` are resolved; `references` has the reference of each internal name. Raises RuleError for an
+    aggregate over a to-one path, over two relations, or over own columns; for one inside another; and for a to-many
+    relation that is not aggregated or is not the last on its path.
     """
     found: dict[str, Aggregate] = {}
 
@@ -58,7 +59,7 @@ def gather(
         found[aggregate.name] = aggregate
         value = column(aggregate.name)
         counted = isinstance(_function(aggregate.expression), exp.Count)
-        # no row to count is none; every other aggregate of no rows is null
+        # the count of no rows is 0; every other aggregate of no rows is null
         return query("coalesce($count, 0)", count=value) if counted else value
 
     rewritten = tree.transform(replaced)
@@ -112,7 +113,7 @@ def _aggregate(
 
 
 def _over_rows(node: exp.Expr, references: Mapping[str, Reference]) -> exp.Expr:
-    """The aggregate over bare names of the related source, total and on any engine the same."""
+    """Return the aggregate over the names of the related source, with the same result on every engine."""
     bare = node.transform(
         lambda part: column(references[part.name].name) if isinstance(part, exp.Column) else part, copy=True
     )
@@ -120,7 +121,7 @@ def _over_rows(node: exp.Expr, references: Mapping[str, Reference]) -> exp.Expr:
     function = _function(settled)
     guard(function, [settled.expression.this] if isinstance(settled, exp.Filter) else [])
     if isinstance(function, exp.CountIf):
-        # of rows that are all null it is null on one engine and 0 on another
+        # if all values are null, it is null on one engine and 0 on another
         counted = query("count(CASE WHEN $condition THEN 1 END)", condition=function.this)
         if function is settled:
             return counted
@@ -133,7 +134,7 @@ def _function(node: exp.Expr) -> exp.Expr:
 
 
 def _to_many(path: tuple[str, ...], source: Source, sources: Mapping[str, Source]) -> int:
-    """How many hops lead to the first to-many relation on a path, itself included; 0 where there is none."""
+    """Return the position (from 1) of the first to-many relation on a path; 0 if there is none."""
     joins = hops(source, path, sources)
     return next((place + 1 for place, (_, relation, _) in enumerate(joins) if relation.cardinality == "to_many"), 0)
 

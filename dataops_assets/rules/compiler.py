@@ -1,6 +1,6 @@
-"""From what sources declare to expressions that can be run: `compile_rules`.
+"""Compiles the declared rules and validations of a source to expressions that can be run: `compile_rules`.
 
-Pure but for an empty in-memory database that answers which type an expression has; milliseconds a source.
+It has no side effects. It uses only an empty in-memory database to find types, and takes milliseconds per source.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from dataops_assets.config.contract import COLUMN_TYPE, name_problem
 from dataops_assets.config.source import Source
-from dataops_assets.rules.aggregates import Aggregate, gather
+from dataops_assets.rules.aggregates import Aggregate, extract_aggregates
 from dataops_assets.rules.lineage import ColumnReference, traced
 from dataops_assets.rules.order import CycleError, levels
 from dataops_assets.rules.parse import parse
@@ -26,7 +26,7 @@ from dataops_assets.rules.types import Types, UntypedError, always_fits, describ
 from dataops_assets.rules.windows import WINDOW_PREFIX, TypeOf, deterministic_windows, hoist, is_inexact, reach_of
 from dataops_assets.sql import DIALECT, column, query
 
-# what a row of a change set has already; the other system columns are known once it is merged into the hub
+# the system columns of a change set; the others are known only when the row is merged into the hub
 _SEEN_BY_SNAPSHOT = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash")
 _INSTEAD = "make it a keep_current rule that is true or false, or use the gate 'current'"
 _TYPES = ("text", "boolean", "integer", "double", "decimal(p,s)", "date", "timestamp", "timestamptz", "binary")
@@ -42,13 +42,13 @@ class CompiledRules:
 
     @property
     def types(self) -> Mapping[str, str]:
-        """SQL type of every rule, in declared order."""
+        """Return the SQL type of every rule, in declared order."""
         compiled = {**self.snapshot.rules, **self.current.rules}
         return {rule.name: compiled[rule.name].type for rule in self.source.rules}
 
     @property
     def hub_columns(self) -> Mapping[str, str]:
-        """The columns of the hub and their SQL types: contract, snapshot rules, system."""
+        """Return the columns of the hub and their SQL types: contract, snapshot rules, system."""
         return {
             **{column.name: described(column.type) for column in self.source.columns},
             **{rule.name: self.snapshot.rules[rule.name].type for rule in self.source.snapshot_rules},
@@ -57,15 +57,15 @@ class CompiledRules:
 
     @property
     def lineage(self) -> Mapping[str, frozenset[ColumnReference]]:
-        """For every rule the stored columns it comes from: of the change set for snapshot rules, else of hubs."""
+        """Return the stored columns that each rule comes from: of the change set for snapshot rules, else of hubs."""
         compiled = {**self.snapshot.rules, **self.current.rules}
         return {rule.name: compiled[rule.name].lineage for rule in self.source.rules}
 
 
 def compile_rules(source: Source, sources: Mapping[str, Source]) -> CompiledRules:
-    """Compile all rules and validations of `source`; `sources` holds every source by name.
+    """Compile all rules and validations of `source`; `sources` has every source by name.
 
-    Raises RuleError (ConfigError for a relation) that names source and rule and points at the place: unknown name or
+    Raises RuleError (ConfigError for a relation) with the source, the rule and the place in it: unknown name or
     function, wrong syntax or type, cycle, a window or keep-current dependency in a snapshot rule, a look-up of a column
     that the related hub does not have, snapshot look-ups that lead back to the source.
     """
@@ -93,14 +93,14 @@ class RulesCompiler:
     _types: Types
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
-        """`sources` holds every source by name."""
+        """Take `sources`, which has every source by name."""
         self._sources = sources
         self._snapshots: dict[str, Stage] = {}
         self._open: list[str] = []
 
     def compile(self, source: Source) -> CompiledRules:
-        """See `compile_rules`; `source` is one of the compiler's sources."""
-        # an error leaves behind what was open
+        """Compile one of the compiler's sources; see `compile_rules`."""
+        # remove the entries that an earlier error left
         self._open.clear()
         with types() as self._types:
             return self._compile(source)
@@ -134,7 +134,7 @@ class RulesCompiler:
         for item in (*rules, *checks):
             _check_snapshot(item)
         for item in (*rules, *checks):
-            self._check_way_round(source, item)
+            self._check_no_cycle(source, item)
         columns = {column.name: described(column.type) for column in source.columns}
         columns.update((name, kind) for name, kind in system_columns(source).items() if name in _SEEN_BY_SNAPSHOT)
         stage = self._stage(source, rules, f"lake/{source.name}_changes", columns, checks)
@@ -148,11 +148,11 @@ class RulesCompiler:
             raise place.error(f"unknown type {kind!r}", known=_TYPES)
         tree, references = resolve(place, parse(place), source, self._sources)
         by_name = {reference.internal: reference for reference in references}
-        tree, aggregates = gather(place, tree, by_name, source, self._sources)
+        tree, aggregates = extract_aggregates(place, tree, by_name, source, self._sources)
         return _Declared(place, tree, references, aggregates, kind)
 
-    def _check_way_round(self, source: Source, item: _Declared) -> None:
-        """A snapshot look-up reads another hub, which then comes first: that must not lead back here."""
+    def _check_no_cycle(self, source: Source, item: _Declared) -> None:
+        """Raise RuleError if snapshot look-ups lead back to the source: each looked-up hub must be refreshed before."""
         for reference in sorted(item.references):
             for _, _, target in hops(source, reference.path, self._sources):
                 if target.name in self._open:
@@ -205,7 +205,7 @@ class RulesCompiler:
         return Stage(lookups, tuple(found), validations, reach)
 
     def _with_typed_aggregates(self, source: Source, item: _Declared) -> _Declared:
-        """A declaration whose aggregates mean the same on every engine: what they read has types now."""
+        """Return the declaration with aggregates that give the same result on every engine; types are known now."""
         aggregates = [
             replace(
                 aggregate,
@@ -256,7 +256,7 @@ class RulesCompiler:
     def _version(
         self, item: _Declared, source: Source, value: exp.Expr, known: Mapping[str, str], used: Sequence[CompiledRule]
     ) -> str:
-        """A short hash of all that decides the rule's values, but for the rows themselves."""
+        """Return a short hash of everything that decides the rule's values, except the rows."""
         joins = [
             (relation.model_dump(mode="json", exclude={"description"}), target.refresh.history)
             for path in sorted({reference.path for reference in item.references})
@@ -312,7 +312,7 @@ class RulesCompiler:
         return type_of
 
     def _culprit(self, expression: exp.Expr, known: Mapping[str, str]) -> TextSpan | None:
-        """The smallest part that has no type."""
+        """Return the span of the smallest part without a type."""
         for node in reversed(list(expression.walk())):
             if not isinstance(node, exp.Condition) or isinstance(node, (exp.Identifier, exp.AggFunc)):
                 continue
@@ -380,9 +380,9 @@ class RulesCompiler:
 
 
 def _typed(place: Place, value: exp.Expr, type_of: TypeOf) -> exp.Expr:
-    """Arithmetic whose type hangs on the engine, in DuckDB's: days between dates, and products of decimals.
+    """Return `value` with DuckDB's types where engines differ: days between dates, and products of decimals.
 
-    Raises RuleError for a whole division of what is not whole, which DuckDB does not round.
+    Raises RuleError for `//` with numbers that are not whole, because DuckDB does not round them.
     """
 
     def replaced(node: exp.Expr) -> exp.Expr:
@@ -401,7 +401,7 @@ def _typed(place: Place, value: exp.Expr, type_of: TypeOf) -> exp.Expr:
 
 
 def _unique(source: Source) -> list[CompiledValidation]:
-    """The validations of an input's rows against each other."""
+    """Return the validations that compare the rows of an input with each other (`unique`)."""
     table = f"lake/{source.name}"
     return [
         CompiledValidation(
@@ -428,7 +428,7 @@ def _check_names(source: Source) -> None:
     for validation in source.validations:
         place = Place(source.name, "validation", validation.name, "")
         if not validation.name.strip() or "," in validation.name or not validation.name.isprintable():
-            # the names of the failed ones are kept in one text, separated by commas
+            # the names of failed validations are stored in one text, separated by commas
             raise place.error("a validation's name is printable text without commas")
         if validation.name in seen:
             raise place.error("the name is declared twice")
@@ -499,7 +499,7 @@ def _attempted(value: exp.Expr) -> exp.Expr:
 
 
 def _used(item: _Declared, done: Mapping[str, CompiledRule]) -> list[CompiledRule]:
-    """The rules of the same source that an expression reads."""
+    """Return the rules of the same source that an expression reads."""
     return [done[reference.name] for reference in item.references if not reference.path and reference.name in done]
 
 

@@ -1,7 +1,8 @@
-"""The functions of the rule language: what may be called, and what each call is parsed to.
+"""Lists the functions of the rule language, with the sqlglot expression of each call.
 
-An allow-list, because a rule must be pure: the same row gives the same value, and nothing outside the row is reached.
-Only functions that DuckDB and Spark both have are here, so that a rule means the same on every engine.
+It is an allow-list, because a rule must be pure: the same row gives the same value, and a rule reads nothing outside
+the row and its relations. Only functions that DuckDB and Spark both have are listed, so that a rule has the same result
+on every engine.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ FUNCTIONS: Mapping[str, type[exp.Expr]] = {**SCALARS, **AGGREGATES, **WINDOW_FUN
 
 NEEDS_WINDOW: tuple[type[exp.Expr], ...] = (*AGGREGATES.values(), *WINDOW_FUNCTIONS.values())
 
-# what a rule is made of besides calls
+# the expressions of a rule that are not calls
 STRUCTURE: tuple[type[exp.Expr], ...] = (
     exp.Add,
     exp.And,
@@ -205,7 +206,7 @@ CAST_TYPES: tuple[exp.DType, ...] = (
     exp.DType.VARCHAR,
 )
 
-# why a name that people try is not in the language; only wording, the allow-list above decides
+# reasons in the error message for functions that are not in the language; the allow-list above decides
 _CLOCK = "it gives another answer each time; take the time from a column"
 _CHANCE = "it gives another answer each time"
 _OUTSIDE = "a rule reaches nothing outside its row and its relations"

@@ -1,4 +1,4 @@
-"""Column lineage: which stored columns a rule's value comes from, directly or through other rules and look-ups."""
+"""Computes column lineage: the stored columns that a rule's value comes from, also through rules and look-ups."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def traced(
     table: str,
     rules: Mapping[str, frozenset[ColumnReference]],
 ) -> frozenset[ColumnReference]:
-    """What `references` come from. `table` holds the source's own columns; `rules` is the lineage of those used.
+    """Return the stored columns that `references` come from.
 
-    The columns that join a look-up decide its value, so they are part of it.
+    `table` has the source's own columns; `rules` is the lineage of the rules. The columns that join a look-up decide
+    its value, so they are included.
     """
     found: set[ColumnReference] = set()
     for reference in references:

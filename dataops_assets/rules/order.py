@@ -1,4 +1,4 @@
-"""In which order rules are computed: each after those it uses, as few passes as possible."""
+"""Orders rules so that each is computed after the rules it uses, in as few levels as possible."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 class CycleError(Exception):
-    """Things that need each other. `path` starts and ends with the same name."""
+    """Names that depend on each other. `path` starts and ends with the same name."""
 
     def __init__(self, path: Sequence[str]) -> None:
         self.path = tuple(path)
@@ -14,10 +14,10 @@ class CycleError(Exception):
 
 
 def levels(needs: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """`needs` (name to the names it uses, all of them keys) as levels; a name uses only names of earlier levels.
+    """Return the names of `needs` in levels; a name uses only names of earlier levels.
 
-    Each name stands in the earliest level it can, in the order of `needs`. Raises CycleError with the shortest way
-    round from the first name that lies on one.
+    `needs` maps each name to the names it uses, which are keys, too. Each name is in the earliest possible level, in
+    the order of `needs`. Raises CycleError with the shortest cycle of the first name that is on one.
     """
     depth: dict[str, int] = {}
     waiting = dict(needs)

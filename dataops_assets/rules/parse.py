@@ -1,4 +1,4 @@
-"""From the text of an expression to a tree that holds nothing but the rule language."""
+"""Parses the text of an expression to a tree that contains only the rule language."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataops_assets.sql import DIALECT
 _MOST_CHARACTERS = 10_000
 # walks over a tree recurse, and Python's own limit is a thousand calls
 _MOST_LEVELS = 250
-# words that stand before a parenthesis without being called
+# words before a parenthesis that are not calls
 _KEYWORDS = frozenset(
     (
         *("AND", "AS", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "FILTER", "FOR", "FROM", "ILIKE", "IN"),
@@ -28,7 +28,7 @@ _ALLOWED = frozenset((*STRUCTURE, *FUNCTIONS.values()))
 
 
 def parse(place: Place) -> exp.Expr:
-    """The tree of `place.text`, without comments.
+    """Return the tree of `place.text`, without comments.
 
     Raises RuleError, pointing at the part, for wrong syntax, for a query or statement instead of an expression, for a
     function or construct outside the language, and for an aggregate or window function without OVER.
@@ -97,7 +97,7 @@ def _refuse_queries(place: Place, tree: exp.Expr) -> None:
 
 
 def _check_calls(place: Place, tokens: list[Token]) -> None:
-    """Refuse every call by the name that was written, whatever it would have been parsed to."""
+    """Raise RuleError for a call of a function outside the language, by the name as it was written."""
     for previous, token, following in zip([None, *tokens], tokens, tokens[1:], strict=False):
         if following.token_type is not TokenType.L_PAREN:
             continue
@@ -174,7 +174,7 @@ def _check_window(place: Place, node: exp.Window) -> None:
 
 
 def windowed(window: exp.Window) -> exp.Expr:
-    """The function that a window applies to, without its FILTER and IGNORE NULLS."""
+    """Return the function of a window, without its FILTER and IGNORE NULLS."""
     function = window.this
     while isinstance(function, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
         function = function.this
@@ -182,19 +182,19 @@ def windowed(window: exp.Window) -> exp.Expr:
 
 
 def filtered(node: exp.Expr) -> exp.Expr:
-    """An aggregate with its FILTER, where it has one."""
+    """Return an aggregate with its FILTER, if it has one."""
     return node.parent if isinstance(node.parent, exp.Filter) and node.arg_key == "this" else node
 
 
 def _is_over_relation(node: exp.Expr) -> bool:
-    """Whether an aggregate reads columns by a path; which relations these may be is known when names are resolved."""
+    """Whether an aggregate reads columns by a path. The relations are checked later, when names are resolved."""
     if not isinstance(node, tuple(AGGREGATES.values())):
         return False
     return any(len(column.parts) > 1 for column in filtered(node).find_all(exp.Column))
 
 
 def is_windowed(node: exp.Expr) -> bool:
-    """Whether a function is the one that a window applies to."""
+    """Whether a function is the function of a window."""
     holder = node.parent
     while isinstance(holder, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
         holder = holder.parent

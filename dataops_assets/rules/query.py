@@ -1,4 +1,4 @@
-"""From a compiled stage to one query over rows: look-ups joined, then level on level of rules."""
+"""Builds the query of a compiled stage: join the look-ups, then compute the rules level by level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataops_assets.sql import alias, column, columns, conjunction, identifier, 
 CAST_PREFIX = "s_cast."
 FAILED_PREFIX = "s_failed."
 
-# the rows of a look-up's source, with at least its columns
+# gives the rows of a look-up's source, with at least its columns
 Related = Callable[[Lookup], exp.Query]
 
 OWN_PREFIX = "s_own."
@@ -29,11 +29,11 @@ _COMPARISONS: Mapping[str, type[exp.Binary]] = {
 
 
 def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
-    """`rows` with the stage's rules added, one row for each row.
+    """Return `rows` with the stage's rules added, one row for each row.
 
-    Further columns are internal: look-ups and windows, `s_cast.<rule>` (a declared type did not fit; never null) and
-    `s_failed.<validation>` (the row fails it; never null). Callers select what they need by name. Where a to-one
-    look-up matches several rows, one of their values is given here: ask `ambiguous` first.
+    The other columns are internal: look-ups and windows, `s_cast.<rule>` (a declared type did not fit; never null) and
+    `s_failed.<validation>` (the row fails it; never null). Callers select what they need by name. If a to-one
+    look-up matches several rows, the value of one of them is taken: check with `ambiguous` before.
     """
     found = _joined(stage, rows, related)
     for level in stage.levels:
@@ -52,10 +52,10 @@ def evaluate(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
 
 
 def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -> exp.Query:
-    """The rows that match more than one row of a look-up, grouped.
+    """Return the rows that match more than one row of a look-up, grouped.
 
-    Grain: one row an input and what it points with. Columns: s_input_id, `s_own.<column>` for each column that decides
-    the match, `s_rows` (rows that point so), `s_matches` (related rows that match).
+    Grain: one row for each input and combination of join values. Columns: s_input_id, `s_own.<column>` for each column
+    that decides the match, `s_rows` (rows with these values), `s_matches` (related rows that match).
     """
     several = _matching(stage, lookup, rows, related, [alias(exp.Count(this=exp.Star()), "s_matches")])
     several = several.having(query("count(*) > 1"))
@@ -75,10 +75,10 @@ def ambiguous(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related) -
 
 
 def pointing(stage: Stage, lookup: Lookup, rows: exp.Query, related: Related, changed: exp.Query) -> exp.Query:
-    """The rows, by s_input_id and s_row_id, that match any of the `changed` related rows of a look-up.
+    """Return s_input_id and s_row_id of the rows that match any of the `changed` related rows of a look-up.
 
-    The way to where the look-up starts is gone as it is now: a row for which it was another one is itself pointing to
-    a changed row on that way.
+    A path of several relations is followed with their present rows. A row that had another path before points to a
+    changed row on that path, and is found there.
     """
     found = _joins(stage, _before(stage, lookup), rows, related)
     identity = columns(["s_input_id", "s_row_id"], _ROWS)
@@ -107,7 +107,7 @@ def _joined(stage: Stage, rows: exp.Query, related: Related) -> exp.Query:
 
 
 def _given(lookup: Lookup) -> dict[str, str]:
-    """What a look-up brings by internal name, and what it is called in the joined table."""
+    """Return the columns of a look-up: internal name and name in the joined table."""
     if lookup.aggregates:
         return {name: name for name in lookup.aggregates}
     return {lookup.internal(name): name for name in lookup.columns}
@@ -132,7 +132,7 @@ def _joins(stage: Stage, lookups: Sequence[Lookup], rows: exp.Query, related: Re
 
 
 def _before(stage: Stage, lookup: Lookup) -> list[Lookup]:
-    """The look-ups on the way to where one starts."""
+    """Return the look-ups on the path to the start of a look-up."""
     return [item for item in stage.lookups if item.path == lookup.path[: len(item.path)] and item.path != lookup.path]
 
 
@@ -145,9 +145,9 @@ def _one_value_each(lookup: Lookup) -> list[exp.Expr]:
 def _matching(
     stage: Stage, lookup: Lookup, rows: exp.Query, related: Related, selected: Sequence[exp.Expr]
 ) -> exp.Select:
-    """`selected` (aggregates over the related rows that match) by what decides the match, as `s_own.<column>`.
+    """Return `selected` (aggregates over the matching related rows) by the join values, as `s_own.<column>`.
 
-    Starts from the distinct values that `rows` point with, so that its cost follows these where they are few.
+    It starts with the distinct join values of `rows`, so that it is cheap if these are few.
     """
     start = _table(lookup.path[:-1])
     own = [alias(column(name, start), OWN_PREFIX + name) for name in lookup.own]

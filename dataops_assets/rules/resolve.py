@@ -1,4 +1,4 @@
-"""What each name in an expression means: a column of this source, a rule, or a related source's column by a path."""
+"""Resolves each name in an expression: a column of this source, a rule, or a column of a related source by a path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataops_assets.sql import identifier
 
 Kind = Literal["column", "snapshot", "keep_current", "system"]
 
-# internal columns of a compiled query; the prefix s_ belongs to the platform, so no declared name can collide
+# internal columns of a compiled query; the prefix s_ is reserved, so no declared name can collide
 LOOKUP_PREFIX = "s_lookup."
 
 _COMPARABLE = ({"integer", "double", "decimal"}, {"date", "timestamp"})
@@ -25,7 +25,7 @@ _COMPARABLE = ({"integer", "double", "decimal"}, {"date", "timestamp"})
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """A column by declared spelling: `path` are the relations to its source, empty for this source's own."""
+    """A column as it is declared. `path` are the relations to its source, empty for columns of this source."""
 
     path: tuple[str, ...]
     name: str
@@ -33,16 +33,16 @@ class Reference:
 
     @property
     def internal(self) -> str:
-        """The column's name inside a compiled query."""
+        """Return the column's name inside a compiled query."""
         return LOOKUP_PREFIX + ".".join((*self.path, self.name)) if self.path else self.name
 
 
 def resolve(
     place: Place, tree: exp.Expr, source: Source, sources: Mapping[str, Source]
 ) -> tuple[exp.Expr, frozenset[Reference]]:
-    """`tree` with every name replaced by its quoted internal name, and what the names refer to.
+    """Return `tree` with every name replaced by its quoted internal name, and the references of the names.
 
-    Names match whatever their case. Raises RuleError at the name for one that is unknown, with the nearest known one.
+    Names are compared without case. Raises RuleError at the name for one that is unknown, with the nearest known one.
     """
     references: set[Reference] = set()
 
@@ -62,7 +62,7 @@ def resolve(
 
 
 def related_source(source: Source, relation: str, sources: Mapping[str, Source]) -> Source:
-    """The source that a declared relation leads to. Raises ConfigError for a relation that cannot be joined."""
+    """Return the source of a declared relation. Raises ConfigError for a relation that cannot be joined."""
     declared = source.relations[relation]
     where = f"source {source.name!r}, relation {relation!r}"
     if not (relation.isidentifier() and relation.isascii()):
@@ -133,7 +133,7 @@ def _reference(place: Place, node: exp.Column, source: Source, sources: Mapping[
 
 
 def names_of(source: Source) -> dict[str, Kind]:
-    """Every name that an expression over `source` may use bare, in declared spelling."""
+    """Return every name that an expression over `source` may use without a path, as it is declared."""
     found: dict[str, Kind] = dict.fromkeys(source.column_names, "column")
     found.update((rule.name, rule.mode) for rule in source.rules)
     found.update(dict.fromkeys(system_columns(source), "system"))
@@ -184,7 +184,7 @@ def _span(part: exp.Expr) -> TextSpan | None:
 
 
 def hops(source: Source, path: Sequence[str], sources: Mapping[str, Source]) -> list[tuple[Source, Relation, Source]]:
-    """The joins along a path of relations: (from, relation, to)."""
+    """Return the joins along a path of relations: (from, relation, to)."""
     found = []
     for name in path:
         target = sources[source.relations[name].source]

@@ -1,7 +1,8 @@
-"""What cannot be computed is null: division by zero, a cast that does not fit, overflow, a logarithm of zero, ...
+"""Makes values that cannot be computed null: division by zero, a failing cast, overflow, a logarithm of zero, ...
 
-Stated once here, so that no row can stop an input and every engine can be made to agree. It is the smallest part that
-is null, and nulls go through all but what asks for them, so parts are attempted where something asks.
+This is implemented only here, so that no row can stop an input and all engines agree. The smallest part that cannot be
+computed is null. Most functions return null for a null argument. Where a function handles nulls itself (such as
+`coalesce`), its arguments are computed with TRY.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from sqlglot import exp
 from dataops_assets.sql import DIALECT, query
 
 _DIVISIONS = (exp.Div, exp.IntDiv, exp.Mod)
-# what may give a value where a part of it is null, or compare a part without computing it
+# expressions that can have a value although a part of them is null, or that use a part without computing it
 _ASKING_FOR_NULLS = (
     *(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
     *(exp.Coalesce, exp.Nullif, exp.Concat, exp.ConcatWs, exp.Greatest, exp.Least),
@@ -22,20 +23,20 @@ _ASKING_FOR_NULLS = (
 
 
 def total(expression: exp.Expr) -> exp.Expr:
-    """`expression` with divisions that are null where the divisor is zero, and casts that are null where they fail.
+    """Return `expression` with divisions by zero and failing casts as null.
 
-    So is every part that is asked whether it is null.
+    The same holds for every part of it whose null is handled, such as the arguments of `coalesce`.
     """
 
     def replaced(node: exp.Expr) -> exp.Expr:
         if isinstance(node, _DIVISIONS) and not _is_nonzero_number(node.expression):
             node.set("expression", query("NULLIF($divisor, 0)", divisor=node.expression))
         if type(node) is exp.Cast and not isinstance(node.this, exp.Literal):
-            # a cast of a literal is how a date is written; a wrong one is refused when the rule is compiled
+            # a cast of a literal is a date constant; a wrong one is refused when the rule is compiled
             return exp.TryCast(this=node.this, to=node.to)
         if isinstance(node, _ASKING_FOR_NULLS):
             for part in list(node.iter_expressions()):
-                # the cases of CASE are no values, and what has a window in it cannot be attempted as it stands
+                # the branches of CASE are no values, and TRY cannot contain a window
                 if not isinstance(part, exp.If) and part.find(exp.Window) is None:
                     part.replace(attempt(part.copy()))
         return node
@@ -44,9 +45,9 @@ def total(expression: exp.Expr) -> exp.Expr:
 
 
 def rewritten(expression: exp.Expr, replaced: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
-    """A copy of `expression` with each node replaced by `replaced` of it, which may be the node itself.
+    """Return a copy of `expression` with each node replaced by `replaced(node)`, which may be the node itself.
 
-    Children come before parents, so a node that is wrapped takes its finished children with it.
+    Children are replaced before their parents.
     """
     tree = expression.copy()
     for node in reversed(list(tree.walk())):
@@ -60,14 +61,14 @@ def rewritten(expression: exp.Expr, replaced: Callable[[exp.Expr], exp.Expr]) ->
 
 
 def attempt(expression: exp.Expr) -> exp.Expr:
-    """`expression`, or null where computing it fails for any other reason."""
+    """Return `expression` in TRY, so that it is null if it fails for any other reason."""
     if isinstance(expression, (exp.Column, exp.Literal, exp.Null, exp.Boolean, exp.Star)):
         return expression
     return exp.Try(this=expression)
 
 
 def of_type(value: exp.Expr, kind: str) -> exp.Expr:
-    """A value in the type that it has in DuckDB; other engines may compute it in a wider or narrower one."""
+    """Return a value in the type that it has in DuckDB; other engines may use a wider or narrower type."""
     found = exp.TryCast(this=value.copy(), to=exp.DataType.build(kind, dialect=DIALECT))
     # an engine need not ask how such a cast is to be made
     found.meta["same"] = True

@@ -1,4 +1,4 @@
-"""Where in a declaration an expression stands, so that every error points at it."""
+"""Locates an expression in a declaration, so that every error shows the place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
         known: Sequence[str] = (),
         next_step: str = "",
     ) -> RuleError:
-        """A RuleError that names this expression and shows `span` (the whole expression without one)."""
+        """Return a RuleError that names this expression and shows `span` (or the whole expression)."""
         where = f"source {self.source!r}, {self.kind} {self.name!r}"
         line, column, excerpt = 0, 0, ""
         if self.text.strip():
@@ -51,7 +51,7 @@ class Place:
 
 
 def span_of(node: exp.Expr) -> TextSpan | None:
-    """The characters that `node` covers, as far as its names and calls tell; None for a bare literal."""
+    """Return the span of `node`, from the positions of its names and calls; None for a literal alone."""
     found = [part.meta for part in node.walk() if "start" in part.meta and "end" in part.meta]
     if not found:
         return None
@@ -70,6 +70,6 @@ def _excerpt(text: str, start: int, end: int) -> tuple[int, int, str]:
     shown = text[begin:] if stop < 0 else text[begin:stop]
     column = start - begin
     carets = max(1, min(end, begin + len(shown) - 1) - start + 1)
-    # a tab before the place stays a tab, so that the caret stands below it
+    # a tab before the place stays a tab, so that the caret is below the place
     indent = "".join("\t" if character == "\t" else " " for character in shown[:column])
     return text.count("\n", 0, start) + 1, column + 1, f"  {shown}\n  {indent}{'^' * carets}"

@@ -1,4 +1,4 @@
-"""What compiling gives: all that one step computes, as data."""
+"""Defines the result of compiling: everything that one step computes, as data."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from dataops_assets.rules.resolve import LOOKUP_PREFIX
 from dataops_assets.rules.windows import Reach
 
 REPEATED_PREFIX = "s_repeated."
-"""Of the internal columns that tell whether a row shares what must be unique with another row of its input."""
+"""Prefix of the internal columns that are true if a row repeats a unique value of another row of its input."""
 
 
 @dataclass(frozen=True)
 class Lookup:
     """One join. `path` are the relations from the source; the join starts at `path[:-1]`.
 
-    `on` pairs the columns there with the equal ones of `source`, whose `columns` (name to SQL type) are needed; `where`
-    are further comparisons (own column, operator, related column). A to-many join has `aggregates` over the matching
-    rows, by internal name. `unique`: at most one row matches, because the join covers the related key.
+    * `on`: pairs of equal columns, of the start and of `source`.
+    * `where`: further comparisons (own column, operator, related column).
+    * `columns`: the needed columns of `source`, with their SQL types.
+    * `aggregates`: for a to-many join, the aggregates over the matching rows, by internal name.
+    * `unique`: at most one row matches, because the join covers the related key.
     """
 
     path: tuple[str, ...]
@@ -37,31 +39,31 @@ class Lookup:
 
     @property
     def name(self) -> str:
-        """The path as users write it."""
+        """Return the path as users write it."""
         return ".".join(self.path)
 
     def internal(self, column: str) -> str:
-        """The name of one of its columns inside a compiled query."""
+        """Return the name of one of its columns inside a compiled query."""
         return LOOKUP_PREFIX + ".".join((*self.path, column))
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The columns at the start of the join that decide which rows match."""
+        """Return the columns at the start of the join that decide the match."""
         return tuple(dict.fromkeys((*(own for own, _ in self.on), *(own for own, _, _ in self.where))))
 
     @property
     def related(self) -> tuple[str, ...]:
-        """The columns of `source` that decide which rows match."""
+        """Return the columns of `source` that decide the match."""
         return tuple(dict.fromkeys((*(other for _, other in self.on), *(other for _, _, other in self.where))))
 
     @property
     def results(self) -> frozenset[str]:
-        """What it brings, by internal name."""
+        """Return the internal names of the columns that it adds."""
         return frozenset(self.aggregates or map(self.internal, self.columns))
 
     @property
     def may_be_ambiguous(self) -> bool:
-        """Whether several rows may match although one is taken: only the data can tell."""
+        """Whether several rows may match a to-one look-up, so that the data must be checked."""
         return not self.unique and not self.aggregates
 
 
@@ -69,11 +71,14 @@ class Lookup:
 class CompiledRule:
     """One rule, ready to run on rows with the source's columns, the rules of earlier levels and the look-ups.
 
-    `version` changes when anything that decides its values does, but for the rows themselves. `expression` has SQL type
-    `type`. `failed_cast` is true where a value did not fit a declared type; None where it
-    always fits. `reads` are the columns of the source's own rows that it needs. `inexact`: the last digits depend on
-    the order of additions. `personal`: it is made from a column tagged 'pii'. `windowed`: it, or a rule it uses, sees
-    other rows. `uses` are all columns it reads, by internal name.
+    * `version`: changes with everything that decides the values, except the rows.
+    * `expression`: the value, of SQL type `type`.
+    * `failed_cast`: true if a value does not fit the declared type; None if every value fits.
+    * `reads`: the columns of the source's own rows that it needs.
+    * `inexact`: the last digits depend on the order of additions.
+    * `personal`: it uses a column tagged 'pii'.
+    * `windowed`: it, or a rule it uses, reads other rows.
+    * `uses`: all columns it reads, by internal name.
     """
 
     name: str
@@ -93,8 +98,8 @@ class CompiledRule:
 class CompiledValidation:
     """One validation: `failed` is true where a row fails it, never null.
 
-    Of columns that must be `unique`, `failed` is the internal column that tells so, which the rows must bring along.
-    `version` changes when anything that decides `failed` does, but for the rows themselves.
+    For `unique` columns, `failed` is an internal column that the rows must have. `version` changes with everything that
+    decides `failed`, except the rows.
     """
 
     name: str
@@ -108,7 +113,7 @@ class CompiledValidation:
 
 @dataclass(frozen=True)
 class Level:
-    """Rules that can be computed side by side, after the windows they use."""
+    """Rules that can be computed together, after the windows they use."""
 
     windows: Mapping[str, exp.Expr]
     rules: tuple[CompiledRule, ...]
@@ -116,10 +121,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that one step computes: look-ups, then level by level of rules, then validations.
+    """Everything that one step computes: look-ups, then the rules level by level, then validations.
 
-    `reach`: how far a changed row is seen through the windows; None where there is no window or no limit. `casts`: of
-    rules that the rows have already, whether a value did not fit the declared type.
+    * `reach`: how far a changed row is seen through the windows; None without windows or without a limit.
+    * `casts`: for rules that the rows have already, whether a value did not fit the declared type.
     """
 
     lookups: tuple[Lookup, ...]
@@ -130,27 +135,27 @@ class Stage:
 
     @property
     def rules(self) -> Mapping[str, CompiledRule]:
-        """The rules by name, in an order in which each follows those it uses."""
+        """Return the rules by name; each comes after the rules it uses."""
         return {rule.name: rule for level in self.levels for rule in level.rules}
 
     @property
     def related(self) -> tuple[str, ...]:
-        """Names of the sources that are looked up."""
+        """Return the names of the sources that are looked up."""
         return tuple(sorted({lookup.source for lookup in self.lookups}))
 
     @property
     def row_rules(self) -> tuple[str, ...]:
-        """Rules that see one row and its relations, not its neighbours."""
+        """Return the rules that read one row and its relations, without windows."""
         return tuple(name for name, rule in self.rules.items() if not rule.windowed)
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The rules' versions by name."""
+        """Return the versions of the rules by name."""
         return {name: rule.version for name, rule in self.rules.items()}
 
     @property
     def verdict(self) -> str:
-        """The version of what the validations say of a row; empty where there is nothing to say."""
+        """Return the version of the validations and casts; empty if there are none."""
         casts = [(rule.name, rule.version) for rule in self.rules.values() if rule.failed_cast is not None]
         checks = [(item.name, item.severity, item.version) for item in self.validations]
         if not (casts or checks):
@@ -159,7 +164,7 @@ class Stage:
 
     @property
     def seen_by_windows(self) -> frozenset[str]:
-        """Sources whose look-ups rules with windows read themselves, not through another rule."""
+        """Return the sources whose look-ups a rule with a window reads directly, not through another rule."""
         used = {name for rule in self.rules.values() if rule.windowed for name in rule.uses}
         paths = [item.path for item in self.lookups if used & item.results]
         return frozenset(
@@ -167,9 +172,9 @@ class Stage:
         )
 
     def only(self, names: Iterable[str], given: Collection[str] = (), *, verdict: bool = False) -> Stage:
-        """The part of the stage that is needed for the rules and columns `names`, and for all validations if `verdict`.
+        """Return the part of the stage for the rules and columns `names`, and for all validations if `verdict`.
 
-        Of the rules that the rows have already, `given`, nothing is computed but, for the `verdict`, what did not fit.
+        The rows have the rules `given` already. Of these only the failed casts are computed, if `verdict`.
         """
         wanted = set(names)
         casts: dict[str, exp.Expr] = {}

@@ -1,9 +1,9 @@
-"""Tokens of templates: `${price}` in a text is replaced by what it stands for, never by more than that.
+"""Replaces the tokens of templates: `${price}` in a text becomes the value of `price`.
 
-In an SQL expression a token stands for one thing: a name (`price`, `store.price`, or a part of a name as in
-`${prefix}_amount`), a number or a truth value where it stands bare, or characters of a text or quoted name where it
-stands between quotes. What it is filled with is quoted accordingly, and the outcome must have the very shape of the
-template.
+In an SQL expression a token outside quotes stands for one name (`price`, `store.price`, or a part of a name as in
+`${prefix}_amount`), one number or one truth value. A token between quotes stands for characters of the text or quoted
+name. The value is quoted accordingly, and the result must have the same structure as the template, so that a value can
+never inject SQL.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from dataops_assets.sql import DIALECT
 Values = Mapping[str, str | int | float | bool]
 
 _TOKEN = re.compile(r"\$\{(\w+)\}")
-# a name that may be made of tokens in part, with dots between its parts
+# a name with dots between its parts, in which tokens may be parts
 _WORD = re.compile(r"(?:\w|\.(?=[\w$])|\$\{\w+\})+")
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
-# fields of declarations that hold SQL
+# fields of declarations with SQL
 _SQL_FIELDS = frozenset(("expression", "compatible", "delete_when", "delete_where", "default"))
-# fields whose own ${NAMES} are of the environment
+# fields in which ${NAME} means an environment variable
 _ENVIRONMENT_FIELDS = frozenset(("storage_options",))
 
 
 def tokens_of(value: Any) -> frozenset[str]:
-    """The names of all tokens in a declaration."""
+    """Return the names of all tokens in a declaration."""
     if isinstance(value, str):
         return frozenset(_TOKEN.findall(value))
     if isinstance(value, Mapping):
@@ -44,10 +44,10 @@ def tokens_of(value: Any) -> frozenset[str]:
 
 
 def filled(value: Any, values: Values, field: str = "") -> Any:
-    """A declaration (texts, lists, mappings) with all tokens replaced; `field` is the name of the field it stands in.
+    """Return a declaration (texts, lists, mappings) with all tokens replaced; `field` is the name of its field.
 
-    A text that is one token as a whole becomes the value itself. Raises ConfigError for an unknown token, and for a
-    value that is no name, number or text where it stands in SQL.
+    A text that is only one token becomes the value itself. Raises ConfigError for an unknown token, and for a value in
+    SQL that is not a name, number or text.
     """
     if field in _ENVIRONMENT_FIELDS:
         return value
@@ -66,7 +66,7 @@ def filled(value: Any, values: Values, field: str = "") -> Any:
 
 
 def filled_sql(text: str, values: Values) -> str:
-    """An SQL expression with all tokens replaced. Raises ConfigError where a value would be more than it stands for."""
+    """Return an SQL expression with all tokens replaced. Raises ConfigError if a value would change its structure."""
     if "--" in text or "/*" in text:
         raise ConfigError("filling tokens", received=text, next_step="leave comments out of expressions with tokens")
     result = _replaced(text, lambda word: _bare(word, values, text), lambda part: _inside(part, values, text))
@@ -77,7 +77,7 @@ def filled_sql(text: str, values: Values) -> str:
 
 
 def _replaced(text: str, bare: Callable[[str], str], inside: Callable[[str], str]) -> str:
-    """`text` with `bare` applied to each word that has tokens, and `inside` to each quoted part."""
+    """Return `text` with `bare` applied to each word with tokens, and `inside` to each quoted part."""
     found: list[str] = []
     end = 0
     for quoted in _QUOTED.finditer(text):
@@ -144,5 +144,5 @@ def _value(name: str, values: Values) -> Any:
 
 
 def unused(value: Any, values: Values) -> Iterator[str]:
-    """The given values that no token takes."""
+    """Return the given values that no token uses."""
     return (name for name in values if name not in tokens_of(value))

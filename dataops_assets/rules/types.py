@@ -1,6 +1,6 @@
-"""The SQL type of an expression, asked of DuckDB, whose dialect the rules are written in.
+"""Finds the SQL type of an expression with DuckDB, because rules are written in its dialect.
 
-An empty in-memory database with no access to files or network answers; no data is read.
+It uses an empty in-memory database without access to files or network. No data are read.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class UntypedError(Exception):
 
 
 class Types:
-    """Answers what type an expression over typed names has."""
+    """Finds the type of an expression over typed names."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
     def of(self, expression: exp.Expr, names: Mapping[str, str]) -> str:
-        """The SQL type of `expression`, whose columns are typed by `names`. Raises UntypedError."""
+        """Return the SQL type of `expression`; `names` has the types of its columns. Raises UntypedError."""
         used = sorted({column.name for column in expression.find_all(exp.Column)})
         nulls: list[exp.Expr] = [alias(exp.cast(exp.null(), names[name], dialect=DIALECT), name) for name in used]
         rows = exp.select(*nulls or [exp.null()])
@@ -59,14 +59,14 @@ class Types:
 
 @contextmanager
 def types() -> Iterator[Types]:
-    """A `Types` for the length of a block."""
+    """Open a `Types` for a `with` block."""
     with _database().cursor() as connection:
         yield Types(connection)
 
 
 @functools.cache
 def _database() -> duckdb.DuckDBPyConnection:
-    """One database a process: to open one takes longer than to answer."""
+    """Return the database of this process. There is one, because opening takes longer than a query."""
     config: dict[str, Any] = {
         "threads": "1",
         "enable_external_access": "false",
@@ -77,19 +77,19 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 def _reason(error: duckdb.Error) -> str:
     first = str(error).strip().splitlines()[0]
-    # "Binder Error: ..." says who found it, not what is wrong
+    # the prefix "Binder Error: ..." does not help the reader
     return first.partition("Error: ")[2] or first
 
 
 def stored(inferred: str) -> str | None:
-    """The type in which a table keeps values of type `inferred`; None where no table can (an interval, a list, ...)."""
+    """Return the type in which a table stores values of type `inferred`; None for an interval, a list, ..."""
     if inferred in _STORED or inferred.startswith("DECIMAL("):
         return inferred
     return _KEPT_AS.get(inferred)
 
 
 def described(declared: str) -> str:
-    """A declared column type as DuckDB names it."""
+    """Return DuckDB's name of a declared column type."""
     name = sql_type(declared)
     if name == "TIMESTAMPTZ":
         return INSTANT
@@ -97,7 +97,7 @@ def described(declared: str) -> str:
 
 
 def always_fits(inferred: str, target: str) -> bool:
-    """Whether every value of one SQL type has a value in the other."""
+    """Whether every value of one SQL type fits the other type."""
     if target in (inferred, "VARCHAR"):
         return True
     if inferred == "BOOLEAN" or inferred in INTEGERS:
@@ -108,7 +108,7 @@ def always_fits(inferred: str, target: str) -> bool:
 
 
 def system_columns(source: Source) -> dict[str, str]:
-    """The system columns of the source's hub and their SQL types."""
+    """Return the system columns of the source's hub and their SQL types."""
     order = INSTANT
     if source.refresh.order_by is not None:
         order = described(next(column.type for column in source.columns if column.name == source.refresh.order_by))

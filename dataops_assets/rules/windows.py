@@ -1,6 +1,6 @@
-"""Window functions that depend on nothing but the set of rows, and share their sorting.
+"""Makes window functions deterministic, so that they depend only on the set of rows, and lets them share sorts.
 
-SQL leaves three things to chance or to the engine's arithmetic, and each is settled here before a rule runs:
+SQL does not define three things, or they depend on the engine's arithmetic. They are fixed here before a rule runs:
 
 * Rows that are equal in ORDER BY come in any order. Where that matters (`lag`, `row_number`, ROWS frames, ...) they are
   ordered by input and row position.
@@ -37,7 +37,7 @@ _SPREADS = (*_DEVIATIONS, exp.Variance, exp.VariancePop)
 
 
 def deterministic_windows(place: Place, expression: exp.Expr, type_of: TypeOf) -> exp.Expr:
-    """`expression` with every window made deterministic.
+    """Return `expression` with every window made deterministic.
 
     Raises RuleError for a window whose result would still depend on the order of equal rows.
     """
@@ -47,9 +47,9 @@ def deterministic_windows(place: Place, expression: exp.Expr, type_of: TypeOf) -
 
 
 def hoist(expressions: Iterable[exp.Expr], prefix: str) -> tuple[list[exp.Expr], dict[str, exp.Expr]]:
-    """The expressions with each window replaced by a column, and those columns: equal windows are one column.
+    """Return the expressions with each window replaced by a column, and these columns. Equal windows share a column.
 
-    `prefix` begins the columns' names, which no other level of the stage may use.
+    The names of the columns begin with `prefix`, which no other level of the stage may use.
     """
     found: dict[str, tuple[str, exp.Expr]] = {}
 
@@ -126,7 +126,7 @@ def _exact_spread(window: exp.Window, function: exp.Expr) -> exp.Expr:
 
 
 def _over(window: exp.Window, aggregate: exp.Expr) -> exp.Window:
-    """Another aggregate over the same window."""
+    """Return another aggregate over the same window."""
     copied = window.copy()
     windowed(copied).replace(aggregate)
     return copied
@@ -149,7 +149,7 @@ def _number_days(window: exp.Window, offset_frame: str, type_of: TypeOf) -> None
 
 
 def _in_days(offset: exp.Expr) -> exp.Expr | None:
-    """The offset as a number of days; None where it is not a whole number of them."""
+    """Return the offset as a number of days; None if it is not a whole number of days."""
     if not isinstance(offset, exp.Interval) or not isinstance(offset.this, exp.Literal) or offset.unit is None:
         return None
     factor = _DAYS.get(offset.unit.name.upper())
@@ -159,7 +159,7 @@ def _in_days(offset: exp.Expr) -> exp.Expr | None:
 
 
 def _guard(window: exp.Window, function: exp.Expr) -> None:
-    """A value that cannot be computed is null for the window too; the engine would stop at it."""
+    """Make a value that cannot be computed null for the window, too, because the engine would stop otherwise."""
     keys = window.args.get("order")
     parts = [*window.args.get("partition_by", ()), *(key.this for key in (keys.expressions if keys else ()))]
     if isinstance(window.this, exp.Filter):
@@ -180,10 +180,11 @@ def guard(function: exp.Expr, others: Iterable[exp.Expr] = ()) -> None:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a changed row is seen through windows that all have one partition.
+    """How far a changed row is seen through windows with the same partition.
 
-    `partition` are the expressions that decide it. A row of the same partition whose `order` (a whole number) is up to
-    `back` above or `forward` below that of the changed row has it in a frame; without `order` the whole partition has.
+    `partition` are the expressions of PARTITION BY. `order` is a whole number. Rows of the same partition see the
+    changed row if their `order` is at most `back` above or `forward` below its `order`. Without `order`, all rows of
+    the partition see it.
     """
 
     partition: tuple[exp.Expr, ...]
@@ -193,7 +194,7 @@ class Reach:
 
     @property
     def columns(self) -> frozenset[str]:
-        """Columns that decide partition and order."""
+        """Return the columns that decide partition and order."""
         parts = [*self.partition, *([self.order] if self.order is not None else [])]
         return frozenset(node.name for part in parts for node in part.find_all(exp.Column))
 
@@ -201,13 +202,13 @@ class Reach:
 def reach_of(
     levels: Iterable[Mapping[str, exp.Expr]], type_of: TypeOf, kept: Collection[str], windowed: Collection[str]
 ) -> Reach | None:
-    """The reach of the windows of all levels; None where a change may be seen anywhere, or there are no windows.
+    """Return the reach of the windows of all levels; None without windows, or if every row may see a change.
 
-    `kept` are the columns that the table of results has, without those that windows decide, the `windowed`: there the
-    old state of a changed row is found.
+    `kept` are the columns of the result table from which the old state of a changed row is read. The columns that
+    windows decide (`windowed`) are not among them.
     """
     windows = [window for level in levels for window in level.values()]
-    # a window over a window's result sees further than either
+    # a window over the result of a window sees further than each of them
     if not windows or any(node.name in windowed for window in windows for node in window.find_all(exp.Column)):
         return None
     partitions = {tuple(part.sql(DIALECT) for part in window.args.get("partition_by") or ()) for window in windows}
@@ -224,7 +225,7 @@ def reach_of(
 
 
 def _frame(window: exp.Expr, type_of: TypeOf) -> tuple[exp.Expr, int, int] | None:
-    """Order, reach back and reach forward of a RANGE frame with whole offsets over a whole number; None for others."""
+    """Return order, reach back and reach forward of a RANGE frame over a whole number; None for other frames."""
     spec, order = window.args.get("spec"), window.args.get("order")
     if spec is None or order is None or len(order.expressions) != 1 or str(spec.args.get("kind")).upper() != "RANGE":
         return None
@@ -237,7 +238,7 @@ def _frame(window: exp.Expr, type_of: TypeOf) -> tuple[exp.Expr, int, int] | Non
 
 
 def _offset(bound: object, side: object, outward: str) -> int | None:
-    """How far a frame's bound lies outward of the current row; None without limit."""
+    """Return the distance of a frame's bound from the current row; None without limit."""
     if str(bound).upper() == "CURRENT ROW":
         return 0
     if not isinstance(bound, exp.Literal) or not bound.name.isdigit():
