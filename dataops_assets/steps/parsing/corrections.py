@@ -1,7 +1,7 @@
-"""Corrections of raw rows as parsing applies them: in place of what the input says, and converted by one notation.
+"""Applies corrections to raw rows when they are parsed: a corrected value replaces the value of the input.
 
-A corrected value is written the same way whatever the format of the input: numbers with a decimal point, times in ISO
-8601 or the column's `date_format`. So a correction keeps its meaning when the format's marks change.
+A corrected value has the same notation for every input format: numbers with a decimal point, times in ISO 8601 or the
+column's `date_format`. So a correction keeps its meaning when the marks of the format change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MARKS = TextMarks(has_iso_times=True)
 class Corrected:
     """The corrections of some inputs, as a table of the session.
 
-    `columns` are the positions in the contract that any of them corrects, `unknown` names that it does not have.
+    `columns` are the positions in the contract of the corrected columns. `unknown` are corrected names that it lacks.
     """
 
     input_ids: frozenset[str] = frozenset()
@@ -37,11 +37,11 @@ class Corrected:
     unknown: tuple[str, ...] = ()
 
     def concerns(self, rows: RawRows) -> bool:
-        """Whether any of these rows may be corrected."""
+        """Whether any of these rows may have a correction."""
         return not self.input_ids.isdisjoint(rows.input_ids)
 
     def joined(self, rows: RawRows) -> exp.Query:
-        """`rows` with a mark and a text for each corrected column; a corrected row has fields, whatever it was."""
+        """Return `rows` with a mark and a text for each corrected column. A corrected row always has fields."""
         found: exp.Query = query(
             """
             SELECT r.s_input_id, r.s_row_id, CASE WHEN c.s_row_id IS NULL THEN r.s_problem END AS s_problem, $fields,
@@ -57,24 +57,24 @@ class Corrected:
 
     @property
     def names(self) -> list[str]:
-        """The marks and texts of the corrected columns."""
+        """Return the names of the marks and texts of the corrected columns."""
         return [name for index in sorted(self.columns) for name in (_mark(index), _text(index))]
 
     def is_given(self, index: int, otherwise: exp.Expr) -> exp.Expr:
-        """Whether the column has a value, by its correction or `otherwise`."""
+        """Return the condition that the column has a value: by its correction, or by `otherwise`."""
         return _chosen(index, exp.not_(exp.Is(this=column(_text(index)), expression=exp.null())), otherwise)
 
     def value(self, index: int, item: Column, otherwise: exp.Expr) -> exp.Expr:
-        """The column's value of its type, by its correction or `otherwise`."""
+        """Return the column's typed value: that of its correction, or `otherwise`."""
         return _chosen(index, correction(column(_text(index)), item), otherwise)
 
     def raw_text(self, index: int, otherwise: exp.Expr) -> exp.Expr:
-        """The text that a column was given, among rows that are joined with the corrections as `c`."""
+        """Return the text of a corrected column, for rows that are joined with the corrections as `c`."""
         return _chosen(index, column(_text(index), "c"), otherwise, "c")
 
 
 def corrections_for(context: SourceContext, session: Session, source: Source, input_ids: Sequence[str]) -> Corrected:
-    """The corrections of these inputs that are in force; `source` has the columns that the inputs have by now."""
+    """Return the valid corrections of these inputs; `source` has also the undeclared columns of the inputs."""
     found = context.corrections.corrected(set(input_ids))
     if not found:
         return Corrected()
@@ -96,21 +96,21 @@ def corrections_for(context: SourceContext, session: Session, source: Source, in
 
 
 def joined_with_corrections(rows: exp.Select, left: str) -> exp.Select:
-    """`rows` with the corrections of the table `left` beside them, as `c`."""
+    """Join `rows` with the corrections of the table `left`, as `c`."""
     on = exp.and_(*[column(name, "c").eq(column(name, left)) for name in ("s_input_id", "s_row_id")])
     found: exp.Select = rows.join(exp.to_table(_TABLE), on=on, join_type="left", join_alias="c", copy=False)
     return found
 
 
 def correction(text: exp.Column, item: Column) -> exp.Expr:
-    """A corrected value's text as the column's type; null where it cannot be."""
+    """Convert the text of a corrected value to the column's type; null if that fails."""
     target = exp.DataType.build(sql_type(item.type), dialect=DIALECT)
     found: exp.Expr = exp.cast(converted(text, "VARCHAR", item, _MARKS), target)
     return found
 
 
 def unconvertible(session: Session, source: Source, given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of the values, each a column's name and a text, that cannot be of the column's type."""
+    """Return the values (column name and text) that cannot be converted to their column's type."""
     by_column: dict[str, list[str]] = {}
     for name, text in dict.fromkeys(given):
         by_column.setdefault(name, []).append(text)

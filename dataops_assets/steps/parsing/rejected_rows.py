@@ -1,7 +1,7 @@
-"""What a row that did not become one of the contract still says: that its key is gone, or that its key is there.
+"""Uses what can be read of rejected rows: delete markers, and keys that are present in the input.
 
-A delete marker needs its key and its order, and what its predicate reads. Whatever else is wrong with it does not
-matter: it is taken. Of other rows that are rejected the key can often be read: then it is known that it is there.
+A delete marker needs only its key, its order and the columns of its predicate. It is accepted even if other columns are
+wrong. The key of other rejected rows can often be read: then it is known that the key is present.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNDECIDED = "s_undecided"
 
 
 def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
-    """Columns beside `s_fault` for `with_markers`, from whether a column's value is none of its type, by its number."""
+    """Return the columns that `with_markers` needs besides `s_fault`, from the wrong types by column number."""
     if not source.refresh.delete_when:
         return []
     names = source.column_names
@@ -44,9 +44,9 @@ def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.E
 
 
 def with_markers(source: Source, rows: exp.Query) -> exp.Query:
-    """`rows` (contract columns, `s_fault`, `s_left_out` and `faults_of_types`) without faults of delete markers.
+    """Return `rows` (contract columns, `s_fault`, `s_left_out`, `faults_of_types`) without faults of delete markers.
 
-    The values of a marker that are none of their types are null, and told as left out.
+    Values of a delete marker with a wrong type become null and are counted as left out.
     """
     if not source.refresh.delete_when:
         return rows
@@ -77,10 +77,10 @@ def with_markers(source: Source, rows: exp.Query) -> exp.Query:
 
 @dataclass(frozen=True)
 class RejectedKeys:
-    """What is known of the keys of rejected rows: `rows` have s_input_id and s_key of those that can be read.
+    """The keys of rejected rows: `rows` have s_input_id and s_key of the rows whose key can be read.
 
-    `spares` are the inputs of these. `unreadable` are the inputs that deletes are suspended for: a rejected row of them
-    may be of any key.
+    `spares` are the inputs of these rows. `unreadable` are the inputs with rejected rows whose key cannot be read; they
+    delete nothing by absence.
     """
 
     rows: exp.Expr | None = None
@@ -89,10 +89,10 @@ class RejectedKeys:
 
 
 def rejected_keys(session: Session, source: Source, quarantine: TableVersion | None) -> RejectedKeys:
-    """What the quarantine says of keys; nothing where absence deletes nothing."""
+    """Return the keys of the rejected rows in the quarantine; nothing if absence does not delete."""
     if quarantine is None or not absence_deletes(source):
         return RejectedKeys()
-    # a table from before keys were kept says nothing of them
+    # an old quarantine table has no keys
     key = column("s_key", "q") if "s_key" in quarantine.columns else exp.cast(exp.null(), "VARCHAR")
     rows = query("SELECT q.s_input_id, $key AS s_key FROM $rows AS q", key=key, rows=session.scan(quarantine))
     counted = query(
@@ -109,14 +109,14 @@ def rejected_keys(session: Session, source: Source, quarantine: TableVersion | N
 
 
 def readable_key(source: Source, table: str) -> exp.Expr:
-    """What of a rejected row's identity can be read: its `s_key`, or the text of its value in the range column.
+    """Return the `s_key` of a rejected row, or the text of its value in the range column, if it can be read.
 
-    Null where it cannot be read, or where absence deletes nothing: then nobody asks.
+    Null if it cannot be read, or if absence does not delete, because then it is not needed.
     """
     refresh = source.refresh
     asked = refresh.key if isinstance(refresh, FullRefresh) else tuple(filter(None, [refresh.range_by]))
     kinds = {item.name: item.type for item in source.columns}
-    # a default stands for a value that cannot be read, too
+    # the default is also used for a value that cannot be read
     if not asked or any(item.default is not None for item in source.columns if item.name in asked):
         return exp.cast(exp.null(), "VARCHAR")
     known = [exp.not_(exp.paren(is_missing(source, name, table))) for name in asked]

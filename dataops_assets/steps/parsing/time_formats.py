@@ -1,10 +1,10 @@
-"""What a declared `date_format` means: what Python's `datetime.strptime` means by it, on both engines.
+"""Implements a declared `date_format` with the meaning of Python's `datetime.strptime`, on both engines.
 
-A format becomes one regular expression, whose parts are put together as a date and a time of the engine. The engine's
-own strptime is not used: it takes `3/2/20` for the year 20, and each engine does so in its own way.
+A format becomes one regular expression. Its groups are put together to a date and a time of the engine. The engine's
+own strptime is not used: it reads `3/2/20` as the year 20, and the engines differ.
 
-Whatever is taken is what Python's strptime gives. A few texts that Python takes are rejected, because they may mean
-something else: a number with fewer digits than its directive has, where another number follows at once (with
+Every accepted text has the value that Python's strptime gives. A few texts that Python takes are rejected, because they
+may mean something else: a number with fewer digits than its directive has, where another number follows at once (with
 `%Y%m%d`, `2013111` is the 11 January or the 1 November), the day 366 or the week 53 of a year that has none, and digits
 of other scripts. Names of months, days and halves of the day are the English ones, as in Python without a locale.
 """
@@ -36,7 +36,7 @@ _MONTHS = (
     "december",
 )
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-# what Python takes for a space
+# the characters that Python treats as space
 _SPACES = r"[\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
 _YEAR = "[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9]"
 _OFFSET = (
@@ -49,7 +49,7 @@ _SAME_AS = {"c": "%a %b %d %H:%M:%S %Y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
 
 @dataclass(frozen=True)
 class _Directive:
-    """One directive: the part of a time it tells, what it matches, and what where its digits touch others."""
+    """One directive: its part of a time, its pattern, and its pattern where its digits touch other digits."""
 
     part: str
     pattern: str
@@ -95,7 +95,7 @@ _OF_A_CLOCK = {"hour", "minute", "second", "fraction", "offset"}
 
 @dataclass(frozen=True)
 class TimeFormat:
-    """A format that can be read exactly. `directives`: the letter that tells each part of a time."""
+    """A format that can be read exactly. `directives`: the letter of the directive for each part of a time."""
 
     text: str
     pattern: str
@@ -103,15 +103,15 @@ class TimeFormat:
 
     @property
     def has_offset(self) -> bool:
-        """Whether what it reads is an instant, not a wall clock."""
+        """Whether the format has an offset, so that its values are instants."""
         return "offset" in self.directives
 
 
 @functools.lru_cache(maxsize=256)
 def time_format(text: str) -> TimeFormat:
-    """The meaning of a strptime format.
+    """Return the meaning of a strptime format.
 
-    Raises ConfigError for a directive that Python does not know, and for a format that leaves open which time is meant.
+    Raises ConfigError for a directive that Python does not know, and for an ambiguous format.
     """
     pieces = [
         piece for part in _split(text) for piece in (_split(_SAME_AS[part[1]]) if part[1:] in _SAME_AS else [part])
@@ -133,7 +133,7 @@ def time_format(text: str) -> TimeFormat:
 
 
 def parsed(value: exp.Expr, form: TimeFormat, target: str) -> exp.Expression:
-    """The text `value` as a DATE, or as a TIMESTAMP that is in UTC where the format has an offset; null if it is none.
+    """Convert the text `value` to a DATE, or to a TIMESTAMP (in UTC if the format has an offset); null if that fails.
 
     A text with a time of day is a date only at midnight, without an offset or in UTC.
     """
@@ -169,7 +169,7 @@ def parsed(value: exp.Expr, form: TimeFormat, target: str) -> exp.Expression:
 
 
 def _split(text: str) -> list[str]:
-    """Directives, runs of spaces, and what is between them."""
+    """Split a format into directives, runs of spaces and the text between them."""
     return re.findall(r"%.?|\s+|[^%\s]+", text, re.DOTALL)
 
 
@@ -183,7 +183,7 @@ def _refused(text: str, problem: str) -> ConfigError:
 
 
 def _left_open(directives: Mapping[str, str]) -> str:
-    """Why a format with these directives does not say which time is meant; empty where it does."""
+    """Return why a format with these directives is ambiguous; empty if it is not."""
     there = set(directives)
     letters = set(directives.values())
     if "year" not in there:
@@ -203,7 +203,7 @@ def _left_open(directives: Mapping[str, str]) -> str:
 
 
 def _patterns(pieces: Sequence[str]) -> list[str]:
-    """Regular expressions, of RE2 and of Java, of the pieces, for the whole text; case does not matter."""
+    """Return the regular expressions (RE2 and Java) of the pieces, for the whole text, without regard to case."""
     found = [r"(?i)\A"]
     for place, piece in enumerate(pieces):
         if piece.isspace():
@@ -231,7 +231,7 @@ def _has_digit(piece: str, end: int) -> bool:
 
 
 def _once(name: str, value: exp.Expr, body: exp.Expr) -> exp.Expression:
-    """`body`, in which `name` stands for `value`, which is computed once."""
+    """Return `body` with `name` bound to `value`, which is computed once."""
     computed = exp.Lambda(this=body, expressions=[exp.to_identifier(name)], colon=True)
     return exp.Bracket(
         this=exp.Transform(this=exp.array(value), expression=computed), expressions=[exp.Literal.number(0)], offset=0
@@ -252,7 +252,7 @@ def _whole(text: exp.Expr) -> exp.Expr:
 
 
 def _place(text: exp.Expr, names: Sequence[str], start: int) -> exp.Expr:
-    """The place of a name among `names`, counted from `start`, as a text."""
+    """Return the position of a name in `names`, counted from `start`, as a text."""
     found = exp.Case(this=query("lower($text)", text=text))
     for place, name in enumerate(names, start):
         found.append("ifs", exp.If(this=literal(name), true=literal(str(place))))
@@ -260,7 +260,7 @@ def _place(text: exp.Expr, names: Sequence[str], start: int) -> exp.Expr:
 
 
 def _day(texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Expr:
-    """The day in ISO 8601."""
+    """Return the day in ISO 8601."""
     year = texts["year"]
     if directives["year"] == "y":
         year = query("CASE WHEN $year < '69' THEN '20' ELSE '19' END || $year", year=year)
@@ -280,7 +280,7 @@ def _day(texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Ex
 
 
 def _day_of_week(year: exp.Expr, texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Expr:
-    """The day of a week's number."""
+    """Return the day for a week number and a weekday."""
     weekday, week = texts["weekday"], _whole(texts["week"])
     letter = directives["weekday"]
     if letter in ("a", "A"):
@@ -314,7 +314,7 @@ def _day_of_week(year: exp.Expr, texts: Mapping[str, exp.Expr], directives: Mapp
 
 
 def _clock(texts: Mapping[str, exp.Expr]) -> exp.Expr:
-    """The time of day in ISO 8601, with a space before it."""
+    """Return the time of day in ISO 8601, with a space before it."""
     hour = texts.get("hour", literal("0"))
     if "half" in texts:
         hour = query(
@@ -335,7 +335,7 @@ def _clock(texts: Mapping[str, exp.Expr]) -> exp.Expr:
 
 
 def _offset(text: exp.Expr) -> exp.Expr:
-    """The microseconds of an offset, east of UTC."""
+    """Return the microseconds of an offset, east of UTC."""
     plain = query("replace($text, ':', '')", text=text)
     seconds = [
         query("coalesce(TRY_CAST(substr($plain, $start, 2) AS BIGINT), 0)", plain=plain, start=start)
