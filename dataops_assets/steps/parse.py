@@ -1,4 +1,4 @@
-"""Step 2, parse: the bytes of inputs become typed rows in the lake; rows that cannot become so go to quarantine.
+"""Step 2, parse: convert the bytes of inputs to typed rows in the lake, and put rejected rows into quarantine.
 
 Grain: `lake/<source>` has one row for each record of an input that parsed, `lake/<source>_quarantine` one for each that
 did not; `s_row_id` is the record's 0-based position in its input and counts both, so it is the same whatever parses.
@@ -58,7 +58,7 @@ _QUARANTINE = {
 }
 _LONGEST_VALUE = 1000
 _EXAMPLES = 3
-# how many known profiles are looked through for the inputs just before one that is parsed again
+# how many known profiles are searched for the inputs just before one that is parsed again
 _PROFILES = 400
 # what a row's `s_fault` says: this, or twice the number of the column, plus one for a null that is not allowed
 _NULL = "null where a value must be"
@@ -88,7 +88,7 @@ class _Read:
     corrected: Corrected = field(default_factory=Corrected)
 
     def lacking(self, rows: RawRows, item: Column) -> list[str]:
-        """The inputs of `rows` that do not have the column under any of its names."""
+        """Return the inputs of `rows` that do not have the column under any of its names."""
         return [key for key in rows.input_ids if not set(item.raw_names) & set(self.headers[key])]
 
 
@@ -165,7 +165,7 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
 
 
 def _ignored(found: _Read) -> dict[str, str]:
-    """What the report says of corrections that have no column any more."""
+    """Return the notes about corrections of columns that no longer exist."""
     unknown = found.corrected.unknown
     return {"corrections of no column": ", ".join(unknown)} if unknown else {}
 
@@ -219,7 +219,7 @@ def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[Fi
 
 
 def _drift(source: Source, header: Sequence[str], undeclared: Mapping[str, int]) -> tuple[str, str] | None:
-    """What of an input's columns the source does not allow, and what to do about it."""
+    """Return the error for columns of an input that the source does not allow, with what to do."""
     missing = _missing(source, header)
     new = _new(source, header)
     repeated = [name for item in source.columns for name in item.raw_names if header.count(name) > 1]
@@ -250,7 +250,7 @@ def _drift(source: Source, header: Sequence[str], undeclared: Mapping[str, int])
 
 
 def _told(names: Sequence[str], held: Mapping[str, int]) -> str:
-    """Names of undeclared columns, with how many values each holds."""
+    """Return the names of undeclared columns as a text, with the number of values of each."""
     told = []
     for name in names:
         count = held.get(name, 0)
@@ -259,7 +259,7 @@ def _told(names: Sequence[str], held: Mapping[str, int]) -> str:
 
 
 def _missing(source: Source, header: Sequence[str]) -> list[str]:
-    """The present raw names of columns that the input has under none of their names."""
+    """Return the declared columns that the input lacks under all of their names, by their present raw name."""
     declared = (item for item in source.columns if not isinstance(item, EvolvedColumn))
     return [item.raw_name for item in declared if not set(item.raw_names) & set(header)]
 
@@ -270,14 +270,14 @@ def _new(source: Source, header: Sequence[str]) -> list[str]:
 
 
 def _evolved(context: SourceContext, found: _Read) -> Source:
-    """The source with the undeclared columns that its lake has and those that these inputs bring."""
+    """Return the source with the undeclared columns of its lake and of these inputs."""
     headers = (header for input_id, header in found.headers.items() if input_id not in found.lost)
     new = {name for header in headers for name in _new(context.source, header)}
     return evolved(context.source, context.lake.snapshot(), new)
 
 
 def _remember_evolution(context: SourceContext, found: _Read, input_ids: Sequence[str]) -> None:
-    """Tell the metadata what these inputs added to the contract: columns, and nulls where none were allowed."""
+    """Record in the metadata what these inputs added to the contract: columns, and nulls in required columns."""
     source = context.source
     headers = [set(found.headers[input_id]) for input_id in input_ids]
     added = {
@@ -302,7 +302,7 @@ def _remember_evolution(context: SourceContext, found: _Read, input_ids: Sequenc
 
 
 def _defaults(source: Source) -> dict[str, exp.Expr]:
-    """The declared defaults by column, of the column's type. Raises ConfigError for what is no literal of it."""
+    """Return the declared defaults by column, in the column's type. Raises ConfigError for a wrong default."""
     with types() as asked:
         found = {item.name: default_of(item, asked) for item in source.columns}
     return {name: default for name, default in found.items() if default is not None}
@@ -326,7 +326,7 @@ def _make_typed(session: Session, source: Source, found: _Read) -> None:
 def _culprit(
     session: Session, source: Source, found: _Read, defaults: Mapping[str, exp.Expr], input_ids: Sequence[str]
 ) -> dict[str, DataOpsError] | None:
-    """One of these inputs whose rows alone cannot be computed, with its error; None where each can."""
+    """Return an input whose rows alone cannot be computed, with its error; None if all can."""
     others = [key for key in found.headers if key not in input_ids]
     alone = replace(found, lost=found.lost | dict.fromkeys(others, InputError("reading another input")))
     name = found.names[input_ids[0]]
@@ -444,7 +444,7 @@ def _typed_rows(
 
 
 def _fields_of(item: Column, rows: RawRows) -> list[RawField]:
-    """The fields that hold the column, under its present name first."""
+    """Return the fields with the values of the column; its present name comes first."""
     by_name = {raw.name: raw for raw in rows.fields}
     return [by_name[name] for name in item.raw_names if name in by_name]
 
@@ -482,7 +482,7 @@ def _unaccounted(found: _Read, counts: dict[str, dict[str, int]]) -> dict[str, D
 
 
 def _kept_out(session: Session, source: Source, found: _Read, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """By input, how many rows were rejected for which reason."""
+    """Count the rejected rows by input and reason."""
     if not input_ids:
         return {}
     rows = session.fetch(
@@ -499,7 +499,7 @@ def _kept_out(session: Session, source: Source, found: _Read, input_ids: Sequenc
 
 
 def rejected_by(table: str) -> exp.Expr:
-    """What kept a row of the quarantine from being parsed: column and reason, or what is wrong with the record."""
+    """Return why a row of the quarantine was rejected: column and reason, or the fault of the record."""
     found: exp.Expr = query(
         "coalesce($name || ': ', '') || $reason", name=column("s_column", table), reason=column("s_reason", table)
     )
@@ -507,7 +507,7 @@ def rejected_by(table: str) -> exp.Expr:
 
 
 def lines_of(context: SourceContext, rows: Mapping[Input, Sequence[int]]) -> dict[tuple[str, int], int]:
-    """The line (or sheet row) of rows of inputs, where the bytes are there and the format has lines."""
+    """Return the line (or sheet row) of rows of inputs, if the raw bytes exist and the format has lines."""
     with (
         tempfile.TemporaryDirectory(prefix="lines-") as folder,
         context.engine.session() as session,
@@ -530,7 +530,7 @@ def lines_of(context: SourceContext, rows: Mapping[Input, Sequence[int]]) -> dic
 
 
 def _left_out(session: Session, source: Source, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """By input and column, how many values of rows that parsed were left out because of their type."""
+    """Count the values of parsed rows that were left out because of their type, by input and column."""
     found = session.fetch(
         query(
             "SELECT s_input_id, s_number, count(*) AS n FROM ("
@@ -548,7 +548,7 @@ def _left_out(session: Session, source: Source, input_ids: Sequence[str]) -> dic
 
 
 def _changed_types(session: Session, source: Source, found: _Read) -> dict[str, DataOpsError]:
-    """The inputs with values of another type than declared, with column, count and examples."""
+    """Return the inputs with values that do not have the declared type, with column, count and examples."""
     changed = session.fetch(
         query("SELECT DISTINCT s_input_id FROM $typed AS t WHERE s_fault >= 0 AND s_fault % 2 = 0", typed=table(_TYPED))
     )
@@ -585,7 +585,7 @@ def _changed_types(session: Session, source: Source, found: _Read) -> dict[str, 
 
 
 def _types_of(source: Source, found: _Read, input_id: str, name: str) -> str:
-    """What a typed format says of a column's type; empty for other formats."""
+    """Return the type of a column in a typed format; empty for other formats."""
     item = next(item for item in source.columns if item.name == name)
     for rows, _ in found.rows:
         if rows.is_typed and input_id in rows.input_ids:
@@ -594,7 +594,7 @@ def _types_of(source: Source, found: _Read, input_id: str, name: str) -> str:
 
 
 def _parsed(source: Source, input_ids: Sequence[str]) -> exp.Query:
-    """The rows of these inputs that parsed, as the lake has them."""
+    """Return the parsed rows of these inputs, as the lake stores them."""
     rows: exp.Query = query(
         "SELECT $names, s_input_id, s_row_id FROM $typed AS t WHERE s_fault IS NULL",
         names=columns(source.column_names),
@@ -604,7 +604,7 @@ def _parsed(source: Source, input_ids: Sequence[str]) -> exp.Query:
 
 
 def _but_markers(source: Source, input_ids: Sequence[str]) -> exp.Query:
-    """The same without delete markers: contracts and distributions are about rows."""
+    """Return the rows without delete markers, because contracts and distributions do not apply to them."""
     rows = _parsed(source, input_ids)
     return rows.where(exp.not_(delete_marker(source, "t"))) if source.refresh.delete_when else rows
 
@@ -653,7 +653,7 @@ def _publish(
 
 
 def _rejected(source: Source, found: _Read, input_ids: Sequence[str]) -> exp.Query:
-    """The rows of these inputs that did not parse, with what is wrong first, as the quarantine has them."""
+    """Return the rejected rows of these inputs with their first fault, as the quarantine stores them."""
     faults = [
         {"s_fault": 2 * index + is_null, "s_reason": _reason(item, bool(is_null)), "s_column": item.name}
         for index, item in enumerate(source.columns)
@@ -734,7 +734,7 @@ def _checks(
     found: _Read,
     left_out: Mapping[str, Mapping[str, int]],
 ) -> dict[str, tuple[CheckOutcome, ...]]:
-    """Volume, schema and distribution of every input, against the saved profiles of the inputs before it."""
+    """Return volume, schema and distribution outcomes of every input, against the profiles of earlier inputs."""
     if not profiles:
         return {}
     source = context.source
