@@ -1,1 +1,1 @@
-"""Where data comes from: discovering inputs, and reading their bytes."""
+"""Connections: find inputs and read their bytes."""

@@ -1,4 +1,4 @@
-"""What tells two deliveries apart: the bytes as received, and the content that they unpack to.
+"""Digests that identify an input: of the bytes as received, and of the unpacked content.
 
 The same content may come packed in many ways: as it is, compressed, or compressed again with another header or level.
 It is one content all the same, so it has one digest.
@@ -38,7 +38,7 @@ class Digests:
 
 
 def digests_of(chunks: Iterable[bytes], size: int, compression: Compression) -> Digests:
-    """The digests of bytes that come in `chunks` and are expected to be `size`.
+    """Return the digests of bytes that arrive in `chunks`, with an expected total of `size`.
 
     What does not unpack, or to more than 200 times its size and 64 MiB, is its own content. So a file that unpacks to
     more than a disk holds costs no more than its size, and it is for the parser to refuse what is damaged.
@@ -62,7 +62,7 @@ def digests_of(chunks: Iterable[bytes], size: int, compression: Compression) -> 
 
 
 def digests_of_extract(name: str, content: bytes) -> Digests:
-    """The digests of an extract of a hook. The ending of its name says how to read it, so that is content, too."""
+    """Return the digests of a hook's extract. The ending of its name sets the format, so it is part of the content."""
     compression = compression_of(name, "infer")
     found = digests_of([content], len(content), compression)
     ending = os.path.splitext(os.path.splitext(name)[0] if compression != "none" else name)[1].lower()
@@ -70,7 +70,7 @@ def digests_of_extract(name: str, content: bytes) -> Digests:
 
 
 class _Received:
-    """The chunks as a stream that digests what is read of it."""
+    """A stream over chunks that digests the bytes as they are read."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self.size = 0
@@ -79,7 +79,7 @@ class _Received:
         self._hashed = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end."""
+        """Return the next `size` bytes; fewer only at the end."""
         parts = []
         while size > 0 and (part := self._rest or self._next()):
             parts.append(part[:size])
@@ -107,7 +107,7 @@ def _unpacked(received: _Received, compression: Compression) -> Iterator[bytes]:
     if compression != "zip":
         yield from chunks_of(stream, compression)
         return
-    # the list of what is in a zip stands at its end
+    # the directory of a zip file is at its end
     with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
         shutil.copyfileobj(stream, spool, _CHUNK)
         yield from chunks_of(cast(BinaryIO, spool), compression)

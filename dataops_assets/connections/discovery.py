@@ -1,4 +1,4 @@
-"""Looking for new inputs: which arrivals are new, which are known already, and which must wait.
+"""Finds new inputs: decides which arrivals are new, which are known, and which must wait.
 
 Grain: one arrival, that is one version of a file or one extract of a hook. What is found is recorded before it is
 returned, inputs first: a look that is killed is simply repeated by the next one, which finds the same ids. Deciding
@@ -48,7 +48,7 @@ _Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Problem:
-    """An arrival that cannot be taken, and why; told at every look until it is gone."""
+    """An arrival that cannot be taken, with the reason; reported at every look until it is gone."""
 
     origin: str
     error: DataOpsError
@@ -56,7 +56,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class FoundInputs:
-    """What one look found. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
+    """The result of one look. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
     `settling` are files that may still be written, `left` what the time budget left for the next look.
     """
@@ -69,7 +69,7 @@ class FoundInputs:
 
 
 class Inventory:
-    """The inputs of a source, and the one rule that says which arrivals are the same input.
+    """The inputs of a source, with the one rule that decides which arrivals are the same input.
 
     The same content at the same extract time is one input. It arrived when the newest version with this content was
     made. So whichever arrival is found first, an input and its place in the order are the same in the end.
@@ -84,7 +84,7 @@ class Inventory:
             self._by_content.setdefault(item.content, item)
 
     def place(self, item: Input) -> Input | None:
-        """Put `item` among the inputs; the result is the same input as it was known so far, None where it is new."""
+        """Add `item` to the inputs; return the known state of the same input, None if it is new."""
         known = self._inputs.get(item.input_id)
         placed = item if known is None else replace(known, arrival=max(known.arrival, item.arrival))
         self._inputs[item.input_id] = placed
@@ -93,11 +93,11 @@ class Inventory:
         return known
 
     def now(self, input_id: str) -> Input:
-        """An input as it is known now."""
+        """Return an input as it is known now."""
         return self._inputs[input_id]
 
     def with_content(self, item: Input) -> Input | None:
-        """An input of another extract time that has the same content."""
+        """Return an input of another extract time that has the same content."""
         other = self._by_content.get(item.content)
         return other if other is not None and other.input_id != item.input_id else None
 
@@ -105,12 +105,12 @@ class Inventory:
         return item.input_id in self._inputs
 
     def newest(self) -> dt.datetime | None:
-        """The newest extract time."""
+        """Return the newest extract time."""
         return max((item.extract_time for item in self._inputs.values()), default=None)
 
 
 def input_from(extract_time: dt.datetime, version: FileVersion, arrival: dt.datetime, digests: Digests) -> Input:
-    """The input of one arrival; times are aware.
+    """Return the input of one arrival; times are aware.
 
     Its id names the extract time, to the microsecond where it has any, and the content.
     """
@@ -160,7 +160,7 @@ def waiting(source: Source, metadata: MetadataStore) -> list[Input]:
 
 @dataclass(frozen=True)
 class _Time:
-    """How long a look may read files, and how many it reads in any case."""
+    """The time in which a look may read files, and the number of files it always reads."""
 
     budget: float
     least_files: int
@@ -168,7 +168,7 @@ class _Time:
 
 
 class _Look:
-    """One look at a source: what is known, what is found, and recording it."""
+    """One look at a source: compares the files found with the known inputs, and records them."""
 
     def __init__(self, source: Source, metadata: MetadataStore, now: dt.datetime) -> None:
         self.source = source
@@ -190,7 +190,7 @@ class _Look:
         return Inventory(self._metadata.inputs(self.source.name))
 
     def seen(self, version: FileVersion) -> Arrival | None:
-        """What was recorded about this version of a file."""
+        """Return what is recorded about this version of a file."""
         return self.known.get((version.origin, version.size, version.modified))
 
     def take(self, version: FileVersion, item: Input) -> None:
@@ -229,7 +229,7 @@ class _Look:
         return notes
 
     def arrives(self) -> dt.datetime:
-        """When an extract arrives: now, but after all that arrived before it, wherever the clock stands."""
+        """Return the arrival of an extract: now, but later than all earlier arrivals, even if the clock is wrong."""
         last = self.inventory.last_arrival
         return self.now if last is None else max(self.now, last + dt.timedelta(microseconds=1))
 
@@ -240,7 +240,7 @@ class _Look:
             self._arrivals.append(Arrival(version.origin, version.size, version.modified, "", None, self.now, SETTLING))
 
     def leave_out(self, version: FileVersion, reason: str, settle_seconds: float) -> None:
-        """Tell once of a file that is not taken because of its name, when it stands still.
+        """Report once, when it no longer changes, a file that is not taken because of its name.
 
         Until then somebody may be writing it, and give it its name when it is whole.
         """
@@ -255,7 +255,7 @@ class _Look:
         self.found.noted.append(arrival)
 
     def refuse(self, origin: str, error: DataOpsError) -> None:
-        """Tell what is wrong with an arrival."""
+        """Report the fault of an arrival."""
         self.found.problems.append(Problem(origin, error))
 
     def forget(self) -> None:
@@ -266,11 +266,11 @@ class _Look:
         self._arrivals.clear()
 
     def record(self) -> None:
-        """Keep what was found: inputs before arrivals, so that an arrival never names an input that is not there."""
+        """Record the result: inputs before arrivals, so that an arrival never names a missing input."""
         self.found.new[:] = sorted(self.inventory.now(item.input_id) for item in self.found.new)
         if self._arrivals:
             self._metadata.register_source(self.source)
-            # known ones, too: a later arrival of them counts from now on
+            # known inputs, too: their later arrival counts from now on
             placed = [self.inventory.now(input_id) for input_id in self._placed]
             new = set(self._metadata.register_inputs(self.source.name, placed))
             self._metadata.remember_arrivals(self.source.name, self._arrivals)
@@ -278,7 +278,7 @@ class _Look:
             self._arrivals.clear()
 
     def _try_again(self, ids: Sequence[str]) -> None:
-        """Let inputs that came again be ingested where that failed, perhaps because their bytes were gone."""
+        """Reset failed ingests of inputs that arrived again; perhaps their bytes were gone."""
         status = self._metadata.step_status(self.source.name, "ingest") if ids else {}
         failed = [input_id for input_id in ids if status.get(input_id) == "failed"]
         if failed:
@@ -308,7 +308,7 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit:
             # A file from the future never reaches an age: it is taken when two looks see it unchanged. Only such
             # files are remembered, so that an ordinary growing file leaves no trail of states.
             look.wait(version, remember=seen is None and version.modified > look.now)
-    # oldest first: where the budget ends a look, the history before that point is whole
+    # oldest first: if the budget ends a look, the history before that point is complete
     dated.sort(key=lambda each: each[:2])
     # listing many files, or waiting for a store, takes nothing from the time there is for reading them
     deadline = limit.clock() + limit.budget
@@ -334,7 +334,7 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit:
 
 
 def _least(versions: Sequence[FileVersion], files: int) -> int:
-    """How many of the first files are read whatever time it is: one, and more while they are small together."""
+    """Return how many files are read even without time left: one, and more if they are small together."""
     size = 0
     for number, version in enumerate(versions[:files]):
         size += version.size
@@ -348,7 +348,7 @@ _LATE = "late"
 
 
 def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wait_seconds: float) -> bool:
-    """Whether nobody writes the file any more.
+    """Return whether the file is complete: nobody writes it any more.
 
     By its age; this also makes (size, modified) a sound name of a version, since a later write gets a later time even
     where a store keeps whole seconds. Or because it was the same at an earlier look, for a clock that was moved.
@@ -372,7 +372,7 @@ def _examine(
         for chunk in files.chunks(version.origin):
             size += len(chunk)
             if size > version.size:
-                # it grows, perhaps as fast as it is read
+                # the file grows, perhaps as fast as it is read
                 raise _Stopped(_CHANGED)
             if deadline is not None and clock() >= deadline:
                 raise _Stopped(_LATE)
@@ -405,7 +405,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
             try:
                 name, content = encode(extract, connection.function)
             except InputError as error:
-                # nothing after it is taken: the next look would go on behind it, and it would never be seen again
+                # nothing after it is taken: otherwise the next look would start behind it and never see it again
                 look.refuse(connection.function, error)
                 break
             extracted = _aware(extract.extract_time, look.zone)
@@ -425,7 +425,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
                     # the extract cannot be asked for again, so its bytes are kept before it is known
                     raw.put(item, content)
                 else:
-                    # what a hook gives again came when it first came
+                    # an extract that a hook gives again keeps its first arrival
                     item = replace(item, arrival=look.inventory.now(item.input_id).arrival)
                 look.take(version, item)
             if clock() >= deadline:

@@ -1,4 +1,4 @@
-"""When an input was extracted: read from its file name, or its modification time.
+"""Reads the extract time of an input from its file name or its modification time.
 
 Grain: one file name. Times are aware, in UTC, at microsecond precision.
 """
@@ -40,7 +40,7 @@ _DIRECTIVES = {
     "p": r"[AaPp][Mm]",
     "z": r"[+-][0-9]{2}:?[0-5][0-9]|Z",
 }
-# What those match that may have fewer digits, where another number is beside them
+# the patterns of directives with optional digits, when another number touches them
 _FULL = {
     "m": r"1[0-2]|0[1-9]",
     "d": r"3[01]|[12][0-9]|0[1-9]",
@@ -69,7 +69,7 @@ class _Pattern:
 
 
 def extract_time(rule: ExtractTime, name: str, modified: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    """The extract time of the file `name`, last changed at `modified` (aware).
+    """Return the extract time of the file `name`, last changed at `modified` (aware).
 
     A time without an offset in a name is in `zone`. Raises InputError for a name the pattern does not match, unless
     the rule says what holds otherwise, and for a name that has the pattern's shape but no date that exists: such a
@@ -95,7 +95,7 @@ def extract_time(rule: ExtractTime, name: str, modified: dt.datetime, zone: dt.t
 
 
 def require_pattern(pattern: str) -> None:
-    """Raise ConfigError for a pattern that no file name could be read with; an empty one asks for nothing."""
+    """Raise ConfigError for a pattern that can match no file name; an empty pattern is allowed."""
     if pattern:
         _compiled(pattern)
 
@@ -121,7 +121,7 @@ def _compiled(pattern: str) -> _Pattern:
     tokens = list(_TOKEN.finditer(pattern))
     for index, token in enumerate(tokens):
         if token["any"]:
-            # lazy: where a name holds two dates, the first one counts
+            # lazy: if a name has two dates, the first one counts
             name.append(".*?")
             shape.append(".*?")
             continue
@@ -140,7 +140,7 @@ def _compiled(pattern: str) -> _Pattern:
             )
         directives.append(directive)
         beside = (*tokens[max(index - 1, 0) : index], *tokens[index + 1 : index + 2])
-        # of digits side by side nobody knows where a shorter number ends
+        # if numbers touch, the end of a shorter number is unknown
         is_fixed = directive in _FULL and any(map(_is_number, beside))
         name.append(f"({_FULL[directive] if is_fixed else _DIRECTIVES[directive]})")
         width = _WIDTHS.get(directive, 2)
@@ -161,7 +161,7 @@ def _is_number(token: re.Match[str]) -> bool:
 
 
 def _require_exact(pattern: str, given: frozenset[str]) -> None:
-    """Raise ConfigError where strptime would guess a part of the time, or leave one out."""
+    """Raise ConfigError if strptime would guess or omit a part of the time."""
     for is_wrong, received, next_step in _inexact(given):
         if is_wrong:
             raise ConfigError(
@@ -173,7 +173,7 @@ def _require_exact(pattern: str, given: frozenset[str]) -> None:
 
 
 def _inexact(given: frozenset[str]) -> Iterator[tuple[bool, str, str]]:
-    """What makes a pattern inexact: whether it is so here, what is wrong, and what to write instead."""
+    """A reason why a pattern is inexact: whether it applies, the fault, and what to write instead."""
     months, hours, weekdays = given & set("mbB"), given & set("HI"), given & set("aAwu")
     days = given & set("dj") or (weekdays and given & set("UWV"))
     week = "write the ISO week with its weekday, such as '%G-W%V-%u', or the date"

@@ -1,4 +1,4 @@
-"""Files in a folder, glob or object store prefix: which are there, and their bytes. Reads only.
+"""Lists and reads files in a folder, glob or object store prefix. Never writes.
 
 A folder is read with all its subfolders; a glob says exactly what it says. What a name keeps out is told.
 """
@@ -62,7 +62,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files that are there; by origin, those that cannot be taken or are left out, with the reason."""
+    """The files found; and, by origin, the files that are refused or left out, with the reason."""
 
     versions: list[FileVersion] = field(default_factory=list)
     refused: dict[str, InputError] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Listing:
 
 
 def file_name(origin: str) -> str:
-    """The last part of an origin."""
+    """Return the last part of an origin."""
     return origin.rsplit("/", 1)[-1]
 
 
@@ -90,7 +90,7 @@ class Files:
         is_below_landing = "://" not in path and not os.path.isabs(path)
         if is_below_landing:
             what = "connection.path below DATAOPS_LANDING"
-            # the landing area is a place and never a pattern, whatever characters it has
+            # the landing area is never a pattern, even with pattern characters in its name
             path = f"{glob.escape(landing) if magic else landing}/{path}"
             fixed = f"{landing}/{fixed}"
         options = options_of(connection, variables)
@@ -108,11 +108,11 @@ class Files:
             self._place = below if is_in_landing else self._fixed
 
     def list(self) -> Listing:
-        """Every file that may be taken, in no order, and what is left out or refused.
+        """Find all files that may be taken, in no order, and those that are left out or refused.
 
         Raises StorageError when the store cannot be reached, or has no such bucket.
         """
-        # fsspec may keep listings: a new file must not hide behind an old one, nor a later look behind this one
+        # fsspec may cache listings, which would hide new files
         self._fs.invalidate_cache()
         listing = Listing()
         try:
@@ -160,10 +160,10 @@ class Files:
                     received=f"there is no bucket {bucket!r}",
                     next_step="create it, or correct connection.path or DATAOPS_LANDING",
                 ) from error
-            # a prefix without objects is a folder that nothing was delivered to yet
+            # a prefix without objects is a folder without deliveries so far
 
     def _judge(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
-        """Put a path where it belongs: what can be taken, what is refused, what is left out, or what is nobody's."""
+        """Sort a path into the files to take, to refuse, to leave out or to ignore."""
         is_named = self._pattern is None or self._pattern.matches(path)
         if not is_named and not (self._pattern is not None and self._pattern.nearly(path)):
             return
@@ -197,7 +197,7 @@ class Files:
         listing.left_out[readable] = LeftOut(version, reason)
 
     def version(self, origin: str) -> FileVersion:
-        """The file's state now. Raises InputError when it is gone, StorageError when the store fails."""
+        """Return the file's state now. Raises InputError when it is gone, StorageError when the store fails."""
         self._require_inside(origin)
         with _reading(origin):
             if self._is_local:
@@ -255,7 +255,7 @@ class Files:
             listing.versions.append(FileVersion(path, status.st_size, _utc(status.st_mtime)))
 
     def _led_out(self, path: str) -> InputError | None:
-        """Why a local path may not be read: a link, its own or of a folder above it, leads to another place."""
+        """Return why a local path may not be read: a link in it leads outside; empty if it may."""
         if not self._place:
             return None
         place = os.path.realpath(self._place)
@@ -289,7 +289,7 @@ def _utc(time: dt.datetime | float | str) -> dt.datetime:
 
 
 def _depth(pattern: str, fixed: str) -> int | None:
-    """How many levels below its fixed part a pattern reaches; None for all."""
+    """Return how many levels a pattern reaches below its fixed part; None for all."""
     return None if "**" in pattern else pattern.rstrip("/").count("/") - fixed.rstrip("/").count("/")
 
 

@@ -1,4 +1,4 @@
-"""Which files are left out by their names: what looks unfinished, hidden or like a backup, and what a pattern misses.
+"""Leaves out files by their names: unfinished, hidden and backup files, and near misses of a pattern.
 
 A pattern misses by accident: `A.CSV` is not in `*.csv`, and neither is `a.csv.gz` or `a.csv.bak`.
 """
@@ -28,7 +28,7 @@ _END = re.compile(rf"(?:#|\.~\d+~|{_UNFINISHED_END.pattern[:-1]}|{_BACKUP_END.pa
 
 
 def unfinished(name: str) -> str:
-    """Why a file or folder of this name is not taken; empty where it is."""
+    """Return why a file or folder of this name is not taken; empty if it is taken."""
     if name.lower() in _OF_DESKTOPS:
         return _DESKTOP
     if name.startswith("#") and name.endswith("#"):
@@ -44,7 +44,7 @@ def unfinished(name: str) -> str:
 
 
 class Pattern:
-    """A pattern of paths, which knows what it misses by accident."""
+    """A pattern of paths, which also detects names that miss it by accident."""
 
     def __init__(self, path: str) -> None:
         """`path` has wildcards as fsspec reads them."""
@@ -53,11 +53,11 @@ class Pattern:
         self._packed = next((ending for ending in _PACKED if path.lower().endswith(ending)), "")
 
     def matches(self, path: str) -> bool:
-        """Whether the pattern names this path."""
+        """Return whether the pattern names this path."""
         return self._exact.match(path) is not None
 
     def nearly(self, path: str) -> bool:
-        """Whether it would, were its last part written without what editors, browsers and packers add, or otherwise.
+        """Return whether the path would match without additions of editors, browsers and packers, or in another case.
 
         Otherwise means in another letter case, in another Unicode form, or without blanks around it.
         """
@@ -76,7 +76,7 @@ def _unpacked(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """A name without what was put around it."""
+    """Return a name without added prefixes and suffixes."""
     bare = _START.sub("", name.strip())
     while (shorter := _END.sub("", _unpacked(bare)).strip()) not in (_unpacked(bare), bare):
         bare = shorter

@@ -1,4 +1,4 @@
-"""The Python hook: a project's own generator that yields extracts, for the feed that is no file.
+"""Runs a Python hook: the project's own generator of extracts, for a feed that is no file.
 
 The function is called as `function(previous, **arguments)`, where `previous` is the extract time of the newest extract
 taken so far (aware, UTC) or None. It yields `Extract`s in the order of their extract times, because a look may end
@@ -42,14 +42,14 @@ Hook = Callable[..., Iterable[Extract]]
 
 
 def load_hook(function: str) -> Hook:
-    """The function that 'module:function' names. Raises ConfigError when there is none."""
+    """Load the function named by 'module:function'. Raises ConfigError when there is none."""
     module_name, colon, name = function.partition(":")
     if not colon or not module_name or not name:
         raise ConfigError("reading connection.function", received=repr(function), next_step="write 'module:function'")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # a module that the hook's own module lacks is another mistake, told as Python tells it
+        # a missing import inside the hook's module is another mistake; Python's error describes it
         if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise
         raise ConfigError(
@@ -70,7 +70,7 @@ def load_hook(function: str) -> Hook:
 
 
 def encode(extract: Extract, function: str) -> tuple[str, bytes]:
-    """File name and bytes of an extract.
+    """Return file name and bytes of an extract.
 
     The same rows give the same bytes with the same version of pyarrow. Raises InputError, which names the function,
     for something that is no extract, for bytes without a usable file name, and for rows that have no common types.

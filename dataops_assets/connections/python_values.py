@@ -1,4 +1,4 @@
-"""The values of one column of a Python hook's rows, as an Arrow array that holds each of them exactly.
+"""Converts a column of a Python hook's rows to an Arrow array without changing a value.
 
 Arrow would infer a type from the first values: a `date` before a `datetime` cuts the time. And where pandera has been
 imported, which sets PYARROW_IGNORE_TIMEZONE for the whole process, 12:00 in Berlin becomes 12:00 UTC. Here the types of
@@ -28,7 +28,7 @@ _NANOS = 1000
 
 
 def column_of(values: Sequence[Any]) -> pa.Array:
-    """The values, of which None, NaT and NA are null. Raises TypeError or ValueError for what no column can hold."""
+    """Convert values; None, NaT and NA are null. Raises TypeError or ValueError for values that no column can hold."""
     given = [_plain(value) for value in values]
     kinds = {_kind(value) for value in given if value is not None}
     if not kinds:
@@ -43,7 +43,7 @@ def column_of(values: Sequence[Any]) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value of Python's own types; a numpy or pandas scalar is one of them, but for times with nanoseconds."""
+    """Return a value of Python's own types; a numpy or pandas scalar is one of them, but for times with nanoseconds."""
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, np.datetime64):
@@ -89,7 +89,7 @@ def _integers(values: Sequence[int | None]) -> pa.Array:
 
 
 def _decimals(values: Sequence[Any]) -> pa.Array:
-    """Decimals of one precision and scale that hold all values; texts where none does."""
+    """Return decimals of one precision and scale for all values; texts if there is none."""
     before = after = 0
     numbers = [None if value is None else decimal.Decimal(value) for value in values]
     for number in numbers:
@@ -116,7 +116,7 @@ def _text(value: Any) -> str:
 
 
 def _times(values: Sequence[Any]) -> pa.Array:
-    """Wall clocks, in microseconds, or in nanoseconds where one has them."""
+    """Return wall clock times in microseconds, or in nanoseconds if a value has them."""
     nanos = [None if value is None else _nanoseconds(value, _EPOCH) for value in values]
     return _moments(nanos, None)
 

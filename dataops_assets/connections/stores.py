@@ -1,4 +1,4 @@
-"""Opening the store of a connection: which schemes there are, its options, and no secret in its URL."""
+"""Opens the store of a connection: checks scheme and options, and refuses secrets in the URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def scheme_of(path: str) -> str:
-    """The scheme of a URL; empty for a path."""
+    """Return the scheme of a URL; empty for a path."""
     return path.partition("://")[0].lower() if "://" in path else ""
 
 
@@ -45,7 +45,7 @@ def require_store(path: str, what: str) -> None:
 
 
 def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The connection's options, with '${NAME}' filled from `variables`; secrets among them are masked from now on.
+    """Return the options of a connection, with '${NAME}' filled from `variables`; secrets are masked from now on.
 
     Raises ConfigError for a variable that is not set.
     """
@@ -59,7 +59,7 @@ def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict
 
 
 def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[AbstractFileSystem, str]:
-    """The store of a path or URL, and the path in it. Raises ConfigError where it is not known or not installed."""
+    """Return the store of a path or URL, and the path in it. Raises ConfigError if it is unknown or not installed."""
     require_store(path, what)
     try:
         store, inside = url_to_fs(path, **options)
@@ -73,7 +73,7 @@ def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[Abstra
 
 
 def missing_bucket(store: AbstractFileSystem, path: str) -> str:
-    """The bucket of a path where the store says that there is none; empty where it is there, or there are no buckets.
+    """Return the bucket of a path if the store has no such bucket; empty otherwise.
 
     Raises what the store raises where it cannot be asked.
     """
@@ -89,7 +89,7 @@ def missing_bucket(store: AbstractFileSystem, path: str) -> str:
 
 
 def leads_out(path: str, place: str) -> str:
-    """Where a local path really is, if that is not below `place` (a real path); empty where it is."""
+    """Return the real place of a local path if it is outside `place` (a real path); empty if it is inside."""
     real = os.path.realpath(path)
     return "" if real == place or real.startswith(place.rstrip("/") + "/") else real
 

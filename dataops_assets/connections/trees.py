@@ -1,4 +1,4 @@
-"""What is below a folder, local or of an object store, with every folder that could not be read.
+"""Lists a folder, local or in an object store, with all folders that could not be read.
 
 fsspec's own walk leaves out what it cannot read, and says nothing.
 """
@@ -17,7 +17,7 @@ _Refuse = Callable[[str, str | Exception], None]
 
 
 def local_tree(root: str, depth: int | None, follow_links: bool, refuse: _Refuse) -> Iterator[str]:
-    """Paths of what is below `root`, at most `depth` levels down, that is no folder; of links, the links.
+    """List the paths below `root` that are no folders, at most `depth` levels down; links are not followed.
 
     With `follow_links` also what is behind links to folders. `refuse` is told of folders that cannot be read, and of
     links to folders that are not followed. A root that is a file is the one path. Raises OSError where the root cannot
@@ -57,7 +57,7 @@ def local_tree(root: str, depth: int | None, follow_links: bool, refuse: _Refuse
 def remote_tree(
     store: AbstractFileSystem, root: str, depth: int | None, refuse: _Refuse
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Paths of the objects below `root`, at most `depth` levels down, with what the store tells of each.
+    """List the objects below `root`, at most `depth` levels down, with the store's information on each.
 
     Raises FileNotFoundError where there is nothing, and what the store raises where the root cannot be listed.
     """

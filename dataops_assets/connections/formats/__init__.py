@@ -1,1 +1,1 @@
-"""How the bytes of an input become rows: one module a family of formats."""
+"""Formats: turn the bytes of an input into rows, one module for each family of formats."""

@@ -1,4 +1,4 @@
-"""Taking compressed inputs apart: gzip, zip and zstd, into a plain file on the local disk."""
+"""Unpacks gzip, zip and zstd inputs into a plain file on the local disk."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", "zstd"]) -> Compression:
-    """How a file of this name is compressed."""
+    """Return the compression of a file of this name."""
     if declared != "infer":
         return declared
     return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
 def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits) -> RawFile:
-    """The same file uncompressed; it lies at `target` where it had to be unpacked.
+    """Return the file uncompressed; it is at `target` if it had to be unpacked.
 
     Raises InputError for bytes that are not of that compression, damaged or cut off, for a zip that does not hold
     exactly one file, for a file that is empty, compressed or not, and for one that unpacks to more than the limits.
@@ -67,7 +67,7 @@ def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits
         is_done = True
     finally:
         if not is_done:
-            # a disk that this file has filled is needed by the others
+            # the other inputs need the disk that this file has filled
             target.unlink(missing_ok=True)
     return RawFile(file.input_id, file.name, target)
 
@@ -96,7 +96,7 @@ class _Bounded:
 
 
 def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
-    """What a stream unpacks to; a zip must be seekable.
+    """Yield the unpacked bytes of a stream; a zip must be seekable.
 
     Raises NotReadable for a zip that does not hold exactly one readable file, EOFError for what is cut off, and
     otherwise what the compression's library raises for what is damaged.
@@ -113,7 +113,7 @@ def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
 
 
 class NotReadable(Exception):
-    """An archive that holds what cannot be read, and what to do about it."""
+    """Make the error of an archive that cannot be read, with the next step."""
 
     def __init__(self, received: str, next_step: str) -> None:
         super().__init__(received)

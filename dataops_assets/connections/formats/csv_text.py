@@ -1,4 +1,4 @@
-"""Delimited text, record by record: the one definition of what a record is, whoever reads it.
+"""Splits delimited text into records: the reference definition of a record for all readers.
 
 The engine's reader is faster and is used for files that it reads the same way; this reader is for the others, and for
 headers. It never gives up: a record it cannot read is a record with a problem, and reading goes on at the next line.
@@ -111,7 +111,7 @@ class _Splitter:
         self._open: list[str] | None = None
 
     def simple(self, line: str) -> list[str] | None:
-        """The fields of a record on one line, by Python's own reader; None where it could be meant otherwise."""
+        """Return the fields of a record on one line, by Python's reader; None if the line is ambiguous."""
         if self._standard is None or self._spaced.search(line):
             return None
         try:

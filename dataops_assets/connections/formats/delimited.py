@@ -1,4 +1,4 @@
-"""Delimited text files (CSV and its relatives) as raw rows of texts.
+"""Reads delimited text files (CSV and similar) as raw rows of texts.
 
 All files with the same header are read by one query of the engine, which reads in parallel and knows nothing of types.
 A file goes through the record reader of `csv_text` instead where the engine would guess, fail, or read it otherwise:
@@ -75,7 +75,7 @@ def read_delimited(
     *,
     has_blank_records: bool = True,
 ) -> Reading:
-    """The rows of `files`. `names` are the contract's raw names, which name the fields where there is no header.
+    """Return the rows of `files`. `names` are the contract's raw names, which name the fields where there is no header.
 
     In a file of one column an empty line is a record, unless `has_blank_records` is off. Inputs of another kind or
     encoding, or beyond a limit, get an InputError. Raises ConfigError for a layout that cannot be.
@@ -173,7 +173,7 @@ def _inspected(
 
 
 def _as_utf8(staging: Staging, file: RawFile, encoding: str) -> RawFile:
-    """The file in UTF-8. What should be UTF-8 stays where it is and is checked when it is looked through."""
+    """Return the file in UTF-8. What should be UTF-8 stays where it is and is checked when it is looked through."""
     try:
         if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
             return file
@@ -209,7 +209,7 @@ def _lines(file: RawFile, skip: int) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Header:
-    """What a file begins with.
+    """Return the first bytes of a file.
 
     `unnamed` are the names that stand for none, `skip` the physical lines before the first record. `is_simple`: the
     engine counts these lines alike.
@@ -222,7 +222,7 @@ class _Header:
 
 
 def _header_of(file: RawFile, layout: CsvFormat, dialect: Dialect, names: Sequence[str]) -> _Header:
-    """The header of the file. Raises InputError where there is none."""
+    """Return the header of the file. Raises InputError where there is none."""
     skipped = itertools.islice(_lines(file, 0), layout.skip_rows)
     # at a quote in what is skipped, the engine may take the lines up to the next quote for one
     is_simple = not dialect.quote or not any(dialect.quote in line for line in skipped)
@@ -248,7 +248,7 @@ def _header_of(file: RawFile, layout: CsvFormat, dialect: Dialect, names: Sequen
 
 @dataclass(frozen=True)
 class _Look:
-    """What one pass over the bytes of a file says of it."""
+    """The result of one pass over the bytes of a file."""
 
     count: RecordCount
     lines: int
@@ -258,7 +258,7 @@ class _Look:
 
 
 def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Limits) -> _Look:
-    """The whole file at the speed of memory. Raises UnicodeError for what is not UTF-8, InputError for long records."""
+    """Scan the whole file. Raises UnicodeError for what is not UTF-8, InputError for long records."""
     quote, delimiter, escape = dialect.quote.encode(), dialect.delimiter.encode(), dialect.escape.encode()
     before_spaces = rb"(?:\A|[\r\n]|" + re.escape(delimiter) + b"|" + re.escape(quote) + b")"
     spaces_before_quote = re.compile(before_spaces + b" +" + re.escape(quote))
@@ -302,7 +302,7 @@ def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Lim
 
 
 def _is_known_to_engine(dialect: Dialect) -> bool:
-    """Whether the engine takes these marks and means the same by them."""
+    """Return whether the engine accepts these marks with the same meaning."""
     return (
         dialect.delimiter.isascii()
         and len(dialect.delimiter) <= 4
@@ -333,7 +333,7 @@ def _records(text: _Text, dialect: Dialect) -> Iterator[Record]:
 
 
 def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> tuple[RawRows | None, list[_Text]]:
-    """The rows of files that share a header, by the engine; and the files that it reads otherwise than `csv_text`."""
+    """Read files that share a header; return also the files that the engine reads differently from `csv_text`."""
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(texts[0].header))
     raw, errors, scans = staging.name(), staging.name(), staging.name()
     types = [exp.PropertyEQ(this=literal(item.column), expression=literal("VARCHAR")) for item in fields]
@@ -355,7 +355,7 @@ def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> t
     try:
         staging.session.create(raw, reader)
     except duckdb.InvalidInputException:
-        # it does not say which file
+        # the engine does not name the file
         return None, list(texts)
     rejected = query(
         "SELECT DISTINCT s.file_path FROM $scans AS s "

@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx) as raw rows of texts."""
+"""Reads Excel workbooks (.xlsx) as raw rows of texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 def read_excel(
     staging: Staging, files: Sequence[RawFile], layout: ExcelFormat, wanted: Wanted, limits: Limits
 ) -> Reading:
-    """The rows of one sheet of each workbook. The contract names the fields where there is no header.
+    """Return the rows of one sheet of each workbook. The contract names the fields where there is no header.
 
     Empty rows are no rows. A row in which a wanted column holds a formula without its value, or an error such as
     #DIV/0!, has a problem. Workbooks that are damaged or lack the sheet or the header get an InputError.
@@ -120,13 +120,13 @@ def _records(
 
 
 def _text(value: Any) -> str | None:
-    """A cell as the text that the conversions read."""
+    """Return a cell as the text that the conversions read."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        # a workbook knows no integers
+        # a workbook has no integers
         return str(int(value))
     if isinstance(value, dt.datetime):
         return value.isoformat(sep=" ")

@@ -1,4 +1,4 @@
-"""What the fields of a header are called."""
+"""Names the fields of a header."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def unnamed_name(place: int) -> str:
-    """What a field at this place (from 0) is called where the data has no name for it: `column_3`."""
+    """Return the name of a field without a name in the data, by its position (from 0): `column_3`."""
     return f"column_{place + 1}"
 
 
 def named(fields: Sequence[str | None]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The names of a header's fields, and which of them are made up because a field has none: `column_3`."""
+    """Return the names of a header's fields, and those that were made for fields without a name."""
     given = [(name or "").strip() for name in fields]
     unnamed = set()
     for place, name in enumerate(given):

@@ -1,4 +1,4 @@
-"""One culprit: whatever goes wrong in reading one input is that input's error, and the other inputs are read."""
+"""Isolates errors: any error while reading an input stops that input alone, and the others are read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, Storage
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# of the machine and not of the input, so worth another try
+# an error of the machine and not of the input, so it may pass
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 def attempt(name: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | DataOpsError:
-    """What `call` gives, or the error of the input called `name`, whatever was raised.
+    """Return the result of `call`, or the error of the input called `name` for any exception.
 
     A fault of the machine becomes a StorageError, anything else an InputError. Raises only ConfigError: a wrong
     declaration is no input's fault. No other place takes every exception: readers of formats that they do not own

@@ -1,4 +1,4 @@
-"""How many records a JSON document holds, counted from its brackets and commas alone: no value is parsed.
+"""Counts the records of a JSON document by its brackets and commas, without parsing values.
 
 The rows that the readers make are compared with this count, so it shares no code with them.
 """
@@ -21,7 +21,7 @@ _BLANK = b" \t\r\n"
 
 
 def count_records(path: Path, names: Sequence[str]) -> int | None:
-    """The elements of the array that the path `names` leads to in a well-formed document; None where there is none."""
+    """Count the elements of the array at the path `names` of a well-formed document; None if there is none."""
     marks, depths, kinds = _marks(path, len(names) + 1)
     with path.open("rb") as stream:
         content = memoryview(stream.read())
@@ -84,7 +84,7 @@ def _array(
     kinds: npt.NDArray[np.uint8],
     names: Sequence[str],
 ) -> int | None:
-    """The index of the mark that opens the array."""
+    """Return the index of the mark that opens the array."""
     place = 0
     for level, name in enumerate(names, start=1):
         for colon in np.flatnonzero((kinds[place:] == _COLON) & (depths[place:] == level)) + place:

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON documents as raw rows of texts.
+"""Reads JSON Lines and JSON documents as raw rows of texts.
 
 A line is text to the engine until it is known to be a JSON object, so a damaged line costs itself and no other. Nested
 values become their JSON text. Numbers are what is written: the engine would read `90071992547409.93` as a double, so it
@@ -40,7 +40,7 @@ _MARKED_NUMBER = rf'"{_MARK}({_NUMBER})"'
 
 
 def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
-    """The objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem.
+    """Return the objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem.
 
     So has an object that has two members of one name, at any depth: readers do not agree on which of them counts.
     """
@@ -74,7 +74,7 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
 def read_json(
     staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wanted: Wanted, limits: Limits
 ) -> Reading:
-    """The records of JSON documents. Documents that are damaged or hold no array of records get an InputError."""
+    """Read the records of JSON documents. Documents that are damaged or have no array of records get an InputError."""
     errors: dict[str, DataOpsError] = {}
     counts: dict[str, int] = {}
     lines: list[RawFile] = []
@@ -104,7 +104,7 @@ def read_json(
 
 
 def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limits) -> tuple[Path, int]:
-    """The records of a document, one a line of a new file, and how many there are by its brackets and commas."""
+    """Return the records of a document, one a line of a new file, and how many there are by its brackets and commas."""
     size = file.path.stat().st_size
     if size > limits.document_bytes:
         raise file.refused(
@@ -137,7 +137,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _line(value: Any) -> str:
-    """A value as one line of JSON, with all members of its objects."""
+    """Return a value as one line of JSON, with all members of its objects."""
     if not _has_repeated(value):
         return json.dumps(value, separators=(",", ":"))
     if isinstance(value, list):
@@ -153,7 +153,7 @@ def _has_repeated(value: Any) -> bool:
 
 
 def _objects(lines: RawRows, names: Sequence[str], repeated: str | None) -> RawRows:
-    """The members `names` of lines, whose rows stand in the table `repeated` where a name is there twice."""
+    """Return the members `names` of lines, whose rows stand in the table `repeated` where a name is there twice."""
     text = column(lines.fields[0].column)
     rows_of = lines.query if repeated is None else _with_repeated(lines, repeated)
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(names))
@@ -166,7 +166,7 @@ def _objects(lines: RawRows, names: Sequence[str], repeated: str | None) -> RawR
         text=text,
         lines=rows_of,
     )
-    # all members at once, because each look parses the text again; as pointers, which take any name
+    # all members at once, because each call parses the text again; as pointers, which accept any name
     exact, inexact = (
         exp.Anonymous(
             this="json_extract_string",
@@ -203,7 +203,7 @@ def _objects(lines: RawRows, names: Sequence[str], repeated: str | None) -> RawR
 
 
 def _unmarked() -> exp.Expr:
-    """The member `m` as it is written in its record."""
+    """Return the member `m` as it is written in its record."""
     return query(
         "CASE WHEN left(m, 1) IN ('{', '[') AND NOT suffix(m, $mark) "
         "THEN replace(regexp_replace(m, $number, '\\1', 'g'), $end, '\"') "
@@ -229,9 +229,9 @@ def _with_repeated(lines: RawRows, repeated: str) -> exp.Query:
 
 
 def _repeated(staging: Staging, lines: RawRows) -> str | None:
-    """A table of the rows that have two members of one name, at any depth, and that name; None where there are none."""
+    """Make a table of rows with two members of one name, at any depth, with that name; None if there are none."""
     text = column(lines.fields[0].column)
-    # to walk through all members costs more than all the rest: it is done where objects are nested
+    # a walk through all members is expensive, so it is done only for nested objects
     outer = query(
         "SELECT s_input_id, s_row_id, s_name FROM (SELECT s_input_id, s_row_id, unnest(s_names) AS s_name "
         "FROM (SELECT s_input_id, s_row_id, json_keys($text) AS s_names FROM $lines AS l "
@@ -266,7 +266,7 @@ def _pointer(name: str) -> str:
 
 
 def _members(staging: Staging, lines: RawRows) -> Mapping[str, tuple[str, ...]]:
-    """The names of members by input, in order of appearance."""
+    """Return the names of members by input, in order of appearance."""
     text = column(lines.fields[0].column)
     found = query(
         "SELECT s_input_id, s_name FROM (SELECT s_input_id, unnest(s_names) AS s_name, "
@@ -284,13 +284,13 @@ def _members(staging: Staging, lines: RawRows) -> Mapping[str, tuple[str, ...]]:
 
 
 def _as_written(record: Any, mark: str) -> str:
-    """A record on one line, with its numbers as they were written."""
+    """Return a record on one line, with its numbers as they were written."""
     escaped = json.dumps(mark).strip('"')
     return re.sub(rf'"{re.escape(escaped)}({_NUMBER})"', r"\1", _line(record))
 
 
 def _absent(text: str) -> str:
-    """A sign that a text has nowhere, not even as an escape."""
+    """Return a character that occurs nowhere in a text, not even as an escape."""
     lower = text.lower()
     return next(
         sign
@@ -300,7 +300,7 @@ def _absent(text: str) -> str:
 
 
 def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
-    """The records of a document, in which numbers are texts after the sign that comes with them."""
+    """Return the records of a document, in which numbers are texts after the sign that comes with them."""
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind:

@@ -1,4 +1,4 @@
-"""A nested value as JSON text, digit for digit."""
+"""Writes a nested value as JSON text, digit for digit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def json_text(value: Any) -> str:
-    """The JSON text of a value; times in ISO 8601. Raises TypeError for what JSON has no place for."""
+    """Return the JSON text of a value; times in ISO 8601. Raises TypeError for a value that JSON cannot hold."""
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):

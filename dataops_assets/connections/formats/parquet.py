@@ -1,4 +1,4 @@
-"""Parquet files as raw rows of typed fields."""
+"""Reads Parquet files as raw rows of typed fields."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
-    """The wanted fields of `files`; files that are damaged or no Parquet get an InputError.
+    """Return the wanted fields of `files`; files that are damaged or no Parquet get an InputError.
 
     How many records a file has is what its footer says.
     """
@@ -64,7 +64,7 @@ def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, lim
 
 
 class _File(NamedTuple):
-    """What is known of a file: where the engine reads it, its columns, how their values are stored, and its footer.
+    """A file for the engine: its path, its columns, the storage of their values, and its footer.
 
     Only files that store their values alike are read together, because the engine reads all as it reads the first.
     """
@@ -98,7 +98,7 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
         if not schema.names:
             if footer.num_rows:
                 raise file.refused(f"{footer.num_rows:,} rows without columns", _DELIVER_AGAIN)
-            # a feed that had nothing to send, and so nothing to tell columns from
+            # the feed had no rows, so the columns are unknown
             return _File(file.path, tuple(wanted.names), "", footer)
         path = exact_values(staging, file.path, schema)
         # without its first line, which is the name of the whole
@@ -109,7 +109,7 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
 
 
 def _read_alike(staging: Staging, files: Sequence[RawFile], wanted: Wanted, reading: Reading) -> None:
-    """Read files of one schema by one query; where that fails each alone, because nothing says which one failed."""
+    """Read files of one schema by one query; if it fails, read each alone to find the faulty one."""
     header = reading.headers[files[0].input_id]
     rows = attempt(files[0].name, _rows, staging, files, header, wanted)
     if not isinstance(rows, DataOpsError):
@@ -125,7 +125,7 @@ def _read_alike(staging: Staging, files: Sequence[RawFile], wanted: Wanted, read
 
 
 def _undeclared(staging: Staging, file: RawFile, footer: pq.FileMetaData, wanted: Wanted) -> dict[str, int]:
-    """How many values each column holds that is not wanted: by the statistics of the file, or by reading it."""
+    """Count the values of each column that is not wanted: by the file's statistics, or by reading it."""
     names = footer.schema.to_arrow_schema().names
     unknown = [index for index, name in enumerate(names) if not wanted.knows(name)]
     if not unknown:
@@ -153,7 +153,7 @@ def _undeclared(staging: Staging, file: RawFile, footer: pq.FileMetaData, wanted
 
 
 def _nulls(footer: pq.FileMetaData, leaves: Sequence[int]) -> int | None:
-    """The nulls of a flat column by the file's statistics; None where they do not say."""
+    """Return the nulls of a flat column from the file's statistics; None if they are missing."""
     if len(leaves) != 1 or footer.schema.column(leaves[0]).max_repetition_level:
         return None
     nulls = 0
@@ -166,7 +166,7 @@ def _nulls(footer: pq.FileMetaData, leaves: Sequence[int]) -> int | None:
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
-    """`name`, made longer until no column has it, in any case of letters."""
+    """Return `name`, extended until no column has it in any case of letters."""
     others = {item.lower() for item in taken}
     while name in others:
         name += "_"

@@ -1,4 +1,4 @@
-"""Parquet values that the engine would read as others.
+"""Rewrites Parquet values that the engine would read wrongly.
 
 The engine reads decimals of more than 38 digits as doubles, cuts the nanoseconds of INT96, of times in UTC and of times
 of day, and takes a duration for a number. It also has a column `file_row_number` of its own. Files with such values are
@@ -23,7 +23,7 @@ _TAKEN = "file_row_number"
 
 
 def exact(staging: Staging, path: Path, schema: pa.Schema) -> Path:
-    """A file with the same rows and columns, in order, in which the engine reads what `path` holds: often `path`."""
+    """Return a file with the same rows and columns that the engine reads correctly: usually `path` itself."""
     # beside it, an INT96 is of another unit
     with _opened(path, "us") as opened:
         in_micros = opened.schema_arrow
@@ -71,7 +71,7 @@ def _is_doubtful(kind: pa.DataType) -> bool:
 
 
 def _kinds(path: Path, doubtful: Mapping[int, pa.DataType]) -> dict[int, pa.DataType]:
-    """The type as which the engine is given each doubtful column: its own where the engine reads it right."""
+    """Return the type in which the engine gets each doubtful column: its own type if the engine reads it correctly."""
     found = dict(doubtful)
     for place, kind in doubtful.items():
         if pa.types.is_nested(kind) or pa.types.is_duration(kind):

@@ -1,4 +1,4 @@
-"""Reading raw files of any declared format."""
+"""Reads raw files of any declared format."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BY_ENDING: dict[str, FileFormat] = {
 
 
 def format_of(connection: Connection, name: str) -> FileFormat | None:
-    """The format of a file of this name: as declared, or for a Python hook by the name's ending (None: not known)."""
+    """Return the format of a file: as declared, or for a Python hook by the name's ending (None if unknown)."""
     if isinstance(connection, FileConnection):
         return connection.format
     stem, ending = os.path.splitext(name.lower())
@@ -47,7 +47,7 @@ def format_of(connection: Connection, name: str) -> FileFormat | None:
 
 
 def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
-    """The wanted fields of uncompressed `files` of one format, and perhaps others.
+    """Read the wanted fields of uncompressed `files` of one format, and perhaps other fields.
 
     Whatever goes wrong with a file is that file's error, and the others are read: where many are read together, the one
     that fails is found by reading halves. Raises ConfigError for a format that cannot be.
@@ -83,7 +83,7 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
 
 
 def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted, null_words: Sequence[str]) -> None:
-    """Count the values of columns that are not wanted. One that has neither a name nor a value is no column."""
+    """Count the values of columns that are not wanted. A column with neither name nor value is ignored."""
     for rows in reading.rows:
         unknown = [item for item in rows.fields if not wanted.knows(item.name)]
         held = staging.held(rows.query, rows.input_ids, unknown, null_words)

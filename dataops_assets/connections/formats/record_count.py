@@ -1,4 +1,4 @@
-"""How many records delimited text holds, counted from its marks alone: no reader makes a field for it.
+"""Counts the records of delimited text by its marks, without a reader.
 
 The rows that a reader makes are compared with this count, so the count shares no code with `csv_text` or an engine. It
 goes over whole chunks: every second quote closes a field, and a line that ends outside of quotes ends a record. Where
@@ -61,7 +61,7 @@ def whole_lines(stream: BinaryIO, longest: int, too_long: Callable[[int], Except
 
 
 class RecordCount:
-    """Counts the records of chunks that `whole_lines` gave.
+    """Counts the records of chunks from `whole_lines`.
 
     `filled` are the records that hold something, `blank` the empty lines outside of quotes, of which `leading` come
     before the first other record. `longest` is the length of the longest record in bytes, `longest_at` the number of
@@ -97,7 +97,7 @@ class RecordCount:
         self._feed_quoted(chunk, data, starts, ends, is_blank)
 
     def records(self, *, has_header: bool, keeps_blank: bool) -> int:
-        """The records after the header; empty lines are records where `keeps_blank`."""
+        """Return the records after the header; empty lines are records where `keeps_blank`."""
         filled, blank = self.filled, self.blank
         if self._in_quote:
             filled, blank = filled + self._open_filled, blank + self._open_blank
@@ -166,7 +166,7 @@ class RecordCount:
 
 
 def _lines(chunk: bytes, data: npt.NDArray[np.uint8]) -> tuple[_Places, _Places, _Flags]:
-    """Where each line starts, where it and its line end are over, and whether it is empty."""
+    """Return where each line starts, where it and its line end are over, and whether it is empty."""
     feeds = np.flatnonzero(data == _FEED)
     ends = feeds
     if b"\r" in chunk:
@@ -211,7 +211,7 @@ def _closes(
 
 
 def _inside(is_quote: _Flags, *, in_quote: bool) -> _Flags:
-    """Whether a byte is inside quotes: an opening quote is, a closing one is not."""
+    """Return whether a byte is inside quotes: an opening quote is, a closing one is not."""
     inside: _Flags = np.bitwise_xor.accumulate(is_quote)
     return ~inside if in_quote else inside
 
@@ -244,7 +244,7 @@ class _Record:
         self._inside = re.compile(inside, re.DOTALL)
 
     def follow(self, chunk: bytes, place: int, in_quote: bool) -> tuple[int, bool]:
-        """Where the record ends that is at `place`, or the chunk, and whether it is in a quote there."""
+        """Return where the record ends that is at `place`, or the chunk, and whether it is in a quote there."""
         while True:
             if not in_quote:
                 opening = self._opening.match(chunk, place)

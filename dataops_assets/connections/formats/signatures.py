@@ -1,4 +1,4 @@
-"""What bytes look like, so that a file of the wrong kind is told in words and not by what a parser trips over."""
+"""Recognizes the kind of a file by its first bytes, so that the error names the wrong kind of file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MARKUP = (b"<!doctype html", b"<html")
 
 
 def kind_of(head: bytes) -> str:
-    """What the first bytes of a file are by their signature ('gzip', 'parquet', 'a PNG image', ...); '' for any text.
+    """Return the kind of a file by its signature ('gzip', 'parquet', 'a PNG image', ...); '' for any text.
 
     Three bytes of text may be a signature too, so ORC and bzip2 count only where bytes follow that no text has.
     """

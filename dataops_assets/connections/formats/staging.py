@@ -1,4 +1,4 @@
-"""Raw rows on their way into the engine: what a format reader takes and gives, whatever the format.
+"""Raw rows for the engine: the arguments and results that all format readers share.
 
 A reader turns the files of many inputs into few queries, one for all files with the same columns. What the engine
 cannot read as it is (ragged text, workbooks) is first rewritten, row by row, as a Parquet file of texts.
@@ -32,7 +32,7 @@ class RawFile:
     path: Path
 
     def refused(self, received: str, next_step: str = "") -> InputError:
-        """The error that this file cannot be taken."""
+        """Make the error that this file cannot be read."""
         return InputError(f"reading {self.name}", received=received, next_step=next_step)
 
 
@@ -47,7 +47,7 @@ class RawField:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which fields of raw rows are read.
+    """The fields of raw rows that are read.
 
     `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
     names that its columns had before. With `every`, all fields.
@@ -58,11 +58,11 @@ class Wanted:
     every: bool = False
 
     def has(self, name: str) -> bool:
-        """Whether a field of this name is read."""
+        """Return whether a field of this name is read."""
         return self.every or self.knows(name)
 
     def knows(self, name: str) -> bool:
-        """Whether the contract has a column of this name, now or earlier."""
+        """Return whether the contract has a column of this name, now or earlier."""
         return name in self.names or name in self.earlier
 
 
@@ -83,7 +83,7 @@ class RawRows:
 
 @dataclass
 class Reading:
-    """What a reader found: rows, each input's columns in raw order, and the inputs that cannot be read.
+    """The result of a reader: rows, each input's columns in raw order, and the inputs that cannot be read.
 
     `records` is how many records each input holds, counted by other means than those that made the rows. `unnamed` are
     columns of the header that have no name in the input, `undeclared` how many values each column holds that is none
@@ -98,7 +98,7 @@ class Reading:
     errors: dict[str, DataOpsError] = field(default_factory=dict)
 
     def join(self, other: Reading) -> None:
-        """Take over what another reading found of other inputs."""
+        """Add the result of another reading of other inputs."""
         self.rows += other.rows
         self.headers |= other.headers
         self.records |= other.records
@@ -117,7 +117,7 @@ class Record(NamedTuple):
 
 
 class Staging:
-    """A session and a folder of temporary files, with names nobody else uses."""
+    """A session and a folder of temporary files, with unique names."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session = session
@@ -125,15 +125,15 @@ class Staging:
         self._numbers = itertools.count()
 
     def name(self) -> str:
-        """A fresh name for a temporary table."""
+        """Return a fresh name for a temporary table."""
         return f"s_staged_{next(self._numbers)}"
 
     def path(self) -> Path:
-        """A fresh path for a temporary file."""
+        """Return a fresh path for a temporary file."""
         return self._folder / f"staged_{next(self._numbers)}"
 
     def rewrite(self, width: int, records: Iterable[Record]) -> Path:
-        """A Parquet file of records with `width` text fields, in order. Memory is bounded by a batch of records."""
+        """Write records with `width` text fields to a Parquet file, in order. Memory holds one batch."""
         path = self.path()
         names = [field_name(index) for index in range(width)]
         schema = pa.schema(
@@ -155,7 +155,7 @@ class Staging:
         return path
 
     def rewritten(self, files: Iterable[tuple[Path, RawFile, tuple[str, ...]]]) -> list[RawRows]:
-        """The rows of files made by `rewrite`, each given with its field names; one query for all with the same."""
+        """Return the rows of files from `rewrite`, given with their field names; one query for each set of names."""
         alike: dict[tuple[str, ...], dict[Path, RawFile]] = {}
         for path, file, names in files:
             alike.setdefault(names, {})[path] = file
@@ -196,7 +196,7 @@ class Staging:
         return held
 
     def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> str:
-        """A small table of files: s_file, s_input_id and, where given, s_lines and s_skip. Returns its name."""
+        """Return a small table of files: s_file, s_input_id and, where given, s_lines and s_skip. Returns its name."""
         name = self.name()
         texts = [str(path) for path in files]
         facts = list(zip(*files.values(), strict=True))
@@ -208,15 +208,15 @@ class Staging:
 
 
 def field_name(index: int) -> str:
-    """The query column of the raw field at this position; raw names may repeat or differ only in case."""
+    """Return the query column of the raw field at this position; raw names may repeat or differ only in case."""
     return f"f{index}"
 
 
 def paths(files: Iterable[Path]) -> exp.Expression:
-    """A SQL list of paths."""
+    """Return a SQL list of paths."""
     return exp.array(*[literal(str(path)) for path in files])
 
 
 def no_text(name: str) -> exp.Expression:
-    """A null text column."""
+    """Return a null text column."""
     return alias(exp.cast(exp.null(), "VARCHAR"), name)

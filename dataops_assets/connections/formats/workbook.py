@@ -1,4 +1,4 @@
-"""A look at the XML of a workbook's sheet: how many rows hold something, and which cells hold no value to read.
+"""Scans the XML of a workbook's sheet: counts rows with content, and finds cells without a readable value.
 
 The rows that the reader of workbooks makes are compared with this count, so it shares no code with that reader. It also
 sees what that reader does not tell: a formula that was saved without its value, and a sheet that would take for ever.
@@ -47,7 +47,7 @@ class Sheet:
 
 
 def look_at_sheet(file: RawFile, name: str, skip_rows: int, limits: Limits) -> Sheet:
-    """The sheet of this name, or the first one. Raises InputError for a damaged workbook or one beyond the limits."""
+    """Scan the sheet of this name, or the first. Raises InputError for a damaged workbook or one beyond the limits."""
     with zipfile.ZipFile(file.path) as archive:
         size = sum(item.file_size for item in archive.infolist())
         if size > limits.document_bytes:
@@ -69,7 +69,7 @@ def look_at_sheet(file: RawFile, name: str, skip_rows: int, limits: Limits) -> S
 
 
 def _sheet_part(file: RawFile, archive: zipfile.ZipFile, name: str) -> tuple[str, str]:
-    """Name of the sheet, and where it lies in the archive."""
+    """Return the name of the sheet and its path in the archive."""
     office = [target for target, kind, _ in _relations(archive, "_rels/.rels", "") if kind.endswith("/officeDocument")]
     if not office:
         raise file.refused("a damaged workbook: it names no main part", _DELIVER_AGAIN)
@@ -97,7 +97,7 @@ def _sheet_part(file: RawFile, archive: zipfile.ZipFile, name: str) -> tuple[str
 
 
 def _relations(archive: zipfile.ZipFile, part: str, folder: str) -> list[tuple[str, str, str]]:
-    """Target, kind and id of each relation that a part of the archive has."""
+    """Return target, kind and id of each relation of a part of the archive."""
     found: list[tuple[str, str, str]] = []
 
     def start(tag: str, attributes: dict[str, str]) -> None:
@@ -196,7 +196,7 @@ class _Cells:
 
 
 def _column(reference: str) -> int:
-    """The number of a cell's column, from 1; 0 where the reference has none."""
+    """Return the number of a cell's column, from 1; 0 where the reference has none."""
     place = 0
     for letter in reference.upper():
         if not "A" <= letter <= "Z":
