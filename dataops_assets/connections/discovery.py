@@ -211,7 +211,7 @@ class _Look:
             self.found.noted.append(arrival)
 
     def _notes(self, version: FileVersion, item: Input) -> list[str]:
-        """What there is to say of an arrival: which version of the file it replaces, and where its content is known."""
+        """Return notes on an arrival: the version of the file that it replaces, and other inputs of its content."""
         notes = []
         keeps_all = isinstance(self.source.refresh, AppendRefresh)
         before = [

@@ -15,7 +15,7 @@ from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.masking import has_secret, is_secret_name, remember
 
 SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""Stores whose listings say of each file how large it is and when it was changed, so that versions can be told."""
+"""Stores whose listings give size and modification time of each file, by which versions are distinguished."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

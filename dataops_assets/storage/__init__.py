@@ -1,1 +1,1 @@
-"""Where data lies: the raw area and Delta tables, each change one atomic commit."""
+"""Storage: the raw area and Delta tables, changed by atomic commits."""

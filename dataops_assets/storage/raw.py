@@ -51,7 +51,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class RawManifest:
-    """Where an input came from. `modified` is the origin's modification time, None where it has none.
+    """The origin of an input. `modified` is the origin's modification time, None if it has none.
 
     `object` is the object's path in the area, `size` in bytes, times are aware in UTC.
     """

@@ -177,7 +177,7 @@ class Staging:
     def held(
         self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField], null_words: Sequence[str] = ()
     ) -> dict[str, dict[str, int]]:
-        """By input and name of a field, how many values the fields hold in `rows`, words for null aside."""
+        """Count the values of the fields in `rows` by input and field name, without words for null."""
         held: dict[str, dict[str, int]] = {input_id: {item.name: 0 for item in fields} for input_id in input_ids}
         if not fields:
             return held
