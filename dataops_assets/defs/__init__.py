@@ -1,1 +1,1 @@
-"""What this deployment runs: a folder a subject area, in it one a source."""
+"""The sources of this deployment: one folder a subject area, and in it one folder a source."""

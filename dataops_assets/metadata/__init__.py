@@ -1,1 +1,1 @@
-"""What the platform remembers, in a relational database."""
+"""The metadata structure: what the platform knows of inputs, steps, checks and rules, in a relational database."""

@@ -1,1 +1,1 @@
-"""What enrich computes for a row: look-ups, uniqueness, status."""
+"""The parts of enrich: look-ups, uniqueness, row status."""

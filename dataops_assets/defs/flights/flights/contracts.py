@@ -1,4 +1,4 @@
-"""What a day of flights must satisfy: as parsed, as enriched, and with what is kept current."""
+"""The contracts of a day of flights: as parsed, as enriched, and with its keep-current rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an extract of planes must satisfy before it is published."""
+"""The contract that an extract of planes must satisfy before it is published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file of weather must satisfy before it is published."""
+"""The contract that a file of weather must satisfy before it is published."""
 
 from __future__ import annotations
 

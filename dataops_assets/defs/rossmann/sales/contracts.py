@@ -1,4 +1,4 @@
-"""What sales must satisfy: as parsed, with their stores, and with all features."""
+"""The contracts of sales: as parsed, with their stores, and with all features."""
 
 from __future__ import annotations
 
