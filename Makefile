@@ -7,6 +7,7 @@ PORT ?= 3000
 # one more than the processors of a small machine: end-to-end tests mostly wait
 PYTEST_WORKERS ?= 3
 SCENARIOS ?= 100000
+SECONDS ?= 300
 MOST ?= 40
 ROWS ?= 1000000
 # All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
@@ -25,7 +26,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs law benchmark benchmark-spark benchmark-recalculation mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs law kill benchmark benchmark-spark benchmark-recalculation mutations lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -57,6 +58,9 @@ test: setup ## Run all tests
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \
 		tests/properties/test_law_of_the_timelines.py
+
+kill: setup ## Kill processes of a deployment at random for SECONDS (300), and compare it at rest
+	@DATAOPS_KILL_SECONDS=$(SECONDS) $(VENV)/bin/pytest --capture no tests/kill
 
 benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1000000) cost with other tools
 	@PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
