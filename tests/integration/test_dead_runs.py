@@ -19,7 +19,7 @@ from dagster._core.events import EngineEventData
 
 from dataops_assets.components.dead_runs import end_dead_runs
 
-HERE = {".dagster/grpc_info": json.dumps({"host": "localhost", "socket": "/tmp/made-up"})}  # noqa: S108
+HERE = {".dagster/grpc_info": json.dumps({"host": "localhost", "socket": "made-up.sock"})}
 ELSEWHERE = {".dagster/grpc_info": json.dumps({"host": "code-server", "port": 4000})}
 FAILURE, STARTED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
 
