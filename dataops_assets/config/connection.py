@@ -22,6 +22,11 @@ class CsvFormat(Declared):
     header: bool = Field(True, description="Whether the first row (after skip_rows) names the columns.")
     skip_rows: int = Field(0, ge=0, description="Rows to skip before the header.")
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
+    quoted_nulls: Literal["empty", "all", "none"] = Field(
+        "empty",
+        description="Which of the null_words mean null in quotes too. 'empty': only the empty text; 'all': each of "
+        "them; 'none': a quoted text is never null.",
+    )
     decimal_mark: str = Field(".", description="Decimal mark of numbers.")
     thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
 

@@ -67,6 +67,9 @@ class Column(Declared):
         description="Format of dates and timestamps in text data, as in Python's strptime. Of several formats the "
         "first that fits is used. Empty: ISO 8601.",
     )
+    null_words: tuple[str, ...] | None = Field(
+        None, description="Texts that mean null in this column, instead of the format's null_words."
+    )
     default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
 

@@ -24,6 +24,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Staging, Wanted
 from dataops_assets.engines.base import Session
@@ -40,7 +41,7 @@ from dataops_assets.steps.merging.row_identity import delete_marker
 from dataops_assets.steps.merging.settled_inputs import settled_of, unless_settled
 from dataops_assets.steps.parsing.corrections import Corrected, corrections_for, joined_with_corrections
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, faults_of_types, readable_key, with_markers
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type, marks_of, present
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type, marks_of
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage.publish import files_of, replace_inputs, written_as
@@ -187,7 +188,10 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
     earlier = [name for item in source.columns for name in item.renamed_from]
     keeps_new = source.drift.new_column == "evolve"
-    wanted = Wanted([item.raw_name for item in source.columns], earlier, every=keeps_new)
+    null_words = {
+        name: item.null_words for item in source.columns if item.null_words is not None for name in item.raw_names
+    }
+    wanted = Wanted([item.raw_name for item in source.columns], earlier, keeps_new, null_words)
     for layout, files in by_format.values():
         marks = marks_of(layout)
         reading = read(staging, files, layout, wanted, source.connection.limits)
@@ -381,7 +385,7 @@ def _typed_rows(
             conversion: exp.Expr = value
         else:
             # of a column's names an input has one, but inputs of one query may have different ones
-            texts = [present(column(raw.column), raw.type, marks) for raw in fields]
+            texts = [present(column(raw.column), raw) for raw in fields]
             given.append(alias(texts[0] if len(texts) == 1 else exp.func("coalesce", *texts), value.name))
             is_new = isinstance(item, EvolvedColumn)
             is_refused = (

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -588,6 +589,162 @@ def test_excel(make: Make) -> None:
         (3, 7, "values beyond the 4 columns of the sheet", None, None),
     ]
     assert "not an .xlsx workbook" in str(report_of(report, other).error)
+
+
+def _workbook(*rows: Sequence[Any], sheet: str = "Data") -> bytes:
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    book.active.title = sheet
+    for row in rows:
+        book.active.append(row)
+    book.save(out)
+    return out.getvalue()
+
+
+def _changed(part: str, change: Callable[[bytes], bytes | None]) -> bytes:
+    """A workbook in which one part of the archive is another, or is not there."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(BOOK)) as book, zipfile.ZipFile(out, "w") as other:
+        for name in book.namelist():
+            content = change(book.read(name)) if name == part else book.read(name)
+            if content is not None:
+                other.writestr(name, content)
+    return out.getvalue()
+
+
+def _locked() -> bytes:
+    """A workbook whose parts are marked as encrypted in the archive."""
+    content = bytearray(BOOK)
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = -1
+        while (start := content.find(mark, start + 1)) >= 0:
+            content[start + place] |= 1
+    return bytes(content)
+
+
+def _sharing(sheet: bytes) -> bytes:
+    """The sheet with its texts in a part of their own, which is not there."""
+    return re.sub(rb't="inlineStr"><is><t>[^<]*</t></is>', b't="s"><v>0</v>', sheet)
+
+
+def _foreign_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "no workbook")
+    return out.getvalue()
+
+
+BOOK = _workbook(["id", "amount", "day", "note"], [1, 2.5, "2013-01-05", "x"])
+SHEET = "xl/worksheets/sheet1.xml"
+BROKEN_WORKBOOKS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "truncated zip": (lambda: BOOK[: len(BOOK) // 2], "a damaged workbook"),
+    "not a zip": (lambda: b"id,amount\n1,2\n", "not an .xlsx workbook"),
+    "a zip of something else": (_foreign_zip, "a damaged workbook"),
+    "no workbook.xml": (lambda: _changed("xl/workbook.xml", lambda _: None), "xl/workbook.xml"),
+    "wrong sheet name": (lambda: _workbook(["id"], [1], sheet="Dat"), "no sheet 'Data'"),
+    "encrypted by Excel": (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "encrypted Excel workbook"),
+    "encrypted in the archive": (_locked, "encrypted"),
+    "no XML in the sheet": (lambda: _changed(SHEET, lambda _: b"<worksheet><sheetData>"), "a damaged workbook"),
+    "sheet cut off": (lambda: _changed(SHEET, lambda content: content[: len(content) // 2]), "a damaged workbook"),
+    "sheet missing": (lambda: _changed(SHEET, lambda _: None), SHEET),
+    "shared strings missing": (lambda: _changed(SHEET, _sharing), "a shared text or a style that is not in it"),
+    "no cells": (lambda: _workbook(), "no header row"),
+}
+
+
+def test_every_kind_of_broken_workbook_stops_alone_and_says_what_is_wrong(make: Make) -> None:
+    context = make(connection={"format": {"type": "excel", "sheet": "Data"}})
+    files = [(f"{name}.xlsx", content()) for name, (content, _) in BROKEN_WORKBOOKS.items()]
+    good, *bad = deliver(context, ("good.xlsx", BOOK), *files)
+    report = parse(context, [good, *bad])
+    assert values_of(context) == [ROW]
+    for item, (name, (_, words)) in zip(bad, BROKEN_WORKBOOKS.items(), strict=True):
+        error = report_of(report, item).error
+        assert isinstance(error, InputError), name
+        assert words in str(error), f"{name}: {error}"
+        assert f"{name}.xlsx" in str(error)
+
+
+# --- words for null --------------------------------------------------------------------------------------------------
+
+COUNTRIES = [
+    {"name": "code"},
+    {"name": "own", "null_words": ["-"]},
+    {"name": "size", "type": "integer"},
+    {"name": "day", "type": "date", "null_words": ["", "never"]},
+]
+
+
+def test_namibia_is_no_null(make: Make) -> None:
+    context = make(COUNTRIES, connection={"format": {"type": "csv", "null_words": ["", "NA"]}})
+    text = 'code,own,size,day\n"NA",NA,NA,never\nNA,-,"",""\n"",,1,2024-01-01\nx,"-","NA",\n'
+    (item,) = deliver(context, ("a.csv", text))
+    report = parse(context, [item])
+    assert values_of(context) == [
+        ("NA", "NA", None, None),
+        (None, None, None, None),
+        (None, "", 1, dt.date(2024, 1, 1)),
+    ]
+    # a text in quotes is a text, and none of a number
+    assert [row[2:] for row in quarantined(context)] == [("not an integer of 64 bits", "size", "NA")]
+    assert report.inputs[0].counts == {"rows": 3, "rejected": 1, "records": 4}
+
+
+@pytest.mark.parametrize(("quoted", "first"), [("empty", ("NA", None)), ("all", (None, None)), ("none", ("NA", ""))])
+def test_a_setting_says_whether_a_text_in_quotes_can_be_null(
+    make: Make, quoted: str, first: tuple[str | None, str | None]
+) -> None:
+    layout = {"type": "csv", "null_words": ["", "NA"], "quoted_nulls": quoted}
+    context = make([{"name": "a"}, {"name": "b"}], connection={"format": layout})
+    (item,) = deliver(context, ("a.csv", 'a,b\n"NA",""\nNA,\n'))
+    parse(context, [item])
+    assert values_of(context) == [first, (None, None)]
+
+
+def test_a_column_has_words_for_null_of_its_own_in_every_format(make: Make) -> None:
+    record = {"code": "NA", "own": "-", "size": 1, "day": "never"}
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([record]), buffer)
+    files = {
+        "json": json.dumps([record]).encode(),
+        "jsonl": json.dumps(record).encode(),
+        "parquet": buffer.getvalue(),
+        "excel": _workbook(list(record), list(record.values())),
+    }
+    for form, content in files.items():
+        context = make(COUNTRIES, connection={"format": {"type": form}})
+        (item,) = deliver(context, (f"a.{form}", content))
+        parse(context, [item])
+        assert values_of(context, item) == [("NA", None, 1, None)], form
+
+
+# --- every record is accounted for -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "counter"),
+    [
+        ({"type": "csv"}, "dataops_assets.connections.formats.delimited.RecordCount.records"),
+        ({"type": "json"}, "dataops_assets.connections.formats.json_records.count_records"),
+    ],
+)
+def test_a_difference_of_the_counts_stops_that_input_alone_with_both_numbers(
+    make: Make, form: dict[str, str], counter: str
+) -> None:
+    record = {"id": 1, "amount": 2.5, "day": "2013-01-05", "note": "x"}
+    content = CSV + b"2,,,\n" if form["type"] == "csv" else json.dumps([record, {**record, "id": 2}]).encode()
+    context = make(connection={"format": form})
+    good, short, other = deliver(
+        context, *[(f"{name}.{form['type']}", content + b"\n" * n) for n, name in enumerate("abc")]
+    )
+    with mock.patch(counter, side_effect=[2, 3, 2]):
+        report = parse(context, [good, short, other])
+    assert [found.input_id for found in report.failures] == [short.input_id]
+    error = report_of(report, short).error
+    assert isinstance(error, InputError)
+    assert "3 records, of which 2 became rows (2 for the lake, 0 rejected)" in str(error)
+    assert report_of(report, short).counts["records"] == 3
+    assert {row["s_input_id"] for row in rows_of(context, context.lake)} == {good.input_id, other.input_id}
+    assert rows_of(context, context.quarantine) == []
 
 
 # --- publishing ------------------------------------------------------------------------------------------------------

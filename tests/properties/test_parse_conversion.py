@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, JsonFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_of, present
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_of
 
 HOSTILE = st.text(st.sampled_from("0123456789+-.,eE_ xX'\u0663nainf\t/:TZ"), max_size=8)
 ODD = (
@@ -57,8 +57,7 @@ def convert(
 ) -> list[Any]:
     marks = marks or TextMarks()
     session.register("given", pa.table({"n": range(len(values)), "v": pa.array(values)}))
-    shown = present(column("v"), raw_type, marks)
-    result = converted(shown, raw_type, Column(name="c", type=kind, **fields), marks)
+    result = converted(column("v"), raw_type, Column(name="c", type=kind, **fields), marks)
     return session.fetch(query("SELECT $result FROM given ORDER BY n", result=alias(result, "r"))).column(0).to_pylist()
 
 
@@ -124,7 +123,7 @@ def test_numbers_in_any_marks_are_the_numbers(
     texts = [
         f"{number:,}".replace(",", "T").replace(".", decimal_mark).replace("T", thousands_mark) for number in numbers
     ]
-    known = TextMarks((), decimal_mark, thousands_mark)
+    known = TextMarks(decimal_mark, thousands_mark)
     assert convert(session, texts, "decimal(12,2)", marks=known) == numbers
     assert convert(session, texts, "double", marks=known) == [float(number) for number in numbers]
     # 1.5 where the point groups by three is neither 15 nor 1.5
@@ -293,9 +292,3 @@ def test_nanoseconds_that_a_time_cannot_hold_are_no_time(session: DuckDBSession)
     assert convert(session, times, "timestamp", "TIMESTAMP_NS") == [start.replace(tzinfo=None), None]
     assert convert(session, times, "timestamptz", "TIMESTAMP_NS") == [start, None]
     assert convert(session, times, "date", "TIMESTAMP_NS") == [None, None]
-
-
-def test_words_for_null_are_null_and_only_they(session: DuckDBSession) -> None:
-    marks = marks_of(CsvFormat(null_words=("NA", "-")))
-    assert convert(session, ["NA", "-", "", "na", " NA"], "text", marks=marks) == [None, None, "", "na", " NA"]
-    assert convert(session, ["NA", ""], "text", marks=marks_of(JsonFormat(type="json"))) == ["NA", ""]

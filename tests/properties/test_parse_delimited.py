@@ -21,7 +21,7 @@ from dataops_assets.config.connection import CsvFormat, Limits
 from dataops_assets.connections.formats import delimited
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.delimited import read_delimited
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging
+from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import InputError
 
@@ -49,7 +49,7 @@ def read(
             files.append(RawFile(f"input{index}", f"file_{index}.csv", path))
         inner = Path(folder) / "staged"
         inner.mkdir()
-        reading = read_delimited(Staging(session, inner), files, layout, names, Limits())
+        reading = read_delimited(Staging(session, inner), files, layout, Wanted(names), Limits())
         rows = [row for some in reading.rows for row in session.fetch(some.query).to_pylist()]
     return reading, sorted(rows, key=lambda row: (row["s_input_id"], row["s_row_id"]))
 

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from dataops_assets.connections.formats.staging import Record
@@ -29,7 +29,12 @@ class Dialect:
 
 
 def records(
-    lines: Iterable[str], dialect: Dialect, first_line: int = 1, *, keeps_blank: bool = False
+    lines: Iterable[str],
+    dialect: Dialect,
+    first_line: int = 1,
+    *,
+    keeps_blank: bool = False,
+    if_quoted: Collection[str] = (),
 ) -> Iterator[Record]:
     r"""The records of some text, given by lines with their endings (\n, \r\n or \r).
 
@@ -37,7 +42,8 @@ def records(
     can be told apart from an empty value. A field is quoted when it starts with the quote, spaces aside; a quoted field
     may hold delimiters, line breaks and quotes, each quote written with the escape before it. A quote inside an
     unquoted field is text. When a quote is never closed, only its line is lost: every line after it is a record of its
-    own. So time is linear in the text.
+    own. So time is linear in the text. A record that holds one of the texts `if_quoted` tells which of its fields were
+    in quotes.
     """
     splitter = _Splitter(dialect) if dialect.quote else None
     numbered = enumerate(lines, start=first_line)
@@ -58,7 +64,7 @@ def records(
             yield Record(number, body.split(dialect.delimiter))
             continue
         simple = splitter.simple(line)
-        if simple is not None:
+        if simple is not None and not any(text in if_quoted for text in simple):
             yield Record(number, simple)
             continue
         taken = [item]
@@ -78,7 +84,7 @@ def records(
                 raw = _without_ending("".join(text for _, text in taken))
                 yield Record(number, (), _TEXT_AFTER_QUOTE, json.dumps(raw, ensure_ascii=False))
             else:
-                yield Record(number, splitter.fields)
+                yield Record(number, splitter.fields, quoted=splitter.quoted)
 
 
 class _Splitter:
@@ -107,6 +113,7 @@ class _Splitter:
         else:
             self._inside = re.compile(f"[^{quote}]*+")
         self.fields: list[str] = []
+        self.quoted: list[int] = []
         self.malformed = False
         self._open: list[str] | None = None
 
@@ -122,6 +129,7 @@ class _Splitter:
     def start(self) -> None:
         """Begin a new record."""
         self.fields = []
+        self.quoted = []
         self.malformed = False
         self._open = None
 
@@ -148,6 +156,7 @@ class _Splitter:
             if not line.startswith(self._quote, end):
                 return True
             text = "".join(self._open)
+            self.quoted.append(len(self.fields))
             self.fields.append(self._escaped.sub(r"\1", text) if self._escaped else text)
             self._open = None
             closed = self._closed.match(line, end + len(self._quote))

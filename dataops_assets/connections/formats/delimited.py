@@ -12,7 +12,7 @@ import codecs
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -22,6 +22,7 @@ from dataops_assets.config.connection import CsvFormat, Limits
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.header import named, unnamed_name
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.null_words import NullWords, without
 from dataops_assets.connections.formats.record_count import Marks, RecordCount, whole_lines
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
@@ -31,16 +32,17 @@ from dataops_assets.connections.formats.staging import (
     Reading,
     Record,
     Staging,
+    Wanted,
     field_name,
     no_text,
     paths,
 )
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
-from dataops_assets.sql import column, literal, query, table
+from dataops_assets.sql import alias, column, literal, query, table
 
 _CHUNK = 8 << 20
 _SAMPLE = 100
-# no value is null to the engine: an unquoted field cannot hold a line break, and a quoted one is never null
+# where no value is null to the engine: an unquoted field cannot hold a line break, and a quoted one is never null
 _NO_NULL = "\n"
 
 
@@ -70,22 +72,24 @@ def read_delimited(
     staging: Staging,
     files: Sequence[RawFile],
     layout: CsvFormat,
-    names: Sequence[str],
+    wanted: Wanted,
     limits: Limits,
     *,
     has_blank_records: bool = True,
 ) -> Reading:
-    """Return the rows of `files`. `names` are the contract's raw names, which name the fields where there is no header.
+    """Return the rows of `files`, with null for each unquoted text that means null only without quotes.
 
-    In a file of one column an empty line is a record, unless `has_blank_records` is off. Inputs of another kind or
-    encoding, or beyond a limit, get an InputError. Raises ConfigError for a layout that cannot be.
+    Where there is no header, the names of `wanted` name the fields. In a file of one column an empty line is a record,
+    unless `has_blank_records` is off. Inputs of another kind or encoding, or beyond a limit, get an InputError. Raises
+    ConfigError for a layout that cannot be.
     """
     dialect = _dialect(layout)
+    words = NullWords(layout, wanted)
     reading = Reading()
     plain: dict[tuple[tuple[str, ...], int], list[_Text]] = {}
     odd: list[_Text] = []
     for file in files:
-        text = attempt(file.name, _inspected, staging, file, layout, dialect, names, limits, has_blank_records)
+        text = attempt(file.name, _inspected, staging, file, layout, wanted, limits, has_blank_records)
         if isinstance(text, DataOpsError):
             reading.errors[file.input_id] = text
             continue
@@ -98,13 +102,13 @@ def read_delimited(
             odd.append(text)
 
     for texts in plain.values():
-        rows, refused = _read_plain(staging, texts, dialect)
+        rows, refused = _read_plain(staging, texts, dialect, words)
         odd.extend(refused)
         if rows is not None:
             reading.rows.append(rows)
     rewritten = []
     for text in odd:
-        path = attempt(text.file.name, staging.rewrite, len(text.header), _records(text, dialect))
+        path = attempt(text.file.name, staging.rewrite, len(text.header), _records(text, dialect, words))
         if isinstance(path, DataOpsError):
             reading.errors[text.file.input_id] = path
         else:
@@ -134,11 +138,11 @@ def _inspected(
     staging: Staging,
     file: RawFile,
     layout: CsvFormat,
-    dialect: Dialect,
-    names: Sequence[str],
+    wanted: Wanted,
     limits: Limits,
     has_blank_records: bool,
 ) -> _Text:
+    dialect, words = _dialect(layout), NullWords(layout, wanted)
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind:
@@ -146,8 +150,8 @@ def _inspected(
     try:
         text = _as_utf8(staging, file, layout.encoding)
         # before anything else is read of it: this keeps the limits
-        look = _looked_through(text, dialect, layout.skip_rows, limits)
-        header = _header_of(text, layout, dialect, names)
+        look = _looked_through(text, dialect, layout.skip_rows, limits, words.in_quotes())
+        header = _header_of(text, layout, dialect, wanted.names)
     except UnicodeError as error:
         raise file.refused(
             _undecodable(file, layout.encoding, error), "set the format's encoding to the file's"
@@ -166,7 +170,7 @@ def _inspected(
         look.lines,
         look.count.records(has_header=layout.header, keeps_blank=keeps_blank),
         keeps_blank,
-        look.is_plain and header.is_simple,
+        look.is_plain and header.is_simple and not (look.has_quoted_word and words.for_engine(header.names) is None),
         look.has_nul,
         look.ends_with_delimiter,
     )
@@ -255,15 +259,17 @@ class _Look:
     is_plain: bool
     has_nul: bool
     ends_with_delimiter: bool
+    has_quoted_word: bool
 
 
-def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Limits) -> _Look:
+def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Limits, in_quotes: Sequence[str]) -> _Look:
     """Scan the whole file. Raises UnicodeError for what is not UTF-8, InputError for long records."""
+    quoted_words = [word.encode() for word in in_quotes]
     quote, delimiter, escape = dialect.quote.encode(), dialect.delimiter.encode(), dialect.escape.encode()
     before_spaces = rb"(?:\A|[\r\n]|" + re.escape(delimiter) + b"|" + re.escape(quote) + b")"
     spaces_before_quote = re.compile(before_spaces + b" +" + re.escape(quote))
     is_plain = _is_known_to_engine(dialect)
-    ends_with_delimiter = has_nul = False
+    ends_with_delimiter = has_nul = has_quoted_word = False
     feeds = returns = pairs = 0
     last = b""
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -291,6 +297,7 @@ def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Lim
                 is_plain = False
             if escape != quote and escape in chunk:
                 is_plain = False
+            has_quoted_word = has_quoted_word or any(word in chunk for word in quoted_words)
             last = chunk[-1:]
             count.feed(chunk)
             if max(count.longest, count.open_bytes) > limits.record_bytes:
@@ -298,7 +305,7 @@ def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Lim
     decoder.decode(b"", final=True)
     # the engine knows one kind of line end a file
     is_plain = is_plain and not has_nul and returns == pairs and returns in (0, feeds)
-    return _Look(count, feeds + (last != b"\n"), is_plain, has_nul, ends_with_delimiter)
+    return _Look(count, feeds + (last != b"\n"), is_plain, has_nul, ends_with_delimiter, has_quoted_word)
 
 
 def _is_known_to_engine(dialect: Dialect) -> bool:
@@ -316,30 +323,52 @@ def _is_known_to_engine(dialect: Dialect) -> bool:
 # --- the two ways to read --------------------------------------------------------------------------------------------
 
 
-def _records(text: _Text, dialect: Dialect) -> Iterator[Record]:
+def _records(text: _Text, dialect: Dialect, words: NullWords) -> Iterator[Record]:
     """The file's records after its header, by `csv_text`; a record of another width has a problem."""
     width = len(text.header)
+    nulls = [words.unquoted(name) for name in text.header]
+    if_quoted = frozenset[str]().union(*nulls)
     lines = _lines(text.file, text.skip)
-    for record in records(lines, dialect, text.skip + 1, keeps_blank=text.keeps_blank):
+    for record in records(lines, dialect, text.skip + 1, keeps_blank=text.keeps_blank, if_quoted=if_quoted):
         problem = record.problem
         if problem is None and len(record.fields) != width:
             problem = f"{len(record.fields)} fields where the file has {width}"
         elif problem is None and text.has_nul and any("\0" in field for field in record.fields if field):
             problem = "a NUL byte"
-        if problem is None or record.problem is not None:
+        if problem is None and if_quoted and any(field in if_quoted for field in record.fields):
+            yield Record(record.line, _with_nulls(record, nulls))
+        elif problem is None or record.problem is not None:
             yield record
         else:
             yield Record(record.line, (), problem, json.dumps(record.fields, ensure_ascii=False))
 
 
-def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> tuple[RawRows | None, list[_Text]]:
+def _with_nulls(record: Record, nulls: Sequence[Container[str | None]]) -> list[str | None]:
+    """The record's fields, with null for each that is one of the field's words for null and not in quotes."""
+    return [
+        None if field in nulls[place] and place not in record.quoted else field
+        for place, field in enumerate(record.fields)
+    ]
+
+
+def _read_plain(
+    staging: Staging, texts: Sequence[_Text], dialect: Dialect, words: NullWords
+) -> tuple[RawRows | None, list[_Text]]:
     """Read files that share a header; return also the files that the engine reads differently from `csv_text`."""
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(texts[0].header))
     raw, errors, scans = staging.name(), staging.name(), staging.name()
+    nulls = words.for_engine(texts[0].header)
+    values: list[exp.Expression] = [column(item.column, "r") for item in fields]
+    if nulls is None:
+        # no text in quotes is one of the words, or the file would not be read here
+        values = [
+            alias(without(value, sorted(words.unquoted(item.name))), item.column)
+            for value, item in zip(values, fields, strict=True)
+        ]
     types = [exp.PropertyEQ(this=literal(item.column), expression=literal("VARCHAR")) for item in fields]
     reader = query(
         "SELECT * FROM read_csv($paths, columns = $columns, skip = $skip, delim = $delimiter, quote = $quote, "
-        "escape = $escape, auto_detect = false, header = false, filename = true, nullstr = $no_null, "
+        "escape = $escape, auto_detect = false, header = false, filename = true, nullstr = $nulls, "
         "allow_quoted_nulls = false, store_rejects = true, rejects_table = $errors, rejects_scan = $scans, "
         "rejects_limit = 1, hive_partitioning = false)",
         paths=paths(text.file.path for text in texts),
@@ -348,7 +377,7 @@ def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> t
         delimiter=dialect.delimiter,
         quote=dialect.quote,
         escape=dialect.escape,
-        no_null=_NO_NULL,
+        nulls=exp.array(*[literal(word) for word in sorted(nulls or {_NO_NULL})]),
         errors=errors,
         scans=scans,
     )
@@ -387,7 +416,7 @@ def _read_plain(staging: Staging, texts: Sequence[_Text], dialect: Dialect) -> t
         "$nothing, $fields FROM $raw AS r JOIN $firsts AS b ON b.s_file = r.filename "
         "JOIN $inputs AS i ON i.s_file = r.filename",
         nothing=[no_text("s_problem"), no_text("s_record")],
-        fields=[column(item.column, "r") for item in fields],
+        fields=values,
         raw=table(raw),
         firsts=table(firsts),
         inputs=table(inputs),
@@ -409,7 +438,7 @@ def _shortened(
         inside = query(
             "$inside + length($value) - length(replace($value, $delimiter, ''))",
             inside=inside,
-            value=column(item.column),
+            value=query("coalesce($value, '')", value=column(item.column)),
             delimiter=dialect.delimiter,
         )
     counted = query(

@@ -16,6 +16,7 @@ from openpyxl.utils.exceptions import InvalidFileException
 from dataops_assets.config.connection import ExcelFormat, Limits
 from dataops_assets.connections.formats.header import named
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging, Wanted
 from dataops_assets.connections.formats.workbook import Sheet, look_at_sheet
@@ -66,6 +67,10 @@ def _rewritten(
             path = staging.rewrite(len(header), records)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
         raise file.refused(f"a damaged workbook: {error}", _DELIVER_AGAIN) from error
+    except IndexError as error:
+        # so says that reader of a cell whose number leads nowhere
+        missing = "a damaged workbook: a cell refers to a shared text or a style that is not in it"
+        raise file.refused(missing, _DELIVER_AGAIN) from error
     return path, header, unnamed, sheet.rows - layout.header
 
 
@@ -103,6 +108,7 @@ def _records(
     wanted: Wanted,
 ) -> Iterator[Record]:
     width = len(names)
+    words = NullWords(layout, wanted)
     for number, row in rows:
         fields = row[:width] + [None] * (width - len(row))
         problem = None
@@ -110,7 +116,7 @@ def _records(
             problem = f"values beyond the {width} columns of the sheet"
         for cell in sheet.odd.get(number, ()):
             is_read = cell.place >= width or wanted.has(names[cell.place])
-            is_null = bool(cell.error) and cell.error in layout.null_words
+            is_null = bool(cell.error) and cell.place < width and cell.error in words.of(names[cell.place])
             if problem is None and is_read and not is_null:
                 problem = str(cell)
         if problem is None:

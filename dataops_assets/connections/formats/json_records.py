@@ -44,7 +44,7 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
 
     So has an object that has two members of one name, at any depth: readers do not agree on which of them counts.
     """
-    lines = read_delimited(staging, files, _ONE_FIELD, ["line"], limits, has_blank_records=False)
+    lines = read_delimited(staging, files, _ONE_FIELD, Wanted(["line"]), limits, has_blank_records=False)
     reading = Reading(errors=lines.errors, records=lines.records)
     for some in lines.rows:
         found = _members(staging, some)

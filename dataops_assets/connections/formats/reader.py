@@ -21,6 +21,7 @@ from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.excel import read_excel
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
+from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.parquet import read_parquet
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
 from dataops_assets.errors import DataOpsError
@@ -68,8 +69,7 @@ def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted:
 def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
     match layout:
         case CsvFormat():
-            reading = read_delimited(staging, files, layout, wanted.names, limits)
-            _count_undeclared(staging, reading, wanted, layout.null_words)
+            reading = read_delimited(staging, files, layout, wanted, limits)
         case JsonFormat():
             reading = read_json(staging, files, layout, wanted, limits)
         case JsonLinesFormat():
@@ -78,15 +78,17 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
             reading = read_parquet(staging, files, wanted, limits)
         case ExcelFormat():
             reading = read_excel(staging, files, layout, wanted, limits)
-            _count_undeclared(staging, reading, wanted, layout.null_words)
+    NullWords(layout, wanted).tell(reading)
+    if isinstance(layout, CsvFormat | ExcelFormat):
+        _count_undeclared(staging, reading, wanted)
     return reading
 
 
-def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted, null_words: Sequence[str]) -> None:
+def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted) -> None:
     """Count the values of columns that are not wanted. A column with neither name nor value is ignored."""
     for rows in reading.rows:
         unknown = [item for item in rows.fields if not wanted.knows(item.name)]
-        held = staging.held(rows.query, rows.input_ids, unknown, null_words)
+        held = staging.held(rows.query, rows.input_ids, unknown)
         for input_id in rows.input_ids:
             empty = {name for name in reading.unnamed[input_id] if not held[input_id].get(name, 1)}
             reading.headers[input_id] = tuple(name for name in reading.headers[input_id] if name not in empty)

@@ -38,11 +38,15 @@ class RawFile:
 
 @dataclass(frozen=True)
 class RawField:
-    """One field of raw rows: its name in the raw data, its column in the query, its SQL type."""
+    """One field of raw rows: its name in the raw data, its column in the query, its SQL type.
+
+    `null_words` are the texts in it that mean null; others that do are null in the query already.
+    """
 
     name: str
     column: str
     type: str = "VARCHAR"
+    null_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Wanted:
     """The fields of raw rows that are read.
 
     `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
-    names that its columns had before. With `every`, all fields.
+    names that its columns had before. With `every`, all fields. `null_words` are the words for null of the columns that
+    have their own, by raw name.
     """
 
     names: Sequence[str]
     earlier: Sequence[str] = ()
     every: bool = False
+    null_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
         """Return whether a field of this name is read."""
@@ -108,12 +114,16 @@ class Reading:
 
 
 class Record(NamedTuple):
-    """One raw record: its fields as texts, or the problem that leaves it without, and then its raw form as JSON."""
+    """One raw record: its fields as texts, or the problem that leaves it without, and then its raw form as JSON.
+
+    `quoted` are the places of fields that were written in quotes, where the reader was asked for them.
+    """
 
     line: int
     fields: Sequence[str | None]
     problem: str | None = None
     raw: str | None = None
+    quoted: Sequence[int] = ()
 
 
 class Staging:
@@ -174,19 +184,17 @@ class Staging:
         )
         return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
 
-    def held(
-        self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField], null_words: Sequence[str] = ()
-    ) -> dict[str, dict[str, int]]:
-        """Count the values of the fields in `rows` by input and field name, without words for null."""
+    def held(self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField]) -> dict[str, dict[str, int]]:
+        """By input and name of a field, how many values the fields hold in `rows`, words for null aside."""
         held: dict[str, dict[str, int]] = {input_id: {item.name: 0 for item in fields} for input_id in input_ids}
         if not fields:
             return held
-        words = [literal(word) for word in null_words]
         counts = []
         for item in fields:
             value = column(item.column, "r")
             is_held = query("$value IS NOT NULL", value=value)
-            if words and item.type == "VARCHAR":
+            if item.null_words and item.type == "VARCHAR":
+                words = [literal(word) for word in item.null_words]
                 is_held = query("$value NOT IN ($words)", value=value, words=words)
             counts.append(alias(exp.func("count_if", is_held), item.column))
         found = query("SELECT r.s_input_id, $counts FROM $rows AS r GROUP BY r.s_input_id", counts=counts, rows=rows)

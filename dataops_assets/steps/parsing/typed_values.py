@@ -48,7 +48,6 @@ _LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, e
 class TextMarks:
     """How values are written as text. `has_iso_times`: times may stand in ISO 8601 beside the declared date format."""
 
-    null_words: tuple[str, ...] = ()
     decimal_mark: str = "."
     thousands_mark: str = ""
     has_iso_times: bool = False
@@ -64,21 +63,11 @@ def marks_of(layout: FileFormat) -> TextMarks:
                 received=f"{decimal!r} and {thousands!r}",
                 next_step="give two different single characters, no letters or digits",
             )
-        return TextMarks(layout.null_words, decimal, thousands)
+        return TextMarks(decimal, thousands)
     if isinstance(layout, ExcelFormat):
         # a cell that holds a time comes as ISO 8601, whatever the texts beside it look like
-        return TextMarks(layout.null_words, has_iso_times=True)
+        return TextMarks(has_iso_times=True)
     return TextMarks()
-
-
-def present(value: exp.Expression, raw_type: str, marks: TextMarks) -> exp.Expression:
-    """The raw value, or null where it is one of the words for null."""
-    if raw_type != "VARCHAR" or not marks.null_words:
-        return value
-    if len(marks.null_words) == 1:
-        return query("nullif($value, $word)", value=value, word=marks.null_words[0])
-    words = [literal(word) for word in marks.null_words]
-    return query("CASE WHEN $value IN ($words) THEN NULL ELSE $value END", value=value, words=words)
 
 
 def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextMarks) -> exp.Expression:
