@@ -185,7 +185,7 @@ class Staging:
         return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
 
     def held(self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField]) -> dict[str, dict[str, int]]:
-        """By input and name of a field, how many values the fields hold in `rows`, words for null aside."""
+        """Count the values of the fields in `rows` by input and field name, without words for null."""
         held: dict[str, dict[str, int]] = {input_id: {item.name: 0 for item in fields} for input_id in input_ids}
         if not fields:
             return held
