@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dataops_assets.config.source import Source
 from dataops_assets.metadata.store import Hold
@@ -45,8 +45,9 @@ def judged_against(
     facts = hashlib.sha256(json.dumps([settings_of(source), limits, validated]).encode())
     found = {}
     for item in sorted(items):
-        place = replace(item, digest="", origin="", size=0)
-        while rest and rest[0].as_input < place:
+        # the order of inputs alone: an input of the hub knows nothing of its bytes
+        place = (item.extract_time, item.arrival, item.input_id)
+        while rest and (rest[0].extract_time, rest[0].arrival, rest[0].input_id) < place:
             other = rest.popleft()
             facts.update(json.dumps([other.input_id, other.complete, other.written]).encode())
         found[item.input_id] = facts.hexdigest()[:16]
