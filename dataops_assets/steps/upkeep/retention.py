@@ -183,9 +183,12 @@ def _remove_from_other_tables(
     session.create(_STATE, query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
     needed = set(publish.input_ids_of(session, _STATE))
     if isinstance(context.source.refresh, FullRefresh):
-        newest = max((item for item in old.values() if item.complete), default=None)
+        parsed = context.metadata.processes(context.source.name, "parse")
+        # a rejected row whose key can be read keeps the row of an older extract, which this one does not contain then
+        whole = {item.input_id for item in parsed if not item.counts.get("rejected")}
+        newest = max((item for item in old.values() if item.complete and item.input_id in whole), default=None)
         if newest is not None:
-            # the newest extract has every needed row of the older ones
+            # this extract has every needed row of the older ones
             needed = {newest.input_id, *(item for item in needed if old[item] > newest)}
     _remove_rows(session, context.changes, now, old)
     # keep the frozen values of snapshot rules for the rows that stay
