@@ -28,7 +28,7 @@ def run_what_is_due(home: Path) -> list[Any]:
         here = CodeLocation(definitions, instance, home)
         with local_runner(lambda: here.definitions, home / "cursor", lambda _: None) as runner:
             assert all(run.succeeded for run in runner.run_new_inputs())
-            with pytest.raises(ConfigError, match="another process that does so"):
+            with pytest.raises(ConfigError, match="another process does this already"):
                 local_runner(lambda: here.definitions, home / "cursor", lambda _: None).__enter__()
         return [here.rows("hub/orders", "id", "amount"), sorted(run.status.value for run in instance.get_runs())]
 
