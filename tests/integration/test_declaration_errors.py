@@ -257,7 +257,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         with_(gates={"current": {"contract": f"{__name__}:ids_are_texts"}}),
         "gates.current",
         "current:",
-        ("no rule is of mode keep_current; known: lake, hub",),
+        ("no rule has the mode keep_current; known: lake, hub",),
     ),
     "extract time with an unknown directive": (
         connection(extract_time={"pattern": "orders_%Q.csv"}),
