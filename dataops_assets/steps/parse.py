@@ -75,7 +75,7 @@ _KINDS = {
 
 @dataclass
 class _Read:
-    """What was read: raw rows and how their values are written, raw columns and file name by input, and lost inputs.
+    """Result of reading: raw rows with their notation; by input the raw columns and the file name; and lost inputs.
 
     `records` and `undeclared` are what `Reading` says they are, `corrected` the corrections of these rows.
     """

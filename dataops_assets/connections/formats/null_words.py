@@ -1,4 +1,4 @@
-"""Which texts of a raw column mean null, and for which of them quotes decide."""
+"""Null words: the texts of a raw column that mean null, with and without quotes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NullWords:
         return frozenset(word for word in words if not any(mark in word for mark in (self._delimiter, "\n", "\r")))
 
     def for_engine(self, header: Sequence[str]) -> frozenset[str] | None:
-        """The unquoted words of a file, where its columns share them and the engine can be told; else None."""
+        """Return the unquoted null words that all columns share, for the engine's reader; None if they differ."""
         of_columns = {self.unquoted(name) for name in header}
         if len(of_columns) != 1:
             return None

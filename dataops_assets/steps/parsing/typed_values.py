@@ -54,7 +54,7 @@ class TextMarks:
 
 
 def marks_of(layout: FileFormat) -> TextMarks:
-    """How a format's values are written. Raises ConfigError for marks that cannot be told apart."""
+    """Return the notation of a format's values. Raises ConfigError for marks that cannot be distinguished."""
     if isinstance(layout, CsvFormat):
         decimal, thousands = layout.decimal_mark, layout.thousands_mark
         if len(decimal) != 1 or len(thousands) > 1 or decimal == thousands or (decimal + thousands).isalnum():

@@ -1,1 +1,1 @@
-"""What is done to a source's tables outside its daily steps: retention, quarantine, reset, changed rules."""
+"""Maintenance of a source's tables outside its daily steps: retention, quarantine, reset, changed rules."""
