@@ -121,6 +121,17 @@ def columns(names: Iterable[str], table: str = "") -> list[exp.Expr]:
     return [column(name, table) for name in names]
 
 
+def computed_once(name: str, value: exp.Expr, body: exp.Expr) -> exp.Expression:
+    """Return `body`, in which the column `name` stands for `value`; an engine computes `value` once for a row.
+
+    Use it where `body` names a long expression several times: copies within copies make a query too long to parse.
+    Start `name` with `s_`: a column of a source with the same name would be read in its place.
+    """
+    computed = exp.Lambda(this=body, expressions=[exp.to_identifier(name)], colon=True)
+    listed = exp.Transform(this=exp.array(_unplaced(value)), expression=computed)
+    return exp.Bracket(this=listed, expressions=[exp.Literal.number(0)], offset=0)
+
+
 def conjunction(conditions: Iterable[exp.Expr]) -> exp.Expr:
     """Return the conjunction of `conditions`; TRUE if there are none."""
     found = list(conditions)

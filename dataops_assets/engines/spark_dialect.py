@@ -92,6 +92,23 @@ def _settle_kinds(tree: exp.Expr, kinds: dict[str, str]) -> None:
             kinds[item.alias] = kind if is_same or kinds.get(item.alias, kind) == kind else ""
     for place in tree.find_all(exp.Column):
         place.meta["kind"] = kinds.get(place.name, "")
+    # outer first, because an inner value may contain an outer parameter
+    for bound in tree.find_all(exp.Transform):
+        _settle_parameter(bound)
+
+
+def _settle_parameter(bound: exp.Transform) -> None:
+    """Set the type of a lambda's parameter where the list has one known value."""
+    if not isinstance(bound.this, exp.Array) or not isinstance(bound.expression, exp.Lambda):
+        return
+    value = bound.this.expressions[0]
+    name = bound.expression.expressions[0].name
+    for place in bound.expression.this.find_all(exp.Column):
+        if place.name == name and not place.table:
+            place.meta["kind"] = _known_type(value)
+        elif place.table == name and isinstance(value, exp.RegexpExtract):
+            # a named group
+            place.meta["kind"] = "string"
 
 
 def _rewritten(node: exp.Expr) -> exp.Expr:
@@ -156,12 +173,34 @@ def _common(value: exp.Coalesce | exp.Case) -> str:
     return kinds.pop() if len(kinds) == 1 else ""
 
 
+_CAST_KINDS = {
+    exp.DType.DATE: "date",
+    exp.DType.DOUBLE: "double",
+    exp.DType.TEXT: "string",
+    exp.DType.VARCHAR: "string",
+}
+_RESULTS: Mapping[str, tuple[type[exp.Expr], ...]] = {
+    "boolean": (exp.Predicate, exp.Boolean, exp.Not, exp.And, exp.Or),
+    "whole": (exp.Length,),
+    "string": (
+        exp.Concat,
+        exp.DPipe,
+        exp.Lower,
+        exp.MD5,
+        exp.RegexpReplace,
+        exp.Repeat,
+        exp.Replace,
+        exp.Substring,
+        exp.Trim,
+        exp.Upper,
+    ),
+}
 _STRING_CALLS = frozenset(("concat_ws", "md5", "hex", "to_json", "regexp_extract", "regexp_replace"))
 
 
 def _known_type(value: exp.Expr) -> str:
     """Return the result of `typeof` if the expression alone determines it; empty otherwise."""
-    if isinstance(value, (exp.Column, exp.Dot)):
+    if isinstance(value, exp.Column):
         kind: str = value.meta.get("kind", "")
         return kind
     if isinstance(value, (exp.Paren, exp.Abs, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
@@ -169,25 +208,28 @@ def _known_type(value: exp.Expr) -> str:
     if isinstance(value, (exp.Coalesce, exp.Case)):
         return _common(value)
     if isinstance(value, (exp.Add, exp.Sub, exp.Mul)):
-        kinds = {"whole" if part.is_number else _known_type(part) for part in (value.this, value.expression)}
-        # an interval times a double is an interval
-        return "double" if "double" in kinds and kinds <= {"double", "decimal", "whole"} else ""
+        return _type_of_arithmetic(value)
     if isinstance(value, exp.Cast):
         if value.to.this in _WHOLE:
             return "whole"
-        return {exp.DType.DOUBLE: "double", exp.DType.TEXT: "string", exp.DType.VARCHAR: "string"}.get(
-            value.to.this, ""
-        )
-    if isinstance(value, (exp.Predicate, exp.Boolean, exp.Not, exp.And, exp.Or)):
-        return "boolean"
+        return _CAST_KINDS.get(value.to.this, "")
+    if isinstance(value, exp.Bracket) and isinstance(value.this, exp.Transform):
+        return _known_type(value.this.expression.this)
     if isinstance(value, exp.Literal):
         return "string" if value.is_string else ""
-    if isinstance(value, (exp.DPipe, exp.Concat, exp.Substring, exp.MD5, exp.Upper, exp.Lower, exp.Trim, exp.Replace)):
-        return "string"
     if isinstance(value, exp.Anonymous):
         name = value.name.lower()
         return "string" if name in _STRING_CALLS else {"shiftrightunsigned": "whole", "try_divide": ""}.get(name, "")
-    return ""
+    return next((kind for kind, nodes in _RESULTS.items() if isinstance(value, nodes)), "")
+
+
+def _type_of_arithmetic(value: exp.Binary) -> str:
+    parts = (value.this, value.expression)
+    kinds = {"whole" if part.is_int else "decimal" if part.is_number else _known_type(part) for part in parts}
+    if kinds == {"whole"}:
+        return "whole"
+    # an interval times a double is an interval
+    return "double" if "double" in kinds and kinds <= {"double", "decimal", "whole"} else ""
 
 
 def _text_of_double(text: exp.Expr) -> exp.Expr:

@@ -53,8 +53,10 @@
     , cast(max({{ column.quoted }}) as varchar)
     {%- endif %}
     {%- if column.is_number() and column.name | lower not in personal %}
-    , cast(avg(cast({{ column.quoted }} as double)) as varchar)
-    , cast(stddev_samp(cast({{ column.quoted }} as double)) as varchar)
+    {#- The square of a larger number is more than a double holds, and the engine refuses the deviation. #}
+    {%- set number = 'case when abs(' ~ column.quoted ~ ') < 1e140 then cast(' ~ column.quoted ~ ' as double) end' %}
+    , cast(avg({{ number }}) as varchar)
+    , cast(stddev_samp({{ number }}) as varchar)
     {%- else %}
     , cast(null as varchar)
     , cast(null as varchar)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from dataops_assets.errors import ConfigError
-from dataops_assets.sql import DIALECT, literal, query
+from dataops_assets.sql import DIALECT, computed_once, literal, query
 
 _MONTHS = (
     "january",
@@ -137,9 +137,7 @@ def parsed(value: exp.Expr, form: TimeFormat, target: str) -> exp.Expression:
 
     A text with a time of day is a date only at midnight, without an offset or in UTC.
     """
-    found = {part: exp.Dot(this=exp.to_identifier("p"), expression=exp.to_identifier(part)) for part in form.directives}
-    for node in found.values():
-        node.meta["kind"] = "string"
+    found = {part: exp.column(part, "s_parts") for part in form.directives}
     texts: dict[str, exp.Expr] = {part: query("nullif($text, '')", text=node) for part, node in found.items()}
     day = _day(texts, form.directives)
     if not _OF_A_CLOCK & set(texts):
@@ -148,21 +146,23 @@ def parsed(value: exp.Expr, form: TimeFormat, target: str) -> exp.Expression:
         time = _tried(query("$day || $clock", day=day, clock=_clock(texts)), "TIMESTAMP")
         offset = _offset(found["offset"]) if form.has_offset else None
         if target == "DATE":
-            midnight = "CASE WHEN date_trunc('day', t) = t THEN CAST(t AS DATE) END"
+            midnight = "CASE WHEN date_trunc('day', s_time) = s_time THEN CAST(s_time AS DATE) END"
             midnight = midnight.replace("WHEN", "WHEN $offset = 0 AND") if form.has_offset else midnight
             holes = {"offset": offset} if form.has_offset else {}
-            time = _once("t", time, query(midnight, **holes))
+            time = computed_once("s_time", time, query(midnight, **holes))
         elif form.has_offset:
             time = query("$time - to_microseconds($offset)", time=time, offset=offset)
     if form.has_offset or "week" in texts:
-        time = _once("u", time, query("CASE WHEN u BETWEEN $first AND $last THEN u END", **_ends(target)))
+        time = computed_once(
+            "s_any", time, query("CASE WHEN s_any BETWEEN $first AND $last THEN s_any END", **_ends(target))
+        )
     named = query(
         "regexp_extract($value, $pattern, $parts)",
         value=value,
         pattern=form.pattern,
         parts=exp.array(*[literal(part) for part in found]),
     )
-    return _once("p", named, time)
+    return computed_once("s_parts", named, time)
 
 
 # --- reading a format ------------------------------------------------------------------------------------------------
@@ -230,14 +230,6 @@ def _has_digit(piece: str, end: int) -> bool:
 # --- the value of a text ---------------------------------------------------------------------------------------------
 
 
-def _once(name: str, value: exp.Expr, body: exp.Expr) -> exp.Expression:
-    """Return `body` with `name` bound to `value`, which is computed once."""
-    computed = exp.Lambda(this=body, expressions=[exp.to_identifier(name)], colon=True)
-    return exp.Bracket(
-        this=exp.Transform(this=exp.array(value), expression=computed), expressions=[exp.Literal.number(0)], offset=0
-    )
-
-
 def _tried(value: exp.Expr, target: str) -> exp.Expression:
     return exp.TryCast(this=value, to=exp.DataType.build(target, dialect=DIALECT))
 
@@ -267,9 +259,10 @@ def _day(texts: Mapping[str, exp.Expr], directives: Mapping[str, str]) -> exp.Ex
     if "ordinal" in texts:
         first = _tried(query("$year || '-01-01'", year=year), "DATE")
         day = query("$first + ($ordinal - 1)", first=first, ordinal=_whole(texts["ordinal"]))
-        return query("CASE WHEN year($day) = $year THEN CAST($day AS VARCHAR) END", day=day, year=_whole(year))
+        in_year = query("CASE WHEN year(s_day) = $year THEN CAST(s_day AS VARCHAR) END", year=_whole(year))
+        return computed_once("s_day", day, in_year)
     if "week" in texts:
-        return exp.cast(_day_of_week(year, texts, directives), "VARCHAR")
+        return computed_once("s_day", _day_of_week(year, texts, directives), query("CAST(s_day AS VARCHAR)"))
     month = texts.get("month", literal("1"))
     if directives.get("month") in ("b", "B"):
         names = _MONTHS if directives["month"] == "B" else [name[:3] for name in _MONTHS]
@@ -291,26 +284,23 @@ def _day_of_week(year: exp.Expr, texts: Mapping[str, exp.Expr], directives: Mapp
     first = _tried(
         query("$year || $start", year=year, start="-01-04" if directives["week"] == "V" else "-01-01"), "DATE"
     )
-    before: exp.Expr = query("CAST(isodow($first) AS INTEGER) - 1", first=first)
+    before: exp.Expr = query("CAST(isodow(s_first) AS INTEGER) - 1")
     if directives["week"] == "V":
         # the week of 4 January is the first; a week belongs to the year that its Thursday is in
-        monday = query("$first - ($before) + 7 * ($week - 1)", first=first, before=before, week=week)
-        return query(
-            "CASE WHEN year($monday + 3) = $year THEN $monday + $number END",
-            monday=monday,
-            year=_whole(year),
-            number=number,
+        monday = query("s_first - ($before) + 7 * ($week - 1)", before=before, week=week)
+        in_year = query(
+            "CASE WHEN year(s_monday + 3) = $year THEN s_monday + $number END", year=_whole(year), number=number
         )
+        return computed_once("s_first", first, computed_once("s_monday", monday, in_year))
     if directives["week"] == "U":
         before, number = (query("($day + 1) % 7", day=exp.paren(day)) for day in (before, number))
-    return query(
-        "$first + CASE WHEN $week = 0 THEN $number - ($before) "
-        "ELSE (7 - ($before)) % 7 + 7 * ($week - 1) + $number END",
-        first=first,
-        week=week,
+    day = query(
+        "s_first + CASE WHEN s_week = 0 THEN $number - ($before) "
+        "ELSE (7 - ($before)) % 7 + 7 * (s_week - 1) + $number END",
         before=before,
         number=exp.paren(number),
     )
+    return computed_once("s_first", first, computed_once("s_week", week, day))
 
 
 def _clock(texts: Mapping[str, exp.Expr]) -> exp.Expr:

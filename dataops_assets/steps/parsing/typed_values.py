@@ -23,7 +23,7 @@ from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
 from dataops_assets.rules.types import Types, UntypedError
-from dataops_assets.sql import DIALECT, literal, query
+from dataops_assets.sql import DIALECT, computed_once, literal, query
 from dataops_assets.steps.parsing.time_formats import TimeFormat, parsed, time_format
 
 _DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])[-/][0-9]{1,2}[-/][0-9]{1,2}"
@@ -199,47 +199,38 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
     # without digits before the mark there must be one after it
     fraction = f"[0-9]{{1,{scale}}}" if scale else "0"
     exact = rf"{sign}({digits}({mark}[0-9]{{0,{scale}}}0*)?|{mark}{fraction}0*)\s*"
+    shifted = query(
+        "CASE WHEN regexp_full_match(s_shifted, $exact) THEN $cast END",
+        exact=rf"[+-]?[0-9]*(\.[0-9]{{0,{scale}}}0*)?",
+        cast=_try_cast(exp.column("s_shifted"), target),
+    )
     return query(
         "CASE WHEN regexp_full_match($value, $exact) THEN $cast "
-        "WHEN regexp_full_match($value, $pattern) THEN CASE WHEN regexp_full_match($shifted, $shifted_exact) "
-        "THEN $shifted_cast END END",
+        "WHEN regexp_full_match($value, $pattern) THEN $shifted END",
         value=value,
         exact=exact,
         cast=_try_cast(plain, target),
         # an exponent of more digits belongs to no number that a decimal holds
         pattern=rf"{sign}({digits}({mark}[0-9]*)?|{mark}[0-9]+)[eE][+-]?0*[0-9]{{1,3}}\s*",
-        shifted=_without_exponent(plain),
-        shifted_exact=rf"[+-]?[0-9]*(\.[0-9]{{0,{scale}}}0*)?",
-        shifted_cast=_try_cast(_without_exponent(plain), target),
+        shifted=computed_once("s_shifted", _without_exponent(plain), shifted),
     )
 
 
 def _without_exponent(number: exp.Expression) -> exp.Expression:
     """The same number with its point where the exponent moves it: `-1.25e1` is `-12.5`."""
-    part = {
-        name: query("regexp_extract($number, $pattern, $group)", number=number, pattern=_SCIENTIFIC, group=group)
-        for group, name in enumerate(("sign", "whole", "fraction", "exponent"), 1)
-    }
     # zeros on both sides, so that there are digits wherever the point goes to
-    zeros = query("CAST(abs(TRY_CAST($exponent AS INTEGER)) AS INTEGER)", exponent=part["exponent"])
-    digits = query(
-        "repeat('0', $zeros) || $whole || $fraction || repeat('0', $zeros)",
-        zeros=zeros,
-        whole=part["whole"],
-        fraction=part["fraction"],
+    digits = query("repeat('0', s_zeros) || s_parts.whole || s_parts.fraction || repeat('0', s_zeros)")
+    moved = query("s_parts.sign || substr(s_digits, 1, s_point) || '.' || substr(s_digits, s_point + 1)")
+    place = query("CAST(s_zeros + length(s_parts.whole) + s_exponent AS INTEGER)")
+    moved = computed_once("s_point", place, computed_once("s_digits", digits, moved))
+    moved = computed_once("s_zeros", query("CAST(abs(s_exponent) AS INTEGER)"), moved)
+    moved = computed_once("s_exponent", query("TRY_CAST(s_parts.exponent AS INTEGER)"), moved)
+    parts = query(
+        "regexp_extract($number, $pattern, ['sign', 'whole', 'fraction', 'exponent'])",
+        number=number,
+        pattern=_SCIENTIFIC,
     )
-    place = query(
-        "CAST($zeros + length($whole) + TRY_CAST($exponent AS INTEGER) AS INTEGER)",
-        zeros=zeros,
-        whole=part["whole"],
-        exponent=part["exponent"],
-    )
-    return query(
-        "$sign || substr($digits, 1, $place) || '.' || substr($digits, $place + 1)",
-        sign=part["sign"],
-        digits=exp.paren(digits),
-        place=place,
-    )
+    return computed_once("s_parts", parts, moved)
 
 
 def _time(value: exp.Expression, column: Column, target: str, marks: TextMarks) -> exp.Expression:
@@ -268,7 +259,7 @@ def _iso_time(value: exp.Expression, target: str) -> exp.Expression:
     naive: exp.Expression = query("TRY_CAST($value AS TIMESTAMP)", value=value)
     # the embedded engine wants seconds before an offset
     timed = query("regexp_replace($value, '(:[0-9]{2})([Z+-])', '\\1:00\\2')", value=value)
-    aware, of_minutes = (_instant(text) for text in (value, timed))
+    aware, of_minutes = _instant(value), computed_once("s_timed", timed, _instant(exp.column("s_timed")))
     if target == "TIMESTAMP":
         aware, of_minutes = (query("$time AT TIME ZONE 'UTC'", time=time) for time in (aware, of_minutes))
     else:
@@ -302,7 +293,10 @@ def _instant(text: exp.Expression) -> exp.Expression:
 def _in_years(time: exp.Expression, target: str) -> exp.Expression:
     """A time where it is of the years 1 to 9999, which all readers know, else null."""
     first, last = (exp.cast(literal(text), target, dialect=DIALECT) for text in _YEARS[target])
-    return query("CASE WHEN $time BETWEEN $first AND $last THEN $time END", time=time, first=first, last=last)
+    # a column costs nothing to name again
+    value = time if isinstance(time, exp.Column) else exp.column("s_time")
+    checked = query("CASE WHEN $time BETWEEN $first AND $last THEN $time END", time=value, first=first, last=last)
+    return checked if value is time else computed_once("s_time", time, checked)
 
 
 # --- from typed values -----------------------------------------------------------------------------------------------
@@ -322,12 +316,15 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
         return query("CASE WHEN $value IN (0, 1) THEN $value = 1 END", value=value)
     if source == "double" and wanted == "decimal":
         # by its text: the double itself is 0.1000000000000000055 where 0.1 was meant
-        return _number(query("CAST($value AS VARCHAR)", value=value), target, TextMarks())
+        text = query("CAST($value AS VARCHAR)", value=value)
+        return computed_once("s_text", text, _number(exp.column("s_text"), target, TextMarks()))
     if wanted in numbers and source in numbers:
         return _if_same(cast, value, raw_type)
     if source == "timestamp" and raw_type != "TIMESTAMP":
         micros = _if_same(_try_cast(value, "TIMESTAMP"), value, raw_type)
-        return micros if target == "TIMESTAMP" else _from_typed(micros, "TIMESTAMP", target)
+        if target == "TIMESTAMP":
+            return micros
+        return computed_once("s_micros", micros, _from_typed(exp.column("s_micros"), "TIMESTAMP", target))
     if wanted == "date" and source in ("timestamp", "timestamptz"):
         local = value if source == "timestamp" else query("$value AT TIME ZONE 'UTC'", value=value)
         return query("CASE WHEN date_trunc('day', $local) = $local THEN CAST($local AS DATE) END", local=local)
