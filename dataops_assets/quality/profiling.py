@@ -70,13 +70,10 @@ def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:
         number = query("CAST($value AS DOUBLE)", value=value)
         # infinity, NaN and what comes near to them are left out: a mean with them is useless, and the engine refuses a
         # deviation whose squares are more than a double holds
+        finite = query("abs($number) < $largest", number=number, largest=_LARGEST)
         for fact, measure in (("mean", exp.Avg), ("stddev", exp.StddevSamp)):
-            facts[fact] = query(
-                "$measured FILTER (WHERE abs($number) < $largest)",
-                measured=measure(this=number.copy()),
-                number=number,
-                largest=_LARGEST,
-            )
+            # made of nodes: a template does not parse FILTER after a placeholder
+            facts[fact] = exp.Filter(this=measure(this=number.copy()), expression=exp.Where(this=finite.copy()))
     return facts
 
 
