@@ -28,8 +28,8 @@ from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck
 from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.engines.dbt import DbtProject, Invocation, NodeResult, invoke
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.profiles import Profile
 from dataops_assets.quality.checks import BASELINE, input_outcomes
-from dataops_assets.quality.profiles import Profile
 
 # profiles of earlier builds, which checks compare with, are stored in the metadata of the materializations
 _PROFILE = "dataops/profile"

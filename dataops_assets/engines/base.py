@@ -6,7 +6,7 @@ work (one step over some inputs) with its own temporary tables.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -14,24 +14,14 @@ import pyarrow as pa
 from sqlglot import exp
 
 from dataops_assets.sql import DIALECT, alias, query
-from dataops_assets.storage.delta import DataFile, TableVersion
+from dataops_assets.storage.session import TableSession
 
 FILE = "s_file"
 POSITION = "s_position"
 
 
-class Session(Protocol):
-    """One unit of work on an engine."""
-
-    def scan(
-        self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
-    ) -> exp.Subquery:
-        """Return a query of one version of a table, for use in FROM, without deleted rows.
-
-        With `positions`, two columns more give the place of each row: `s_file` (data file) and `s_position` (in it).
-        With `only`, only the rows of these data files.
-        """
-        ...
+class Session(TableSession, Protocol):
+    """One unit of work on an engine: reads and writes tables, and keeps temporary ones."""
 
     def create(self, name: str, query: exp.Expr) -> None:
         """Create a temporary table from a query; replace one of that name."""
@@ -43,22 +33,6 @@ class Session(Protocol):
 
     def register(self, name: str, rows: pa.Table) -> None:
         """Make a temporary table from a small Arrow table."""
-        ...
-
-    def fetch(self, query: exp.Expr) -> pa.Table:
-        """Return the rows of a query; for counts, profiles and examples, never for whole tables."""
-        ...
-
-    def schema(self, query: exp.Expr) -> Mapping[str, str]:
-        """Return the SQL types of a query's result by column name, without running it."""
-        ...
-
-    def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
-        """Write a query's rows, of these `columns`, as Parquet files below `uri`; not visible until committed."""
-        ...
-
-    def positions(self, snapshot: TableVersion, rows: exp.Expr) -> dict[str, Sequence[int]]:
-        """Return row positions by data file path (as in the snapshot), of `rows` (columns `s_file`, `s_position`)."""
         ...
 
     def reading(self) -> AbstractContextManager[Session]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.errors import ConfigError, StorageError
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 
 if TYPE_CHECKING:
     from dbt_common.events.base_types import EventMsg

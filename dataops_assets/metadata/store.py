@@ -22,7 +22,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome
 
 BASELINE = 30

@@ -8,8 +8,8 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
-from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.sql import alias, column, query
 
 # longer texts add no information, and a profile stays small

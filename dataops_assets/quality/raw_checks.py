@@ -16,8 +16,8 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Checks
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.formats.signatures import kind_of
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, volume
-from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.quality import Checks, DistributionCheck
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
-from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome
 
 

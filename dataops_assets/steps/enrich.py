@@ -11,9 +11,9 @@ from sqlglot import exp
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, GateFailed, InputError
+from dataops_assets.profiles import Profile
 from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
 from dataops_assets.quality.gates import blocked, gate_inputs
-from dataops_assets.quality.profiles import Profile
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules

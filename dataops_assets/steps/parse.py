@@ -29,9 +29,9 @@ from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Staging, Wanted
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError, StorageError, nearest
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import earlier_inputs, input_outcomes
 from dataops_assets.quality.gates import blocked, gate_inputs
-from dataops_assets.quality.profiles import ColumnProfile, Profile
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.types import types

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlglot import exp
 
@@ -16,9 +16,7 @@ from dataops_assets.sql import DIALECT, alias, column, literal, query
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
 from dataops_assets.storage.retyping import retyped, rows_cast_exactly
-
-if TYPE_CHECKING:
-    from dataops_assets.engines.base import Session
+from dataops_assets.storage.session import TableSession
 
 INPUT_ID = "s_input_id"
 _WRITTEN = "written"
@@ -27,7 +25,7 @@ _SMALL = 32 * 1024 * 1024
 
 
 def replace_inputs(
-    session: Session,
+    session: TableSession,
     table: Table,
     rows: exp.Expr,
     input_ids: Sequence[str],
@@ -80,14 +78,14 @@ def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
     return found
 
 
-def input_ids_of(session: Session, rows: exp.Expr | str) -> list[str]:
+def input_ids_of(session: TableSession, rows: exp.Expr | str) -> list[str]:
     """Return the inputs with rows, in no order."""
     found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
     ids: list[str] = found.column(INPUT_ID).to_pylist()
     return ids
 
 
-def scan_inputs(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> exp.Select:
+def scan_inputs(session: TableSession, snapshot: TableVersion, input_ids: Sequence[str]) -> exp.Select:
     """Return the rows of these inputs in a table, from the files that may hold them."""
     return rows_of(session.scan(snapshot, only={file.path for file in files_of(snapshot, input_ids)}), input_ids)
 
@@ -112,7 +110,7 @@ def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: s
     return {**now, **known} if keep else {**known, **now}
 
 
-def _is_same(session: Session, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
+def _is_same(session: TableSession, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
     """Return whether the table's rows of these inputs equal `rows`."""
     if any(input_id not in written(snapshot.info) for input_id in input_ids):
         return False
@@ -137,7 +135,7 @@ def _is_same(session: Session, snapshot: TableVersion, rows: exp.Expr, input_ids
     )
 
 
-def _kept(session: Session, base: TableVersion, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
+def _kept(session: TableSession, base: TableVersion, columns: Mapping[str, str], input_ids: Sequence[str]) -> exp.Expr:
     """Return the rows of all other inputs in the types of `columns`. Raises ConfigError where a value would be lost."""
     own = exp.In(this=column(INPUT_ID, "r"), expressions=[literal(input_id) for input_id in input_ids] or [exp.null()])
     # none of no ids is every row
@@ -155,7 +153,9 @@ def files_of(snapshot: TableVersion, input_ids: Sequence[str]) -> list[DataFile]
     return found
 
 
-def _positions_of(session: Session, snapshot: TableVersion, input_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+def _positions_of(
+    session: TableSession, snapshot: TableVersion, input_ids: Sequence[str]
+) -> Mapping[str, Sequence[int]]:
     """Find the positions of the rows of these inputs."""
     candidates = files_of(snapshot, input_ids)
     if not candidates:
@@ -183,7 +183,7 @@ def must_rewrite(base: TableVersion, columns: Mapping[str, str]) -> bool:
 
 
 def apply(
-    session: Session,
+    session: TableSession,
     table: Table,
     base: TableVersion | None,
     *,
@@ -212,7 +212,7 @@ def apply(
     )
 
 
-def compact(session: Session, table: Table, snapshot: TableVersion) -> TableVersion:
+def compact(session: TableSession, table: Table, snapshot: TableVersion) -> TableVersion:
     """Rewrite small and much-masked files when there are many, so that reading stays as fast as on a fresh table.
 
     A rule on files, not on time: more than `_MANY_SMALL` files below `_SMALL` bytes (then the smallest of them), or a

@@ -7,16 +7,13 @@ table's types writes them again. So every data file has the types of its table, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.storage.delta import DataFile, TableVersion
-
-if TYPE_CHECKING:
-    from dataops_assets.engines.base import Session
+from dataops_assets.storage.session import TableSession
 
 _SHOWN = 3
 _DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
@@ -29,7 +26,7 @@ def retyped(snapshot: TableVersion | None, wanted: Mapping[str, str]) -> list[st
 
 
 def rows_cast_exactly(
-    session: Session,
+    session: TableSession,
     snapshot: TableVersion,
     wanted: Mapping[str, str],
     only: exp.Expr | None = None,
@@ -60,7 +57,7 @@ def rows_cast_exactly(
     return found
 
 
-def _require_exact(session: Session, snapshot: TableVersion, rows: exp.Expr, wanted: Mapping[str, str]) -> None:
+def _require_exact(session: TableSession, snapshot: TableVersion, rows: exp.Expr, wanted: Mapping[str, str]) -> None:
     known = snapshot.columns
     doubtful = {name: kind for name, kind in wanted.items() if not _is_always_exact(known[name], kind)}
     if not doubtful:

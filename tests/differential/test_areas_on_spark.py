@@ -25,7 +25,7 @@ from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.quality.profiles import ColumnProfile
+from dataops_assets.profiles import ColumnProfile
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.parse import parse

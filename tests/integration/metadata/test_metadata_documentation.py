@@ -20,7 +20,7 @@ from dataops_assets.errors import GateFailed
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import HEAD
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 
 PROJECT = Path(__file__).parents[3]

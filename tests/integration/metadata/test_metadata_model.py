@@ -16,7 +16,7 @@ from dataops_assets.config.rules import Rule
 from dataops_assets.errors import DataOpsError, GateFailed, InputError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.metadata.tables import plain, storable
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 
 _names = itertools.count()

@@ -18,7 +18,7 @@ from dataops_assets.config.contract import Column
 from dataops_assets.config.rules import Rule
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.quality.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 
 INPUTS = [an_input(number) for number in range(4)]

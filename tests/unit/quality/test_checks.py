@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataops_assets.config.quality import Checks, DistributionCheck, VolumeCheck
+from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import (
     BASELINE,
     distribution,
@@ -18,7 +19,6 @@ from dataops_assets.quality.checks import (
     table_outcomes,
     volume,
 )
-from dataops_assets.quality.profiles import ColumnProfile, Profile
 
 
 def profile(day: int, rows: int = 100, **columns: Any) -> Profile:

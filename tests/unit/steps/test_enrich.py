@@ -11,7 +11,7 @@ from declared import unchecked_source
 from rule_steps import an_input, capture, context, fill_hub, table_rows
 
 from dataops_assets.errors import GateFailed, InputError, RuleError
-from dataops_assets.quality.profiles import Profile
+from dataops_assets.profiles import Profile
 from dataops_assets.report import CheckOutcome, StepReport
 from dataops_assets.sql import query
 from dataops_assets.steps.enrich import enrich, enrich_query
