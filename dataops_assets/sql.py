@@ -2,7 +2,8 @@
 
 A template is SQL of the DuckDB dialect in which `$name` is a placeholder. `query("SELECT $cols FROM $t", cols=[...],
 t=...)` parses the template once and then replaces the placeholders. A list can stand in a list position (select list,
-group by, function arguments), a single expression anywhere. Plain Python values become literals.
+group by, function arguments), a single expression anywhere, a `Relation` or a query in FROM. Plain Python values become
+literals.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime as dt
 import decimal
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlglot
@@ -20,6 +22,26 @@ from sqlglot.serde import dump, load
 
 # an instance, because sqlglot creates a new one for each statement that only names the dialect
 DIALECT = Dialect.get_or_raise("duckdb")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A temporary table or view of a session: its name, and the SQL types of its columns by name.
+
+    Only the session makes one. It stands in FROM: `query("SELECT * FROM $rows AS r", rows=relation)`.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+
+    @property
+    def reference(self) -> exp.Table:
+        """Return the table as sqlglot expression."""
+        return table(self.name)
+
+
+Rows = exp.Expr | Relation
+"""Rows that can stand in FROM."""
 
 
 def column(name: str, table: str = "") -> exp.Column:
@@ -83,6 +105,8 @@ def query(template: str, /, **holes: Any) -> Any:
             target = parent
             if isinstance(value, str):
                 value = table(value)
+            elif isinstance(value, Relation):
+                value = value.reference
             elif isinstance(value, exp.Query):
                 value = exp.Subquery(this=_unplaced(value))
             if parent.args.get("alias") and isinstance(value, exp.Expr):

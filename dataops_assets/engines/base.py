@@ -13,7 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.sql import DIALECT, alias, query
+from dataops_assets.sql import DIALECT, Relation, alias, query
 from dataops_assets.storage.session import TableSession
 
 FILE = "s_file"
@@ -23,16 +23,19 @@ POSITION = "s_position"
 class Session(TableSession, Protocol):
     """One unit of work on an engine: reads and writes tables, and keeps temporary ones."""
 
-    def create(self, name: str, query: exp.Expr) -> None:
-        """Create a temporary table from a query; replace one of that name."""
+    def create(self, query: exp.Expr, name: str = "") -> Relation:
+        """Create a temporary table from a query, and return it.
+
+        Without a `name` the session gives it a new one. A table of the same name is replaced.
+        """
         ...
 
-    def define(self, name: str, query: exp.Expr) -> None:
-        """Create a temporary view of a query; replace one of that name. Its rows are computed at each use."""
+    def define(self, query: exp.Expr, name: str = "") -> Relation:
+        """Create a temporary view of a query, and return it. Its rows are computed at each use."""
         ...
 
-    def register(self, name: str, rows: pa.Table) -> None:
-        """Make a temporary table from a small Arrow table."""
+    def register(self, rows: pa.Table, name: str = "") -> Relation:
+        """Make a temporary table from a small Arrow table, and return it."""
         ...
 
     def reading(self) -> AbstractContextManager[Session]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from sqlglot import exp
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.base import FILE, POSITION, Session, empty, places_by_file
 from dataops_assets.errors import StorageError
-from dataops_assets.sql import DIALECT, alias, query, table
+from dataops_assets.sql import DIALECT, Relation, alias, query, table
 from dataops_assets.storage import log
 from dataops_assets.storage.delta import DataFile, TableVersion, require_sound
 from dataops_assets.storage.objects import is_remote
@@ -106,6 +107,7 @@ class DuckDBSession:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
         self._kinds: dict[str, str] = {}
+        self._numbers = itertools.count()
 
     def scan(
         self, snapshot: TableVersion, *, positions: bool = False, only: Collection[str] | None = None
@@ -141,26 +143,32 @@ class DuckDBSession:
         with _storing("running a query"):
             return self.connection.execute(statement.sql(DIALECT))
 
-    def create(self, name: str, query: exp.Expr) -> None:
+    def create(self, query: exp.Expr, name: str = "") -> Relation:
         """See `Session.create`."""
-        self._create("TABLE", name, query)
+        return self._create("TABLE", name or self._new_name(), query)
 
-    def define(self, name: str, query: exp.Expr) -> None:
+    def define(self, query: exp.Expr, name: str = "") -> Relation:
         """See `Session.define`."""
-        self._create("VIEW", name, query)
+        return self._create("VIEW", name or self._new_name(), query)
 
-    def _create(self, kind: str, name: str, query: exp.Expr) -> None:
+    def _new_name(self) -> str:
+        return f"s_relation_{next(self._numbers)}"
+
+    def _create(self, kind: str, name: str, query: exp.Expr) -> Relation:
         other = self._kinds.get(name, kind)
         if other != kind:
             self.execute(exp.Drop(tables=[table(name)], kind=other))
         self._kinds[name] = kind
         self.execute(exp.Create(this=table(name), kind=kind, replace=True, expression=query, properties=_TEMPORARY))
+        made = self.connection.table(name)
+        return Relation(name, dict(zip(made.columns, map(str, made.types), strict=True)))
 
-    def register(self, name: str, rows: pa.Table) -> None:
+    def register(self, rows: pa.Table, name: str = "") -> Relation:
         """See `Session.register`."""
         self.connection.register("s_registered", rows)
-        self.create(name, query("SELECT * FROM s_registered"))
+        made = self.create(query("SELECT * FROM s_registered"), name)
         self.connection.unregister("s_registered")
+        return made
 
     def fetch(self, query: exp.Expr) -> pa.Table:
         """See `Session.fetch`."""

@@ -27,7 +27,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark_dialect import DIALECT, for_spark
 from dataops_assets.engines.spark_files import written_files
 from dataops_assets.errors import ConfigError, StorageError
-from dataops_assets.sql import alias, column, query, table
+from dataops_assets.sql import Relation, alias, column, query, table
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Table, TableVersion, require_sound
 from dataops_assets.storage.objects import Folder, is_remote
@@ -275,22 +275,25 @@ class SparkSqlSession:
         called = _names(rows)
         return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files]))
 
-    def create(self, name: str, query: exp.Expr) -> None:
+    def create(self, query: exp.Expr, name: str = "") -> Relation:
         """See `Session.create`. The rows are computed once and cached by the executors, without their lineage."""
         with _storing("running a query"):
             rows, is_small = _kept(self._frame(query))
             # Spark does not know the size of cached rows: every join with them would shuffle both sides
-            self._view(rows.hint("broadcast") if is_small else rows, name)
+            return self._relation(rows.hint("broadcast") if is_small else rows, name)
 
-    def define(self, name: str, query: exp.Expr) -> None:
+    def define(self, query: exp.Expr, name: str = "") -> Relation:
         """See `Session.define`."""
         with _storing("running a query"):
-            self._view(self._frame(query), name)
+            return self._relation(self._frame(query), name)
 
-    def register(self, name: str, rows: pa.Table) -> None:
+    def register(self, rows: pa.Table, name: str = "") -> Relation:
         """See `Session.register`."""
         with _storing("taking a small table"):
-            self._view(self.spark.createDataFrame(rows), name)
+            return self._relation(self.spark.createDataFrame(rows), name)
+
+    def _relation(self, rows: DataFrame, name: str) -> Relation:
+        return Relation(self._view(rows, name), _sql_types(rows))
 
     def fetch(self, query: exp.Expr) -> pa.Table:
         """See `Session.fetch`."""
@@ -301,7 +304,7 @@ class SparkSqlSession:
     def schema(self, query: exp.Expr) -> Mapping[str, str]:
         """See `Session.schema`."""
         with _storing("analysing a query"):
-            return {field.name: _sql_name(field.dataType) for field in self._frame(query).schema.fields}
+            return _sql_types(self._frame(query))
 
     def write(self, query: exp.Expr, uri: str, columns: Mapping[str, str]) -> list[DataFile]:
         """See `Session.write`. Each write has its own folder, because jobs in one folder remove each other's files."""
@@ -396,6 +399,10 @@ def _schema(columns: Mapping[str, str]) -> str:
 
 def _spark_name(kind: str) -> str:
     return _SPARK_NAMES.get(kind, kind)
+
+
+def _sql_types(rows: DataFrame) -> dict[str, str]:
+    return {field.name: _sql_name(field.dataType) for field in rows.schema.fields}
 
 
 def _sql_name(kind: DataType) -> str:

@@ -68,7 +68,7 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         compared = with_repeats(context, session, rules.snapshot, rows, ids)
         # if nothing is computed, a view is enough and the rows are not copied
         keep = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
-        keep("s_enriched", _enriched(rules, compared, names, related))
+        keep(_enriched(rules, compared, names, related), "s_enriched")
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
         outcomes = {input_id: _outcomes(context, rules, counts[input_id], input_id) for input_id in ids}
@@ -143,7 +143,7 @@ def enrich_query(context: SourceContext, session: Session, rows: exp.Query) -> e
 def forget_judged(session: Session) -> None:
     """Create an empty table of the rows that `publish_judged` adds."""
     names = {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
-    session.create(_JUDGED, values([], names))
+    session.create(values([], names), _JUDGED)
 
 
 def note_judged(session: Session, rows: exp.Query) -> None:
@@ -151,8 +151,8 @@ def note_judged(session: Session, rows: exp.Query) -> None:
     judged = query("SELECT e.*, 'old' AS s_change FROM $rows AS e", rows=rows)
     noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_JUDGED)).num_rows
     both = exp.union(query("SELECT * FROM $noted AS n", noted=_JUDGED), judged, distinct=False)
-    session.create("s_judged_now", both if noted else judged)
-    session.create(_JUDGED, query("SELECT * FROM s_judged_now"))
+    session.create(both if noted else judged, "s_judged_now")
+    session.create(query("SELECT * FROM s_judged_now"), _JUDGED)
 
 
 def publish_judged(context: SourceContext, session: Session) -> None:

@@ -316,7 +316,7 @@ def _make_typed(session: Session, source: Source, found: _Read) -> None:
     """Make the table of typed rows. An input whose rows the engine cannot compute is lost, and the others are made."""
     defaults = _defaults(source)
     while True:
-        made = attempt("several inputs", session.create, _TYPED, _typed(source, found, defaults))
+        made = attempt("several inputs", session.create, _typed(source, found, defaults), _TYPED)
         if not isinstance(made, DataOpsError):
             return
         there = sorted(key for key in found.headers if key not in found.lost)
@@ -334,7 +334,7 @@ def _culprit(
     others = [key for key in found.headers if key not in input_ids]
     alone = replace(found, lost=found.lost | dict.fromkeys(others, InputError("reading another input")))
     name = found.names[input_ids[0]]
-    made = attempt(name, session.create, _TYPED, _typed(source, alone, defaults))
+    made = attempt(name, session.create, _typed(source, alone, defaults), _TYPED)
     if not isinstance(made, DataOpsError):
         return None
     if len(input_ids) == 1:

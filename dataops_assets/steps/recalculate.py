@@ -249,7 +249,7 @@ class _Recalculation:
         found = parts[0]
         for part in parts[1:]:
             found = exp.union(found, query("SELECT p.* FROM $part AS p", part=part), distinct=False)
-        self._session.create("s_touched", query("SELECT DISTINCT t.* FROM $found AS t", found=found))
+        self._session.create(query("SELECT DISTINCT t.* FROM $found AS t", found=found), "s_touched")
         return True
 
     def _touched(self, rows: exp.Expr) -> exp.Query:
@@ -267,7 +267,7 @@ class _Recalculation:
         """Create `s_recalculated`: the `kept` rules for rows that can differ, the other rules for all rows."""
         others = [name for name in self._stage.rules if name not in kept]
         if not kept or self._base is None or self._are_most("s_touched"):
-            self._session.create("s_recalculated", self._selected(evaluate(self._stage, hub, self._related)))
+            self._session.create(self._selected(evaluate(self._stage, hub, self._related)), "s_recalculated")
             rows = self._count("s_recalculated")
             return _Scope(rows, rows, frozenset(), complete=True, description="all rows")
         stage = self._stage.only(kept)
@@ -280,10 +280,10 @@ class _Recalculation:
         else:
             computed = evaluate(stage, self._touched(hub), self._related)
         names = [name for name in self._columns if name not in others]
-        self._session.create("s_seen", query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=computed))
+        self._session.create(query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=computed), "s_seen")
         seen = self._count("s_seen")
         if not others:
-            self._session.create("s_recalculated", self._selected(query("SELECT * FROM s_seen")))
+            self._session.create(self._selected(query("SELECT * FROM s_seen")), "s_recalculated")
             return _Scope(seen, seen, kept, complete=False, description="touched rows")
         stored = [name for name in names if name in kept]
         rest = query(
@@ -300,7 +300,7 @@ class _Recalculation:
         complete = query("SELECT $names FROM $rest AS r", names=columns(names, "r"), rest=rest)
         every = exp.union(query("SELECT * FROM s_seen"), complete, distinct=False)
         computed = evaluate(self._stage.only(others, given=kept), every, self._related)
-        self._session.create("s_recalculated", self._selected(computed))
+        self._session.create(self._selected(computed), "s_recalculated")
         description = f"all rows for {', '.join(others)}; touched rows for the other rules"
         return _Scope(self._count("s_recalculated"), seen, kept, complete=True, description=description)
 
@@ -337,13 +337,13 @@ class _Recalculation:
         if not scope.complete:
             here = query("SELECT h.s_input_id, h.s_row_id FROM $hub AS h", hub=self._touched(hub))
             there = query("SELECT t.s_input_id, t.s_row_id FROM s_touched AS t")
-            self._session.create("s_gone", exp.except_(there, here, distinct=True))
+            self._session.create(exp.except_(there, here, distinct=True), "s_gone")
             concerned = exp.union(
                 query("SELECT r.s_input_id, r.s_row_id FROM s_recalculated AS r"),
                 query("SELECT g.s_input_id, g.s_row_id FROM s_gone AS g"),
                 distinct=False,
             )
-            self._session.create("s_concerned", concerned)
+            self._session.create(concerned, "s_concerned")
             old = query(
                 """
                 SELECT o.* FROM $old AS o
@@ -364,7 +364,7 @@ class _Recalculation:
             if publish.must_rewrite(self._base, self._columns)
             else self._differs(self._base, self._columns),
         )
-        self._session.create("s_difference", difference)
+        self._session.create(difference, "s_difference")
         counted = [
             alias(query("count(CASE WHEN NOT d.s_input_id IS NULL AND $flag THEN 1 END)", flag=column(name, "d")), name)
             for name in flags

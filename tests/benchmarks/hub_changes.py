@@ -146,7 +146,7 @@ class Ours:
         item = Input(when, when, f"{number:04}", f"{number:064}", str(parquet), 1, f"{number:064}")
         self._context.metadata.register_inputs("things", [item])
         with self._context.engine.session() as session:
-            session.create("landed", query("SELECT * FROM read_parquet($path)", path=str(parquet)))
+            session.create(query("SELECT * FROM read_parquet($path)", path=str(parquet)), "landed")
             numbered = query(
                 "SELECT l.*, $i AS s_input_id, row_number() OVER () - 1 AS s_row_id FROM landed AS l", i=item.input_id
             )

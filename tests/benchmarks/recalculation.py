@@ -125,8 +125,8 @@ def change(space: SourceContext, name: str, count: int, version: str) -> None:
     with space.engine.session() as session:
         scan = session.scan(base, positions=True)
         session.create(
-            "s_picked",
             query("SELECT r.* FROM $r AS r WHERE r.id % $step = 3 % $step LIMIT $n", r=scan, step=step, n=count),
+            "s_picked",
         )
         own = [
             alias(query(CHANGES[name]), item) if item == target else column(item)

@@ -117,7 +117,7 @@ def computed(
 
 
 def _typed(session: Session, name: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> exp.Query:
-    session.register(name, pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}))
+    session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}), name)
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
     found: exp.Query = query("SELECT $typed FROM $rows AS r", typed=typed, rows=name)
     return found

@@ -42,7 +42,7 @@ def rows(engine: DuckDBEngine, snapshot: TableVersion | None) -> list[int]:
 def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) -> TableVersion:
     base = table.snapshot()
     with engine.session() as session:
-        session.register("new", pa.table({"k": pa.array(add, pa.int64())}))
+        session.register(pa.table({"k": pa.array(add, pa.int64())}), "new")
         gone = None
         if base is not None and remove:
             there = session.scan(base, positions=True)
@@ -153,7 +153,7 @@ def test_what_a_running_writer_has_written_is_kept(engine: DuckDBEngine, tmp_pat
     table = Table(str(tmp_path / "t"))
     base = change(engine, table, range(10), [])
     with engine.session() as session:
-        session.register("new", pa.table({"k": pa.array([77], pa.int64())}))
+        session.register(pa.table({"k": pa.array([77], pa.int64())}), "new")
         files = session.write(query("SELECT * FROM new"), table.uri, COLUMNS)
         assert vacuum(table, retention=NOTHING).removed == 0
         table.commit(base, operation="WRITE", columns=COLUMNS, add=files)

@@ -82,7 +82,7 @@ class Scenario:
         )
         self.context.metadata.register_inputs("things", [item])
         with self.context.engine.session() as session:
-            session.register("landed", table)
+            session.register(table, "landed")
             replace_inputs(session, self.context.lake, query("SELECT * FROM landed"), [item.input_id])
         return item
 

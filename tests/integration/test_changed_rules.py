@@ -107,7 +107,7 @@ def fill_kinds(scenario: Scenario, *labels: str) -> None:
     """Make hub/kinds hold these labels of 'x'."""
     rows = pa.table({"code": ["x"] * len(labels), "label": list(labels), "s_input_id": ["h"] * len(labels)})
     with scenario.context.engine.session() as session:
-        session.register("labels", rows)
+        session.register(rows, "labels")
         replace_inputs(session, scenario.context.table("hub/kinds"), query("SELECT * FROM labels"), ["h"])
 
 

@@ -59,7 +59,7 @@ def land(context: SourceContext, given: Sequence[GivenInput]) -> None:
     kinds = {**columns, "s_input_id": pa.string(), "s_row_id": pa.int64()}
     rows = pa.table({name: pa.array(values, kinds[name]) for name, values in data.items()})
     with context.engine.session() as session:
-        session.register("landed", rows)
+        session.register(rows, "landed")
         replace_inputs(
             session, context.lake, query("SELECT * FROM landed"), [item.input_id for item in given], keep_same=True
         )

@@ -143,7 +143,7 @@ class Story:
         base, gone = self._newest(), chance.randrange(6)
         fresh = [{**row, "s_input_id": "single"} for row in self._drawn(chance)]
         with self._engine.session() as session:
-            session.register("fresh", self._arrow(fresh))
+            session.register(self._arrow(fresh), "fresh")
             places = query("SELECT t.s_file, t.s_position FROM $t AS t", t=session.scan(base, positions=True))
             publish.apply(
                 session,
@@ -203,7 +203,7 @@ class Story:
     def _replace(self, input_id: str, drawn: list[Values]) -> None:
         rows = [{**row, "s_input_id": input_id} for row in drawn]
         with self._engine.session() as session:
-            session.register("given", self._arrow(rows))
+            session.register(self._arrow(rows), "given")
             publish.replace_inputs(session, self.table, query("SELECT * FROM given"), [input_id])
         # the columns of what is written come first
         self.inputs[input_id] = rows

@@ -40,8 +40,8 @@ def change(
 ) -> TableVersion:
     with engine.session() as session:
         names = {"k": pa.array([k for k, _ in new], pa.int64()), "v": pa.array([v for _, v in new], pa.string())}
-        session.register("new_rows", pa.table(names))
-        session.register("gone", pa.table({"k": pa.array(sorted(gone), pa.int64())}))
+        session.register(pa.table(names), "new_rows")
+        session.register(pa.table({"k": pa.array(sorted(gone), pa.int64())}), "gone")
         remove = None
         if base is not None:
             remove = query(

@@ -51,7 +51,7 @@ class MemoryHub:
         self._written: dict[str, int] = {}
         self._base: TableVersion | None = None
         self._lake = exp.Subquery(this=query("SELECT * FROM lake"))
-        session.register("lake", self._parsed([]))
+        session.register(self._parsed([]), "lake")
 
     def _parsed(self, given_inputs: Sequence[GivenInput]) -> pa.Table:
         rows = [
@@ -65,11 +65,11 @@ class MemoryHub:
 
     def arrive(self, given_inputs: Sequence[GivenInput]) -> None:
         """Add a group of inputs, as one run does."""
-        self._session.register("landed", self._parsed(given_inputs))
+        self._session.register(self._parsed(given_inputs), "landed")
         ids = [item.input_id for item in given_inputs]
         others = query("SELECT * FROM lake AS r WHERE NOT r.s_input_id IN ($ids)", ids=ids)
-        self._session.create("lake_after", exp.union(others, query("SELECT * FROM landed"), distinct=False))
-        self._session.create("lake", query("SELECT * FROM lake_after"))
+        self._session.create(exp.union(others, query("SELECT * FROM landed"), distinct=False), "lake_after")
+        self._session.create(query("SELECT * FROM lake_after"), "lake")
         self._written |= {item.input_id: hash(repr(item)) for item in given_inputs}
         inputs = tuple(as_input(item) for item in given_inputs)
         self._change(Change(self._source, self._manifest, inputs, written=self._written, extents=self._spans(ids)))
@@ -124,15 +124,15 @@ class MemoryHub:
             )
             after = exp.union(exp.union(after, kept, distinct=False), amended, distinct=False)
         session.create(
-            "hub_after",
             query(
                 "SELECT a.*, 'hub' AS $file, row_number() OVER () AS $position FROM $after AS a",
                 file=exp.to_identifier(FILE),
                 position=exp.to_identifier(POSITION),
                 after=after,
             ),
+            "hub_after",
         )
-        session.create("hub", query("SELECT * FROM hub_after"))
+        session.create(query("SELECT * FROM hub_after"), "hub")
         rows = session.fetch(query("SELECT count(*) AS n FROM hub")).column("n")[0].as_py()
         self._base = TableVersion("memory", 0, {}, (DataFile("hub", 0, rows, {}),), {}, {})
 

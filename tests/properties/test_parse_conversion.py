@@ -56,7 +56,7 @@ def convert(
     **fields: Any,
 ) -> list[Any]:
     marks = marks or TextMarks()
-    session.register("given", pa.table({"n": range(len(values)), "v": pa.array(values)}))
+    session.register(pa.table({"n": range(len(values)), "v": pa.array(values)}), "given")
     result = converted(column("v"), raw_type, Column(name="c", type=kind, **fields), marks)
     return session.fetch(query("SELECT $result FROM given ORDER BY n", result=alias(result, "r"))).column(0).to_pylist()
 

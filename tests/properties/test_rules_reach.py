@@ -100,9 +100,9 @@ def hub(session: DuckDBSession, name: str, rules: CompiledRules, rows: Rows) -> 
     """Rows by their place as a typed table."""
     kinds = rules.hub_columns
     full = [{**row, "s_key": str(place), "s_input_id": "i", "s_row_id": place} for place, row in rows.items()]
-    session.register("given", pa.table({item: pa.array([row.get(item) for row in full]) for item in kinds}))
+    session.register(pa.table({item: pa.array([row.get(item) for row in full]) for item in kinds}), "given")
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
-    session.create(name, query("SELECT $typed FROM given", typed=typed))
+    session.create(query("SELECT $typed FROM given", typed=typed), name)
     found: exp.Query = query("SELECT * FROM $name AS h", name=name)
     return found
 
@@ -160,7 +160,7 @@ def test_what_sees_a_change_is_computed_again_and_no_more(
 
     earlier = evaluate(stage, hub(session, "earlier", rules, before), no_look_up)
     session.create(
-        "published", query("SELECT r.*, 'f' AS s_file, s_row_id AS s_position FROM $rows AS r", rows=earlier)
+        query("SELECT r.*, 'f' AS s_file, s_row_id AS s_position FROM $rows AS r", rows=earlier), "published"
     )
     old = query("SELECT * FROM published")
     rows = hub(session, "hub", rules, after)

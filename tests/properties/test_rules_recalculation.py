@@ -188,7 +188,7 @@ def by_place(session: Session, rows: exp.Query, names: Sequence[str]) -> dict[Pl
 
 
 def typed(session: Session, name: str, rows: Sequence[Row], kinds: Mapping[str, str]) -> exp.Query:
-    session.register(name, pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}))
+    session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}), name)
     selected = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
     found: exp.Query = query("SELECT $typed FROM $name AS g", typed=selected, name=name)
     return found
@@ -225,7 +225,7 @@ def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
         for place, row in rows.items()
     ]
     with context.engine.session() as session:
-        session.create("wanted", typed(session, "given", given_rows, kinds))
+        session.create(typed(session, "given", given_rows, kinds), "wanted")
         base = table.snapshot()
         if base is None:
             publish.apply(session, table, None, columns=kinds, insert=query("SELECT * FROM wanted"))
@@ -237,7 +237,7 @@ def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
             same=same,
         )
         insert = query("SELECT w.* FROM wanted AS w ANTI JOIN $hub AS h ON $same", hub=session.scan(base), same=same)
-        session.create("removed", remove_)
+        session.create(remove_, "removed")
         publish.apply(session, table, base, columns=kinds, remove=query("SELECT * FROM removed"), insert=insert)
 
 

@@ -64,7 +64,7 @@ def session() -> Iterator[DuckDBSession]:
 def convert(
     session: DuckDBSession, texts: Sequence[str], kind: str, form: str | tuple[str, ...]
 ) -> list[dt.date | dt.datetime | None]:
-    session.register("given", pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}))
+    session.register(pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}), "given")
     declared = Column(name="c", type=kind, date_format=form)
     result = converted(column("v"), "VARCHAR", declared, TextMarks())
     found: list[dt.date | dt.datetime | None]

@@ -382,7 +382,7 @@ def _read_plain(
         scans=scans,
     )
     try:
-        staging.session.create(raw, reader)
+        staging.session.create(reader, raw)
     except duckdb.InvalidInputException:
         # the engine does not name the file
         return None, list(texts)
@@ -398,7 +398,7 @@ def _read_plain(
         "SELECT filename AS s_file, min(rowid) AS s_first, count(*) AS s_rows FROM $raw GROUP BY filename",
         raw=table(raw),
     )
-    staging.session.create(firsts, starts)
+    staging.session.create(starts, firsts)
     read = query("SELECT s_file, s_rows FROM $firsts", firsts=table(firsts))
     rows_of = {row["s_file"]: row["s_rows"] for row in staging.session.fetch(read).to_pylist()}
     # of several files it loses what follows a quote that is never closed, and of one column the empty lines

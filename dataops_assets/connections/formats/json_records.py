@@ -250,12 +250,12 @@ def _repeated(staging: Staging, lines: RawRows) -> str | None:
     )
     name = staging.name()
     staging.session.create(
-        name,
         query(
             "SELECT s_input_id, s_row_id, min(CAST(to_json(s_name) AS VARCHAR)) AS s_name FROM $all AS a "
             "GROUP BY s_input_id, s_row_id",
             all=exp.union(outer, inner, distinct=False),
         ),
+        name,
     )
     there = staging.session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=table(name)))
     return name if there.column(0)[0].as_py() else None

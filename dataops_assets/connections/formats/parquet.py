@@ -182,7 +182,6 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
     raw = staging.name()
     file_name = _free_name("s_file", header)
     staging.session.create(
-        raw,
         query(
             "SELECT $file AS s_file, file_row_number AS s_row_id, $fields FROM read_parquet($paths, "
             "file_row_number = true, filename = $file_name, hive_partitioning = false)",
@@ -191,6 +190,7 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
             fields=[alias(column(described[index][0]), field_name(index)) for index in places],
             paths=paths(file.path for file in files),
         ),
+        raw,
     )
     inputs = staging.register({file.path: (file.input_id,) for file in files})
     rows = query(

@@ -211,7 +211,7 @@ class Staging:
         columns = {"s_file": pa.array(texts, pa.string()), "s_input_id": pa.array(facts[0], pa.string())}
         for key, values in zip(("s_lines", "s_skip"), facts[1:], strict=False):
             columns[key] = pa.array(values, pa.int64())
-        self.session.register(name, pa.table(columns))
+        self.session.register(pa.table(columns), name)
         return name
 
 

@@ -27,7 +27,7 @@ def create_affected_keys(session: Session, change: Change, hub: exp.Expr | None,
     source = change.source
     if replace_scope.is_partial(source):
         _create_covers(session, change, lake, late=late)
-    session.create(T.added, query("SELECT d.* FROM $delivered AS d", delivered=T.delivered))
+    session.create(query("SELECT d.* FROM $delivered AS d", delivered=T.delivered), T.added)
     if hub is None:
         keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
         if change.settled is not None:
@@ -38,7 +38,7 @@ def create_affected_keys(session: Session, change: Change, hub: exp.Expr | None,
     else:
         gone = _keys_absent_from_coverage if replace_scope.is_partial(source) else _keys_absent_from_extracts
         keys = exp.union(_changed_keys(source, hub), gone(change, hub), distinct=False)
-    session.create(T.affected, query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys))
+    session.create(query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys), T.affected)
 
 
 def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
@@ -57,7 +57,7 @@ def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bo
     if not late:
         rows = rows.where(column("s_added", "i"))
     origin = ("s_input_id", "s_extract_time", "s_rank", "s_added")
-    session.create(T.covers, replace_scope.covers(change.source, rows, origin))
+    session.create(replace_scope.covers(change.source, rows, origin), T.covers)
 
 
 def _keys_absent_from_coverage(change: Change, hub: exp.Expr) -> exp.Expr:
@@ -144,14 +144,14 @@ def create_existing_and_observed(
         added=T.added,
     )
     if hub is None:
-        session.create(T.existing, no_hub_rows(source))
+        session.create(no_hub_rows(source), T.existing)
     else:
         rows = query(
             "SELECT h.* FROM $hub AS h SEMI JOIN $affected AS t ON t.s_key = h.s_key", hub=hub, affected=T.affected
         )
-        session.create(T.existing, rows)
+        session.create(rows, T.existing)
     if late:
-        session.create(T.observed, observed_in_lake(change, lake))
+        session.create(observed_in_lake(change, lake), T.observed)
         return
     if hub is None and change.settled is not None:
         own = exp.union(own, settled_start(change, lake), distinct=False)
@@ -170,4 +170,4 @@ def create_existing_and_observed(
             existing=T.existing,
         )
         own = exp.union(own, start, distinct=False)
-    session.define(T.observed, own)
+    session.define(own, T.observed)

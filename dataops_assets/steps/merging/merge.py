@@ -71,7 +71,7 @@ def read(session: Session, change: Change, base: TableVersion | None, lake: exp.
     """
     late = is_late(session, change)
     create_inputs(session, change, late=late)
-    session.define(T.delivered, observations(change.source, rows_of(own, change.ids)))
+    session.define(observations(change.source, rows_of(own, change.ids)), T.delivered)
     hub = hub_rows(session, change, base, late=late)
     if isinstance(change.source.refresh, AppendRefresh):
         _append(session, change, hub, late=late)
@@ -108,7 +108,7 @@ def read_change_set(
         carried=replace_scope.carried_columns(change.source, "e"),
         enriched=enriched,
     )
-    session.define(T.delivered, observed)
+    session.define(observed, T.delivered)
     hub = hub_rows(session, change, base, late=False)
     if isinstance(change.source.refresh, AppendRefresh):
         _append(session, change, hub, late=False)
@@ -122,15 +122,15 @@ def read_change_set(
 def _append(session: Session, change: Change, hub: exp.Expr | None, *, late: bool) -> None:
     """Create `observed` and `existing` for `append`: only the own rows of the moved inputs, nothing is compared."""
     observed = query("SELECT d.*, d.s_extract_time AS s_created_at FROM $delivered AS d", delivered=T.delivered)
-    session.define(T.observed, observed)
+    session.define(observed, T.observed)
     existing = rows_of(hub, change.moved) if hub is not None and late else no_hub_rows(change.source)
-    session.create(T.existing, existing)
+    session.create(existing, T.existing)
 
 
 def exclude_nothing(session: Session) -> None:
     """Create an empty `excluded` (the rows that validations keep out of the hub)."""
     session.define(
-        T.excluded, query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE")
+        query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE"), T.excluded
     )
 
 
@@ -141,14 +141,14 @@ def resolve(session: Session, change: Change, reading: Reading) -> None:
     """
     source = change.source
     if isinstance(source.refresh, AppendRefresh):
-        session.define(T.versions, _appended(source))
+        session.define(_appended(source), T.versions)
         return
     if reading.paired:
         create_timeline_from_pairs(session)
     else:
         spares = change.is_sparing(late=reading.late)
         create_timeline(session, source, absences=not reading.planned, spares=spares)
-    session.define(T.versions, _versions(source))
+    session.define(_versions(source), T.versions)
 
 
 def compare(session: Session, change: Change, reading: Reading) -> None:
@@ -175,7 +175,6 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
         *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
     )
     session.create(
-        T.difference,
         query(
             """
             SELECT $names, v.s_input_id IS NOT NULL AS s_stands, $same AS s_same, e.s_file, e.s_position
@@ -187,6 +186,7 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
             existing=T.existing,
             one=one,
         ),
+        T.difference,
     )
     for name, selected, condition in (
         (T.fresh, names, "d.s_file IS NULL"),
@@ -194,7 +194,7 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
         (T.removed, (FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
     ):
         rows = query("SELECT $names FROM $difference AS d", names=columns(selected, "d"), difference=T.difference)
-        session.define(name, rows.where(query(condition)))
+        session.define(rows.where(query(condition)), name)
 
 
 def _appended(source: Source) -> exp.Query:
@@ -237,15 +237,14 @@ def classify(session: Session, source: Source) -> None:
     """Create `kinds`: the kind of change of each observation in the added inputs, with its carried columns."""
     if isinstance(source.refresh, AppendRefresh):
         session.create(
-            T.kinds,
             query(
                 "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM $delivered AS d",
                 delivered=T.delivered,
             ),
+            T.kinds,
         )
         return
     session.create(
-        T.kinds,
         query(
             """
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash,
@@ -265,6 +264,7 @@ def classify(session: Session, source: Source) -> None:
             lost=T.lost,
             absent=ABSENT,
         ),
+        T.kinds,
     )
 
 

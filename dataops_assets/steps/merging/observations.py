@@ -30,7 +30,7 @@ def is_late(session: Session, change: Change) -> bool:
         return False
     # as rows and not as literals, because a text may have characters that a literal cannot have
     ends = [{"s_end": high, "s_applied": True} for high in highs] + [{"s_end": low, "s_applied": False} for low in lows]
-    session.register("s_ends", pa.Table.from_pylist(ends))
+    session.register(pa.Table.from_pylist(ends), "s_ends")
     order = exp.cast(column("s_end"), order_type(change.source), dialect=DIALECT)
     found = session.fetch(
         query(
@@ -61,7 +61,6 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
         (i for i, item in enumerate(applied, 1) if item.complete and (is_whole or item.input_id in added)), None
     )
     session.register(
-        T.inputs,
         pa.table(
             {
                 "s_input_id": pa.array([None, *(item.input_id for item in applied)], pa.string()),
@@ -74,6 +73,7 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
                 "s_next_rank": pa.array(following, pa.int64()),
             }
         ),
+        T.inputs,
     )
 
 
@@ -85,7 +85,7 @@ def create_spared(session: Session, change: Change, *, late: bool) -> None:
         "SELECT DISTINCT x.s_key, i.s_rank FROM $spared AS x JOIN s_inputs AS i ON i.s_input_id = x.s_input_id",
         spared=change.spared,
     )
-    session.create(T.spared, rows if late else rows.where(column("s_added", "i")))
+    session.create(rows if late else rows.where(column("s_added", "i")), T.spared)
 
 
 def observations(source: Source, rows: exp.Expr) -> exp.Query:

@@ -33,7 +33,7 @@ def exclude_failed(session: Session, enriched: TableVersion | None) -> None:
         merge.exclude_nothing(session)
         return
     failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
-    session.create(T.excluded, failed)
+    session.create(failed, T.excluded)
 
 
 def may_lack_rows(session: Session, change: Change, enriched: TableVersion, own: exp.Expr) -> bool:
@@ -109,8 +109,8 @@ def fresh_rows(
         note_judged(session, failing)
         places = query("SELECT f.s_input_id, f.s_row_id FROM $failing AS f", failing=failing)
         both = exp.union(query("SELECT * FROM $x AS x", x=T.excluded), places, distinct=False)
-        session.create("s_excluded_now", both)
-        session.create(T.excluded, query("SELECT * FROM s_excluded_now"))
+        session.create(both, "s_excluded_now")
+        session.create(query("SELECT * FROM s_excluded_now"), T.excluded)
         merge.resolve(session, change, reading)
         merge.compare(session, change, reading)
 
@@ -249,7 +249,7 @@ def _enrich_now(context: SourceContext, session: Session, lacking: exp.Query, la
         system=columns((*system_columns(source), _IS_FRESH), "f"),
         lake=lake,
     )
-    session.create(_NOW, enrich_query(context, session, parsed))
+    session.create(enrich_query(context, session, parsed), _NOW)
 
 
 def _has_rows(session: Session, rows: exp.Query) -> bool:

@@ -47,7 +47,6 @@ def create_pairs_by_key(session: Session, change: Change, hub: exp.Expr | None) 
     """
     source = change.source
     session.create(
-        T.pairs,
         query(
             """
             SELECT $names, a.s_extract_time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
@@ -63,13 +62,14 @@ def create_pairs_by_key(session: Session, change: Change, hub: exp.Expr | None) 
             delivered=T.delivered,
             hub=_present(source, hub),
         ),
+        T.pairs,
     )
     repeated = query("SELECT p.s_key FROM $pairs AS p GROUP BY p.s_key HAVING count(*) > 1", pairs=T.pairs)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
         return True
     observed = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=T.pairs)
-    session.define(T.added, observed)
-    session.create(T.affected, query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=T.pairs))
+    session.define(observed, T.added)
+    session.create(query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=T.pairs), T.affected)
     return False
 
 
@@ -81,7 +81,6 @@ def create_pairs_by_extract(session: Session, change: Change, base: TableVersion
     """
     source, (item,) = change.source, change.adding
     session.create(
-        T.pairs,
         query(
             """
             SELECT $input_id AS s_input_id, coalesce(d.s_row_id, $absent) AS s_row_id,
@@ -108,6 +107,7 @@ def create_pairs_by_extract(session: Session, change: Change, base: TableVersion
             delivered=T.delivered,
             hub=_present(source, hub),
         ),
+        T.pairs,
     )
     tally = query(
         """
@@ -137,29 +137,29 @@ def create_timeline_from_pairs(session: Session) -> None:
         pairs=T.pairs,
         excluded=T.excluded,
     )
-    session.define(T.timeline, kept)
-    session.define(T.lost, query("SELECT p.* FROM $pairs AS p WHERE FALSE", pairs=T.pairs))
+    session.define(kept, T.timeline)
+    session.define(query("SELECT p.* FROM $pairs AS p WHERE FALSE", pairs=T.pairs), T.lost)
 
 
 def compare_pairs(session: Session, source: Source) -> None:
     """Create `fresh`, `amended` and `removed`: the new versions, and those that they replace or (history) end."""
     names = system_columns(source)
-    session.define(T.fresh, query("SELECT v.* FROM $versions AS v", versions=T.versions))
+    session.define(query("SELECT v.* FROM $versions AS v", versions=T.versions), T.fresh)
     replaced = query(
         "SELECT t.s_file, t.s_position FROM $timeline AS t WHERE t.s_is_event AND NOT t.s_file IS NULL",
         timeline=T.timeline,
     )
-    session.define(T.removed, replaced)
+    session.define(replaced, T.removed)
     if source.refresh.history:
         ends = {"s_valid_to": column("s_order", "t"), "s_is_current": exp.false()}
         values = [alias(ends.get(name, column(f"s_held_{name}", "t")), name) for name in names]
         ended = replaced.copy().select(*values, append=False).select(*columns((FILE, POSITION), "t"))
-        session.define(T.amended, ended)
+        session.define(ended, T.amended)
     else:
         nothing = query(
             "SELECT $names FROM $none AS n", names=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
         )
-        session.define(T.amended, nothing)
+        session.define(nothing, T.amended)
 
 
 def _present(source: Source, hub: exp.Expr | None) -> exp.Query:

@@ -37,21 +37,21 @@ def create_timeline(session: Session, source: Source, *, absences: bool, spares:
             else _absences_from_extracts(source, spares)
         )
         seen = exp.union(seen, gone, distinct=False)
-    session.create(T.seen, seen)
+    session.create(seen, T.seen)
     repeated = query(
         "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
     )
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
-        session.create(T.timeline, _unsorted_timelines(source, T.seen))
-        session.define(T.lost, query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen))
+        session.create(_unsorted_timelines(source, T.seen), T.timeline)
+        session.define(query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen), T.lost)
         return
-    session.create(T.repeated, repeated)
+    session.create(repeated, T.repeated)
     once = query(
         "SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=T.seen, repeated=T.repeated
     )
-    session.create(T.once, once)
+    session.create(once, T.once)
     session.create(
-        T.timeline, exp.union(_unsorted_timelines(source, T.once), _sorted_timelines(source), distinct=False)
+        exp.union(_unsorted_timelines(source, T.once), _sorted_timelines(source), distinct=False), T.timeline
     )
     lost = query(
         """
@@ -62,7 +62,7 @@ def create_timeline(session: Session, source: Source, *, absences: bool, spares:
         repeated=T.repeated,
         timeline=T.timeline,
     )
-    session.define(T.lost, lost)
+    session.define(lost, T.lost)
 
 
 def observations_not_excluded(source: Source) -> exp.Query:

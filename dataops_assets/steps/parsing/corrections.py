@@ -90,7 +90,7 @@ def corrections_for(context: SourceContext, session: Session, source: Source, in
         data[_mark(index)] = [name in values for values in found.values()]
         data[_text(index)] = [values.get(name) for values in found.values()]
         types |= {_mark(index): pa.bool_(), _text(index): pa.string()}
-    session.register(_TABLE, pa.table({name: pa.array(data[name], kind) for name, kind in types.items()}))
+    session.register(pa.table({name: pa.array(data[name], kind) for name, kind in types.items()}), _TABLE)
     unknown = sorted({name for values in found.values() for name in values if name not in positions})
     return Corrected(frozenset(input_id for input_id, _ in found), frozenset(corrected), tuple(unknown))
 
@@ -117,7 +117,7 @@ def unconvertible(session: Session, source: Source, given: Iterable[tuple[str, s
     declared: Mapping[str, Column] = {item.name: item for item in source.columns}
     wrong = []
     for name, texts in by_column.items():
-        session.register("s_given", pa.table({"s_text": pa.array(texts, pa.string())}))
+        session.register(pa.table({"s_text": pa.array(texts, pa.string())}), "s_given")
         found = session.fetch(
             query(
                 "SELECT g.s_text FROM s_given AS g WHERE $value IS NULL",

@@ -54,7 +54,7 @@ def find_differences(
     gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}_{side}") for side in ("gone", "come"))
     lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
     new = query("SELECT d.* FROM $rows AS d", rows=exp.except_(come.copy(), gone.copy(), distinct=False))
-    session.create(name, exp.union(lost, new, distinct=False))
+    session.create(exp.union(lost, new, distinct=False), name)
     return True
 
 
@@ -78,7 +78,7 @@ def _collect(
         for place, (file, hidden) in enumerate(_masked(table, here, other)):
             # one file at a time, so that a position identifies a row
             positions = f"{name}_{place}"
-            session.register(positions, pa.table({"s_position": pa.array(hidden, pa.int64())}))
+            session.register(pa.table({"s_position": pa.array(hidden, pa.int64())}), positions)
             alone = replace(here, files=(replace(file, deletion_vector=None),))
             parts.append(
                 rows_cast_or_null(session, alone, wanted, only_current=only_current, only=[file.path], at=positions)
@@ -86,7 +86,7 @@ def _collect(
     rows = parts[0]
     for part in parts[1:]:
         rows = exp.union(rows, part, distinct=False)
-    session.create(name, rows)
+    session.create(rows, name)
 
 
 def _masked(table: Table, here: TableVersion, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:

@@ -32,7 +32,6 @@ def find_moved(
     places = _places(reach)
     names = [place.alias for place in places]
     session.create(
-        MOVED,
         query(
             """
             SELECT n.s_input_id, o.s_key AS s_old_key, o.s_file, o.s_position, $now, $before
@@ -47,6 +46,7 @@ def find_moved(
             old=old,
             differs=differs,
         ),
+        MOVED,
     )
 
 
@@ -60,13 +60,12 @@ def rows_in_reach(session: Session, stage: Stage, reach: Reach, rows: exp.Query,
         kept=[*columns(parts, "s"), *bounds],
         states=exp.union(_state(places, "now", "s_input_id"), _state(places, "before", "s_file"), distinct=False),
     )
-    session.create("s_stirred", touched.group_by(*columns(parts, "s")) if parts else touched)
+    session.create(touched.group_by(*columns(parts, "s")) if parts else touched, "s_stirred")
     same = (
         query("$mine IS NOT DISTINCT FROM $touched", mine=column(name, "r"), touched=column(name, "t"))
         for name in parts
     )
     session.create(
-        "s_near",
         query(
             """
             SELECT r.s_input_id, r.s_row_id, $seen AS s_is_seen
@@ -80,6 +79,7 @@ def rows_in_reach(session: Session, stage: Stage, reach: Reach, rows: exp.Query,
             seen=_between(reach, reach.forward, reach.back),
             near=_between(reach, reach.forward + reach.back, reach.back + reach.forward),
         ),
+        "s_near",
     )
     near: exp.Query = query(
         """

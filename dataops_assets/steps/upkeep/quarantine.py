@@ -351,7 +351,7 @@ def _positions(
         return set()
     ids, rows = zip(*places, strict=True)
     wanted = pa.table({"s_input_id": pa.array(ids, pa.string()), "s_row_id": pa.array(rows, pa.int64())})
-    session.register("s_wanted", wanted)
+    session.register(wanted, "s_wanted")
     status = exp.In(this=column("s_status", "r"), expressions=[literal(word) for word in statuses])
     found = session.fetch(
         query(

@@ -180,7 +180,7 @@ def _remove_from_other_tables(
 ) -> set[str]:
     """Remove the old inputs from the other tables, and return the ids of the inputs whose raw bytes are needed."""
     rows = publish.rows_of(session.scan(lake_of(context)), sorted(old))
-    session.create(_STATE, query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
+    session.create(query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows), _STATE)
     needed = set(publish.input_ids_of(session, _STATE))
     if isinstance(context.source.refresh, FullRefresh):
         parsed = context.metadata.processes(context.source.name, "parse")

@@ -325,13 +325,13 @@ class _TableBackfill:
         if self._verdict:
             values.append(column(_OLD + "s_status", "c"))
         self._session.create(
-            self._rows,
             query(
                 "SELECT c.s_input_id, c.s_row_id, c.s_file, c.s_position, $values, $flags FROM $rows AS c",
                 values=values,
                 flags=flags,
                 rows=evaluate(stage, self._with_repeats(rows, stage), self._related),
             ),
+            self._rows,
         )
 
     def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
@@ -358,7 +358,7 @@ class _TableBackfill:
         remove = insert = None
         if self._changed:
             self._session.create(
-                "s_chosen", query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen)
+                query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen), "s_chosen"
             )
             if self._session.fetch(query("SELECT 1 AS one FROM s_chosen LIMIT 1")).num_rows:
                 remove = query("SELECT n.s_file, n.s_position FROM s_chosen AS n")

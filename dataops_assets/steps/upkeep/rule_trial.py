@@ -89,7 +89,7 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
                 rows=rows,
                 most=sample,
             )
-        session.create("s_tried_rows", rows)
+        session.create(rows, "s_tried_rows")
         taken: exp.Query = query("SELECT * FROM s_tried_rows")
         related = RelatedHubs(context, session, stage)
         for error in refuse_ambiguous(session, stage, taken, related).values():
@@ -98,13 +98,13 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
         failed = column(CAST_PREFIX + tried, "r") if rule.failed_cast is not None else exp.false()
         computed = evaluate(stage, taken, related)
         session.create(
-            "s_tried",
             query(
                 "SELECT r.s_input_id, r.s_row_id, $value AS s_value, $failed AS s_failed FROM $rows AS r",
                 value=column(tried, "r"),
                 failed=failed,
                 rows=computed,
             ),
+            "s_tried",
         )
         return _trial(context, session, rules, tried, name)
 
@@ -185,7 +185,6 @@ def _change(
         # values of two types are compared as texts
         same_type = {side: exp.cast(value, "VARCHAR") for side, value in same_type.items()}
     session.create(
-        "s_compared",
         query(
             """
             SELECT t.s_input_id, t.s_row_id, t.s_value, b.s_before, $value IS DISTINCT FROM $before AS s_differs
@@ -195,6 +194,7 @@ def _change(
             before_rows=before,
             **same_type,
         ),
+        "s_compared",
     )
     counts = session.fetch(
         query(

@@ -156,7 +156,7 @@ def table_of(frame: pd.DataFrame) -> pa.Table:
 @given(case=cases())
 def test_engine_and_pandas_agree(session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema]) -> None:
     frame, schema = case
-    session.register("frame", table_of(frame))
+    session.register(table_of(frame), "frame")
     failures = evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)
     # where columns are out of order, pandera names every one from there on and we the first
     found = {"" if failure.check == "column_ordered" else failure.column for failure in failures}
@@ -218,7 +218,7 @@ def test_nulls_are_judged_as_pandera_judges_them(session: DuckDBSession, kind: s
     for values in ([], [missing], [one, missing], [one, two], [one, two, missing]):
         # text is of type object: only there does None stay what it is
         frame = pd.DataFrame({"c": pd.Series(values, dtype=object if kind == "str" else kind)})
-        session.register("frame", pa.table({"c": pa.array(frame["c"], ENGINE_TYPES[kind], from_pandas=kind == "str")}))
+        session.register(pa.table({"c": pa.array(frame["c"], ENGINE_TYPES[kind], from_pandas=kind == "str")}), "frame")
         for nullable in (True, False) if len(values) == 3 else (True,):
             schema = DataFrameSchema({"c": Column(kind, check, nullable=nullable)})
             failures = evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)
@@ -240,7 +240,7 @@ def test_a_missing_member_is_null_in_whatever_way_it_is_written(
     session: DuckDBSession, kind: str, missing: Any
 ) -> None:
     one, two, other, _ = VALUES[kind]
-    session.register("frame", pa.table({"c": pa.array([one, two, None], ENGINE_TYPES[kind])}))
+    session.register(pa.table({"c": pa.array([one, two, None], ENGINE_TYPES[kind])}), "frame")
 
     def failing(check: Check) -> list[int]:
         schema = DataFrameSchema({"c": Column(None, check, nullable=True)})
@@ -257,7 +257,7 @@ def test_inputs_are_judged_as_if_each_were_alone(
     session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema], halves: list[str]
 ) -> None:
     frame, schema = case
-    session.register("frame", table_of(frame).append_column("s_input_id", pa.array(halves[: len(frame)], pa.string())))
+    session.register(table_of(frame).append_column("s_input_id", pa.array(halves[: len(frame)], pa.string())), "frame")
     together = evaluate(session, schema, query("SELECT * FROM frame"), per_input=True, input_ids=["a", "b"])
     for half in ("a", "b"):
         rows = query("SELECT * FROM frame WHERE s_input_id = $half", half=half)

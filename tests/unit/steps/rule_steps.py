@@ -55,7 +55,7 @@ def rows_query(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], name
         item: pa.array([row.get(item) for row in rows], None if any(item in r for r in rows) else pa.null())
         for item in kinds
     }
-    session.register(name, pa.table(columns))
+    session.register(pa.table(columns), name)
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
     found: exp.Query = query("SELECT $typed FROM $t AS t", typed=typed, t=name)
     return found

@@ -40,7 +40,7 @@ def commit(
     engine: DuckDBEngine, table: Table, base: TableVersion | None, keys: list[int], gone: int = -1
 ) -> TableVersion:
     with engine.session() as session:
-        session.register("new_rows", pa.table({"k": pa.array(keys, pa.int64())}))
+        session.register(pa.table({"k": pa.array(keys, pa.int64())}), "new_rows")
         remove = None
         if base is not None:
             rows = session.scan(base, positions=True)
