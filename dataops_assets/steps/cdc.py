@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
@@ -21,19 +19,19 @@ from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope
-from dataops_assets.steps.merging.change import ABSENT, Change, T, absence_deletes, manifest_after, settings_match
+from dataops_assets.steps.merging.change import ABSENT, Change, T, absence_deletes, manifest_after
 from dataops_assets.steps.merging.delete_guard import Loss
-from dataops_assets.steps.merging.input_statistics import Extents, extents_of, incomparable_input_errors
-from dataops_assets.steps.merging.manifest import HubManifest, settings_of
+from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
+from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.requested_change import change_for, plan_name
 from dataops_assets.steps.merging.row_identity import order_type
-from dataops_assets.steps.merging.settled_inputs import Settled, settled_input_errors
+from dataops_assets.steps.merging.settled_inputs import settled_input_errors
 from dataops_assets.steps.merging.ties import ties
-from dataops_assets.steps.parsing.rejected_rows import rejected_keys
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import TableVersion
-from dataops_assets.storage.retyping import rows_cast_exactly
 
 STEP = "cdc"
 _PLANS_KEPT = 5000
@@ -166,89 +164,6 @@ def _outcomes(
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
     expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
     return share_outcomes(profiles, known, source.checks, snapshot.columns if snapshot else {}, expected)
-
-
-def plan_name(change: Change) -> str:
-    """Return a name that is equal if the same rows are compared with the same hub with the same settings.
-
-    Then the change set can be used.
-    """
-    rows = sorted(f"{input_id} {change.written.get(input_id, '')}" for input_id in change.ids)
-    ids = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
-    return f"{change.manifest.fingerprint}:{settings_of(change.source)}:{ids}"
-
-
-def lake_of(context: SourceContext) -> TableVersion:
-    """Return the newest version of the source's lake table.
-
-    Raises InputError if nothing was parsed yet, StorageError if the table is missing although inputs were parsed.
-    """
-    snapshot = version_of(context, context.lake, "parse")
-    if snapshot is None:
-        raise InputError(
-            f"comparing inputs of {context.source.name!r} with its hub",
-            received="no lake table",
-            next_step=f"materialize lake/{context.source.name} first",
-        )
-    return snapshot
-
-
-def lake_rows(session: Session, source: Source, lake: TableVersion, input_ids: Sequence[str] | None = None) -> exp.Expr:
-    """Return the rows of the lake in the declared types; with `input_ids`, only from files that may have them.
-
-    Raises ConfigError if a value would change in its declared type.
-    """
-    kinds = {item.name: stored_type(item.type) for item in source.columns}
-    files = None if input_ids is None else publish.files_of(lake, input_ids)
-    return rows_cast_exactly(session, lake, kinds, files=files)
-
-
-def change_for(
-    context: SourceContext,
-    session: Session,
-    manifest: HubManifest,
-    inputs: tuple[Input, ...],
-    lake: TableVersion,
-    extents: Extents,
-    removing: tuple[str, ...] = (),
-) -> Change:
-    """Return the change that adds `inputs` and removes `removing`. Settled inputs among them are revisited.
-
-    `extents` are those of the inputs. Raises ConfigError if the hub was merged with other settings.
-    """
-    rejected = rejected_keys(session, context.source, context.quarantine.snapshot())
-    incomplete = rejected.unreadable & {item.input_id for item in inputs}
-    written = publish.written(lake.info)
-    settled = Settled.read(lake.info)
-    start: dt.datetime | None = None
-    revisited: tuple[str, ...] = ()
-    if settled is not None and settled.is_of(context.source):
-        start = settled.before
-        revisited = tuple(item.input_id for item in inputs if item.extract_time < start)
-        inputs = tuple(item for item in inputs if item.extract_time >= start)
-    elif settled is not None:
-        # a rebuild with other settings: the lake has only a part of the rows of these inputs
-        incomplete |= {item.input_id for item in inputs if item.extract_time < settled.before}
-    change = Change(
-        context.source,
-        manifest,
-        inputs,
-        removing,
-        incomplete,
-        written,
-        extents,
-        start,
-        revisited,
-        rejected.rows,
-        rejected.spares,
-    )
-    if not settings_match(change):
-        raise ConfigError(
-            f"changing the hub of {context.source.name!r}",
-            received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
-            next_step=f"rebuild the hub from the lake: dataops rebuild {context.source.name}",
-        )
-    return change
 
 
 def _change_set(change: Change, own: exp.Expr) -> exp.Query:

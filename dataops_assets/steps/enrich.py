@@ -17,14 +17,13 @@ from dataops_assets.quality.gates import blocked, gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
-from dataops_assets.rules.query import evaluate
-from dataops_assets.sql import DIALECT, alias, column, columns, literal, query, values
+from dataops_assets.sql import alias, column, columns, literal, query
 from dataops_assets.steps import waits
 from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous
-from dataops_assets.steps.enriching.row_status import VERDICT, Flag, failed_names, flags_of, status
+from dataops_assets.steps.enriching.row_status import Flag, flags_of
+from dataops_assets.steps.enriching.rule_values import GONE, present_rows, result_names, with_rules
 from dataops_assets.steps.enriching.uniqueness import with_repeats
-from dataops_assets.steps.merging.change import is_deletion
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.steps.upkeep.rule_backfill import backfill_rules, with_rule_versions
@@ -35,10 +34,6 @@ STEP = "enrich"
 _EXAMPLES = 3
 # how many known profiles are searched for the inputs just before one that is enriched again
 _PROFILES = 2000
-_CHANGE = "s_change"
-# whether a row of a change set is a deletion
-_GONE = "s_gone"
-_JUDGED = "s_judged"
 
 
 def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
@@ -64,11 +59,11 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         related = RelatedHubs(context, session, rules.snapshot)
         names = list(session.schema(rows))
         errors: dict[str, DataOpsError] = {}
-        errors.update(refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related))
+        errors.update(refuse_ambiguous(session, rules.snapshot, present_rows(rules, rows, names), related))
         compared = with_repeats(context, session, rules.snapshot, rows, ids)
         # if nothing is computed, a view is enough and the rows are not copied
         keep = session.create if rules.snapshot.rules or flags_of(rules.snapshot) else session.define
-        keep(_enriched(rules, compared, names, related), "s_enriched")
+        keep(with_rules(rules, compared, names, related), "s_enriched")
         counts = _counts(session, rules, ids)
         errors = {**_stopped(session, rules, counts), **errors}
         outcomes = {input_id: _outcomes(context, rules, counts[input_id], input_id) for input_id in ids}
@@ -85,7 +80,7 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         if good:
             kept = query(
                 "SELECT $names FROM s_enriched AS e WHERE e.s_input_id IN ($ids)",
-                names=columns(_result_names(names, rules), "e"),
+                names=columns(result_names(names, rules), "e"),
                 ids=[literal(input_id) for input_id in good],
             )
             snapshot = publish.replace_inputs(
@@ -120,64 +115,6 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def enrich_query(context: SourceContext, session: Session, rows: exp.Query) -> exp.Query:
-    """Return `rows` (contract and system columns) with the snapshot rules, `s_status` and `s_failed`.
-
-    Raises InputError when a row matches several rows of a to-one look-up, RuleError for a wrong rule.
-    """
-    rules = compile_rules(context.source, context.sources)
-    related = RelatedHubs(context, session, rules.snapshot)
-    names = list(session.schema(rows))
-    for error in refuse_ambiguous(session, rules.snapshot, _present(rules, rows, names), related).values():
-        raise error
-    ids = publish.input_ids_of(session, rows)
-    compared = with_repeats(context, session, rules.snapshot, rows, ids)
-    found: exp.Query = query(
-        "SELECT $names FROM $enriched AS e",
-        names=columns(_result_names(names, rules), "e"),
-        enriched=_enriched(rules, compared, names, related),
-    )
-    return found
-
-
-def forget_judged(session: Session) -> None:
-    """Create an empty table of the rows that `publish_judged` adds."""
-    names = {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
-    session.create(values([], names), _JUDGED)
-
-
-def note_judged(session: Session, rows: exp.Query) -> None:
-    """Collect rows of `enrich_query` whose status is not in `hub/<source>_enriched` yet."""
-    judged = query("SELECT e.*, 'old' AS s_change FROM $rows AS e", rows=rows)
-    noted = session.fetch(query("SELECT 1 AS one FROM $noted AS n LIMIT 1", noted=_JUDGED)).num_rows
-    both = exp.union(query("SELECT * FROM $noted AS n", noted=_JUDGED), judged, distinct=False)
-    session.create(both if noted else judged, "s_judged_now")
-    session.create(query("SELECT * FROM s_judged_now"), _JUDGED)
-
-
-def publish_judged(context: SourceContext, session: Session) -> None:
-    """Add the collected rows to `hub/<source>_enriched`, so that it has every row that is kept out, with its status.
-
-    These rows are in no change set: they changed nothing until another row was repaired, removed or kept out.
-    """
-    ids = publish.input_ids_of(session, _JUDGED)
-    known = context.enriched.snapshot()
-    if not ids or known is None:
-        return
-    present = session.schema(query("SELECT * FROM $noted AS n", noted=_JUDGED))
-    rows = query(
-        "SELECT $names FROM $noted AS n",
-        names=[
-            column(name, "n") if name in present else alias(exp.cast(exp.null(), kind, dialect=DIALECT), name)
-            for name, kind in known.columns.items()
-        ],
-        noted=_JUDGED,
-    )
-    there = publish.rows_of(session.scan(known), ids)
-    kept = query("SELECT $names FROM $there AS e", names=columns(known.columns, "e"), there=there)
-    publish.replace_inputs(session, context.enriched, exp.union(kept, rows, distinct=False), ids, keep_written=True)
-
-
 def _asset(context: SourceContext) -> str:
     return f"hub/{context.source.name}_enriched"
 
@@ -200,50 +137,12 @@ def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -
     return rows
 
 
-def _present(rules: CompiledRules, rows: exp.Query, names: Sequence[str]) -> exp.Query:
-    """Return the rows without deletions, because a deletion has no look-ups."""
-    if _CHANGE not in names:
-        return rows
-    present: exp.Query = query(
-        "SELECT r.* FROM $rows AS r WHERE NOT $gone", rows=rows, gone=is_deletion(rules.source, "r")
-    )
-    return present
-
-
-def _result_names(names: Sequence[str], rules: CompiledRules) -> list[str]:
-    return [*(name for name in names if name not in VERDICT), *rules.snapshot.rules, *VERDICT]
-
-
-def _enriched(rules: CompiledRules, rows: exp.Query, names: Sequence[str], related: RelatedHubs) -> exp.Query:
-    """Return `rows` with the rules, the status columns and the flags."""
-    computed = list(rules.snapshot.rules)
-    flags = flags_of(rules.snapshot)
-    if _CHANGE in names:
-        rows = query("SELECT r.*, $gone AS s_gone FROM $rows AS r", gone=is_deletion(rules.source, "r"), rows=rows)
-    found: exp.Query = evaluate(rules.snapshot, rows, related)
-    values: list[exp.Expr]
-    failed: list[exp.Expr]
-    if _CHANGE in names:
-        gone = column(_GONE, "e")
-        values = [
-            alias(query("CASE WHEN NOT $gone THEN $value END", gone=gone, value=column(n, "e")), n) for n in computed
-        ]
-        failed = [alias(exp.and_(gone.not_(), column(flag.column, "e")), flag.column) for flag in flags]
-    else:
-        values = columns(computed, "e")
-        failed = columns([flag.column for flag in flags], "e")
-    given = columns([*(name for name in names if name not in VERDICT), *([_GONE] if _CHANGE in names else [])], "e")
-    found = query("SELECT $given FROM $rows AS e", given=[*given, *values, *failed], rows=found)
-    verdict = [alias(status(flags), "s_status"), alias(failed_names(flags), "s_failed")]
-    return query("SELECT e.*, $verdict FROM $rows AS e", verdict=verdict, rows=found)
-
-
 def _counts(session: Session, rules: CompiledRules, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Count the rows of each input: all, by status, deleted, and by flag column."""
     flags = flags_of(rules.snapshot)
     conditions = {
         **{word: column("s_status").eq(word) for word in ("pass", "warn", "fail")},
-        "deleted": column(_GONE),
+        "deleted": column(GONE),
         **{flag.column: column(flag.column) for flag in flags},
     }
     sums = [alias(query("count(CASE WHEN $hit THEN 1 END)", hit=hit), name) for name, hit in conditions.items()]
@@ -376,7 +275,7 @@ def _checks(
     # saved first: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
     known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
-    kinds = session.schema(query("SELECT $names FROM s_enriched", names=columns(_result_names(names, rules))))
+    kinds = session.schema(query("SELECT $names FROM s_enriched", names=columns(result_names(names, rules))))
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})
     outcomes = {}

@@ -16,9 +16,8 @@ from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.cdc import change_for, lake_of, lake_rows, plan_name
-from dataops_assets.steps.enrich import forget_judged, publish_judged
 from dataops_assets.steps.enriching import change_set_ids
+from dataops_assets.steps.enriching.judged_rows import forget_judged, publish_judged
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope, suspended_deletes
 from dataops_assets.steps.merging.change import (
@@ -33,9 +32,11 @@ from dataops_assets.steps.merging.change import (
 from dataops_assets.steps.merging.delete_guard import Loss
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.requested_change import change_for, plan_name
 from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows, may_lack_rows
 from dataops_assets.steps.merging.settled_inputs import settled_input_errors, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.steps.upkeep.lost_data import require_rows_of, version_of
 from dataops_assets.steps.upkeep.rule_backfill import TO_MERGE, backfill_rules, with_receipts, with_rule_versions
 from dataops_assets.storage import publish

@@ -17,8 +17,8 @@ from dataops_assets.errors import InputError
 from dataops_assets.operations import cli
 from dataops_assets.operations.rerun import reset
 from dataops_assets.report import Input
-from dataops_assets.steps.cdc import lake_of
 from dataops_assets.steps.refresh import rebuild, remove
+from dataops_assets.steps.stored_rows import lake_of
 from dataops_assets.steps.upkeep.quarantine import repair
 from dataops_assets.steps.upkeep.retention import pending, settle_inputs
 from dataops_assets.storage import publish

@@ -9,9 +9,9 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.rules.stage import REPEATED_PREFIX, Stage
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.cdc import lake_of, lake_rows
 from dataops_assets.steps.merging.row_identity import delete_marker
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.storage.publish import rows_of
 
 

@@ -14,7 +14,8 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.enrich import enrich_query, note_judged
+from dataops_assets.steps.enriching.judged_rows import note_judged
+from dataops_assets.steps.enriching.rule_values import enrich_query
 from dataops_assets.steps.merging import merge
 from dataops_assets.steps.merging.change import Change, T, hub_columns_of, keeps_deletions, system_columns
 from dataops_assets.steps.merging.row_identity import key_text

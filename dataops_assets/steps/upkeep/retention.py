@@ -21,15 +21,16 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError
 from dataops_assets.report import Input
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.cdc import change_for, lake_of, lake_rows
-from dataops_assets.steps.enrich import forget_judged
+from dataops_assets.steps.enriching.judged_rows import forget_judged
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import merge, settled_inputs
 from dataops_assets.steps.merging.change import Change, T, settings_match
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
+from dataops_assets.steps.merging.requested_change import change_for
 from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows
 from dataops_assets.steps.merging.settled_inputs import Settled, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import Table, TableVersion

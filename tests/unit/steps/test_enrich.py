@@ -14,7 +14,8 @@ from dataops_assets.errors import GateFailed, InputError, RuleError
 from dataops_assets.profiles import Profile
 from dataops_assets.report import CheckOutcome, StepReport
 from dataops_assets.sql import query
-from dataops_assets.steps.enrich import enrich, enrich_query
+from dataops_assets.steps.enrich import enrich
+from dataops_assets.steps.enriching.rule_values import enrich_query
 from dataops_assets.steps.source_context import SourceContext
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Note": "text"}
