@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dataops_assets.masking import mask
 
@@ -64,36 +65,39 @@ class GateFailed(DataOpsError):
     """A blocking check failed before publishing; nothing was published."""
 
 
-class RuleError(ConfigError):
-    """A rule expression is wrong.
+@dataclass(frozen=True)
+class RulePosition:
+    """The rule that an error is about, and where in its expression.
 
-    `source` and `rule` name the rule. `line` and `column` (from 1) are the position in the expression, and `excerpt`
-    shows that line with a caret below the position. All three are empty if the error has no position.
+    `line` and `column` (from 1) are the position in the expression, and `excerpt` shows that line with a caret below
+    the position. All three are empty if the error has no position.
     """
+
+    source: str = ""
+    rule: str = ""
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+
+
+class RuleError(ConfigError):
+    """A rule expression is wrong; `at` is the rule and the position in its expression."""
 
     def __init__(
         self,
         attempted: str,
+        at: RulePosition,
         *,
         received: str = "",
         known: Sequence[str] = (),
         next_step: str = "",
-        source: str = "",
-        rule: str = "",
-        line: int = 0,
-        column: int = 0,
-        excerpt: str = "",
     ) -> None:
-        self.source = source
-        self.rule = rule
-        self.line = line
-        self.column = column
-        self.excerpt = excerpt
+        self.at = at
         super().__init__(attempted, received=received, known=known, next_step=next_step)
 
     def _message(self) -> str:
         message = super()._message()
-        return f"{message}\n{self.excerpt}" if self.excerpt else message
+        return f"{message}\n{self.at.excerpt}" if self.at.excerpt else message
 
 
 class StorageError(DataOpsError):

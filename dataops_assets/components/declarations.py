@@ -99,7 +99,7 @@ class Declarations:
             return self._compiler.compile(declared.source)
         except RuleError as error:
             # the rules of a related source are compiled as well
-            declared = self.by_name.get(error.source, declared)
+            declared = self.by_name.get(error.at.source, declared)
             raise ConfigError(f"{declared.place(*_part(declared.source, error))}: {error}") from error
 
 
@@ -247,4 +247,4 @@ def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError, expand
 def _part(source: Source, error: RuleError) -> _Path:
     """Return the path in the declaration of the rule or validation that an error is about."""
     names = {"rules": [item.name for item in source.rules], "validations": [item.name for item in source.validations]}
-    return next(((key, known.index(error.rule)) for key, known in names.items() if error.rule in known), ())
+    return next(((key, known.index(error.at.rule)) for key, known in names.items() if error.at.rule in known), ())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +37,7 @@ _WITHOUT_DESCRIPTIONS = {
     field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
 }
 _MOVED = ("source", "input_id", "arrival")
+_PROCESS = ("source", "step", "input_id")
 _LATER_ARRIVAL = (
     tables.inputs.update()
     .where(
@@ -46,6 +47,20 @@ _LATER_ARRIVAL = (
     )
     .values(arrival=sa.bindparam("of_arrival"))
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Existing:
+    """How an insert of rows changes the rows that exist: those with the same values in `by` (default: the key).
+
+    The columns `keep` stay, `change` is set as given, and the other columns get the new values. Rows that differ in
+    `only_same` stay as they are.
+    """
+
+    by: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    change: Mapping[str, Any] = field(default_factory=dict)
+    only_same: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ class MetadataStore:
                 connection,
                 tables.sources,
                 [{"source": source.name, **declared, "registered_at": _now(), "updated_at": _now()}],
-                keep=("registered_at",),
+                _Existing(keep=("registered_at",)),
             )
             version, known = _newest_contract(connection, source.name)
             definition = _with_evolved(source, definition, known)
@@ -377,8 +392,7 @@ class MetadataStore:
                 connection,
                 tables.processes,
                 rows,
-                by=("source", "step", "input_id"),
-                change={"attempts": tables.processes.c.attempts + 1},
+                _Existing(by=_PROCESS, change={"attempts": tables.processes.c.attempts + 1}),
             )
 
     def forget(self, source: str, steps: Sequence[str], input_ids: Sequence[str]) -> None:
@@ -435,9 +449,7 @@ class MetadataStore:
                 connection,
                 tables.processes,
                 [{**row, "contract_version": version} for row in rows],
-                by=("source", "step", "input_id"),
-                keep=("attempts", "started_at", "contract_version"),
-                only_same=("run_id",),
+                _Existing(by=_PROCESS, keep=("attempts", "started_at", "contract_version"), only_same=("run_id",)),
             )
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
@@ -524,7 +536,7 @@ class MetadataStore:
                 connection,
                 table,
                 rows,
-                by=("source", "asset", "input_id"),
+                _Existing(by=("source", "asset", "input_id")),
                 returning=(table.c.input_id, table.c.profile_id),
             )
             ids = {row.input_id or "": row.profile_id for row in saved}
@@ -585,21 +597,17 @@ class MetadataStore:
         connection: sa.Connection,
         table: sa.Table,
         rows: Sequence[Mapping[str, Any]],
+        existing: _Existing | None = None,
         *,
-        by: Sequence[str] = (),
-        keep: Sequence[str] = (),
-        change: Mapping[str, Any] | None = None,
-        only_same: Sequence[str] = (),
         returning: Sequence[sa.Column[Any]] = (),
     ) -> list[sa.Row[Any]]:
-        """Insert rows, all with the same columns; update a row that exists with the same `by` (default: the key).
+        """Insert rows, all with the same columns; change rows that exist as `existing` says (default: all columns).
 
-        An update does not change the columns `keep`, sets `change` as given and the other columns to the new values. It
-        skips rows that differ in `only_same`. Give rows in key order: writers that lock rows in one order do not
-        deadlock.
+        Give rows in key order: writers that lock rows in one order do not deadlock.
         """
+        existing = existing or _Existing()
         result: list[sa.Row[Any]] = []
-        found_by = tuple(by) or tuple(table.primary_key.columns.keys())
+        found_by = existing.by or tuple(table.primary_key.columns.keys())
         by_input = "input_id" in found_by
         of_inputs = [row for row in rows if not by_input or row["input_id"] is not None]
         of_table = [row for row in rows if by_input and row["input_id"] is None]
@@ -612,12 +620,13 @@ class MetadataStore:
             if not some:
                 continue
             statement = self._insert(table)
-            values = {name: statement.excluded[name] for name in some[0] if name not in found_by and name not in keep}
-            same = [table.c[name] == statement.excluded[name] for name in only_same]
+            stays = {*found_by, *existing.keep}
+            values = {name: statement.excluded[name] for name in some[0] if name not in stays}
+            same = [table.c[name] == statement.excluded[name] for name in existing.only_same]
             statement = statement.on_conflict_do_update(
                 index_elements=target,
                 index_where=index_where,
-                set_={**values, **(change or {})},
+                set_={**values, **existing.change},
                 where=sa.and_(*same) if same else None,
             )
             if returning:

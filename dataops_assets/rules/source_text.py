@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.errors import RuleError
+from dataops_assets.errors import RuleError, RulePosition
 
 # first and last character (both inclusive, from 0) of a part of an expression
 TextSpan = tuple[int, int]
@@ -39,14 +39,10 @@ class Place:
             where += f", line {line}, column {column}"
         return RuleError(
             f"{where}: {problem}",
+            RulePosition(self.source, self.name, line, column, excerpt),
             received=received,
             known=known,
             next_step=next_step,
-            source=self.source,
-            rule=self.name,
-            line=line,
-            column=column,
-            excerpt=excerpt,
         )
 
 

@@ -139,6 +139,25 @@ class TableVersion:
         return {name: count / written if written else 0.0 for name, count in nulls.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableChange:
+    """What one commit changes in a table: the files to remove and to add, the rows to delete, the columns.
+
+    * `columns`: the table's columns and SQL types after the commit.
+    * `mask`: by path of a data file, positions of further rows to delete.
+    * `info`: what is recorded with the version.
+    * `data_change`: whether readers of the table's changes see this commit; False where the rows stay the same.
+    """
+
+    operation: str
+    columns: Mapping[str, str]
+    add: Iterable[DataFile] = ()
+    remove: Iterable[DataFile] = ()
+    mask: Mapping[str, Iterable[int]] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    data_change: bool = True
+
+
 @dataclass(frozen=True)
 class Head:
     """The newest version of a table without its files: its number, the id of its commit, what was recorded with it."""
@@ -333,73 +352,40 @@ class Table:
                 attempted, received=f"what is no checkpoint: {error}", next_step=checksums.NEXT_STEP
             ) from error
 
-    def commit(
-        self,
-        base: TableVersion | None,
-        *,
-        operation: str,
-        columns: Mapping[str, str],
-        add: Iterable[DataFile] = (),
-        remove: Iterable[DataFile] = (),
-        mask: Mapping[str, Iterable[int]] | None = None,
-        info: Mapping[str, Any] | None = None,
-        data_change: bool = True,
-    ) -> TableVersion:
-        """Publish the version after `base`: without `remove`, with `mask`ed rows deleted, with `add`.
+    def commit(self, base: TableVersion | None, change: TableChange) -> TableVersion:
+        """Publish the version after `base`, and return it.
 
-        `mask` maps data file paths to further deleted row positions. `info` is recorded with the version. Raises
-        CommitConflict when another writer published that version first (nothing is published then).
+        Raises CommitConflict when another writer published that version first (nothing is published then).
         """
         if base is not None:
             log.require_writable(base.protocol, self.uri)
-        version = base.version + 1 if base else 0
-        now = int(time.time() * 1000)
-        removed = {file.path: file for file in remove}
-        added = self.secured(add)
-        masked = self._masked(base, mask or {}, removed)
+        before = {file.path: file for file in base.files} if base else {}
+        removed = {file.path: file for file in change.remove}
+        added = self.secured(change.add)
+        masked = self._masked(before, {path: rows for path, rows in change.mask.items() if path not in removed})
         added.extend(file for file in masked if file.rows > file.deleted)
-        current = {file.path: file for file in base.files} if base else {}
-        removed.update({file.path: current[file.path] for file in masked})
-
-        commit_id = str(uuid.uuid4())
-        actions: list[dict[str, Any]] = [
-            {
-                "commitInfo": {
-                    "timestamp": now,
-                    "operation": operation,
-                    "operationParameters": {},
-                    "engineInfo": checksums.WRITER,
-                    **checksums.SEAL,
-                    "txnId": commit_id,
-                    **({_PARENT: base.commit_id} if base and base.commit_id else {}),
-                    INFO_KEY: dict(info or {}),
-                }
-            }
-        ]
-        metadata = _metadata(base, columns, now)
-        if base is None:
-            actions.append({"protocol": log.PROTOCOL})
-        if base is None or metadata != base.metadata:
-            actions.append({"metaData": metadata})
-        actions.extend({"remove": _remove_action(file, now, data_change)} for file in removed.values())
-        actions.extend({"add": _add_action(file, now, data_change)} for file in added)
-        body = "\n".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) for action in actions) + "\n"
-        self.folder.create(_log_path(version), checksums.sealed(body.encode("utf-8")))
-
-        kept = [file for file in (base.files if base else ()) if file.path not in removed]
-        snapshot = TableVersion(
+        removed.update({file.path: before[file.path] for file in masked})
+        now = int(time.time() * 1000)
+        after = TableVersion(
             uri=self.uri,
-            version=version,
-            columns=dict(columns),
-            files=(*kept, *added),
-            info=dict(info or {}),
-            metadata=metadata,
-            commit_id=commit_id,
+            version=base.version + 1 if base else 0,
+            columns=dict(change.columns),
+            files=(*(file for path, file in before.items() if path not in removed), *added),
+            info=dict(change.info),
+            metadata=_metadata(base, change.columns, now),
+            commit_id=str(uuid.uuid4()),
             protocol=base.protocol if base else log.PROTOCOL,
         )
-        if version and version % CHECKPOINT_EVERY == 0:
+        actions = [
+            *_head_actions(base, after, change.operation, now),
+            *({"remove": _remove_action(file, now, change.data_change)} for file in removed.values()),
+            *({"add": _add_action(file, now, change.data_change)} for file in added),
+        ]
+        body = "\n".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) for action in actions) + "\n"
+        self.folder.create(_log_path(after.version), checksums.sealed(body.encode("utf-8")))
+        if after.version and after.version % CHECKPOINT_EVERY == 0:
             self.checkpoint()
-        return snapshot
+        return after
 
     def secured(self, files: Iterable[DataFile]) -> list[DataFile]:
         """Return data files with their checksums; on a local disk the files are synced when this returns.
@@ -423,16 +409,10 @@ class Table:
             ) from error
         return [replace(file, crc32=sums.get(file.path, file.crc32)) for file in found]
 
-    def _masked(
-        self, base: TableVersion | None, mask: Mapping[str, Iterable[int]], removed: Mapping[str, DataFile]
-    ) -> list[DataFile]:
-        if base is None:
-            return []
-        current = {file.path: file for file in base.files}
+    def _masked(self, current: Mapping[str, DataFile], mask: Mapping[str, Iterable[int]]) -> list[DataFile]:
+        """Return the files of `mask` with deletion vectors that also delete these row positions."""
         vectors = {}
         for path, positions in mask.items():
-            if path in removed:
-                continue
             bitmap = BitMap64(positions)
             previous = current[path].deletion_vector
             if previous:
@@ -485,6 +465,26 @@ class Table:
         # a lost commit may have had this number
         self.folder.delete([_checkpoint_sum_path(version)])
         self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
+
+
+def _head_actions(base: TableVersion | None, after: TableVersion, operation: str, now: int) -> list[dict[str, Any]]:
+    """Return the actions of a commit that are not about files: who commits what, protocol and metadata if new."""
+    commit = {
+        "timestamp": now,
+        "operation": operation,
+        "operationParameters": {},
+        "engineInfo": checksums.WRITER,
+        **checksums.SEAL,
+        "txnId": after.commit_id,
+        **({_PARENT: base.commit_id} if base and base.commit_id else {}),
+        INFO_KEY: dict(after.info),
+    }
+    actions: list[dict[str, Any]] = [{"commitInfo": commit}]
+    if base is None:
+        actions.append({"protocol": log.PROTOCOL})
+    if base is None or after.metadata != base.metadata:
+        actions.append({"metaData": after.metadata})
+    return actions
 
 
 def _metadata(base: TableVersion | None, columns: Mapping[str, str], now: int) -> dict[str, Any]:

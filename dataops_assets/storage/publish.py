@@ -14,7 +14,7 @@ from sqlglot import exp
 from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import DIALECT, alias, column, literal, query
 from dataops_assets.storage.commit_retry import until_won
-from dataops_assets.storage.delta import DataFile, Table, TableVersion
+from dataops_assets.storage.delta import DataFile, Table, TableChange, TableVersion
 from dataops_assets.storage.retyping import retyped, rows_cast_exactly
 from dataops_assets.storage.session import TableSession
 
@@ -55,8 +55,7 @@ def replace_inputs(
         again = base is not None and bool(retyped(base, columns))
         after = merged_columns(base, columns)
         kept = _kept(session, base, columns, input_ids) if base and again else None
-        return table.commit(
-            base,
+        change = TableChange(
             operation="WRITE",
             columns=after,
             add=[*files, *(session.write(kept, table.uri, after) if kept is not None else ())],
@@ -67,6 +66,7 @@ def replace_inputs(
                 _WRITTEN: _written_after(base, input_ids, write, keep=keep_written),
             },
         )
+        return table.commit(base, change)
 
     return compact(session, table, until_won(attempt, f"publishing {len(input_ids)} input(s) in {table.uri}"))
 
@@ -201,15 +201,15 @@ def apply(
     """
     mask = session.positions(base, remove) if base is not None and remove is not None else {}
     added: list[DataFile] = session.write(insert, table.uri, columns) if insert is not None else []
-    return table.commit(
-        replaced or base,
+    change = TableChange(
         operation="MERGE",
         columns=columns,
         add=added,
         remove=replaced.files if replaced else (),
         mask=mask,
-        info=info,
+        info=info or {},
     )
+    return table.commit(replaced or base, change)
 
 
 def compact(session: TableSession, table: Table, snapshot: TableVersion) -> TableVersion:
@@ -226,16 +226,16 @@ def compact(session: TableSession, table: Table, snapshot: TableVersion) -> Tabl
         return snapshot
     old = [file for file in snapshot.files if file.path in chosen]
     rows = session.scan(snapshot, only=chosen)
+    change = TableChange(
+        operation="OPTIMIZE",
+        columns=snapshot.columns,
+        add=session.write(rows, table.uri, snapshot.columns),
+        remove=old,
+        info=snapshot.info,
+        data_change=False,
+    )
     try:
-        return table.commit(
-            snapshot,
-            operation="OPTIMIZE",
-            columns=snapshot.columns,
-            add=session.write(rows, table.uri, snapshot.columns),
-            remove=old,
-            info=snapshot.info,
-            data_change=False,
-        )
+        return table.commit(snapshot, change)
     except CommitConflict:
         return snapshot
 

@@ -18,7 +18,7 @@ from dataops_assets.errors import StorageError
 from dataops_assets.operations import cli
 from dataops_assets.sql import query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import CHECKPOINT_EVERY, Table, TableVersion
+from dataops_assets.storage.delta import CHECKPOINT_EVERY, Table, TableChange, TableVersion
 from dataops_assets.storage.vacuum import vacuum
 
 COLUMNS = {"k": "BIGINT"}
@@ -156,7 +156,7 @@ def test_what_a_running_writer_has_written_is_kept(engine: DuckDBEngine, tmp_pat
         session.register(pa.table({"k": pa.array([77], pa.int64())}), "new")
         files = session.write(query("SELECT * FROM new"), table.uri, COLUMNS)
         assert vacuum(table, retention=NOTHING).removed == 0
-        table.commit(base, operation="WRITE", columns=COLUMNS, add=files)
+        table.commit(base, TableChange(operation="WRITE", columns=COLUMNS, add=files))
     assert rows(engine, table.snapshot()) == [*range(10), 77]
 
 

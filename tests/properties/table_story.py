@@ -15,7 +15,7 @@ from delta_readers import Row, plain
 from dataops_assets.engines.base import Engine
 from dataops_assets.sql import column, query
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import Table, TableVersion
+from dataops_assets.storage.delta import Table, TableChange, TableVersion
 from dataops_assets.storage.retyping import rows_cast_exactly
 from dataops_assets.storage.vacuum import vacuum
 
@@ -190,14 +190,14 @@ class Story:
         assert wanted is not None
         here = {file.identity() for file in newest.files}
         there = {file.identity() for file in wanted.files}
-        self.table.commit(
-            newest,
+        change = TableChange(
             operation="RESTORE",
             columns=wanted.columns,
             remove=[file for file in newest.files if file.identity() not in there],
             add=[file for file in wanted.files if file.identity() not in here],
             info=wanted.info,
         )
+        self.table.commit(newest, change)
         self.columns, self.inputs = copy.deepcopy(self._before[version])
 
     def _replace(self, input_id: str, drawn: list[Values]) -> None:

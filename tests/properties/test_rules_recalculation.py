@@ -39,6 +39,7 @@ from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.refresh import refresh, remove
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
+from dataops_assets.storage.delta import TableChange
 from dataops_assets.storage.vacuum import vacuum
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.UTC)
@@ -202,8 +203,7 @@ def rewrite(context: SourceContext, name: str) -> None:
         return
     with context.engine.session() as session:
         rows = session.write(session.scan(base), table.uri, base.columns)
-        table.commit(
-            base,
+        change = TableChange(
             operation="OPTIMIZE",
             columns=base.columns,
             add=rows,
@@ -211,6 +211,7 @@ def rewrite(context: SourceContext, name: str) -> None:
             info=base.info,
             data_change=False,
         )
+        table.commit(base, change)
 
 
 # --- hubs that are written as refresh writes them ---------------------------------------------------------------------

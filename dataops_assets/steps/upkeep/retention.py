@@ -33,7 +33,7 @@ from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
-from dataops_assets.storage.delta import Table, TableVersion
+from dataops_assets.storage.delta import Table, TableChange, TableVersion
 
 _STATE = "s_settled_rows"
 
@@ -118,7 +118,8 @@ def _with_horizon(context: SourceContext, keep: dt.timedelta, due: dt.datetime) 
         return manifest
     manifest = replace(manifest, horizon=horizon)
     info = {**base.info, **manifest.record()}
-    context.hub.commit(base, operation="RETAIN", columns=base.columns, info=info, data_change=False)
+    recorded = TableChange(operation="RETAIN", columns=base.columns, info=info, data_change=False)
+    context.hub.commit(base, recorded)
     return manifest
 
 

@@ -15,15 +15,15 @@ from dataops_assets.rules.functions import FUNCTIONS, REASONS
 def refused(expression: str, mode: str = "snapshot") -> RuleError:
     with pytest.raises(RuleError) as caught:
         compiled(rule(expression, mode=mode))
-    assert caught.value.source == "sales"
-    assert caught.value.rule == "r"
+    assert caught.value.at.source == "sales"
+    assert caught.value.at.rule == "r"
     assert "source 'sales', rule 'r'" in str(caught.value)
     return caught.value
 
 
 def marked(error: RuleError) -> str:
     """The text above the carets."""
-    shown, carets = error.excerpt.split("\n")
+    shown, carets = error.at.excerpt.split("\n")
     return shown[carets.index("^") : len(carets)]
 
 
@@ -236,8 +236,8 @@ def test_snapshot_cannot_depend_on_keep_current() -> None:
 
 def test_several_lines_are_counted() -> None:
     error = refused("case\n\twhen Open then Slaes\nend")
-    assert (error.line, error.column) == (2, 17)
-    assert error.excerpt == "  \twhen Open then Slaes\n  \t               ^^^^^"
+    assert (error.at.line, error.at.column) == (2, 17)
+    assert error.at.excerpt == "  \twhen Open then Slaes\n  \t               ^^^^^"
     assert "line 2, column 17" in str(error)
 
 

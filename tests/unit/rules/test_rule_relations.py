@@ -164,7 +164,7 @@ def refused(expression: str) -> RuleError:
 def test_a_relation_used_the_wrong_way_is_shown(expression: str, problem: str, place: str | None) -> None:
     error = refused(expression)
     assert problem in str(error)
-    shown, carets = error.excerpt.split("\n")
+    shown, carets = error.at.excerpt.split("\n")
     if place is not None:
         assert shown[carets.index("^") : len(carets)] == place
 
@@ -188,7 +188,7 @@ def test_a_relation_that_cannot_be_is_refused() -> None:
 def test_snapshot_aggregates_that_lead_back_are_refused() -> None:
     with pytest.raises(RuleError, match=r"snapshot look-ups go round: customers → customers") as caught:
         compiled(rule("1 + count(newer.Id)"))
-    assert caught.value.excerpt.endswith("  " + " " * 10 + "^" * 8)
+    assert caught.value.at.excerpt.endswith("  " + " " * 10 + "^" * 8)
 
 
 def test_lineage_and_personal_data_go_through_aggregates() -> None:

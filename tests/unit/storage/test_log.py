@@ -12,7 +12,7 @@ import pytest
 
 from dataops_assets.errors import StorageError
 from dataops_assets.storage import log
-from dataops_assets.storage.delta import DataFile, Table, TableVersion
+from dataops_assets.storage.delta import DataFile, Table, TableChange, TableVersion
 
 COLUMNS = {"k": "BIGINT"}
 
@@ -22,8 +22,10 @@ def table_of_one_file(folder: Path) -> tuple[Table, TableVersion]:
     pq.write_table(pa.table({"k": [1, 2, 3]}), folder / "a.parquet")
     file = DataFile("a.parquet", (folder / "a.parquet").stat().st_size, 3, {"nullCount": {"k": 0}})
     table = Table(str(folder))
-    table.commit(None, operation="WRITE", columns=COLUMNS, add=[file])
-    return table, table.commit(table.snapshot(), operation="MERGE", columns=COLUMNS, mask={"a.parquet": [1]})
+    table.commit(None, TableChange(operation="WRITE", columns=COLUMNS, add=[file]))
+    return table, table.commit(
+        table.snapshot(), TableChange(operation="MERGE", columns=COLUMNS, mask={"a.parquet": [1]})
+    )
 
 
 def told_by_another(table: Table, action: dict[str, object]) -> None:
@@ -53,7 +55,7 @@ def test_a_checkpoint_says_what_the_commits_said(tmp_path: Path) -> None:
         dict(by_commits.files[0].deletion_vector or {})
     )
     # and so a commit writes it again
-    table.commit(by_checkpoint, operation="WRITE", columns={**COLUMNS, "v": "VARCHAR"})
+    table.commit(by_checkpoint, TableChange(operation="WRITE", columns={**COLUMNS, "v": "VARCHAR"}))
     actions = log.of_commit(Path(table.uri, "_delta_log", f"{3:020d}.json").read_bytes())
     (written,) = [action["metaData"] for action in actions if "metaData" in action]
     assert {**written, "schemaString": ""} == {**named, "schemaString": ""}
@@ -64,7 +66,7 @@ def test_what_another_tool_says_of_a_column_stays(tmp_path: Path) -> None:
     schema = json.loads(newest.metadata["schemaString"])
     schema["fields"][0]["metadata"] = {"comment": "the key"}
     told_by_another(table, {"metaData": {**newest.metadata, "schemaString": json.dumps(schema)}})
-    after = table.commit(table.snapshot(), operation="WRITE", columns={**COLUMNS, "v": "VARCHAR"})
+    after = table.commit(table.snapshot(), TableChange(operation="WRITE", columns={**COLUMNS, "v": "VARCHAR"}))
     fields = json.loads(after.metadata["schemaString"])["fields"]
     assert [field["metadata"] for field in fields] == [{"comment": "the key"}, {}]
 
@@ -92,7 +94,7 @@ def test_a_table_that_asks_more_of_its_writers_is_read_and_not_changed(tmp_path:
     assert newest is not None
     assert newest.rows == 2
     with pytest.raises(StorageError, match="rowTracking"):
-        table.commit(newest, operation="WRITE", columns=COLUMNS)
+        table.commit(newest, TableChange(operation="WRITE", columns=COLUMNS))
 
 
 @pytest.mark.parametrize(
