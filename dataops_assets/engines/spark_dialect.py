@@ -154,12 +154,14 @@ def _text_of(value: exp.Expr) -> exp.Expr:
     text = _spark("CAST(:value AS STRING)", value=value)
     if known in ("boolean", "whole", "date", "time", "decimal"):
         return text
-    return _by_type(
+    found = _by_type(
         value,
         text,
         double=_text_of_double(text),
         timestamp=_spark("CAST(:value AS STRING) || '+00'", value=value),
     )
+    found.meta["kind"] = "string"
+    return found
 
 
 def _common(value: exp.Coalesce | exp.Case) -> str:
@@ -200,14 +202,14 @@ _STRING_CALLS = frozenset(("concat_ws", "md5", "hex", "to_json", "regexp_extract
 
 def _known_type(value: exp.Expr) -> str:
     """Return the result of `typeof` if the expression alone determines it; empty otherwise."""
-    if isinstance(value, exp.Column):
-        kind: str = value.meta.get("kind", "")
+    kind: str = value.meta.get("kind", "")
+    if kind:
         return kind
     if isinstance(value, (exp.Paren, exp.Abs, exp.Max, exp.Min, exp.AnyValue, exp.Nullif, exp.Try)):
         return _known_type(value.this)
     if isinstance(value, (exp.Coalesce, exp.Case)):
         return _common(value)
-    if isinstance(value, (exp.Add, exp.Sub, exp.Mul)):
+    if isinstance(value, (exp.Add, exp.Sub, exp.Mul, exp.Mod)):
         return _type_of_arithmetic(value)
     if isinstance(value, exp.Cast):
         if value.to.this in _WHOLE:
@@ -216,7 +218,7 @@ def _known_type(value: exp.Expr) -> str:
     if isinstance(value, exp.Bracket) and isinstance(value.this, exp.Transform):
         return _known_type(value.this.expression.this)
     if isinstance(value, exp.Literal):
-        return "string" if value.is_string else ""
+        return "string" if value.is_string else "whole" if value.is_int else ""
     if isinstance(value, exp.Anonymous):
         name = value.name.lower()
         return "string" if name in _STRING_CALLS else {"shiftrightunsigned": "whole", "try_divide": ""}.get(name, "")
@@ -225,7 +227,7 @@ def _known_type(value: exp.Expr) -> str:
 
 def _type_of_arithmetic(value: exp.Binary) -> str:
     parts = (value.this, value.expression)
-    kinds = {"whole" if part.is_int else "decimal" if part.is_number else _known_type(part) for part in parts}
+    kinds = {"decimal" if part.is_number and not part.is_int else _known_type(part) for part in parts}
     if kinds == {"whole"}:
         return "whole"
     # an interval times a double is an interval
