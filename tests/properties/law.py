@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 from declared import arrived
 from reference import GivenInput
 
-from dataops_assets.config.environment import environment_from
+from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
@@ -26,6 +28,7 @@ from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.publish import replace_inputs
 
 ARROW = {"text": pa.string(), "integer": pa.int64(), "double": pa.float64(), "timestamptz": pa.timestamp("us", "UTC")}
+_DATABASE = "metadata.db"
 TEXT = ARROW["text"]
 ARROW["decimal(38,0)"] = pa.decimal128(38, 0)
 
@@ -37,10 +40,24 @@ def as_input(given: GivenInput) -> Input:
     return arrived(given.time, given.input_id, digest, "generated", len(given.rows), arrival=arrival)
 
 
+def _environment(home: Path) -> Environment:
+    return environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+
+
+@cache
+def _empty_metadata() -> bytes:
+    """A metadata database with its tables, made once: migrations take longer than an example."""
+    with tempfile.TemporaryDirectory() as place:
+        MetadataStore(_environment(Path(place)).metadata_url).migrate()
+        return (Path(place) / _DATABASE).read_bytes()
+
+
 def workspace_for(source: Source, home: Path, engine: Engine | None = None) -> SourceContext:
     """A context with everything below `home`."""
-    environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
+    environment = _environment(home)
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / _DATABASE).exists():
+        (home / _DATABASE).write_bytes(_empty_metadata())
     metadata = MetadataStore(environment.metadata_url)
     return SourceContext(environment, source, {source.name: source}, engine or DuckDBEngine(environment), metadata)
 
