@@ -47,6 +47,7 @@ SYSTEM_COLUMNS: Mapping[str, str] = {
     "s_is_deleted": "Whether the key is deleted in this version.",
 }
 
+_TABLE_KINDS = frozenset({"duckdb", "deltalake"})
 _FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "excel": "excel"}
 
 
@@ -80,105 +81,131 @@ class StepNode:
 
 def nodes(source: Source, rules: CompiledRules) -> tuple[StepNode, ...]:
     """Return the steps of a source in order; with recalculate only if it has keep-current rules."""
-    name = source.name
-    raw, lake, changes = f"raw/{name}", f"lake/{name}", f"lake/{name}_changes"
-    enriched, hub = f"hub/{name}_enriched", f"hub/{name}"
-    tables = frozenset({"duckdb", "deltalake"})
-    declared = _without_descriptions(source.model_dump(mode="json", by_alias=True))
-    what = source.description or f"Rows of {name}."
-    contract = {item.name: sql_type(item.type) for item in source.columns}
-    frozen = {rule.name: rules.snapshot.rules[rule.name].type for rule in source.snapshot_rules}
-    current = {rule.name: rules.current.rules[rule.name].type for rule in source.keep_current_rules}
-    found = [
-        StepNode(
+    steps = _Steps(source, rules, _without_descriptions(source.model_dump(mode="json", by_alias=True)))
+    found = (steps.ingest(), steps.parse(), steps.cdc(), steps.enrich(), steps.refresh())
+    return (*found, steps.recalculate()) if source.keep_current_rules else found
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Makes the node of each step; `declared` is the declaration of the source as plain values."""
+
+    source: Source
+    rules: CompiledRules
+    declared: Mapping[str, Any]
+
+    def ingest(self) -> StepNode:
+        return StepNode(
             name="ingest",
-            key=raw,
+            key=f"raw/{self.source.name}",
             beside=None,
             reads=(),
             related=(),
-            kinds=_raw_kinds(source),
-            description=f"The inputs as received, each copied once with its manifest.\n\n{what}",
+            kinds=_raw_kinds(self.source),
+            description=self._description("The inputs as received, each copied once with its manifest."),
             columns={},
-            code_version=_version(declared, "connection"),
-            checks=_common_checks(source),
+            code_version=_version(self.declared, "connection"),
+            checks=_common_checks(self.source),
             is_per_input=True,
             run=ingest,
-        ),
-        StepNode(
+        )
+
+    def parse(self) -> StepNode:
+        lake = f"lake/{self.source.name}"
+        return StepNode(
             name="parse",
             key=lake,
             beside=f"{lake}_quarantine",
-            reads=(raw,),
+            reads=(f"raw/{self.source.name}",),
             related=(),
-            kinds=tables,
-            description=f"The rows of each input, parsed and typed by the contract.\n\n{what}",
-            columns=contract,
-            code_version=_version(declared, "connection", "columns", "drift", ("gates", "lake")),
-            checks=_common_checks(source) | _contract(source.gates.lake),
+            kinds=_TABLE_KINDS,
+            description=self._description("The rows of each input, parsed and typed by the contract."),
+            columns=self._contract(),
+            code_version=_version(self.declared, "connection", "columns", "drift", ("gates", "lake")),
+            checks=_common_checks(self.source) | _contract(self.source.gates.lake),
             is_per_input=True,
             run=parse,
-        ),
-        StepNode(
+        )
+
+    def cdc(self) -> StepNode:
+        return StepNode(
             name="cdc",
-            key=changes,
+            key=f"lake/{self.source.name}_changes",
             beside=None,
-            reads=(lake,),
+            reads=(f"lake/{self.source.name}",),
             related=(),
-            kinds=tables,
-            description=f"The changes that each input makes in the hub: new, changed, late and deleted rows.\n\n{what}",
-            columns=contract,
-            code_version=_version(declared, "columns", "refresh"),
-            checks=_common_checks(source) | _deletes(source),
+            kinds=_TABLE_KINDS,
+            description=self._description(
+                "The changes that each input makes in the hub: new, changed, late and deleted rows."
+            ),
+            columns=self._contract(),
+            code_version=_version(self.declared, "columns", "refresh"),
+            checks=_common_checks(self.source) | _deletes(self.source),
             is_per_input=True,
             run=cdc,
-        ),
-        StepNode(
+        )
+
+    def enrich(self) -> StepNode:
+        source, snapshot = self.source, self.rules.snapshot
+        frozen = {rule.name: snapshot.rules[rule.name].type for rule in source.snapshot_rules}
+        return StepNode(
             name="enrich",
-            key=enriched,
+            key=f"hub/{source.name}_enriched",
             beside=None,
-            reads=(changes,),
-            related=tuple(f"hub/{other}" for other in sorted({*rules.snapshot.related, *waited_for(source)})),
-            kinds=tables,
-            description=f"The changes with the columns of snapshot rules and the outcome of the validations.\n\n{what}",
-            columns=contract | frozen,
-            code_version=_version(declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
+            reads=(f"lake/{source.name}_changes",),
+            related=tuple(f"hub/{other}" for other in sorted({*snapshot.related, *waited_for(source)})),
+            kinds=_TABLE_KINDS,
+            description=self._description(
+                "The changes with the columns of snapshot rules and the outcome of the validations."
+            ),
+            columns=self._contract() | frozen,
+            code_version=_version(self.declared, "columns", "relations", "validations", "snapshot", ("gates", "hub")),
             checks=_common_checks(source) | _validation(source) | _waits(source) | _contract(source.gates.hub),
             is_per_input=True,
             run=enrich,
-        ),
-        StepNode(
+        )
+
+    def refresh(self) -> StepNode:
+        return StepNode(
             name="refresh",
-            key=hub,
+            key=f"hub/{self.source.name}",
             beside=None,
-            reads=(enriched,),
+            reads=(f"hub/{self.source.name}_enriched",),
             related=(),
-            kinds=tables,
-            description=f"The hub: the merged and enriched rows of all inputs.\n\n{what}",
-            columns=rules.hub_columns,
-            code_version=_version(declared, "columns", "refresh", "snapshot"),
-            checks=_common_checks(source) | _suspended(source),
+            kinds=_TABLE_KINDS,
+            description=self._description("The hub: the merged and enriched rows of all inputs."),
+            columns=self.rules.hub_columns,
+            code_version=_version(self.declared, "columns", "refresh", "snapshot"),
+            checks=_common_checks(self.source) | _suspended(self.source),
             is_per_input=True,
             run=refresh,
-        ),
-    ]
-    if source.keep_current_rules:
-        found.append(
-            StepNode(
-                name="recalculate",
-                key=f"hub/{name}_current",
-                beside=None,
-                reads=(hub,),
-                related=tuple(f"hub/{other}" for other in rules.current.related if other != name),
-                kinds=tables,
-                description=f"The hub with the columns of the keep-current rules.\n\n{what}",
-                columns={**rules.hub_columns, **current},
-                code_version=_version(declared, "columns", "relations", "keep_current", ("gates", "current")),
-                checks=_common_checks(source) | _contract(source.gates.current),
-                is_per_input=False,
-                run=lambda context, _: recalculate(context),
-            )
         )
-    return tuple(found)
+
+    def recalculate(self) -> StepNode:
+        name, current = self.source.name, self.rules.current
+        return StepNode(
+            name="recalculate",
+            key=f"hub/{name}_current",
+            beside=None,
+            reads=(f"hub/{name}",),
+            related=tuple(f"hub/{other}" for other in current.related if other != name),
+            kinds=_TABLE_KINDS,
+            description=self._description("The hub with the columns of the keep-current rules."),
+            columns={
+                **self.rules.hub_columns,
+                **{rule.name: current.rules[rule.name].type for rule in self.source.keep_current_rules},
+            },
+            code_version=_version(self.declared, "columns", "relations", "keep_current", ("gates", "current")),
+            checks=_common_checks(self.source) | _contract(self.source.gates.current),
+            is_per_input=False,
+            run=lambda context, _: recalculate(context),
+        )
+
+    def _contract(self) -> dict[str, str]:
+        return {item.name: sql_type(item.type) for item in self.source.columns}
+
+    def _description(self, of_step: str) -> str:
+        return f"{of_step}\n\n{self.source.description or f'Rows of {self.source.name}.'}"
 
 
 def column_lineage(

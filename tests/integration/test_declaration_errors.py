@@ -269,7 +269,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         connection(extract_time={"pattern": "orders_%m-%d.csv"}),
         "connection.extract_time.pattern",
         "pattern: orders_%m-%d.csv",
-        ("no year; known: %Y, %y, %G",),
+        ("no year; known: %Y, %G, %y",),
     ),
     "extract time otherwise": (
         connection(extract_time={"pattern": "%Y", "otherwise": "yesterday"}),

@@ -12,7 +12,7 @@ import codecs
 import itertools
 import json
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -38,7 +38,7 @@ from dataops_assets.connections.formats.staging import (
     paths,
 )
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
-from dataops_assets.sql import alias, column, literal, query, table
+from dataops_assets.sql import Relation, alias, column, literal, query, table
 
 _CHUNK = 8 << 20
 _SAMPLE = 100
@@ -356,50 +356,18 @@ def _read_plain(
 ) -> tuple[RawRows | None, list[_Text]]:
     """Read files that share a header; return also the files that the engine reads differently from `csv_text`."""
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(texts[0].header))
-    raw, errors, scans = staging.name(), staging.name(), staging.name()
     nulls = words.for_engine(texts[0].header)
-    values: list[exp.Expression] = [column(item.column, "r") for item in fields]
-    if nulls is None:
-        # no text in quotes is one of the words, or the file would not be read here
-        values = [
-            alias(without(value, sorted(words.unquoted(item.name))), item.column)
-            for value, item in zip(values, fields, strict=True)
-        ]
-    types = [exp.PropertyEQ(this=literal(item.column), expression=literal("VARCHAR")) for item in fields]
-    reader = query(
-        "SELECT * FROM read_csv($paths, columns = $columns, skip = $skip, delim = $delimiter, quote = $quote, "
-        "escape = $escape, auto_detect = false, header = false, filename = true, nullstr = $nulls, "
-        "allow_quoted_nulls = false, store_rejects = true, rejects_table = $errors, rejects_scan = $scans, "
-        "rejects_limit = 1, hive_partitioning = false)",
-        paths=paths(text.file.path for text in texts),
-        columns=exp.Struct(expressions=types),
-        skip=texts[0].skip,
-        delimiter=dialect.delimiter,
-        quote=dialect.quote,
-        escape=dialect.escape,
-        nulls=exp.array(*[literal(word) for word in sorted(nulls or {_NO_NULL})]),
-        errors=errors,
-        scans=scans,
-    )
     try:
-        staging.session.create(reader, raw)
+        raw, odd = _read_by_engine(staging, texts, dialect, fields, nulls)
     except duckdb.InvalidInputException:
         # the engine does not name the file
         return None, list(texts)
-    rejected = query(
-        "SELECT DISTINCT s.file_path FROM $scans AS s "
-        "JOIN $errors AS e ON e.scan_id = s.scan_id AND e.file_id = s.file_id",
-        scans=table(scans),
-        errors=table(errors),
+    firsts = staging.session.create(
+        query(
+            "SELECT filename AS s_file, min(rowid) AS s_first, count(*) AS s_rows FROM $raw GROUP BY filename", raw=raw
+        )
     )
-    odd = set(staging.session.fetch(rejected).column(0).to_pylist())
-    firsts = staging.name()
-    starts = query(
-        "SELECT filename AS s_file, min(rowid) AS s_first, count(*) AS s_rows FROM $raw GROUP BY filename",
-        raw=table(raw),
-    )
-    staging.session.create(starts, firsts)
-    read = query("SELECT s_file, s_rows FROM $firsts", firsts=table(firsts))
+    read = query("SELECT s_file, s_rows FROM $firsts", firsts=firsts)
     rows_of = {row["s_file"]: row["s_rows"] for row in staging.session.fetch(read).to_pylist()}
     # of several files it loses what follows a quote that is never closed, and of one column the empty lines
     odd |= {path for text in texts if rows_of.get(path := str(text.file.path), 0) != text.records}
@@ -408,7 +376,13 @@ def _read_plain(
     refused = [text for text in texts if str(text.file.path) in odd]
     if not taken:
         return None, refused
-    inputs = staging.register({text.file.path: (text.file.input_id, text.lines, text.skip) for text in taken})
+    values: list[exp.Expression] = [column(item.column, "r") for item in fields]
+    if nulls is None:
+        # no text in quotes is one of the words, or the file would not be read here
+        values = [
+            alias(without(value, sorted(words.unquoted(item.name))), item.column)
+            for value, item in zip(values, fields, strict=True)
+        ]
     # where there are as many lines as rows, every row is one line and its number is known
     rows = query(
         "SELECT i.s_input_id, r.rowid - b.s_first AS s_row_id, "
@@ -417,15 +391,52 @@ def _read_plain(
         "JOIN $inputs AS i ON i.s_file = r.filename",
         nothing=[no_text("s_problem"), no_text("s_record")],
         fields=values,
-        raw=table(raw),
-        firsts=table(firsts),
-        inputs=table(inputs),
+        raw=raw,
+        firsts=firsts,
+        inputs=staging.register({text.file.path: (text.file.input_id, text.lines, text.skip) for text in taken}),
     )
     return RawRows(tuple(text.file.input_id for text in taken), fields, rows), refused
 
 
+def _read_by_engine(
+    staging: Staging,
+    texts: Sequence[_Text],
+    dialect: Dialect,
+    fields: Sequence[RawField],
+    nulls: Collection[str] | None,
+) -> tuple[Relation, set[str]]:
+    """Return the rows that the engine reads, as texts with the path of their file, and the paths with rejected rows."""
+    # the engine makes these two tables itself, beside the rows
+    errors, scans = staging.name(), staging.name()
+    types = [exp.PropertyEQ(this=literal(item.column), expression=literal("VARCHAR")) for item in fields]
+    raw = staging.session.create(
+        query(
+            "SELECT * FROM read_csv($paths, columns = $columns, skip = $skip, delim = $delimiter, quote = $quote, "
+            "escape = $escape, auto_detect = false, header = false, filename = true, nullstr = $nulls, "
+            "allow_quoted_nulls = false, store_rejects = true, rejects_table = $errors, rejects_scan = $scans, "
+            "rejects_limit = 1, hive_partitioning = false)",
+            paths=paths(text.file.path for text in texts),
+            columns=exp.Struct(expressions=types),
+            skip=texts[0].skip,
+            delimiter=dialect.delimiter,
+            quote=dialect.quote,
+            escape=dialect.escape,
+            nulls=exp.array(*[literal(word) for word in sorted(nulls or {_NO_NULL})]),
+            errors=errors,
+            scans=scans,
+        )
+    )
+    rejected = query(
+        "SELECT DISTINCT s.file_path FROM $scans AS s "
+        "JOIN $errors AS e ON e.scan_id = s.scan_id AND e.file_id = s.file_id",
+        scans=table(scans),
+        errors=table(errors),
+    )
+    return raw, set(staging.session.fetch(rejected).column(0).to_pylist())
+
+
 def _shortened(
-    staging: Staging, raw: str, fields: Sequence[RawField], texts: Sequence[_Text], dialect: Dialect
+    staging: Staging, raw: Relation, fields: Sequence[RawField], texts: Sequence[_Text], dialect: Dialect
 ) -> set[str]:
     """Paths of files in which the engine dropped an empty last field that is one too many.
 
@@ -445,7 +456,7 @@ def _shortened(
         "SELECT filename, count(*) AS found, sum($inside) AS inside FROM $raw "
         "WHERE filename IN ($paths) GROUP BY filename",
         inside=inside,
-        raw=table(raw),
+        raw=raw,
         paths=[str(text.file.path) for text in texts],
     )
     delimiters = {

@@ -22,7 +22,7 @@ from dataops_assets.connections.formats.json_count import count_records
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
 from dataops_assets.errors import DataOpsError, InputError, nearest
-from dataops_assets.sql import alias, column, literal, query, table
+from dataops_assets.sql import Relation, alias, column, literal, query
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 # JSON text holds no raw control character, so each line is one field
@@ -152,7 +152,7 @@ def _has_repeated(value: Any) -> bool:
     return isinstance(value, list) and any(map(_has_repeated, value))
 
 
-def _objects(lines: RawRows, names: Sequence[str], repeated: str | None) -> RawRows:
+def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) -> RawRows:
     """Return the members `names` of lines, whose rows stand in the table `repeated` where a name is there twice."""
     text = column(lines.fields[0].column)
     rows_of = lines.query if repeated is None else _with_repeated(lines, repeated)
@@ -215,7 +215,7 @@ def _unmarked() -> exp.Expr:
     )
 
 
-def _with_repeated(lines: RawRows, repeated: str) -> exp.Query:
+def _with_repeated(lines: RawRows, repeated: Relation) -> exp.Query:
     found: exp.Query = query(
         "SELECT l.s_input_id, l.s_row_id, l.s_line, coalesce(l.s_problem, "
         "'more than one member ' || d.s_name) AS s_problem, coalesce(l.s_record, "
@@ -223,12 +223,12 @@ def _with_repeated(lines: RawRows, repeated: str) -> exp.Query:
         "LEFT JOIN $repeated AS d ON d.s_input_id = l.s_input_id AND d.s_row_id = l.s_row_id",
         text=column(lines.fields[0].column, "l"),
         lines=lines.query,
-        repeated=table(repeated),
+        repeated=repeated,
     )
     return found
 
 
-def _repeated(staging: Staging, lines: RawRows) -> str | None:
+def _repeated(staging: Staging, lines: RawRows) -> Relation | None:
     """Make a table of rows with two members of one name, at any depth, with that name; None if there are none."""
     text = column(lines.fields[0].column)
     # a walk through all members is expensive, so it is done only for nested objects
@@ -248,17 +248,15 @@ def _repeated(staging: Staging, lines: RawRows) -> str | None:
         text=text,
         lines=lines.query,
     )
-    name = staging.name()
-    staging.session.create(
+    found = staging.session.create(
         query(
             "SELECT s_input_id, s_row_id, min(CAST(to_json(s_name) AS VARCHAR)) AS s_name FROM $all AS a "
             "GROUP BY s_input_id, s_row_id",
             all=exp.union(outer, inner, distinct=False),
-        ),
-        name,
+        )
     )
-    there = staging.session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=table(name)))
-    return name if there.column(0)[0].as_py() else None
+    there = staging.session.fetch(query("SELECT count(*) AS n FROM $found AS f", found=found))
+    return found if there.column(0)[0].as_py() else None
 
 
 def _pointer(name: str) -> str:

@@ -27,7 +27,7 @@ from dataops_assets.connections.formats.staging import (
     paths,
 )
 from dataops_assets.errors import DataOpsError
-from dataops_assets.sql import alias, column, query, table
+from dataops_assets.sql import alias, column, query
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
@@ -179,9 +179,8 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
     described = list(staging.session.schema(one).items())
     places = [index for index, name in enumerate(header) if wanted.has(name)]
     fields = tuple(RawField(header[index], field_name(index), described[index][1]) for index in places)
-    raw = staging.name()
     file_name = _free_name("s_file", header)
-    staging.session.create(
+    raw = staging.session.create(
         query(
             "SELECT $file AS s_file, file_row_number AS s_row_id, $fields FROM read_parquet($paths, "
             "file_row_number = true, filename = $file_name, hive_partitioning = false)",
@@ -189,8 +188,7 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
             file_name=file_name,
             fields=[alias(column(described[index][0]), field_name(index)) for index in places],
             paths=paths(file.path for file in files),
-        ),
-        raw,
+        )
     )
     inputs = staging.register({file.path: (file.input_id,) for file in files})
     rows = query(
@@ -198,7 +196,7 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
         "JOIN $inputs AS i ON i.s_file = r.s_file",
         nothing=[no_text("s_problem"), no_text("s_record")],
         fields=[column(item.column, "r") for item in fields],
-        raw=table(raw),
-        inputs=table(inputs),
+        raw=raw,
+        inputs=inputs,
     )
     return RawRows(tuple(file.input_id for file in files), fields, rows, is_typed=True)

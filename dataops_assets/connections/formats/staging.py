@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.sql import alias, column, literal, query, table
+from dataops_assets.sql import Relation, alias, column, literal, query
 
 _ROWS_AT_ONCE = 10_000
 
@@ -135,7 +135,7 @@ class Staging:
         self._numbers = itertools.count()
 
     def name(self) -> str:
-        """Return a fresh name for a temporary table."""
+        """Return a fresh name for a table that the engine makes while it reads."""
         return f"s_staged_{next(self._numbers)}"
 
     def path(self) -> Path:
@@ -180,7 +180,7 @@ class Staging:
             "JOIN $inputs AS i ON i.s_file = r.filename",
             fields=[column(item.column, "r") for item in fields],
             paths=paths(files),
-            inputs=table(inputs),
+            inputs=inputs,
         )
         return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
 
@@ -203,16 +203,14 @@ class Staging:
                 held[row["s_input_id"]][item.name] += row[item.column] or 0
         return held
 
-    def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> str:
-        """Return a small table of files: s_file, s_input_id and, where given, s_lines and s_skip. Returns its name."""
-        name = self.name()
+    def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> Relation:
+        """Make a small table of files: s_file, s_input_id and, where given, s_lines and s_skip."""
         texts = [str(path) for path in files]
         facts = list(zip(*files.values(), strict=True))
         columns = {"s_file": pa.array(texts, pa.string()), "s_input_id": pa.array(facts[0], pa.string())}
         for key, values in zip(("s_lines", "s_skip"), facts[1:], strict=False):
             columns[key] = pa.array(values, pa.int64())
-        self.session.register(pa.table(columns), name)
-        return name
+        return self.session.register(pa.table(columns))
 
 
 def field_name(index: int) -> str:
