@@ -289,8 +289,12 @@ class SparkSqlSession:
 
     def register(self, rows: pa.Table, name: str = "") -> Relation:
         """See `Session.register`."""
+        # Spark takes a time without a zone for an instant; in UTC, the session's zone, both look the same
+        local = [item.name for item in rows.schema if pa.types.is_timestamp(item.type) and item.type.tz is None]
         with _storing("taking a small table"):
-            return self._relation(self.spark.createDataFrame(rows), name)
+            frame = self.spark.createDataFrame(rows)
+            times = {item: frame[f"`{item.replace('`', '``')}`"].cast("timestamp_ntz") for item in local}
+            return self._relation(frame.withColumns(times), name)
 
     def _relation(self, rows: DataFrame, name: str) -> Relation:
         return Relation(self._view(rows, name), _sql_types(rows))
