@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
-from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope
-from dataops_assets.steps.merging.change import ABSENT, Change, T, absence_deletes, manifest_after
+from dataops_assets.steps.merging.change import ABSENT, Change, absence_deletes, manifest_after
 from dataops_assets.steps.merging.delete_guard import Loss
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for, plan_name
 from dataops_assets.steps.merging.row_identity import order_type
 from dataops_assets.steps.merging.settled_inputs import settled_input_errors
@@ -48,48 +49,72 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     started = time.perf_counter()
     parsed = lake_of(context)
     context = evolving(context, parsed)
-    source = context.source
     ids = [item.input_id for item in inputs]
     base = version_of(context, context.hub, "refresh", ids)
     manifest = HubManifest.read(base.info if base else None)
     require_rows_of(context, manifest, publish.written(parsed.info))
     with context.engine.session() as session:
-        lake = lake_rows(session, source, parsed)
-        own = lake_rows(session, source, parsed, ids)
-        extents = extents_of(session, source, own, ids)
-        errors = incomparable_input_errors(session, source, own, extents) | settled_input_errors(
-            source, manifest.horizon, inputs
-        )
-        counts: Mapping[str, Mapping[str, int]] = {}
-        implied: dict[str, Loss] = {}
-        late = False
-        decided: dict[str, str | int] = {}
-        snapshot = version_of(context, context.changes, STEP, ids)
-        while good := tuple(item for item in inputs if item.input_id not in errors):
-            change = change_for(context, session, manifest, good, parsed, extents)
-            reading = _compare(session, change, base, lake, own)
-            late = reading.late
-            found = delete_guard.losses(session, change, base, reading)
-            implied |= {item.input_id: item for item in found}
-            if (waiting := _held(context, manifest, found)) is not None:
-                errors[waiting.input_id] = delete_guard.held_error(source, waiting)
-                _hold(context, change, base, errors[waiting.input_id], waiting)
-                continue
-            merge.classify(session, source)
-            counts = merge.counts(session, change)
-            decided = ties(session, change, paired=reading.paired)
-            snapshot = _publish(context, session, change, own, late=late)
-            break
-    outcomes = _outcomes(context, counts, snapshot)
+        lake = lake_rows(session, context.source, parsed)
+        own = lake_rows(session, context.source, parsed, ids)
+        found = _compare_all(ReadTables(context, session, base, parsed, None, lake, own), manifest, inputs)
+    return _report(context, inputs, found, started)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What the comparison of inputs with the hub found.
+
+    `errors` has the inputs that were not compared, `losses` the rows that inputs delete, `notes` are for the report.
+    """
+
+    snapshot: TableVersion | None
+    errors: Mapping[str, DataOpsError]
+    losses: Mapping[str, Loss]
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    late: bool = False
+    notes: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def _compare_all(tables: ReadTables, manifest: HubManifest, inputs: Sequence[Input]) -> _Compared:
+    """Compare the inputs and publish their change sets, without those that have errors or must be held."""
+    context, session, source = tables.context, tables.session, tables.source
+    ids = [item.input_id for item in inputs]
+    extents = extents_of(session, source, tables.own, ids)
+    errors = incomparable_input_errors(session, source, tables.own, extents)
+    errors |= settled_input_errors(source, manifest.horizon, inputs)
+    losses: dict[str, Loss] = {}
+    late = False
+    snapshot = version_of(context, context.changes, STEP, ids)
+    while good := tuple(item for item in inputs if item.input_id not in errors):
+        change = change_for(context, session, manifest, good, tables.parsed, extents)
+        seen = merge.observe(session, change, tables.base, tables.lake, tables.own)
+        timeline = merge.order(session, seen, excluded=merge.nothing_excluded(session))
+        late = timeline.delivery.late
+        found = delete_guard.losses(session, tables.base, timeline)
+        losses |= {item.input_id: item for item in found}
+        if (waiting := _held(context, manifest, found)) is not None:
+            errors[waiting.input_id] = delete_guard.held_error(source, waiting)
+            _hold(context, change, tables.base, errors[waiting.input_id], waiting)
+            continue
+        kinds = merge.classify(session, timeline)
+        counts = merge.counts(session, change, kinds)
+        notes = ties(session, timeline)
+        return _Compared(_publish(tables, timeline, kinds), errors, losses, counts, late, notes)
+    return _Compared(snapshot, errors, losses, late=late)
+
+
+def _report(context: SourceContext, inputs: Sequence[Input], found: _Compared, started: float) -> StepReport:
+    source, snapshot = context.source, found.snapshot
+    outcomes = _outcomes(context, found.counts, snapshot)
     return StepReport(
         step=STEP,
         asset=f"lake/{source.name}_changes",
         inputs=tuple(
             InputReport(
                 item.input_id,
-                counts.get(item.input_id, {}),
-                errors.get(item.input_id),
-                (*outcomes.get(item.input_id, ()), *_deletes(source, implied.get(item.input_id))),
+                found.counts.get(item.input_id, {}),
+                found.errors.get(item.input_id),
+                (*outcomes.get(item.input_id, ()), *_deletes(source, found.losses.get(item.input_id))),
                 written=publish.written_as(snapshot, item.input_id),
             )
             for item in inputs
@@ -100,20 +125,10 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         columns=snapshot.columns if snapshot else {},
         seconds=time.perf_counter() - started,
         notes={
-            "compared_with": "the lake (late, repeated or removed input)" if late else "the hub (in order)",
-            **decided,
+            "compared_with": "the lake (late, repeated or removed input)" if found.late else "the hub (in order)",
+            **found.notes,
         },
     )
-
-
-def _compare(
-    session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr
-) -> merge.Reading:
-    """Create the timelines of the affected keys in the session, and return how they were read."""
-    reading = merge.read(session, change, base, lake, own)
-    merge.exclude_nothing(session)
-    merge.resolve(session, change, reading)
-    return reading
 
 
 def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss]) -> Loss | None:
@@ -135,7 +150,8 @@ def _hold(context: SourceContext, change: Change, base: TableVersion | None, err
     held_inputs.record_holds(context, {item: str(error)}, manifest_after(change), validated)
 
 
-def _publish(context: SourceContext, session: Session, change: Change, own: exp.Expr, *, late: bool) -> TableVersion:
+def _publish(tables: ReadTables, timeline: merge.Timeline, kinds: Relation) -> TableVersion:
+    change, late = timeline.change, timeline.delivery.late
     plan = plan_name(change)
 
     def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +159,8 @@ def _publish(context: SourceContext, session: Session, change: Change, own: exp.
         kept = dict(list(known.items())[-_PLANS_KEPT:])
         return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
 
-    return publish.replace_inputs(session, context.changes, _change_set(change, own), change.ids, with_plans)
+    rows = _change_set(change, tables.own, kinds)
+    return publish.replace_inputs(tables.session, tables.context.changes, rows, change.ids, with_plans)
 
 
 def _deletes(source: Source, implied: Loss | None) -> tuple[CheckOutcome, ...]:
@@ -166,7 +183,8 @@ def _outcomes(
     return share_outcomes(profiles, known, source.checks, snapshot.columns if snapshot else {}, expected)
 
 
-def _change_set(change: Change, own: exp.Expr) -> exp.Query:
+def _change_set(change: Change, own: exp.Expr, kinds: Relation) -> exp.Query:
+    """Return the rows of the change sets of the added inputs, with their kinds of change."""
     names, system = change.source.column_names, ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
     found: exp.Query = query(
         """
@@ -176,7 +194,7 @@ def _change_set(change: Change, own: exp.Expr) -> exp.Query:
         """,
         columns=columns(names, "r"),
         system=columns(system, "k"),
-        kinds=T.kinds,
+        kinds=kinds,
         rows=publish.rows_of(own, change.ids),
     )
     if not absence_deletes(change.source):
@@ -187,7 +205,7 @@ def _change_set(change: Change, own: exp.Expr) -> exp.Query:
         "SELECT $columns, $system FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
         columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],
         system=columns(system, "k"),
-        kinds=T.kinds,
+        kinds=kinds,
         absent=ABSENT,
     )
     return exp.union(found, absent, distinct=False)

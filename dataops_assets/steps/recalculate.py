@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +21,11 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate, pointing
 from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
-from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.recalculating.version_difference import find_differences
-from dataops_assets.steps.recalculating.window_reach import find_moved, rows_in_reach
+from dataops_assets.steps.recalculating.version_difference import differing_rows
+from dataops_assets.steps.recalculating.window_reach import moved_rows, rows_in_reach, with_reach
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage import publish
@@ -73,29 +73,37 @@ def recalculate(context: SourceContext) -> StepReport:
 
 @dataclass(frozen=True)
 class _Difference:
-    """The number of inserted and removed rows, of their keys, and of the rows in which each rule differs."""
+    """The difference between the recalculated rows and the table.
+
+    The number of inserted and removed rows, of their keys, and of the rows in which each rule differs. `rows`: identity
+    of the rows to insert, file and position of the rows to remove. None if there is no table: every row is inserted.
+    """
 
     keys: int
     inserted: int
     removed: int
     by_rule: Mapping[str, int]
+    rows: Relation | None = None
 
 
 @dataclass(frozen=True)
 class _Scope:
     """The rows that were computed again.
 
-    * `rows`: number of rows. `seen`: number of rows for which also the rules `kept` were computed.
-    * `kept`: rules whose values in the table stay for all other rows.
-    * `complete`: all rows of the table were computed.
+    * `recalculated`: the rows with all columns as they should be.
+    * `rows`: their number. `seen`: number of rows for which also the rules `kept` were computed.
     * `description`: the scope as a text.
+    * `kept`: rules whose values in the table stay for all other rows.
+    * `touched`: identity of the rows, now or before, that changed or point to a changed row. None if all rows of the
+      table were computed.
     """
 
+    recalculated: Relation
     rows: int
     seen: int
-    kept: frozenset[str]
-    complete: bool
     description: str
+    kept: frozenset[str] = frozenset()
+    touched: Relation | None = None
 
     def seen_by(self, rule: str) -> int:
         """Return the number of rows for which a rule was computed."""
@@ -103,14 +111,7 @@ class _Scope:
 
 
 class _Recalculation:
-    """One attempt to recalculate, with one version of every table.
-
-    Its results are temporary tables of the session:
-    * `s_touched`: identity of the hub rows, now or before, that changed or point to a changed row.
-    * `s_recalculated`: rows with all columns as they should be: all rows, or those that can differ.
-    * `s_difference`: identity of the rows to insert, file and position of the rows to remove, and for each rule whether
-      its column differs.
-    """
+    """One attempt to recalculate, with one version of every table."""
 
     def __init__(self, context: SourceContext, session: Session, rules: CompiledRules, started: float) -> None:
         self._context = context
@@ -134,26 +135,27 @@ class _Recalculation:
         history = self._context.source.refresh.history
         hub = rows_cast_or_null(self._session, self._hub, self._rules.hub_columns, only_current=history)
         kept = self._kept(before, computed_from)
-        if kept and not self._find_touched(before, computed_from, hub):
+        touched = self._touched(before, computed_from, hub) if kept else None
+        if touched is None:
             kept = frozenset()
         # unchanged rows still point to the same unchanged related rows
-        asked = self._touched(hub) if kept == set(self._stage.rules) else hub
+        asked = _those_in(touched, hub) if touched is not None and kept == set(self._stage.rules) else hub
         for ambiguous in refuse_ambiguous(self._session, self._stage, asked, self._related).values():
             return self._report(self._base, _receipt(0, 0, ambiguous))
 
-        scope = self._compute(hub, kept)
+        scope = self._compute(hub, kept, touched)
         difference = self._compare(scope, hub)
         notes: dict[str, str | int] = {"computed": scope.description, "inserted": difference.inserted}
         notes |= {"removed": difference.removed, **self._related.notes}
 
-        checks = self._gate(complete=scope.complete)
+        checks = self._gate(scope, difference)
         for error in filter(None, map(blocked, checks)):
             return self._report(self._base, _receipt(scope.rows, 0, error), checks, notes)
         snapshot = self._base
         # if rows were computed without a difference, the commit records that, so that they are not computed again
         if snapshot is None or scope.rows or dict(snapshot.columns) != self._columns or difference.keys:
             info = {"computed_from": computed_from, "rows_seen": scope.rows, "rows_changed": difference.keys}
-            snapshot = self._publish(difference, info)
+            snapshot = self._publish(scope, difference, info)
         receipts = tuple(
             RuleReceipt(name, version, scope.seen_by(name), difference.by_rule.get(name, 0))
             for name, version in self._stage.versions.items()
@@ -214,157 +216,140 @@ class _Recalculation:
             same &= set(self._stage.row_rules)
         return frozenset(same)
 
-    def _find_touched(self, before: Mapping[str, Any], now: Mapping[str, Any], hub: exp.Query) -> bool:
-        """Create `s_touched`. Returns False if a version that the table was computed from can no longer be read."""
-        parts: list[exp.Query] = [query("SELECT s_input_id, s_row_id FROM s_own_changed AS c")]
+    def _touched(self, before: Mapping[str, Any], now: Mapping[str, Any], hub: exp.Query) -> Relation | None:
+        """Return the identity of the hub rows, now or before, that changed or point to a changed row.
+
+        None if a version that the table was computed from can no longer be read.
+        """
         source = self._context.source
-        if not find_differences(
+        own = differing_rows(
             self._session,
-            "s_own_changed",
             self._context.hub,
             before["hub"],
             self._hub,
             self._rules.hub_columns,
             only_current=source.refresh.history,
-        ):
-            return False
-        for place, lookup in enumerate(self._stage.lookups):
+        )
+        if own is None:
+            return None
+        parts: list[exp.Query] = [query("SELECT s_input_id, s_row_id FROM $own AS c", own=own)]
+        for lookup in self._stage.lookups:
             version = before["related"].get(lookup.source)
             if version == now["related"].get(lookup.source):
                 continue
-            name = f"s_changed_{place}"
-            if not find_differences(
+            others = differing_rows(
                 self._session,
-                name,
                 self._context.table(f"hub/{lookup.source}"),
                 version,
                 self._related.snapshots[lookup.source],
                 lookup.columns,
                 only_current=self._context.sources[lookup.source].refresh.history,
-            ):
-                return False
+            )
+            if others is None:
+                return None
             related = columns(lookup.related)
-            changed = query("SELECT DISTINCT $related FROM $changed AS c", related=related, changed=name)
+            changed = query("SELECT DISTINCT $related FROM $changed AS c", related=related, changed=others)
             parts.append(pointing(self._stage, lookup, hub, self._related, changed))
         found = parts[0]
         for part in parts[1:]:
             found = exp.union(found, query("SELECT p.* FROM $part AS p", part=part), distinct=False)
-        self._session.create(query("SELECT DISTINCT t.* FROM $found AS t", found=found), "s_touched")
-        return True
+        return self._session.create(query("SELECT DISTINCT t.* FROM $found AS t", found=found))
 
-    def _touched(self, rows: exp.Expr) -> exp.Query:
-        """Return those of `rows` that are in `s_touched`."""
-        found: exp.Query = query(
-            """
-            SELECT r.* FROM $rows AS r
-            SEMI JOIN s_touched AS t ON t.s_input_id = r.s_input_id AND t.s_row_id = r.s_row_id
-            """,
-            rows=rows,
-        )
-        return found
-
-    def _compute(self, hub: exp.Query, kept: frozenset[str]) -> _Scope:
-        """Create `s_recalculated`: the `kept` rules for rows that can differ, the other rules for all rows."""
-        others = [name for name in self._stage.rules if name not in kept]
-        if not kept or self._base is None or self._are_most("s_touched"):
-            self._session.create(self._selected(evaluate(self._stage, hub, self._related)), "s_recalculated")
-            rows = self._count("s_recalculated")
-            return _Scope(rows, rows, frozenset(), complete=True, description="all rows")
+    def _compute(self, hub: exp.Query, kept: frozenset[str], touched: Relation | None) -> _Scope:
+        """Compute the `kept` rules for the rows that can differ, and the other rules for all rows."""
+        if not kept or self._base is None or touched is None or self._are_most(touched):
+            return self._compute_all(hub)
         stage = self._stage.only(kept)
         if any(stage.rules[name].windowed for name in kept) and self._stage.reach is not None:
-            near = self._in_reach(hub, self._base, self._stage.reach, stage)
-            if self._are_most("s_near"):
-                return self._compute(hub, frozenset())
-            computed = evaluate(stage, near, self._related)
+            near = self._in_reach(hub, self._base, self._stage.reach, stage, touched)
+            if self._are_most(near):
+                return self._compute_all(hub)
+            computed = evaluate(stage, with_reach(hub, near), self._related)
             computed = query("SELECT r.* FROM $rows AS r WHERE r.s_is_seen", rows=computed)
         else:
-            computed = evaluate(stage, self._touched(hub), self._related)
+            computed = evaluate(stage, _those_in(touched, hub), self._related)
+        others = [name for name in self._stage.rules if name not in kept]
         names = [name for name in self._columns if name not in others]
-        self._session.create(query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=computed), "s_seen")
-        seen = self._count("s_seen")
+        seen = self._session.create(query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=computed))
         if not others:
-            self._session.create(self._selected(query("SELECT * FROM s_seen")), "s_recalculated")
-            return _Scope(seen, seen, kept, complete=False, description="touched rows")
-        stored = [name for name in names if name in kept]
+            rows = query("SELECT * FROM $seen", seen=seen)
+            count = self._count(seen)
+            made = self._session.create(self._selected(rows))
+            return _Scope(made, count, count, "touched rows", kept, touched)
+        every = self._with_stored(hub, self._base, seen, [name for name in names if name in kept])
+        computed = evaluate(self._stage.only(others, given=kept), every, self._related)
+        made = self._session.create(self._selected(computed))
+        description = f"all rows for {', '.join(others)}; touched rows for the other rules"
+        return _Scope(made, self._count(made), self._count(seen), description, kept)
+
+    def _compute_all(self, hub: exp.Query) -> _Scope:
+        made = self._session.create(self._selected(evaluate(self._stage, hub, self._related)))
+        rows = self._count(made)
+        return _Scope(made, rows, rows, "all rows")
+
+    def _with_stored(self, hub: exp.Query, base: TableVersion, seen: Relation, stored: Sequence[str]) -> exp.Query:
+        """Return the `seen` rows, and all other rows with the values of the `stored` rules in the table."""
+        names = [*self._rules.hub_columns, *stored]
         rest = query(
             """
             SELECT $given, $stored FROM $hub AS h
-            ANTI JOIN s_seen AS s ON s.s_input_id = h.s_input_id AND s.s_row_id = h.s_row_id
+            ANTI JOIN $seen AS s ON s.s_input_id = h.s_input_id AND s.s_row_id = h.s_row_id
             JOIN $old AS o ON o.s_input_id = h.s_input_id AND o.s_row_id = h.s_row_id
             """,
             given=columns(self._rules.hub_columns, "h"),
             stored=columns(stored, "o"),
             hub=hub,
-            old=self._session.scan(self._base),
+            seen=seen,
+            old=self._session.scan(base),
         )
         complete = query("SELECT $names FROM $rest AS r", names=columns(names, "r"), rest=rest)
-        every = exp.union(query("SELECT * FROM s_seen"), complete, distinct=False)
-        computed = evaluate(self._stage.only(others, given=kept), every, self._related)
-        self._session.create(self._selected(computed), "s_recalculated")
-        description = f"all rows for {', '.join(others)}; touched rows for the other rules"
-        return _Scope(self._count("s_recalculated"), seen, kept, complete=True, description=description)
+        return exp.union(query("SELECT * FROM $seen", seen=seen), complete, distinct=False)
 
-    def _are_most(self, name: str) -> bool:
-        """Whether a table has so many of the hub's rows that it is cheaper to compute all of them."""
-        return self._hub.rows > _MANY and self._count(name) * 2 > self._hub.rows
+    def _are_most(self, rows: Relation) -> bool:
+        """Whether these are so many of the hub's rows that it is cheaper to compute all of them."""
+        return self._hub.rows > _MANY and self._count(rows) * 2 > self._hub.rows
 
     def _selected(self, rows: exp.Query) -> exp.Query:
         found: exp.Query = query("SELECT $names FROM $rows AS r", names=columns(self._columns, "r"), rows=rows)
         return found
 
-    def _count(self, name: str) -> int:
-        return int(self._session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=name)).column("n")[0].as_py())
+    def _count(self, rows: Relation) -> int:
+        return int(self._session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=rows)).column("n")[0].as_py())
 
-    def _in_reach(self, hub: exp.Query, base: TableVersion, reach: Reach, stage: Stage) -> exp.Query:
+    def _in_reach(self, hub: exp.Query, base: TableVersion, reach: Reach, stage: Stage, touched: Relation) -> Relation:
         """Return the hub rows that can see a touched row through a window, and the rows that they see."""
         kept = [*self._rules.hub_columns, *stage.row_rules]
-        new = evaluate(stage.only(stage.row_rules), self._touched(hub), self._related)
-        old = self._touched(self._session.scan(base, positions=True))
+        new = evaluate(stage.only(stage.row_rules), _those_in(touched, hub), self._related)
+        old = _those_in(touched, self._session.scan(base, positions=True))
         # the look-ups of a window are in no column of the row
         differs = exp.true() if stage.seen_by_windows else self._differs(base, kept)
-        find_moved(self._session, reach, new, old, differs)
-        return rows_in_reach(self._session, self._stage, reach, hub, self._related)
+        moved = moved_rows(self._session, reach, new, old, differs)
+        return rows_in_reach(self._session, self._stage, reach, hub, self._related, moved)
 
     def _compare(self, scope: _Scope, hub: exp.Query) -> _Difference:
-        """Create `s_difference`. A row of the table is gone if it should have been computed and was not."""
-        if self._base is None:
+        """Compare with the table. A row of the table is gone if it should have been computed and was not."""
+        base = self._base
+        if base is None:
             return _Difference(scope.rows, scope.rows, 0, dict.fromkeys(self._stage.rules, scope.rows))
         flags = {
-            name: alias(query("o.s_input_id IS NULL OR $differs", differs=self._differs(self._base, [name])), name)
+            name: alias(query("o.s_input_id IS NULL OR $differs", differs=self._differs(base, [name])), name)
             for name in self._stage.rules
         }
-        old: exp.Expr = self._session.scan(self._base, positions=True)
-        if not scope.complete:
-            here = query("SELECT h.s_input_id, h.s_row_id FROM $hub AS h", hub=self._touched(hub))
-            there = query("SELECT t.s_input_id, t.s_row_id FROM s_touched AS t")
-            self._session.create(exp.except_(there, here, distinct=True), "s_gone")
-            concerned = exp.union(
-                query("SELECT r.s_input_id, r.s_row_id FROM s_recalculated AS r"),
-                query("SELECT g.s_input_id, g.s_row_id FROM s_gone AS g"),
-                distinct=False,
-            )
-            self._session.create(concerned, "s_concerned")
-            old = query(
+        must_rewrite = publish.must_rewrite(base, self._columns)
+        rows = self._session.create(
+            query(
                 """
-                SELECT o.* FROM $old AS o
-                SEMI JOIN s_concerned AS c ON c.s_input_id = o.s_input_id AND c.s_row_id = o.s_row_id
+                SELECT n.s_input_id, n.s_row_id, coalesce(n.s_key, o.s_key) AS s_key, o.s_file, o.s_position, $flags
+                FROM $recalculated AS n FULL JOIN $old AS o
+                  ON o.s_input_id = n.s_input_id AND o.s_row_id = n.s_row_id
+                WHERE n.s_input_id IS NULL OR o.s_input_id IS NULL OR ($differs)
                 """,
-                old=old,
+                flags=list(flags.values()),
+                recalculated=scope.recalculated,
+                old=self._compared(base, scope, hub),
+                differs=exp.true() if must_rewrite else self._differs(base, self._columns),
             )
-        difference = query(
-            """
-            SELECT n.s_input_id, n.s_row_id, coalesce(n.s_key, o.s_key) AS s_key, o.s_file, o.s_position, $flags
-            FROM s_recalculated AS n FULL JOIN $old AS o
-              ON o.s_input_id = n.s_input_id AND o.s_row_id = n.s_row_id
-            WHERE n.s_input_id IS NULL OR o.s_input_id IS NULL OR ($differs)
-            """,
-            flags=list(flags.values()),
-            old=old,
-            differs=exp.true()
-            if publish.must_rewrite(self._base, self._columns)
-            else self._differs(self._base, self._columns),
         )
-        self._session.create(difference, "s_difference")
         counted = [
             alias(query("count(CASE WHEN NOT d.s_input_id IS NULL AND $flag THEN 1 END)", flag=column(name, "d")), name)
             for name in flags
@@ -374,12 +359,30 @@ class _Recalculation:
                 """
                 SELECT count(DISTINCT d.s_key) AS s_keys, count(d.s_input_id) AS s_inserted,
                        count(d.s_file) AS s_removed, $counted
-                FROM s_difference AS d
+                FROM $difference AS d
                 """,
                 counted=counted,
+                difference=rows,
             )
         ).to_pylist()[0]
-        return _Difference(found.pop("s_keys"), found.pop("s_inserted"), found.pop("s_removed"), found)
+        return _Difference(found.pop("s_keys"), found.pop("s_inserted"), found.pop("s_removed"), found, rows)
+
+    def _compared(self, base: TableVersion, scope: _Scope, hub: exp.Query) -> exp.Expr:
+        """Return the rows of the table that the recalculated rows are compared with."""
+        old = self._session.scan(base, positions=True)
+        if scope.touched is None:
+            return old
+        here = query("SELECT h.s_input_id, h.s_row_id FROM $hub AS h", hub=_those_in(scope.touched, hub))
+        there = query("SELECT t.s_input_id, t.s_row_id FROM $touched AS t", touched=scope.touched)
+        gone = self._session.create(exp.except_(there, here, distinct=True))
+        concerned = self._session.create(
+            exp.union(
+                query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=scope.recalculated),
+                query("SELECT g.s_input_id, g.s_row_id FROM $gone AS g", gone=gone),
+                distinct=False,
+            )
+        )
+        return _those_in(concerned, old)
 
     def _differs(self, base: TableVersion, names: Iterable[str]) -> exp.Expr:
         conditions: list[exp.Expr] = []
@@ -398,45 +401,38 @@ class _Recalculation:
             conditions.append(differs)
         return exp.or_(*conditions)
 
-    def _gate(self, *, complete: bool) -> tuple[CheckOutcome, ...]:
+    def _gate(self, scope: _Scope, difference: _Difference) -> tuple[CheckOutcome, ...]:
         """Return the outcome of the gate for the table as it would be published."""
         gate = self._context.source.gates.current
         if gate is None:
             return ()
-        rows = query("SELECT n.* FROM s_recalculated AS n")
-        if self._base is not None and not complete:
+        rows = query("SELECT n.* FROM $recalculated AS n", recalculated=scope.recalculated)
+        if self._base is not None and difference.rows is not None and scope.touched is not None:
             kept = query(
                 """
                 SELECT $names FROM $old AS o
-                ANTI JOIN s_difference AS d ON d.s_file = o.s_file AND d.s_position = o.s_position
+                ANTI JOIN $difference AS d ON d.s_file = o.s_file AND d.s_position = o.s_position
                 """,
                 names=columns(self._columns, "o"),
                 old=self._session.scan(self._base, positions=True),
+                difference=difference.rows,
             )
-            rows = exp.union(kept, self._inserted(), distinct=False)
+            rows = exp.union(kept, _inserted(scope, difference), distinct=False)
         return (gate_table(self._session, gate, self._asset, rows),)
 
-    def _inserted(self) -> exp.Query:
-        rows: exp.Query = query("SELECT n.* FROM s_recalculated AS n")
-        if self._base is not None:
-            rows = query(
-                """
-                SELECT n.* FROM $rows AS n
-                SEMI JOIN s_difference AS d ON d.s_input_id = n.s_input_id AND d.s_row_id = n.s_row_id
-                """,
-                rows=rows,
+    def _publish(self, scope: _Scope, difference: _Difference, info: Mapping[str, Any]) -> TableVersion:
+        removed = None
+        if difference.removed:
+            removed = query(
+                "SELECT d.s_file, d.s_position FROM $rows AS d WHERE NOT d.s_file IS NULL", rows=difference.rows
             )
-        return rows
-
-    def _publish(self, difference: _Difference, info: Mapping[str, Any]) -> TableVersion:
-        removed = query("SELECT d.s_file, d.s_position FROM s_difference AS d WHERE NOT d.s_file IS NULL")
         snapshot = publish.apply(
             self._session,
             self._context.current,
             self._base,
             columns=self._columns,
-            remove=removed if difference.removed else None,
-            insert=self._inserted() if difference.inserted or self._base is None else None,
+            remove=removed,
+            insert=_inserted(scope, difference) if difference.inserted or self._base is None else None,
             info=info,
         )
         return publish.compact(self._session, self._context.current, snapshot)
@@ -464,6 +460,24 @@ class _Recalculation:
                 for name, found in {**self._related.snapshots, "": self._hub}.items()
             },
         )
+
+
+def _those_in(wanted: Relation, rows: exp.Expr) -> exp.Query:
+    """Return those of `rows` whose identity is in `wanted`."""
+    found: exp.Query = query(
+        """
+        SELECT r.* FROM $rows AS r
+        SEMI JOIN $wanted AS t ON t.s_input_id = r.s_input_id AND t.s_row_id = r.s_row_id
+        """,
+        rows=rows,
+        wanted=wanted,
+    )
+    return found
+
+
+def _inserted(scope: _Scope, difference: _Difference) -> exp.Query:
+    rows: exp.Query = query("SELECT n.* FROM $recalculated AS n", recalculated=scope.recalculated)
+    return rows if difference.rows is None else _those_in(difference.rows, rows)
 
 
 def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> InputReport:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlglot import exp
-
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError
@@ -15,25 +13,23 @@ from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import alias, column, query
+from dataops_assets.sql import query
 from dataops_assets.steps.enriching import change_set_ids
-from dataops_assets.steps.enriching.judged_rows import forget_judged, publish_judged
+from dataops_assets.steps.enriching.judged_rows import publish_judged
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope, suspended_deletes
+from dataops_assets.steps.merging import delete_guard, held_inputs, merge, suspended_deletes
 from dataops_assets.steps.merging.change import (
     Change,
-    T,
     absence_deletes,
-    hub_columns_of,
-    keeps_deletions,
     manifest_after,
-    system_columns,
 )
 from dataops_assets.steps.merging.delete_guard import Loss
+from dataops_assets.steps.merging.hub_diff import HubDiff, new_rows
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for, plan_name
-from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows, may_lack_rows
+from dataops_assets.steps.merging.row_verdicts import known_failures, may_lack_rows, without_failing
 from dataops_assets.steps.merging.settled_inputs import settled_input_errors, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of, lake_rows
@@ -87,7 +83,7 @@ def rebuild(context: SourceContext) -> StepReport:
         base = context.hub.snapshot()
         inputs = _refreshed(context) if base is None else _applied(base)
         with context.engine.session() as session:
-            return _attempt(context, session, None, inputs, (), started, replaced=base)
+            return _attempt(context, session, None, _Request(inputs, started, replaced=base))
 
     return with_receipts(until_won(attempt, f"rebuilding hub/{context.source.name}"), backfilled)
 
@@ -110,106 +106,135 @@ def _publish(context: SourceContext, inputs: Sequence[Input], *, removing: tuple
     def attempt() -> StepReport:
         # after a lost race, compare again with the new version of the hub
         with context.engine.session() as session:
-            return _attempt(context, session, context.hub.snapshot(), inputs, removing, started)
+            return _attempt(context, session, context.hub.snapshot(), _Request(inputs, started, removing))
 
     return with_receipts(until_won(attempt, f"publishing hub/{context.source.name}"), backfilled)
 
 
-def _attempt(
-    context: SourceContext,
-    session: Session,
-    base: TableVersion | None,
-    inputs: Sequence[Input],
-    removing: tuple[str, ...],
-    started: float,
-    replaced: TableVersion | None = None,
-) -> StepReport:
+@dataclass(frozen=True)
+class _Request:
+    """The inputs to add and to remove. `replaced`: the version of the hub that a rebuild replaces."""
+
+    inputs: Sequence[Input]
+    started: float
+    removing: tuple[str, ...] = ()
+    replaced: TableVersion | None = None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A change without its held inputs, and the loss of each held input.
+
+    `found` is the timeline and the difference of the change; None if the change moves no input.
+    """
+
+    change: Change
+    losses: Mapping[Input, Loss]
+    found: tuple[merge.Timeline, HubDiff] | None
+
+    @property
+    def held(self) -> Mapping[Input, str]:
+        """Return the error text of each held input."""
+        return {item: str(delete_guard.held_error(self.change.source, loss)) for item, loss in self.losses.items()}
+
+
+def _attempt(context: SourceContext, session: Session, base: TableVersion | None, request: _Request) -> StepReport:
+    """Merge once, with one version of every table. Raises CommitConflict if another writer was faster."""
     parsed = lake_of(context)
     context = evolving(context, parsed)
-    source = context.source
-    manifest = HubManifest.read(base.info if base else None)
-    if base is None and replaced is None:
-        version_of(context, context.hub, STEP, [item.input_id for item in inputs])
-    made_from = manifest if replaced is None else HubManifest.read(replaced.info)
-    require_rows_of(context, made_from, publish.written(parsed.info))
-    if replaced is not None:
-        manifest = start_of_rebuild(source, made_from, parsed.info)
-        inputs = [item for item in inputs if item.input_id not in manifest.inputs]
-    enriched = version_of(context, context.enriched, "enrich")
-    lake = lake_rows(session, source, parsed)
-    gone = tuple(input_id for input_id in removing if input_id in manifest.inputs)
+    source, replaced = context.source, request.replaced
+    manifest = _manifest(context, base, parsed, request)
+    inputs = [item for item in request.inputs if replaced is None or item.input_id not in manifest.inputs]
+    gone = tuple(input_id for input_id in request.removing if input_id in manifest.inputs)
     asked = {*gone, *(item.input_id for item in inputs)}
     again = _to_merge(context, base, manifest, {*manifest.inputs} - asked, _contents(manifest, inputs, gone))
     merging = (*inputs, *again)
     ids = [*(item.input_id for item in merging), *gone]
-    own = lake_rows(session, source, parsed, ids)
+    enriched = version_of(context, context.enriched, "enrich")
+    lake, own = lake_rows(session, source, parsed), lake_rows(session, source, parsed, ids)
+    tables = ReadTables(context, session, base, parsed, enriched, lake, own, anew=replaced is not None)
     extents = extents_of(session, source, own, ids)
     errors = incomparable_input_errors(session, source, own, extents)
-    if replaced is None:
-        errors |= settled_input_errors(source, manifest.horizon, inputs)
-        for error in settled_input_errors(
-            source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)
-        ).values():
-            raise error
-    else:
-        for error in errors.values():
-            raise error
-    read = _Read(context, session, base, manifest, parsed, enriched, lake, own, anew=replaced is not None)
+    errors |= _settled_errors(source, manifest, inputs, gone) if replaced is None else _raised(errors)
     good = tuple(item for item in merging if item.input_id not in errors)
-    judged = _judge(read, change_for(context, session, manifest, good, parsed, extents, gone))
-    change, reading = judged.change, judged.reading
-    held_inputs.record_holds(
-        context, judged.held, manifest_after(change), compile_rules(source, context.sources).snapshot.verdict
-    )
+    judged = _judge(tables, change_for(context, session, manifest, good, parsed, extents, gone))
+    verdict = compile_rules(source, context.sources).snapshot.verdict
+    held_inputs.record_holds(context, judged.held, manifest_after(judged.change), verdict)
     reported = _reported(source, inputs, errors, judged)
-    if not change.moved:
-        return _report(context, base, reported, {}, {}, started)
-    counts = _counts(session, enriched, change)
-    forget_judged(session)
+    if judged.found is None:
+        return _report(context, base, reported, {}, {}, request.started)
+    left = [item.input_id for item in again if item.input_id in errors]
+    return _merge(tables, judged.found, request, reported, left)
+
+
+def _manifest(
+    context: SourceContext, base: TableVersion | None, parsed: TableVersion, request: _Request
+) -> HubManifest:
+    """Return the manifest that the attempt starts with. Raises StorageError if rows that it needs are lost."""
+    replaced = request.replaced
+    if base is None and replaced is None:
+        version_of(context, context.hub, STEP, [item.input_id for item in request.inputs])
+    before = base if replaced is None else replaced
+    made_from = HubManifest.read(before.info if before else None)
+    require_rows_of(context, made_from, publish.written(parsed.info))
+    return made_from if replaced is None else start_of_rebuild(context.source, made_from, parsed.info)
+
+
+def _settled_errors(
+    source: Source, manifest: HubManifest, inputs: Sequence[Input], gone: Sequence[str]
+) -> dict[str, DataOpsError]:
+    """Return an error for each input that is too old for the hub. Raises it for one that would be removed."""
+    _raised(settled_input_errors(source, manifest.horizon, (manifest.inputs[input_id] for input_id in gone)))
+    return settled_input_errors(source, manifest.horizon, inputs)
+
+
+def _raised(errors: Mapping[str, DataOpsError]) -> dict[str, DataOpsError]:
+    """Raise the first error; return nothing if there is none."""
+    for error in errors.values():
+        raise error
+    return {}
+
+
+def _merge(
+    tables: ReadTables,
+    found: tuple[merge.Timeline, HubDiff],
+    request: _Request,
+    reported: Sequence[InputReport],
+    left: Sequence[str],
+) -> StepReport:
+    """Publish the difference without rows that fail. `left`: inputs that must be merged again but have an error."""
+    context, session, base, source = tables.context, tables.session, tables.base, tables.source
+    change = found[0].change
+    counts = _counts(session, tables.enriched, change)
     after = manifest_after(change)
-    hub_columns = hub_columns_of(source)
-    insert = fresh_rows(context, session, change, reading, enriched, lake, anew=replaced is not None)
-    if keeps_deletions(source):
-        insert = exp.union(insert, deletions(source, hub_columns), distinct=False)
-    tally = session.fetch(
-        query(
-            """
-            SELECT (SELECT count(*) FROM $fresh AS f) AS inserted, (SELECT count(*) FROM $removed AS r) AS removed,
-                   (SELECT count(*) FROM $amended AS a) AS amended
-            """,
-            fresh=T.fresh,
-            removed=T.removed,
-            amended=T.amended,
-        )
-    ).to_pylist()[0]
-    if base is not None and tally["amended"]:
-        amended = _amended_rows(session, base, hub_columns, system_columns(source))
-        insert = exp.union(insert, amended, distinct=False)
+    passing = without_failing(tables, *found)
+    diff = passing.diff
+    insert = new_rows(session, source, base, diff, passing.rows)
     insert_columns = session.schema(insert)
     _require_types(source, base, insert_columns)
-    wrote = _wrote(base, manifest, after, tally)
-    info = {**after.record(), _WROTE: wrote}
-    if left := [item.input_id for item in again if item.input_id in errors]:
-        info[TO_MERGE] = left
+    wrote = _wrote(base, change.manifest, after, diff.counts)
+    info = {**after.record(), _WROTE: wrote, **({TO_MERGE: left} if left else {})}
     snapshot = publish.apply(
         session,
         context.hub,
         base,
-        replaced=replaced,
+        replaced=request.replaced,
         columns=publish.merged_columns(base, insert_columns),
-        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=T.removed) if tally["removed"] else None,
-        insert=insert if tally["inserted"] or tally["amended"] or base is None else None,
+        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=diff.remove)
+        if diff.counts["removed"]
+        else None,
+        insert=insert if diff.counts["inserted"] or diff.counts["amended"] or base is None else None,
         info=with_rule_versions(info, compile_rules(source, context.sources)),
     )
     snapshot = publish.compact(session, context.hub, snapshot)
-    publish_judged(context, session)
+    publish_judged(context, session, passing.judged)
     notes = {
-        "merged": "whole timelines from the lake" if reading.late else "in order",
-        **tally,
+        "merged": "whole timelines from the lake" if passing.timeline.delivery.late else "in order",
+        **diff.counts,
         "inputs_in_hub": len(after.inputs),
     }
-    report = _report(context, snapshot, reported, counts, notes, started)
-    suspended = suspended_deletes.outcomes(session, change, after, snapshot, lake)
+    report = _report(context, snapshot, reported, counts, notes, request.started)
+    suspended = suspended_deletes.outcomes(session, change, after, snapshot, tables.lake)
     return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *suspended))
 
 
@@ -237,53 +262,25 @@ def _to_merge(
     return list((same | {item.input_id: item for item in known if item.input_id in wanted}).values())
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Everything that an attempt reads. `anew`: the hub is rebuilt, so its present rows do not count."""
-
-    context: SourceContext
-    session: Session
-    base: TableVersion | None
-    manifest: HubManifest
-    parsed: TableVersion
-    enriched: TableVersion | None
-    lake: exp.Expr
-    own: exp.Expr
-    anew: bool
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A change without its held inputs, with the way it was read and the loss of each held input."""
-
-    change: Change
-    reading: merge.Reading
-    losses: Mapping[Input, Loss]
-
-    @property
-    def held(self) -> Mapping[Input, str]:
-        """Return the error text of each held input."""
-        return {item: str(delete_guard.held_error(self.change.source, loss)) for item, loss in self.losses.items()}
-
-
-def _judge(read: _Read, change: Change) -> _Judged:
+def _judge(tables: ReadTables, change: Change) -> _Judged:
     """Compute the difference between the hub as it is and as it should be, without the inputs that must be held.
 
     Inputs are judged in order: a held input is not part of the hub with which later inputs are compared. A held input
     that is in the hub already is removed from it.
     """
-    context, session, lake = read.context, read.session, read.lake
+    session = tables.session
     losses: dict[Input, Loss] = {}
     while True:
-        change = delete_guard.with_inputs_to_rejudge(session, change, lake)
+        change = delete_guard.with_inputs_to_rejudge(session, change, tables.lake)
         if not change.moved:
-            return _Judged(change, merge.Reading(), losses)
-        reading = _compute_difference(read, change)
+            return _Judged(change, losses, None)
+        timeline = merge.order(session, _observe(tables, change), excluded=known_failures(tables))
+        found = timeline, merge.compare(session, timeline)
         if not change.source.gates.deletes.is_on:
-            return _Judged(change, reading, losses)
-        waiting = delete_guard.first_held(context, delete_guard.losses(session, change, read.base, reading))
+            return _Judged(change, losses, found)
+        waiting = delete_guard.first_held(tables.context, delete_guard.losses(session, tables.base, timeline))
         if waiting is None:
-            return _Judged(change, reading, losses)
+            return _Judged(change, losses, found)
         added = {item.input_id: item for item in change.adding}
         applied = change.manifest.inputs.get(waiting.input_id)
         item = added[waiting.input_id] if applied is None else added.get(waiting.input_id, applied.as_input)
@@ -296,40 +293,21 @@ def _judge(read: _Read, change: Change) -> _Judged:
         )
 
 
-def _compute_difference(read: _Read, change: Change) -> merge.Reading:
-    """Create the difference between the hub as it is and as it should be in the session.
-
-    Change sets that were compared with this version of the hub are used. Otherwise the inputs are compared again.
-    """
-    session, enriched = read.session, read.enriched
-    if (
-        enriched is not None
-        and not read.anew
-        and _is_planned(read.context, session, read.base, change, enriched, read.own)
-    ):
-        rows = publish.scan_inputs(session, enriched, change.ids)
-        reading = merge.read_change_set(session, change, read.base, read.lake, rows)
-    else:
-        reading = merge.read(session, change, read.base, read.lake, read.own)
-    exclude_failed(session, enriched)
-    merge.resolve(session, change, reading)
-    merge.compare(session, change, reading)
-    return reading
+def _observe(tables: ReadTables, change: Change) -> merge.Seen:
+    """Read the change sets if they were compared with this version of the hub; otherwise compare the inputs again."""
+    session, enriched = tables.session, tables.enriched
+    if enriched is None or tables.anew or not _is_planned(tables, change, enriched):
+        return merge.observe(session, change, tables.base, tables.lake, tables.own)
+    rows = publish.scan_inputs(session, enriched, change.ids)
+    return merge.observe_change_set(session, change, tables.base, tables.lake, rows)
 
 
-def _is_planned(
-    context: SourceContext,
-    session: Session,
-    base: TableVersion | None,
-    change: Change,
-    enriched: TableVersion,
-    own: exp.Expr,
-) -> bool:
+def _is_planned(tables: ReadTables, change: Change, enriched: TableVersion) -> bool:
     """Whether the change sets of the added inputs are complete and were compared with this version of the hub."""
     # change sets have no rows of settled inputs
-    if not change.ids or change.removing or change.revisited or (base is None and change.settled is not None):
+    if not change.ids or change.removing or change.revisited or (tables.base is None and change.settled is not None):
         return False
-    changes = context.changes.snapshot()
+    changes = tables.context.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}
     # the name is a hash over all inputs of the hub: made once, and not once for each added input
     plan = plan_name(change)
@@ -340,23 +318,7 @@ def _is_planned(
     if absence_deletes(change.source) and delete_guard.has_ties(change, late=False):
         # of inputs with one extract time, change sets have only the rows of the last one
         return False
-    return not may_lack_rows(session, change, enriched, own)
-
-
-def deletions(source: Source, hub_columns: Sequence[str]) -> exp.Query:
-    """Return the versions that are deletions: only the key has a value."""
-    carried = replace_scope.carried_as(source)
-    values = {
-        **{name: column(name, "f") for name in system_columns(source)},
-        **{name: column(carried[name], "f") for name in source.refresh.key},
-        "s_status": exp.Literal.string("pass"),
-    }
-    rows: exp.Query = query(
-        "SELECT $values FROM $fresh AS f WHERE f.s_is_deleted",
-        values=[alias(values.get(name, exp.null()), name) for name in hub_columns],
-        fresh=T.fresh,
-    )
-    return rows
+    return not may_lack_rows(tables, change)
 
 
 def _require_types(source: Source, base: TableVersion | None, columns: Mapping[str, str]) -> None:
@@ -366,22 +328,6 @@ def _require_types(source: Source, base: TableVersion | None, columns: Mapping[s
             received="; ".join(f"{name} of type {columns[name]}, in the hub {base.columns[name]}" for name in other),
             next_step=f"rebuild the hub from the lake: dataops rebuild {source.name}",
         )
-
-
-def _amended_rows(session: Session, base: TableVersion, hub_columns: Sequence[str], system: Sequence[str]) -> exp.Query:
-    """Return the hub rows whose content stays and whose system columns change."""
-    present = set(base.columns)
-    names = [
-        column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)
-        for name in hub_columns
-    ]
-    rows: exp.Query = query(
-        "SELECT $names FROM $hub AS h JOIN $amended AS a ON a.s_file = h.s_file AND a.s_position = h.s_position",
-        names=names,
-        hub=session.scan(base, positions=True),
-        amended=T.amended,
-    )
-    return rows
 
 
 def _wrote(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.errors import CommitConflict
-from dataops_assets.sql import DIALECT, alias, column, literal, query
+from dataops_assets.sql import DIALECT, Rows, alias, column, literal, query
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import DataFile, Table, TableChange, TableVersion
 from dataops_assets.storage.retyping import retyped, rows_cast_exactly
@@ -78,7 +78,7 @@ def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
     return found
 
 
-def input_ids_of(session: TableSession, rows: exp.Expr | str) -> list[str]:
+def input_ids_of(session: TableSession, rows: Rows) -> list[str]:
     """Return the inputs with rows, in no order."""
     found = session.fetch(query("SELECT DISTINCT r.s_input_id FROM $rows AS r", rows=rows))
     ids: list[str] = found.column(INPUT_ID).to_pylist()

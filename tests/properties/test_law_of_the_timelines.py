@@ -6,7 +6,7 @@ A longer run: `make law SCENARIOS=100000`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +21,12 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
-from dataops_assets.sql import column, columns, query
+from dataops_assets.sql import Relation, column, columns, query
 from dataops_assets.steps.merging import merge
-from dataops_assets.steps.merging.change import Change, T, keeps_deletions, manifest_after, system_columns
+from dataops_assets.steps.merging.change import Change, keeps_deletions, manifest_after, system_columns
+from dataops_assets.steps.merging.hub_diff import HubDiff, deletions
 from dataops_assets.steps.merging.input_statistics import Extents, extents_of
 from dataops_assets.steps.merging.manifest import HubManifest
-from dataops_assets.steps.refresh import deletions
 from dataops_assets.storage.delta import DataFile, TableVersion
 
 FAMILIES = 100
@@ -37,12 +37,14 @@ SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "5000"))
 class MemorySession(DuckDBSession):
     """A session in which every table's version is the temporary table `hub`."""
 
+    hub: Relation
+
     def scan(self, _snapshot: TableVersion, **_: Any) -> exp.Subquery:
-        return exp.Subquery(this=query("SELECT * FROM hub"))
+        return exp.Subquery(this=query("SELECT * FROM $hub", hub=self.hub))
 
 
 class MemoryHub:
-    """The hub of one source as a temporary table, changed by what `merge` finds."""
+    """The hub of one source as a temporary table, changed by the difference that `merge` finds."""
 
     def __init__(self, session: MemorySession, source: Source) -> None:
         self._session = session
@@ -50,8 +52,7 @@ class MemoryHub:
         self._manifest = HubManifest()
         self._written: dict[str, int] = {}
         self._base: TableVersion | None = None
-        self._lake = exp.Subquery(this=query("SELECT * FROM lake"))
-        session.register(self._parsed([]), "lake")
+        self._lake = session.register(self._parsed([]))
 
     def _parsed(self, given_inputs: Sequence[GivenInput]) -> pa.Table:
         rows = [
@@ -65,11 +66,11 @@ class MemoryHub:
 
     def arrive(self, given_inputs: Sequence[GivenInput]) -> None:
         """Add a group of inputs, as one run does."""
-        self._session.register(self._parsed(given_inputs), "landed")
+        landed = self._session.register(self._parsed(given_inputs))
         ids = [item.input_id for item in given_inputs]
-        others = query("SELECT * FROM lake AS r WHERE NOT r.s_input_id IN ($ids)", ids=ids)
-        self._session.create(exp.union(others, query("SELECT * FROM landed"), distinct=False), "lake_after")
-        self._session.create(query("SELECT * FROM lake_after"), "lake")
+        others = query("SELECT * FROM $lake AS r WHERE NOT r.s_input_id IN ($ids)", lake=self._lake, ids=ids)
+        arrived = query("SELECT * FROM $landed", landed=landed)
+        self._lake = self._session.create(exp.union(others, arrived, distinct=False))
         self._written |= {item.input_id: hash(repr(item)) for item in given_inputs}
         inputs = tuple(as_input(item) for item in given_inputs)
         self._change(Change(self._source, self._manifest, inputs, written=self._written, extents=self._spans(ids)))
@@ -81,72 +82,87 @@ class MemoryHub:
         self._change(Change(self._source, self._manifest, (), known, written=self._written, extents=spans))
 
     def _spans(self, ids: Sequence[str]) -> Extents:
-        return extents_of(self._session, self._source, self._lake, ids)
+        return extents_of(self._session, self._source, self._rows_of_lake(), ids)
+
+    def _rows_of_lake(self) -> exp.Subquery:
+        return exp.Subquery(this=query("SELECT * FROM $lake", lake=self._lake))
 
     def _change(self, change: Change) -> None:
-        session, lake = self._session, self._lake
-        reading = merge.read(session, change, self._base, lake, lake)
-        merge.exclude_nothing(session)
-        merge.resolve(session, change, reading)
-        merge.compare(session, change, reading)
+        session = self._session
+        seen = merge.observe(session, change, self._base, self._rows_of_lake(), self._rows_of_lake())
+        timeline = merge.order(session, seen, excluded=merge.nothing_excluded(session))
+        self._apply(merge.compare(session, timeline))
         self._manifest = manifest_after(change)
+
+    def _apply(self, diff: HubDiff) -> None:
+        """Remove, amend and insert rows, as the difference says."""
         own, system = columns(self._source.column_names, "r"), system_columns(self._source)
         after: exp.Expr = query(
             """
             SELECT $own, $system FROM $fresh AS f
-            JOIN lake AS r ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
+            JOIN $lake AS r ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
             """,
             own=own,
             system=columns(system, "f"),
-            fresh=T.fresh,
+            fresh=diff.insert,
+            lake=self._lake,
         )
         if keeps_deletions(self._source):
             after = after.where(exp.not_(column("s_is_deleted", "f")))
-            after = exp.union(after, deletions(self._source, (*self._source.column_names, *system)), distinct=False)
+            gone = query(
+                "SELECT $names FROM $gone AS g",
+                names=columns((*self._source.column_names, *system), "g"),
+                gone=deletions(self._source, diff),
+            )
+            after = exp.union(after, gone, distinct=False)
         if self._base is not None:
             kept = query(
                 """
-                SELECT $own, $system FROM hub AS r
+                SELECT $own, $system FROM $hub AS r
                 ANTI JOIN $removed AS g ON g.s_file = r.s_file AND g.s_position = r.s_position
                 """,
                 own=own,
                 system=columns(system, "r"),
-                removed=T.removed,
+                hub=self._session.hub,
+                removed=diff.remove,
             )
             amended = query(
                 """
-                SELECT $own, $system FROM hub AS r
+                SELECT $own, $system FROM $hub AS r
                 JOIN $amended AS a ON a.s_file = r.s_file AND a.s_position = r.s_position
                 """,
                 own=own,
                 system=columns(system, "a"),
-                amended=T.amended,
+                hub=self._session.hub,
+                amended=diff.amend,
             )
             after = exp.union(exp.union(after, kept, distinct=False), amended, distinct=False)
-        session.create(
+        before = self._base.rows if self._base is not None else 0
+        self._session.hub = self._session.create(
             query(
                 "SELECT a.*, 'hub' AS $file, row_number() OVER () AS $position FROM $after AS a",
                 file=exp.to_identifier(FILE),
                 position=exp.to_identifier(POSITION),
                 after=after,
-            ),
-            "hub_after",
+            )
         )
-        session.create(query("SELECT * FROM hub_after"), "hub")
-        rows = session.fetch(query("SELECT count(*) AS n FROM hub")).column("n")[0].as_py()
+        counted = query("SELECT count(*) AS n FROM $hub AS h", hub=self._session.hub)
+        rows = self._session.fetch(counted).column("n")[0].as_py()
+        # an amended row is removed and written again
+        assert rows == before - diff.counts["removed"] + diff.counts["amended"] + diff.counts["inserted"]
         self._base = TableVersion("memory", 0, {}, (DataFile("hub", 0, rows, {}),), {}, {})
 
     def rows(self) -> list[Mapping[str, Any]]:
         """All rows."""
-        return self._session.fetch(query("SELECT * FROM hub")).to_pylist() if self._base else []
+        if self._base is None:
+            return []
+        return self._session.fetch(query("SELECT * FROM $hub", hub=self._session.hub)).to_pylist()
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemorySession]:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
     home = tmp_path_factory.mktemp("engine")
-    engine = DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
-    with engine.session() as opened:
-        yield MemorySession(opened.connection)
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
 
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
@@ -154,17 +170,18 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemorySession]
 @settings(max_examples=SCENARIOS // FAMILIES // 2, deadline=None)
 @given(delivery=deliveries(families=FAMILIES))
 def test_versions_are_a_function_of_the_set_of_inputs(
-    kind: Kind, history: bool, delivery: Delivery, session: MemorySession
+    kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
-    hub = MemoryHub(session, source_for({**kind.refresh, "history": history}))
-    order_by = kind.refresh.get("order_by")
-    applied: dict[str, GivenInput] = {}
-    for group in delivery.groups:
-        hub.arrive(group)
-        applied |= {item.input_id: item for item in group}
-    expected = kind.meaning(list(applied.values()))
-    assert actual_rows(hub.rows(), history) == expected_rows(expected, order_by, history)
-    if delivery.removed:
-        hub.leave(delivery.removed)
-        expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
+    with engine.session() as session:
+        hub = MemoryHub(MemorySession(session.connection), source_for({**kind.refresh, "history": history}))
+        order_by = kind.refresh.get("order_by")
+        applied: dict[str, GivenInput] = {}
+        for group in delivery.groups:
+            hub.arrive(group)
+            applied |= {item.input_id: item for item in group}
+        expected = kind.meaning(list(applied.values()))
         assert actual_rows(hub.rows(), history) == expected_rows(expected, order_by, history)
+        if delivery.removed:
+            hub.leave(delivery.removed)
+            expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
+            assert actual_rows(hub.rows(), history) == expected_rows(expected, order_by, history)

@@ -22,7 +22,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.stage import Lookup
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.recalculating.window_reach import find_moved, rows_in_reach
+from dataops_assets.steps.recalculating.window_reach import moved_rows, rows_in_reach, with_reach
 
 FIRST = dt.date(2024, 1, 1)
 KINDS = {"Store": "integer", "Date": "date", "Sales": "integer", "Tag": "text"}
@@ -165,8 +165,8 @@ def test_what_sees_a_change_is_computed_again_and_no_more(
     old = query("SELECT * FROM published")
     rows = hub(session, "hub", rules, after)
     differs = exp.or_(*[query("$n IS DISTINCT FROM $o", n=column(name, "n"), o=column(name, "o")) for name in KINDS])
-    find_moved(session, reach, evaluate(stage.only(stage.row_rules), rows, no_look_up), old, differs)
-    near = rows_in_reach(session, stage, reach, rows, no_look_up)
+    moved = moved_rows(session, reach, evaluate(stage.only(stage.row_rules), rows, no_look_up), old, differs)
+    near = with_reach(rows, rows_in_reach(session, stage, reach, rows, no_look_up, moved))
 
     seen = {place for place, row in by_place(session, near).items() if row["s_is_seen"]}
     parts = PARTITIONS[partition]
@@ -178,5 +178,5 @@ def test_what_sees_a_change_is_computed_again_and_no_more(
     for place, row in anew.items():
         told = computed[place] if place in seen else published[place]
         assert [told[name] for name in names] == [row[name] for name in names]
-    gone = query("SELECT m.s_old_key AS s_row_id FROM s_moved AS m WHERE m.s_input_id IS NULL")
+    gone = query("SELECT m.s_old_key AS s_row_id FROM $moved AS m WHERE m.s_input_id IS NULL", moved=moved)
     assert set(by_place(session, gone)) == {str(place) for place in set(before) - set(after)}

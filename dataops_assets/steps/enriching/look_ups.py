@@ -12,7 +12,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
 from dataops_assets.rules.query import OWN_PREFIX, ambiguous
 from dataops_assets.rules.stage import Lookup, Stage
-from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.sql import DIALECT, Relation, alias, column, query
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.storage.delta import TableVersion
@@ -67,16 +67,16 @@ def rows_cast_or_null(
     *,
     only_current: bool,
     only: Collection[str] | None = None,
-    at: str = "",
+    at: Relation | None = None,
 ) -> exp.Query:
     """Return a table's rows with the columns and SQL types of `wanted`; a value that cannot be cast is null.
 
     A column that the table lacks is null, too. `storage.retyping.rows_cast_exactly` raises an error instead.
-    `only`: read only these data files. `at`: the name of a temporary table with the row positions to read.
+    `only`: read only these data files. `at`: the row positions to read.
     """
-    rows = session.scan(snapshot, positions=bool(at), only=only)
+    rows = session.scan(snapshot, positions=at is not None, only=only)
     found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
-    if at:
+    if at is not None:
         found = found.where(query("r.s_position IN (SELECT p.s_position FROM $positions AS p)", positions=at))
     return found.where(column("s_is_current")) if only_current else found
 

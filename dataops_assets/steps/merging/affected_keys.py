@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import column, columns, query
+from dataops_assets.sql import Relation, column, columns, query
 from dataops_assets.steps.merging import replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import (
     Change,
-    T,
     absence_deletes,
     differs,
     is_gone,
     no_hub_rows,
     observed_columns,
 )
-from dataops_assets.steps.merging.observations import observed_in_lake, settled_start
+from dataops_assets.steps.merging.observations import Delivery, observed_in_lake, settled_start
 from dataops_assets.steps.merging.row_identity import key_text
 from dataops_assets.storage.publish import rows_of
 
 
-def create_affected_keys(session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool) -> None:
-    """Create `added` from `delivered`, and `affected`: the keys whose versions can change."""
-    source = change.source
-    if replace_scope.is_partial(source):
-        _create_covers(session, change, lake, late=late)
-    session.create(query("SELECT d.* FROM $delivered AS d", delivered=T.delivered), T.added)
+@dataclass(frozen=True)
+class AffectedKeys:
+    """The keys whose versions a change can change.
+
+    * `added`: the observations of the added inputs.
+    * `covers`: the part of the table that each input covers. None if an input covers the whole table, or nothing.
+    """
+
+    keys: Relation
+    added: Relation
+    covers: Relation | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What decides the versions of the affected keys.
+
+    * `rows`: the observations of the keys.
+    * `existing`: the hub rows of the keys as they are, with file and position.
+    * `covers`: as in `AffectedKeys`.
+    """
+
+    delivery: Delivery
+    rows: Relation
+    existing: Relation
+    covers: Relation | None = None
+
+
+def affected_keys(session: Session, delivery: Delivery, hub: exp.Expr | None, lake: exp.Expr) -> AffectedKeys:
+    """Find the keys whose versions can change: those in the added inputs, and those that the inputs delete."""
+    change, source = delivery.change, delivery.source
+    covers = _covers(session, delivery, lake) if replace_scope.is_partial(source) else None
+    added = session.create(query("SELECT d.* FROM $delivered AS d", delivered=delivery.rows))
     if hub is None:
-        keys = query("SELECT a.s_key FROM $added AS a", added=T.added)
+        keys = query("SELECT a.s_key FROM $added AS a", added=added)
         if change.settled is not None:
             start = query("SELECT s.s_key FROM $start AS s", start=settled_start(change, lake))
             keys = exp.union(keys, start, distinct=False)
-    elif late:
+    elif delivery.late:
         keys = _affected_keys_late(change, hub, lake)
     else:
-        gone = _keys_absent_from_coverage if replace_scope.is_partial(source) else _keys_absent_from_extracts
-        keys = exp.union(_changed_keys(source, hub), gone(change, hub), distinct=False)
-    session.create(query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys), T.affected)
+        gone = (
+            _keys_absent_from_extracts(change, hub, added)
+            if covers is None
+            else _keys_absent_from_coverage(source, hub, added, covers)
+        )
+        keys = exp.union(_changed_keys(source, hub, added), gone, distinct=False)
+    return AffectedKeys(session.create(query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys)), added, covers)
 
 
-def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bool) -> None:
-    """Create `covers`: the part of the table that each input covers.
+def _covers(session: Session, delivery: Delivery, lake: exp.Expr) -> Relation:
+    """Return the part of the table that each input covers.
 
     For a change in order only the added inputs count. An input with rejected rows covers nothing, because it is not
     known which other rows it contained.
@@ -50,17 +82,18 @@ def _create_covers(session: Session, change: Change, lake: exp.Expr, *, late: bo
     rows = query(
         """
         SELECT r.*, i.s_extract_time, i.s_rank, i.s_added FROM $lake AS r
-        JOIN s_inputs AS i ON i.s_input_id = r.s_input_id WHERE i.s_complete
+        JOIN $inputs AS i ON i.s_input_id = r.s_input_id WHERE i.s_complete
         """,
         lake=lake,
+        inputs=delivery.inputs,
     )
-    if not late:
+    if not delivery.late:
         rows = rows.where(column("s_added", "i"))
     origin = ("s_input_id", "s_extract_time", "s_rank", "s_added")
-    session.create(replace_scope.covers(change.source, rows, origin), T.covers)
+    return session.create(replace_scope.covers(delivery.source, rows, origin))
 
 
-def _keys_absent_from_coverage(change: Change, hub: exp.Expr) -> exp.Expr:
+def _keys_absent_from_coverage(source: Source, hub: exp.Expr, added: Relation, covers: Relation) -> exp.Expr:
     """Return the keys of the hub that an added input covers and does not contain."""
     return query(
         """
@@ -68,26 +101,26 @@ def _keys_absent_from_coverage(change: Change, hub: exp.Expr) -> exp.Expr:
         ANTI JOIN $added AS a ON a.s_key = h.s_key AND a.s_rank = n.s_rank
         """,
         hub=hub,
-        covers=T.covers,
-        is_covered=replace_scope.is_covered(change.source, "h", "n"),
-        added=T.added,
+        covers=covers,
+        is_covered=replace_scope.is_covered(source, "h", "n"),
+        added=added,
     )
 
 
-def _changed_keys(source: Source, hub: exp.Expr) -> exp.Expr:
+def _changed_keys(source: Source, hub: exp.Expr, added: Relation) -> exp.Expr:
     """Return the keys whose row in an added input differs from the hub."""
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
         WHERE $differs
         """,
-        added=T.added,
+        added=added,
         hub=hub,
         differs=differs("a", "h", is_gone(source, "h")),
     )
 
 
-def _keys_absent_from_extracts(change: Change, hub: exp.Expr) -> exp.Expr:
+def _keys_absent_from_extracts(change: Change, hub: exp.Expr, added: Relation) -> exp.Expr:
     """Return the keys of the hub that at least one of the added extracts does not contain."""
     return query(
         """
@@ -98,7 +131,7 @@ def _keys_absent_from_extracts(change: Change, hub: exp.Expr) -> exp.Expr:
         """,
         hub=hub,
         gone=is_gone(change.source, "h"),
-        added=T.added,
+        added=added,
         extracts=len(change.adding),
     )
 
@@ -133,41 +166,47 @@ def _affected_keys_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Ex
     return exp.union(keys, stored, distinct=False)
 
 
-def create_existing_and_observed(
-    session: Session, change: Change, hub: exp.Expr | None, lake: exp.Expr, *, late: bool
-) -> None:
-    """Create `existing` and `observed`: the rows in `hub` and the observations of the affected keys."""
-    source = change.source
-    own = query(
+def observe_keys(
+    session: Session, delivery: Delivery, affected: AffectedKeys, hub: exp.Expr | None, lake: exp.Expr
+) -> Observed:
+    """Read the observations and the hub rows of the affected keys."""
+    existing = session.create(
+        no_hub_rows(delivery.source)
+        if hub is None
+        else query(
+            "SELECT h.* FROM $hub AS h SEMI JOIN $affected AS t ON t.s_key = h.s_key", hub=hub, affected=affected.keys
+        )
+    )
+    if delivery.late:
+        rows = session.create(observed_in_lake(delivery, affected.keys, lake))
+    else:
+        rows = session.define(_observed_in_order(delivery, affected, None if hub is None else existing, lake))
+    return Observed(delivery, rows, existing, affected.covers)
+
+
+def _observed_in_order(
+    delivery: Delivery, affected: AffectedKeys, existing: Relation | None, lake: exp.Expr
+) -> exp.Query:
+    """Return the observations of the added inputs, after the start of the timelines: the hub as it is."""
+    change, source = delivery.change, delivery.source
+    own: exp.Query = query(
         "SELECT $names, a.s_extract_time AS s_created_at FROM $added AS a",
         names=columns(observed_columns(source), "a"),
-        added=T.added,
+        added=affected.added,
     )
-    if hub is None:
-        session.create(no_hub_rows(source), T.existing)
-    else:
-        rows = query(
-            "SELECT h.* FROM $hub AS h SEMI JOIN $affected AS t ON t.s_key = h.s_key", hub=hub, affected=T.affected
-        )
-        session.create(rows, T.existing)
-    if late:
-        session.create(observed_in_lake(change, lake), T.observed)
-        return
-    if hub is None and change.settled is not None:
-        own = exp.union(own, settled_start(change, lake), distinct=False)
-    if hub is not None:
-        own = query(
-            "SELECT o.* FROM $own AS o SEMI JOIN $affected AS t ON t.s_key = o.s_key", own=own, affected=T.affected
-        )
-        start = query(
-            """
-            SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
-                   CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, $gone AS s_deleted, $carried, s_created_at
-            FROM $existing AS e
-            """,
-            gone=is_gone(source, "e"),
-            carried=columns(replace_scope.carried_names(source), "e"),
-            existing=T.existing,
-        )
-        own = exp.union(own, start, distinct=False)
-    session.define(own, T.observed)
+    if existing is None:
+        return own if change.settled is None else exp.union(own, settled_start(change, lake), distinct=False)
+    own = query(
+        "SELECT o.* FROM $own AS o SEMI JOIN $affected AS t ON t.s_key = o.s_key", own=own, affected=affected.keys
+    )
+    start = query(
+        """
+        SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
+               CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, $gone AS s_deleted, $carried, s_created_at
+        FROM $existing AS e
+        """,
+        gone=is_gone(source, "e"),
+        carried=columns(replace_scope.carried_names(source), "e"),
+        existing=existing,
+    )
+    return exp.union(own, start, distinct=False)

@@ -1,7 +1,4 @@
-"""Defines a change of a hub, and the names of the temporary tables that a merge creates.
-
-A change computes temporary tables of one session (named in `Tables`). It publishes nothing.
-"""
+"""Defines a change of a hub: the inputs to add and to remove, and what decides how they change its rows."""
 
 from __future__ import annotations
 
@@ -62,64 +59,6 @@ def is_deletion(source: Source, table: str) -> exp.Expr:
 def observed_columns(source: Source) -> tuple[str, ...]:
     """Return the columns of an observation."""
     return (*_OBSERVED, *replace_scope.carried_names(source))
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Names of the temporary tables that a merge creates in the session.
-
-    Inputs and their observations:
-    * `inputs`: applied and added inputs in order.
-    * `excluded`: rows that validations keep out of the hub.
-    * `delivered`: observations of the added inputs.
-    * `pairs`: each delivered observation joined with the current version of its key in the hub.
-    * `added`: the delivered observations without the hub's columns.
-    * `covers`: the part of the table that each input covers.
-    * `spared`: keys of rejected rows. Their absence deletes nothing.
-
-    Timelines:
-    * `affected`: keys whose versions can change.
-    * `observed`: observations of the affected keys.
-    * `seen`: the same without excluded rows and with absences.
-    * `repeated`: keys with several observations.
-    * `once`: observations of keys that occur once.
-    * `timeline`: observations of the affected keys, one for each instant.
-    * `lost`: observations that lost to another one at the same instant.
-    * `kinds`: each observation of the affected keys in the added inputs, with its `s_change`.
-
-    Versions:
-    * `versions`: the hub rows of the affected keys as they should be (system columns).
-    * `existing`: the hub rows of the affected keys as they are, with file and position.
-    * `difference`: `versions` joined with `existing`.
-    * `fresh`: versions whose content is not in the hub yet.
-    * `amended`: versions whose content is in the hub, with other system columns.
-    * `removed`: file and position of the hub rows to remove.
-    """
-
-    inputs: str = "s_inputs"
-    excluded: str = "s_excluded"
-    delivered: str = "s_delivered"
-    pairs: str = "s_pairs"
-    added: str = "s_added_observations"
-    covers: str = "s_covers"
-    spared: str = "s_spared"
-    affected: str = "s_touched"
-    existing: str = "s_existing"
-    observed: str = "s_observed"
-    seen: str = "s_seen"
-    repeated: str = "s_repeated"
-    once: str = "s_once"
-    timeline: str = "s_timeline"
-    lost: str = "s_lost"
-    kinds: str = "s_kinds"
-    versions: str = "s_versions"
-    difference: str = "s_difference"
-    fresh: str = "s_fresh"
-    amended: str = "s_amended"
-    removed: str = "s_removed"
-
-
-T = Tables()
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from dataops_assets.errors import InputHeld
 from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import query
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.change import Change, T, absence_deletes, current_row_count
+from dataops_assets.steps.merging.change import Change, absence_deletes, current_row_count
 from dataops_assets.steps.merging.input_statistics import extents_of
-from dataops_assets.steps.merging.merge import Reading
+from dataops_assets.steps.merging.merge import Timeline
+from dataops_assets.steps.merging.single_pass import Pairs
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.publish import rows_of
@@ -99,15 +100,15 @@ def with_inputs_to_rejudge(session: Session, change: Change, lake: exp.Expr) -> 
     return replace(change, judged=tuple(later), extents={**extents, **change.extents})
 
 
-def losses(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> list[Loss]:
+def losses(session: Session, base: TableVersion | None, timeline: Timeline) -> list[Loss]:
     """Return the loss of each input that is added or judged again, in the order of inputs.
 
-    Reads the tables that `merge.resolve` creates in the session. An input with rejected rows deletes nothing.
+    An input with rejected rows deletes nothing.
     """
-    source = change.source
+    change, source = timeline.change, timeline.change.source
     if not absence_deletes(source) or not (change.adding or change.judged):
         return []
-    timeline = _by_input(change, reading)
+    events = _by_input(timeline)
     found = session.fetch(
         query(
             """
@@ -120,16 +121,16 @@ def losses(session: Session, change: Change, base: TableVersion | None, reading:
             GROUP BY t.s_input_id, t.s_rank ORDER BY t.s_rank
             """,
             examples=_EXAMPLES,
-            timeline=timeline,
+            timeline=events,
         )
     ).to_pylist()
-    events = {row["s_input_id"]: row for row in found}
+    by_input = {row["s_input_id"]: row for row in found}
     of_table = not replace_scope.is_partial(source)
-    standing = _standing_at_start(session, change, base, reading) if of_table else 0
+    standing = _standing_at_start(session, base, timeline) if of_table else 0
     result = []
     judged = {*change.ids, *change.judged}
     for item in change.applied_after():
-        row = events.get(item.input_id, {})
+        row = by_input.get(item.input_id, {})
         gone, brought = int(row.get("gone", 0)), int(row.get("new", 0))
         examples = tuple(key for key in row.get("examples") or () if key is not None)
         if item.input_id in judged:
@@ -137,7 +138,7 @@ def losses(session: Session, change: Change, base: TableVersion | None, reading:
             of_keys = bool(source.refresh.key)
             result.append(Loss(item.input_id, gone, brought, before, of_keys, of_table, examples))
         standing += brought - gone
-    return result if of_table else _without_kept_out(session, source, result, timeline, reading)
+    return result if of_table else _without_kept_out(session, result, timeline, events)
 
 
 def first_held(context: SourceContext, implied: Sequence[Loss]) -> Loss | None:
@@ -180,49 +181,49 @@ def has_ties(change: Change, *, late: bool) -> bool:
     return len(set(times)) < len(times)
 
 
-def _by_input(change: Change, reading: Reading) -> exp.Expr:
+def _by_input(timeline: Timeline) -> exp.Expr:
     """Return the timeline with every observation of one instant, in the order of inputs."""
-    if reading.paired or not has_ties(change, late=reading.late):
-        return query("SELECT t.* FROM $timeline AS t", timeline=T.timeline)
+    if isinstance(timeline.seen, Pairs) or not has_ties(timeline.change, late=timeline.delivery.late):
+        return query("SELECT t.* FROM $timeline AS t", timeline=timeline.ordered.rows)
     return query(
         """
         SELECT s.s_input_id, s.s_rank, s.s_key, s.s_deleted, TRUE AS s_is_event,
                lag(s.s_deleted) OVER (PARTITION BY s.s_key ORDER BY s.s_rank, s.s_row_id) AS s_deleted_before
         FROM $seen AS s
         """,
-        seen=T.seen,
+        seen=timeline.ordered.every,
     )
 
 
-def _standing_at_start(session: Session, change: Change, base: TableVersion | None, reading: Reading) -> int:
+def _standing_at_start(session: Session, base: TableVersion | None, timeline: Timeline) -> int:
     """Return the number of rows before the first input that is not part of the start of the timelines."""
-    if base is not None and not reading.late:
-        return current_row_count(session, change.source, base)
-    if change.settled is None:
+    if base is not None and not timeline.delivery.late:
+        return current_row_count(session, timeline.change.source, base)
+    if timeline.change.settled is None:
         return 0
     start = query(
-        "SELECT count(*) AS n FROM $timeline AS t WHERE t.s_rank = 0 AND NOT t.s_deleted", timeline=T.timeline
+        "SELECT count(*) AS n FROM $timeline AS t WHERE t.s_rank = 0 AND NOT t.s_deleted",
+        timeline=timeline.ordered.rows,
     )
     return int(session.fetch(start).column("n")[0].as_py())
 
 
-def _without_kept_out(
-    session: Session, source: Source, losses: Sequence[Loss], timeline: exp.Expr, reading: Reading
-) -> list[Loss]:
+def _without_kept_out(session: Session, losses: Sequence[Loss], timeline: Timeline, events: exp.Expr) -> list[Loss]:
     """Return the losses with `before` reduced by the rows that validations keep out of the hub.
 
     Does this only if an input may be held, because nothing else depends on it.
     """
-    if not any(item.lost >= source.gates.deletes.min_rows for item in losses):
+    seen = timeline.seen
+    if not any(item.lost >= timeline.change.source.gates.deletes.min_rows for item in losses):
         return list(losses)
-    if reading.paired:
+    if isinstance(seen, Pairs):
         rows = query(
             """
             SELECT p.s_input_id, p.s_row_id, p.s_deleted_before AS s_gone FROM $pairs AS p
             SEMI JOIN $excluded AS x ON x.s_input_id = p.s_input_id AND x.s_row_id = p.s_row_id
             """,
-            pairs=T.pairs,
-            excluded=T.excluded,
+            pairs=seen.rows,
+            excluded=timeline.excluded,
         )
     else:
         rows = query(
@@ -232,9 +233,9 @@ def _without_kept_out(
             LEFT JOIN $timeline AS t ON t.s_key = o.s_key AND t.s_rank < o.s_rank
             GROUP BY o.s_input_id, o.s_row_id
             """,
-            observed=T.observed,
-            excluded=T.excluded,
-            timeline=timeline,
+            observed=seen.rows,
+            excluded=timeline.excluded,
+            timeline=events,
         )
     found = session.fetch(
         query(

@@ -10,7 +10,11 @@ and does not contain is deleted by it.
 An input that comes after all applied inputs needs only the current versions of its keys in the hub as the start of
 their timelines (`affected_keys`). If it contains each key once, it needs no timelines at all (`single_pass`). A late
 input, a repeated one or a removal reads the whole timelines of its keys from the lake (`timelines`). The merge writes
-the difference between the versions as they should be and the hub as it is.
+the difference between the versions as they should be and the hub as it is:
+
+    seen = observe(session, change, base, lake, own)
+    timeline = order(session, seen, excluded=failed)
+    diff = compare(session, timeline)
 """
 
 from __future__ import annotations
@@ -22,159 +26,156 @@ from sqlglot import exp
 from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.sql import column, columns, literal, query
+from dataops_assets.sql import Relation, column, columns, literal, query, values
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.affected_keys import create_affected_keys, create_existing_and_observed
+from dataops_assets.steps.merging.affected_keys import AffectedKeys, Observed, affected_keys, observe_keys
 from dataops_assets.steps.merging.change import (
     ABSENT,
     Change,
-    T,
     hub_rows,
     keeps_deletions,
     no_hub_rows,
     system_columns,
 )
-from dataops_assets.steps.merging.observations import create_inputs, create_spared, is_late, observations
+from dataops_assets.steps.merging.hub_diff import HubDiff, hub_diff
+from dataops_assets.steps.merging.observations import Delivery, is_late, observations, ranked_inputs, spared_keys
 from dataops_assets.steps.merging.single_pass import (
-    compare_pairs,
-    create_pairs_by_extract,
-    create_pairs_by_key,
-    create_timeline_from_pairs,
+    Pairs,
+    ended_versions,
+    pairs_by_extract,
+    pairs_by_key,
+    pairs_not_excluded,
     pairs_suffice,
+    replaced_rows,
 )
-from dataops_assets.steps.merging.timelines import create_timeline, observations_not_excluded
+from dataops_assets.steps.merging.timelines import Ordered, no_rows_of, observations_not_excluded, ordered
 from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.publish import rows_of
 
 KINDS = ("new", "changed", "unchanged", "old", "deleted")
+Seen = Pairs | Observed
+"""What decides the versions of the affected keys: `Pairs` if each key occurs once, else all their observations."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the observations of a change were read. This decides what is left to compute.
+class Timeline:
+    """The observations of the affected keys in order, and the versions that follow from them.
 
-    * `late`: the whole timelines of the affected keys come from the lake.
-    * `paired`: each key occurs once, so `pairs` has everything that is needed.
-    * `planned`: the observations come from enriched change sets. So absent keys are listed already, and new versions
-      are enriched already.
+    * `seen`: all observations. `excluded`: the rows of them that do not count (`s_input_id`, `s_row_id`).
+    * `ordered`: the others in order.
+    * `versions`: the hub rows of the affected keys as they should be (system columns).
     """
 
-    late: bool = False
-    paired: bool = False
-    planned: bool = False
+    seen: Seen
+    excluded: Relation
+    ordered: Ordered
+    versions: Relation
+
+    @property
+    def delivery(self) -> Delivery:
+        """Return the observations of the added inputs."""
+        return self.seen.delivery
+
+    @property
+    def change(self) -> Change:
+        """Return the change that is computed."""
+        return self.seen.delivery.change
 
 
-def read(session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr) -> Reading:
-    """Create the observations of the added inputs in the session, for `resolve`.
+def observe(session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, own: exp.Expr) -> Seen:
+    """Read the observations of the affected keys, and their rows in the hub.
 
     `lake` has the parsed rows of the source, `own` at least those of the added inputs.
     """
     late = is_late(session, change)
-    create_inputs(session, change, late=late)
-    session.define(observations(change.source, rows_of(own, change.ids)), T.delivered)
+    inputs = ranked_inputs(session, change, late=late)
+    rows = session.define(observations(change.source, rows_of(own, change.ids), inputs))
     hub = hub_rows(session, change, base, late=late)
     if isinstance(change.source.refresh, AppendRefresh):
-        _append(session, change, hub, late=late)
-        return Reading(late=late)
-    create_spared(session, change, late=late)
+        return _own_rows(session, Delivery(change, inputs, rows, late), hub)
+    delivery = Delivery(change, inputs, rows, late, spared=spared_keys(session, change, inputs, late=late))
+    found: Pairs | AffectedKeys | None = None
     if not late and pairs_suffice(change, base):
-        if isinstance(change.source.refresh, FullRefresh):
-            if create_pairs_by_extract(session, change, base, hub):
-                return Reading(paired=True)
-            create_affected_keys(session, change, hub, lake, late=late)
-        elif create_pairs_by_key(session, change, hub):
-            return Reading(paired=True)
-    else:
-        create_affected_keys(session, change, hub, lake, late=late)
-    create_existing_and_observed(session, change, hub, lake, late=late)
-    return Reading(late=late)
+        is_extract = isinstance(change.source.refresh, FullRefresh)
+        found = pairs_by_extract(session, delivery, base, hub) if is_extract else pairs_by_key(session, delivery, hub)
+    if isinstance(found, Pairs):
+        return found
+    return observe_keys(session, delivery, found or affected_keys(session, delivery, hub, lake), hub, lake)
 
 
-def read_change_set(
+def observe_change_set(
     session: Session, change: Change, base: TableVersion | None, lake: exp.Expr, enriched: exp.Expr
-) -> Reading:
-    """Create the observations like `read`, from change sets that were compared with this version of the hub.
+) -> Seen:
+    """Read the observations like `observe`, from change sets that were compared with this version of the hub.
 
     `old` rows are left out: in such a change set they lost to another row at the same order, which is in the hub or in
     the change set.
     """
-    create_inputs(session, change, late=False)
+    inputs = ranked_inputs(session, change, late=False)
     observed = query(
         """
         SELECT e.s_input_id, e.s_row_id, e.s_key, e.s_order, e.s_row_hash, i.s_extract_time, i.s_rank, i.s_added,
                e.s_change = 'deleted' AS s_deleted, $carried
-        FROM $enriched AS e JOIN s_inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_change <> 'old'
+        FROM $enriched AS e JOIN $inputs AS i ON i.s_input_id = e.s_input_id WHERE e.s_change <> 'old'
         """,
         carried=replace_scope.carried_columns(change.source, "e"),
         enriched=enriched,
+        inputs=inputs,
     )
-    session.define(observed, T.delivered)
+    delivery = Delivery(change, inputs, session.define(observed), late=False, planned=True)
     hub = hub_rows(session, change, base, late=False)
     if isinstance(change.source.refresh, AppendRefresh):
-        _append(session, change, hub, late=False)
-        return Reading(planned=True)
-    paired = create_pairs_by_key(session, change, hub)
-    if not paired:
-        create_existing_and_observed(session, change, hub, lake, late=False)
-    return Reading(paired=paired, planned=True)
+        return _own_rows(session, delivery, hub)
+    found = pairs_by_key(session, delivery, hub)
+    return found if isinstance(found, Pairs) else observe_keys(session, delivery, found, hub, lake)
 
 
-def _append(session: Session, change: Change, hub: exp.Expr | None, *, late: bool) -> None:
-    """Create `observed` and `existing` for `append`: only the own rows of the moved inputs, nothing is compared."""
-    observed = query("SELECT d.*, d.s_extract_time AS s_created_at FROM $delivered AS d", delivered=T.delivered)
-    session.define(observed, T.observed)
-    existing = rows_of(hub, change.moved) if hub is not None and late else no_hub_rows(change.source)
-    session.create(existing, T.existing)
+def _own_rows(session: Session, delivery: Delivery, hub: exp.Expr | None) -> Observed:
+    """Return the observations for `append`: only the own rows of the moved inputs, nothing is compared."""
+    change = delivery.change
+    rows = query("SELECT d.*, d.s_extract_time AS s_created_at FROM $delivered AS d", delivered=delivery.rows)
+    existing = rows_of(hub, change.moved) if hub is not None and delivery.late else no_hub_rows(change.source)
+    return Observed(delivery, session.define(rows), session.create(existing))
 
 
-def exclude_nothing(session: Session) -> None:
-    """Create an empty `excluded` (the rows that validations keep out of the hub)."""
-    session.define(
-        query("SELECT CAST('' AS VARCHAR) AS s_input_id, CAST(0 AS BIGINT) AS s_row_id WHERE FALSE"), T.excluded
-    )
+def nothing_excluded(session: Session) -> Relation:
+    """Return an empty relation of excluded rows."""
+    return session.define(values([], {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}))
 
 
-def resolve(session: Session, change: Change, reading: Reading) -> None:
-    """Create `timeline` and `versions` from the observations and `excluded`.
-
-    Can be run again after more rows were excluded.
-    """
-    source = change.source
-    if isinstance(source.refresh, AppendRefresh):
-        session.define(_appended(source), T.versions)
-        return
-    if reading.paired:
-        create_timeline_from_pairs(session)
+def order(session: Session, seen: Seen, excluded: Relation) -> Timeline:
+    """Order the observations without the `excluded` rows, and find the versions that they make."""
+    source = seen.delivery.source
+    if isinstance(seen, Pairs):
+        rows = session.define(pairs_not_excluded(seen, excluded))
+        found = Ordered(rows, session.define(no_rows_of(seen.rows)), rows)
+    elif isinstance(source.refresh, AppendRefresh):
+        rows = session.define(observations_not_excluded(seen, excluded))
+        found = Ordered(rows, session.define(no_rows_of(rows)), rows)
+        return Timeline(seen, excluded, found, session.define(_appended(rows)))
     else:
-        spares = change.is_sparing(late=reading.late)
-        create_timeline(session, source, absences=not reading.planned, spares=spares)
-    session.define(_versions(source), T.versions)
+        found = ordered(session, seen, excluded)
+    return Timeline(seen, excluded, found, session.define(_versions(source, found.rows)))
 
 
-def compare(session: Session, change: Change, reading: Reading) -> None:
-    """Create `fresh`, `amended` and `removed`: the difference between `versions` and the hub as it is.
+def compare(session: Session, timeline: Timeline) -> HubDiff:
+    """Return the difference between the versions and the hub as it is.
 
     Rows of an added input that is in the hub already are written again, because parsing or rules may have changed.
     """
-    source = change.source
-    if reading.paired:
-        compare_pairs(session, source)
-        return
+    seen, change, source = timeline.seen, timeline.change, timeline.change.source
+    if isinstance(seen, Pairs):
+        return hub_diff(
+            session,
+            insert=query("SELECT v.* FROM $versions AS v", versions=timeline.versions),
+            amend=ended_versions(source, timeline.ordered.rows),
+            remove=replaced_rows(timeline.ordered.rows),
+        )
     names = _version_columns(source)
-    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
-    own: exp.Expr = column("s_input_id", "v")
-    if again:
-        own = query("CASE WHEN NOT $again THEN $own END", again=exp.In(this=own, expressions=again), own=own.copy())
-    # a deletion by absence has no row, so only the key identifies it within an input
-    others = ("s_row_id", "s_key") if keeps_deletions(source) else ("s_row_id",)
-    one = exp.and_(
-        exp.EQ(this=own, expression=column("s_input_id", "e")),
-        *[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in others],
-    )
     same = exp.and_(
         *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
     )
-    session.create(
+    difference = session.create(
         query(
             """
             SELECT $names, v.s_input_id IS NOT NULL AS s_stands, $same AS s_same, e.s_file, e.s_position
@@ -182,29 +183,47 @@ def compare(session: Session, change: Change, reading: Reading) -> None:
             """,
             names=columns(names, "v"),
             same=same,
-            versions=T.versions,
-            existing=T.existing,
-            one=one,
-        ),
-        T.difference,
+            versions=timeline.versions,
+            existing=seen.existing,
+            one=_is_same_version(change),
+        )
     )
-    for name, selected, condition in (
-        (T.fresh, names, "d.s_file IS NULL"),
-        (T.amended, (*names, FILE, POSITION), "d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"),
-        (T.removed, (FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
-    ):
-        rows = query("SELECT $names FROM $difference AS d", names=columns(selected, "d"), difference=T.difference)
-        session.define(rows.where(query(condition)), name)
+
+    def chosen(selected: tuple[str, ...], condition: str) -> exp.Query:
+        rows = query("SELECT $names FROM $difference AS d", names=columns(selected, "d"), difference=difference)
+        found: exp.Query = rows.where(query(condition))
+        return found
+
+    return hub_diff(
+        session,
+        insert=chosen(names, "d.s_file IS NULL"),
+        amend=chosen((*names, FILE, POSITION), "d.s_stands AND NOT d.s_file IS NULL AND NOT d.s_same"),
+        remove=chosen((FILE, POSITION), "NOT d.s_file IS NULL AND NOT (d.s_stands AND d.s_same)"),
+    )
 
 
-def _appended(source: Source) -> exp.Query:
+def _is_same_version(change: Change) -> exp.Expr:
+    """Whether the version `v` has the content of the hub row `e`."""
+    again = [literal(input_id) for input_id in change.ids if input_id in change.manifest.inputs]
+    own: exp.Expr = column("s_input_id", "v")
+    if again:
+        own = query("CASE WHEN NOT $again THEN $own END", again=exp.In(this=own, expressions=again), own=own.copy())
+    # a deletion by absence has no row, so only the key identifies it within an input
+    others = ("s_row_id", "s_key") if keeps_deletions(change.source) else ("s_row_id",)
+    return exp.and_(
+        exp.EQ(this=own, expression=column("s_input_id", "e")),
+        *[exp.EQ(this=column(name, "v"), expression=column(name, "e")) for name in others],
+    )
+
+
+def _appended(observed: Relation) -> exp.Query:
     """Return the versions for `append`: every observation is one."""
     rows: exp.Query = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, s_row_hash, s_created_at, s_extract_time AS s_updated_at
         FROM $kept AS o
         """,
-        kept=observations_not_excluded(source),
+        kept=observed,
     )
     return rows
 
@@ -213,7 +232,7 @@ def _version_columns(source: Source) -> tuple[str, ...]:
     return (*system_columns(source), *(replace_scope.carried_names(source) if keeps_deletions(source) else ()))
 
 
-def _versions(source: Source) -> exp.Query:
+def _versions(source: Source, timeline: Relation) -> exp.Query:
     """Return the hub rows of the affected keys as they should be: one a key, or with history one a version."""
     carried = replace_scope.carried_names(source) if keeps_deletions(source) else ()
     versions = query(
@@ -225,7 +244,7 @@ def _versions(source: Source) -> exp.Query:
         FROM $timeline AS t WHERE s_is_event
         """,
         carried=columns(carried),
-        timeline=T.timeline,
+        timeline=timeline,
     )
     kept = query("SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions)
     if not keeps_deletions(source):
@@ -233,18 +252,17 @@ def _versions(source: Source) -> exp.Query:
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))
 
 
-def classify(session: Session, source: Source) -> None:
-    """Create `kinds`: the kind of change of each observation in the added inputs, with its carried columns."""
+def classify(session: Session, timeline: Timeline) -> Relation:
+    """Return the kind of change of each observation in the added inputs (`s_change`), with its carried columns."""
+    source = timeline.change.source
     if isinstance(source.refresh, AppendRefresh):
-        session.create(
+        return session.create(
             query(
                 "SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'new' AS s_change FROM $delivered AS d",
-                delivered=T.delivered,
-            ),
-            T.kinds,
+                delivered=timeline.delivery.rows,
+            )
         )
-        return
-    session.create(
+    return session.create(
         query(
             """
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash,
@@ -260,15 +278,14 @@ def classify(session: Session, source: Source) -> None:
             FROM $lost AS o WHERE s_added AND s_row_id <> $absent
             """,
             carried=columns(replace_scope.carried_names(source)),
-            timeline=T.timeline,
-            lost=T.lost,
+            timeline=timeline.ordered.rows,
+            lost=timeline.ordered.lost,
             absent=ABSENT,
-        ),
-        T.kinds,
+        )
     )
 
 
-def counts(session: Session, change: Change) -> dict[str, dict[str, int]]:
+def counts(session: Session, change: Change, kinds: Relation) -> dict[str, dict[str, int]]:
     """Count the observations of each kind, by added input. Rows that are not in `kinds` are unchanged."""
     found = session.fetch(
         query(
@@ -276,7 +293,7 @@ def counts(session: Session, change: Change) -> dict[str, dict[str, int]]:
             SELECT s_input_id, s_change, count(*) AS n, count(CASE WHEN s_row_id <> $absent THEN 1 END) AS delivered
             FROM $kinds AS k WHERE s_change <> 'unchanged' GROUP BY s_input_id, s_change
             """,
-            kinds=T.kinds,
+            kinds=kinds,
             absent=ABSENT,
         )
     )

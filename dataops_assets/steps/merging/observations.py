@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 from sqlglot import exp
 
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import DIALECT, column, columns, query
+from dataops_assets.sql import DIALECT, Relation, column, columns, query
 from dataops_assets.steps.merging import replace_scope, settled_inputs
-from dataops_assets.steps.merging.change import Change, T, observed_columns
+from dataops_assets.steps.merging.change import Change, observed_columns
 from dataops_assets.steps.merging.row_identity import delete_marker, key_text, order_type, order_value, row_hash
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The observations of the inputs that a change adds.
+
+    * `inputs`: the applied and added inputs in order.
+    * `rows`: the observations.
+    * `late`: the whole timelines of the affected keys come from the lake.
+    * `planned`: the observations come from enriched change sets. So absent keys are listed already, and new versions
+      are enriched already.
+    * `spared`: keys of rejected rows; their absence deletes nothing. None if there are none.
+    """
+
+    change: Change
+    inputs: Relation
+    rows: Relation
+    late: bool
+    planned: bool = False
+    spared: Relation | None = None
+
+    @property
+    def source(self) -> Source:
+        """Return the source of the change."""
+        return self.change.source
 
 
 def is_late(session: Session, change: Change) -> bool:
@@ -30,22 +57,23 @@ def is_late(session: Session, change: Change) -> bool:
         return False
     # as rows and not as literals, because a text may have characters that a literal cannot have
     ends = [{"s_end": high, "s_applied": True} for high in highs] + [{"s_end": low, "s_applied": False} for low in lows]
-    session.register(pa.Table.from_pylist(ends), "s_ends")
+    registered = session.register(pa.Table.from_pylist(ends))
     order = exp.cast(column("s_end"), order_type(change.source), dialect=DIALECT)
     found = session.fetch(
         query(
             """
             SELECT min(CASE WHEN NOT s_applied THEN $order END) <= max(CASE WHEN s_applied THEN $order END) AS late
-            FROM s_ends AS e
+            FROM $ends AS e
             """,
             order=order,
+            ends=registered,
         )
     )
     return bool(found.column("late")[0].as_py())
 
 
-def create_inputs(session: Session, change: Change, *, late: bool) -> None:
-    """Create the table `inputs`: inputs ranked in order from 1, each with the rank of the next complete one.
+def ranked_inputs(session: Session, change: Change, *, late: bool) -> Relation:
+    """Return the inputs ranked in order from 1, each with the rank of the next complete one.
 
     Rank 0 is the start of timelines: the hub as it is, or for whole timelines the settled inputs. Repeated inputs of an
     `append` source are left out, so they have no observations.
@@ -60,7 +88,7 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
     following[0] = next(
         (i for i, item in enumerate(applied, 1) if item.complete and (is_whole or item.input_id in added)), None
     )
-    session.register(
+    return session.register(
         pa.table(
             {
                 "s_input_id": pa.array([None, *(item.input_id for item in applied)], pa.string()),
@@ -73,28 +101,28 @@ def create_inputs(session: Session, change: Change, *, late: bool) -> None:
                 "s_next_rank": pa.array(following, pa.int64()),
             }
         ),
-        T.inputs,
     )
 
 
-def create_spared(session: Session, change: Change, *, late: bool) -> None:
-    """Create `spared`: the keys of rejected rows with the rank of their input. In order only added inputs count."""
+def spared_keys(session: Session, change: Change, inputs: Relation, *, late: bool) -> Relation | None:
+    """Return the keys of rejected rows with the rank of their input. In order only added inputs count."""
     if change.spared is None or not change.is_sparing(late=late):
-        return
+        return None
     rows = query(
-        "SELECT DISTINCT x.s_key, i.s_rank FROM $spared AS x JOIN s_inputs AS i ON i.s_input_id = x.s_input_id",
+        "SELECT DISTINCT x.s_key, i.s_rank FROM $spared AS x JOIN $inputs AS i ON i.s_input_id = x.s_input_id",
         spared=change.spared,
+        inputs=inputs,
     )
-    session.create(rows if late else rows.where(column("s_added", "i")), T.spared)
+    return session.create(rows if late else rows.where(column("s_added", "i")))
 
 
-def observations(source: Source, rows: exp.Expr) -> exp.Query:
-    """Return the observations of parsed rows: identity, key, order, content hash, delete marker. Reads `inputs`."""
+def observations(source: Source, rows: exp.Expr, inputs: Relation) -> exp.Query:
+    """Return the observations of parsed rows: identity, key, order, content hash, delete marker."""
     return query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
                i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $carried
-        FROM $rows AS r JOIN s_inputs AS i ON i.s_input_id = r.s_input_id
+        FROM $rows AS r JOIN $inputs AS i ON i.s_input_id = r.s_input_id
         """,
         key=key_text(source, "r"),
         order=order_value(source, "r", column("s_extract_time", "i")),
@@ -102,19 +130,20 @@ def observations(source: Source, rows: exp.Expr) -> exp.Query:
         deleted=delete_marker(source, "r"),
         carried=replace_scope.carried_columns(source, "r"),
         rows=rows,
+        inputs=inputs,
     )
 
 
-def observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
-    """Return the observations of the whole timelines of the affected keys."""
-    source = change.source
+def observed_in_lake(delivery: Delivery, keys: Relation, lake: exp.Expr) -> exp.Query:
+    """Return the observations of the whole timelines of these keys."""
+    change, source = delivery.change, delivery.source
     rows = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
     # the key of a row without key columns is its content and its place, so it needs all equal rows of its input
     if source.refresh.key:
         rows = query(
             "SELECT r.* FROM $rows AS r SEMI JOIN $affected AS t ON t.s_key = $key",
             rows=rows,
-            affected=T.affected,
+            affected=keys,
             key=key_text(source, "r"),
         )
     found: exp.Query = query(
@@ -123,15 +152,15 @@ def observed_in_lake(change: Change, lake: exp.Expr) -> exp.Query:
         SEMI JOIN $affected AS t ON t.s_key = o.s_key
         """,
         names=columns(observed_columns(source), "o"),
-        observations=observations(source, rows),
-        affected=T.affected,
+        observations=observations(source, rows, delivery.inputs),
+        affected=keys,
     )
     if change.settled is None:
         return found
     start = query(
         "SELECT s.* FROM $start AS s SEMI JOIN $affected AS t ON t.s_key = s.s_key",
         start=settled_start(change, lake),
-        affected=T.affected,
+        affected=keys,
     )
     return exp.union(found, start, distinct=False)
 

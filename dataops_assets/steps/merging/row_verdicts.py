@@ -7,45 +7,63 @@ another row of its key at the same instant. Otherwise the hub would depend on th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlglot import exp
 
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.enriching.judged_rows import note_judged
+from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.rule_values import enrich_query
-from dataops_assets.steps.merging import merge
-from dataops_assets.steps.merging.change import Change, T, hub_columns_of, keeps_deletions, system_columns
+from dataops_assets.steps.merging.change import Change, hub_columns_of, keeps_deletions, system_columns
+from dataops_assets.steps.merging.hub_diff import HubDiff
+from dataops_assets.steps.merging.merge import Timeline, compare, nothing_excluded, order
+from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.row_identity import key_text
-from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.merging.single_pass import Pairs
+from dataops_assets.steps.merging.timelines import Ordered
 from dataops_assets.storage import publish
-from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.retyping import rows_cast_exactly
 
-_NOW = "s_enriched_now"
 _IS_FRESH = "s_is_fresh"
 
 
-def exclude_failed(session: Session, enriched: TableVersion | None) -> None:
-    """Create `excluded`: the rows that are known to fail a validation."""
-    if enriched is None:
-        merge.exclude_nothing(session)
-        return
-    failed = query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=session.scan(enriched))
-    session.create(failed, T.excluded)
+@dataclass(frozen=True)
+class PassingDiff:
+    """A difference in which no row fails a validation.
+
+    * `timeline`, `diff`: computed without the rows that fail.
+    * `rows`: the full rows of `diff.insert`, without deletions.
+    * `judged`: rows that were validated just now and are in no change set.
+    """
+
+    timeline: Timeline
+    diff: HubDiff
+    rows: exp.Query
+    judged: tuple[exp.Query, ...] = ()
 
 
-def may_lack_rows(session: Session, change: Change, enriched: TableVersion, own: exp.Expr) -> bool:
+def known_failures(tables: ReadTables) -> Relation:
+    """Return the rows that are known to fail a validation: `s_input_id` and `s_row_id`."""
+    session = tables.session
+    if tables.enriched is None:
+        return nothing_excluded(session)
+    scan = session.scan(tables.enriched)
+    return session.create(query("SELECT s_input_id, s_row_id FROM $e AS e WHERE s_status = 'fail'", e=scan))
+
+
+def may_lack_rows(tables: ReadTables, change: Change) -> bool:
     """Whether change sets may lack a row, because a row that took its place does not pass the validations.
 
     There are two cases. The row that took its place is known to fail. Or it was not validated: then the change set has
     an `old` row, which a change set in order otherwise never has.
     """
-    if not excludes_rows(change.source):
+    session = tables.session
+    if tables.enriched is None or not excludes_rows(change.source):
         return False
-    rows = publish.scan_inputs(session, enriched, change.ids)
+    rows = publish.scan_inputs(session, tables.enriched, change.ids)
     if _has_rows(session, rows.where(column("s_change", "r").eq("old"))):
         return True
     failed = rows.where(column("s_status", "r").eq("fail"))
@@ -54,7 +72,7 @@ def may_lack_rows(session: Session, change: Change, enriched: TableVersion, own:
     keys = query(
         "SELECT r.s_input_id, r.s_row_id, $key AS s_key FROM $rows AS r",
         key=key_text(change.source, "r"),
-        rows=publish.rows_of(own, change.ids),
+        rows=publish.rows_of(tables.own, change.ids),
     )
     passed_over = query(
         """
@@ -72,64 +90,51 @@ def excludes_rows(source: Source) -> bool:
     return any(item.severity != "warn" for item in source.validations)
 
 
-def fresh_rows(
-    context: SourceContext,
-    session: Session,
-    change: Change,
-    reading: merge.Reading,
-    enriched: TableVersion | None,
-    lake: exp.Expr,
-    *,
-    anew: bool,
-) -> exp.Query:
-    """Return the full rows of `fresh` without deletions; none of them fails a validation.
+def without_failing(tables: ReadTables, timeline: Timeline, diff: HubDiff) -> PassingDiff:
+    """Return the difference in which every row passes the validations, with its full rows.
 
     A deciding row that was not enriched before is enriched now. If it fails, it is excluded and the versions are
     computed again without it, until all remaining rows pass. Rows that were enriched before keep their rule values.
-    With `anew` their other columns are read from the lake again.
     """
-    hub_columns = hub_columns_of(context.source)
-    rows = _enriched_before(context, session, enriched, lake, anew=anew)
+    session, source = tables.session, tables.source
+    rows = _enriched_before(tables)
+    judged: list[exp.Query] = []
     while True:
-        known = _enriched_fresh(session, change, reading, rows)
-        if known is not None and reading.planned:
-            return known
-        lacking = _not_enriched(session, change, reading, rows)
+        known = _enriched_fresh(session, timeline, diff, rows)
+        if known is not None and timeline.delivery.planned:
+            return PassingDiff(timeline, diff, known, tuple(judged))
+        lacking = _not_enriched(session, timeline, diff, rows)
         if known is not None and not _has_rows(session, lacking):
-            return known
-        _enrich_now(context, session, lacking, lake)
-        now = query("SELECT k.* FROM $now AS k", now=_NOW)
-        failing = now.where(column("s_status", "k").eq("fail"))
+            return PassingDiff(timeline, diff, known, tuple(judged))
+        now = _enriched_now(tables, lacking)
+        failing = query("SELECT k.* FROM $now AS k", now=now).where(column("s_status", "k").eq("fail"))
         if not _has_rows(session, failing):
-            is_fresh = column(_IS_FRESH, "k")
-            if _has_rows(session, judged := now.where(exp.not_(is_fresh))):
-                note_judged(session, judged)
-            begun = query("SELECT $names FROM $now AS k", names=columns(hub_columns, "k"), now=_NOW)
-            begun = begun.where(is_fresh.copy())
-            return begun if known is None else exp.union(known, begun, distinct=False)
-        note_judged(session, failing)
+            others = query("SELECT k.* FROM $now AS k", now=now).where(exp.not_(column(_IS_FRESH, "k")))
+            if _has_rows(session, others):
+                judged.append(others)
+            begun = query("SELECT $names FROM $now AS k", names=columns(hub_columns_of(source), "k"), now=now)
+            begun = begun.where(column(_IS_FRESH, "k"))
+            written = begun if known is None else exp.union(known, begun, distinct=False)
+            return PassingDiff(timeline, diff, written, tuple(judged))
+        judged.append(failing)
         places = query("SELECT f.s_input_id, f.s_row_id FROM $failing AS f", failing=failing)
-        both = exp.union(query("SELECT * FROM $x AS x", x=T.excluded), places, distinct=False)
-        session.create(both, "s_excluded_now")
-        session.create(query("SELECT * FROM s_excluded_now"), T.excluded)
-        merge.resolve(session, change, reading)
-        merge.compare(session, change, reading)
+        before = query("SELECT * FROM $x AS x", x=timeline.excluded)
+        timeline = order(session, timeline.seen, session.create(exp.union(before, places, distinct=False)))
+        diff = compare(session, timeline)
 
 
-def _enriched_before(
-    context: SourceContext, session: Session, enriched: TableVersion | None, lake: exp.Expr, *, anew: bool
-) -> exp.Expr | None:
+def _enriched_before(tables: ReadTables) -> exp.Expr | None:
     """Return the rows of `hub/<source>_enriched` with the types of the hub; None if the table does not exist."""
-    if enriched is None:
+    if tables.enriched is None:
         return None
-    source = context.source
+    source = tables.source
     hub_columns, system = hub_columns_of(source), system_columns(source)
     # rows that were written with an earlier declaration have its types
-    read_anew = (*system, *source.column_names) if anew else system
-    compiled = compile_rules(source, context.sources)
+    read_anew = (*system, *source.column_names) if tables.anew else system
+    compiled = compile_rules(source, tables.context.sources)
     kinds = {name: kind for name, kind in compiled.hub_columns.items() if name in hub_columns and name not in read_anew}
-    rows = rows_cast_exactly(session, enriched, kinds)
-    if not anew:
+    rows = rows_cast_exactly(tables.session, tables.enriched, kinds)
+    if not tables.anew:
         return rows
     found: exp.Query = query(
         """
@@ -139,22 +144,20 @@ def _enriched_before(
         contract=columns(source.column_names, "r"),
         others=columns([name for name in hub_columns if name not in (*source.column_names, *system)], "e"),
         rows=rows,
-        lake=lake,
+        lake=tables.lake,
     )
     return found
 
 
-def _enriched_fresh(
-    session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None
-) -> exp.Query | None:
-    """Return the full rows of `fresh` that were enriched before; None if there are no enriched rows."""
+def _enriched_fresh(session: Session, timeline: Timeline, diff: HubDiff, rows: exp.Expr | None) -> exp.Query | None:
+    """Return the full rows of `diff.insert` that were enriched before; None if there are no enriched rows."""
     if rows is None:
         return None
-    source = change.source
+    source = timeline.change.source
     system = system_columns(source)
-    fresh = _fresh(source)
+    fresh = _fresh(source, diff)
     # read only the change sets of inputs that have rows to write, because there can be many
-    ids = change.ids if reading.planned else publish.input_ids_of(session, fresh)
+    ids = timeline.change.ids if timeline.delivery.planned else publish.input_ids_of(session, fresh)
     found: exp.Query = query(
         "SELECT $values FROM $fresh AS f JOIN $rows AS e ON e.s_input_id = f.s_input_id AND e.s_row_id = f.s_row_id",
         values=[column(name, "f" if name in system else "e") for name in hub_columns_of(source)],
@@ -164,24 +167,25 @@ def _enriched_fresh(
     return found
 
 
-def _fresh(source: Source) -> exp.Select:
-    """Return the rows of `fresh` that are not deletions."""
-    fresh: exp.Select = query("SELECT f.* FROM $fresh AS f", fresh=T.fresh)
+def _fresh(source: Source, diff: HubDiff) -> exp.Select:
+    """Return the rows of `diff.insert` that are not deletions."""
+    fresh: exp.Select = query("SELECT f.* FROM $fresh AS f", fresh=diff.insert)
     return fresh.where(exp.not_(column("s_is_deleted", "f"))) if keeps_deletions(source) else fresh
 
 
-def _not_enriched(session: Session, change: Change, reading: merge.Reading, rows: exp.Expr | None) -> exp.Query:
-    """Return the deciding rows that were not enriched before: those of `fresh`, and others that are only validated."""
-    source = change.source
+def _not_enriched(session: Session, timeline: Timeline, diff: HubDiff, rows: exp.Expr | None) -> exp.Query:
+    """Return the deciding rows that were not enriched before: those to insert, and others that are only validated."""
+    source = timeline.change.source
     names = system_columns(source)
     wanted: exp.Query = query(
         "SELECT $names, $yes FROM $fresh AS f",
         names=columns(names, "f"),
         yes=alias(exp.true(), _IS_FRESH),
-        fresh=_fresh(source),
+        fresh=_fresh(source, diff),
     )
-    if excludes_rows(source) and not reading.paired and not isinstance(source.refresh, AppendRefresh):
-        # if each key occurs once, every deciding row is in `fresh`
+    is_compared = not isinstance(timeline.seen, Pairs) and not isinstance(source.refresh, AppendRefresh)
+    if excludes_rows(source) and is_compared:
+        # if each key occurs once, every deciding row is among those to insert
         others = query(
             """
             SELECT $names, $no FROM $deciding AS d
@@ -189,8 +193,8 @@ def _not_enriched(session: Session, change: Change, reading: merge.Reading, rows
             """,
             names=columns(names, "d"),
             no=alias(exp.false(), _IS_FRESH),
-            deciding=_deciding(source),
-            fresh=T.fresh,
+            deciding=_deciding(source, timeline.ordered),
+            fresh=diff.insert,
         )
         wanted = exp.union(wanted, others, distinct=False)
     if rows is None:
@@ -206,8 +210,8 @@ def _not_enriched(session: Session, change: Change, reading: merge.Reading, rows
     return lacking
 
 
-def _deciding(source: Source) -> exp.Query:
-    """Return the rows of `timeline` that decide the versions: those that begin one, and those that replace another row.
+def _deciding(source: Source, ordered: Ordered) -> exp.Query:
+    """Return the observations that decide the versions: those that begin one, and those that replace another row.
 
     A row with the same content as the one before it decides nothing. The start of a timeline (rank 0) was validated
     before.
@@ -231,15 +235,15 @@ def _deciding(source: Source) -> exp.Query:
           AND (t.s_is_event OR h.s_deletions > 0 OR h.s_least <> t.s_row_hash OR h.s_most <> t.s_row_hash)
         """,
         values=[alias(values.get(name, column(name, "t")), name) for name in system_columns(source)],
-        timeline=T.timeline,
-        lost=T.lost,
+        timeline=ordered.rows,
+        lost=ordered.lost,
     )
     return rows
 
 
-def _enrich_now(context: SourceContext, session: Session, lacking: exp.Query, lake: exp.Expr) -> None:
-    """Create the temporary table of the enriched `lacking` rows."""
-    source = context.source
+def _enriched_now(tables: ReadTables, lacking: exp.Query) -> Relation:
+    """Return the `lacking` rows with their rule values and status."""
+    source = tables.source
     parsed = query(
         """
         SELECT $columns, $system FROM $lacking AS f JOIN $lake AS r
@@ -248,9 +252,9 @@ def _enrich_now(context: SourceContext, session: Session, lacking: exp.Query, la
         lacking=lacking,
         columns=columns(source.column_names, "r"),
         system=columns((*system_columns(source), _IS_FRESH), "f"),
-        lake=lake,
+        lake=tables.lake,
     )
-    session.create(enrich_query(context, session, parsed), _NOW)
+    return tables.session.create(enrich_query(tables.context, tables.session, parsed))
 
 
 def _has_rows(session: Session, rows: exp.Query) -> bool:

@@ -6,17 +6,19 @@ and it replaces or ends the version in the hub. Nothing is sorted and no timelin
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlglot import exp
 
 from dataops_assets.config.refresh import FullRefresh, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
 from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.affected_keys import AffectedKeys
 from dataops_assets.steps.merging.change import (
     ABSENT,
     Change,
-    T,
     current_row_count,
     differs,
     is_event,
@@ -25,8 +27,20 @@ from dataops_assets.steps.merging.change import (
     observed_columns,
     system_columns,
 )
+from dataops_assets.steps.merging.observations import Delivery
 from dataops_assets.steps.merging.row_identity import order_type
 from dataops_assets.storage.delta import TableVersion
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Each observation of the added inputs, joined with the current version of its key in the hub.
+
+    Each key occurs once, so `rows` have all that decides the versions.
+    """
+
+    delivery: Delivery
+    rows: Relation
 
 
 def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
@@ -40,13 +54,13 @@ def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
     return is_one_extract or isinstance(change.source.refresh, KeyRefresh)
 
 
-def create_pairs_by_key(session: Session, change: Change, hub: exp.Expr | None) -> bool:
-    """Create `pairs`: each observation joined with the current version of its key in the hub.
+def pairs_by_key(session: Session, delivery: Delivery, hub: exp.Expr | None) -> Pairs | AffectedKeys:
+    """Join each observation with the current version of its key in the hub.
 
-    Returns False if a key occurs several times. Then it also creates `added` and `affected`.
+    Returns the affected keys instead, if a key occurs several times.
     """
-    source = change.source
-    session.create(
+    source = delivery.source
+    pairs = session.create(
         query(
             """
             SELECT $names, a.s_extract_time AS s_created_at, h.s_gone AS s_deleted_before, FALSE AS s_is_old,
@@ -59,28 +73,28 @@ def create_pairs_by_key(session: Session, change: Change, hub: exp.Expr | None) 
             is_event=is_event("a", "h", column("s_gone", "h")),
             nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
             stored=_stored_columns(source),
-            delivered=T.delivered,
+            delivered=delivery.rows,
             hub=_present(source, hub),
-        ),
-        T.pairs,
+        )
     )
-    repeated = query("SELECT p.s_key FROM $pairs AS p GROUP BY p.s_key HAVING count(*) > 1", pairs=T.pairs)
+    repeated = query("SELECT p.s_key FROM $pairs AS p GROUP BY p.s_key HAVING count(*) > 1", pairs=pairs)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
-        return True
-    observed = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=T.pairs)
-    session.define(observed, T.added)
-    session.create(query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=T.pairs), T.affected)
-    return False
+        return Pairs(delivery, pairs)
+    observed = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=pairs)
+    keys = query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=pairs)
+    return AffectedKeys(keys=session.create(keys), added=session.define(observed))
 
 
-def create_pairs_by_extract(session: Session, change: Change, base: TableVersion | None, hub: exp.Expr | None) -> bool:
-    """Create `pairs` by one join of a full extract with the hub: rows that differ, and absences.
+def pairs_by_extract(
+    session: Session, delivery: Delivery, base: TableVersion | None, hub: exp.Expr | None
+) -> Pairs | None:
+    """Join a full extract with the hub, and keep the rows that differ and the absences.
 
-    Most rows of a full extract are equal to the hub, and these are not stored. Returns False if the extract has a key
+    Most rows of a full extract are equal to the hub, and these are not stored. Returns None if the extract has a key
     several times: then a row that is equal to the hub was not stored, although another row of its key differs.
     """
-    source, (item,) = change.source, change.adding
-    session.create(
+    change, source, (item,) = delivery.change, delivery.source, delivery.change.adding
+    pairs = session.create(
         query(
             """
             SELECT $input_id AS s_input_id, coalesce(d.s_row_id, $absent) AS s_row_id,
@@ -104,11 +118,15 @@ def create_pairs_by_extract(session: Session, change: Change, base: TableVersion
             complete=item.input_id not in change.incomplete,
             stored=_stored_columns(source),
             differs=differs("d", "h", column("s_gone", "h")),
-            delivered=T.delivered,
+            delivered=delivery.rows,
             hub=_present(source, hub),
         ),
-        T.pairs,
     )
+    return Pairs(delivery, pairs) if _is_each_once(session, delivery, pairs, base) else None
+
+
+def _is_each_once(session: Session, delivery: Delivery, pairs: Relation, base: TableVersion | None) -> bool:
+    """Whether each key occurs once in the extract, so that each of its rows has at most one partner in the hub."""
     tally = query(
         """
         SELECT count(*) AS pairs, count(DISTINCT p.s_key) AS keys,
@@ -116,50 +134,48 @@ def create_pairs_by_extract(session: Session, change: Change, base: TableVersion
                count(CASE WHEN p.s_deleted_before = FALSE THEN 1 END) AS standing
         FROM $pairs AS p
         """,
-        pairs=T.pairs,
+        pairs=pairs,
     )
     found = session.fetch(tally).to_pylist()[0]
     # rows that were not stored, of the extract and of the hub: the numbers are equal if each has one partner
-    passed_over = (
-        change.rows(item.input_id) - found["observed"],
-        current_row_count(session, source, base) - found["standing"],
-    )
-    return found["pairs"] == found["keys"] and passed_over[0] == passed_over[1]
+    rows = sum(delivery.change.rows(input_id) for input_id in delivery.change.ids)
+    standing = current_row_count(session, delivery.source, base)
+    return found["pairs"] == found["keys"] and rows - found["observed"] == standing - found["standing"]
 
 
-def create_timeline_from_pairs(session: Session) -> None:
-    """Create `timeline` from `pairs` without the `excluded` rows, and an empty `lost`."""
-    kept = query(
+def pairs_not_excluded(pairs: Pairs, excluded: Relation) -> exp.Query:
+    """Return the pairs without the `excluded` rows."""
+    kept: exp.Query = query(
         """
         SELECT p.* FROM $pairs AS p
         ANTI JOIN $excluded AS x ON x.s_input_id = p.s_input_id AND x.s_row_id = p.s_row_id
         """,
-        pairs=T.pairs,
-        excluded=T.excluded,
+        pairs=pairs.rows,
+        excluded=excluded,
     )
-    session.define(kept, T.timeline)
-    session.define(query("SELECT p.* FROM $pairs AS p WHERE FALSE", pairs=T.pairs), T.lost)
+    return kept
 
 
-def compare_pairs(session: Session, source: Source) -> None:
-    """Create `fresh`, `amended` and `removed`: the new versions, and those that they replace or (history) end."""
-    names = system_columns(source)
-    session.define(query("SELECT v.* FROM $versions AS v", versions=T.versions), T.fresh)
-    replaced = query(
+def replaced_rows(timeline: Relation) -> exp.Select:
+    """Return file and position of the hub rows that new versions replace or (with history) end."""
+    replaced: exp.Select = query(
         "SELECT t.s_file, t.s_position FROM $timeline AS t WHERE t.s_is_event AND NOT t.s_file IS NULL",
-        timeline=T.timeline,
+        timeline=timeline,
     )
-    session.define(replaced, T.removed)
-    if source.refresh.history:
-        ends = {"s_valid_to": column("s_order", "t"), "s_is_current": exp.false()}
-        values = [alias(ends.get(name, column(f"s_held_{name}", "t")), name) for name in names]
-        ended = replaced.copy().select(*values, append=False).select(*columns((FILE, POSITION), "t"))
-        session.define(ended, T.amended)
-    else:
-        nothing = query(
+    return replaced
+
+
+def ended_versions(source: Source, timeline: Relation) -> exp.Query:
+    """Return the hub versions that end where a new one begins, with file and position; none without history."""
+    names = system_columns(source)
+    if not source.refresh.history:
+        nothing: exp.Query = query(
             "SELECT $names FROM $none AS n", names=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
         )
-        session.define(nothing, T.amended)
+        return nothing
+    ends = {"s_valid_to": column("s_order", "t"), "s_is_current": exp.false()}
+    values = [alias(ends.get(name, column(f"s_held_{name}", "t")), name) for name in names]
+    return replaced_rows(timeline).select(*values, append=False).select(*columns((FILE, POSITION), "t"))
 
 
 def _present(source: Source, hub: exp.Expr | None) -> exp.Query:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import query
-from dataops_assets.steps.merging.change import Change, T
+from dataops_assets.steps.merging.merge import Timeline
+from dataops_assets.steps.merging.single_pass import Pairs
 
 _SHOWN = 3
 
 
-def ties(session: Session, change: Change, *, paired: bool) -> dict[str, str | int]:
-    """Return notes on the keys that a tie decides: their number, and the inputs. Reads the session's `seen`."""
-    if paired or isinstance(change.source.refresh, AppendRefresh):
+def ties(session: Session, timeline: Timeline) -> dict[str, str | int]:
+    """Return notes on the keys that a tie decides: their number, and the inputs."""
+    if isinstance(timeline.seen, Pairs) or isinstance(timeline.change.source.refresh, AppendRefresh):
         return {}
     found = session.fetch(
         query(
@@ -28,8 +29,8 @@ def ties(session: Session, change: Change, *, paired: bool) -> dict[str, str | i
               AND (t.s_deleted <> o.s_deleted OR t.s_row_hash <> o.s_row_hash)
             GROUP BY t.s_input_id, o.s_input_id ORDER BY n DESC, winner, loser
             """,
-            timeline=T.timeline,
-            seen=T.seen,
+            timeline=timeline.ordered.rows,
+            seen=timeline.ordered.every,
         )
     ).to_pylist()
     if not found:

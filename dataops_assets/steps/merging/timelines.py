@@ -1,16 +1,18 @@
-"""Creates the timelines of keys: their observations in order, with those that start or end a version."""
+"""Computes the timelines of keys: their observations in order, with those that start or end a version."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
 from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging.affected_keys import Observed
 from dataops_assets.steps.merging.change import (
     ABSENT,
-    T,
     absence_deletes,
     is_event,
     null_carried_columns,
@@ -19,83 +21,101 @@ from dataops_assets.steps.merging.change import (
 from dataops_assets.steps.merging.row_identity import order_type, value_text
 
 
-def create_timeline(session: Session, source: Source, *, absences: bool, spares: bool) -> None:
-    """Create `timeline`: one observation of an affected key for each instant, with facts about its neighbours.
+@dataclass(frozen=True)
+class Ordered:
+    """The observations of the affected keys, without those that are excluded.
 
-    Of several observations at one instant the last one counts; the others go to `lost`. With `spares`, the `spared`
-    keys count as present in their input.
+    * `rows`: one observation of a key for each instant, with facts about its neighbours.
+    * `lost`: observations that lost to another one at the same instant.
+    * `every`: all observations, with the absences.
 
+    Columns of `rows` besides those of an observation:
     * `s_is_event`: a version starts or ends here.
     * `s_next`: the order of the next event.
     * `s_is_old`: an applied input has a later observation of the key.
     """
-    seen = observations_not_excluded(source)
-    if absences and absence_deletes(source):
-        gone = (
-            _absences_from_coverage(source, spares)
-            if replace_scope.is_partial(source)
-            else _absences_from_extracts(source, spares)
-        )
-        seen = exp.union(seen, gone, distinct=False)
-    session.create(seen, T.seen)
+
+    rows: Relation
+    lost: Relation
+    every: Relation
+
+
+def ordered(session: Session, observed: Observed, excluded: Relation) -> Ordered:
+    """Order the observations of each key. Of several observations at one instant the last one counts."""
+    source = observed.delivery.source
+    every = session.create(_with_absences(observed, excluded))
     repeated = query(
-        "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=T.seen
+        "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=every
     )
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
-        session.create(_unsorted_timelines(source, T.seen), T.timeline)
-        session.define(query("SELECT o.* FROM $seen AS o WHERE FALSE", seen=T.seen), T.lost)
-        return
-    session.create(repeated, T.repeated)
-    once = query(
-        "SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=T.seen, repeated=T.repeated
+        return Ordered(session.create(_unsorted_timelines(source, every)), session.define(no_rows_of(every)), every)
+    keys = session.create(repeated)
+    once = session.create(
+        query("SELECT o.* FROM $seen AS o ANTI JOIN $repeated AS r ON r.s_key = o.s_key", seen=every, repeated=keys)
     )
-    session.create(once, T.once)
-    session.create(
-        exp.union(_unsorted_timelines(source, T.once), _sorted_timelines(source), distinct=False), T.timeline
+    rows = session.create(
+        exp.union(_unsorted_timelines(source, once), _sorted_timelines(source, every, keys), distinct=False)
     )
     lost = query(
         """
         SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
         ANTI JOIN $timeline AS t ON t.s_input_id = o.s_input_id AND t.s_row_id = o.s_row_id
         """,
-        seen=T.seen,
-        repeated=T.repeated,
-        timeline=T.timeline,
+        seen=every,
+        repeated=keys,
+        timeline=rows,
     )
-    session.define(lost, T.lost)
+    return Ordered(rows, session.define(lost), every)
 
 
-def observations_not_excluded(source: Source) -> exp.Query:
+def no_rows_of(rows: Relation) -> exp.Query:
+    """Return an empty relation with the columns of `rows`."""
+    nothing: exp.Query = query("SELECT o.* FROM $rows AS o WHERE FALSE", rows=rows)
+    return nothing
+
+
+def observations_not_excluded(observed: Observed, excluded: Relation) -> exp.Query:
     """Return the observations without the `excluded` rows."""
     kept: exp.Query = query(
         """
         SELECT $names, o.s_created_at FROM $observed AS o
         ANTI JOIN $excluded AS x ON x.s_input_id = o.s_input_id AND x.s_row_id = o.s_row_id
         """,
-        names=columns(observed_columns(source), "o"),
-        observed=T.observed,
-        excluded=T.excluded,
+        names=columns(observed_columns(observed.delivery.source), "o"),
+        observed=observed.rows,
+        excluded=excluded,
     )
     return kept
 
 
-def _absences_from_extracts(source: Source, spares: bool) -> exp.Query:
+def _with_absences(observed: Observed, excluded: Relation) -> exp.Query:
+    """Return the observations without the excluded rows, and the absences of keys. Change sets list the absences."""
+    seen = observations_not_excluded(observed, excluded)
+    if observed.delivery.planned or not absence_deletes(observed.delivery.source):
+        return seen
+    absences = _absences_from_extracts if observed.covers is None else _absences_from_coverage
+    return exp.union(seen, absences(observed), distinct=False)
+
+
+def _absences_from_extracts(observed: Observed) -> exp.Query:
     """Return, for full extracts, the absence of each key from the first complete extract after one that contained it.
 
-    Extracts of the same time are a tie, so each of them has its own observation.
+    Extracts of the same time are a tie, so each of them has its own observation. Keys of rejected
+    rows count as present.
     """
+    source, delivery = observed.delivery.source, observed.delivery
     names = replace_scope.carried_names(source)
     # an excluded row is still present in its extract, so all observations count here
     present: exp.Query = query(
-        "SELECT o.s_key, o.s_rank, $carried FROM $observed AS o", carried=columns(names, "o"), observed=T.observed
+        "SELECT o.s_key, o.s_rank, $carried FROM $observed AS o", carried=columns(names, "o"), observed=observed.rows
     )
     carried: list[exp.Expr] = columns(names, "o")
-    if spares:
+    if delivery.spared is not None:
         rejected = query(
             "SELECT x.s_key, x.s_rank, $nothing FROM $spared AS x SEMI JOIN $observed AS o ON o.s_key = x.s_key",
             nothing=null_carried_columns(source),
-            spared=T.spared,
-            observed=T.observed,
+            spared=delivery.spared,
+            observed=observed.rows,
         )
         present = exp.union(present, rejected, distinct=False)
         # a rejected row has no carried values, so take those of the other rows of its key
@@ -112,12 +132,13 @@ def _absences_from_extracts(source: Source, spares: bool) -> exp.Query:
                    lead(o.s_rank) OVER (PARTITION BY o.s_key ORDER BY o.s_rank) AS s_present_again
             FROM (SELECT s_key, s_rank, $any FROM $present AS o GROUP BY s_key, s_rank) AS o
         ) AS p
-        JOIN s_inputs AS i ON i.s_rank = p.s_rank
-        JOIN s_inputs AS f ON f.s_rank = i.s_next_rank
-        JOIN s_inputs AS n ON n.s_complete AND n.s_rank >= f.s_rank AND n.s_extract_time = f.s_extract_time
+        JOIN $inputs AS i ON i.s_rank = p.s_rank
+        JOIN $inputs AS f ON f.s_rank = i.s_next_rank
+        JOIN $inputs AS n ON n.s_complete AND n.s_rank >= f.s_rank AND n.s_extract_time = f.s_extract_time
         WHERE p.s_present_again IS NULL OR n.s_rank < p.s_present_again
         """,
         absent=ABSENT,
+        inputs=delivery.inputs,
         carried=columns(names, "p"),
         whole=carried,
         any=[alias(exp.Min(this=column(name)), name) for name in names],
@@ -126,8 +147,9 @@ def _absences_from_extracts(source: Source, spares: bool) -> exp.Query:
     return rows
 
 
-def _absences_from_coverage(source: Source, spares: bool) -> exp.Query:
+def _absences_from_coverage(observed: Observed) -> exp.Query:
     """Return the absence of each row from the later inputs that cover it."""
+    source, delivery = observed.delivery.source, observed.delivery
     rows: exp.Query = query(
         """
         SELECT DISTINCT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, k.s_key, n.s_extract_time AS s_order,
@@ -140,25 +162,25 @@ def _absences_from_coverage(source: Source, spares: bool) -> exp.Query:
         absent=ABSENT,
         carried=columns(replace_scope.carried_names(source)),
         carried_on=columns(replace_scope.carried_names(source), "k"),
-        observed=T.observed,
-        covers=T.covers,
+        observed=observed.rows,
+        covers=observed.covers,
         is_covered=replace_scope.is_covered(source, "k", "n"),
     )
     by = source.refresh.range_by
-    if not spares or by is None:
+    if delivery.spared is None or by is None:
         return rows
     # a rejected row with the same range value may be this row
     kind = next(item.type for item in source.columns if item.name == by)
     kept: exp.Query = query(
         "SELECT d.* FROM $rows AS d ANTI JOIN $spared AS x ON x.s_rank = d.s_rank AND x.s_key = $text",
         rows=rows,
-        spared=T.spared,
+        spared=delivery.spared,
         text=value_text(column(replace_scope.carried_as(source)[by], "d"), kind),
     )
     return kept
 
 
-def _unsorted_timelines(source: Source, seen: str) -> exp.Query:
+def _unsorted_timelines(source: Source, seen: Relation) -> exp.Query:
     """Return the timelines of keys with one observation, or with one after the start (rank 0), without sorting.
 
     The observation comes after the hub as it is, or the whole timeline was read and has no start.
@@ -194,8 +216,8 @@ def _unsorted_timelines(source: Source, seen: str) -> exp.Query:
     return exp.union(first, after, distinct=False)
 
 
-def _sorted_timelines(source: Source) -> exp.Query:
-    """Return the timelines of keys with several observations, by sorting."""
+def _sorted_timelines(source: Source, seen: Relation, repeated: Relation) -> exp.Query:
+    """Return the timelines of the `repeated` keys, which have several observations, by sorting."""
     rows: exp.Query = query(
         """
         WITH latest AS (
@@ -229,7 +251,7 @@ def _sorted_timelines(source: Source) -> exp.Query:
         FROM marked AS t
         """,
         names=columns(observed_columns(source), "t"),
-        seen=T.seen,
-        repeated=T.repeated,
+        seen=seen,
+        repeated=repeated,
     )
     return query("SELECT s.* FROM $rows AS s", rows=rows)

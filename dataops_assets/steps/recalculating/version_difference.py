@@ -7,7 +7,7 @@ not on the size of the table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,77 +16,75 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import StorageError
-from dataops_assets.sql import query
+from dataops_assets.sql import Relation, query
 from dataops_assets.steps.enriching.look_ups import nothing, rows_cast_or_null
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
 
 
-def find_differences(
+def differing_rows(
     session: Session,
-    name: str,
     table: Table,
     before: Sequence[Any] | int | None,
     now: TableVersion | None,
     wanted: Mapping[str, str],
     *,
     only_current: bool,
-) -> bool:
-    """Create the temporary table `name`: the rows that only one of two versions has, in the types of `wanted`.
+) -> Relation | None:
+    """Return the rows that only one of two versions has, in the types of `wanted`.
 
     Version `before`, as `TableVersion.known_as` (None: there was no table), is compared with the version `now`. A row
     that both have equally often is left out, in whatever file it is. `only_current`: of a table with history, compare
-    only the current versions. Returns False, without a table, if the older version can no longer be read or another
-    commit has its number.
+    only the current versions. Returns None if the older version can no longer be read or another commit has its number.
     """
     if isinstance(before, int):
         # recorded before versions were identified by their commits
-        return False
+        return None
+    kind = _Wanted(table, wanted, only_current)
     try:
         old = table.snapshot(before[0]) if before is not None else None
         if old is not None and before is not None and old.known_as != list(before):
-            return False
-        _collect(session, f"{name}_gone", table, old, now, wanted, only_current=only_current)
-        _collect(session, f"{name}_come", table, now, old, wanted, only_current=only_current)
+            return None
+        gone = query("SELECT r.* FROM $rows AS r", rows=_only_here(session, kind, old, now))
+        come = query("SELECT r.* FROM $rows AS r", rows=_only_here(session, kind, now, old))
     except StorageError:
         # the version was vacuumed; the present version is enough to compute all rows
-        return False
-    gone, come = (query("SELECT r.* FROM $rows AS r", rows=f"{name}_{side}") for side in ("gone", "come"))
+        return None
     lost = query("SELECT d.* FROM $rows AS d", rows=exp.except_(gone, come, distinct=False))
     new = query("SELECT d.* FROM $rows AS d", rows=exp.except_(come.copy(), gone.copy(), distinct=False))
-    session.create(exp.union(lost, new, distinct=False), name)
-    return True
+    return session.create(exp.union(lost, new, distinct=False))
 
 
-def _collect(
-    session: Session,
-    name: str,
-    table: Table,
-    here: TableVersion | None,
-    there: TableVersion | None,
-    wanted: Mapping[str, str],
-    *,
-    only_current: bool,
-) -> None:
-    """Create `name`: the rows at files and positions that version `here` has and `there` has not."""
-    parts: list[exp.Query] = [nothing(wanted)]
+@dataclass(frozen=True)
+class _Wanted:
+    """The rows that are compared: of this table, with these columns, and perhaps only the current versions."""
+
+    table: Table
+    columns: Mapping[str, str]
+    only_current: bool
+
+
+def _only_here(session: Session, wanted: _Wanted, here: TableVersion | None, there: TableVersion | None) -> Relation:
+    """Return the rows at files and positions that version `here` has and `there` has not."""
+    parts: list[exp.Query] = [nothing(wanted.columns)]
     if here is not None:
         other = {file.path: file for file in there.files} if there else {}
         whole = [file.path for file in here.files if file.path not in other]
         if whole:
-            parts.append(rows_cast_or_null(session, here, wanted, only_current=only_current, only=whole))
-        for place, (file, hidden) in enumerate(_masked(table, here, other)):
+            rows = rows_cast_or_null(session, here, wanted.columns, only_current=wanted.only_current, only=whole)
+            parts.append(rows)
+        for file, hidden in _masked(wanted.table, here, other):
             # one file at a time, so that a position identifies a row
-            positions = f"{name}_{place}"
-            session.register(pa.table({"s_position": pa.array(hidden, pa.int64())}), positions)
+            positions = session.register(pa.table({"s_position": pa.array(hidden, pa.int64())}))
             alone = replace(here, files=(replace(file, deletion_vector=None),))
-            parts.append(
-                rows_cast_or_null(session, alone, wanted, only_current=only_current, only=[file.path], at=positions)
+            rows = rows_cast_or_null(
+                session, alone, wanted.columns, only_current=wanted.only_current, only=[file.path], at=positions
             )
-    rows = parts[0]
+            parts.append(rows)
+    found = parts[0]
     for part in parts[1:]:
-        rows = exp.union(rows, part, distinct=False)
-    session.create(rows, name)
+        found = exp.union(found, part, distinct=False)
+    return session.create(found)
 
 
 def _masked(table: Table, here: TableVersion, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:

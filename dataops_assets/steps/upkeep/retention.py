@@ -20,22 +20,20 @@ from dataops_assets.config.refresh import FullRefresh
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError
 from dataops_assets.report import Input
-from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.steps.enriching.judged_rows import forget_judged
+from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import merge, settled_inputs
-from dataops_assets.steps.merging.change import Change, T, settings_match
+from dataops_assets.steps.merging.change import Change, settings_match
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
+from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for
-from dataops_assets.steps.merging.row_verdicts import exclude_failed, fresh_rows
+from dataops_assets.steps.merging.row_verdicts import known_failures, without_failing
 from dataops_assets.steps.merging.settled_inputs import Settled, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import Table, TableChange, TableVersion
-
-_STATE = "s_settled_rows"
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _settle_lake(
     lake = lake_of(context)
     if Settled.read(lake.info) == now:
         return
-    _compute_state(context, session, manifest, now, lake)
+    versions = _versions_of_old_inputs(context, session, manifest, now, lake)
     kept = [name for name in lake.columns if name not in settled_inputs.COLUMNS]
     rows = query(
         """
@@ -147,15 +145,15 @@ def _settle_lake(
             )
         ],
         lake=session.scan(lake),
-        versions=T.versions,
+        versions=versions,
     )
     publish.replace_inputs(session, context.lake, rows, sorted(old), now.recorded)
 
 
-def _compute_state(
+def _versions_of_old_inputs(
     context: SourceContext, session: Session, manifest: HubManifest, now: Settled, lake: TableVersion
-) -> None:
-    """Create the hub's versions of only the old inputs in the session, as a refresh would make them."""
+) -> Relation:
+    """Return the versions that the hub would have of only the old inputs, as a refresh would make them."""
     source = context.source
     start = start_of_rebuild(source, manifest, lake.info)
     adding = tuple(
@@ -167,14 +165,11 @@ def _compute_state(
     change = change_for(context, session, start, adding, lake, {})
     # use the completeness of the time when they were applied, not that after later repairs
     change = replace(change, incomplete=frozenset(k for k, item in manifest.inputs.items() if not item.complete))
-    enriched = context.enriched.snapshot()
-    reading = merge.read(session, change, None, rows, rows)
-    exclude_failed(session, enriched)
-    merge.resolve(session, change, reading)
-    merge.compare(session, change, reading)
-    forget_judged(session)
-    # this excludes rows that were never validated before and fail
-    fresh_rows(context, session, change, reading, enriched, rows, anew=False)
+    tables = ReadTables(context, session, None, lake, context.enriched.snapshot(), rows, rows)
+    seen = merge.observe(session, change, None, rows, rows)
+    timeline = merge.order(session, seen, excluded=known_failures(tables))
+    # rows that were never validated before can fail
+    return without_failing(tables, timeline, merge.compare(session, timeline)).timeline.versions
 
 
 def _remove_from_other_tables(
@@ -182,8 +177,8 @@ def _remove_from_other_tables(
 ) -> set[str]:
     """Remove the old inputs from the other tables, and return the ids of the inputs whose raw bytes are needed."""
     rows = publish.rows_of(session.scan(lake_of(context)), sorted(old))
-    session.create(query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows), _STATE)
-    needed = set(publish.input_ids_of(session, _STATE))
+    state = session.create(query("SELECT r.s_input_id, r.s_row_id FROM $rows AS r", rows=rows))
+    needed = set(publish.input_ids_of(session, state))
     if isinstance(context.source.refresh, FullRefresh):
         parsed = context.metadata.processes(context.source.name, "parse")
         # a rejected row whose key can be read keeps the row of an older extract, which this one does not contain then
@@ -194,18 +189,20 @@ def _remove_from_other_tables(
             needed = {newest.input_id, *(item for item in needed if old[item] > newest)}
     _remove_rows(session, context.changes, now, old)
     # keep the frozen values of snapshot rules for the rows that stay
-    _remove_rows(session, context.enriched, now, old, but=_STATE)
+    _remove_rows(session, context.enriched, now, old, but=state)
     _remove_rows(session, context.quarantine, now, old)
     return needed
 
 
-def _remove_rows(session: Session, table: Table, now: Settled, old: Collection[str], but: str = "") -> None:
-    """Remove the rows of old inputs, except those in the temporary table `but`."""
+def _remove_rows(
+    session: Session, table: Table, now: Settled, old: Collection[str], but: Relation | None = None
+) -> None:
+    """Remove the rows of old inputs, except those in `but`."""
     snapshot = table.snapshot()
     if snapshot is None or Settled.read(snapshot.info) == now:
         return
     rows = publish.rows_of(session.scan(snapshot), sorted(old))
-    if but:
+    if but is not None:
         kept = query(
             "SELECT r.* FROM $rows AS r SEMI JOIN $but AS s ON s.s_input_id = r.s_input_id AND s.s_row_id = r.s_row_id",
             rows=rows,

@@ -26,7 +26,7 @@ from dataops_assets.report import RuleReceipt, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate
 from dataops_assets.rules.stage import Stage
-from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, typed_columns
 from dataops_assets.steps.enriching.row_status import VERDICT, VERDICT_VERSION, failed_names, flags_of, status
 from dataops_assets.steps.enriching.uniqueness import with_repeats
@@ -168,7 +168,8 @@ class _TableBackfill:
         self._source = rules.source
         self.asset = table.uri.removeprefix(f"{context.environment.storage}/")
         self._is_hub = self.asset == f"hub/{rules.source.name}"
-        self._rows = "s_restated_hub" if self._is_hub else "s_restated_enriched"
+        # for each row its place, the new values, and whether each of them differs; None before `compute`
+        self._rows: Relation | None = None
         self._stage = rules.snapshot
         self._related = related
         self._table = table
@@ -292,7 +293,7 @@ class _TableBackfill:
         return exp.true()
 
     def _compute(self) -> None:
-        """Create the table of results: for each row its place, the new values, and whether each of them differs."""
+        """Compute for each row its place, the new values, and whether each of them differs."""
         marks = [name for name in _MARKS if name in self._base.columns]
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
         rows: exp.Query = query(
@@ -324,14 +325,13 @@ class _TableBackfill:
                 flags.append(alias(exp.true(), _flag(name)))
         if self._verdict:
             values.append(column(_OLD + "s_status", "c"))
-        self._session.create(
+        self._rows = self._session.create(
             query(
                 "SELECT c.s_input_id, c.s_row_id, c.s_file, c.s_position, $values, $flags FROM $rows AS c",
                 values=values,
                 flags=flags,
                 rows=evaluate(stage, self._with_repeats(rows, stage), self._related),
             ),
-            self._rows,
         )
 
     def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
@@ -357,19 +357,20 @@ class _TableBackfill:
         """Commit the `chosen` rows (over alias n) with their new values, and the new rule versions."""
         remove = insert = None
         if self._changed:
-            self._session.create(
-                query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen), "s_chosen"
+            changed = self._session.create(
+                query("SELECT n.* FROM $rows AS n WHERE $chosen", rows=self._rows, chosen=chosen)
             )
-            if self._session.fetch(query("SELECT 1 AS one FROM s_chosen LIMIT 1")).num_rows:
-                remove = query("SELECT n.s_file, n.s_position FROM s_chosen AS n")
+            if self._session.fetch(query("SELECT 1 AS one FROM $chosen LIMIT 1", chosen=changed)).num_rows:
+                remove = query("SELECT n.s_file, n.s_position FROM $chosen AS n", chosen=changed)
                 insert = query(
                     """
                     SELECT $names FROM $old AS o
-                    JOIN s_chosen AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
+                    JOIN $chosen AS n ON n.s_file = o.s_file AND n.s_position = o.s_position
                     WHERE $stays
                     """,
                     names=[column(name, "n" if name in self._changed else "o") for name in self._columns],
                     old=self._session.scan(self._base, positions=True),
+                    chosen=changed,
                     stays=self._stays("n"),
                 )
         snapshot = publish.apply(

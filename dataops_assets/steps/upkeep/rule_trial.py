@@ -15,10 +15,12 @@ from dataops_assets.errors import InputError
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.query import CAST_PREFIX, evaluate
-from dataops_assets.sql import column, columns, query
+from dataops_assets.rules.stage import CompiledRule
+from dataops_assets.sql import Relation, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.storage.delta import TableVersion
 
 HIDDEN = "***"
 _SHOWN = 5
@@ -89,24 +91,30 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
                 rows=rows,
                 most=sample,
             )
-        session.create(rows, "s_tried_rows")
-        taken: exp.Query = query("SELECT * FROM s_tried_rows")
+        taken: exp.Query = query("SELECT * FROM $rows", rows=session.create(rows))
         related = RelatedHubs(context, session, stage)
         for error in refuse_ambiguous(session, stage, taken, related).values():
             raise error
         rule = stage.rules[tried]
         failed = column(CAST_PREFIX + tried, "r") if rule.failed_cast is not None else exp.false()
         computed = evaluate(stage, taken, related)
-        session.create(
+        values = session.create(
             query(
                 "SELECT r.s_input_id, r.s_row_id, $value AS s_value, $failed AS s_failed FROM $rows AS r",
                 value=column(tried, "r"),
                 failed=failed,
                 rows=computed,
-            ),
-            "s_tried",
+            )
         )
-        return _trial(context, session, rules, tried, name)
+        return _trial(context, session, rules, rule, _Tried(values, name))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The values of the tried rule (`s_value`), and the column that it is compared with ('' for none)."""
+
+    values: Relation
+    name: str
 
 
 def _declaring(source: Source, expression: str, name: str, known: Rule | None) -> Source:
@@ -125,8 +133,7 @@ def _unused(source: Source) -> str:
     return name
 
 
-def _trial(context: SourceContext, session: Session, rules: CompiledRules, tried: str, name: str) -> Trial:
-    rule = rules.current.rules[tried]
+def _trial(context: SourceContext, session: Session, rules: CompiledRules, rule: CompiledRule, tried: _Tried) -> Trial:
     hidden = rule.personal
     facts = session.fetch(
         query(
@@ -134,17 +141,19 @@ def _trial(context: SourceContext, session: Session, rules: CompiledRules, tried
             SELECT count(*) AS rows, count(*) - count(t.s_value) AS nulls,
                    count(CASE WHEN t.s_failed THEN 1 END) AS failed, count(DISTINCT t.s_value) AS distinct_values,
                    min(t.s_value) AS least, max(t.s_value) AS most
-            FROM s_tried AS t
-            """
+            FROM $tried AS t
+            """,
+            tried=tried.values,
         )
     ).to_pylist()[0]
     examples = session.fetch(
         query(
             """
-            SELECT t.s_input_id, t.s_row_id, t.s_value FROM s_tried AS t WHERE NOT t.s_value IS NULL
+            SELECT t.s_input_id, t.s_row_id, t.s_value FROM $tried AS t WHERE NOT t.s_value IS NULL
             ORDER BY t.s_input_id, t.s_row_id LIMIT $most
             """,
             most=_SHOWN,
+            tried=tried.values,
         )
     ).to_pylist()
     return Trial(
@@ -157,45 +166,21 @@ def _trial(context: SourceContext, session: Session, rules: CompiledRules, tried
         least=HIDDEN if hidden else facts["least"],
         most=HIDDEN if hidden else facts["most"],
         examples=[(row["s_input_id"], row["s_row_id"], HIDDEN if hidden else row["s_value"]) for row in examples],
-        change=_change(context, session, rules, name, hidden=hidden),
+        change=_change(context, session, rules, tried, hidden=hidden),
     )
 
 
 def _change(
-    context: SourceContext, session: Session, rules: CompiledRules, name: str, *, hidden: bool
+    context: SourceContext, session: Session, rules: CompiledRules, tried: _Tried, *, hidden: bool
 ) -> Change | None:
+    name = tried.name
     table = context.current if name in rules.current.rules else context.hub
     snapshot = table.snapshot()
     if not name or snapshot is None or name not in snapshot.columns:
         return None
-    before = query(
-        "SELECT $identity, $value AS s_before FROM $rows AS b",
-        identity=columns(_IDENTITY, "b"),
-        value=column(name, "b"),
-        rows=session.scan(snapshot),
-    )
-    if "s_is_current" in snapshot.columns:
-        before = before.where(query("s_is_current"))
     known = {item.name: "pii" in item.tags for item in rules.source.columns}
     known |= {rule.name: rule.personal for rule in (*rules.snapshot.rules.values(), *rules.current.rules.values())}
-    hidden = hidden or known.get(name, False)
-    kind = snapshot.columns[name]
-    same_type: Mapping[str, exp.Expr] = {"value": query("t.s_value"), "before": query("b.s_before")}
-    if kind != session.schema(query("SELECT t.s_value FROM s_tried AS t"))["s_value"]:
-        # values of two types are compared as texts
-        same_type = {side: exp.cast(value, "VARCHAR") for side, value in same_type.items()}
-    session.create(
-        query(
-            """
-            SELECT t.s_input_id, t.s_row_id, t.s_value, b.s_before, $value IS DISTINCT FROM $before AS s_differs
-            FROM s_tried AS t LEFT JOIN $before_rows AS b
-              ON b.s_input_id = t.s_input_id AND b.s_row_id = t.s_row_id
-            """,
-            before_rows=before,
-            **same_type,
-        ),
-        "s_compared",
-    )
+    compared = _compared(session, snapshot, tried)
     counts = session.fetch(
         query(
             """
@@ -203,26 +188,59 @@ def _change(
                    count(CASE WHEN c.s_differs THEN 1 END) AS changed,
                    count(CASE WHEN c.s_value IS NULL AND NOT c.s_before IS NULL THEN 1 END) AS became_null,
                    count(CASE WHEN c.s_before IS NULL AND NOT c.s_value IS NULL THEN 1 END) AS were_null
-            FROM s_compared AS c
-            """
+            FROM $compared AS c
+            """,
+            compared=compared,
         )
     ).to_pylist()[0]
-    examples = session.fetch(
+    return Change(name, examples=_examples(session, compared, hidden=hidden or known.get(name, False)), **counts)
+
+
+def _compared(session: Session, snapshot: TableVersion, tried: _Tried) -> Relation:
+    """Return the tried values beside the values of the column in the table, and whether they differ."""
+    before = query(
+        "SELECT $identity, $value AS s_before FROM $rows AS b",
+        identity=columns(_IDENTITY, "b"),
+        value=column(tried.name, "b"),
+        rows=session.scan(snapshot),
+    )
+    if "s_is_current" in snapshot.columns:
+        before = before.where(query("s_is_current"))
+    values: Mapping[str, exp.Expr] = {"value": query("t.s_value"), "before": query("b.s_before")}
+    if snapshot.columns[tried.name] != tried.values.columns["s_value"]:
+        # values of two types are compared as texts
+        values = {side: exp.cast(value, "VARCHAR") for side, value in values.items()}
+    return session.create(
         query(
             """
-            SELECT c.s_input_id, c.s_row_id, c.s_before, c.s_value FROM s_compared AS c WHERE c.s_differs
+            SELECT t.s_input_id, t.s_row_id, t.s_value, b.s_before, $value IS DISTINCT FROM $before AS s_differs
+            FROM $tried AS t LEFT JOIN $before_rows AS b
+              ON b.s_input_id = t.s_input_id AND b.s_row_id = t.s_row_id
+            """,
+            tried=tried.values,
+            before_rows=before,
+            **values,
+        )
+    )
+
+
+def _examples(session: Session, compared: Relation, *, hidden: bool) -> list[tuple[str, int, Any, Any]]:
+    found = session.fetch(
+        query(
+            """
+            SELECT c.s_input_id, c.s_row_id, c.s_before, c.s_value FROM $compared AS c WHERE c.s_differs
             ORDER BY c.s_input_id, c.s_row_id LIMIT $most
             """,
+            compared=compared,
             most=_SHOWN,
         )
     ).to_pylist()
-    shown = [
+    return [
         (
             row["s_input_id"],
             row["s_row_id"],
             HIDDEN if hidden else row["s_before"],
             HIDDEN if hidden else row["s_value"],
         )
-        for row in examples
+        for row in found
     ]
-    return Change(column=name, examples=shown, **counts)
