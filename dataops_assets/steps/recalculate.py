@@ -430,10 +430,12 @@ class _Recalculation:
             self._session,
             self._context.current,
             self._base,
-            columns=self._columns,
-            remove=removed,
-            insert=_inserted(scope, difference) if difference.inserted or self._base is None else None,
-            info=info,
+            publish.RowChange(
+                columns=self._columns,
+                remove=removed,
+                insert=_inserted(scope, difference) if difference.inserted or self._base is None else None,
+                info=info,
+            ),
         )
         return publish.compact(self._session, self._context.current, snapshot)
 

@@ -218,13 +218,15 @@ def _merge(
         session,
         context.hub,
         base,
-        replaced=request.replaced,
-        columns=publish.merged_columns(base, insert_columns),
-        remove=query("SELECT s_file, s_position FROM $removed AS r", removed=diff.remove)
-        if diff.counts["removed"]
-        else None,
-        insert=insert if diff.counts["inserted"] or diff.counts["amended"] or base is None else None,
-        info=with_rule_versions(info, compile_rules(source, context.sources)),
+        publish.RowChange(
+            replaced=request.replaced,
+            columns=publish.merged_columns(base, insert_columns),
+            remove=query("SELECT s_file, s_position FROM $removed AS r", removed=diff.remove)
+            if diff.counts["removed"]
+            else None,
+            insert=insert if diff.counts["inserted"] or diff.counts["amended"] or base is None else None,
+            info=with_rule_versions(info, compile_rules(source, context.sources)),
+        ),
     )
     snapshot = publish.compact(session, context.hub, snapshot)
     publish_judged(context, session, passing.judged)

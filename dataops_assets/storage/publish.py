@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlglot import exp
@@ -182,34 +183,41 @@ def must_rewrite(base: TableVersion, columns: Mapping[str, str]) -> bool:
     return any(name in file.stats.get("nullCount", {}) for file in base.files for name in new)
 
 
-def apply(
-    session: TableSession,
-    table: Table,
-    base: TableVersion | None,
-    *,
-    columns: Mapping[str, str],
-    remove: exp.Expr | None = None,
-    insert: exp.Expr | None = None,
-    info: Mapping[str, Any] | None = None,
-    replaced: TableVersion | None = None,
-) -> TableVersion:
-    """Remove and add single rows in one commit on top of `base`; or replace all rows of the version `replaced`.
+@dataclass(frozen=True)
+class RowChange:
+    """The rows that one commit removes from a table and adds to it.
 
-    `remove` has `s_file` and `s_position` (from `session.scan(base, positions=True)`), `insert` the table's columns.
+    * `columns`: the columns of the table after the commit, and of `insert`.
+    * `remove`: `s_file` and `s_position` of rows, from `session.scan(base, positions=True)`.
+    * `info`: the information recorded with the version.
+    * `replaced`: a version of which all rows are replaced.
+    """
+
+    columns: Mapping[str, str]
+    remove: exp.Expr | None = None
+    insert: exp.Expr | None = None
+    info: Mapping[str, Any] | None = None
+    replaced: TableVersion | None = None
+
+
+def apply(session: TableSession, table: Table, base: TableVersion | None, change: RowChange) -> TableVersion:
+    """Remove and add single rows in one commit on top of `base`; or replace all rows of the version `change.replaced`.
+
     Cost follows the change: removed rows are masked by deletion vectors, added rows go to new files. Raises
     CommitConflict when `base` is no longer the newest version; the caller must compute its change again.
     """
+    remove, insert, replaced = change.remove, change.insert, change.replaced
     mask = session.positions(base, remove) if base is not None and remove is not None else {}
-    added: list[DataFile] = session.write(insert, table.uri, columns) if insert is not None else []
-    change = TableChange(
+    added: list[DataFile] = session.write(insert, table.uri, change.columns) if insert is not None else []
+    commit = TableChange(
         operation="MERGE",
-        columns=columns,
+        columns=change.columns,
         add=added,
         remove=replaced.files if replaced else (),
         mask=mask,
-        info=info or {},
+        info=change.info or {},
     )
-    return table.commit(replaced or base, change)
+    return table.commit(replaced or base, commit)
 
 
 def compact(session: TableSession, table: Table, snapshot: TableVersion) -> TableVersion:

@@ -107,7 +107,10 @@ def load(space: SourceContext, name: str, values: str, size: int) -> None:
     with space.engine.session() as session:
         kinds = compile_rules(space.sources[name], space.sources).hub_columns
         publish.apply(
-            session, space.table(f"hub/{name}"), None, columns=kinds, insert=hub_rows(space, name, rows, "first")
+            session,
+            space.table(f"hub/{name}"),
+            None,
+            publish.RowChange(columns=kinds, insert=hub_rows(space, name, rows, "first")),
         )
 
 
@@ -137,9 +140,11 @@ def change(space: SourceContext, name: str, count: int, version: str) -> None:
             session,
             table,
             base,
-            columns=base.columns,
-            remove=query("SELECT s_file, s_position FROM s_picked"),
-            insert=hub_rows(space, name, changed, version),
+            publish.RowChange(
+                columns=base.columns,
+                remove=query("SELECT s_file, s_position FROM s_picked"),
+                insert=hub_rows(space, name, changed, version),
+            ),
         )
 
 

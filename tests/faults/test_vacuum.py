@@ -48,7 +48,7 @@ def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) ->
             there = session.scan(base, positions=True)
             gone = query("SELECT s_file, s_position FROM $t AS t WHERE k IN ($ks)", t=there, ks=remove)
         insert = query("SELECT * FROM new") if len(add) else None
-        return publish.apply(session, table, base, columns=COLUMNS, remove=gone, insert=insert)
+        return publish.apply(session, table, base, publish.RowChange(columns=COLUMNS, remove=gone, insert=insert))
 
 
 def at(monkeypatch: pytest.MonkeyPatch, hour: float) -> None:

@@ -149,10 +149,12 @@ class Story:
                 session,
                 self.table,
                 base,
-                columns=self.columns,
-                remove=places.where(column("k", "t").eq(gone)),
-                insert=query("SELECT * FROM fresh") if fresh else None,
-                info=base.info,
+                publish.RowChange(
+                    columns=self.columns,
+                    remove=places.where(column("k", "t").eq(gone)),
+                    insert=query("SELECT * FROM fresh") if fresh else None,
+                    info=base.info,
+                ),
             )
         self.inputs = {name: [row for row in rows if row["k"] != gone] for name, rows in self.inputs.items()}
         self.inputs.setdefault("single", []).extend(fresh)
@@ -179,7 +181,12 @@ class Story:
                 names=[column(name, "t") for name in self.columns],
                 t=rows_cast_exactly(session, base, self.columns),
             )
-            publish.apply(session, self.table, None, columns=self.columns, insert=rows, info=base.info, replaced=base)
+            publish.apply(
+                session,
+                self.table,
+                None,
+                publish.RowChange(columns=self.columns, insert=rows, info=base.info, replaced=base),
+            )
 
     def _restore(self, chance: random.Random) -> None:
         """The files of an earlier version are the table's again, by a commit like any other."""

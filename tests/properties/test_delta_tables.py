@@ -49,7 +49,12 @@ def change(
                 t=session.scan(base, positions=True),
             )
         insert = query("SELECT * FROM new_rows")
-        return publish.apply(session, table, base, columns=TYPES, remove=remove, insert=insert, info={"rows": len(new)})
+        return publish.apply(
+            session,
+            table,
+            base,
+            publish.RowChange(columns=TYPES, remove=remove, insert=insert, info={"rows": len(new)}),
+        )
 
 
 KEYS = st.integers(0, 30)

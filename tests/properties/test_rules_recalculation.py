@@ -229,7 +229,7 @@ def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
         session.create(typed(session, "given", given_rows, kinds), "wanted")
         base = table.snapshot()
         if base is None:
-            publish.apply(session, table, None, columns=kinds, insert=query("SELECT * FROM wanted"))
+            publish.apply(session, table, None, publish.RowChange(columns=kinds, insert=query("SELECT * FROM wanted")))
             return
         same = exp.and_(*[query("$w IS NOT DISTINCT FROM $h", w=column(n, "w"), h=column(n, "h")) for n in kinds])
         remove_ = query(
@@ -239,7 +239,9 @@ def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
         )
         insert = query("SELECT w.* FROM wanted AS w ANTI JOIN $hub AS h ON $same", hub=session.scan(base), same=same)
         session.create(remove_, "removed")
-        publish.apply(session, table, base, columns=kinds, remove=query("SELECT * FROM removed"), insert=insert)
+        publish.apply(
+            session, table, base, publish.RowChange(columns=kinds, remove=query("SELECT * FROM removed"), insert=insert)
+        )
 
 
 def moved(case: Draw, table: Table, rows: Rows, number: int) -> dict[Place, Row]:

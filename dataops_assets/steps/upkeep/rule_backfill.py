@@ -377,10 +377,12 @@ class _TableBackfill:
             self._session,
             self._table,
             self._base,
-            columns=self._columns,
-            remove=remove,
-            insert=insert,
-            info=self._info,
+            publish.RowChange(
+                columns=self._columns,
+                remove=remove,
+                insert=insert,
+                info=self._info,
+            ),
         )
         return publish.compact(self._session, self._table, snapshot)
 

@@ -91,7 +91,7 @@ def fill_hub(space: SourceContext, name: str, rows: Sequence[Mapping[str, Any]])
             query("SELECT s_file, s_position FROM $b AS b", b=session.scan(base, positions=True)) if base else None
         )
         insert = rows_query(given, kinds, "given", session) if given else None
-        publish.apply(session, table, base, columns=kinds, remove=everything, insert=insert)
+        publish.apply(session, table, base, publish.RowChange(columns=kinds, remove=everything, insert=insert))
 
 
 def table_rows(space: SourceContext, key: str, names: Sequence[str] = ()) -> list[dict[str, Any]]:

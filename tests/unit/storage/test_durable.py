@@ -46,7 +46,9 @@ def commit(
             rows = session.scan(base, positions=True)
             remove = query("SELECT s_file, s_position FROM $t AS t WHERE t.k = $gone", t=rows, gone=gone)
         insert = query("SELECT * FROM new_rows")
-        return publish.apply(session, table, base, columns={"k": "BIGINT"}, remove=remove, insert=insert)
+        return publish.apply(
+            session, table, base, publish.RowChange(columns={"k": "BIGINT"}, remove=remove, insert=insert)
+        )
 
 
 def test_data_and_commit_are_on_the_disk_before_a_commit_is_told(tmp_path: Path, acts: list[tuple[str, str]]) -> None:
