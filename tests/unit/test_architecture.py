@@ -15,6 +15,11 @@ from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
+import sqlglot
+from sqlglot import exp
+
+from dataops_assets.sql import DIALECT
+
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = "dataops_assets"
 
@@ -167,6 +172,57 @@ def test_sql_is_never_put_together_from_text() -> None:
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and SQL_TEXT.search(part.value)
     ]
     assert not found
+
+
+def sql_templates(module: str) -> Iterator[tuple[int, str]]:
+    """The SQL texts that a module gives to `query`."""
+    for node in ast.walk(tree_of(module)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "query"):
+            continue
+        if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+            yield node.lineno, node.args[0].value
+
+
+def tables_named_in(template: str) -> set[str]:
+    """The tables that a template names itself; placeholders, functions and its own WITH queries are none."""
+    tree = sqlglot.parse_one(template, dialect=DIALECT)
+    own = {item.alias for item in tree.find_all(exp.CTE)}
+    return {table.name for table in tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)} - own
+
+
+# the engines, and modules that still pass names
+NAMING = re.compile(rf"{PACKAGE}\.(engines|steps\.(parse|enrich|parsing\.corrections|upkeep\.quarantine)$)")
+
+
+def is_engine(module: str) -> bool:
+    return NAMING.match(module) is not None
+
+
+def test_no_module_names_a_temporary_table() -> None:
+    """The session chooses the name and returns a handle, which functions pass on."""
+    named = [
+        f"{module}:{line}: {sorted(found)}"
+        for module in MODULES
+        if not is_engine(module)
+        for line, template in sql_templates(module)
+        if (found := tables_named_in(template))
+    ]
+    assert not named
+
+
+def test_only_the_engines_choose_the_name_of_a_temporary_table() -> None:
+    named = [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        if not is_engine(module)
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"create", "define", "register"}
+        and ast.unparse(node.func.value).endswith("session")
+        and (len(node.args) > 1 or node.keywords)
+    ]
+    assert not named
 
 
 def test_every_module_says_what_it_is() -> None:
