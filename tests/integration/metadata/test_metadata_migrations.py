@@ -35,7 +35,8 @@ def _structure(url: str) -> dict[str, Any]:
     return {
         name: {
             "comment": inspector.get_table_comment(name) if inspector.dialect.supports_comments else None,
-            "columns": [{**column, "type": str(column["type"])} for column in inspector.get_columns(name)],
+            # by name: a migration adds a column behind the others
+            "columns": {item["name"]: {**item, "type": str(item["type"])} for item in inspector.get_columns(name)},
             "key": inspector.get_pk_constraint(name),
             "foreign": sorted(inspector.get_foreign_keys(name), key=str),
             "unique": sorted(inspector.get_unique_constraints(name), key=str),
