@@ -119,7 +119,8 @@ def meant(text: str, kind: str) -> str | None:
         is_whole = re.fullmatch(r"-?[0-9]+(\.0*)?", text) and -(2**63) <= number < 2**63
         return str(int(number)) if is_whole else None
     if kind == "double":
-        is_lost = re.fullmatch(r"-?[0-9]+(\.0*)?", text) and Decimal(float(text)) != number
+        is_whole = re.fullmatch(r"-?[0-9]+(\.0*)?", text)
+        is_lost = is_whole and (Decimal(float(text)) != number or abs(number) >= 10**38)
         return None if is_lost or abs(float(text)) == float("inf") else _shown(float(text))
     precision, scale = DIGITS[kind]
     with localcontext(prec=500):
@@ -136,7 +137,9 @@ def _shown(value: Any) -> str:
 
 EDGES = (
     "90071992547409.93 12345678901234567.891e0 9007199254740993 1.50 1.500 -0 1e3 0.1 -0.0 1E+38 1e-400 0.000000001 "
-    "9223372036854775807 9223372036854775808 99999999999999999999999999999999999999"
+    "9223372036854775807 9223372036854775808 99999999999999999999999999999999999999 "
+    "1152921504606846976 1152921504606846980 "
+    f"{2**120} {2**120 + 1} {2**126} {2**140} -{10**40}"
 )
 NUMBERS = st.one_of(
     st.integers(-(10**40), 10**40).map(str),

@@ -182,10 +182,12 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
             plain=plain,
         )
     if family == "double":
-        # a number too large for a double would become infinite, and a whole one beyond 2^53 another
+        # A number too large for a double would become infinite, and a whole one beyond 2^53 another. Whether one of
+        # more than 38 digits is exact, no engine can tell.
         return query(
-            "CASE WHEN regexp_full_match($value, $whole) "
-            "AND TRY_CAST(TRY_CAST($plain AS DOUBLE) AS HUGEINT) <> TRY_CAST($plain AS HUGEINT) THEN NULL "
+            "CASE WHEN regexp_full_match($value, $whole) AND coalesce("
+            "TRY_CAST(TRY_CAST($plain AS DOUBLE) AS DECIMAL(38, 0)) <> TRY_CAST($plain AS DECIMAL(38, 0)), TRUE) "
+            "THEN NULL "
             "WHEN regexp_full_match($value, $pattern) THEN "
             "CASE WHEN isfinite(TRY_CAST($plain AS DOUBLE)) THEN TRY_CAST($plain AS DOUBLE) END "
             "WHEN regexp_full_match($value, $words) THEN TRY_CAST($value AS DOUBLE) END",
