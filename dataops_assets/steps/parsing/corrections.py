@@ -17,21 +17,21 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.connections.formats.staging import RawRows
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import DIALECT, column, query
+from dataops_assets.sql import DIALECT, Relation, column, query
 from dataops_assets.steps.parsing.typed_values import TextMarks, converted
 from dataops_assets.steps.source_context import SourceContext
 
-_TABLE = "s_corrections"
 _MARKS = TextMarks(has_iso_times=True)
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """The corrections of some inputs, as a table of the session.
+    """The corrections of some inputs, as a table of the session (None if there are none).
 
     `columns` are the positions in the contract of the corrected columns. `unknown` are corrected names that it lacks.
     """
 
+    table: Relation | None = None
     input_ids: frozenset[str] = frozenset()
     columns: frozenset[int] = frozenset()
     unknown: tuple[str, ...] = ()
@@ -51,8 +51,16 @@ class Corrected:
             fields=[column(item.column, "r") for item in rows.fields],
             own=[column(name, "c") for name in self.names],
             rows=rows.query,
-            corrections=_TABLE,
+            corrections=self.table,
         )
+        return found
+
+    def joined_to(self, rows: exp.Select, left: str) -> exp.Select:
+        """Join `rows` with the corrections of its table `left`, as `c`."""
+        if self.table is None:
+            return rows
+        on = exp.and_(*[column(name, "c").eq(column(name, left)) for name in ("s_input_id", "s_row_id")])
+        found: exp.Select = rows.join(self.table.reference, on=on, join_type="left", join_alias="c", copy=False)
         return found
 
     @property
@@ -73,8 +81,9 @@ class Corrected:
         return _chosen(index, column(_text(index), "c"), otherwise, "c")
 
 
-def corrections_for(context: SourceContext, session: Session, source: Source, input_ids: Sequence[str]) -> Corrected:
-    """Return the valid corrections of these inputs; `source` has also the undeclared columns of the inputs."""
+def corrections_for(context: SourceContext, session: Session, input_ids: Sequence[str]) -> Corrected:
+    """Return the valid corrections of these inputs; the context's source has also their undeclared columns."""
+    source = context.source
     found = context.corrections.corrected(set(input_ids))
     if not found:
         return Corrected()
@@ -90,16 +99,9 @@ def corrections_for(context: SourceContext, session: Session, source: Source, in
         data[_mark(index)] = [name in values for values in found.values()]
         data[_text(index)] = [values.get(name) for values in found.values()]
         types |= {_mark(index): pa.bool_(), _text(index): pa.string()}
-    session.register(pa.table({name: pa.array(data[name], kind) for name, kind in types.items()}), _TABLE)
+    table = session.register(pa.table({name: pa.array(data[name], kind) for name, kind in types.items()}))
     unknown = sorted({name for values in found.values() for name in values if name not in positions})
-    return Corrected(frozenset(input_id for input_id, _ in found), frozenset(corrected), tuple(unknown))
-
-
-def joined_with_corrections(rows: exp.Select, left: str) -> exp.Select:
-    """Join `rows` with the corrections of the table `left`, as `c`."""
-    on = exp.and_(*[column(name, "c").eq(column(name, left)) for name in ("s_input_id", "s_row_id")])
-    found: exp.Select = rows.join(exp.to_table(_TABLE), on=on, join_type="left", join_alias="c", copy=False)
-    return found
+    return Corrected(table, frozenset(input_id for input_id, _ in found), frozenset(corrected), tuple(unknown))
 
 
 def correction(text: exp.Column, item: Column) -> exp.Expr:
@@ -117,10 +119,11 @@ def unconvertible(session: Session, source: Source, given: Iterable[tuple[str, s
     declared: Mapping[str, Column] = {item.name: item for item in source.columns}
     wrong = []
     for name, texts in by_column.items():
-        session.register(pa.table({"s_text": pa.array(texts, pa.string())}), "s_given")
+        values = session.register(pa.table({"s_text": pa.array(texts, pa.string())}))
         found = session.fetch(
             query(
-                "SELECT g.s_text FROM s_given AS g WHERE $value IS NULL",
+                "SELECT g.s_text FROM $given AS g WHERE $value IS NULL",
+                given=values,
                 value=correction(column("s_text", "g"), declared[name]),
             )
         )

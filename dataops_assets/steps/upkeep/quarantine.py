@@ -25,8 +25,9 @@ from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.input_statistics import decisive_columns
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
-from dataops_assets.steps.parse import lines_of, rejected_by
 from dataops_assets.steps.parsing.corrections import unconvertible
+from dataops_assets.steps.parsing.quarantined_rows import rejected_by
+from dataops_assets.steps.parsing.raw_inputs import lines_of
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.corrections import Repair, Values
 from dataops_assets.storage.delta import TableVersion
@@ -351,16 +352,16 @@ def _positions(
         return set()
     ids, rows = zip(*places, strict=True)
     wanted = pa.table({"s_input_id": pa.array(ids, pa.string()), "s_row_id": pa.array(rows, pa.int64())})
-    session.register(wanted, "s_wanted")
     status = exp.In(this=column("s_status", "r"), expressions=[literal(word) for word in statuses])
     found = session.fetch(
         query(
             """
             SELECT r.s_input_id, r.s_row_id FROM $rows AS r
-            SEMI JOIN s_wanted AS w ON w.s_input_id = r.s_input_id AND w.s_row_id = r.s_row_id
+            SEMI JOIN $wanted AS w ON w.s_input_id = r.s_input_id AND w.s_row_id = r.s_row_id
             WHERE $inputs AND $status
             """,
             rows=session.scan(snapshot),
+            wanted=session.register(wanted),
             inputs=_of_inputs(sorted(set(ids)), "r"),
             status=status if statuses else exp.true(),
         )

@@ -1,0 +1,83 @@
+"""Checks the parsed rows of each input: the gate of the lake, then volume, schema and distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from dataops_assets.engines.base import Session
+from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.quality.checks import earlier_inputs, input_outcomes
+from dataops_assets.quality.gates import gate_inputs
+from dataops_assets.quality.profiling import profile_inputs
+from dataops_assets.report import CheckOutcome
+from dataops_assets.steps.parsing.drift import missing_columns, new_columns, with_counts
+from dataops_assets.steps.parsing.typed_rows import TypedRows
+from dataops_assets.steps.source_context import SourceContext
+
+# how many known profiles are searched for the inputs just before one that is parsed again
+_PROFILES = 400
+
+
+def lake_gate(session: Session, typed: TypedRows, asset: str, input_ids: Sequence[str]) -> dict[str, CheckOutcome]:
+    """Return the outcome of the lake's gate for each input; nothing without a gate."""
+    source = typed.source
+    if source.gates.lake is None or not input_ids:
+        return {}
+    names = {name: item.name for item in source.columns for name in item.raw_names}
+    headers = {key: [names.get(name, name) for name in typed.raw.headers[key]] for key in input_ids}
+    return gate_inputs(session, source.gates.lake, asset, typed.without_markers(input_ids), input_ids, headers)
+
+
+def profile_lake(session: Session, typed: TypedRows, asset: str, counts: Mapping[str, int]) -> list[Profile]:
+    """Return the profile of each input of `counts` (number of parsed rows), also of one without rows.
+
+    The statistics of columns leave out delete markers.
+    """
+    if not counts:
+        return []
+    source, input_ids = typed.source, list(counts)
+    rows = typed.without_markers(input_ids)
+    declared = set(source.column_names)
+    types = {name: kind for name, kind in session.schema(rows).items() if name in declared}
+    hidden = [item.name for item in source.columns if "pii" in item.tags]
+    found = {item.input_id: item for item in profile_inputs(session, rows, types, asset, hidden)}
+    nothing = tuple(ColumnProfile(name, kind, 0, 0, None, None, None, None) for name, kind in types.items())
+    profiles = [found.get(input_id) or Profile(asset, input_id, 0, nothing) for input_id in input_ids]
+    return [replace(profile, rows=counts[profile.input_id]) for profile in profiles]
+
+
+def check_profiles(
+    context: SourceContext, typed: TypedRows, profiles: Sequence[Profile], left_out: Mapping[str, Mapping[str, int]]
+) -> dict[str, tuple[CheckOutcome, ...]]:
+    """Save the profiles, and compare each with those of earlier inputs: volume, schema and distribution.
+
+    `left_out` is the number of values that were left out, by input and column.
+    """
+    if not profiles:
+        return {}
+    source, asset = typed.source, profiles[0].asset
+    # saved first: of several versions of one file in this run only the last is history for the others
+    context.metadata.save_profiles(source.name, asset, profiles)
+    known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
+    # as the engine spells the types
+    expected = {item.name: item.type for item in profiles[0].columns}
+    outcomes = {}
+    for profile in profiles:
+        note = _note(typed, profile.input_id, left_out.get(profile.input_id, {}))
+        outcomes[profile.input_id] = input_outcomes(
+            profile, earlier_inputs(profile, known), source.checks, expected, note
+        )
+    return outcomes
+
+
+def _note(typed: TypedRows, input_id: str, left_out: Mapping[str, int]) -> str:
+    """Return what differs from the contract in an input that was accepted, as a text."""
+    source, header = typed.source, typed.raw.headers[input_id]
+    missing, new = missing_columns(source, header), new_columns(source, header)
+    notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
+    what = "not declared, so kept as text" if source.drift.new_column == "evolve" else "in the input and not declared"
+    notes += [f"{what}: {with_counts(new, typed.raw.undeclared.get(input_id, {}))}"] if new else []
+    values_of = ", ".join(f"{name} ({count:,})" for name, count in left_out.items())
+    notes += [f"values left out because of their type: {values_of}"] if values_of else []
+    return "; ".join(notes)
