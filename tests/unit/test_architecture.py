@@ -18,6 +18,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
+from dataops_assets.report import PER_INPUT
 from dataops_assets.sql import DIALECT
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,9 @@ SQL_TEXT = re.compile(
     r"|\bCREATE\b.*\b(TABLE|VIEW|SCHEMA|MACRO)\b"
     r"|\b(select\b.*\bfrom|insert into|delete from|update\b.*\bset|merge into|(create|drop|alter) (table|view))\b"
 )
+
+MOST_LINES = 60
+MOST_PARAMETERS = 7
 
 MODULES = {
     ".".join((PACKAGE, *path.relative_to(PROJECT / PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
@@ -125,6 +129,38 @@ def test_imports_go_one_way() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {module: inside(imports(module)) & set(MODULES) - {module} for module in MODULES}
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_no_module_of_the_steps_imports_a_door() -> None:
+    """The doors are entered from outside. What two of them need is in a room or beside them."""
+    doors = {f"{PACKAGE}.steps.{name}" for name in (*PER_INPUT, "recalculate")}
+    assert doors <= set(MODULES)
+    steps = [module for module in MODULES if module.startswith(f"{PACKAGE}.steps.")]
+    assert not [(module, other) for module in steps for other in doors & set(imports(module))]
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The number of parameters, with `self`."""
+    given = function.args
+    named = (*given.posonlyargs, *given.args, *given.kwonlyargs)
+    return len(named) + len([item for item in (given.vararg, given.kwarg) if item is not None])
+
+
+def test_functions_are_short_and_take_few_parameters() -> None:
+    """A longer function has parts with names of their own; more parameters are a value of their own."""
+    beyond = [
+        f"{module.removeprefix(PACKAGE)[1:]}.{function.name}: {lines} lines, {parameters(function)} parameters"
+        for module in MODULES
+        if not module.startswith(f"{PACKAGE}.metadata.migrations")
+        for function in functions(tree_of(module))
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > MOST_LINES
+        or parameters(function) > MOST_PARAMETERS
+    ]
+    assert not beyond
 
 
 def test_only_the_edge_knows_dagster() -> None:
