@@ -1,7 +1,11 @@
-"""Runs a step, records its start and end in the metadata, and fails the inputs that strict checks stop."""
+"""Runs a step, records its start and end in the metadata, and fails the inputs that strict checks stop.
+
+It also logs one line for each step and input with the standard `logging`, so a log can be searched by input or run.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +15,7 @@ from dataops_assets.errors import DataOpsError, GateFailed, StorageError
 from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
 
+_log = logging.getLogger(__name__)
 # these steps run after the hub: there the check itself blocks the assets downstream
 _AFTER_THE_HUB = ("refresh", "recalculate")
 
@@ -46,9 +51,30 @@ def run_recorded(
                 error = StorageError(f"{step.name} of {name}", received=f"{type(error).__name__}: {error}")
             lost = tuple(InputReport(input_id, error=error) for input_id in ids)
             seconds = time.perf_counter() - started
-            metadata.finish(name, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id)
-    metadata.finish(name, report, run_id)
+            _finish(context, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id)
+    _finish(context, report, run_id)
     return report
+
+
+def _finish(context: SourceContext, report: StepReport, run_id: str) -> None:
+    _log_inputs(report, run_id)
+    context.metadata.finish(context.source.name, report, run_id)
+
+
+def _log_inputs(report: StepReport, run_id: str) -> None:
+    """Log what became of each input, or of the whole table if the step is not about inputs."""
+    whole = InputReport("", {} if report.rows is None else {"rows": report.rows})
+    for item in report.inputs or (whole,):
+        what = f"input {item.input_id}" if item.input_id else "the whole table"
+        if item.error is not None:
+            told = " ".join(str(item.error).split())
+            _log.warning(
+                "%s %s: %s failed in run %s: %s: %s",
+                *(report.step, report.asset, what, run_id, type(item.error).__name__, told),
+            )
+            continue
+        counts = ", ".join(f"{name} {count}" for name, count in item.counts.items()) or "no counts"
+        _log.info("%s %s: %s done in run %s: %s", report.step, report.asset, what, run_id, counts)
 
 
 def _with_failed_checks(report: StepReport) -> StepReport:
