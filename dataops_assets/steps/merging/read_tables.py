@@ -19,7 +19,7 @@ class ReadTables:
     * `base`: the hub; None if there is none, or if it is rebuilt.
     * `parsed`: the version of the lake. `lake`: its rows. `own`: at least the rows of the inputs of the change.
     * `enriched`: `hub/<source>_enriched`.
-    * `anew`: the hub is rebuilt, so the rule values that it keeps are read, and all other columns come from the lake.
+    * `anew`: the hub is rebuilt. Rows keep their rule values, and all other columns are read from the lake again.
     """
 
     context: SourceContext
