@@ -92,9 +92,15 @@ def pause(runs: int) -> dt.timedelta:
 
 
 def progress(
-    inputs: Sequence[Input], processes: Sequence[StepStatus], guarded: Mapping[str, Held] | None = None
+    inputs: Sequence[Input],
+    processes: Sequence[StepStatus],
+    guarded: Mapping[str, Held] | None = None,
+    others_done: int = 0,
 ) -> Progress:
-    """Return the progress of `inputs`; `guarded` are the inputs that the delete guard holds."""
+    """Return the progress of `inputs`; `guarded` are the inputs that the delete guard holds.
+
+    `others_done` is the number of inputs that are done and not among `inputs`.
+    """
     by_input: dict[str, dict[str, StepStatus]] = {}
     for process in processes:
         by_input.setdefault(process.input_id, {})[process.step] = process
@@ -102,7 +108,7 @@ def progress(
     held: dict[str, str] = {}
     failed: dict[str, StepStatus] = {}
     again: dict[str, str] = {}
-    done = 0
+    done = others_done
     for item in inputs:
         steps = by_input.get(item.input_id, {})
         guard = (guarded or {}).get(item.input_id)

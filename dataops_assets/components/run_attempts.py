@@ -36,20 +36,16 @@ def input_assets(steps: Sequence[StepNode]) -> list[dg.AssetKey]:
     return [asset_key(key) for node in steps if node.is_per_input for key in (node.key, node.beside) if key]
 
 
-def without_the_dead(assets: SourceAssets, metadata: MetadataStore, instance: dg.DagsterInstance) -> list[StepStatus]:
-    """Return the step status of a source's inputs, after recording steps of killed runs as failed."""
+def end_killed(assets: SourceAssets, metadata: MetadataStore, instance: dg.DagsterInstance) -> None:
+    """Record the steps of killed runs of a source as failed."""
     source = assets.source.name
-    processes = metadata.processes(source)
     said: dict[str, list[StepStatus]] = {}
-    for process in processes:
-        if process.status == "running":
-            said.setdefault(process.run_id, []).append(process)
+    for process in metadata.running(source):
+        said.setdefault(process.run_id, []).append(process)
     if not said:
-        return processes
+        return
     ended = instance.get_runs(filters=dg.RunsFilter(run_ids=sorted(said), statuses=FINISHED))
-    errors = {run.run_id: _died(source, said[run.run_id], run.run_id) for run in ended}
-    metadata.end_running(source, errors)
-    return metadata.processes(source) if errors else processes
+    metadata.end_running(source, {run.run_id: _died(source, said[run.run_id], run.run_id) for run in ended})
 
 
 def _died(source: str, processes: Sequence[StepStatus], run_id: str) -> RunDied:

@@ -26,11 +26,11 @@ from dataops_assets.components.run_attempts import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     SOURCE_TAG,
+    end_killed,
     given_up,
     input_assets,
     observed,
     request,
-    without_the_dead,
 )
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
@@ -40,7 +40,7 @@ from dataops_assets.masking import cut_secrets, has_secret, mask
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps import waits
-from dataops_assets.steps.merging.held_inputs import held_inputs
+from dataops_assets.steps.merging.held_inputs import Held, held_inputs
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.lost_data import Lost
@@ -69,16 +69,19 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     order = list(instance.get_dynamic_partitions(partitions_name(source.name)))
     # read runs before statuses, so that the next look sees a run that ends in the meantime
     running = _running(instance, assets, order)
-    inputs = metadata.inputs(source.name)
     known = set(order)
-    new_partitions = [item.input_id for item in inputs if item.input_id not in known]
-    gone = _lost(assets, platform, inputs, running)
-    processes = without_the_dead(assets, metadata, instance)
-    guarded = held_inputs(platform.source_context(source, assets.sources), inputs)
+    # only inputs with something left to do are read as a whole: the cost of a look follows them, not the history
+    new = [input_id for input_id in metadata.input_ids(source.name) if input_id not in known]
+    new_partitions = [item.input_id for item in metadata.inputs(source.name, new)]
+    gone = _lost(assets, platform, order or new, running)
+    end_killed(assets, metadata, instance)
+    guarded = held_inputs(platform.source_context(source, assets.sources))
+    inputs = _inputs_to_judge(metadata, source.name, guarded)
+    processes = metadata.processes(source.name, input_ids=[item.input_id for item in inputs])
     state = progress(inputs, processes, guarded)
     messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
     messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
-    moved = _moved(assets, platform, [item for item in inputs if item.input_id not in {**state.todo, **state.held}])
+    moved = _moved(assets, platform, {**state.todo, **state.held})
     messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
     waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
     if state.again:
@@ -99,14 +102,14 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
                 paused |= given_up(assets, metadata, batch, state, answer)
     messages += _some([str(error) for error in dict.fromkeys(paused.values())])
     noted, waits_told, given_up_told, known_told = (*cursor.split(" "), "", "", "", "")[:4]
-    told, noted = _noted(assets, metadata.arrivals(source.name), found, noted)
+    told, noted = _noted(assets, metadata.arrivals(source.name, noted_only=True), found, noted)
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
     # an input that is tried again is not given up now, but does not have to be shown again later
     given_up_before = {one for one in state.todo if _short(one) in given_up_told.split(",")}
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
-    late, known_told = ([], known_told) if running else untold(assets, platform, instance, processes, known_told)
+    late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)
     cursor = " ".join((noted, now_waiting, now_given_up, known_told)).rstrip()
     events_told = [*told, *checked, *shown, *late]
     return Look(new_partitions, requests, events_told, messages or ["no new input"], cursor)
@@ -224,25 +227,37 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
     return found
 
 
-def _moved(assets: SourceAssets, platform: Platform, inputs: Sequence[Input]) -> Mapping[str, str]:
-    """Return by id the new arrival time of merged inputs that arrived again, if it can change a row."""
-    times = {item.extract_time for item in inputs}
-    if len(times) == len(inputs) or isinstance(assets.source.refresh, AppendRefresh):
+def _inputs_to_judge(metadata: MetadataStore, source: str, guarded: Mapping[str, Held]) -> list[Input]:
+    """Return the inputs with a step to do, and those that the delete guard holds, in order."""
+    unfinished = metadata.unfinished(source)
+    others = guarded.keys() - {item.input_id for item in unfinished}
+    return sorted([*unfinished, *metadata.inputs(source, sorted(others))])
+
+
+def _moved(assets: SourceAssets, platform: Platform, but: Collection[str]) -> Mapping[str, str]:
+    """Return by id the new arrival time of merged inputs that arrived again, if it can change a row.
+
+    It can only among inputs of one extract time. Inputs in `but` are requested or held anyway.
+    """
+    if isinstance(assets.source.refresh, AppendRefresh):
+        return {}
+    inputs = [item for item in platform.metadata.inputs_of_one_time(assets.source.name) if item.input_id not in but]
+    if not inputs:
         return {}
     hub = platform.source_context(assets.source, assets.sources).hub.snapshot()
     manifest = HubManifest.read(hub.info if hub else None)
     return {item.input_id: item.arrival.isoformat() for item in manifest.misplaced(inputs)}
 
 
-def _lost(assets: SourceAssets, platform: Platform, inputs: Sequence[Input], running: Collection[str]) -> list[Lost]:
+def _lost(assets: SourceAssets, platform: Platform, known: Collection[str], running: Collection[str]) -> list[Lost]:
     """Return data that the tables lost although the metadata has it. Its steps are forgotten, so they run again.
 
     Raises StorageError where a whole table is gone: an unmounted volume must not be filled anew.
     """
-    if not inputs:
+    if not known:
         return []
     source_context = platform.source_context(assets.source, assets.sources)
-    found = lost_data.lost(source_context, inputs, running)
+    found = lost_data.lost(source_context, running)
     lost_data.forget_lost(source_context, found)
     return found
 
@@ -271,7 +286,10 @@ def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
     """
     found = []
     for name in assets.rules.snapshot.related:
-        state: Progress = progress(metadata.inputs(name), metadata.processes(name))
+        left = metadata.unfinished(name)
+        processes = metadata.processes(name, input_ids=[item.input_id for item in left])
+        done, _ = metadata.done_steps(name, PER_INPUT[-1:])
+        state: Progress = progress(left, processes, others_done=done)
         if not state.is_settled:
             what = f"{len(state.under_way)} inputs on their way" if state.under_way else "no input in its hub"
             found.append(f"{name} ({what})")

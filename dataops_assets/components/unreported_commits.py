@@ -27,18 +27,19 @@ _MOST = 200
 
 
 def untold(
-    assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, processes: Sequence[StepStatus], known: str
+    assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, known: str
 ) -> tuple[list[Told], str]:
     """Return the events that Dagster lacks for a source without active runs, and a token for the next call.
 
     `known` is the token of the last call. If no step ended since then, Dagster is not queried.
     """
     steps = {node.name: node for node in assets.nodes if node.is_per_input}
-    done = [item for item in processes if item.status == "done" and item.step in steps]
-    newest = max((item.finished_at for item in done if item.finished_at is not None), default=None)
-    now_known = hashlib.sha256(f"{len(done)} {newest}".encode()).hexdigest()[:16] if done else ""
+    name = assets.source.name
+    count, newest = platform.metadata.done_steps(name, list(steps))
+    now_known = hashlib.sha256(f"{count} {newest}".encode()).hexdigest()[:16] if count else ""
     if now_known == known:
         return [], known
+    done = [item for item in platform.metadata.processes(name) if item.status == "done" and item.step in steps]
     left = [item for node in steps.values() for item in _not_told(node, instance, done)]
     if not left:
         return [], now_known

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,10 +23,12 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.report import CheckOutcome, Input, InputReport, RuleReceipt, StepReport
+from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
+# neither is in an id
+_TAB, _NEWLINE = "\t", "\n"
 # the steps that hold inputs; an input that passes one of them is released
 _JUDGED_BY = ("cdc", "refresh")
 _CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
@@ -299,12 +301,14 @@ class MetadataStore:
             _require_inputs(connection, source, [item.input_id for item in arrivals])
             self._upsert(connection, tables.arrivals, rows)
 
-    def arrivals(self, source: str) -> list[Arrival]:
-        """Return all recorded file versions, ordered by origin, modification time and size."""
+    def arrivals(self, source: str, *, noted_only: bool = False) -> list[Arrival]:
+        """Return the recorded file versions, all or those with a note, by origin, modification time and size."""
         table = tables.arrivals
         statement = sa.select(*_columns(table, Arrival)).where(table.c.source == source)
+        if noted_only:
+            statement = statement.where(table.c.note != "")
         with self._database.read(f"reading arrivals of source {source!r}") as connection:
-            found = [Arrival(**row) for row in connection.execute(statement).mappings()]
+            found = [Arrival(*row) for row in connection.execute(statement).all()]
         # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
@@ -493,16 +497,106 @@ class MetadataStore:
         with self._database.read(f"reading the status of {step} of source {source!r}") as connection:
             return {row.input_id or "": row.status for row in connection.execute(statement)}
 
-    def processes(self, source: str, step: str | None = None) -> list[StepStatus]:
-        """Return the last attempts of a source's steps, or of one step, ordered by step and input id."""
+    def processes(
+        self, source: str, step: str | None = None, input_ids: Sequence[str] | None = None
+    ) -> list[StepStatus]:
+        """Return the last attempts of a source's steps, ordered by step and input id.
+
+        With `step` or `input_ids` only those of this step, or of these inputs.
+        """
         table = tables.processes
         statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source)
         if step is not None:
             statement = statement.where(table.c.step == step)
+        parts = [statement]
+        if input_ids is not None:
+            parts = [statement.where(table.c.input_id.in_(some)) for some in _portions(sorted(set(input_ids)))]
         with self._database.read(f"reading processes of source {source!r}") as connection:
-            found = [StepStatus(**row) for row in connection.execute(statement).mappings()]
-        named = [replace(item, input_id=item.input_id or "") for item in found]
-        return sorted(named, key=lambda item: (item.step, item.input_id))
+            return _statuses(row for part in parts for row in connection.execute(part).mappings())
+
+    def running(self, source: str) -> list[StepStatus]:
+        """Return the attempts of a source's steps that have started and not ended, ordered by step and input id."""
+        table = tables.processes
+        statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source, table.c.status == "running")
+        with self._database.read(f"reading running processes of source {source!r}") as connection:
+            return _statuses(connection.execute(statement).mappings())
+
+    def unfinished(self, source: str) -> list[Input]:
+        """Return the inputs for which the last step of `PER_INPUT` is not done, in order.
+
+        Few, whatever the number of known inputs, so a sensor decides from these and not from all.
+        """
+        table, inputs = tables.processes, tables.inputs
+        is_done = sa.exists().where(
+            table.c.source == inputs.c.source,
+            table.c.step == PER_INPUT[-1],
+            table.c.input_id == inputs.c.input_id,
+            table.c.status == "done",
+        )
+        with self._database.read(f"reading unfinished inputs of source {source!r}") as connection:
+            return _inputs(connection, source, ~is_done)
+
+    def input_ids(self, source: str) -> list[str]:
+        """Return the ids of the source's inputs, in no order."""
+        table = tables.inputs
+        statement = sa.select(table.c.input_id).where(table.c.source == source)
+        with self._database.read(f"reading the ids of inputs of source {source!r}") as connection:
+            return list(connection.execute(statement).scalars())
+
+    def inputs_before(self, source: str, moment: dt.datetime) -> frozenset[str]:
+        """Return the ids of the inputs that were extracted before a moment."""
+        table = tables.inputs
+        statement = sa.select(table.c.input_id).where(table.c.source == source, table.c.extract_time < moment)
+        with self._database.read(f"reading old inputs of source {source!r}") as connection:
+            return frozenset(connection.execute(statement).scalars())
+
+    def inputs_of_one_time(self, source: str) -> list[Input]:
+        """Return the inputs that share their extract time with another input, in order."""
+        table = tables.inputs
+        several = (
+            sa.select(table.c.extract_time)
+            .where(table.c.source == source)
+            .group_by(table.c.extract_time)
+            .having(sa.func.count() > 1)
+        )
+        with self._database.read(f"reading inputs of one time of source {source!r}") as connection:
+            return _inputs(connection, source, table.c.extract_time.in_(several))
+
+    def done_writes(self, source: str) -> dict[str, dict[str, str | None]]:
+        """Return for each step the inputs for which it is done, with the id of the write that has their rows."""
+        table = tables.processes
+        # one text a step: a row object for each of half a million records would take seconds
+        pair = table.c.input_id + _TAB + sa.func.coalesce(table.c.written, "")
+        statement = (
+            sa.select(table.c.step, sa.func.aggregate_strings(pair, _NEWLINE))
+            .where(table.c.source == source, table.c.status == "done", table.c.input_id.is_not(None))
+            .group_by(table.c.step)
+        )
+        with self._database.read(f"reading done steps of source {source!r}") as connection:
+            found = connection.execute(statement).all()
+        return {
+            step: {input_id: write or None for input_id, _, write in map(_split_at_tab, text.split(_NEWLINE))}
+            for step, text in found
+        }
+
+    def rejecting(self, source: str) -> frozenset[str]:
+        """Return the inputs that were parsed and have rejected rows."""
+        table = tables.processes
+        statement = sa.select(table.c.input_id).where(
+            table.c.source == source, table.c.step == "parse", table.c.status == "done", table.c.rejected > 0
+        )
+        with self._database.read(f"reading inputs with rejected rows of source {source!r}") as connection:
+            return frozenset(connection.execute(statement).scalars())
+
+    def done_steps(self, source: str, steps: Sequence[str]) -> tuple[int, dt.datetime | None]:
+        """Return how often one of these steps is done for an input, and when the last of them ended."""
+        table = tables.processes
+        statement = sa.select(sa.func.count(), sa.func.max(table.c.finished_at)).where(
+            table.c.source == source, table.c.status == "done", table.c.step.in_(steps)
+        )
+        with self._database.read(f"counting done steps of source {source!r}") as connection:
+            count, last = connection.execute(statement).one()
+        return count, last
 
     def check_results(self, source: str, asset: str | None = None) -> list[CheckResult]:
         """Return all results of a source's checks, or of one asset, in the order of recording."""
@@ -650,6 +744,15 @@ def _columns(table: sa.Table, kind: type[Any]) -> list[sa.Column[Any]]:
     return [table.c[field.name] for field in fields(kind)]
 
 
+def _statuses(rows: Iterable[Mapping[Any, Any]]) -> list[StepStatus]:
+    found = [StepStatus(**{**row, "input_id": row["input_id"] or ""}) for row in rows]
+    return sorted(found, key=lambda item: (item.step, item.input_id))
+
+
+def _split_at_tab(line: str) -> tuple[str, str, str]:
+    return line.partition(_TAB)
+
+
 def _portions(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
@@ -710,7 +813,7 @@ def _contract_version(connection: sa.Connection, source: str) -> int:
 def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElement[bool]) -> list[Input]:
     table = tables.inputs
     statement = sa.select(*_columns(table, Input)).where(table.c.source == source, *conditions)
-    return sorted(Input(**row) for row in connection.execute(statement).mappings())
+    return sorted(Input(*row) for row in connection.execute(statement).all())
 
 
 def _require_inputs(connection: sa.Connection, source: str, ids: Iterable[str | None]) -> None:

@@ -252,6 +252,8 @@ processes = sa.Table(
     _once_per_table("processes", "source", "step"),
     sa.Index(None, "source", "input_id"),
     sa.Index(None, "status"),
+    # a sensor reads these columns of every input at each look: all of them are in the index, so no row is read
+    sa.Index("ix_processes_progress", "source", "status", "step", "input_id", "written", "finished_at", "rejected"),
     comment="One row a step and input (or table): the last attempt and how many there were",
 )
 

@@ -77,7 +77,7 @@ def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], s
 def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
     """Return all problems of one source."""
     inputs = context.metadata.inputs(context.source.name)
-    found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context, inputs)]
+    found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
     return [*found, *_of_raw(context, inputs)] if deep else found
 
 
@@ -112,7 +112,7 @@ def repair(context: SourceContext, say: Say) -> None:
     for item in inputs:
         if context.raw.is_spoiled(item):
             steps[item.input_id] = "ingest"
-    steps |= _steps_of_lost(context, inputs, steps)
+    steps |= _steps_of_lost(context, steps)
     _run_steps(context, inputs, steps, say)
     _make_anew(context, say, hub=hub_anew, current=current_anew)
 
@@ -149,10 +149,10 @@ def _of_commits(context: SourceContext) -> Iterator[Finding]:
             yield Finding(name, asset, problem, advice)
 
 
-def _of_inputs(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
+def _of_inputs(context: SourceContext) -> Iterator[Finding]:
     name = context.source.name
     try:
-        for item in lost_data.lost(context, inputs):
+        for item in lost_data.lost(context):
             yield Finding(name, item.place, str(item), f"wait for the sensor, or run: dataops doctor {name} --repair")
     except DataOpsError as error:
         yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
@@ -234,9 +234,9 @@ def _first(step: str, other: str | None) -> str:
     return min((step, other or step), key=PER_INPUT.index)
 
 
-def _steps_of_lost(context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str]) -> Mapping[str, str]:
+def _steps_of_lost(context: SourceContext, steps: Mapping[str, str]) -> Mapping[str, str]:
     try:
-        found = lost_data.lost(context, inputs, steps)
+        found = lost_data.lost(context, steps)
     except StorageError:
         # a table that is missing as a whole is made again only if a person requests it by name
         return {}

@@ -107,7 +107,7 @@ class Scenario:
 
     def due(self) -> list[str]:
         """The held inputs that are to be judged again."""
-        held = held_inputs(self.context, self.context.metadata.inputs("things"))
+        held = held_inputs(self.context)
         hub = self.context.hub.snapshot()
         taken = HubManifest.read(hub.info if hub else None).inputs
         return [input_id for input_id, item in held.items() if item.again and input_id not in taken]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, checks, failures, loaded, orders, standalone
 
 from dataops_assets.errors import StorageError
+from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.storage.raw import RawArea
 
 HEADER = "id,customer,amount\n"
@@ -299,6 +301,36 @@ def test_each_input_of_a_large_run_tells_its_own_counts_and_columns(
             assert "dagster/column_schema" in event.metadata
             assert "dagster/column_lineage" in event.metadata
             assert "table_version" in event.metadata
+
+
+def test_a_look_with_nothing_new_reads_no_input_that_is_done(
+    single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = CodeLocation(single, instance, tmp_path)
+    for number in range(1, 4):
+        here.land("orders", day(number), HEADER + f"{number},1,{number}\n")
+    here.settle("orders")
+    here.tick("orders")
+    asked: list[tuple[str, object]] = []
+
+    def watched(name: str) -> Callable[..., Any]:
+        original = getattr(MetadataStore, name)
+
+        def call(self: MetadataStore, source: str, *given: Any, **named: Any) -> Any:
+            asked.append((name, [*given, *named.values()]))
+            return original(self, source, *given, **named)
+
+        return call
+
+    for name in ("inputs", "processes"):
+        monkeypatch.setattr(MetadataStore, name, watched(name))
+    assert not here.tick("orders").run_requests
+    assert asked
+    assert all(given == [[]] for _, given in asked), asked
+    here.land("orders", day(4), HEADER + "4,1,4\n")
+    (request,) = here.tick("orders").run_requests or ()
+    assert request.partition_key == here.partitions("orders")[-1]
+    assert [given for name, given in asked if name == "processes"][-1] == [[request.partition_key]]
 
 
 def test_a_late_file_is_a_partition_of_its_own_and_lands_where_it_belongs(

@@ -71,7 +71,7 @@ def test_a_commit_that_no_run_lived_to_tell_is_told_with_counts_columns_and_chec
         told, heard = here.materialized(asset), unheard.materialized(asset)
         assert set(told) == set(heard) == set(here.partitions("orders"))
         for partition, event in told.items():
-            assert event.metadata["told_late"].value.startswith("run ")
+            assert event.metadata["reported_late"].value.startswith("run ")
             known = heard[partition].metadata
             for name in {"new", "origin", "arrival", "rejected", "table_version"} & set(known):
                 assert event.metadata[name] == known[name], (asset, name)

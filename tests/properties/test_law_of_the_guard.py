@@ -102,7 +102,7 @@ class World:
         metadata = self.context.metadata
         inputs = [item for item in metadata.inputs("things") if item.input_id in self.given]
         for _ in range(4 * len(inputs) + 1):
-            guarded = held_inputs(self.context, inputs)
+            guarded = held_inputs(self.context)
             state = progress(inputs, metadata.processes("things"), guarded)
             if not state.todo:
                 return state.held.keys()

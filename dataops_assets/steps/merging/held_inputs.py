@@ -54,7 +54,7 @@ def judged_against(
     return found
 
 
-def held_inputs(context: SourceContext, inputs: Iterable[Input]) -> Mapping[str, Held]:
+def held_inputs(context: SourceContext) -> Mapping[str, Held]:
     """Return the held inputs of the source, by id."""
     metadata, source = context.metadata, context.source
     known = metadata.holds(source.name)
@@ -63,7 +63,7 @@ def held_inputs(context: SourceContext, inputs: Iterable[Input]) -> Mapping[str,
     hub = context.hub.snapshot()
     info = hub.info if hub else None
     manifest, approved = HubManifest.read(info), metadata.approved(source.name)
-    held = [item for item in inputs if item.input_id in known]
+    held = metadata.inputs(source.name, sorted(known))
     now = judged_against(source, manifest, verdict_of(info), held)
     found = {}
     for item in held:

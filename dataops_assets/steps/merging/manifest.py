@@ -18,6 +18,9 @@ from dataops_assets.config.source import Source
 from dataops_assets.report import Input
 from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tracked_columns
 
+# positions in the record of an input
+_ID, _WRITTEN = 0, 4
+
 
 @dataclass(frozen=True, order=True)
 class AppliedInput:
@@ -70,11 +73,16 @@ class HubManifest:
     removed: frozenset[str] = frozenset()
 
     @classmethod
+    def read_without_inputs(cls, info: Mapping[str, Any] | None) -> HubManifest:
+        """Return the manifest recorded in a hub version, without its inputs, of which there can be many."""
+        return cls.read({**info, "inputs": {}}) if info else cls()
+
+    @classmethod
     def read(cls, info: Mapping[str, Any] | None) -> HubManifest:
         """Return the manifest recorded in a hub version, or an empty one if the hub does not exist."""
         if not info:
             return cls()
-        found = [AppliedInput.read(item) for item in info["inputs"]]
+        found = [AppliedInput.read(item) for item in _records(info)]
         horizon = info.get("horizon")
         return cls(
             info["settings"],
@@ -83,11 +91,16 @@ class HubManifest:
             frozenset(info.get("removed", ())),
         )
 
+    @staticmethod
+    def writes(info: Mapping[str, Any] | None) -> dict[str, str]:
+        """Return the id of the write to the lake by input, as recorded in a hub version, without reading the rest."""
+        return {item[_ID]: str(item[_WRITTEN]) for item in _records(info)} if info else {}
+
     def record(self) -> dict[str, Any]:
         """Return the manifest as JSON for the commit."""
         return {
             "settings": self.settings,
-            "inputs": [item.record() for item in sorted(self.inputs.values())],
+            "inputs": {item.input_id: item.record() for item in sorted(self.inputs.values())},
             **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
             **({"removed": sorted(self.removed)} if self.removed else {}),
         }
@@ -128,6 +141,13 @@ class HubManifest:
     def fingerprint(self) -> str:
         """Return a fingerprint that is equal for hubs made of the same inputs with the same settings."""
         return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
+
+
+def _records(info: Mapping[str, Any]) -> Iterable[Sequence[Any]]:
+    """Return the records of the inputs in a hub version. Old versions have a list of them, new ones map ids to them."""
+    inputs: Any = info["inputs"]
+    found: Iterable[Sequence[Any]] = inputs.values() if isinstance(inputs, Mapping) else inputs
+    return found
 
 
 def settings_of(source: Source) -> str:

@@ -8,12 +8,12 @@ mounted: then nothing is created in its place until a person decides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataops_assets.errors import StorageError
 from dataops_assets.metadata.store import StepStatus
-from dataops_assets.report import PER_INPUT, Input
+from dataops_assets.report import PER_INPUT
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import Settled
 from dataops_assets.steps.source_context import SourceContext
@@ -38,22 +38,23 @@ class Lost:
         return f"{self.place} has lost what {self.step} made of {len(self.input_ids)} inputs: {named}"
 
 
-def lost(context: SourceContext, inputs: Iterable[Input], but: Collection[str] = ()) -> list[Lost]:
+def lost(context: SourceContext, but: Collection[str] = ()) -> list[Lost]:
     """Return the lost inputs of the source in the order of the steps, each with the first place that lacks it.
 
     `but` are the inputs that a run works on. Raises StorageError for a table that is missing although it had inputs,
     and if storage fails.
     """
-    name = context.source.name
-    known = {item.input_id: item for item in inputs if item.input_id not in but}
-    before = _done(context.metadata.processes(name), known)
-    first = _compared(context, known, before)
+    # a sensor does this at each look: it reads one row a step and input, with nothing but the id of the write
+    first = _compared(context, but)
     if not first:
         return []
+    ids = [input_id for item in first for input_id in item.input_ids]
+    before = _statuses(context, ids)
+    first = _compared(context, but)
     # a run records the start of a step before it changes a table: if a status has changed, a run works on the input
-    after = _done(context.metadata.processes(name), known)
+    after = _statuses(context, ids)
     still = [
-        Lost(item.step, item.place, tuple(key for key in item.input_ids if before[key] == after.get(key)))
+        Lost(item.step, item.place, tuple(key for key in item.input_ids if before.get(key) == after.get(key)))
         for item in first
     ]
     return [item for item in still if item.input_ids]
@@ -113,36 +114,35 @@ def absent(context: SourceContext, table: Table, step: str, inputs: int) -> Stor
     )
 
 
-def _done(processes: Iterable[StepStatus], known: Collection[str]) -> dict[str, dict[str, StepStatus]]:
-    """Return the steps that are done, by input and step."""
-    found: dict[str, dict[str, StepStatus]] = {input_id: {} for input_id in known}
-    for item in processes:
-        if item.status == "done" and item.input_id in found:
-            found[item.input_id][item.step] = item
+def _statuses(context: SourceContext, ids: Sequence[str]) -> dict[str, list[StepStatus]]:
+    found: dict[str, list[StepStatus]] = {}
+    for item in context.metadata.processes(context.source.name, input_ids=ids):
+        found.setdefault(item.input_id, []).append(item)
     return found
 
 
-def _compared(
-    context: SourceContext, known: Mapping[str, Input], done: Mapping[str, Mapping[str, StepStatus]]
-) -> list[Lost]:
-    hub = _head(context, context.hub, "refresh", done)
-    manifest = HubManifest.read(hub.info if hub else None)
+def _compared(context: SourceContext, but: Collection[str]) -> list[Lost]:
+    done = _Done.read(context, but)
+    hub = _head(context, context.hub, done.of("refresh"), "refresh")
+    manifest = HubManifest.read_without_inputs(hub.info if hub else None)
     tables = {"parse": context.lake, "cdc": context.changes, "enrich": context.enriched}
-    heads = {step: _head(context, table, step, done) for step, table in tables.items()}
+    heads = {step: _head(context, table, done.of(step), step) for step, table in tables.items()}
     settled = Settled.read(heads["parse"].info) if heads["parse"] else None
     limits = [limit for limit in (manifest.horizon, settled.before if settled else None) if limit is not None]
     # of settled inputs, retention keeps only the rows that the hub needs, with another write id
-    open_ids = {key for key, item in known.items() if not limits or item.extract_time >= max(limits)}
-    found = [_lost_raw(context, open_ids, done)]
+    settled_ids = context.metadata.inputs_before(context.source.name, max(limits)) if limits else frozenset()
+    found = [_lost_raw(context, done.of("ingest"), settled_ids)]
     for step, table in tables.items():
         head = heads[step]
         written = publish.written(head.info) if head else {}
-        found.append(Lost(step, _place(context, table), tuple(_without_write(open_ids, done, step, written))))
+        gone = _without_write(done.of(step), written, settled_ids)
+        found.append(Lost(step, _place(context, table), gone))
         if step == "parse":
-            found.append(_lost_rejects(context, open_ids, done))
-    there = {key: item.written for key, item in manifest.inputs.items()}
-    of_hub = _without_write([key for key in known if key not in manifest.removed], done, "refresh", there)
-    found.append(Lost("refresh", _place(context, context.hub), tuple(of_hub)))
+            found.append(_lost_rejects(context, done, settled_ids))
+    there = HubManifest.writes(hub.info if hub else None)
+    found.append(
+        Lost("refresh", _place(context, context.hub), _without_write(done.of("refresh"), there, manifest.removed))
+    )
     seen: set[str] = set()
     result = []
     for item in found:
@@ -153,28 +153,44 @@ def _compared(
     return result
 
 
-def _without_write(
-    ids: Iterable[str], done: Mapping[str, Mapping[str, StepStatus]], step: str, written: Mapping[str, str]
-) -> list[str]:
-    """Return the inputs for which a step is done and whose write (of the metadata) is not in the table."""
-    found = []
-    for key in sorted(ids):
-        process = done[key].get(step)
-        # old records have no write id: then it is enough that the table has the input
-        if process is not None and (key not in written or process.written not in (None, written[key])):
-            found.append(key)
-    return found
+@dataclass(frozen=True)
+class _Done:
+    """What is done according to the metadata: by step and input the id of the write, and the inputs with rejects."""
+
+    writes: Mapping[str, Mapping[str, str | None]]
+    rejecting: Collection[str]
+
+    @classmethod
+    def read(cls, context: SourceContext, but: Collection[str]) -> _Done:
+        """Read all of it, without the inputs `but`."""
+        writes = context.metadata.done_writes(context.source.name)
+        rejecting = context.metadata.rejecting(context.source.name)
+        for input_id in but:
+            for of_step in writes.values():
+                of_step.pop(input_id, None)
+        return cls(writes, rejecting.difference(but))
+
+    def of(self, step: str) -> Mapping[str, str | None]:
+        """Return the inputs for which a step is done, with the id of the write."""
+        return self.writes.get(step, {})
 
 
-def _lost_raw(context: SourceContext, ids: Collection[str], done: Mapping[str, Mapping[str, StepStatus]]) -> Lost:
-    there = set(context.raw.inputs())
-    gone = sorted(key for key in ids if "ingest" in done[key] and key not in there)
-    return Lost("ingest", f"raw/{context.source.name}", tuple(gone))
+def _without_write(done: Mapping[str, str | None], written: Mapping[str, str], but: Collection[str]) -> tuple[str, ...]:
+    """Return the inputs for which a step is `done` and whose write (of the metadata) is not in the table."""
+    # what is equal, nearly all, is compared at once
+    differ = (key for key, _ in done.items() - written.items())
+    # old records have no write id: then it is enough that the table has the input
+    return tuple(sorted(key for key in differ if key not in but and (key not in written or done[key] is not None)))
 
 
-def _lost_rejects(context: SourceContext, ids: Collection[str], done: Mapping[str, Mapping[str, StepStatus]]) -> Lost:
+def _lost_raw(context: SourceContext, done: Mapping[str, str | None], settled: Collection[str]) -> Lost:
+    gone = done.keys() - set(context.raw.inputs())
+    return Lost("ingest", f"raw/{context.source.name}", tuple(sorted(gone.difference(settled))))
+
+
+def _lost_rejects(context: SourceContext, done: _Done, settled: Collection[str]) -> Lost:
     """Return the inputs that lost their rejected rows, without which a full extract would seem complete."""
-    rejecting = [key for key in sorted(ids) if "parse" in done[key] and done[key]["parse"].counts.get("rejected")]
+    rejecting = [key for key in sorted(done.rejecting) if key not in settled]
     head = context.quarantine.newest() if rejecting else None
     if rejecting and head is None:
         raise absent(context, context.quarantine, "parse", len(rejecting))
@@ -183,11 +199,10 @@ def _lost_rejects(context: SourceContext, ids: Collection[str], done: Mapping[st
     return Lost("parse", _place(context, context.quarantine), gone)
 
 
-def _head(context: SourceContext, table: Table, step: str, done: Mapping[str, Mapping[str, StepStatus]]) -> Head | None:
+def _head(context: SourceContext, table: Table, done: Collection[str], step: str) -> Head | None:
     head = table.newest()
-    of_it = sum(step in steps for steps in done.values())
-    if head is None and of_it:
-        raise absent(context, table, step, of_it)
+    if head is None and done:
+        raise absent(context, table, step, len(done))
     return head
 
 
