@@ -29,7 +29,7 @@ from deltalake.exceptions import DeltaError
 from pyroaring import BitMap64
 
 from dataops_assets.errors import StorageError
-from dataops_assets.storage import checksums, deletion_vectors, durable, log
+from dataops_assets.storage import checksums, deletion_vectors, durable, log, records
 from dataops_assets.storage.objects import Folder, is_remote
 
 CHECKPOINT_EVERY = 20
@@ -108,7 +108,8 @@ class DataFile:
 class TableVersion:
     """One version of a table. `columns` maps names to SQL types in order; `info` is what the committer recorded.
 
-    The `commit_id` identifies a version: after a lost commit, another commit can get the same number.
+    `records` says where the large mappings of `info` are stored. The `commit_id` identifies a version: after a lost
+    commit, another commit can get the same number.
     """
 
     uri: str
@@ -119,6 +120,7 @@ class TableVersion:
     metadata: Mapping[str, Any]
     commit_id: str = ""
     protocol: Mapping[str, Any] = field(default_factory=lambda: log.PROTOCOL)
+    records: Mapping[str, records.Record] = field(default_factory=dict)
 
     @property
     def known_as(self) -> list[int | str]:
@@ -221,11 +223,11 @@ class Table:
                     known=[f"versions {min(commits)} to {max(commits)}"],
                 )
             self._replay(state, number)
-        if not state.info:
-            state.info = self._last_info(commits, min(start, target))
+        if not state.commit:
+            state.commit = self._last_commit(commits, min(start, target))
         if not state.commit_id:
             state.commit_id = self.commit_id(target) or ""
-        return state.snapshot(self.uri, target)
+        return state.snapshot(self.folder, target)
 
     def newest(self) -> Head | None:
         """Return the newest version; None when the table does not exist. Reads only its commit, if possible.
@@ -241,7 +243,7 @@ class Table:
         told = [action["commitInfo"] for action in actions if INFO_KEY in action.get("commitInfo", {})]
         version = _entries([path])[path][0]
         if told:
-            return Head(version, _commit_id(content, actions), dict(told[0][INFO_KEY]))
+            return Head(version, _commit_id(content, actions), _info_of(self.folder, told[0]))
         snapshot = self.snapshot(version)
         return Head(snapshot.version, snapshot.commit_id, snapshot.info) if snapshot else None
 
@@ -277,26 +279,29 @@ class Table:
         if newest is None:
             return None
         names = set(self.folder.names("_delta_log"))
-        found = set(_paths(newest.files))
+        found = {*_paths(newest.files), *records.paths(newest.records)}
         oldest = newest.version
         while (name := _log_path(oldest)) in names:
             actions = self._actions(name)
             # files that a version added serve later versions, too; those of the first kept version are in its state
             found.update(_paths(_file(action["add"]) for action in actions if "add" in action))
+            found.update(_record_paths(actions))
             if _commit_time(actions) <= moment or _log_path(oldest - 1) not in names:
                 break
             oldest -= 1
         first = self.snapshot(oldest)
-        return Kept(frozenset(found.union(_paths(first.files) if first else ())), frozenset(_log_before(oldest, names)))
+        if first is not None:
+            found.update(_paths(first.files), records.paths(first.records))
+        return Kept(frozenset(found), frozenset(_log_before(oldest, names)))
 
-    def _last_info(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
+    def _last_commit(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
         # commits before a checkpoint are read only if the later ones, made by other tools, recorded no information
         for number in range(newest, -1, -1):
             if number not in commits:
                 break
             for action in self._actions(commits[number]):
                 if INFO_KEY in action.get("commitInfo", {}):
-                    return dict(action["commitInfo"][INFO_KEY])
+                    return dict(action["commitInfo"])
         return {}
 
     def _read(self, path: str) -> bytes:
@@ -365,6 +370,9 @@ class Table:
         masked = self._masked(before, {path: rows for path, rows in change.mask.items() if path not in removed})
         added.extend(file for file in masked if file.rows > file.deleted)
         removed.update({file.path: before[file.path] for file in masked})
+        info, recorded = records.split(
+            self.folder, base.records if base else {}, base.info if base else {}, change.info
+        )
         now = int(time.time() * 1000)
         after = TableVersion(
             uri=self.uri,
@@ -375,9 +383,10 @@ class Table:
             metadata=_metadata(base, change.columns, now),
             commit_id=str(uuid.uuid4()),
             protocol=base.protocol if base else log.PROTOCOL,
+            records=recorded,
         )
         actions = [
-            *_head_actions(base, after, change.operation, now),
+            *_head_actions(base, after, change.operation, now, info),
             *({"remove": _remove_action(file, now, change.data_change)} for file in removed.values()),
             *({"add": _add_action(file, now, change.data_change)} for file in added),
         ]
@@ -467,8 +476,13 @@ class Table:
         self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
 
 
-def _head_actions(base: TableVersion | None, after: TableVersion, operation: str, now: int) -> list[dict[str, Any]]:
-    """Return the actions of a commit that are not about files: who commits what, protocol and metadata if new."""
+def _head_actions(
+    base: TableVersion | None, after: TableVersion, operation: str, now: int, info: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the actions of a commit that are not about files: who commits what, protocol and metadata if new.
+
+    `info` is what is recorded in the commit itself.
+    """
     commit = {
         "timestamp": now,
         "operation": operation,
@@ -477,7 +491,8 @@ def _head_actions(base: TableVersion | None, after: TableVersion, operation: str
         **checksums.SEAL,
         "txnId": after.commit_id,
         **({_PARENT: base.commit_id} if base and base.commit_id else {}),
-        INFO_KEY: dict(after.info),
+        INFO_KEY: dict(info),
+        **({records.KEY: {name: item.as_json() for name, item in after.records.items()}} if after.records else {}),
     }
     actions: list[dict[str, Any]] = [{"commitInfo": commit}]
     if base is None:
@@ -569,6 +584,17 @@ def _paths(files: Iterable[DataFile]) -> Iterator[str]:
             yield vector
 
 
+def _info_of(folder: Folder, commit: Mapping[str, Any]) -> records.Info:
+    """Return what was recorded with a commit, from its `commitInfo`."""
+    return records.Info(folder, commit.get(INFO_KEY, {}), records.named(commit))
+
+
+def _record_paths(actions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Return the files with the large mappings of a commit."""
+    for action in actions:
+        yield from records.paths(records.named(action.get("commitInfo", {})))
+
+
 def _commit_time(actions: Iterable[Mapping[str, Any]]) -> dt.datetime:
     """Return when a version was committed, by its writer's clock; the earliest time if it is not recorded."""
     told = (action["commitInfo"].get("timestamp", 0) for action in actions if "commitInfo" in action)
@@ -594,6 +620,11 @@ def parts_of(files: Iterable[DataFile]) -> dict[str, str]:
     return parts
 
 
+def records_named(table: Table, version: int) -> list[str]:
+    """Return the files with the large mappings that a version names. Raises StorageError as `files_added`."""
+    return list(_record_paths(table.actions(version)))
+
+
 def files_added(table: Table, version: int) -> list[DataFile]:
     """Return the data files that a version added. Raises StorageError when the log cannot be read."""
     return [_file(action["add"]) for action in table.actions(version) if "add" in action]
@@ -612,7 +643,8 @@ class _State:
         self.files: dict[tuple[str, str], DataFile] = {}
         self.metadata: Mapping[str, Any] = {}
         self.protocol: Mapping[str, Any] = {}
-        self.info: Mapping[str, Any] = {}
+        # the last `commitInfo` with information of this platform
+        self.commit: Mapping[str, Any] = {}
         self.commit_id = ""
 
     def apply(self, actions: Iterable[log.Action]) -> None:
@@ -628,9 +660,10 @@ class _State:
                 file = _file(action["add"])
                 self.files[file.identity()] = file
             elif INFO_KEY in action.get("commitInfo", {}):
-                self.info = dict(action["commitInfo"][INFO_KEY])
+                self.commit = action["commitInfo"]
 
-    def snapshot(self, uri: str, version: int) -> TableVersion:
+    def snapshot(self, folder: Folder, version: int) -> TableVersion:
+        uri = folder.uri
         log.require_readable(self.protocol, uri)
         fields = json.loads(self.metadata["schemaString"])["fields"]
         return TableVersion(
@@ -638,10 +671,11 @@ class _State:
             version=version,
             columns={item["name"]: sql_type(str(item["type"])) for item in fields},
             files=tuple(self.files.values()),
-            info=self.info,
+            info=_info_of(folder, self.commit),
             metadata=self.metadata,
             commit_id=self.commit_id,
             protocol=self.protocol,
+            records=records.named(self.commit),
         )
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dataops_assets.errors import StorageError
-from dataops_assets.storage import checksums
-from dataops_assets.storage.delta import HINT, DataFile, Table, TableVersion, checkpoint_path, files_added, parts_of
+from dataops_assets.storage import checksums, records
+from dataops_assets.storage.delta import (
+    HINT,
+    DataFile,
+    Table,
+    TableVersion,
+    checkpoint_path,
+    files_added,
+    parts_of,
+    records_named,
+)
 from dataops_assets.storage.objects import is_remote
 
 
@@ -56,8 +65,25 @@ def _log_damages(table: Table) -> Iterator[Damage]:
     gone = sorted(set(range(min(versions, default=0), max(versions, default=0))) - set(versions))
     if gone:
         yield Damage(f"_delta_log/{gone[0]:020d}.json", "no such file", "log")
+    yield from _record_damages(table, versions)
     for version in checkpoints:
         yield from _checkpoint_damages(table, version, is_newest=version == checkpoints[-1])
+
+
+def _record_damages(table: Table, versions: Sequence[int]) -> Iterator[Damage]:
+    """Find damaged files with large mappings; those of the newest version are part of what must be read."""
+    now: set[str] = set()
+    ever: set[str] = set()
+    for version in versions:
+        with contextlib.suppress(StorageError):
+            # its damage is reported with the log; a commit of another tool names none, and what was before it counts
+            now = set(records_named(table, version)) or now
+            ever |= now
+    for path in sorted(ever):
+        received = records.difference(table.folder, path)
+        # files of old versions may have been removed since; those of the newest version are reported already
+        if received and table.folder.read(path) is not None:
+            yield Damage(path, received, "log" if path in now else "old")
 
 
 def _checkpoint_damages(table: Table, version: int, *, is_newest: bool) -> Iterator[Damage]:
@@ -78,6 +104,9 @@ def _checkpoint_damages(table: Table, version: int, *, is_newest: bool) -> Itera
 
 def _missing(table: Table, newest: TableVersion) -> Iterator[Damage]:
     there = {item.path: item.size for item in table.folder.objects()}
+    for path in records.paths(newest.records):
+        if path not in there:
+            yield Damage(path, "no such file", "log")
     for file in newest.files:
         for path in parts_of([file]):
             if path not in there:

@@ -11,6 +11,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
+from dataops_assets.storage import records
 from dataops_assets.storage.delta import Table
 
 RETENTION = dt.timedelta(days=7)
@@ -19,8 +20,8 @@ RETENTION = dt.timedelta(days=7)
 YOUNG = dt.timedelta(days=1)
 """The minimum age of a file that is removed. No step takes this long from its first file to its commit."""
 
-# data files and deletion vectors, and temporary files of killed local writes
-_DATA = re.compile(r"(?!_delta_log/).*\.(parquet|bin)|.*#\d+", re.DOTALL)
+# data files, deletion vectors and records, and temporary files of killed local writes
+_DATA = re.compile(rf"(?!_delta_log/).*\.(parquet|bin)|{records.PATTERN}|.*#\d+", re.DOTALL)
 
 
 @dataclass(frozen=True)
