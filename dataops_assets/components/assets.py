@@ -12,7 +12,7 @@ import dagster as dg
 from dataops_assets.components import events
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.graph import StepNode, nodes
+from dataops_assets.components.graph import StepNode, nodes, table_columns
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
@@ -106,7 +106,7 @@ class SourceAssets:
                 kinds=set(node.kinds),
                 freshness_policy=policy if freshness.enabled else None,
                 automation_condition=None if node.is_per_input else when_published(),
-                metadata=events.column_metadata(source, self.rules, node, node.columns),
+                metadata=events.column_metadata(source, self.rules, node, table_columns(source, node)),
                 **common,
             )
         ]
@@ -189,9 +189,15 @@ class _StepRun:
         good = [item for item in report.inputs if item.error is None]
         selected = context.selected_asset_keys
         metadata = events.table_metadata(source_context, self.node, report)
-        columns = events.column_metadata(self.source, self.rules, self.node, report.columns)
+        # what the asset's spec declares is not repeated in each event
+        declared = table_columns(self.source, self.node)
+        columns = (
+            {}
+            if report.columns == declared
+            else events.column_metadata(self.source, self.rules, self.node, report.columns)
+        )
         if asset_key(self.node.key) in selected:
-            yield from self._materializations(context, report, good, known, metadata, columns)
+            yield from self._materializations(report, good, known, metadata, columns)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
             yield from self._beside(context, report, good, known)
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -201,7 +207,6 @@ class _StepRun:
 
     def _materializations(
         self,
-        context: dg.AssetExecutionContext,
         report: StepReport,
         good: Sequence[InputReport],
         known: Mapping[str, Input],
@@ -217,14 +222,19 @@ class _StepRun:
                     key, partition=item.input_id or None, metadata=metadata | details | columns
                 )
             return
-        if len(good) == 1:
-            details = events.input_metadata(good[0], known.get(good[0].input_id))
+        if len(good) <= 1:
+            details = events.input_metadata(good[0], known.get(good[0].input_id)) if good else {}
             yield dg.MaterializeResult(asset_key=key, metadata=metadata | details | columns)
             return
+        # Dagster makes an event of each partition of it; then each is reported with its own counts. Not by
+        # `add_asset_metadata`, for which Dagster loads all partition keys of the source, once an input
+        yield dg.MaterializeResult(asset_key=key)
+        # what is known of the table as a whole is in its newest event alone
+        of_each = {name: metadata[name] for name in ("table_version",) if name in metadata}
         for item in good:
             details = events.input_metadata(item, known.get(item.input_id))
-            context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata | columns)
+            of_table = metadata | columns if item is good[-1] else of_each
+            yield dg.AssetMaterialization(key, partition=item.input_id, metadata=of_table | details)
 
     def _beside(
         self,

@@ -15,6 +15,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.report import CheckKind, Input, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.types import system_columns
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
@@ -208,6 +209,12 @@ class _Steps:
         return f"{of_step}\n\n{self.source.description or f'Rows of {self.source.name}.'}"
 
 
+def table_columns(source: Source, node: StepNode) -> dict[str, str]:
+    """Return the columns of a step's table with their SQL types: the declared ones, and those of the platform."""
+    kinds = {**system_columns(source), "s_change": "VARCHAR", "s_failed": "VARCHAR"}
+    return {**node.columns, **{name: kinds[name] for name in _ADDED.get(node.name, ())}}
+
+
 def column_lineage(
     source: Source, rules: CompiledRules, node: StepNode, columns: Sequence[str]
 ) -> dict[str, set[tuple[str, str]]]:
@@ -241,6 +248,14 @@ def lineage_edges(sources: Mapping[str, Source]) -> Edges:
                 edges[node.key, name] = origins
     return edges
 
+
+# system columns of a step's table that the node does not have
+_OF_CHANGES = ("s_key", "s_input_id", "s_row_id", "s_order", "s_row_hash", "s_change")
+_ADDED = {
+    "parse": ("s_input_id", "s_row_id"),
+    "cdc": _OF_CHANGES,
+    "enrich": (*_OF_CHANGES, "s_status", "s_failed"),
+}
 
 # system columns that a step computes
 _MADE_BY = {

@@ -182,6 +182,19 @@ class LiveDagster:
             event["metadata"] = {entry["label"]: entry for entry in event.pop("metadataEntries")}
         return list(found)
 
+    def declared(self, asset: str) -> dict[str, Any]:
+        """The metadata entries of an asset's spec, by label."""
+        data = self.ask(
+            """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode { metadataEntries {
+                label
+                ... on TableSchemaMetadataEntry { schema { columns { name type } } }
+                ... on TableColumnLineageMetadataEntry {
+                  lineage { columnName columnDeps { assetKey { path } columnName } } }
+              } } } }""",
+            key={"path": asset.split("/")},
+        )
+        return {entry["label"]: entry for entry in data["assetNodeOrError"]["metadataEntries"]}
+
     def checks(self, asset: str) -> dict[str, Any]:
         """The asset's checks by name, each with its newest evaluation (None before the first)."""
         data = self.ask(

@@ -135,15 +135,14 @@ def test_the_rows_of_the_files_are_in_the_hub(delivered: LiveDagster) -> None:
     rows = sum(content.count(b"\n") - 1 for path, content in files.items() if path.startswith("flights/flights/"))
     newest = delivered.materializations("hub/flights")[0]
     assert number(newest, "dagster/row_count") == rows
-    columns = {
-        column["name"]: column["type"] for column in newest["metadata"]["dagster/column_schema"]["schema"]["columns"]
-    }
+    schema = delivered.declared("hub/flights")["dagster/column_schema"]["schema"]
+    columns = {column["name"]: column["type"] for column in schema["columns"]}
     assert columns["flight"] == "BIGINT"
     assert {"s_key", "s_input_id", "s_status", "carrier_name"} <= set(columns)
 
 
 def test_a_looked_up_column_names_where_it_comes_from(delivered: LiveDagster) -> None:
-    lineage = delivered.materializations("hub/flights_enriched")[0]["metadata"]["dagster/column_lineage"]["lineage"]
+    lineage = delivered.declared("hub/flights_enriched")["dagster/column_lineage"]["lineage"]
     sources = {
         entry["columnName"]: {("/".join(dep["assetKey"]["path"]), dep["columnName"]) for dep in entry["columnDeps"]}
         for entry in lineage

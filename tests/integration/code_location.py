@@ -177,6 +177,10 @@ class CodeLocation:
             if record.asset_materialization
         }
 
+    def declared(self, asset: str) -> Mapping[str, Any]:
+        """The metadata of an asset's spec."""
+        return self.repository.asset_graph.get(dg.AssetKey(asset.split("/"))).metadata
+
     def status(self, source: str, step: str) -> dict[str, str]:
         """The status of a step by the day of its input."""
         found = self.platform.metadata.step_status(source, step)
