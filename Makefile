@@ -26,7 +26,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs law kill benchmark benchmark-spark benchmark-recalculation mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale mutations lint format lock clean
 
 help: ## Say what there is to make
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -70,6 +70,9 @@ benchmark-spark: spark ## Compare what changes of a hub of ROWS cost on Spark wi
 
 benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) with computing all of them
 	@$(VENV)/bin/python tests/benchmarks/recalculation.py --rows $(ROWS)
+
+benchmark-scale: setup ## Say how costs grow with inputs, sources and columns
+	@$(VENV)/bin/python tests/benchmarks/scale.py
 
 mutations: setup ## Change MOST (40) things in each chosen module and say what no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)
