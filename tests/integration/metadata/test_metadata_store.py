@@ -176,6 +176,37 @@ def test_a_step_runs_then_is_done_or_failed_for_each_input(sales: MetadataStore)
     assert done.finished_at >= done.started_at
 
 
+def test_what_a_look_asks_is_told_without_reading_each_step(sales: MetadataStore) -> None:
+    assert sales.done_writes("sales") == {}
+    assert sales.done_steps("sales", ["parse"]) == (0, None)
+    assert set(sales.input_ids("sales")) == set(IDS)
+    assert sales.unfinished("sales") == sorted(INPUTS)
+    counts = InputReport(IDS[0], {"rows": 5, "rejected": 1}, written="write 1")
+    sales.finish("sales", report(counts, InputReport(IDS[1], {"rejected": 0})), "run")
+    failed = InputReport(IDS[1], error=GateFailed("refreshing"))
+    sales.finish("sales", report(InputReport(IDS[0], written="write 1"), failed, step="refresh"), "run")
+    # the id of the write may not be known
+    assert sales.done_writes("sales") == {
+        "parse": {IDS[0]: "write 1", IDS[1]: None},
+        "refresh": {IDS[0]: "write 1"},
+    }
+    assert sales.rejecting("sales") == {IDS[0]}
+    assert [item.input_id for item in sales.unfinished("sales")] == [
+        item.input_id for item in sorted(INPUTS) if item.input_id != IDS[0]
+    ]
+    count, last = sales.done_steps("sales", ["parse", "refresh"])
+    assert count == 3
+    assert last == max(item.finished_at for item in sales.processes("sales") if item.finished_at is not None)
+    assert {item.input_id for item in sales.processes("sales", input_ids=[IDS[1]])} == {IDS[1]}
+    sales.start("sales", "cdc", [IDS[0]], "run")
+    assert [(item.step, item.input_id) for item in sales.running("sales")] == [("cdc", IDS[0])]
+    times = [item.extract_time for item in INPUTS]
+    shared = [item for item in sorted(INPUTS) if times.count(item.extract_time) > 1]
+    assert sales.inputs_of_one_time("sales") == shared
+    assert sales.inputs_before("sales", min(times)) == frozenset()
+    assert sales.inputs_before("sales", max(times) + dt.timedelta(days=1)) == set(IDS)
+
+
 def test_receipts_of_a_step_are_kept_with_its_run(sales: MetadataStore) -> None:
     receipts = (RuleReceipt("a'b", "v1", 2**40, 3), RuleReceipt("a'b", "v2", 0, 0))
     sales.finish("sales", replace(report(step="recalculate"), receipts=receipts), "run")
