@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from first_delivery import DAYS, INPUTS, history_file, landing_files
-from live_dagster import LiveDagster, live_dagster, wait_until
+from live_dagster import UNFINISHED, LiveDagster, live_dagster, wait_until
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dataops_assets.demo.bad_inputs import png
@@ -161,8 +161,9 @@ def test_checks_of_every_kind_passed(delivered: LiveDagster) -> None:
 
 
 def test_every_run_succeeded_and_nothing_was_taken_twice(delivered: LiveDagster) -> None:
-    runs = delivered.runs()
-    assert {run["status"] for run in runs} == {"SUCCESS"}
+    # on a slow machine automation may still rebuild a model for the last of the files
+    ended = {run["status"] for run in delivered.runs()} - set(UNFINISHED)
+    assert ended == {"SUCCESS"}
     partitions = [event["partition"] for event in delivered.materializations("raw/flights")]
     assert sorted(partitions) == sorted(set(partitions))
 

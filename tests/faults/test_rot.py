@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from story import SALES, STEPS, TABLES, Story, Tables, big_day, prepare, rows_of, run, tables_of
 
 from dataops_assets.errors import Damaged, DataOpsError
-from dataops_assets.operations.doctor import diagnose, repair
+from dataops_assets.operations.doctor import add_doctor_command, diagnose, repair, run_doctor
 from dataops_assets.report import Input
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.source_context import SourceContext
@@ -122,3 +124,37 @@ def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tupl
     # what change sets say depends on what they were compared with, and that is another hub now
     for key in ("lake/sales", "lake/sales_quarantine", "hub/sales", "hub/sales_current"):
         assert made[key] == right[key], (key, path, said)
+
+
+def doctor(source_context: SourceContext, *words: str) -> tuple[int, list[str]]:
+    """`dataops doctor <words>`: its exit status, and what it printed."""
+    parser = argparse.ArgumentParser()
+    add_doctor_command(parser.add_subparsers())
+    said: list[str] = []
+    return run_doctor(parser.parse_args(["doctor", *words]), [source_context], said.append), said
+
+
+def test_the_command_says_what_is_damaged_for_people_and_machines_and_repairs_it(
+    stored: tuple[Story, list[Input]],
+) -> None:
+    story, inputs = stored
+    source_context = story.source_context()
+    assert doctor(source_context, "--deep") == (0, ["no findings"])
+    assert doctor(source_context, "--json") == (0, ["[]"])
+    path = source_context.raw.local_path(inputs[0])
+    flipped(path, 9)
+    # without --deep no data is read
+    assert doctor(source_context) == (0, ["no findings"])
+    status, said = doctor(source_context, "--deep")
+    assert status == 1
+    assert path.name in said[0]
+    assert "next: " in said[0]
+    assert said[-1] == "1 findings"
+    status, (printed,) = doctor(source_context, "--deep", "--json")
+    assert status == 1
+    (found,) = json.loads(printed)
+    assert path.name in found["place"]
+    assert found.keys() == {"source", "place", "problem", "next_step"}
+    assert found["source"] == "sales"
+    status, said = doctor(source_context, "--repair")
+    assert (status, said[-1]) == (0, "no findings"), said
