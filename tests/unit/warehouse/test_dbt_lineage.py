@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, TableEntry
+from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, SourceEntry
 from dataops_assets.components.dbt_lineage import Origin, column_lineage
 
 SALES = ("hub", "sales")
 STORES = ("hub", "stores")
 
 
-def table(key: tuple[str, ...], *columns: str) -> TableEntry:
+def table(key: tuple[str, ...], *columns: str) -> SourceEntry:
     relation = f'"warehouse"."hub"."{key[-1]}"'
-    return TableEntry(
+    return SourceEntry(
         key=key,
         relation=relation,
         columns=tuple(ColumnEntry(name=name, type="bigint", description="") for name in columns),
+        file="models/sources.yml",
     )
 
 
