@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from reference import GivenInput, Row, Version
+from reference import GivenInput, Row, Version, place
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Guard:
         """The ids of the inputs that wait for a person."""
         taken: list[GivenInput] = []
         held = set()
-        for item in sorted(inputs, key=lambda one: (one.time, one.input_id)):
+        for item in sorted(inputs, key=place):
             if item.input_id not in approved and self._is_too_much(taken, item):
                 held.add(item.input_id)
             else:

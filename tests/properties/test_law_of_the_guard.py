@@ -118,13 +118,7 @@ class World:
         self.given = {name: item for name, item in self.given.items() if name not in ids}
 
 
-# an open fault: of a feed without a key, the guard holds an input that the reference model takes (rare; CI draws it)
-KNOWN = pytest.mark.xfail(reason="the guard and the model differ for a feed without a key", strict=False)
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=KNOWN) if kind == "full_keyless" else kind for kind in GUARDS]
-)
+@pytest.mark.parametrize("kind", GUARDS)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries(families=12), history=st.booleans(), data=st.data())
 def test_what_is_held_is_a_function_of_the_set_of_inputs(
