@@ -277,12 +277,11 @@ def _judge(tables: ReadTables, change: Change) -> _Judged:
         if not change.moved:
             return _Judged(change, losses, None)
         timeline = merge.order(session, _observe(tables, change), excluded=known_failures(tables))
-        found = timeline, merge.compare(session, timeline)
-        if not change.source.gates.deletes.is_on:
-            return _Judged(change, losses, found)
-        waiting = delete_guard.first_held(tables.context, delete_guard.losses(session, tables.base, timeline))
+        waiting = None
+        if change.source.gates.deletes.is_on:
+            waiting = delete_guard.first_held(tables.context, delete_guard.losses(session, tables.base, timeline))
         if waiting is None:
-            return _Judged(change, losses, found)
+            return _Judged(change, losses, (timeline, merge.compare(session, timeline)))
         added = {item.input_id: item for item in change.adding}
         applied = change.manifest.inputs.get(waiting.input_id)
         item = added[waiting.input_id] if applied is None else added.get(waiting.input_id, applied.as_input)
