@@ -62,7 +62,7 @@ def cdc(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What the comparison of inputs with the hub found.
+    """The result of comparing inputs with the hub.
 
     `errors` has the inputs that were not compared, `losses` the rows that inputs delete, `notes` are for the report.
     """

@@ -36,9 +36,10 @@ from dataops_assets.storage.publish import files_of, replace_inputs, written_as
 
 @dataclass(frozen=True)
 class _Judged:
-    """Which inputs may be published, and why the others may not.
+    """The result of the checks of inputs before they are published.
 
-    * `errors`: the inputs that may not. `counts`: the rows of the inputs that were read, by kind.
+    * `errors`: the inputs that may not be published, with the reason.
+    * `counts`: the rows of the inputs that were read, by kind.
     * `left_out`: the number of values that were left out, by input and column.
     * `gate`: the outcome of the lake's gate.
     """

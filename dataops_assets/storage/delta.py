@@ -143,7 +143,7 @@ class TableVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class TableChange:
-    """What one commit changes in a table: the files to remove and to add, the rows to delete, the columns.
+    """One commit's change of a table: files to add and to remove, rows to delete, columns.
 
     * `columns`: the table's columns and SQL types after the commit.
     * `mask`: by path of a data file, positions of further rows to delete.

@@ -38,7 +38,7 @@ class AffectedKeys:
 
 @dataclass(frozen=True)
 class Observed:
-    """What decides the versions of the affected keys.
+    """The observations of the affected keys, and their rows in the hub. Both decide the versions.
 
     * `rows`: the observations of the keys.
     * `existing`: the hub rows of the keys as they are, with file and position.

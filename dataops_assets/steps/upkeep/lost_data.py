@@ -155,7 +155,11 @@ def _compared(context: SourceContext, but: Collection[str]) -> list[Lost]:
 
 @dataclass(frozen=True)
 class _Done:
-    """What is done according to the metadata: by step and input the id of the write, and the inputs with rejects."""
+    """The steps that are done according to the metadata.
+
+    * `writes`: by step and input, the id of the write.
+    * `rejecting`: the inputs with rejected rows.
+    """
 
     writes: Mapping[str, Mapping[str, str | None]]
     rejecting: Collection[str]
