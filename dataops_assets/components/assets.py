@@ -189,13 +189,7 @@ class _StepRun:
         good = [item for item in report.inputs if item.error is None]
         selected = context.selected_asset_keys
         metadata = events.table_metadata(source_context, self.node, report)
-        # what the asset's spec declares is not repeated in each event
-        declared = table_columns(self.source, self.node)
-        columns = (
-            {}
-            if report.columns == declared
-            else events.column_metadata(self.source, self.rules, self.node, report.columns)
-        )
+        columns = events.undeclared_columns(self.source, self.rules, self.node, report.columns)
         if asset_key(self.node.key) in selected:
             yield from self._materializations(report, good, known, metadata, columns)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:

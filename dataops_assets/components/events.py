@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_assets.components.graph import StepNode, column_descriptions, column_lineage, column_tags
+from dataops_assets.components.graph import StepNode, column_descriptions, column_lineage, column_tags, table_columns
 from dataops_assets.config.source import Source
 from dataops_assets.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
@@ -83,6 +83,16 @@ def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types:
         "dagster/column_schema": dg.TableSchema(columns),
         "dagster/column_lineage": dg.TableColumnLineage(deps),
     }
+
+
+def undeclared_columns(
+    source: Source, rules: CompiledRules, node: StepNode, types: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the column metadata of a table that has other columns than its asset's spec declares; empty otherwise.
+
+    An event repeats nothing that the spec declares: most of an event's size would be columns and their lineage.
+    """
+    return {} if dict(types) == table_columns(source, node) else column_metadata(source, rules, node, types)
 
 
 def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:

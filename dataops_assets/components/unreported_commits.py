@@ -15,7 +15,7 @@ import dagster as dg
 from dataops_assets.components import events
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.graph import StepNode, table_columns
+from dataops_assets.components.graph import StepNode
 from dataops_assets.components.platform import Platform
 from dataops_assets.metadata.store import MetadataStore, StepStatus
 from dataops_assets.report import CheckOutcome, InputReport, StepReport
@@ -74,9 +74,7 @@ def _told(assets: SourceAssets, platform: Platform, node: StepNode, processes: S
     outcomes = _outcomes(metadata, assets.source.name, node, {item.input_id: item.run_id for item in processes})
     # the table also has columns of the platform, and columns that evolved
     table = platform.source_context(assets.source, assets.sources).table(node.key).snapshot()
-    there = dict(table.columns) if table else {}
-    is_declared = there == table_columns(assets.source, node)
-    columns = {} if is_declared else events.column_metadata(assets.source, assets.rules, node, there)
+    columns = events.undeclared_columns(assets.source, assets.rules, node, table.columns if table else {})
     reports = []
     for item in processes:
         report = InputReport(item.input_id, item.counts, checks=tuple(outcomes.get(item.input_id, ())))

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.gates import blocked
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
@@ -29,6 +29,7 @@ from dataops_assets.steps.enriching.validation_results import (
     validation_outcomes,
 )
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import version_made
 from dataops_assets.steps.upkeep.lost_data import version_of
 from dataops_assets.steps.upkeep.rule_backfill import backfill_rules, with_rule_versions
 from dataops_assets.storage import publish
@@ -98,13 +99,8 @@ def _asset(context: SourceContext) -> str:
 
 
 def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -> exp.Query:
-    changes = version_of(context, context.changes, "cdc")
-    if changes is None:
-        raise InputError(
-            f"enriching inputs of {context.source.name!r}",
-            received="no change sets",
-            next_step=f"materialize lake/{context.source.name}_changes first",
-        )
+    name = context.source.name
+    changes = version_made(context, f"lake/{name}_changes", "cdc", f"enriching inputs of {name!r}", "no change sets")
     wanted = [literal(input_id) for input_id in ids] or [exp.null()]
     kinds = {item.name: stored_type(item.type) for item in context.source.columns}
     only = exp.In(this=column("s_input_id", "r"), expressions=wanted)

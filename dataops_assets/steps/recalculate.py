@@ -12,7 +12,7 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError, InputError
+from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import table_outcomes
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.quality.shares import null_share_outcome
@@ -27,7 +27,7 @@ from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.recalculating.version_difference import differing_rows
 from dataops_assets.steps.recalculating.window_reach import moved_rows, rows_in_reach, with_reach
 from dataops_assets.steps.source_context import SourceContext
-from dataops_assets.steps.upkeep.lost_data import version_of
+from dataops_assets.steps.stored_rows import version_made
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import TableVersion
@@ -120,7 +120,8 @@ class _Recalculation:
         self._stage = rules.current
         self._started = started
         self._asset = f"hub/{context.source.name}_current"
-        self._hub = _hub(context)
+        name = context.source.name
+        self._hub = version_made(context, f"hub/{name}", "refresh", f"recalculating {name!r}", "no hub")
         self._base = context.current.snapshot()
         self._related = RelatedHubs(context, session, rules.current)
         self._columns = {**rules.hub_columns, **{name: rule.type for name, rule in rules.current.rules.items()}}
@@ -485,14 +486,3 @@ def _inserted(scope: _Scope, difference: _Difference) -> exp.Query:
 def _receipt(seen: int, changed: int, error: DataOpsError | None = None) -> InputReport:
     """Return the result of the step as an input report. The step takes no inputs, so the id is empty."""
     return InputReport("", {"rows_seen": seen, "rows_changed": changed}, error)
-
-
-def _hub(context: SourceContext) -> TableVersion:
-    hub = version_of(context, context.hub, "refresh")
-    if hub is None:
-        raise InputError(
-            f"recalculating {context.source.name!r}",
-            received="no hub",
-            next_step=f"materialize hub/{context.source.name} first",
-        )
-    return hub

@@ -1,4 +1,4 @@
-"""Reads the rows of a source's lake table."""
+"""Reads tables that an earlier step must have made, and the rows of a source's lake table."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from dataops_assets.storage.delta import TableVersion
 from dataops_assets.storage.retyping import rows_cast_exactly
 
 
+def version_made(context: SourceContext, asset: str, step: str, attempted: str, missing: str) -> TableVersion:
+    """Return the newest version of the table behind `asset`, which `step` makes and `attempted` needs.
+
+    Raises InputError, with what is `missing`, if the step made nothing yet; StorageError if the table is missing
+    although it had inputs.
+    """
+    found = version_of(context, context.table(asset), step)
+    if found is None:
+        raise InputError(attempted, received=missing, next_step=f"materialize {asset} first")
+    return found
+
+
 def lake_of(context: SourceContext) -> TableVersion:
     """Return the newest version of the source's lake table.
 
     Raises InputError if nothing was parsed yet, StorageError if the table is missing although inputs were parsed.
     """
-    snapshot = version_of(context, context.lake, "parse")
-    if snapshot is None:
-        raise InputError(
-            f"comparing inputs of {context.source.name!r} with its hub",
-            received="no lake table",
-            next_step=f"materialize lake/{context.source.name} first",
-        )
-    return snapshot
+    name = context.source.name
+    return version_made(context, f"lake/{name}", "parse", f"comparing inputs of {name!r} with its hub", "no lake table")
 
 
 def lake_rows(session: Session, source: Source, lake: TableVersion, input_ids: Sequence[str] | None = None) -> exp.Expr:
