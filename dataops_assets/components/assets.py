@@ -13,6 +13,7 @@ from dataops_assets.components import events
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes, table_columns
+from dataops_assets.components.input_partitions import InputPartitions, partitions_name, ranges_read_once
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
@@ -38,11 +39,6 @@ _APPROVAL = {
 _RETRY_SECONDS = 2.0
 
 
-def partitions_name(source: str) -> str:
-    """Return the name of the partitions of a source. One partition is one input; its key is the input's id."""
-    return f"{source}_inputs"
-
-
 @dataclass(frozen=True)
 class SourceAssets:
     """The assets of one source, made when the code location is loaded."""
@@ -58,10 +54,10 @@ class SourceAssets:
 
     def definitions(self) -> list[dg.AssetsDefinition]:
         """Return one assets definition for each step."""
-        partitions = dg.DynamicPartitionsDefinition(name=partitions_name(self.source.name))
+        partitions = InputPartitions(name=partitions_name(self.source.name))
         return [self._definition(node, partitions if node.is_per_input else None) for node in self.nodes]
 
-    def _definition(self, node: StepNode, partitions: dg.DynamicPartitionsDefinition | None) -> dg.AssetsDefinition:
+    def _definition(self, node: StepNode, partitions: InputPartitions | None) -> dg.AssetsDefinition:
         step = _StepRun(self.source, self.sources, self.rules, node)
 
         @dg.multi_asset(
@@ -83,7 +79,7 @@ class SourceAssets:
 
         return run_step
 
-    def _specs(self, node: StepNode, partitions: dg.DynamicPartitionsDefinition | None) -> list[dg.AssetSpec]:
+    def _specs(self, node: StepNode, partitions: InputPartitions | None) -> list[dg.AssetSpec]:
         source = self.source
         freshness = source.checks.freshness
         policy = dg.FreshnessPolicy.time_window(freshness.fail_window, freshness.warn_window)
@@ -191,7 +187,7 @@ class _StepRun:
         metadata = events.table_metadata(source_context, self.node, report)
         columns = events.undeclared_columns(self.source, self.rules, self.node, report.columns)
         if asset_key(self.node.key) in selected:
-            yield from self._materializations(report, good, known, metadata, columns)
+            yield from self._materializations(context, report, good, known, metadata | columns)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
             yield from self._beside(context, report, good, known)
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -201,34 +197,29 @@ class _StepRun:
 
     def _materializations(
         self,
+        context: dg.AssetExecutionContext,
         report: StepReport,
         good: Sequence[InputReport],
         known: Mapping[str, Input],
-        metadata: dict[str, Any],
-        columns: dict[str, Any],
+        of_table: dict[str, Any],
     ) -> Iterator[Any]:
         key = asset_key(self.node.key)
         if report.failures:
             # a result would be for all partitions of the run, so report each published partition by itself
             for item in good:
                 details = events.input_metadata(item, known.get(item.input_id))
-                yield dg.AssetMaterialization(
-                    key, partition=item.input_id or None, metadata=metadata | details | columns
-                )
+                yield dg.AssetMaterialization(key, partition=item.input_id or None, metadata=of_table | details)
             return
         if len(good) <= 1:
             details = events.input_metadata(good[0], known.get(good[0].input_id)) if good else {}
-            yield dg.MaterializeResult(asset_key=key, metadata=metadata | details | columns)
+            yield dg.MaterializeResult(asset_key=key, metadata=of_table | details)
             return
-        # Dagster makes an event of each partition of it; then each is reported with its own counts. Not by
-        # `add_asset_metadata`, for which Dagster loads all partition keys of the source, once an input
-        yield dg.MaterializeResult(asset_key=key)
-        # what is known of the table as a whole is in its newest event alone
-        of_each = {name: metadata[name] for name in ("table_version",) if name in metadata}
-        for item in good:
-            details = events.input_metadata(item, known.get(item.input_id))
-            of_table = metadata | columns if item is good[-1] else of_each
-            yield dg.AssetMaterialization(key, partition=item.input_id, metadata=of_table | details)
+        with ranges_read_once():
+            for item in good:
+                details = events.input_metadata(item, known.get(item.input_id))
+                context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
+        # Dagster makes one event for each partition of the run
+        yield dg.MaterializeResult(asset_key=key, metadata=of_table)
 
     def _beside(
         self,

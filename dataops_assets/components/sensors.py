@@ -16,9 +16,10 @@ from typing import Any
 import dagster as dg
 
 from dataops_assets.components import events
-from dataops_assets.components.assets import PLATFORM, SourceAssets, partitions_name
+from dataops_assets.components.assets import PLATFORM, SourceAssets
 from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
 from dataops_assets.components.events import asset_key
+from dataops_assets.components.input_partitions import InputPartitions, partitions_name
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.requests import WAITS_AT, Progress, batches, progress
 from dataops_assets.components.run_attempts import (
@@ -135,7 +136,7 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
         seen = _look(assets, platform, context.instance, context.cursor or "")
         for message in seen.messages:
             context.log.info(message)
-        partitions = dg.DynamicPartitionsDefinition(name=partitions_name(source.name))
+        partitions = InputPartitions(name=partitions_name(source.name))
         return dg.SensorResult(
             run_requests=list(seen.requests),
             skip_reason=None if seen.requests else "; ".join(seen.messages),

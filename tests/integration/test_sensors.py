@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -286,13 +286,26 @@ def test_a_large_history_is_runs_of_ranges(instance: dg.DagsterInstance, tmp_pat
 
 
 def test_each_input_of_a_large_run_tells_its_own_counts(
-    single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path
+    single: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = CodeLocation(single, instance, tmp_path)
     for number in range(1, 26):
         here.land("orders", day(number), HEADER + "".join(f"{100 * number + row},1,1\n" for row in range(number)))
+    asked: list[str] = []
+    read = instance.get_dynamic_partitions
+
+    def counted(partitions_def_name: str) -> Sequence[str]:
+        asked.append(partitions_def_name)
+        return read(partitions_def_name)
+
+    monkeypatch.setattr(instance, "get_dynamic_partitions", counted)
     (result,) = here.settle("orders")
     assert result.success, failures(result)
+    # not once an input and asset
+    assert len(asked) < 4 * 25
+    for asset in ("raw/orders", "lake/orders_changes", "hub/orders"):
+        records = instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=100).records
+        assert sorted(str(record.partition_key) for record in records) == sorted(here.partitions("orders"))
     for asset in ("lake/orders_changes", "hub/orders"):
         told = here.materialized(asset)
         assert len(told) == 25

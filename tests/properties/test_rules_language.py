@@ -133,7 +133,7 @@ def test_any_text_is_a_rule_or_a_rule_error(text: str, keep_current: bool) -> No
     else:
         refusal = None
     if refusal is not None:
-        assert (refusal.source, refusal.rule) == ("things", "r")
+        assert (refusal.at.source, refusal.at.rule) == ("things", "r")
         return
     stage = rules.current if keep_current else rules.snapshot
     assert list(stage.rules) == ["r"]
