@@ -40,7 +40,7 @@ def test_a_scaffolded_source_loads_as_it_is(
 ) -> None:
     with create_defs_folder_sandbox() as sandbox:
         sandbox.scaffold_component(component_cls=SourceComponent, defs_path=path, scaffold_params=options)
-        with sandbox.build_all_defs() as definitions, dg.instance_for_test() as instance:
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
             here = CodeLocation(definitions, instance, home)
             specs = {"/".join(spec.key.path): spec for spec in here.definitions.resolve_all_asset_specs()}
             assert set(specs) == {step.format(name) for step in STEPS}
@@ -50,7 +50,7 @@ def test_a_scaffolded_source_loads_as_it_is(
 def test_its_first_file_goes_through_all_steps(home: Path) -> None:
     with create_defs_folder_sandbox() as sandbox:
         sandbox.scaffold_component(component_cls=SourceComponent, defs_path="north/orders", scaffold_params=NORTH)
-        with sandbox.build_all_defs() as definitions, dg.instance_for_test() as instance:
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
             here = CodeLocation(definitions, instance, home)
             (first,) = home.rglob("*.csv")
             # a file is taken when it has stood still for a while
@@ -64,7 +64,7 @@ def test_a_second_source_is_scaffolded_beside_the_first(home: Path) -> None:
     with create_defs_folder_sandbox() as sandbox:
         for name in ("orders", "returns"):
             sandbox.scaffold_component(component_cls=SourceComponent, defs_path=f"shop/{name}")
-        with sandbox.build_all_defs() as definitions, dg.instance_for_test() as instance:
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
             here = CodeLocation(definitions, instance, home)
             keys = {"/".join(spec.key.path) for spec in here.definitions.resolve_all_asset_specs()}
             assert keys == {step.format(name) for step in STEPS for name in ("orders", "returns")}

@@ -398,8 +398,10 @@ def test_a_truncated_extract_waits_until_a_person_approves_it_in_the_launchpad(
         assert here.materialize(rest, held).success, "it stays approved"
 
 
-def test_a_schedule_looks_when_it_is_time(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    with loaded(standalone() | {"discovery": {"schedule": "0 6 * * *", "timezone": "Europe/Berlin"}}) as definitions:
+def test_a_schedule_looks_when_it_is_time(tmp_path: Path) -> None:
+    scheduled = standalone() | {"discovery": {"schedule": "0 6 * * *", "timezone": "Europe/Berlin"}}
+    # the context of a schedule finds its instance by a reference, which one in memory does not have
+    with loaded(scheduled) as definitions, dg.instance_for_test() as instance:
         here = CodeLocation(definitions, instance, tmp_path)
         assert not list(here.definitions.sensors or ())
         schedule = here.repository.get_schedule_def("orders_inputs")
