@@ -61,8 +61,21 @@ WIDER = {
     "DATE": ("TIMESTAMP",),
 }
 NAMES = ("größe", "a b", 'qu"ote', "value", "at", "x.y", "N%41")
+SETTLED = "s_settled_key"
 NONE = dt.timedelta(0)
-OPERATIONS = ("append", "repeat", "remove", "evolve", "retype", "change", "compact", "vacuum", "rebuild", "restore")
+OPERATIONS = (
+    "append",
+    "repeat",
+    "remove",
+    "evolve",
+    "retype",
+    "change",
+    "settle",
+    "compact",
+    "vacuum",
+    "rebuild",
+    "restore",
+)
 
 
 class Story:
@@ -158,6 +171,23 @@ class Story:
             )
         self.inputs = {name: [row for row in rows if row["k"] != gone] for name, rows in self.inputs.items()}
         self.inputs.setdefault("single", []).extend(fresh)
+
+    def _settle(self, chance: random.Random) -> None:
+        """Some rows of several inputs stay, with a column of their own, as when retention settles inputs."""
+        old = sorted(name for name in self.inputs if chance.random() < 0.7)
+        self.columns.setdefault(SETTLED, "BIGINT")
+        for name in old:
+            kept = [row for row in self.inputs[name] if chance.random() < 0.5]
+            self.inputs[name] = [{**row, SETTLED: row["k"]} for row in kept]
+        with self._engine.session() as session:
+            rows = session.register(self._arrow([row for name in old for row in self.inputs[name]]))
+            publish.replace_inputs(
+                session,
+                self.table,
+                query("SELECT r.* FROM $rows AS r", rows=rows),
+                old,
+                lambda info: {**info, "settled": {"before": NOON.isoformat()}},
+            )
 
     def _compact(self, _chance: random.Random) -> None:
         with self._engine.session() as session:
