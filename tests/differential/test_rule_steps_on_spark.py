@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import refresh_scenarios
 import rule_steps
+import test_column_names
 import test_enrich
 import test_recalculate
 
@@ -34,3 +36,18 @@ def test_on_spark(again, spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tm
 def test_hostile_names(name: str, spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rule_steps, "DuckDBEngine", lambda _: spark)
     test_enrich.test_hostile_names_of_columns_and_rules(tmp_path, name)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_columns_of_any_name_are_parsed(
+    kind: str, spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(refresh_scenarios, "DuckDBEngine", lambda _: spark)
+    test_column_names.test_columns_of_any_other_name_are_parsed_from_every_format(tmp_path, kind)
+
+
+def test_columns_of_any_name_go_through_all_steps(
+    spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(refresh_scenarios, "DuckDBEngine", lambda _: spark)
+    test_column_names.test_columns_of_any_other_name_go_through_all_steps(tmp_path, history=True)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import refresh_scenarios
+from declared import arrived
 from pydantic import ValidationError
-from refresh_scenarios import Scenario
 
 from dataops_assets.config.contract import Column
 from dataops_assets.config.source import Source
+from dataops_assets.sql import query
 from dataops_assets.steps.evolved_columns import evolved, evolved_name
+from dataops_assets.steps.parse import parse
 
 REFUSED = [
     "filename",
@@ -37,6 +49,7 @@ WORDS = (
     "select from where order group table null true all rowids input_file_name current_date key value count hash file "
     "path v0 t0 f0 t v p u m g r i k q e s b c d n w0 h0 given made line position version kind rank 1 1st "
     "dot.ted quo\"te apo'strophe back`tick semi;colon com,ma (x) {y} [z] =eq %s $x :y ?q *all a-b a/b a\\b #h @i a&b "
+    "_corrupt_record _c0 _rescued_data __index_level_0__ spark_partition_id monotonically_increasing_id struct "
     "\u043a\u043b\u044e\u0447 \u540d \u00df \u0130 \u00e9 e\u0301 \U0001f600"
 )
 WORKS = [*WORDS.split(), "two words", "z" * 255]
@@ -53,7 +66,7 @@ def test_columns_of_any_other_name_go_through_all_steps(tmp_path: Path, history:
     names = list(dict.fromkeys(WORKS))
     columns = {"id": "integer", **dict.fromkeys(names, "text")}
     settings = {"type": "key", "key": ["dot.ted", "id"], "history": history}
-    scenario = Scenario(tmp_path, settings, columns)
+    scenario = refresh_scenarios.Scenario(tmp_path, settings, columns)
     texts = {number: [f"{number} {name}" for name in names] for number in (1, 2)}
     for row in texts.values():
         row[names.index("dot.ted")] = "the key"
@@ -64,6 +77,62 @@ def test_columns_of_any_other_name_go_through_all_steps(tmp_path: Path, history:
     shown = scenario.rows("id", *names)
     changed = [(1, *texts[1]), (2, *texts[2]), (3, *texts[1])]
     assert shown == sorted([*changed, *([(2, *texts[1])] if history else [])], key=repr)
+
+
+def as_csv(row: Mapping[str, str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows([list(row), list(row.values())])
+    return text.getvalue().encode()
+
+
+def as_workbook(row: Mapping[str, str]) -> bytes:
+    book, content = openpyxl.Workbook(), io.BytesIO()
+    sheet = book.active
+    assert sheet is not None
+    for line, texts in enumerate((list(row), list(row.values())), 1):
+        for place, text in enumerate(texts, 1):
+            cell = sheet.cell(line, place, text)
+            # `=eq` is a text, not a formula
+            cell.data_type = "s"
+    book.save(content)
+    return content.getvalue()
+
+
+def as_parquet(row: Mapping[str, str]) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(pa.table({name: [text] for name, text in row.items()}), content)
+    return content.getvalue()
+
+
+FORMATS: Mapping[str, Callable[[Mapping[str, str]], bytes]] = {
+    "csv": as_csv,
+    "json": lambda row: json.dumps([row]).encode(),
+    "jsonl": lambda row: json.dumps(row).encode(),
+    "parquet": as_parquet,
+    "excel": as_workbook,
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_columns_of_any_other_name_are_parsed_from_every_format(tmp_path: Path, kind: str) -> None:
+    names = list(dict.fromkeys(WORKS))
+    connection = {"type": "files", "path": f"things_*.{kind}", "format": {"type": kind}}
+    columns = dict.fromkeys(names, "text")
+    scenario = refresh_scenarios.Scenario(tmp_path, {"type": "append"}, columns, connection=connection)
+    row = {name: f"in {name}" for name in names}
+    content = FORMATS[kind](row)
+    digest = hashlib.sha256(content).hexdigest()
+    day = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    item = arrived(day, f"{day:%Y%m%dT%H%M%SZ}-{digest[:12]}", digest, f"things_1.{kind}", len(content))
+    context = scenario.context
+    context.raw.add(item, [content], None)
+    context.metadata.register_inputs("things", [item])
+    assert [str(found.error) for found in parse(context, [item]).failures] == []
+    lake = context.lake.snapshot()
+    assert lake is not None
+    with context.engine.session() as session:
+        (found,) = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(lake))).to_pylist()
+    assert {name: found[name] for name in names} == row
 
 
 def source(**fields: Any) -> Source:
