@@ -52,10 +52,10 @@ def removes(here: CodeLocation, input_id: str) -> None:
     ids=str,
 )
 def test_a_truncated_extract_is_held_whoever_came_first(
-    instance_on_disk: dg.DagsterInstance, tmp_path: Path, order: list[list[int]], history: bool
+    instance: dg.DagsterInstance, tmp_path: Path, order: list[list[int]], history: bool
 ) -> None:
     with loaded(source(history=history)) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance, tmp_path)
         for days in order:
             lands(here, *days)
         assert held(here) == ["20240102"]
@@ -97,9 +97,9 @@ def test_an_approval_belongs_to_the_input(instance_on_disk: dg.DagsterInstance, 
         assert (held(here), len(here.rows("hub/orders", "id"))) == ([], 10), "whatever comes before it"
 
 
-def test_a_header_alone_is_held_however_small_the_table(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_header_alone_is_held_however_small_the_table(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with loaded(source(history=False)) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance, tmp_path)
         here.land("orders", "orders_2024-01-01.csv", extract(*range(40)))
         here.land("orders", "orders_2024-01-02.csv", HEADER)
         here.settle("orders")
