@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for what is declared wrongly."""
+    """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration."""
     # What `load_from_defs_folder` does, but for a list of all component types that are installed: making it imports
     # every Dagster integration, which costs each run's process as much time as all the rest of loading
     tree = dg.ComponentTree.for_project(Path(__file__))

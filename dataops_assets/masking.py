@@ -31,12 +31,12 @@ _remembered: dict[str, re.Pattern[str]] = {}
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an option of this name holds a secret, such as `key`, `account_key` or `sas_token`."""
+    """Return whether an option of this name holds a secret, such as `key`, `account_key` or `sas_token`."""
     return _SECRET_NAME.search(name) is not None
 
 
 def remember(values: Iterable[str]) -> None:
-    """Mask these values from now on wherever they stand; ones of less than four characters are words, not secrets."""
+    """Mask these values from now on, wherever they occur. Values of less than four characters are not masked."""
     for value in values:
         if len(value) < _SHORTEST or value.lower() in ("true", "false", "none"):
             continue
@@ -47,7 +47,7 @@ def remember(values: Iterable[str]) -> None:
 
 
 def mask(text: str) -> str:
-    """The text without its secrets."""
+    """Return the text with *** in place of its secrets."""
     for form in sorted(_remembered, key=len, reverse=True):
         if form in text:
             text = _remembered[form].sub(MASK, text)

@@ -152,7 +152,7 @@ class FileConnection(Declared):
     follow_links: bool = Field(
         False,
         description="Follow symbolic links to folders, and links that lead out of the landing area. Without it such "
-        "links are refused; a link to a file of the landing area is that file.",
+        "links are refused; a link to a file in the landing area is read as that file.",
     )
     limits: Limits = Field(Limits(), description="Limits for reading one file.")
 

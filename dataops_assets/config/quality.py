@@ -106,7 +106,10 @@ class DeleteGuard(Declared):
     """
 
     max_share: float = Field(
-        0.2, ge=0, le=1, description="Maximum share of the rows it covers that an input may delete; 1 holds no input."
+        0.2,
+        ge=0,
+        le=1,
+        description="Maximum share that an input may delete of the rows that it covers; with 1 no input is held.",
     )
     min_rows: int = Field(50, ge=1, description="Inputs that delete fewer rows than this are not held.")
 

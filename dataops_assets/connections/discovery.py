@@ -149,10 +149,10 @@ def discover(
 
 
 def waiting(source: Source, metadata: MetadataStore) -> list[Input]:
-    """Registered inputs that no run has begun to ingest, oldest first.
+    """Return the registered inputs that no run has begun to ingest, oldest first.
 
-    Runs are requested from this and not from what one look found, so that a crash between recording and requesting
-    loses nothing.
+    Runs are requested for these, and not for the inputs that one look found. So a crash between recording and
+    requesting loses nothing.
     """
     begun = metadata.step_status(source.name, "ingest")
     return [item for item in metadata.inputs(source.name) if item.input_id not in begun]
@@ -186,7 +186,7 @@ class _Look:
 
     @functools.cached_property
     def inventory(self) -> Inventory:
-        """The known inputs; read only by a look that has something to compare with them."""
+        """The known inputs. They are read only if the look has an arrival to compare with them."""
         return Inventory(self._metadata.inputs(self.source.name))
 
     def seen(self, version: FileVersion) -> Arrival | None:
@@ -350,8 +350,9 @@ _LATE = "late"
 def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wait_seconds: float) -> bool:
     """Return whether the file is complete: nobody writes it any more.
 
-    By its age; this also makes (size, modified) a sound name of a version, since a later write gets a later time even
-    where a store keeps whole seconds. Or because it was the same at an earlier look, for a clock that was moved.
+    It is complete if its last change is old enough. Then (size, modified) also identifies a version: a later write gets
+    a later time, even in a store with whole seconds. It is also complete if an earlier look, long enough ago, saw the
+    same version; this helps if the clock was changed.
     """
     if wait_seconds == 0 or (now - version.modified).total_seconds() >= wait_seconds:
         return True
@@ -359,13 +360,13 @@ def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wa
 
 
 class _Stopped(Exception):
-    """A file is not read to its end: `_LATE` where time ran out, `_CHANGED` where it was written meanwhile."""
+    """A file was not read to its end: `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
 
 
 def _examine(
     files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: _Clock
 ) -> Digests | str | DataOpsError:
-    """The digests of a file; `_LATE` where time ran out, `_CHANGED` where it was written meanwhile."""
+    """Return the digests of a file; `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
 
     def watched() -> Iterator[bytes]:
         size = 0

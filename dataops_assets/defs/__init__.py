@@ -1,1 +1,1 @@
-"""The sources of this deployment: one folder a subject area, and in it one folder a source."""
+"""The sources of this deployment: one folder for each subject area, and in it one folder for each source."""

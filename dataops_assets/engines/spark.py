@@ -93,7 +93,7 @@ _SPARK_NAMES: Mapping[str, str] = {sql: spark for spark, sql in _SQL_NAMES.items
 
 
 class SparkEngine:
-    """Opens Spark sessions, all of one Spark application a process.
+    """Opens Spark sessions. A process has one Spark application for all of them.
 
     `DATAOPS_SPARK_MASTER`, `DATAOPS_SPARK_JARS` and `DATAOPS_SPARK_CONF` configure it;
     `open_session` makes a Spark session of settings by name.

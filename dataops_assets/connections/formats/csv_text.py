@@ -36,14 +36,14 @@ def records(
     keeps_blank: bool = False,
     if_quoted: Collection[str] = (),
 ) -> Iterator[Record]:
-    r"""The records of some text, given by lines with their endings (\n, \r\n or \r).
+    r"""Yield the records of a text, given by lines with their endings (\n, \r\n or \r).
 
-    Empty lines are no records, or with `keeps_blank` records of one empty field: in a text of one column nothing else
-    can be told apart from an empty value. A field is quoted when it starts with the quote, spaces aside; a quoted field
-    may hold delimiters, line breaks and quotes, each quote written with the escape before it. A quote inside an
-    unquoted field is text. When a quote is never closed, only its line is lost: every line after it is a record of its
-    own. So time is linear in the text. A record that holds one of the texts `if_quoted` tells which of its fields were
-    in quotes.
+    An empty line is no record. With `keeps_blank` it is a record with one empty field, because in a text of one column
+    it cannot be distinguished from an empty value. A field is quoted if it starts with the quote, after spaces. A
+    quoted field may contain delimiters, line breaks and quotes; each quote in it has the escape before it. A quote
+    inside an unquoted field is text. If a quote is never closed, only its line is lost: every line after it is a
+    separate record. So the time is linear in the text. If a record contains one of the texts `if_quoted`, its `quoted`
+    lists the fields that were in quotes.
     """
     splitter = _Splitter(dialect) if dialect.quote else None
     numbered = enumerate(lines, start=first_line)
@@ -88,7 +88,7 @@ def records(
 
 
 class _Splitter:
-    """Splits one record that holds quotes, line by line."""
+    """Splits one record that contains quotes, line by line."""
 
     def __init__(self, dialect: Dialect) -> None:
         quote, escape = re.escape(dialect.quote), re.escape(dialect.escape)
@@ -134,7 +134,7 @@ class _Splitter:
         self._open = None
 
     def feed(self, line: str) -> bool:
-        """Take one line of the record; True when a quoted field goes on in the next."""
+        """Add one line of the record. Return whether a quoted field continues in the next line."""
         position = 0
         while True:
             if self._open is None:

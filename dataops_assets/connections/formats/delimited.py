@@ -177,7 +177,7 @@ def _inspected(
 
 
 def _as_utf8(staging: Staging, file: RawFile, encoding: str) -> RawFile:
-    """Return the file in UTF-8. What should be UTF-8 stays where it is and is checked when it is looked through."""
+    """Return the file in UTF-8. A file declared as UTF-8 is not copied; `_looked_through` verifies it."""
     try:
         if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
             return file
@@ -206,17 +206,17 @@ def _undecodable(file: RawFile, encoding: str, error: UnicodeError) -> str:
 
 
 def _lines(file: RawFile, skip: int) -> Iterator[str]:
-    """The file's physical lines after the first `skip`, with their ends."""
+    """Yield the file's physical lines after the first `skip`, with their line ends."""
     with file.path.open(encoding="utf-8-sig", newline="") as stream:
         yield from itertools.islice(stream, skip, None)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """Return the first bytes of a file.
+    """The header of a file: the names of its fields.
 
-    `unnamed` are the names that stand for none, `skip` the physical lines before the first record. `is_simple`: the
-    engine counts these lines alike.
+    `unnamed` are the names that were made for fields without a name. `skip` is the number of physical lines before the
+    first record. `is_simple`: the engine counts the same lines.
     """
 
     names: tuple[str, ...]
@@ -263,7 +263,7 @@ class _Look:
 
 
 def _looked_through(file: RawFile, dialect: Dialect, skip_rows: int, limits: Limits, in_quotes: Sequence[str]) -> _Look:
-    """Scan the whole file. Raises UnicodeError for what is not UTF-8, InputError for long records."""
+    """Scan the whole file. Raises UnicodeError for bytes that are not UTF-8, InputError for long records."""
     quoted_words = [word.encode() for word in in_quotes]
     quote, delimiter, escape = dialect.quote.encode(), dialect.delimiter.encode(), dialect.escape.encode()
     before_spaces = rb"(?:\A|[\r\n]|" + re.escape(delimiter) + b"|" + re.escape(quote) + b")"
@@ -324,7 +324,7 @@ def _is_known_to_engine(dialect: Dialect) -> bool:
 
 
 def _records(text: _Text, dialect: Dialect, words: NullWords) -> Iterator[Record]:
-    """The file's records after its header, by `csv_text`; a record of another width has a problem."""
+    """Yield the file's records after its header, by `csv_text`. One with another number of fields has a problem."""
     width = len(text.header)
     nulls = [words.unquoted(name) for name in text.header]
     if_quoted = frozenset[str]().union(*nulls)
@@ -344,7 +344,7 @@ def _records(text: _Text, dialect: Dialect, words: NullWords) -> Iterator[Record
 
 
 def _with_nulls(record: Record, nulls: Sequence[Container[str | None]]) -> list[str | None]:
-    """The record's fields, with null for each that is one of the field's words for null and not in quotes."""
+    """Return the record's fields, with null for each unquoted text that is one of the field's null words."""
     return [
         None if field in nulls[place] and place not in record.quoted else field
         for place, field in enumerate(record.fields)
@@ -438,9 +438,10 @@ def _read_by_engine(
 def _shortened(
     staging: Staging, raw: Relation, fields: Sequence[RawField], texts: Sequence[_Text], dialect: Dialect
 ) -> set[str]:
-    """Paths of files in which the engine dropped an empty last field that is one too many.
+    """Return the paths of files in which the engine dropped a surplus empty field at the end of a record.
 
-    Every delimiter of a file separates two fields or is part of a value; where some are neither, a field was dropped.
+    Every delimiter of a file separates two fields or is part of a value. If the file has more delimiters than these, a
+    field was dropped.
     """
     if not texts:
         return set()

@@ -39,9 +39,9 @@ def count_records(path: Path, names: Sequence[str]) -> int | None:
 
 
 def _marks(path: Path, deepest: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Place, depth and kind of the brackets, commas and colons outside of texts, down to `deepest`.
+    """Return place, depth and kind of the brackets, commas and colons outside of texts, down to the depth `deepest`.
 
-    An opening bracket is as deep as what it holds, a closing one as what holds it.
+    An opening bracket has the depth of its content, a closing bracket has the depth of the value around it.
     """
     places, depths, kinds = [], [], []
     depth = offset = 0

@@ -1,8 +1,8 @@
 """Reads JSON Lines and JSON documents as raw rows of texts.
 
-A line is text to the engine until it is known to be a JSON object, so a damaged line costs itself and no other. Nested
-values become their JSON text. Numbers are what is written: the engine would read `90071992547409.93` as a double, so it
-gets numbers as texts wherever their double is written otherwise.
+The engine reads each line as text until it is known to be a JSON object. So a damaged line does not affect other lines.
+Nested values become their JSON text. Numbers keep their digits: the engine would read `90071992547409.93` as a double.
+So a number is passed to the engine as a text if its double would be written differently.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _MARKED_NUMBER = rf'"{_MARK}({_NUMBER})"'
 
 
 def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
-    """Return the objects of `files`, one a line; of each the wanted members. Lines that hold no object have a problem.
+    """Return the objects of `files`, one for each line, with the wanted members. Any other line has a problem.
 
-    So has an object that has two members of one name, at any depth: readers do not agree on which of them counts.
+    An object with two members of one name, at any depth, has a problem, too: readers differ in which of them counts.
     """
     lines = read_delimited(staging, files, _ONE_FIELD, Wanted(["line"]), limits, has_blank_records=False)
     reading = Reading(errors=lines.errors, records=lines.records)
@@ -104,7 +104,7 @@ def read_json(
 
 
 def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limits) -> tuple[Path, int]:
-    """Return the records of a document, one a line of a new file, and how many there are by its brackets and commas."""
+    """Write a document's records to a new file, one on each line. Return it, and the count by brackets and commas."""
     size = file.path.stat().st_size
     if size > limits.document_bytes:
         raise file.refused(
@@ -122,7 +122,7 @@ def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limit
 
 
 class _Repeated(dict[str, Any]):
-    """An object that has two members of one name; `pairs` are all its members."""
+    """An object with two members of one name; `pairs` are all its members."""
 
     pairs: list[tuple[str, Any]]
 
@@ -153,7 +153,7 @@ def _has_repeated(value: Any) -> bool:
 
 
 def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) -> RawRows:
-    """Return the members `names` of lines, whose rows stand in the table `repeated` where a name is there twice."""
+    """Return the members `names` of lines. The table `repeated` has the rows with two members of one name."""
     text = column(lines.fields[0].column)
     rows_of = lines.query if repeated is None else _with_repeated(lines, repeated)
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(names))
@@ -298,7 +298,7 @@ def _absent(text: str) -> str:
 
 
 def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
-    """Return the records of a document, in which numbers are texts after the sign that comes with them."""
+    """Return the records of a document, and a character. Each number is a text that starts with this character."""
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind:

@@ -13,10 +13,10 @@ from dataops_assets.sql import literal, query
 
 
 class NullWords:
-    """The words for null of a format and of the contract's columns.
+    """The null words of a format and of the contract's columns.
 
-    A column's own words replace those of the format. Only delimited text knows quotes: there `quoted_nulls` says
-    whether a quoted text can be null.
+    A column's own words replace those of the format. Only delimited text has quotes: `quoted_nulls` says whether a
+    quoted text can be null.
     """
 
     def __init__(self, layout: FileFormat, wanted: Wanted) -> None:
@@ -31,17 +31,20 @@ class NullWords:
             self._marks = tuple(mark for mark in (layout.quote, layout.escape) if mark)
 
     def of(self, name: str) -> tuple[str, ...]:
-        """All words for null of the column with this raw name."""
+        """Return all null words of the column with this raw name."""
         return self._wanted.null_words.get(name, self._of_format)
 
     def however_written(self, name: str) -> tuple[str, ...]:
-        """The words that mean null in quotes too."""
+        """Return the null words of a column that mean null also in quotes."""
         if self._quoted_nulls == "all":
             return self.of(name)
         return ("",) if self._quoted_nulls == "empty" and "" in self.of(name) else ()
 
     def unquoted(self, name: str) -> frozenset[str]:
-        """The words that mean null only without quotes. What can stand in quotes only is none."""
+        """Return the null words of a column that mean null only without quotes.
+
+        A word with a delimiter or a line end is left out, because a field can contain it only in quotes.
+        """
         words = frozenset(self.of(name)) - frozenset(self.however_written(name))
         return frozenset(word for word in words if not any(mark in word for mark in (self._delimiter, "\n", "\r")))
 
@@ -51,38 +54,38 @@ class NullWords:
         if len(of_columns) != 1:
             return None
         (words,) = of_columns
-        # it takes no word that holds a mark, or is a part of one
+        # the engine refuses a word that contains a mark or is a part of one
         if any(mark in word or (word and word in self._delimiter) for word in words for mark in self._marks):
             return None
         return words
 
     def in_quotes(self) -> tuple[str, ...]:
-        """Texts of which one is in every file that has an unquoted word in quotes."""
+        """Return texts to search for: a file with none of them has no quoted text that equals an unquoted null word."""
         words = frozenset[str]().union(self.unquoted(""), *(self.unquoted(name) for name in self._wanted.null_words))
         found = []
         for word in words:
             quote = self._marks[0]
             places = [place for mark in self._marks if (place := word.find(mark)) >= 0]
-            # a mark in it can be written in more than one way
+            # a mark in the word can be written in several ways, so only the part before it is searched for
             found.append(quote + (word[: min(places)] if places else word + quote))
         return tuple(sorted(found))
 
     def tell(self, reading: Reading) -> None:
-        """Set on the fields of a reading which of their texts still mean null."""
+        """Set the null words of the fields of a reading: texts that are not null in its query yet."""
         for index, rows in enumerate(reading.rows):
             fields = tuple(replace(item, null_words=self.however_written(item.name)) for item in rows.fields)
             reading.rows[index] = replace(rows, fields=fields)
 
 
 def present(value: exp.Expression, item: RawField) -> exp.Expression:
-    """A field's value, or null where it is one of its words for null."""
+    """Return a field's value, or null if it is one of the field's null words."""
     if item.type != "VARCHAR":
         return value
     return without(value, item.null_words)
 
 
 def without(value: exp.Expression, words: Sequence[str]) -> exp.Expression:
-    """A text, or null where it is one of the words."""
+    """Return a text, or null if it is one of the words."""
     if not words:
         return value
     if len(words) == 1:

@@ -54,7 +54,7 @@ def _opened(path: Path, unit: str) -> pq.ParquetFile:
 
 
 def _batches(path: Path) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """The rows, once with INT96 as nanoseconds and once as microseconds, in parts that match."""
+    """Yield the rows in batches, each twice: with INT96 as nanoseconds and with INT96 as microseconds."""
     with _opened(path, "ns") as whole, _opened(path, "us") as micros:
         yield from zip(whole.iter_batches(), micros.iter_batches(), strict=True)
 
@@ -103,7 +103,10 @@ def _remainder(value: pa.Array) -> pa.Array:
 
 
 def _below_micros(value: pa.Array, micros: pa.Array) -> pa.Array:
-    """The nanoseconds below a microsecond; those of a year that 64 bits do not reach wrap, and so does the product."""
+    """Return the nanoseconds below a microsecond.
+
+    Nanoseconds of a year beyond 64 bits overflow. The product overflows in the same way, so the difference is right.
+    """
     if micros.type.unit == "ns":
         micros = pc.floor_temporal(value.cast(pa.timestamp("ns")), unit="microsecond").cast(pa.timestamp("us"))
     return pc.subtract(value.cast(pa.int64()), pc.multiply(micros.cast(pa.int64()), 1000))

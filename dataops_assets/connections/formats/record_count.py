@@ -36,9 +36,9 @@ class Marks:
 
 
 def whole_lines(stream: BinaryIO, longest: int, too_long: Callable[[int], Exception]) -> Iterator[bytes]:
-    r"""The bytes in chunks that end where a line ends (\n, \r\n or \r), without a byte order mark.
+    r"""Yield the bytes in chunks that end where a line ends (\n, \r\n or \r), without a byte order mark.
 
-    Raises what `too_long` gives for a line of more than `longest` bytes, so memory is bounded.
+    For a line of more than `longest` bytes, raises the error that `too_long` returns. So memory is bounded.
     """
     lines = 0
     rest = b""
@@ -63,10 +63,10 @@ def whole_lines(stream: BinaryIO, longest: int, too_long: Callable[[int], Except
 class RecordCount:
     """Counts the records of chunks from `whole_lines`.
 
-    `filled` are the records that hold something, `blank` the empty lines outside of quotes, of which `leading` come
-    before the first other record. `longest` is the length of the longest record in bytes, `longest_at` the number of
-    the record, `open_bytes` the length of the record that is not closed so far. When a quote is never closed, its line
-    is one record and every line after it another.
+    `filled` is the number of records with content. `blank` is the number of empty lines outside of quotes; `leading` of
+    them come before the first other record. `longest` is the length of the longest record in bytes, `longest_at` its
+    number. `open_bytes` is the length so far of a record that is not closed yet. If a quote is never closed, its line
+    is one record, and every line after it is a separate record.
     """
 
     def __init__(self, marks: Marks, skip_lines: int = 0) -> None:
@@ -97,7 +97,7 @@ class RecordCount:
         self._feed_quoted(chunk, data, starts, ends, is_blank)
 
     def records(self, *, has_header: bool, keeps_blank: bool) -> int:
-        """Return the records after the header; empty lines are records where `keeps_blank`."""
+        """Return the number of records after the header. With `keeps_blank`, empty lines are records."""
         filled, blank = self.filled, self.blank
         if self._in_quote:
             filled, blank = filled + self._open_filled, blank + self._open_blank
@@ -108,7 +108,7 @@ class RecordCount:
 
     @property
     def following(self) -> int:
-        """The number of the record that comes next, or is not closed so far."""
+        """Return the number of the next record, or of the record that is not closed yet."""
         return self.filled + self.blank + 1
 
     def _feed_quoted(
@@ -136,7 +136,7 @@ class RecordCount:
     def _take(
         self, line: int, following: int, closes: _Flags, starts: _Places, ends: _Places, is_blank: _Flags
     ) -> None:
-        """Count lines of a chunk; `closes` says after which of them a record ends."""
+        """Count the records in lines of a chunk; `closes` is true for each line that ends a record."""
         if line == following:
             return
         blank = is_blank[line:following]
@@ -166,7 +166,7 @@ class RecordCount:
 
 
 def _lines(chunk: bytes, data: npt.NDArray[np.uint8]) -> tuple[_Places, _Places, _Flags]:
-    """Return where each line starts, where it and its line end are over, and whether it is empty."""
+    """Return for each line where it starts, where it ends (after its line end), and whether it is empty."""
     feeds = np.flatnonzero(data == _FEED)
     ends = feeds
     if b"\r" in chunk:
@@ -188,7 +188,7 @@ def _lines(chunk: bytes, data: npt.NDArray[np.uint8]) -> tuple[_Places, _Places,
 def _closes(
     marks: Marks, data: npt.NDArray[np.uint8], starts: _Places, ends: _Places, *, in_quote: bool
 ) -> _Flags | None:
-    """After which lines a record ends; None where a quote neither opens nor closes a field where it stands."""
+    """Return for each line whether it ends a record; None if some quote neither opens nor closes a field."""
     if marks.escape != marks.quote or len(marks.delimiter) != 1 or marks.delimiter == b" ":
         return None
     is_quote = data == marks.quote[0]
@@ -211,7 +211,7 @@ def _closes(
 
 
 def _inside(is_quote: _Flags, *, in_quote: bool) -> _Flags:
-    """Return whether a byte is inside quotes: an opening quote is, a closing one is not."""
+    """Return for each byte whether it is inside quotes. An opening quote is inside, a closing quote is not."""
     inside: _Flags = np.bitwise_xor.accumulate(is_quote)
     return ~inside if in_quote else inside
 
@@ -244,7 +244,7 @@ class _Record:
         self._inside = re.compile(inside, re.DOTALL)
 
     def follow(self, chunk: bytes, place: int, in_quote: bool) -> tuple[int, bool]:
-        """Return where the record ends that is at `place`, or the chunk, and whether it is in a quote there."""
+        """Return where the record at `place` ends, at most the end of the chunk, and whether a quote is open there."""
         while True:
             if not in_quote:
                 opening = self._opening.match(chunk, place)

@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class RawFile:
-    """The uncompressed bytes of one input. `name` is what people know the file by, `path` where it lies now."""
+    """The uncompressed bytes of one input. `name` is the file name that errors show, `path` is the present location."""
 
     input_id: str
     name: str
@@ -40,7 +40,7 @@ class RawFile:
 class RawField:
     """One field of raw rows: its name in the raw data, its column in the query, its SQL type.
 
-    `null_words` are the texts in it that mean null; others that do are null in the query already.
+    `null_words` are texts in it that mean null and are not null in the query yet.
     """
 
     name: str
@@ -53,9 +53,9 @@ class RawField:
 class Wanted:
     """The fields of raw rows that are read.
 
-    `names` are the contract's raw names in order, which also name the fields where there is no header; `earlier` are
-    names that its columns had before. With `every`, all fields. `null_words` are the words for null of the columns that
-    have their own, by raw name.
+    `names` are the contract's raw names in order; without a header they are the names of the fields. `earlier` are
+    names that its columns had before. With `every`, all fields are read. `null_words` are the null words of the columns
+    that have their own, by raw name.
     """
 
     names: Sequence[str]
@@ -78,7 +78,7 @@ class RawRows:
 
     `query` gives s_input_id, s_row_id (0-based position in the input), s_line (1-based line or sheet row, null where
     not known), s_problem (null, or why the row has no fields), s_record (the raw record as JSON text, set where
-    s_problem is) and the columns of `fields`. `is_typed`: the files themselves say of which type a field is.
+    s_problem is) and the columns of `fields`. `is_typed`: the files declare the types of their fields.
     """
 
     input_ids: tuple[str, ...]
@@ -91,9 +91,8 @@ class RawRows:
 class Reading:
     """The result of a reader: rows, each input's columns in raw order, and the inputs that cannot be read.
 
-    `records` is how many records each input holds, counted by other means than those that made the rows. `unnamed` are
-    columns of the header that have no name in the input, `undeclared` how many values each column holds that is none
-    of the wanted ones.
+    `records` is the number of records of each input, counted independently of the rows. `unnamed` are the columns of
+    the header without a name in the input. `undeclared` is the number of values of each column that is not wanted.
     """
 
     rows: list[RawRows] = field(default_factory=list)
@@ -114,9 +113,9 @@ class Reading:
 
 
 class Record(NamedTuple):
-    """One raw record: its fields as texts, or the problem that leaves it without, and then its raw form as JSON.
+    """One raw record: its fields as texts. If it cannot be read, it has a `problem` and its `raw` form as JSON instead.
 
-    `quoted` are the places of fields that were written in quotes, where the reader was asked for them.
+    `quoted` are the positions of fields that were in quotes, if the caller asked for them.
     """
 
     line: int
@@ -185,7 +184,7 @@ class Staging:
         return RawRows(tuple(item.input_id for item in files.values()), fields, rows)
 
     def held(self, rows: exp.Query, input_ids: Iterable[str], fields: Sequence[RawField]) -> dict[str, dict[str, int]]:
-        """Count the values of the fields in `rows` by input and field name, without words for null."""
+        """Count the values of the fields in `rows` by input and field name, without null words."""
         held: dict[str, dict[str, int]] = {input_id: {item.name: 0 for item in fields} for input_id in input_ids}
         if not fields:
             return held
@@ -204,7 +203,7 @@ class Staging:
         return held
 
     def register(self, files: Mapping[Path, tuple[str, int, int] | tuple[str]]) -> Relation:
-        """Make a small table of files: s_file, s_input_id and, where given, s_lines and s_skip."""
+        """Make a small table of files: s_file, s_input_id and, if given, s_lines and s_skip."""
         texts = [str(path) for path in files]
         facts = list(zip(*files.values(), strict=True))
         columns = {"s_file": pa.array(texts, pa.string()), "s_input_id": pa.array(facts[0], pa.string())}

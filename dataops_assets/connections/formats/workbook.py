@@ -1,7 +1,8 @@
 """Scans the XML of a workbook's sheet: counts rows with content, and finds cells without a readable value.
 
-The rows that the reader of workbooks makes are compared with this count, so it shares no code with that reader. It also
-sees what that reader does not tell: a formula that was saved without its value, and a sheet that would take for ever.
+The rows of the workbook reader are compared with this count, so the count shares no code with that reader. The scan
+also finds faults that the reader does not report: a formula that was saved without its value, and a sheet that is too
+large to read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _STRICT_RELATION = "http://purl.oclc.org/ooxml/officeDocument/relationships id"
 
 @dataclass(frozen=True)
 class OddCell:
-    """A cell that holds no value: `place` is its column from 0, `error` what it shows, empty for a formula."""
+    """A cell without a value. `place` is its column (from 0), `error` the error that it shows (empty for a formula)."""
 
     reference: str
     place: int
@@ -39,7 +40,7 @@ class OddCell:
 
 @dataclass
 class Sheet:
-    """A sheet's name, how many of its rows hold something, and by row number the cells that hold no value."""
+    """A sheet: its name, the number of rows with content, and by row number the cells without a value."""
 
     name: str
     rows: int = 0

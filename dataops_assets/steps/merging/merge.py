@@ -1,11 +1,11 @@
 """Computes which rows of the hub a set of inputs changes.
 
 The hub is a function of its set of inputs. Every input makes *observations*: a row of a key at an order, a delete
-marker, or (for a full extract) the absence of a key. Sorted by (order, extract time, input id, row position) the
-observations of a key are its timeline. The timeline gives the *versions* of the key: a version starts where a row
-appears, where its content changes or where the key is deleted, and ends where the next version starts. The hub keeps
-the last version unless it is a deletion, or all of them with `history`. A row that an input covers (`replace_scope`)
-and does not contain is deleted by it.
+marker, or (for a full extract) the absence of a key. The observations of a key, sorted by (order, extract time,
+arrival, input id, row position), are its timeline. The timeline gives the *versions* of the key: a version starts where
+a row appears, where its content changes or where the key is deleted, and ends where the next version starts. The hub
+keeps the last version unless it is a deletion, or all of them with `history`. A row that an input covers
+(`replace_scope`) and does not contain is deleted by it.
 
 An input that comes after all applied inputs needs only the current versions of its keys in the hub as the start of
 their timelines (`affected_keys`). If it contains each key once, it needs no timelines at all (`single_pass`). A late

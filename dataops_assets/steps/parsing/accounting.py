@@ -1,4 +1,4 @@
-"""Counts the rows of each input, and compares them with the records that the input holds."""
+"""Counts the rows of each input, and compares them with the number of records in its bytes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def row_counts(session: Session, typed: TypedRows, input_ids: Sequence[str]) -> 
 
 
 def unaccounted(raw: RawInputs, counts: Mapping[str, Mapping[str, int]]) -> dict[str, DataOpsError]:
-    """Return an error for each input whose rows are not all there.
+    """Return an error for each input whose number of rows differs from its number of records.
 
-    Its records are counted by other means than those that make the rows.
+    The records are counted independently of the rows.
     """
     errors: dict[str, DataOpsError] = {}
     for input_id, count in counts.items():

@@ -1,4 +1,4 @@
-"""Reads the bytes of inputs as raw rows, by the declared format, and refuses inputs with columns that may not be."""
+"""Reads the bytes of inputs as raw rows, by the declared format, and refuses inputs with forbidden columns."""
 
 from __future__ import annotations
 

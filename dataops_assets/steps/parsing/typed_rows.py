@@ -211,7 +211,7 @@ class _Typing:
         )
 
     def _conversion(self, value: exp.Column, item: Column, rows: RawRows, marks: TextMarks) -> exp.Expr:
-        """Return the value of a column in its type; null where that cannot be."""
+        """Convert the value of a column to its type; null if it cannot be converted."""
         raw_type = fields_of(item, rows)[0].type
         if isinstance(item, EvolvedColumn):
             # nobody said that these bytes are text

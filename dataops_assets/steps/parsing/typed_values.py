@@ -1,6 +1,6 @@
-"""From what an input says to a typed value: one SQL expression a column, null where the value cannot be one.
+"""Converts raw values to the types of the contract: one SQL expression for each column, null if a value does not fit.
 
-Nothing is guessed and nothing is lost on the way: `1.5` is no integer, `2013-01-01 12:00` no date, `1.239` no
+Nothing is guessed and nothing is lost: `1.5` is no integer, `2013-01-01 12:00` no date, `1.239` no
 decimal(10,2), 2 no boolean, and 9007199254740993 (2^53 + 1) no double. A fraction such as `0.1` written as text is the
 double nearest to it, as everywhere; a double is the shortest number that is read as this double again. A number may be
 written with a fraction of zeros (`517.0`, as some tools write integers). Text without an offset is UTC for a
@@ -46,7 +46,7 @@ _LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, e
 
 @dataclass(frozen=True)
 class TextMarks:
-    """How values are written as text. `has_iso_times`: times may stand in ISO 8601 beside the declared date format."""
+    """The notation of values as text. `has_iso_times`: ISO 8601 is accepted beside the declared date formats."""
 
     decimal_mark: str = "."
     thousands_mark: str = ""
@@ -71,7 +71,7 @@ def marks_of(layout: FileFormat) -> TextMarks:
 
 
 def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextMarks) -> exp.Expression:
-    """`value`, of the SQL type `raw_type`, as the column's type; null where it is null or cannot be converted."""
+    """Convert `value`, of the SQL type `raw_type`, to the column's type; null if it is null or cannot be converted."""
     target = sql_type(column.type)
     if raw_type == "VARCHAR":
         return _from_text(value, column, target, marks)
@@ -95,7 +95,7 @@ def is_type(raw_type: str, column: Column) -> bool:
 
 
 def _digits(decimal: str) -> tuple[int, int]:
-    """Precision and scale of a decimal type."""
+    """Return precision and scale of a decimal type."""
     precision, scale = decimal.strip("DECIMAL() ").split(",")
     return int(precision), int(scale)
 
@@ -115,9 +115,9 @@ def require_date_format(column: Column) -> None:
 
 
 def default_of(column: Column, types: Types) -> exp.Expr | None:
-    """The declared default as a value of the column's type; None where there is none.
+    """Return the declared default as a value of the column's type; None if there is none.
 
-    Raises ConfigError for what is no literal, or none of that type.
+    Raises ConfigError if the default is no literal, or no literal of that type.
     """
     if column.default is None:
         return None
@@ -219,7 +219,7 @@ def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Express
 
 
 def _without_exponent(number: exp.Expression) -> exp.Expression:
-    """The same number with its point where the exponent moves it: `-1.25e1` is `-12.5`."""
+    """Return the same number without exponent: `-1.25e1` becomes `-12.5`."""
     # zeros on both sides, so that there are digits wherever the point goes to
     digits = query("repeat('0', s_zeros) || s_parts.whole || s_parts.fraction || repeat('0', s_zeros)")
     moved = query("s_parts.sign || substr(s_digits, 1, s_point) || '.' || substr(s_digits, s_point + 1)")
@@ -281,7 +281,7 @@ def _iso_time(value: exp.Expression, target: str) -> exp.Expression:
 
 
 def _instant(text: exp.Expression) -> exp.Expression:
-    """A text with an offset as a TIMESTAMPTZ; null where the offset leads to a year that is none."""
+    """Convert a text with an offset to a TIMESTAMPTZ; null if the instant is outside the years 1 to 9999."""
     time = query("TRY_CAST($text AS TIMESTAMPTZ)", text=text)
     return query(
         "CASE WHEN NOT regexp_full_match($text, $edge) THEN $time ELSE $checked END",
@@ -293,7 +293,7 @@ def _instant(text: exp.Expression) -> exp.Expression:
 
 
 def _in_years(time: exp.Expression, target: str) -> exp.Expression:
-    """A time where it is of the years 1 to 9999, which all readers know, else null."""
+    """Return a time of the years 1 to 9999, which all readers support; null for any other time."""
     first, last = (exp.cast(literal(text), target, dialect=DIALECT) for text in _YEARS[target])
     # a column costs nothing to name again
     value = time if isinstance(time, exp.Column) else exp.column("s_time")
@@ -305,7 +305,7 @@ def _in_years(time: exp.Expression, target: str) -> exp.Expression:
 
 
 def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expression:
-    """A value of a typed format, as the target type and only if it stays the same value."""
+    """Convert a value of a typed format to the target type; null if the value would change."""
     source, wanted = family_of(raw_type), family_of(target)
     cast = _try_cast(value, target)
     numbers = ("integer", "double", "decimal")
@@ -341,7 +341,7 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
 
 
 def _if_same(cast: exp.Expression, value: exp.Expression, raw_type: str) -> exp.Expression:
-    """`cast` where it is `value` again when it is cast back, else null."""
+    """Return `cast` if casting it back gives `value`; null otherwise."""
     return query("CASE WHEN $back = $value THEN $cast END", back=_try_cast(cast, raw_type), value=value, cast=cast)
 
 
