@@ -11,7 +11,8 @@ select
     avg(flights.departure_delay_minutes) as mean_departure_delay_minutes,
     avg(flights.arrival_delay_minutes) as mean_arrival_delay_minutes,
     -- the weather in the hours the flights were to leave: a calm night must not hide a stormy afternoon
-    avg(weather.temperature_fahrenheit) as mean_temperature_fahrenheit,
+    -- as decimals, because a sum of doubles depends on the order of the rows
+    cast(avg(cast(weather.temperature_fahrenheit as decimal(9, 2))) as double) as mean_temperature_fahrenheit,
     max(weather.wind_speed_mph) as max_wind_speed_mph,
     max(weather.precipitation_inches) as max_precipitation_inches,
     min(weather.visibility_miles) as min_visibility_miles
