@@ -1,4 +1,4 @@
-# What a developer does here, each one command. A fresh machine needs make, bash and Python 3.11, 3.12 or 3.13.
+# The commands of a developer, one target each. A fresh machine needs make, bash and Python 3.11, 3.12 or 3.13.
 .DEFAULT_GOAL := help
 
 VENV ?= $(CURDIR)/.venv
@@ -10,14 +10,14 @@ SCENARIOS ?= 100000
 SECONDS ?= 300
 MOST ?= 40
 ROWS ?= 1000000
-# All but what the embedded deployment has no part in: Kubernetes, and Spark, whose package alone is 450 MB
+# All groups except those that the embedded deployment does not use: Kubernetes, and Spark with its package of 450 MB
 GROUPS := aws build demo dev docs snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
 # dagster-dbt and dg start their programs by name
 export PATH := $(VENV)/bin:$(PATH)
-# without it every process compiles all packages anew, 2 s each
+# if it is set, every process compiles all packages again, 2 s each
 unexport PYTHONDONTWRITEBYTECODE
 
 INSTALLED := $(VENV)/.installed
@@ -28,7 +28,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
 .PHONY: help setup spark jars demo dev check test docs law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale mutations lint format lock clean
 
-help: ## Say what there is to make
+help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
 
 setup: $(INSTALLED) $(INSTANCE) ## Install the locked packages into .venv
@@ -47,7 +47,7 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 check: lint ## Check style and types and run the fast tests
 	@$(VENV)/bin/pytest --quiet --numprocesses $(PYTEST_WORKERS) -m 'not slow' tests/unit
 
-docs: setup ## Build the documentation site; a link that leads nowhere is an error
+docs: setup ## Build the documentation site; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test: setup ## Run all tests
@@ -62,19 +62,19 @@ law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh ty
 kill: setup ## Kill processes of a deployment at random for SECONDS (300), and compare it at rest
 	@DATAOPS_KILL_SECONDS=$(SECONDS) $(VENV)/bin/pytest --capture no tests/kill
 
-benchmark: setup $(PEERS)/.installed ## Compare what changes of a hub of ROWS (1000000) cost with other tools
+benchmark: setup $(PEERS)/.installed ## Compare the time of changes to a hub of ROWS (1000000) with other tools
 	@PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/hub_changes.py --rows $(ROWS)
 
-benchmark-spark: spark ## Compare what changes of a hub of ROWS cost on Spark with a MERGE
+benchmark-spark: spark ## Compare the time of changes to a hub of ROWS on Spark with a MERGE
 	@$(VENV)/bin/python tests/benchmarks/spark_changes.py --rows $(ROWS)
 
 benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) with computing all of them
 	@$(VENV)/bin/python tests/benchmarks/recalculation.py --rows $(ROWS)
 
-benchmark-scale: setup ## Say how costs grow with inputs, sources and columns
+benchmark-scale: setup ## Measure how costs grow with inputs, sources and columns
 	@$(VENV)/bin/python tests/benchmarks/scale.py
 
-mutations: setup ## Change MOST (40) things in each chosen module and say what no test notices
+mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)
 
 lint: setup ## Check style and types
@@ -82,7 +82,7 @@ lint: setup ## Check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-format: setup ## Mend what the linter can mend
+format: setup ## Format the code and fix what the linter can fix
 	$(VENV)/bin/ruff check --fix-only --quiet .
 	$(VENV)/bin/ruff format .
 
@@ -92,7 +92,7 @@ lock: ## Resolve the pinned dependencies again into requirements.lock
 		--no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 		--quiet --output-file requirements.lock
 
-clean: ## Remove what demo and tests made; the environment stays
+clean: ## Remove the output of demo and tests; the environment stays
 	rm -rf $(DATAOPS_HOME) dbt_project/target dbt_project/logs .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(INSTALLED): pyproject.toml requirements.lock deploy/local/setup.sh

@@ -27,7 +27,7 @@ type: {type_name}
 attributes:
   name: {name}
   area: {area}
-  description: One row an order. Daily files.
+  description: One row for each order. Daily files.
   owners: [team:{team}]
 
   connection:

@@ -1,11 +1,11 @@
 {#
-  The rows of a hub table by what the validations say of them, for a model to select from:
+  The rows of a hub table with the given row statuses, for the FROM of a model:
 
     select ... from {{ hub_rows('sales', statuses=['pass']) }}
 
-  `statuses` are of pass, warn and fail. Without them those declared for the table in `vars: statuses` of dbt_project.yml
-  count, and without these all that is in the hub: pass and warn. Rows that fail are kept out of the hub; they are read
-  from `<source>_enriched`, in the columns that sources.yml declares for it, which both tables must have.
+  `statuses` may contain pass, warn and fail. The default is declared for the table in `vars: statuses` of
+  dbt_project.yml; without it, it is pass and warn: all rows of the hub. Rows that fail are kept out of the hub. They are
+  read from `<source>_enriched`, with the columns that sources.yml declares for it; both tables must have these columns.
 #}
 {% macro hub_rows(table, statuses=none) -%}
   {%- set known = ['pass', 'warn', 'fail'] -%}
@@ -32,7 +32,7 @@
   {%- endif -%}
 {%- endmacro %}
 
-{# The graph is there once the project is parsed. #}
+{# The graph exists only after the project is parsed. #}
 {% macro declared_columns(table) -%}
   {%- set names = [] -%}
   {%- if execute -%}

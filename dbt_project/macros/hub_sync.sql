@@ -1,11 +1,11 @@
 {#
-  The incremental strategy `hub_sync`: makes the target equal to the model's rows, writing only what differs.
+  The incremental strategy `hub_sync`: makes the target equal to the model's rows, and writes only the differences.
 
-  The model's rows and the target's are compared by identity (`unique_key`, by default the hub's row identity s_input_id,
-  s_row_id) and a fingerprint of the whole row. Identities that differ in any way are deleted from the target and inserted
-  anew, in one transaction. There is no watermark: a late commit, a changed related row and a deleted row are all carried,
-  and an unchanged run writes nothing. Rows of one identity are compared as a multiset, so the target equals a full
-  refresh even where a model breaks its own grain (its test then says so).
+  The rows of model and target are compared by identity (`unique_key`, by default the hub's row identity s_input_id,
+  s_row_id) and by a fingerprint of the whole row. Identities that differ in any way are deleted from the target and
+  inserted again, in one transaction. There is no watermark. So late commits, changed related rows and deleted rows reach
+  the target, and an unchanged run writes nothing. Rows of one identity are compared as a multiset. So the target equals a
+  full refresh even if a model violates its own grain (then its grain test fails).
 
   The number of identities that differ is logged as JSON, which the platform reads from dbt's events.
 #}
@@ -22,7 +22,7 @@
   {{ return(adapter.dispatch('replace_identities')(changed if count else none, target, rows, key, columns)) }}
 {% endmacro %}
 
-{# Grouping, unlike a join, takes nulls as equal and needs no assumption about the key. #}
+{# Unlike a join, GROUP BY treats nulls as equal and does not assume that the key is unique. #}
 {% macro changed_identities(target, rows, key, columns) %}
   select distinct {{ key | join(', ') }}
   from (
@@ -54,13 +54,13 @@
   {%- endif -%}
 {% endmacro %}
 
-{# Temporary tables outlive the model here, on a connection that goes on to the next one, and they are in memory. #}
+{# A temporary table is in memory and stays until the connection closes, and the connection is used for the next model. #}
 {% macro duckdb__replace_identities(changed, target, rows, key, columns) %}
   {{ default__replace_identities(changed, target, rows, key, columns) }};
   drop table {{ rows }};
 {% endmacro %}
 
-{# Snowflake commits each statement on its own unless told otherwise. #}
+{# By default Snowflake commits each statement separately. #}
 {% macro snowflake__replace_identities(changed, target, rows, key, columns) %}
   {{- snowflake_dml_explicit_transaction(default__replace_identities(changed, target, rows, key, columns)) -}}
 {% endmacro %}

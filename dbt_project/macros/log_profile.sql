@@ -1,7 +1,7 @@
 {#
-  Logs what a table looks like, as JSON that the platform reads from dbt's events: rows, and per column its type, nulls,
-  distinct values (estimated), least and greatest value, mean and standard deviation. One query a table. Of a column with
-  the tag `pii` no value is shown.
+  Logs the profile of a table as JSON, which the platform reads from dbt's events: rows; and for each column its type,
+  nulls, distinct values (estimated), minimum, maximum, mean and standard deviation. One query for each table. No value of
+  a column with the tag `pii` is shown.
 
   `log_profile()` is the post-hook of every model; `log_profiles(models)` is an operation, for tables that are not built.
 #}
@@ -38,7 +38,7 @@
   {%- do log(tojson({'profile_of': node.unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described})) -%}
 {% endmacro %}
 
-{# Everything as text, so that it reaches the log as the engine writes it, whatever its type. #}
+{# All values as texts, so that each type is in the log as the engine writes it. #}
 {% macro profile_query(relation, columns, personal) %}
   select
     cast(count(*) as varchar)

@@ -1,13 +1,13 @@
 {#
-  Makes each hub table that the selected models and tests read readable as `hub.<table>`, at one version for the whole
-  invocation; so also each lake table, such as the quarantine, as `lake.<table>`.
+  Makes a view `hub.<table>` of each hub table that the selected models and tests read, at one version for the whole
+  invocation. Lake tables, such as the quarantine, become views `lake.<table>` in the same way.
 
-  DuckDB: a view over `delta_scan(<table>, version = <newest now>)`. All models of an invocation thus see the same
-  version, whatever is committed meanwhile, and the view stays behind as the record of what the warehouse was built
-  from: views of tables that the invocation does not read stay as they are. A table that does not exist yet, or has no
-  rows, is an empty view with the declared columns, so a source without input breaks no model. One that was read before
-  and is not there any more is an error, because its volume may not be mounted. Snowflake: the hub is published there as
-  tables, so nothing is to be done.
+  DuckDB: a view over `delta_scan(<table>, version = <newest now>)`. So all models of an invocation read the same version,
+  even if others are committed meanwhile. The view stays, and shows from which version the warehouse was built. Views of
+  tables that the invocation does not read do not change. If a table does not exist yet, or has no rows, the view is empty
+  and has the declared columns, so models of a source without inputs work. If a table was read before and is missing now,
+  that is an error, because its volume may not be mounted. Snowflake: nothing to do, because the hub is published there as
+  tables.
 
   The versions are logged as JSON, which the platform reads from dbt's events.
 #}
@@ -41,7 +41,7 @@
   {%- endif -%}
 {% endmacro %}
 
-{# What this invocation builds or tests. `graph` has no unit tests; a unit test needs the columns of what its model reads. #}
+{# The nodes that this invocation builds or tests, and the models of its unit tests: `graph` has no unit tests. #}
 {% macro selected_nodes() %}
   {%- set selected = [] -%}
   {%- set unit_tested = [] -%}
@@ -54,7 +54,7 @@
   {{ return(selected) }}
 {% endmacro %}
 
-{# An ephemeral model is part of each query that reads it; any other is read as it is. #}
+{# An ephemeral model is inlined in each query that reads it, so its sources are read, too. #}
 {% macro add_sources_of(nodes, read) %}
   {%- for node in nodes -%}
     {%- for unique_id in node.depends_on.get('nodes', []) -%}
@@ -67,7 +67,7 @@
   {%- endfor -%}
 {% endmacro %}
 
-{# Whether the warehouse was built from rows of the table before. #}
+{# Whether an earlier invocation read rows of the table. #}
 {% macro was_pinned(table) %}
   {%- set views = run_query(
     "select count(*) from duckdb_views() where database_name = current_database() and schema_name = '" ~ table.schema
@@ -80,7 +80,7 @@
   {{ return(run_query("select count(*) from glob('" ~ uri ~ "/_delta_log/*.json')").rows[0][0] > 0) }}
 {% endmacro %}
 
-{# None where there is no table, or none with rows: `delta_scan` refuses a table without files. #}
+{# None if the table does not exist or has no rows: `delta_scan` refuses a table without files. #}
 {% macro newest_version(uri) %}
   {%- set version = run_query(
     "select max(try_cast(parse_filename(file)[:20] as bigint)) from glob('" ~ uri ~ "/_delta_log/*.json')"

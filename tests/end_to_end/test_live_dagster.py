@@ -190,7 +190,7 @@ def test_the_graph_of_a_subject_area(page: Page, delivered: LiveDagster) -> None
 @pytest.mark.browser
 def test_an_asset_says_what_it_is_and_how_it_is(page: Page, delivered: LiveDagster) -> None:
     page.goto("/assets/hub/flights")
-    expect(page.get_by_text("One row a scheduled departure from New York")).to_be_visible()
+    expect(page.get_by_text("One row for each scheduled departure from New York")).to_be_visible()
     expect(page.get_by_text("Latest materialization", exact=True)).to_be_visible()
     expect(page.get_by_text("2,699", exact=True)).to_be_visible()
     expect(page.get_by_text("Delta Lake", exact=True)).to_be_visible()
