@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.duckdb_file import examine_file
 from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.metadata.store import StepStatus
 from dataops_assets.operations.rerun import run_again
@@ -33,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem: its place, a description, and what to do."""
+    """One problem: its place, a description, and what to do. `source` is empty for the warehouse."""
 
     source: str
     place: str
@@ -58,13 +60,17 @@ def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], s
     Raises DataOpsError if a step fails that a repair runs.
     """
     findings: list[Finding] = []
+    environment: Environment | None = None
     for context in workspaces:
+        environment = context.environment
         context.metadata.register_source(context.source)
         if given.repair and not given.json:
             repair(context, say)
         elif given.repair:
             repair(context, lambda _text: None)
         findings += diagnose(context, deep=given.deep or given.repair)
+    if environment is not None and given.source is None:
+        findings += of_warehouse(environment, deep=given.deep or given.repair)
     if given.json:
         say(json.dumps([asdict(item) for item in findings], indent=2))
         return 1 if findings else 0
@@ -79,6 +85,20 @@ def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
     inputs = context.metadata.inputs(context.source.name)
     found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
     return [*found, *_of_raw(context, inputs)] if deep else found
+
+
+def of_warehouse(environment: Environment, *, deep: bool) -> list[Finding]:
+    """Return the damages of the embedded warehouse's file. Whether its rows follow the hub, each build compares."""
+    path = Path(environment.warehouse)
+    return [
+        Finding(
+            "",
+            f"{path.name}/{damage.table}" if damage.table else path.name,
+            damage.received,
+            f"move {path} away, then materialize the warehouse's assets, which make all of it again from the hub",
+        )
+        for damage in examine_file(path, deep=deep)
+    ]
 
 
 def repair(context: SourceContext, say: Say) -> None:
