@@ -21,6 +21,7 @@ def defs() -> dg.Definitions:
     # What `load_from_defs_folder` does, but for a list of all component types that are installed: making it imports
     # every Dagster integration, which costs each run's process as much time as all the rest of loading
     tree = dg.ComponentTree.for_project(Path(__file__))
+    _find_once(tree)
     declared = tree.build_defs(tree.defs_module_path)
     automated = [
         spec.key
@@ -46,3 +47,14 @@ def defs() -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(declared, shared)
+
+
+def _find_once(tree: dg.ComponentTree) -> None:
+    """Tell the tree where each component is declared.
+
+    Dagster looks for each component by walking the whole tree, so the time to load would grow with the square of the
+    number of sources.
+    """
+    for top in tree.find_root_decl().iterate_child_component_decls():
+        for place, declaration in top.iterate_loc_component_decl_pairs():
+            tree.state_tracker.set_cache_data(place, component_decl=declaration)

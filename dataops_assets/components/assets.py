@@ -3,6 +3,7 @@
 Annotations are not postponed in this module: Dagster reads those of an asset's function.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,9 +48,9 @@ class SourceAssets:
     sources: Mapping[str, Source]
     rules: CompiledRules
 
-    @property
+    @functools.cached_property
     def nodes(self) -> tuple[StepNode, ...]:
-        """Return the source's steps."""
+        """Return the source's steps. They are made once: making them takes as long as compiling the rules."""
         return nodes(self.source, self.rules)
 
     def definitions(self) -> list[dg.AssetsDefinition]:

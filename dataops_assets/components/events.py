@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _SHOWN = 5
 _LISTED = 100
 
 
+@functools.cache
 def asset_key(key: str) -> dg.AssetKey:
     """Return the Dagster key of an asset key that is given as text, such as 'hub/sales'."""
     return dg.AssetKey(key.split("/"))

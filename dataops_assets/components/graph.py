@@ -14,7 +14,7 @@ from dataops_assets.config.quality import Gate
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.report import CheckKind, Input, StepReport
-from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
 from dataops_assets.rules.types import system_columns
 from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
@@ -241,8 +241,9 @@ def column_lineage(
 def lineage_edges(sources: Mapping[str, Source]) -> Edges:
     """Return for every column of every asset the columns that it comes from, as (asset key, column)."""
     edges: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    compiler = RulesCompiler(sources)
     for source in sources.values():
-        rules = compile_rules(source, sources)
+        rules = compiler.compile(source)
         for node in nodes(source, rules):
             for name, origins in column_lineage(source, rules, node, list(node.columns)).items():
                 edges[node.key, name] = origins

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dataops_assets.components.declarations import Declaration
-from dataops_assets.components.graph import nodes
+from dataops_assets.components.graph import StepNode
 from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
 from dataops_assets.config.rules import Relation, Validation
@@ -15,8 +15,7 @@ from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.connections.stores import require_store
 from dataops_assets.errors import ConfigError, nearest
-from dataops_assets.quality.contracts import load_contract, validate_contract
-from dataops_assets.rules.compiler import CompiledRules, compile_rules
+from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import types
 from dataops_assets.steps.merging.replace_scope import predicate_names
 from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
@@ -25,19 +24,19 @@ _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
 _PartCheck = tuple[tuple[str | int, ...], Callable[[], object]]
 
 
-def require_usable(declared: Declaration, rules: CompiledRules) -> None:
-    """Check that runs can use every part of a source. Raises ConfigError with file, line and field.
+def require_usable(declared: Declaration, steps: Sequence[StepNode]) -> None:
+    """Check that runs can use every part of a source, whose `steps` are given. Raises ConfigError with file and line.
 
     Imports the modules of the source's contracts and of its Python hook.
     """
-    for path, check in _part_checks(declared.source, rules):
+    for path, check in _part_checks(declared.source, steps):
         try:
             check()
         except ConfigError as error:
             raise ConfigError(f"{declared.place(*path)}: {error}") from error
 
 
-def _part_checks(source: Source, rules: CompiledRules) -> Iterator[_PartCheck]:
+def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartCheck]:
     """Return the path of each part to check, with a function that raises ConfigError if the part is wrong."""
     connection = source.connection
     if isinstance(connection, FileConnection):
@@ -52,7 +51,7 @@ def _part_checks(source: Source, rules: CompiledRules) -> Iterator[_PartCheck]:
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
     yield ("refresh", "delete_when"), lambda: _require_delete_marker(source)
     yield ("refresh", "delete_where"), lambda: _require_replacement(source)
-    tables = {node.name: node.columns for node in nodes(source, rules)}
+    tables = {node.name: node.columns for node in steps}
     for index, name in enumerate(source.checks.distribution.ignore):
         yield ("checks", "distribution", "ignore", index), functools.partial(_require_column, name, tables.values())
     for layer, step in _GATED.items():
@@ -107,4 +106,7 @@ def _require_column(name: str, tables: Iterable[Mapping[str, str]]) -> None:
 
 
 def _require_contract(reference: str, table: Mapping[str, str]) -> None:
+    # pandera and pandas take a second to import: only a code location with contracts needs them
+    from dataops_assets.quality.contracts import load_contract, validate_contract
+
     validate_contract(load_contract(reference), table)

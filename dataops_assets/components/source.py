@@ -80,9 +80,9 @@ def _declared(tree: dg.ComponentTree) -> Declarations:
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
-    require_usable(item, rules)
-    require_no_wait_cycle(declared, item.source.name)
     assets = SourceAssets(item.source, declared.sources, rules)
+    require_usable(item, assets.nodes)
+    require_no_wait_cycle(declared, item.source.name)
     discovery = item.source.discovery
     try:
         ZoneInfo(discovery.timezone)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from dataops_assets.config.quality import Gate
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import GateFailed
-from dataops_assets.quality.contracts import ContractFailure, evaluate, load_contract
 from dataops_assets.report import CheckOutcome
+
+if TYPE_CHECKING:
+    from dataops_assets.quality.contracts import ContractFailure
 
 _SHOWN = 5
 
@@ -29,6 +32,9 @@ def gate_inputs(
     their raw order, for contracts that check the order. Raises ConfigError for a contract that cannot
     be evaluated.
     """
+    # pandera and pandas take a second to import, and most processes check no contract
+    from dataops_assets.quality.contracts import evaluate, load_contract
+
     failures = evaluate(
         session, load_contract(gate.contract), rows, per_input=True, input_ids=input_ids, headers=headers
     )
@@ -41,6 +47,8 @@ def gate_inputs(
 
 def gate_table(session: Session, gate: Gate, asset: str, rows: exp.Query) -> CheckOutcome:
     """Check a gate for all rows together. Raises ConfigError for a contract that cannot be evaluated."""
+    from dataops_assets.quality.contracts import evaluate, load_contract
+
     return _outcome(gate, asset, evaluate(session, load_contract(gate.contract), rows, per_input=False), None)
 
 

@@ -10,17 +10,24 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOADED = """
-import json, warnings
+import json, sys, warnings
 import dagster as dg
+
+walks = []
+find_root_decl = dg.ComponentTree.find_root_decl
+dg.ComponentTree.find_root_decl = lambda tree: walks.append(tree) or find_root_decl(tree)
 
 warnings.simplefilter("error", dg.SupersessionWarning)
 warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dagster|will be removed).*")
 from dataops_assets.definitions import defs
 
+heavy = sorted({"dagster_dbt", "openpyxl", "pandas", "pandera", "pyspark"} & set(sys.modules))
 repository = defs().get_repository_def()
 print(json.dumps({
     "assets": sorted("/".join(key.path) for key in repository.asset_graph.get_all_asset_keys()),
     "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+    "heavy": heavy,
+    "walks": len(walks),
 }))
 """
 
@@ -41,4 +48,8 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     sources = ["airlines", "airports", "flights", "planes", "sales", "stores", "weather"]
     expected = {step.format(source) for step in steps for source in sources}
     assert expected | {"hub/sales_current", "hub/flights_current", "warehouse/fct_flights"} <= set(found["assets"])
+    # packages that only some sources need are imported for these only: each run's process pays for an import
+    assert found["heavy"] == []
+    # once for all components, and not once for each
+    assert found["walks"] == 1
     assert set(found["sensors"]) == {"automation", "left_undone", *(f"{source}_inputs" for source in sources)}

@@ -18,7 +18,6 @@ from dataops_assets.config.connection import (
 )
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.delimited import read_delimited
-from dataops_assets.connections.formats.excel import read_excel
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
 from dataops_assets.connections.formats.null_words import NullWords
@@ -77,6 +76,9 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
         case ParquetFormat():
             reading = read_parquet(staging, files, wanted, limits)
         case ExcelFormat():
+            # the library of workbooks takes long to import, and few sources have them
+            from dataops_assets.connections.formats.excel import read_excel
+
             reading = read_excel(staging, files, layout, wanted, limits)
     NullWords(layout, wanted).tell(reading)
     if isinstance(layout, CsvFormat | ExcelFormat):
