@@ -37,7 +37,7 @@ def defs() -> dg.Definitions:
                 "automation",
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
-                description="Requests what lies below the hubs as soon as they are published.",
+                description="Requests the tables downstream of the hubs as soon as the hubs are published.",
             ),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
         ],

@@ -198,7 +198,7 @@ class _SecretsRemoved:
             raise StorageError(
                 self._attempted,
                 received=f"{type(error).__name__}: {error}",
-                next_step="correct what the error names; trying again is free",
+                next_step="correct the cause that the error names; the next tick tries again",
             ) from None
 
 

@@ -26,7 +26,7 @@ def require_no_wait_cycle(declared: Declarations, name: str) -> None:
         if way := _way(declared, [name, wait.source], name):
             raise ConfigError(
                 f"{place}: sources wait for each other: {' → '.join(way)}",
-                next_step="let one of them go first, or look up with a keep_current rule",
+                next_step="remove one of the waits, or look up with a keep_current rule",
             )
 
 

@@ -234,7 +234,7 @@ class Files:
         except FileNotFoundError:
             # gone between the listing and now; a link to nowhere stays
             if os.path.islink(origin):
-                listing.refused[origin] = _refused(origin, "a link to nowhere", "remove or mend the link")
+                listing.refused[origin] = _refused(origin, "a link to nowhere", "remove or correct the link")
         except (ValueError, OverflowError) as error:
             listing.refused[origin] = _refused(origin, f"its modification time is {error}", "touch the file")
         except _STORE_ERRORS as error:
@@ -301,7 +301,7 @@ def _unreadable(attempted: str, error: Exception) -> StorageError:
     return StorageError(
         attempted,
         received=f"{type(error).__name__}: {error}",
-        next_step="check that the place is reachable and may be read; trying again is free",
+        next_step="check that the place is reachable and may be read; the next tick tries again",
     )
 
 

@@ -13,7 +13,7 @@ from fsspec.utils import glob_translate
 _HIDDEN = "its name begins with {!r}, as those of hidden files, markers and lock files do"
 _UNFINISHED = "it looks unfinished or temporary: its name ends with {!r}"
 _BACKUP = "it looks like a backup: its name ends with {!r}"
-_DESKTOP = "a desktop wrote it for itself"
+_DESKTOP = "it is a settings file that a desktop writes into folders"
 _HIDDEN_START = (".", "_", "~")
 _UNFINISHED_END = re.compile(
     r"(\.(?:tmp|temp|part|partial|crdownload|download|opdownload|filepart|in-?progress|incomplete|uploading|writing"

@@ -141,7 +141,7 @@ def _refuse_changes(schema: DataFrameSchema, attempted: str) -> None:
     if found:
         raise ConfigError(
             attempted,
-            received=f"{', '.join(found)}, but a gate only looks and changes nothing",
+            received=f"{', '.join(found)}, but a gate changes no values",
             next_step="declare types and defaults in the source's columns",
         )
 

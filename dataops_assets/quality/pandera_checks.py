@@ -260,7 +260,7 @@ def check_name(check: Check) -> str:
             "compiling a pandera check",
             received=f"{check.name!r}, which the engine cannot evaluate",
             known=known,
-            next_step=nearest(name, known) or "say it by one of these",
+            next_step=nearest(name, known) or "use one of these checks",
         )
     return name
 

@@ -158,7 +158,7 @@ class RulesCompiler:
                 if target.name in self._open:
                     path = [*self._open[self._open.index(target.name) :], target.name]
                     raise item.place.error(
-                        f"snapshot look-ups go round: {' → '.join(path)}",
+                        f"snapshot look-ups form a cycle: {' → '.join(path)}",
                         _reference_span(item, reference),
                         next_step="declare the rule 'mode: keep_current'",
                     )
@@ -440,7 +440,7 @@ def _check_snapshot(item: _Declared) -> None:
     if window is not None:
         what = "a snapshot rule" if item.place.kind == "rule" else "a validation"
         raise item.place.error(
-            f"{what} sees one row, a window function needs its neighbours",
+            f"{what} sees one row, but a window function needs other rows, too",
             span_of(window),
             next_step="declare 'mode: keep_current'" if item.place.kind == "rule" else _INSTEAD,
         )

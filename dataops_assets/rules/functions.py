@@ -209,12 +209,12 @@ CAST_TYPES: tuple[exp.DType, ...] = (
 # reasons in the error message for functions that are not in the language; the allow-list above decides
 _CLOCK = "it gives another answer each time; take the time from a column"
 _CHANCE = "it gives another answer each time"
-_OUTSIDE = "a rule reaches nothing outside its row and its relations"
+_OUTSIDE = "a rule reads nothing outside its row and its relations"
 REASONS: Mapping[str, str] = {
     "age": "it reads the clock; subtract two columns",
-    "any_value": "which of the values it gives is left to chance; use min or max",
-    "arg_max": "which of two equal rows it takes is left to chance; use first_value with ORDER BY",
-    "arg_min": "which of two equal rows it takes is left to chance; use first_value with ORDER BY",
+    "any_value": "it gives an arbitrary one of the values; use min or max",
+    "arg_max": "of equal rows it takes an arbitrary one; use first_value with ORDER BY",
+    "arg_min": "of equal rows it takes an arbitrary one; use first_value with ORDER BY",
     "current_date": _CLOCK,
     "current_localtime": _CLOCK,
     "current_localtimestamp": _CLOCK,

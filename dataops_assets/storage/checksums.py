@@ -32,7 +32,7 @@ _UNSEALED = b'"dataopsCrc32":"00000000"'
 SEAL = {"dataopsCrc32": "0" * 8}
 """The placeholder in a commit's information, which `sealed` replaces by the checksum."""
 
-NEXT_STEP = "dataops doctor --deep says what is damaged, and dataops doctor --repair makes again what raw data can make"
+NEXT_STEP = "dataops doctor --deep shows the damage, and dataops doctor --repair repairs it if raw data allow"
 
 
 def crc32(content: bytes) -> str:

@@ -91,7 +91,7 @@ class Corrections:
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
                 f"reading the correction {self._folder.uri}/{name}",
-                received="what is not the correction that was written",
+                received="a text that differs from the stored correction",
                 next_step="restore the file from a backup, or remove it and repair the rows again",
             ) from error
 

@@ -49,7 +49,8 @@ def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits
         found = kind_of(head)
         if found in ("gzip", "zstd"):
             raise file.refused(
-                f"{found} bytes, declared as not compressed", f"set compression to {found}, or end the file's name so"
+                f"{found} bytes, declared as not compressed",
+                f"set compression to {found}, or give the file's name its ending",
             )
         return file
     if kind_of(head) != compression:
@@ -90,7 +91,7 @@ class _Bounded:
         self.written += len(chunk)
         if self.written > self._most:
             raise self._file.refused(
-                f"a file that unpacks to more than {self._why}", "look at what it holds, or raise the limit"
+                f"a file that unpacks to more than {self._why}", "check the content of the file, or raise the limit"
             )
         return self._out.write(chunk)
 

@@ -42,7 +42,7 @@ def attempt(name: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwar
         return _caused(
             InputError(
                 f"reading {name}",
-                received=f"what the reader of its format cannot take: {told}",
+                received=f"content that the reader of its format cannot read: {told}",
                 next_step="deliver it again, or correct its declared format",
             ),
             error,

@@ -73,7 +73,7 @@ def _outcome(flags: Sequence[Flag], asset: str, counts: Mapping[str, int], input
         check="validation",
         passed=not failed,
         severity="fail" if any(flag.severity == "fail" for flag in failed) else "warn",
-        explanation=f"of {rows:,} rows failed: {details}" if failed else f"{rows:,} rows hold {len(flags)} rules",
+        explanation=f"of {rows:,} rows failed: {details}" if failed else f"all {rows:,} rows pass {len(flags)} rules",
         input_id=input_id,
         numbers={"rows": rows, **{flag.name: counts[flag.column] for flag in flags}},
     )

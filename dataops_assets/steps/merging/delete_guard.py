@@ -157,8 +157,9 @@ def held_error(source: Source, item: Loss) -> InputHeld:
     return InputHeld(
         f"taking input {item.input_id} of {source.name!r}: it waits for a person's approval",
         received=f"{item}; {limit}",
-        next_step=f"if they are truly gone, materialize lake/{source.name}_changes and what follows it for this input "
-        "with approve_deletes: true in the launchpad; otherwise let the extract be made again; the hub is without it",
+        next_step=f"if the rows are really gone, materialize lake/{source.name}_changes and the assets after it for "
+        "this input with approve_deletes: true in the launchpad; otherwise deliver the extract again; the hub does not "
+        "contain this input",
     )
 
 

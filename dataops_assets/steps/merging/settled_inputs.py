@@ -74,7 +74,7 @@ def settled_input_errors(
     """Return an error for each input from before the horizon."""
     return {
         item.input_id: InputError(
-            f"changing what input {item.input_id} brings to the hub of {source.name!r}",
+            f"changing the rows of input {item.input_id} in the hub of {source.name!r}",
             received=f"an input extracted at {item.extract_time:%Y-%m-%d %H:%M:%S} UTC; all from before "
             f"{horizon:%Y-%m-%d %H:%M:%S} is settled (retention.superseded_inputs)",
             next_step="deliver the rows in a new extract; the hub is untouched",

@@ -131,6 +131,6 @@ def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[Fi
     file = RawFile(item.input_id, name, path)
     layout = format_of(connection, name)
     if layout is None:
-        raise file.refused("a file name that does not say what is in it", "end it in .csv, .json, .jsonl, .parquet ...")
+        raise file.refused("a file name without a known ending", "end it in .csv, .json, .jsonl, .parquet ...")
     declared = connection.compression if isinstance(connection, FileConnection) else "infer"
     return layout, unpack(file, compression_of(name, declared), staging.path(), connection.limits)

@@ -35,7 +35,7 @@ class Lost:
         """Return the loss as a text."""
         rest = len(self.input_ids) - _SHOWN
         named = ", ".join(self.input_ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-        return f"{self.place} has lost what {self.step} made of {len(self.input_ids)} inputs: {named}"
+        return f"{self.place} has lost the result of {self.step} for {len(self.input_ids)} inputs: {named}"
 
 
 def lost(context: SourceContext, but: Collection[str] = ()) -> list[Lost]:

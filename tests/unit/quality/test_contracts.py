@@ -55,7 +55,7 @@ def test_a_schema_or_a_model_is_a_contract(name: str) -> None:
         (f"{__name__}:custom", "'positive', which the engine cannot evaluate"),
         (f"{__name__}:by_group", "which the engine cannot evaluate"),
         (f"{__name__}:table_wide", "of the whole table; received: greater_than_or_equal_to; known: row_count_between"),
-        (f"{__name__}:coercing", "index, strict='filter', n.coerce, n.default, but a gate only looks"),
+        (f"{__name__}:coercing", "index, strict='filter', n.coerce, n.default, but a gate changes no values"),
         (f"{__name__}:wrong_pattern", "regular expression"),
         (f"{__name__}:complex_type", "type complex128"),
     ],

@@ -252,7 +252,7 @@ def test_declared_names_and_types() -> None:
         compiled(validations=[{"name": "a, b", "expression": "Open"}])
     with pytest.raises(RuleError, match="declared twice"):
         compiled(validations=[{"name": "v", "expression": "Open"}, {"name": "v", "expression": "Open"}])
-    with pytest.raises(RuleError, match=r"validation 'v'.*needs its neighbours"):
+    with pytest.raises(RuleError, match=r"validation 'v'.*needs other rows"):
         compiled(validations=[{"name": "v", "expression": "count(*) over () > 1"}])
 
 
@@ -275,11 +275,11 @@ def test_relations_are_checked_even_if_no_rule_uses_them() -> None:
 def test_snapshot_look_ups_that_lead_back_are_refused() -> None:
     a = source("a", {"k": "integer"}, relations={"b": {"source": "b", "on": {"k": "k"}}}, rules=[rule("b.k", "x")])
     b = source("b", {"k": "integer"}, relations={"a": {"source": "a", "on": {"k": "k"}}}, rules=[rule("a.k", "y")])
-    with pytest.raises(RuleError, match=r"snapshot look-ups go round: a → b → a"):
+    with pytest.raises(RuleError, match=r"snapshot look-ups form a cycle: a → b → a"):
         compile_rules(a, {"a": a, "b": b})
     boss = {"boss": {"source": "people", "on": {"boss_id": "id"}}}
     people = source("people", {"id": "integer", "boss_id": "integer"}, relations=boss, rules=[rule("boss.id")])
-    with pytest.raises(RuleError, match=r"snapshot look-ups go round: people → people.*mode: keep_current"):
+    with pytest.raises(RuleError, match=r"snapshot look-ups form a cycle: people → people.*mode: keep_current"):
         compile_rules(people, {"people": people})
 
 

@@ -186,7 +186,7 @@ def test_a_relation_that_cannot_be_is_refused() -> None:
 
 
 def test_snapshot_aggregates_that_lead_back_are_refused() -> None:
-    with pytest.raises(RuleError, match=r"snapshot look-ups go round: customers → customers") as caught:
+    with pytest.raises(RuleError, match=r"snapshot look-ups form a cycle: customers → customers") as caught:
         compiled(rule("1 + count(newer.Id)"))
     assert caught.value.at.excerpt.endswith("  " + " " * 10 + "^" * 8)
 
