@@ -1,7 +1,7 @@
 """Digests that identify an input: of the bytes as received, and of the unpacked content.
 
-The same content may come packed in many ways: as it is, compressed, or compressed again with another header or level.
-It is one content all the same, so it has one digest.
+The same content can arrive in several forms: not compressed, compressed, or compressed again with another header or
+level. It is one content in each form, so it has one digest.
 """
 
 from __future__ import annotations

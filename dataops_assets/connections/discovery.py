@@ -1,15 +1,14 @@
 """Finds new inputs: decides which arrivals are new, which are known, and which must wait.
 
-Grain: one arrival, that is one version of a file or one extract of a hook. What is found is recorded before it is
-returned, inputs first: a look that is killed is simply repeated by the next one, which finds the same ids. Deciding
-what was seen already rests on (origin, size, modified) and on digests, never on a clock or a position in a list, so
-neither a restart nor a moved clock makes it miss an arrival or take one twice.
+Grain: one arrival, which is one version of a file or one extract of a hook. A look records its arrivals before it
+returns them, inputs first. If a look is killed, the next one repeats it and finds the same ids. Known arrivals are
+recognized by (origin, size, modified) and by digests, and never by a clock or a position in a list. So after a restart
+or a change of the clock no arrival is missed or taken twice.
 
-Known limits: a writer that stands still for longer than `settle_seconds` looks finished (what it adds later is a new
-version of the file, hence a new input). The first files of a look are hashed whatever the budget
-(40, or 64 MiB of them), so that every look gets on however busy the machine is; a file that takes longer than the
-caller may wait needs a higher limit there. Rows with a hook's own types are
-hashed as the Parquet bytes pyarrow makes of them.
+Known limits: if a writer pauses for longer than `settle_seconds`, its file seems finished; later additions make a new
+version of the file, and so a new input. The first files of a look (40, or 64 MiB of them) are hashed even if the time
+is over, so that each look makes progress on a busy machine. If one file takes longer than the caller can wait, the
+caller needs a higher limit. Rows of a hook are hashed as the Parquet bytes that pyarrow writes for them.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from dataops_assets.storage.raw import RawArea
 
 SETTLING = "settling"
 _THREADS = 8
-# what every look reads whatever its budget: so many of the oldest files, unless they are larger together than that
+# every look reads this number of the oldest files, even if its time is over; fewer if they are larger together
 _LEAST_FILES = 40
 _LEAST_BYTES = 64 << 20
 _Clock = Callable[[], float]

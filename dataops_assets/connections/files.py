@@ -1,6 +1,6 @@
 """Lists and reads files in a folder, glob or object store prefix. Never writes.
 
-A folder is read with all its subfolders; a glob says exactly what it says. What a name keeps out is told.
+A folder is read with all its subfolders, a glob is matched exactly. Files that are left out by name are reported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Leaves out files by their names: unfinished, hidden and backup files, and near misses of a pattern.
 
-A pattern misses by accident: `A.CSV` is not in `*.csv`, and neither is `a.csv.gz` or `a.csv.bak`.
+A near miss is a name that the pattern misses by accident: `*.csv` does not match `A.CSV`, `a.csv.gz` and `a.csv.bak`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The function is called as `function(previous, **arguments)`, where `previous` is the extract time of the newest extract
 taken so far (aware, UTC) or None. It yields `Extract`s in the order of their extract times, because a look may end
-after any of them and the next one goes on from there. Extracts are held in memory one at a time: yield many small
-ones rather than one huge one.
+after any of them, and the next look continues there. One extract at a time is in memory: yield many small extracts, not
+one large extract.
 """
 
 from __future__ import annotations

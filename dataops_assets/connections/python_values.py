@@ -1,8 +1,9 @@
 """Converts a column of a Python hook's rows to an Arrow array without changing a value.
 
-Arrow would infer a type from the first values: a `date` before a `datetime` cuts the time. And where pandera has been
-imported, which sets PYARROW_IGNORE_TIMEZONE for the whole process, 12:00 in Berlin becomes 12:00 UTC. Here the types of
-all values decide. Numbers of several types become texts, which are then read exactly as the declared type.
+Arrow would infer the type from the first values: with a `date` before a `datetime`, it cuts the time. pandera sets
+PYARROW_IGNORE_TIMEZONE for the whole process when it is imported; then 12:00 in Berlin becomes 12:00 UTC. So this
+module chooses the type by all values. Numbers of several types become texts, which are then read exactly as the
+declared type.
 """
 
 from __future__ import annotations

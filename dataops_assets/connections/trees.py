@@ -1,6 +1,6 @@
 """Lists a folder, local or in an object store, with all folders that could not be read.
 
-fsspec's own walk leaves out what it cannot read, and says nothing.
+fsspec's own walk leaves out folders that it cannot read, without a report.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _Refuse = Callable[[str, str | Exception], None]
 def local_tree(root: str, depth: int | None, follow_links: bool, refuse: _Refuse) -> Iterator[str]:
     """List the paths below `root` that are no folders, at most `depth` levels down; links are not followed.
 
-    With `follow_links` also what is behind links to folders. `refuse` is told of folders that cannot be read, and of
-    links to folders that are not followed. A root that is a file is the one path. Raises OSError where the root cannot
-    be read.
+    With `follow_links`, the paths behind links to folders are listed, too. `refuse` is called for folders that cannot
+    be read, and for links to folders that are not followed. If the root is a file, it is the only path. Raises OSError
+    if the root cannot be read.
     """
     if not os.path.isdir(root):
         os.stat(root)
@@ -89,5 +89,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # a link in a circle: no folder, and whoever asks for it is told
+        # a circle of links is no folder; the caller that opens it gets the error
         return False

@@ -524,7 +524,7 @@ class MetadataStore:
     def unfinished(self, source: str) -> list[Input]:
         """Return the inputs for which the last step of `PER_INPUT` is not done, in order.
 
-        Few, whatever the number of known inputs, so a sensor decides from these and not from all.
+        These are few, even if many inputs are known. So a sensor reads only these.
         """
         table, inputs = tables.processes, tables.inputs
         is_done = sa.exists().where(

@@ -1,7 +1,8 @@
 """Splits delimited text into records: the reference definition of a record for all readers.
 
-The engine's reader is faster and is used for files that it reads the same way; this reader is for the others, and for
-headers. It never gives up: a record it cannot read is a record with a problem, and reading goes on at the next line.
+The engine's reader is faster, and is used for files that it reads in the same way. This reader is for all other files,
+and for headers. It never fails: a record that it cannot read becomes a record with a problem, and reading continues at
+the next line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads delimited text files (CSV and similar) as raw rows of texts.
 
-All files with the same header are read by one query of the engine, which reads in parallel and knows nothing of types.
-A file goes through the record reader of `csv_text` instead where the engine would guess, fail, or read it otherwise:
-mixed line ends, NUL bytes, spaces around quotes, an escape of its own, or any record that the engine rejects. Both
-ways give the same rows (tests/properties compare them), so a bad record costs time, never other rows.
+All files with the same header are read by one query of the engine, which reads in parallel and reads all fields as
+text. The record reader of `csv_text` reads a file instead if the engine would guess, fail, or read it differently: with
+mixed line ends, NUL bytes, spaces around quotes, an escape character other than the quote, or a record that the engine
+rejects. Both ways give the same rows (tests/properties compare them). So a bad record costs time, but no other rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rewrites Parquet values that the engine would read wrongly.
 
-The engine reads decimals of more than 38 digits as doubles, cuts the nanoseconds of INT96, of times in UTC and of times
-of day, and takes a duration for a number. It also has a column `file_row_number` of its own. Files with such values are
-rewritten by Arrow, with the values as decimals and times where they are the same, and else as texts.
+The engine reads decimals of more than 38 digits as doubles. It cuts the nanoseconds of INT96, of times in UTC and of
+times of day. It reads a duration as a number, and adds its own column `file_row_number`. Files with such values are
+rewritten by Arrow: the values become decimals and times if these are exact, and texts otherwise.
 """
 
 from __future__ import annotations

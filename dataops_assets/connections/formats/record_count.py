@@ -1,8 +1,8 @@
 """Counts the records of delimited text by its marks, without a reader.
 
 The rows that a reader makes are compared with this count, so the count shares no code with `csv_text` or an engine. It
-goes over whole chunks: every second quote closes a field, and a line that ends outside of quotes ends a record. Where
-a quote is neither at the start nor at the end of a field, that one record is followed mark by mark.
+processes whole chunks: every second quote closes a field, and a line that ends outside of quotes ends a record. If a
+quote is neither at the start nor at the end of a field, that record is read mark by mark.
 """
 
 from __future__ import annotations

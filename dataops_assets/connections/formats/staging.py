@@ -1,7 +1,7 @@
 """Raw rows for the engine: the arguments and results that all format readers share.
 
-A reader turns the files of many inputs into few queries, one for all files with the same columns. What the engine
-cannot read as it is (ragged text, workbooks) is first rewritten, row by row, as a Parquet file of texts.
+A reader turns the files of many inputs into a few queries, one for all files with the same columns. Files that the
+engine cannot read directly (irregular text, workbooks) are first rewritten, row by row, as a Parquet file of texts.
 """
 
 from __future__ import annotations
