@@ -23,18 +23,15 @@ POSITION = "s_position"
 class Session(TableSession, Protocol):
     """One unit of work on an engine: reads and writes tables, and keeps temporary ones."""
 
-    def create(self, query: exp.Expr, name: str = "") -> Relation:
-        """Create a temporary table from a query, and return it.
-
-        Without a `name` the session gives it a new one. A table of the same name is replaced.
-        """
+    def create(self, query: exp.Expr) -> Relation:
+        """Create a temporary table from a query, and return it."""
         ...
 
-    def define(self, query: exp.Expr, name: str = "") -> Relation:
+    def define(self, query: exp.Expr) -> Relation:
         """Create a temporary view of a query, and return it. Its rows are computed at each use."""
         ...
 
-    def register(self, rows: pa.Table, name: str = "") -> Relation:
+    def register(self, rows: pa.Table) -> Relation:
         """Make a temporary table from a small Arrow table, and return it."""
         ...
 

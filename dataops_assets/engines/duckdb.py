@@ -106,7 +106,6 @@ class DuckDBSession:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self._kinds: dict[str, str] = {}
         self._numbers = itertools.count()
 
     def scan(
@@ -143,30 +142,24 @@ class DuckDBSession:
         with _storing("running a query"):
             return self.connection.execute(statement.sql(DIALECT))
 
-    def create(self, query: exp.Expr, name: str = "") -> Relation:
+    def create(self, query: exp.Expr) -> Relation:
         """See `Session.create`."""
-        return self._create("TABLE", name or self._new_name(), query)
+        return self._create("TABLE", query)
 
-    def define(self, query: exp.Expr, name: str = "") -> Relation:
+    def define(self, query: exp.Expr) -> Relation:
         """See `Session.define`."""
-        return self._create("VIEW", name or self._new_name(), query)
+        return self._create("VIEW", query)
 
-    def _new_name(self) -> str:
-        return f"s_relation_{next(self._numbers)}"
-
-    def _create(self, kind: str, name: str, query: exp.Expr) -> Relation:
-        other = self._kinds.get(name, kind)
-        if other != kind:
-            self.execute(exp.Drop(tables=[table(name)], kind=other))
-        self._kinds[name] = kind
-        self.execute(exp.Create(this=table(name), kind=kind, replace=True, expression=query, properties=_TEMPORARY))
+    def _create(self, kind: str, query: exp.Expr) -> Relation:
+        name = f"s_relation_{next(self._numbers)}"
+        self.execute(exp.Create(this=table(name), kind=kind, expression=query, properties=_TEMPORARY))
         made = self.connection.table(name)
         return Relation(name, dict(zip(made.columns, map(str, made.types), strict=True)))
 
-    def register(self, rows: pa.Table, name: str = "") -> Relation:
+    def register(self, rows: pa.Table) -> Relation:
         """See `Session.register`."""
         self.connection.register("s_registered", rows)
-        made = self.create(query("SELECT * FROM s_registered"), name)
+        made = self.create(query("SELECT * FROM s_registered"))
         self.connection.unregister("s_registered")
         return made
 

@@ -275,29 +275,29 @@ class SparkSqlSession:
         called = _names(rows)
         return rows.where(rows[FILE].isin([called[_place(snapshot.uri, file.path)] for file in files]))
 
-    def create(self, query: exp.Expr, name: str = "") -> Relation:
+    def create(self, query: exp.Expr) -> Relation:
         """See `Session.create`. The rows are computed once and cached by the executors, without their lineage."""
         with _storing("running a query"):
             rows, is_small = _kept(self._frame(query))
             # Spark does not know the size of cached rows: every join with them would shuffle both sides
-            return self._relation(rows.hint("broadcast") if is_small else rows, name)
+            return self._relation(rows.hint("broadcast") if is_small else rows)
 
-    def define(self, query: exp.Expr, name: str = "") -> Relation:
+    def define(self, query: exp.Expr) -> Relation:
         """See `Session.define`."""
         with _storing("running a query"):
-            return self._relation(self._frame(query), name)
+            return self._relation(self._frame(query))
 
-    def register(self, rows: pa.Table, name: str = "") -> Relation:
+    def register(self, rows: pa.Table) -> Relation:
         """See `Session.register`."""
         # Spark takes a time without a zone for an instant; in UTC, the session's zone, both look the same
         local = [item.name for item in rows.schema if pa.types.is_timestamp(item.type) and item.type.tz is None]
         with _storing("taking a small table"):
             frame = self.spark.createDataFrame(rows)
             times = {item: frame[f"`{item.replace('`', '``')}`"].cast("timestamp_ntz") for item in local}
-            return self._relation(frame.withColumns(times), name)
+            return self._relation(frame.withColumns(times))
 
-    def _relation(self, rows: DataFrame, name: str) -> Relation:
-        return Relation(self._view(rows, name), _sql_types(rows))
+    def _relation(self, rows: DataFrame) -> Relation:
+        return Relation(self._view(rows), _sql_types(rows))
 
     def fetch(self, query: exp.Expr) -> pa.Table:
         """See `Session.fetch`."""
@@ -354,8 +354,8 @@ class SparkSqlSession:
     def _frame(self, query: exp.Expr) -> DataFrame:
         return self.spark.sql(for_spark(query, self._types).sql(DIALECT))
 
-    def _view(self, rows: DataFrame, name: str = "") -> str:
-        name = name or f"s_view_{uuid.uuid4().hex}"
+    def _view(self, rows: DataFrame) -> str:
+        name = f"s_view_{uuid.uuid4().hex}"
         rows.createOrReplaceTempView(_quoted(name))
         self._views.add(name)
         for field in rows.schema.fields:

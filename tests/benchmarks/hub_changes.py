@@ -146,9 +146,11 @@ class Ours:
         item = Input(when, when, f"{number:04}", f"{number:064}", str(parquet), 1, f"{number:064}")
         self._context.metadata.register_inputs("things", [item])
         with self._context.engine.session() as session:
-            session.create(query("SELECT * FROM read_parquet($path)", path=str(parquet)), "landed")
+            landed = session.create(query("SELECT * FROM read_parquet($path)", path=str(parquet)))
             numbered = query(
-                "SELECT l.*, $i AS s_input_id, row_number() OVER () - 1 AS s_row_id FROM landed AS l", i=item.input_id
+                "SELECT l.*, $i AS s_input_id, row_number() OVER () - 1 AS s_row_id FROM $landed AS l",
+                landed=landed,
+                i=item.input_id,
             )
             replace_inputs(session, self._context.lake, numbered, [item.input_id])
         self._parsed[number] = item

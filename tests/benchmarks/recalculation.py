@@ -127,22 +127,21 @@ def change(space: SourceContext, name: str, count: int, version: str) -> None:
     target = CHANGES[name].split(" ")[0]
     with space.engine.session() as session:
         scan = session.scan(base, positions=True)
-        session.create(
-            query("SELECT r.* FROM $r AS r WHERE r.id % $step = 3 % $step LIMIT $n", r=scan, step=step, n=count),
-            "s_picked",
+        picked = session.create(
+            query("SELECT r.* FROM $r AS r WHERE r.id % $step = 3 % $step LIMIT $n", r=scan, step=step, n=count)
         )
         own = [
             alias(query(CHANGES[name]), item) if item == target else column(item)
             for item in space.sources[name].column_names
         ]
-        changed = query("SELECT $own FROM s_picked", own=own)
+        changed = query("SELECT $own FROM $picked AS p", own=own, picked=picked)
         publish.apply(
             session,
             table,
             base,
             publish.RowChange(
                 columns=base.columns,
-                remove=query("SELECT s_file, s_position FROM s_picked"),
+                remove=query("SELECT p.s_file, p.s_position FROM $picked AS p", picked=picked),
                 insert=hub_rows(space, name, changed, version),
             ),
         )

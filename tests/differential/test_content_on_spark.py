@@ -40,8 +40,10 @@ def test_both_engines_give_a_row_one_hash(duckdb: DuckDBEngine, spark: SparkEngi
     found = []
     for engine in (duckdb, spark):
         with engine.session() as session:
-            session.register(rows, "given")
-            hashes = query("SELECT r.id, $hash AS h FROM given AS r ORDER BY r.id", hash=row_hash(SOURCE, "r"))
+            given = session.register(rows)
+            hashes = query(
+                "SELECT r.id, $hash AS h FROM $given AS r ORDER BY r.id", given=given, hash=row_hash(SOURCE, "r")
+            )
             found.append(session.fetch(hashes).column("h").to_pylist())
     ours, theirs = found
     assert [value for value, one, other in zip(values, ours, theirs, strict=True) if one != other] == []

@@ -58,8 +58,8 @@ def take(context: SourceContext, day: int, rows: dict[int, str]) -> None:
         }
     )
     with context.engine.session() as session:
-        session.register(table, "landed")
-        replace_inputs(session, context.lake, query("SELECT * FROM landed"), [item.input_id])
+        landed = session.register(table)
+        replace_inputs(session, context.lake, query("SELECT l.* FROM $landed AS l", landed=landed), [item.input_id])
     for step in (cdc, enrich, refresh):
         assert not step(context, [item]).failures
 

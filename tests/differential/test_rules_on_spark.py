@@ -107,19 +107,18 @@ def computed(
     with engine.session() as session:
 
         def related(lookup: Lookup) -> exp.Query:
-            name = f"related_{'_'.join(lookup.path)}"
-            return _typed(session, name, (hubs or {})[lookup.source], lookup.columns)
+            return _typed(session, (hubs or {})[lookup.source], lookup.columns)
 
-        result = evaluate(stage, _typed(session, "given", given, kinds), related)
+        result = evaluate(stage, _typed(session, given, kinds), related)
         shown = query("SELECT $names FROM $rows AS r ORDER BY s_row_id", names=columns(stage.rules), rows=result)
         assert dict(session.schema(shown)) == dict(rules.types)
         return [{name: exact(value) for name, value in row.items()} for row in session.fetch(shown).to_pylist()]
 
 
-def _typed(session: Session, name: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> exp.Query:
-    session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}), name)
+def _typed(session: Session, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> exp.Query:
+    given = session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}))
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
-    found: exp.Query = query("SELECT $typed FROM $rows AS r", typed=typed, rows=name)
+    found: exp.Query = query("SELECT $typed FROM $given AS g", typed=typed, given=given)
     return found
 
 

@@ -51,8 +51,8 @@ def test_a_text_is_one_value(
     found = []
     for engine in (duckdb, spark):
         with engine.session() as session:
-            session.register(pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}), "given")
-            rows = session.fetch(query("SELECT $result, n FROM given AS g ORDER BY n", result=result))
+            given = session.register(pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}))
+            rows = session.fetch(query("SELECT $result, n FROM $given AS g ORDER BY n", given=given, result=result))
             values = rows.column(0).to_pylist()
             # an instant is one whatever its zone
             found.append([value.timestamp() if kind == "timestamptz" and value else value for value in values])

@@ -42,12 +42,12 @@ def rows(engine: DuckDBEngine, snapshot: TableVersion | None) -> list[int]:
 def change(engine: DuckDBEngine, table: Table, add: range, remove: list[int]) -> TableVersion:
     base = table.snapshot()
     with engine.session() as session:
-        session.register(pa.table({"k": pa.array(add, pa.int64())}), "new")
+        new = session.register(pa.table({"k": pa.array(add, pa.int64())}))
         gone = None
         if base is not None and remove:
             there = session.scan(base, positions=True)
             gone = query("SELECT s_file, s_position FROM $t AS t WHERE k IN ($ks)", t=there, ks=remove)
-        insert = query("SELECT * FROM new") if len(add) else None
+        insert = query("SELECT n.* FROM $new AS n", new=new) if len(add) else None
         return publish.apply(session, table, base, publish.RowChange(columns=COLUMNS, remove=gone, insert=insert))
 
 
@@ -153,8 +153,8 @@ def test_what_a_running_writer_has_written_is_kept(engine: DuckDBEngine, tmp_pat
     table = Table(str(tmp_path / "t"))
     base = change(engine, table, range(10), [])
     with engine.session() as session:
-        session.register(pa.table({"k": pa.array([77], pa.int64())}), "new")
-        files = session.write(query("SELECT * FROM new"), table.uri, COLUMNS)
+        new = session.register(pa.table({"k": pa.array([77], pa.int64())}))
+        files = session.write(query("SELECT n.* FROM $new AS n", new=new), table.uri, COLUMNS)
         assert vacuum(table, retention=NOTHING).removed == 0
         table.commit(base, TableChange(operation="WRITE", columns=COLUMNS, add=files))
     assert rows(engine, table.snapshot()) == [*range(10), 77]

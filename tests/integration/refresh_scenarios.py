@@ -82,8 +82,10 @@ class Scenario:
         )
         self.context.metadata.register_inputs("things", [item])
         with self.context.engine.session() as session:
-            session.register(table, "landed")
-            replace_inputs(session, self.context.lake, query("SELECT * FROM landed"), [item.input_id])
+            landed = session.register(table)
+            replace_inputs(
+                session, self.context.lake, query("SELECT l.* FROM $landed AS l", landed=landed), [item.input_id]
+            )
         return item
 
     def arrives(self, number: int, rows: Sequence[Sequence[Any]]) -> list[str]:

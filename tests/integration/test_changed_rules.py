@@ -107,8 +107,10 @@ def fill_kinds(scenario: Scenario, *labels: str) -> None:
     """Make hub/kinds hold these labels of 'x'."""
     rows = pa.table({"code": ["x"] * len(labels), "label": list(labels), "s_input_id": ["h"] * len(labels)})
     with scenario.context.engine.session() as session:
-        session.register(rows, "labels")
-        replace_inputs(session, scenario.context.table("hub/kinds"), query("SELECT * FROM labels"), ["h"])
+        labelled = session.register(rows)
+        replace_inputs(
+            session, scenario.context.table("hub/kinds"), query("SELECT l.* FROM $l AS l", l=labelled), ["h"]
+        )
 
 
 def with_look_up(home: Path, expression: str) -> Scenario:

@@ -76,9 +76,13 @@ def land(context: SourceContext, given: Sequence[GivenInput]) -> None:
     kinds = {**columns, "s_input_id": pa.string(), "s_row_id": pa.int64()}
     rows = pa.table({name: pa.array(values, kinds[name]) for name, values in data.items()})
     with context.engine.session() as session:
-        session.register(rows, "landed")
+        landed = session.register(rows)
         replace_inputs(
-            session, context.lake, query("SELECT * FROM landed"), [item.input_id for item in given], keep_same=True
+            session,
+            context.lake,
+            query("SELECT l.* FROM $landed AS l", landed=landed),
+            [item.input_id for item in given],
+            keep_same=True,
         )
 
 

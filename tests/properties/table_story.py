@@ -156,7 +156,7 @@ class Story:
         base, gone = self._newest(), chance.randrange(6)
         fresh = [{**row, "s_input_id": "single"} for row in self._drawn(chance)]
         with self._engine.session() as session:
-            session.register(self._arrow(fresh), "fresh")
+            new = session.register(self._arrow(fresh))
             places = query("SELECT t.s_file, t.s_position FROM $t AS t", t=session.scan(base, positions=True))
             publish.apply(
                 session,
@@ -165,7 +165,7 @@ class Story:
                 publish.RowChange(
                     columns=self.columns,
                     remove=places.where(column("k", "t").eq(gone)),
-                    insert=query("SELECT * FROM fresh") if fresh else None,
+                    insert=query("SELECT n.* FROM $new AS n", new=new) if fresh else None,
                     info=base.info,
                 ),
             )
@@ -240,8 +240,8 @@ class Story:
     def _replace(self, input_id: str, drawn: list[Values]) -> None:
         rows = [{**row, "s_input_id": input_id} for row in drawn]
         with self._engine.session() as session:
-            session.register(self._arrow(rows), "given")
-            publish.replace_inputs(session, self.table, query("SELECT * FROM given"), [input_id])
+            given = session.register(self._arrow(rows))
+            publish.replace_inputs(session, self.table, query("SELECT g.* FROM $given AS g", given=given), [input_id])
         # the columns of what is written come first
         self.inputs[input_id] = rows
 

@@ -40,15 +40,16 @@ def change(
 ) -> TableVersion:
     with engine.session() as session:
         names = {"k": pa.array([k for k, _ in new], pa.int64()), "v": pa.array([v for _, v in new], pa.string())}
-        session.register(pa.table(names), "new_rows")
-        session.register(pa.table({"k": pa.array(sorted(gone), pa.int64())}), "gone")
+        added = session.register(pa.table(names))
+        left = session.register(pa.table({"k": pa.array(sorted(gone), pa.int64())}))
         remove = None
         if base is not None:
             remove = query(
-                "SELECT s_file, s_position FROM $t AS t SEMI JOIN gone AS g ON g.k = t.k",
+                "SELECT s_file, s_position FROM $t AS t SEMI JOIN $left AS g ON g.k = t.k",
+                left=left,
                 t=session.scan(base, positions=True),
             )
-        insert = query("SELECT * FROM new_rows")
+        insert = query("SELECT a.* FROM $added AS a", added=added)
         return publish.apply(
             session,
             table,

@@ -56,9 +56,10 @@ def convert(
     **fields: Any,
 ) -> list[Any]:
     marks = marks or TextMarks()
-    session.register(pa.table({"n": range(len(values)), "v": pa.array(values)}), "given")
+    given = session.register(pa.table({"n": range(len(values)), "v": pa.array(values)}))
     result = converted(column("v"), raw_type, Column(name="c", type=kind, **fields), marks)
-    return session.fetch(query("SELECT $result FROM given ORDER BY n", result=alias(result, "r"))).column(0).to_pylist()
+    rows = query("SELECT $result FROM $given AS g ORDER BY n", given=given, result=alias(result, "r"))
+    return session.fetch(rows).column(0).to_pylist()
 
 
 def exact(text: str) -> Decimal | None:

@@ -96,14 +96,14 @@ def no_look_up(lookup: Lookup) -> exp.Query:
     raise AssertionError(lookup.name)
 
 
-def hub(session: DuckDBSession, name: str, rules: CompiledRules, rows: Rows) -> exp.Query:
+def hub(session: DuckDBSession, rules: CompiledRules, rows: Rows) -> exp.Query:
     """Rows by their place as a typed table."""
     kinds = rules.hub_columns
     full = [{**row, "s_key": str(place), "s_input_id": "i", "s_row_id": place} for place, row in rows.items()]
-    session.register(pa.table({item: pa.array([row.get(item) for row in full]) for item in kinds}), "given")
+    given = session.register(pa.table({item: pa.array([row.get(item) for row in full]) for item in kinds}))
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
-    session.create(query("SELECT $typed FROM given", typed=typed), name)
-    found: exp.Query = query("SELECT * FROM $name AS h", name=name)
+    made = session.create(query("SELECT $typed FROM $given AS g", typed=typed, given=given))
+    found: exp.Query = query("SELECT h.* FROM $made AS h", made=made)
     return found
 
 
@@ -158,12 +158,10 @@ def test_what_sees_a_change_is_computed_again_and_no_more(
     forward = max(0, *(FRAMES[frame][1] for frame in frames))
     assert (reach.back, reach.forward) == (back, forward)
 
-    earlier = evaluate(stage, hub(session, "earlier", rules, before), no_look_up)
-    session.create(
-        query("SELECT r.*, 'f' AS s_file, s_row_id AS s_position FROM $rows AS r", rows=earlier), "published"
-    )
-    old = query("SELECT * FROM published")
-    rows = hub(session, "hub", rules, after)
+    earlier = evaluate(stage, hub(session, rules, before), no_look_up)
+    with_places = query("SELECT r.*, 'f' AS s_file, s_row_id AS s_position FROM $rows AS r", rows=earlier)
+    old = query("SELECT o.* FROM $old AS o", old=session.create(with_places))
+    rows = hub(session, rules, after)
     differs = exp.or_(*[query("$n IS DISTINCT FROM $o", n=column(name, "n"), o=column(name, "o")) for name in KINDS])
     moved = moved_rows(session, reach, evaluate(stage.only(stage.row_rules), rows, no_look_up), old, differs)
     near = with_reach(rows, rows_in_reach(session, stage, reach, rows, no_look_up, moved))

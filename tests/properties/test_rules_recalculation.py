@@ -188,10 +188,10 @@ def by_place(session: Session, rows: exp.Query, names: Sequence[str]) -> dict[Pl
     return keyed
 
 
-def typed(session: Session, name: str, rows: Sequence[Row], kinds: Mapping[str, str]) -> exp.Query:
-    session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}), name)
+def typed(session: Session, rows: Sequence[Row], kinds: Mapping[str, str]) -> exp.Query:
+    given = session.register(pa.table({item: pa.array([row.get(item) for row in rows]) for item in kinds}))
     selected = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
-    found: exp.Query = query("SELECT $typed FROM $name AS g", typed=selected, name=name)
+    found: exp.Query = query("SELECT $typed FROM $given AS g", typed=selected, given=given)
     return found
 
 
@@ -226,21 +226,37 @@ def write_hub(context: SourceContext, name: str, rows: Rows) -> None:
         for place, row in rows.items()
     ]
     with context.engine.session() as session:
-        session.create(typed(session, "given", given_rows, kinds), "wanted")
+        wanted = session.create(typed(session, given_rows, kinds))
         base = table.snapshot()
         if base is None:
-            publish.apply(session, table, None, publish.RowChange(columns=kinds, insert=query("SELECT * FROM wanted")))
+            publish.apply(
+                session,
+                table,
+                None,
+                publish.RowChange(columns=kinds, insert=query("SELECT w.* FROM $wanted AS w", wanted=wanted)),
+            )
             return
         same = exp.and_(*[query("$w IS NOT DISTINCT FROM $h", w=column(n, "w"), h=column(n, "h")) for n in kinds])
         remove_ = query(
-            "SELECT h.s_file, h.s_position FROM $hub AS h ANTI JOIN wanted AS w ON $same",
+            "SELECT h.s_file, h.s_position FROM $hub AS h ANTI JOIN $wanted AS w ON $same",
+            wanted=wanted,
             hub=session.scan(base, positions=True),
             same=same,
         )
-        insert = query("SELECT w.* FROM wanted AS w ANTI JOIN $hub AS h ON $same", hub=session.scan(base), same=same)
-        session.create(remove_, "removed")
+        insert = query(
+            "SELECT w.* FROM $wanted AS w ANTI JOIN $hub AS h ON $same",
+            wanted=wanted,
+            hub=session.scan(base),
+            same=same,
+        )
+        removed = session.create(remove_)
         publish.apply(
-            session, table, base, publish.RowChange(columns=kinds, remove=query("SELECT * FROM removed"), insert=insert)
+            session,
+            table,
+            base,
+            publish.RowChange(
+                columns=kinds, remove=query("SELECT r.* FROM $removed AS r", removed=removed), insert=insert
+            ),
         )
 
 
@@ -324,7 +340,7 @@ class Arrivals:
         kinds |= {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}
         landed = [{**row, "s_input_id": item.input_id, "s_row_id": place} for place, row in enumerate(rows)]
         with space.engine.session() as session:
-            publish.replace_inputs(session, space.lake, typed(session, "landed", landed, kinds), [item.input_id])
+            publish.replace_inputs(session, space.lake, typed(session, landed, kinds), [item.input_id])
         for step in (cdc, enrich, refresh):
             report = step(space, [item])
             assert [str(failure.error) for failure in report.failures] == []

@@ -64,13 +64,11 @@ def session() -> Iterator[DuckDBSession]:
 def convert(
     session: DuckDBSession, texts: Sequence[str], kind: str, form: str | tuple[str, ...]
 ) -> list[dt.date | dt.datetime | None]:
-    session.register(pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}), "given")
+    given = session.register(pa.table({"n": range(len(texts)), "v": pa.array(texts, pa.string())}))
     declared = Column(name="c", type=kind, date_format=form)
     result = converted(column("v"), "VARCHAR", declared, TextMarks())
-    found: list[dt.date | dt.datetime | None]
-    found = (
-        session.fetch(query("SELECT $result FROM given ORDER BY n", result=alias(result, "r"))).column(0).to_pylist()
-    )
+    rows = query("SELECT $result FROM $given AS g ORDER BY n", given=given, result=alias(result, "r"))
+    found: list[dt.date | dt.datetime | None] = session.fetch(rows).column(0).to_pylist()
     return found
 
 

@@ -156,8 +156,8 @@ def table_of(frame: pd.DataFrame) -> pa.Table:
 @given(case=cases())
 def test_engine_and_pandas_agree(session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema]) -> None:
     frame, schema = case
-    session.register(table_of(frame), "frame")
-    failures = evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)
+    rows = query("SELECT f.* FROM $f AS f", f=session.register(table_of(frame)))
+    failures = evaluate(session, schema, rows, per_input=False)
     # where columns are out of order, pandera names every one from there on and we the first
     found = {"" if failure.check == "column_ordered" else failure.column for failure in failures}
     assert found == verdict_of_pandera(frame, schema), [failure.message for failure in failures]
@@ -218,10 +218,11 @@ def test_nulls_are_judged_as_pandera_judges_them(session: DuckDBSession, kind: s
     for values in ([], [missing], [one, missing], [one, two], [one, two, missing]):
         # text is of type object: only there does None stay what it is
         frame = pd.DataFrame({"c": pd.Series(values, dtype=object if kind == "str" else kind)})
-        session.register(pa.table({"c": pa.array(frame["c"], ENGINE_TYPES[kind], from_pandas=kind == "str")}), "frame")
+        column = pa.array(frame["c"], ENGINE_TYPES[kind], from_pandas=kind == "str")
+        rows = query("SELECT f.* FROM $f AS f", f=session.register(pa.table({"c": column})))
         for nullable in (True, False) if len(values) == 3 else (True,):
             schema = DataFrameSchema({"c": Column(kind, check, nullable=nullable)})
-            failures = evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)
+            failures = evaluate(session, schema, rows, per_input=False)
             assert {failure.check for failure in failures} == failed_checks(frame, schema), (values, nullable)
 
 
@@ -240,11 +241,12 @@ def test_a_missing_member_is_null_in_whatever_way_it_is_written(
     session: DuckDBSession, kind: str, missing: Any
 ) -> None:
     one, two, other, _ = VALUES[kind]
-    session.register(pa.table({"c": pa.array([one, two, None], ENGINE_TYPES[kind])}), "frame")
+    given = session.register(pa.table({"c": pa.array([one, two, None], ENGINE_TYPES[kind])}))
+    rows = query("SELECT g.* FROM $given AS g", given=given)
 
     def failing(check: Check) -> list[int]:
         schema = DataFrameSchema({"c": Column(None, check, nullable=True)})
-        return [item.failing_rows for item in evaluate(session, schema, query("SELECT * FROM frame"), per_input=False)]
+        return [item.failing_rows for item in evaluate(session, schema, rows, per_input=False)]
 
     assert failing(Check.isin([one, two, missing], ignore_na=False)) == []
     assert failing(Check.notin([other, missing], ignore_na=False)) == [1]
@@ -257,11 +259,13 @@ def test_inputs_are_judged_as_if_each_were_alone(
     session: DuckDBSession, case: tuple[pd.DataFrame, DataFrameSchema], halves: list[str]
 ) -> None:
     frame, schema = case
-    session.register(table_of(frame).append_column("s_input_id", pa.array(halves[: len(frame)], pa.string())), "frame")
-    together = evaluate(session, schema, query("SELECT * FROM frame"), per_input=True, input_ids=["a", "b"])
+    ids = pa.array(halves[: len(frame)], pa.string())
+    given = session.register(table_of(frame).append_column("s_input_id", ids))
+    rows = query("SELECT g.* FROM $given AS g", given=given)
+    together = evaluate(session, schema, rows, per_input=True, input_ids=["a", "b"])
     for half in ("a", "b"):
-        rows = query("SELECT * FROM frame WHERE s_input_id = $half", half=half)
-        alone = evaluate(session, schema, rows, per_input=False)
+        own = query("SELECT g.* FROM $given AS g WHERE g.s_input_id = $half", given=given, half=half)
+        alone = evaluate(session, schema, own, per_input=False)
         assert [(item.column, item.check, item.failing_rows) for item in together if item.input_id == half] == [
             (item.column, item.check, item.failing_rows) for item in alone
         ]

@@ -49,15 +49,15 @@ def an_input(name: str, hour: int = 0) -> Input:
     return arrived(NOON + dt.timedelta(hours=hour), name, name * 8, f"{name}.csv", 1)
 
 
-def rows_query(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], name: str, session: Any) -> exp.Query:
+def rows_query(rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], session: Any) -> exp.Query:
     """Rows as a typed query over a temporary table; what a row leaves out is null."""
     columns = {
         item: pa.array([row.get(item) for row in rows], None if any(item in r for r in rows) else pa.null())
         for item in kinds
     }
-    session.register(pa.table(columns), name)
+    given = session.register(pa.table(columns))
     typed = [alias(exp.cast(column(item), kind, dialect=DIALECT), item) for item, kind in kinds.items()]
-    found: exp.Query = query("SELECT $typed FROM $t AS t", typed=typed, t=name)
+    found: exp.Query = query("SELECT $typed FROM $t AS t", typed=typed, t=given)
     return found
 
 
@@ -72,7 +72,7 @@ def capture(space: SourceContext, changes: Mapping[str, Sequence[Mapping[str, An
         for place, row in enumerate(found)
     ]
     with space.engine.session() as session:
-        publish.replace_inputs(session, space.changes, rows_query(rows, kinds, "captured", session), list(changes))
+        publish.replace_inputs(session, space.changes, rows_query(rows, kinds, session), list(changes))
     return [an_input(name, hour) for hour, name in enumerate(changes)]
 
 
@@ -90,7 +90,7 @@ def fill_hub(space: SourceContext, name: str, rows: Sequence[Mapping[str, Any]])
         everything = (
             query("SELECT s_file, s_position FROM $b AS b", b=session.scan(base, positions=True)) if base else None
         )
-        insert = rows_query(given, kinds, "given", session) if given else None
+        insert = rows_query(given, kinds, session) if given else None
         publish.apply(session, table, base, publish.RowChange(columns=kinds, remove=everything, insert=insert))
 
 

@@ -40,12 +40,12 @@ def commit(
     engine: DuckDBEngine, table: Table, base: TableVersion | None, keys: list[int], gone: int = -1
 ) -> TableVersion:
     with engine.session() as session:
-        session.register(pa.table({"k": pa.array(keys, pa.int64())}), "new_rows")
+        new = session.register(pa.table({"k": pa.array(keys, pa.int64())}))
         remove = None
         if base is not None:
             rows = session.scan(base, positions=True)
             remove = query("SELECT s_file, s_position FROM $t AS t WHERE t.k = $gone", t=rows, gone=gone)
-        insert = query("SELECT * FROM new_rows")
+        insert = query("SELECT n.* FROM $new AS n", new=new)
         return publish.apply(
             session, table, base, publish.RowChange(columns={"k": "BIGINT"}, remove=remove, insert=insert)
         )
