@@ -238,7 +238,7 @@ def _inputs_to_judge(metadata: MetadataStore, source: str, guarded: Mapping[str,
 def _moved(assets: SourceAssets, platform: Platform, but: Collection[str]) -> Mapping[str, str]:
     """Return by id the new arrival time of merged inputs that arrived again, if it can change a row.
 
-    It can only among inputs of one extract time. Inputs in `but` are requested or held anyway.
+    It can change a row only if several inputs have this extract time. Inputs in `but` are requested or held anyway.
     """
     if isinstance(assets.source.refresh, AppendRefresh):
         return {}
@@ -253,7 +253,8 @@ def _moved(assets: SourceAssets, platform: Platform, but: Collection[str]) -> Ma
 def _lost(assets: SourceAssets, platform: Platform, known: Collection[str], running: Collection[str]) -> list[Lost]:
     """Return data that the tables lost although the metadata has it. Its steps are forgotten, so they run again.
 
-    Raises StorageError where a whole table is gone: an unmounted volume must not be filled anew.
+    Raises StorageError if a whole table is gone: most likely its volume is not mounted, and no new table may take its
+    place.
     """
     if not known:
         return []
@@ -283,7 +284,7 @@ def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg
 def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
     """Return the sources that the snapshot rules look up and that have unfinished inputs, or no input in their hub.
 
-    A snapshot value is frozen, so a row must not be processed before what it looks up.
+    A snapshot value is frozen, so a row must not be processed before the rows that it looks up.
     """
     found = []
     for name in assets.rules.snapshot.related:

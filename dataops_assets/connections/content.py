@@ -40,8 +40,8 @@ class Digests:
 def digests_of(chunks: Iterable[bytes], size: int, compression: Compression) -> Digests:
     """Return the digests of bytes that arrive in `chunks`, with an expected total of `size`.
 
-    What does not unpack, or to more than 200 times its size and 64 MiB, is its own content. So a file that unpacks to
-    more than a disk holds costs no more than its size, and it is for the parser to refuse what is damaged.
+    Bytes that cannot be unpacked, or that unpack to more than 64 MiB and 200 times their size, are their own content.
+    So a file that would fill the disk costs only its own size here. The parser refuses damaged files.
     """
     received = _Received(chunks)
     content = hashlib.sha256()

@@ -57,7 +57,7 @@ class Problem:
 class FoundInputs:
     """The result of one look. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
-    `settling` are files that may still be written, `left` what the time budget left for the next look.
+    `settling` are files that may still be written. `left` are files that the next look reads, because time ran out.
     """
 
     new: list[Input] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Inventory:
     """The inputs of a source, with the one rule that decides which arrivals are the same input.
 
     The same content at the same extract time is one input. It arrived when the newest version with this content was
-    made. So whichever arrival is found first, an input and its place in the order are the same in the end.
+    made. So an input and its place in the order do not depend on the arrival that is found first.
     """
 
     def __init__(self, known: Iterable[Input]) -> None:
@@ -111,7 +111,7 @@ class Inventory:
 def input_from(extract_time: dt.datetime, version: FileVersion, arrival: dt.datetime, digests: Digests) -> Input:
     """Return the input of one arrival; times are aware.
 
-    Its id names the extract time, to the microsecond where it has any, and the content.
+    Its id contains the extract time (with microseconds, if it has any) and a part of the content's digest.
     """
     utc = extract_time.astimezone(dt.UTC)
     fraction = f"{utc:.%f}" if utc.microsecond else ""
@@ -131,11 +131,11 @@ def discover(
 ) -> FoundInputs:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock, `clock` measures the budget.
 
-    The budget is for reading what is found: it begins when the files are listed, or the first extract is there. The
-    first `least_files` files are read beyond it, as far as they are small, and one extract is taken.
+    The budget is the time for reading: it begins when the files are listed, or when the first extract arrives. Even if
+    it is over, the first `least_files` files are read, unless they are large, and one extract is taken.
 
-    Re-run: finds what is new since. Raises ConfigError for a wrong declaration and StorageError when the place cannot
-    be listed; whatever is wrong with one arrival is one of the `problems`.
+    Re-run: finds the arrivals since the last look. Raises ConfigError for a wrong declaration and StorageError when the
+    place cannot be listed. A fault of one arrival is one of the `problems`.
     """
     look = _Look(source, metadata, now)
     if isinstance(source.connection, FileConnection):
@@ -241,7 +241,7 @@ class _Look:
     def leave_out(self, version: FileVersion, reason: str, settle_seconds: float) -> None:
         """Report once, when it no longer changes, a file that is not taken because of its name.
 
-        Until then somebody may be writing it, and give it its name when it is whole.
+        Until then a program may still be writing it, and may rename it when it is complete.
         """
         note = f"left out: {reason}"
         if 0 <= (self.now - version.modified).total_seconds() < settle_seconds:

@@ -71,9 +71,9 @@ class _Pattern:
 def extract_time(rule: ExtractTime, name: str, modified: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
     """Return the extract time of the file `name`, last changed at `modified` (aware).
 
-    A time without an offset in a name is in `zone`. Raises InputError for a name the pattern does not match, unless
-    the rule says what holds otherwise, and for a name that has the pattern's shape but no date that exists: such a
-    file is dated, so treating it as undated would be wrong. Raises ConfigError for a pattern strptime has no use for.
+    A time without an offset in a name is in `zone`. Raises InputError for a name that does not match the pattern,
+    unless the rule declares `otherwise`. Raises InputError also for a name of the right form with a date that does not
+    exist, because such a file has a date, although a wrong one. Raises ConfigError for a pattern that strptime refuses.
     """
     if not rule.pattern:
         return modified

@@ -59,7 +59,7 @@ class Pattern:
     def nearly(self, path: str) -> bool:
         """Return whether the path would match without additions of editors, browsers and packers, or in another case.
 
-        Otherwise means in another letter case, in another Unicode form, or without blanks around it.
+        Another case also means another Unicode form, and a name without the blanks around it.
         """
         folder, slash, name = unicodedata.normalize("NFC", path).rpartition("/")
         bare = _bare(name)

@@ -75,7 +75,7 @@ def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[Abstra
 def missing_bucket(store: AbstractFileSystem, path: str) -> str:
     """Return the bucket of a path if the store has no such bucket; empty otherwise.
 
-    Raises what the store raises where it cannot be asked.
+    Raises the errors of the store if it cannot be reached.
     """
     bucket = path.lstrip("/").partition("/")[0]
     protocol = store.protocol if isinstance(store.protocol, str) else store.protocol[0]

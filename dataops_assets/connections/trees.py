@@ -59,7 +59,7 @@ def remote_tree(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """List the objects below `root`, at most `depth` levels down, with the store's information on each.
 
-    Raises FileNotFoundError where there is nothing, and what the store raises where the root cannot be listed.
+    Raises FileNotFoundError if there is no object, and the errors of the store if the root cannot be listed.
     """
     if depth is None and "s3" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,)):
         # one listing for all levels; it raises whatever goes wrong

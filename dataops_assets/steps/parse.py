@@ -1,11 +1,12 @@
 """Step 2, parse: convert the bytes of inputs to typed rows in the lake, and put rejected rows into quarantine.
 
-Grain: `lake/<source>` has one row for each record of an input that parsed, `lake/<source>_quarantine` one for each that
-did not; `s_row_id` is the record's 0-based position in its input and counts both, so it is the same whatever parses.
-Corrections (`steps/parsing/corrections.py`) stand in place of what the bytes say.
-Re-run: an input's rows replace what it had. Quarantine is published before the lake, so whoever sees an input's rows
-in the lake also finds those it lost. An input that cannot be read, lacks columns or fails a gate publishes nothing,
-and the others are published.
+Grain: `lake/<source>` has one row for each record that was parsed, `lake/<source>_quarantine` one row for each rejected
+record. `s_row_id` is the 0-based position of the record in its input. It counts both kinds of records, so it does not
+depend on which of them can be parsed. Corrections (`steps/parsing/corrections.py`) replace values of the bytes.
+
+Re-run: the new rows of an input replace its earlier rows. The quarantine is published before the lake. So for each
+input in the lake, its rejected rows are already in the quarantine. An input that cannot be read, lacks columns or fails
+a gate publishes nothing, and the others are published.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from dataops_assets.storage.objects import is_remote
 class Damage:
     """One file of a table that is not as it was written.
 
-    `kind`: of the `log` all versions from it on need it; a `checkpoint` can be made again from the log; `data` are rows
-    and deletion vectors of the newest version, `old` those of versions before it alone.
+    `kind` is one of: `log`, which all later versions need; `checkpoint`, which can be made again from the log; `data`,
+    rows and deletion vectors of the newest version; `old`, rows and deletion vectors of older versions only.
     """
 
     path: str
@@ -39,9 +39,9 @@ class Damage:
 def examine(table: Table, *, deep: bool) -> list[Damage]:
     """Return the damages of a table; none if the table does not exist.
 
-    Without `deep` the newest version is read from the log, and its files are looked for. With it every commit,
-    checkpoint, data file and deletion vector that any version names is compared with its checksum; on an object store,
-    which compares its objects itself, those of the log alone.
+    Without `deep`, it reads the newest version from the log, and checks that the files of this version exist. With
+    `deep`, it compares every commit, checkpoint, data file and deletion vector of all versions with its checksum. On an
+    object store it does so only for the log, because the store checks its objects itself.
     """
     found = [*_log_damages(table)] if deep else []
     try:

@@ -37,13 +37,13 @@ def replace_inputs(
 ) -> TableVersion:
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
-    Grain: many inputs a file, so that a history of hundreds is not hundreds of files; replaced rows are masked.
-    With `keep_same`, equal rows are not written again. With `keep_written`, inputs keep their write ids: for rows that
-    no step of these inputs made. Inputs are disjoint: a lost race
-    is committed again on the new version without writing the data a second time. `info` makes the information recorded
-    with the version from the one before. Where a column has another type than in the table, the same commit writes the
-    rows of all other inputs again in the new type. Raises CommitConflict after many lost races, ConfigError where a
-    value of another input would not be the same.
+    Grain: one file has the rows of many inputs, so that a history of hundreds of inputs is not hundreds of files.
+    Replaced rows are masked. With `keep_same`, equal rows are not written again. With `keep_written`, inputs keep their
+    write ids: for rows that no step of these inputs made. Inputs are disjoint: after a lost race, the same data are
+    committed on the new version and not written again. `info` makes the information of the new version from that of the
+    version before. If a column has another type than in the table, the same commit writes the rows of all other inputs
+    again in the new type. Raises CommitConflict after many lost races, ConfigError if a value of another input would
+    change.
     """
     if keep_same and (before := table.snapshot()) is not None and _is_same(session, before, rows, input_ids):
         return before
@@ -174,8 +174,8 @@ def merged_columns(base: TableVersion | None, columns: Mapping[str, str]) -> dic
 def must_rewrite(base: TableVersion, columns: Mapping[str, str]) -> bool:
     """Return whether all rows of the table must be written again.
 
-    A column of another type cannot share a table with the old one. One that the table had before, and its files still
-    have, would show its old values again.
+    This is necessary if a column gets another type, because one table has one type for each column. It is also
+    necessary if a dropped column returns: old files still have it, and its old values would be shown again.
     """
     if any(base.columns.get(name, kind) != kind for name, kind in columns.items()):
         return True

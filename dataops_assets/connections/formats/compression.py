@@ -37,9 +37,9 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
 def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits) -> RawFile:
     """Return the file uncompressed; it is at `target` if it had to be unpacked.
 
-    Raises InputError for bytes that are not of that compression, damaged or cut off, for a zip that does not hold
-    exactly one file, for a file that is empty, compressed or not, and for one that unpacks to more than the limits.
-    What was unpacked until then is removed.
+    Raises InputError for bytes of another compression, for damaged or incomplete bytes, for a zip without exactly one
+    file, for an empty file (compressed or not), and for a file that unpacks to more than the limits. Then the unpacked
+    part is removed.
     """
     with file.path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
@@ -99,8 +99,8 @@ class _Bounded:
 def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
     """Yield the unpacked bytes of a stream; a zip must be seekable.
 
-    Raises NotReadable for a zip that does not hold exactly one readable file, EOFError for what is cut off, and
-    otherwise what the compression's library raises for what is damaged.
+    Raises NotReadable for a zip without exactly one readable file, EOFError for incomplete bytes, and the errors of the
+    compression's library for damaged bytes.
     """
     if compression == "zstd":
         yield from _zstd_chunks(stream)

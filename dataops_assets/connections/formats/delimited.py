@@ -50,10 +50,10 @@ _NO_NULL = "\n"
 class _Text:
     """One file as UTF-8 text: its header and what decides how it is read.
 
-    `skip` counts the physical lines before the first record, `lines` all physical lines of a plain file, `records`
-    the records after the header. `unnamed` are the fields that the header has no name for; they are called by their
-    place. `is_plain`: the engine reads it as `csv_text` does, but for what it rejects and for an empty last field that
-    is one too many, which can only be where `ends_with_delimiter`.
+    `skip` is the number of physical lines before the first record, `lines` the number of all physical lines of a plain
+    file, `records` the number of records after the header. `unnamed` are the fields without a name in the header; they
+    are named by their position. `is_plain`: the engine reads the file as `csv_text` does, except for records that it
+    rejects, and for a surplus empty last field, which is possible only with `ends_with_delimiter`.
     """
 
     file: RawFile
@@ -79,9 +79,9 @@ def read_delimited(
 ) -> Reading:
     """Return the rows of `files`, with null for each unquoted text that means null only without quotes.
 
-    Where there is no header, the names of `wanted` name the fields. In a file of one column an empty line is a record,
-    unless `has_blank_records` is off. Inputs of another kind or encoding, or beyond a limit, get an InputError. Raises
-    ConfigError for a layout that cannot be.
+    Without a header, the fields have the names of `wanted`. In a file of one column an empty line is a record, unless
+    `has_blank_records` is off. Inputs of another kind or encoding, or beyond a limit, get an InputError. Raises
+    ConfigError for an impossible layout.
     """
     dialect = _dialect(layout)
     words = NullWords(layout, wanted)

@@ -20,9 +20,10 @@ _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, e
 def attempt(name: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | DataOpsError:
     """Return the result of `call`, or the error of the input called `name` for any exception.
 
-    A fault of the machine becomes a StorageError, anything else an InputError. Raises only ConfigError: a wrong
-    declaration is no input's fault. No other place takes every exception: readers of formats that they do not own
-    (workbooks, archives, engines) raise what they like, and none of it may stop the other inputs of a run.
+    A fault of the machine becomes a StorageError, any other exception an InputError. Only ConfigError is raised,
+    because a wrong declaration is not the fault of an input. This is the only place that catches all exceptions: the
+    libraries that read formats (workbooks, archives, engines) raise undocumented exceptions, and none of them may stop
+    the other inputs of a run.
     """
     try:
         return call(*args, **kwargs)

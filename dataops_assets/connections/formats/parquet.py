@@ -35,7 +35,7 @@ _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
     """Return the wanted fields of `files`; files that are damaged or no Parquet get an InputError.
 
-    How many records a file has is what its footer says.
+    The number of records of a file is that of its footer.
     """
     reading = Reading()
     alike: dict[tuple[str, tuple[str, ...]], list[RawFile]] = {}
@@ -66,7 +66,8 @@ def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, lim
 class _File(NamedTuple):
     """A file for the engine: its path, its columns, the storage of their values, and its footer.
 
-    Only files that store their values alike are read together, because the engine reads all as it reads the first.
+    Only files that store their values in the same way are read together: the engine reads all files as it reads the
+    first one.
     """
 
     path: Path

@@ -49,8 +49,8 @@ def format_of(connection: Connection, name: str) -> FileFormat | None:
 def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
     """Read the wanted fields of uncompressed `files` of one format, and perhaps other fields.
 
-    Whatever goes wrong with a file is that file's error, and the others are read: where many are read together, the one
-    that fails is found by reading halves. Raises ConfigError for a format that cannot be.
+    A file that cannot be read gets an error, and the other files are read. If files that are read together fail, the
+    faulty one is found by reading halves. Raises ConfigError for an impossible format.
     """
     if not files:
         return Reading()

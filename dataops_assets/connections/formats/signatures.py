@@ -30,7 +30,8 @@ _MARKUP = (b"<!doctype html", b"<html")
 def kind_of(head: bytes) -> str:
     """Return the kind of a file by its signature ('gzip', 'parquet', 'a PNG image', ...); '' for any text.
 
-    Three bytes of text may be a signature too, so ORC and bzip2 count only where bytes follow that no text has.
+    Three bytes of a text can be equal to a signature. So ORC and bzip2 are recognized only if bytes follow that no text
+    has.
     """
     for start, kind in _STARTS:
         if head.startswith(start) and (len(start) > 3 or kind in ("gzip", "a JPEG image") or _is_binary(head)):

@@ -76,8 +76,8 @@ def affected_keys(session: Session, delivery: Delivery, hub: exp.Expr | None, la
 def _covers(session: Session, delivery: Delivery, lake: exp.Expr) -> Relation:
     """Return the part of the table that each input covers.
 
-    For a change in order only the added inputs count. An input with rejected rows covers nothing, because it is not
-    known which other rows it contained.
+    For a change in order only the added inputs count. An incomplete input (`Change.incomplete`) covers
+    nothing, because it is not known which other rows it contained.
     """
     rows = query(
         """

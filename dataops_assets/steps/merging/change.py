@@ -65,7 +65,8 @@ def observed_columns(source: Source) -> tuple[str, ...]:
 class Change:
     """The request to add the inputs `adding` to the hub that `manifest` describes, and to remove `removing`.
 
-    * `incomplete`: ids of the inputs whose absences delete nothing, because they have rejected rows.
+    * `incomplete`: ids of the inputs whose absences delete nothing, because keys of their rejected rows cannot be read,
+      or because they are settled.
     * `written`: by input, the id of the write to the lake that has its rows.
     * `extents`: row counts and value ranges of the added, removed and judged inputs.
     * `settled`: every input with an earlier extract time is settled. Timelines start with the rows that the lake keeps

@@ -103,7 +103,7 @@ def with_inputs_to_rejudge(session: Session, change: Change, lake: exp.Expr) -> 
 def losses(session: Session, base: TableVersion | None, timeline: Timeline) -> list[Loss]:
     """Return the loss of each input that is added or judged again, in the order of inputs.
 
-    An input with rejected rows deletes nothing.
+    An input deletes nothing if keys of its rejected rows cannot be read.
     """
     change, source = timeline.change, timeline.change.source
     if not absence_deletes(source) or not (change.adding or change.judged):

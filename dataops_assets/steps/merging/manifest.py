@@ -120,7 +120,7 @@ class HubManifest:
     def misplaced(self, known: Iterable[Input]) -> list[Input]:
         """Return the `known` inputs that arrived again after the hub merged them, if that can change a row.
 
-        It can only among inputs with the same extract time. Settled inputs keep their place.
+        It can change a row only if several inputs have this extract time. Settled inputs keep their place.
         """
         times = Counter(item.extract_time for item in self.inputs.values())
         found = []
