@@ -14,7 +14,7 @@ from dataops_assets.components import events
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes, table_columns
-from dataops_assets.components.input_partitions import InputPartitions, partitions_name, ranges_read_once
+from dataops_assets.components.input_partitions import InputPartitions, partitions_name, partitions_read_once
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
@@ -215,7 +215,7 @@ class _StepRun:
             details = events.input_metadata(good[0], known.get(good[0].input_id)) if good else {}
             yield dg.MaterializeResult(asset_key=key, metadata=of_table | details)
             return
-        with ranges_read_once():
+        with partitions_read_once():
             for item in good:
                 details = events.input_metadata(item, known.get(item.input_id))
                 context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)

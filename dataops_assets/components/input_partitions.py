@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import dagster as dg
 
-_Range = tuple[str | None, str, str]
+_Asked = tuple[str | None, ...]
 
-_RANGES: ContextVar[dict[_Range, Sequence[str]] | None] = ContextVar("_RANGES", default=None)
+_READ: ContextVar[dict[_Asked, Sequence[str]] | None] = ContextVar("_READ", default=None)
 
 
 def partitions_name(source: str) -> str:
@@ -21,26 +23,38 @@ def partitions_name(source: str) -> str:
 class InputPartitions(dg.DynamicPartitionsDefinition):
     """The inputs of a source as partitions, in the order in which they became known."""
 
+    def get_partition_keys(
+        self, current_time: dt.datetime | None = None, dynamic_partitions_store: Any = None
+    ) -> Sequence[str]:
+        """Return all partition keys; within `partitions_read_once`, read them once."""
+        read = super().get_partition_keys
+        return _once((self.name,), lambda: read(current_time, dynamic_partitions_store))
+
     def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
-        """Return the partition keys of a range; within `ranges_read_once`, read them once."""
-        ranges = _RANGES.get()
-        if ranges is None:
-            return super().get_partition_keys_in_range(partition_key_range)
-        key = (self.name, partition_key_range.start, partition_key_range.end)
-        if key not in ranges:
-            ranges[key] = super().get_partition_keys_in_range(partition_key_range)
-        return ranges[key]
+        """Return the partition keys of a range; within `partitions_read_once`, find them once."""
+        find = super().get_partition_keys_in_range
+        asked = (self.name, partition_key_range.start, partition_key_range.end)
+        return _once(asked, lambda: find(partition_key_range))
 
 
 @contextmanager
-def ranges_read_once() -> Iterator[None]:
-    """Read the partition keys of each range once in this block.
+def partitions_read_once() -> Iterator[None]:
+    """Read the partition keys of each source once in this block. Keys that are added in the block may be missing.
 
-    Dagster reads all keys of the source again for each input that a run adds metadata to. With 10,000 inputs one such
-    read takes 50 ms.
+    Dagster reads all keys of the source again for each input that a run adds metadata to: with 10,000 inputs one such
+    read takes 50 ms. An evaluation of automation conditions reads them for each condition of each asset.
     """
-    token = _RANGES.set({})
+    token = _READ.set({})
     try:
         yield
     finally:
-        _RANGES.reset(token)
+        _READ.reset(token)
+
+
+def _once(asked: _Asked, read: Callable[[], Sequence[str]]) -> Sequence[str]:
+    known = _READ.get()
+    if known is None:
+        return read()
+    if asked not in known:
+        known[asked] = read()
+    return known[asked]

@@ -24,6 +24,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from dataops_assets.components.dead_runs import UNDER_WAY
+from dataops_assets.components.input_partitions import partitions_read_once
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.errors import ConfigError
@@ -173,7 +174,7 @@ class LocalRunner:
         """Evaluate the automation conditions, run what they request, and repeat until they request nothing."""
         cursor: Any = dg.deserialize_value(self._cursor.read_text()) if self._cursor.exists() else None
         for _ in range(_ROUNDS):
-            with _unlogged():
+            with _unlogged(), partitions_read_once():
                 found = dg.evaluate_automation_conditions(self._definitions, self._instance, cursor=cursor)
             cursor = found.cursor
             keys = [key for key in self._definitions.resolve_all_asset_keys() if found.get_num_requested(key)]
