@@ -6,6 +6,7 @@ engine cannot read directly (irregular text, workbooks) are first rewritten, row
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,11 @@ class RawRows:
     fields: tuple[RawField, ...]
     query: exp.Query
     is_typed: bool = False
+
+    @functools.cached_property
+    def by_name(self) -> Mapping[str, RawField]:
+        """Return the fields by their raw name."""
+        return {item.name: item for item in self.fields}
 
 
 @dataclass

@@ -87,8 +87,7 @@ def is_one_of(input_ids: Sequence[str], name: str = "") -> exp.Expr:
 
 def fields_of(item: Column, rows: RawRows) -> list[RawField]:
     """Return the fields with the values of the column; its present name comes first."""
-    by_name = {raw.name: raw for raw in rows.fields}
-    return [by_name[name] for name in item.raw_names if name in by_name]
+    return [rows.by_name[name] for name in item.raw_names if name in rows.by_name]
 
 
 def _defaults(source: Source) -> dict[str, exp.Expr]:

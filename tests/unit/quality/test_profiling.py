@@ -1,0 +1,50 @@
+"""Profiles of wide tables: each column is profiled as if it were alone, and the queries grow with the columns."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+import pytest
+from sqlglot import exp
+
+from dataops_assets.engines.duckdb import DuckDBSession
+from dataops_assets.profiles import Profile
+from dataops_assets.quality.profiling import profile_inputs
+from dataops_assets.sql import query
+
+# each column has other values, so that no profile can stand for another
+ROWS = "SELECT *, IF(s_row_id < 2, 'a', 'b') AS s_input_id FROM (SELECT range AS s_row_id, {} FROM range(5)) AS r"
+
+
+class Counting(DuckDBSession):
+    """A session that adds up the length of its queries."""
+
+    written = 0
+
+    def fetch(self, query: exp.Expr) -> pa.Table:
+        self.written += len(query.sql("duckdb"))
+        return super().fetch(query)
+
+
+def profiled(width: int, first: int = 0) -> tuple[list[Profile], int]:
+    """The profiles of so many columns from one on, and the length of the queries."""
+    names = [f"c{number}" for number in range(first, first + width)]
+    values = ", ".join(f"CAST(range * {number} AS BIGINT) AS c{number}" for number in range(first, first + width))
+    with duckdb.connect() as connection:
+        session = Counting(connection)
+        found = profile_inputs(session, query(ROWS.format(values)), dict.fromkeys(names, "BIGINT"), "lake/sales")
+    return found, session.written
+
+
+@pytest.mark.parametrize("width", [1, 16, 17, 32, 33, 50])
+def test_a_column_is_profiled_alike_alone_and_beside_others(width: int) -> None:
+    together, _ = profiled(width)
+    assert [(item.input_id, item.rows) for item in together] == [("a", 2), ("b", 3)]
+    for number in {0, width // 2, width - 1}:
+        alone, _ = profiled(1, first=number)
+        assert [item.columns[number] for item in together] == [item.columns[0] for item in alone]
+
+
+def test_the_queries_grow_with_the_columns_and_not_with_their_square() -> None:
+    (_, narrow), (_, wide) = profiled(32), profiled(256)
+    assert wide < 1.1 * 8 * narrow
