@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOADED = """
-import json, sys, warnings
+import gc, json, sys, warnings
 import dagster as dg
 
 walks = []
@@ -22,12 +22,17 @@ warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dag
 from dataops_assets.definitions import defs
 
 heavy = sorted({"dagster_dbt", "openpyxl", "pandas", "pandera", "pyspark"} & set(sys.modules))
-repository = defs().get_repository_def()
+collected = []
+gc.callbacks.append(lambda phase, told: collected.append(phase))
+declared = defs()
+while_loading = len(collected)
+repository = declared.get_repository_def()
 print(json.dumps({
     "assets": sorted("/".join(key.path) for key in repository.asset_graph.get_all_asset_keys()),
     "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
     "heavy": heavy,
     "walks": len(walks),
+    "collected": [while_loading, gc.isenabled()],
 }))
 """
 
@@ -52,4 +57,8 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     assert found["heavy"] == []
     # once for all components, and not once for each
     assert found["walks"] == 1
+    # the first objects of the load may be more than Python makes without looking for garbage
+    count, is_enabled = found["collected"]
+    assert count <= 20
+    assert is_enabled
     assert set(found["sensors"]) == {"automation", "left_undone", *(f"{source}_inputs" for source in sources)}
