@@ -3,7 +3,8 @@
 
 VENV ?= $(CURDIR)/.venv
 PEERS ?= $(CURDIR)/.venv-peers
-PORT ?= 3000
+# the demo names it at its end
+export PORT ?= 3000
 # one more than the processors of a small machine: end-to-end tests mostly wait
 PYTEST_WORKERS ?= 3
 SCENARIOS ?= 100000

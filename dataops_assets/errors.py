@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from dataops_assets.masking import mask
 
+_NEXT = "next: "
+
 
 class DataOpsError(Exception):
     """Base of all platform errors.
@@ -41,7 +43,7 @@ class DataOpsError(Exception):
         if self.known:
             parts.append(f"known: {', '.join(self.known)}")
         if self.next_step:
-            parts.append(f"next: {self.next_step}")
+            parts.append(f"{_NEXT}{self.next_step}")
         return "; ".join(parts)
 
 
@@ -126,6 +128,12 @@ class Damaged(StorageError):
 
 class CommitConflict(StorageError):
     """Another writer published first; read the new version and try again."""
+
+
+def split_next_step(text: str) -> tuple[str, str]:
+    """Split the stored text of an error into what happened, and what to do next ('' if the error does not say it)."""
+    what, found, next_step = text.rpartition(f"; {_NEXT}")
+    return (what, next_step) if found else (text, "")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

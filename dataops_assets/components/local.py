@@ -1,4 +1,4 @@
-"""Run sensors, their runs and automation in this process, without a daemon: for the demonstration and for tests.
+"""Run sensors, their runs and automation in this process, without a daemon: for `dataops run` and the demonstration.
 
 The sensors, the runs and the instance are the same as with a daemon. Only waiting and new processes are missing.
 """
@@ -14,9 +14,9 @@ import threading
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,10 +24,10 @@ import dagster as dg
 import sqlalchemy as sa
 
 from dataops_assets.components.dead_runs import UNDER_WAY
-from dataops_assets.components.input_partitions import partitions_read_once
+from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, DataOpsError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
@@ -36,12 +36,26 @@ _LOCAL_TAG = "dataops/local_runner"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run: its purpose, whether all of it succeeded, a description of each failure, and seconds."""
+    """One run: its purpose, whether all of it succeeded, a description of each failure, and seconds.
+
+    `source` and `input_ids` are those of a run of inputs; a run of tables has none.
+    """
 
     what: str
     succeeded: bool
     failures: tuple[str, ...]
     seconds: float
+    source: str = ""
+    input_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run of tables that failed. `tables` are those that it did not make, and that no later run has made."""
+
+    run_id: str
+    tables: tuple[str, ...]
+    failures: tuple[str, ...]
 
 
 @contextmanager
@@ -50,7 +64,7 @@ def local_runner(
 ) -> Iterator[LocalRunner]:
     """Open a runner for the code location that `load` returns, on the instance that DAGSTER_HOME names.
 
-    Raises ConfigError if another process has a runner already.
+    Raises ConfigError if another process has a runner already, or if the code location cannot be loaded.
     """
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
@@ -60,7 +74,15 @@ def local_runner(
     sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
     with _alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
         _end_runs_left_behind(instance)
-        yield LocalRunner(load(), instance, cursor, begin)
+        try:
+            definitions = load()
+        except dg.DagsterError as error:
+            raise ConfigError(
+                "loading the code location",
+                received=str(error.__cause__ or error),
+                next_step="dg check defs shows it all",
+            ) from error
+        yield LocalRunner(definitions, instance, cursor, begin)
 
 
 @contextmanager
@@ -143,6 +165,36 @@ def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
+class _Listener(logging.Handler):
+    """Keeps the messages of a look about files that are not taken, and about arrivals that cannot be taken."""
+
+    def __init__(self, found: Found) -> None:
+        super().__init__(logging.WARNING)
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
+        (self._found.refused if record.levelno >= logging.ERROR else self._found.not_taken).append(record.getMessage())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one look at a source told: files that were `not_taken` yet, and `refused` arrivals."""
+
+    not_taken: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self, log: logging.Logger) -> Iterator[None]:
+        """Keep what is logged as a warning or an error."""
+        listener = _Listener(self)
+        log.addHandler(listener)
+        try:
+            yield
+        finally:
+            log.removeHandler(listener)
+
+
 class LocalRunner:
     """Runs everything that is due on a Dagster instance. The file `cursor` keeps the state of automation."""
 
@@ -155,20 +207,43 @@ class LocalRunner:
         self._cursor = cursor
         self._begin = begin
         self._repository = definitions.get_repository_def()
+        self.found: dict[str, Found] = {}
+        self.notes: list[str] = []
 
-    def run_new_inputs(self) -> Iterator[FinishedRun]:
-        """Evaluate the sensors of all sources, run what they request, and repeat until they request nothing."""
+    def run_new_inputs(self, sources: Collection[str] = ()) -> Iterator[FinishedRun]:
+        """Look for inputs of these sources (default: all), run what is requested, and repeat until nothing is.
+
+        A source that has a schedule is looked at, too, whatever the time. `found` has what the last look at each source
+        did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
+        """
         told: dict[str, str] = {}
+        looks: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
+            *self._repository.sensor_defs,
+            *self._repository.schedule_defs,
+        ]
         for _ in range(_ROUNDS):
             requested = False
-            for sensor in self._repository.sensor_defs:
-                if SOURCE_TAG not in sensor.tags:
+            for each in looks:
+                source = each.tags.get(SOURCE_TAG, "")
+                if not source or (sources and source not in sources):
                     continue
-                for request in self._ask(sensor, told):
+                for request in self._look(each, source, told):
                     requested = True
                     yield self._run(_described(request), request.asset_selection or (), request)
             if not requested:
                 return
+
+    def _look(
+        self, each: dg.SensorDefinition | dg.ScheduleDefinition, source: str, told: dict[str, str]
+    ) -> Sequence[dg.RunRequest]:
+        noticed = self.found[source] = Found()
+        try:
+            if isinstance(each, dg.SensorDefinition):
+                return self._ask(each, told, noticed)
+            return self._ask_schedule(each, noticed)
+        except DataOpsError as error:
+            noticed.refused.append(str(error))
+            return ()
 
     def run_automation(self) -> Iterator[FinishedRun]:
         """Evaluate the automation conditions, run what they request, and repeat until they request nothing."""
@@ -193,7 +268,42 @@ class LocalRunner:
         names = {sensor.name: sensor for sensor in self._repository.sensor_defs}
         return self._ask(names[SENSOR], {}) if SENSOR in names else ()
 
-    def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
+    def failed_runs(self) -> list[FailedRun]:
+        """Return the runs that failed last for a table below the hubs, which is therefore missing or old."""
+        automated = [
+            spec.key
+            for spec in self._definitions.resolve_all_asset_specs()
+            if spec.automation_condition is not None and spec.partitions_def is None
+        ]
+        by_run: dict[str, list[str]] = defaultdict(list)
+        for record in self._instance.get_asset_records(automated):
+            entry = record.asset_entry
+            made = entry.last_materialization.run_id if entry.last_materialization else ""
+            if entry.last_run_id and entry.last_run_id != made:
+                by_run[entry.last_run_id].append("/".join(entry.asset_key.path))
+        if not by_run:
+            return []
+        failed = dg.RunsFilter(run_ids=sorted(by_run), statuses=[dg.DagsterRunStatus.FAILURE])
+        return [
+            FailedRun(run.run_id, tuple(sorted(by_run[run.run_id])), tuple(self._failures(run.run_id)))
+            for run in self._instance.get_runs(filters=failed)
+        ]
+
+    def _failures(self, run_id: str) -> Iterator[str]:
+        for entry in self._instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            if entry.dagster_event is not None:
+                yield _failure(entry.dagster_event)
+
+    def _ask_schedule(self, schedule: dg.ScheduleDefinition, noticed: Found) -> Sequence[dg.RunRequest]:
+        context = dg.build_schedule_context(
+            self._instance, resources=dict(self._definitions.resources or {}), repository_def=self._repository
+        )
+        with context, _unlogged(), noticed.listening(context.log):
+            return schedule.evaluate_tick(context).run_requests or ()
+
+    def _ask(
+        self, sensor: dg.SensorDefinition, told: dict[str, str], noticed: Found | None = None
+    ) -> Sequence[dg.RunRequest]:
         context = dg.build_sensor_context(
             instance=self._instance,
             cursor=told.get(sensor.name),
@@ -201,13 +311,15 @@ class LocalRunner:
             sensor_name=sensor.name,
             resources=dict(self._definitions.resources or {}),
         )
-        with context, _unlogged():
+        with context, _unlogged(), (noticed or Found()).listening(context.log):
             answer = sensor.evaluate_tick(context)
         told[sensor.name] = answer.cursor or ""
         for request in answer.dynamic_partitions_requests or ():
             self._instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         for event in answer.asset_events:
             self._instance.report_runless_asset_event(event)
+            if isinstance(event, dg.AssetObservation) and event.description:
+                self.notes.append(event.description)
         return answer.run_requests or ()
 
     def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:
@@ -225,13 +337,28 @@ class LocalRunner:
                 run_config=_QUIET,
                 raise_on_error=False,
             )
-        failures = tuple(
-            (event.step_failure_data.user_failure_data.description or "").strip()
-            if event.step_failure_data.user_failure_data
-            else str(event.step_failure_data.error_display_string)
-            for event in result.filter_events(lambda item: item.is_step_failure)
-        )
-        return FinishedRun(what, result.success, failures, time.perf_counter() - started)
+        failures = tuple(map(_failure, result.filter_events(lambda item: item.is_step_failure)))
+        source, input_ids = self._inputs_of(request)
+        return FinishedRun(what, result.success, failures, time.perf_counter() - started, source, input_ids)
+
+    def _inputs_of(self, request: dg.RunRequest | None) -> tuple[str, tuple[str, ...]]:
+        """Return the source and the inputs of a run request."""
+        source = request.tags.get(SOURCE_TAG, "") if request else ""
+        if request is None or not source:
+            return "", ()
+        one = request.partition_key or request.tags.get(PARTITION_TAG)
+        first, last = one or request.tags.get(RANGE_START_TAG), one or request.tags.get(RANGE_END_TAG)
+        order = list(self._instance.get_dynamic_partitions(partitions_name(source)))
+        if first not in order or last not in order:
+            return source, ()
+        return source, tuple(order[order.index(first) : order.index(last) + 1])
+
+
+def _failure(event: dg.DagsterEvent) -> str:
+    failed = event.step_failure_data
+    if failed.user_failure_data:
+        return (failed.user_failure_data.description or "").strip()
+    return str(failed.error_display_string)
 
 
 def _described(request: dg.RunRequest) -> str:

@@ -46,8 +46,10 @@ _PERMANENT = {
 class Progress:
     """Progress of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
 
-    `held` has the reason for inputs that are not requested again. `failed` has the last attempt of the step to run, if
-    a retry can help. `again` has, for inputs to judge again, a fingerprint of the inputs that they are compared with.
+    `held` has the reason for inputs that are not requested again. `refused` has, for those of them that failed with a
+    permanent error, the failed step; the delete guard holds the others. `failed` has the last attempt of the step to
+    run, if a retry can help. `again` has, for inputs to judge again, a fingerprint of the inputs that they are compared
+    with.
     """
 
     todo: Mapping[str, int]
@@ -55,6 +57,7 @@ class Progress:
     done: int
     failed: Mapping[str, StepStatus] = field(default_factory=dict)
     again: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, StepStatus] = field(default_factory=dict)
 
     @property
     def under_way(self) -> Collection[str]:
@@ -108,6 +111,7 @@ def progress(
     held: dict[str, str] = {}
     failed: dict[str, StepStatus] = {}
     again: dict[str, str] = {}
+    refused: dict[str, StepStatus] = {}
     done = others_done
     for item in inputs:
         steps = by_input.get(item.input_id, {})
@@ -121,14 +125,15 @@ def progress(
         left = [position for position, step in enumerate(PER_INPUT) if not _is_done(steps.get(step))]
         if PER_INPUT.index("refresh") not in left:
             done += 1
-        elif reason := _reason_to_hold(steps):
-            held[item.input_id] = f"{item.origin}: {reason}"
+        elif (wrong := _refused_step(steps)) is not None:
+            held[item.input_id] = f"{item.origin}: {wrong.step} failed: {wrong.error}"
+            refused[item.input_id] = wrong
         else:
             todo[item.input_id] = left[0]
             last = steps.get(PER_INPUT[left[0]])
             if last is not None and last.status == "failed" and last.error_type != errors.InputWaits.__name__:
                 failed[item.input_id] = last
-    return Progress(todo, held, done, failed, again)
+    return Progress(todo, held, done, failed, again, refused)
 
 
 def _is_done(process: StepStatus | None) -> bool:
@@ -145,14 +150,15 @@ def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
     )
 
 
-def _reason_to_hold(steps: Mapping[str, StepStatus]) -> str:
+def _refused_step(steps: Mapping[str, StepStatus]) -> StepStatus | None:
+    """Return the step that failed with a permanent error."""
     for process in steps.values():
         if process.error_type == errors.InputWaits.__name__:
             # the wait is evaluated again at each tick, and waiting is not an attempt
             continue
         if process.status == "failed" and _PERMANENT.get(process.error_type or "", False):
-            return f"{process.step} failed: {process.error}"
-    return ""
+            return process
+    return None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Annotations are not postponed in this module: Dagster reads those of a sensor's 
 
 import datetime as dt
 import hashlib
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -21,7 +22,7 @@ from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.requests import WAITS_AT, Progress, batches, progress
+from dataops_assets.components.requests import WAITS_AT, batches
 from dataops_assets.components.run_attempts import (
     PARTITION_TAG,
     RANGE_END_TAG,
@@ -33,15 +34,15 @@ from dataops_assets.components.run_attempts import (
     observed,
     request,
 )
+from dataops_assets.components.source_progress import read_progress, unsettled
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.connections.discovery import SETTLING, FoundInputs, discover
 from dataops_assets.errors import DataOpsError, GivenUp, InputWaits, StorageError
 from dataops_assets.masking import cut_secrets, has_secret, mask
-from dataops_assets.metadata.store import Arrival, MetadataStore
+from dataops_assets.metadata.store import Arrival
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps import waits
-from dataops_assets.steps.merging.held_inputs import Held, held_inputs
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.lost_data import Lost
@@ -51,13 +52,32 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """The result of one look. `cursor` keeps what was reported: notes, waiting inputs and given up inputs."""
+    """The result of one look. `cursor` keeps what was reported: notes, waiting inputs and given up inputs.
+
+    `not_taken` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
+    """
 
     new_partitions: Sequence[str] = ()
     requests: Sequence[dg.RunRequest] = ()
     events: Sequence[dg.AssetObservation | dg.AssetCheckEvaluation | dg.AssetMaterialization] = ()
     messages: Sequence[str] = field(default=())
+    not_taken: Sequence[str] = field(default=())
+    refused: Sequence[str] = field(default=())
     cursor: str = ""
+
+    @property
+    def summary(self) -> str:
+        """Return all messages as one text."""
+        return "; ".join([*self.messages, *self.refused, *self.not_taken]) or "no new input"
+
+    def log(self, log: logging.Logger) -> None:
+        """Log the messages, each at its level."""
+        for message in self.messages:
+            log.info(message)
+        for message in self.not_taken:
+            log.warning(message)
+        for message in self.refused:
+            log.error(message)
 
 
 def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str, now: dt.datetime) -> Look:
@@ -76,19 +96,17 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     new_partitions = [item.input_id for item in metadata.inputs(source.name, new)]
     gone = _lost(assets, platform, order or new, running)
     end_killed(assets, metadata, instance)
-    guarded = held_inputs(platform.source_context(source, assets.sources))
-    inputs = _inputs_to_judge(metadata, source.name, guarded)
-    processes = metadata.processes(source.name, input_ids=[item.input_id for item in inputs])
-    state = progress(inputs, processes, guarded)
+    read = read_progress(platform.source_context(source, assets.sources))
+    state = read.state
     messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
     messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
     moved = _moved(assets, platform, {**state.todo, **state.held})
     messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
-    waiting = _waiting(assets, platform, [item for item in inputs if item.input_id in state.todo])
+    waiting = _waiting(assets, platform, [item for item in read.inputs if item.input_id in state.todo])
     if state.again:
         messages.append(f"judged again: {', '.join(_some(list(state.again)))}")
     messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
-    looked_up = _waits_for(assets, metadata) if state.todo else []
+    looked_up = unsettled(metadata, assets.rules.snapshot.related) if state.todo else []
     requests: list[dg.RunRequest] = []
     paused: dict[str, GivenUp] = {}
     if looked_up:
@@ -113,7 +131,8 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)
     cursor = " ".join((noted, now_waiting, now_given_up, known_told)).rstrip()
     events_told = [*told, *checked, *shown, *late]
-    return Look(new_partitions, requests, events_told, messages or ["no new input"], cursor)
+    refused = _some([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems])
+    return Look(new_partitions, requests, events_told, messages, _not_taken(found), refused, cursor)
 
 
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
@@ -134,12 +153,11 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
         for run_id in end_dead_runs(context.instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
         seen = _look(assets, platform, context.instance, context.cursor or "")
-        for message in seen.messages:
-            context.log.info(message)
+        seen.log(context.log)
         partitions = InputPartitions(name=partitions_name(source.name))
         return dg.SensorResult(
             run_requests=list(seen.requests),
-            skip_reason=None if seen.requests else "; ".join(seen.messages),
+            skip_reason=None if seen.requests else seen.summary,
             cursor=seen.cursor,
             dynamic_partitions_requests=[partitions.build_add_request(list(seen.new_partitions))]
             if seen.new_partitions
@@ -171,13 +189,12 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
             context.log.warning(f"run {run_id} is dead: its process was killed")
         # a schedule has no cursor, so only the notes of this look are reported
         seen = _look(assets, platform, instance, "")
-        for message in seen.messages:
-            context.log.info(message)
+        seen.log(context.log)
         if seen.new_partitions:
             instance.add_dynamic_partitions(partitions_name(source.name), list(seen.new_partitions))
         for event in seen.events:
             instance.report_runless_asset_event(event)
-        return list(seen.requests) or dg.SkipReason("; ".join(seen.messages))
+        return list(seen.requests) or dg.SkipReason(seen.summary)
 
     return look_for_inputs
 
@@ -206,7 +223,10 @@ def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance
     """Look now; remove secrets from messages and errors."""
     with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"):
         seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
-    return replace(seen, messages=[mask(message) for message in seen.messages])
+    messages, not_taken, refused = (
+        [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)
+    )
+    return replace(seen, messages=messages, not_taken=not_taken, refused=refused)
 
 
 def _target(assets: SourceAssets) -> dg.AssetSelection:
@@ -226,13 +246,6 @@ def _running(instance: dg.DagsterInstance, assets: SourceAssets, order: Sequence
         if first in positions and last in positions:
             found.update(order[positions[first] : positions[last] + 1])
     return found
-
-
-def _inputs_to_judge(metadata: MetadataStore, source: str, guarded: Mapping[str, Held]) -> list[Input]:
-    """Return the inputs with a step to do, and those that the delete guard holds, in order."""
-    unfinished = metadata.unfinished(source)
-    others = guarded.keys() - {item.input_id for item in unfinished}
-    return sorted([*unfinished, *metadata.inputs(source, sorted(others))])
 
 
 def _moved(assets: SourceAssets, platform: Platform, but: Collection[str]) -> Mapping[str, str]:
@@ -281,32 +294,16 @@ def _told_to_wait(assets: SourceAssets, waiting: Mapping[str, InputWaits]) -> dg
     return events.evaluation(result)
 
 
-def _waits_for(assets: SourceAssets, metadata: MetadataStore) -> list[str]:
-    """Return the sources that the snapshot rules look up and that have unfinished inputs, or no input in their hub.
-
-    A snapshot value is frozen, so a row must not be processed before the rows that it looks up.
-    """
-    found = []
-    for name in assets.rules.snapshot.related:
-        left = metadata.unfinished(name)
-        processes = metadata.processes(name, input_ids=[item.input_id for item in left])
-        done, _ = metadata.done_steps(name, PER_INPUT[-1:])
-        state: Progress = progress(left, processes, others_done=done)
-        if not state.is_settled:
-            what = f"{len(state.under_way)} inputs on their way" if state.under_way else "no input in its hub"
-            found.append(f"{name} ({what})")
-    return found
-
-
 def _told(found: FoundInputs) -> Iterator[str]:
     if found.new:
         yield f"{len(found.new)} new inputs: {', '.join(_some([item.input_id for item in found.new]))}"
     yield from _some([f"{item.origin}: {item.note}" for item in found.noted])
-    yield from _some([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems])
-    if found.settling:
-        yield f"still being written: {', '.join(_some(found.settling))}"
     if found.left:
         yield f"{len(found.left)} files are left for the next look"
+
+
+def _not_taken(found: FoundInputs) -> list[str]:
+    return [f"still being written: {', '.join(_some(found.settling))}"] if found.settling else []
 
 
 def _some(texts: Sequence[str]) -> list[str]:

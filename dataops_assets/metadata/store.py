@@ -543,6 +543,14 @@ class MetadataStore:
         with self._database.read(f"reading the ids of inputs of source {source!r}") as connection:
             return list(connection.execute(statement).scalars())
 
+    def arrived(self, source: str) -> tuple[int, dt.datetime | None]:
+        """Return how many inputs the source has, and when the last of them arrived."""
+        table = tables.inputs
+        statement = sa.select(sa.func.count(), sa.func.max(table.c.arrival)).where(table.c.source == source)
+        with self._database.read(f"counting inputs of source {source!r}") as connection:
+            count, last = connection.execute(statement).one()
+        return count, last
+
     def inputs_before(self, source: str, moment: dt.datetime) -> frozenset[str]:
         """Return the ids of the inputs that were extracted before a moment."""
         table = tables.inputs

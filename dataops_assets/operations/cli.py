@@ -1,38 +1,64 @@
-"""The `dataops` command: run the demonstration, and maintain hubs by hand."""
+"""The `dataops` command: do what is due, show what is unfinished, and maintain hubs by hand."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
+from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.doctor import add_doctor_command, run_doctor
 from dataops_assets.operations.hubs import COMMANDS as HUB_COMMANDS
 from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
 from dataops_assets.operations.quarantine import Quarantine, add_commands, say_to_person
 from dataops_assets.operations.rerun import reset
 from dataops_assets.operations.rules import COMMANDS, add_rule_commands, run_rule_command
+from dataops_assets.operations.run import (
+    INTERRUPTED,
+    add_run_command,
+    obeying_signals,
+    outcome,
+    run_due,
+    tell_as_data,
+    tell_outcome,
+)
+from dataops_assets.operations.status import add_status_commands, approve, run_status
 from dataops_assets.report import PER_INPUT
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.vacuum import vacuum
 
+if TYPE_CHECKING:
+    from dataops_assets.components.local import FinishedRun, LocalRunner
+
 PROJECT = Path(__file__).resolve().parents[2]
+INSTANCE = PROJECT / "deploy" / "local" / "dagster.yaml"
 _MOST_DAYS = 36_500
 # the changes of these commands are reported to Dagster
-_TELLING = {"demo", "recalculate", "repair", "replay", "reset", *HUB_COMMANDS}
+_TELLING = {"demo", "recalculate", "repair", "replay", "reset", "run", *HUB_COMMANDS}
+# these begin from nothing
+_MAKING = {"demo", "run"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Return the exit status: 0 if it succeeded, 1 after an error, which is printed."""
+    """Run one command. Return the exit status: 0 if it succeeded, 1 after an error, which is printed.
+
+    `run` and `status` return 1 if anything is held or failed, and 2 after an error. A command that a signal ends
+    returns 130.
+    """
     parser = argparse.ArgumentParser(prog="dataops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="run two subject areas from raw data to the warehouse")
+    add_run_command(commands)
+    add_status_commands(commands)
     add_hub_commands(commands)
     again = commands.add_parser("reset", help="run a step and all later steps of inputs again")
     again.add_argument("source")
@@ -50,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if {given.command, getattr(given, "act", "")} & _TELLING:
             _instance_for(given.command)
+        if given.command in _OF_THE_DAY:
+            return _OF_THE_DAY[given.command](given)
         if given.command == "quarantine":
             return Quarantine(_workspace("quarantine", given.source), say_to_person, _say).run(given)
         if given.command == "doctor":
@@ -60,41 +88,96 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, _, column = given.source.partition(".")
             run_rule_command(given, _workspace(given.command, name), column, _say)
             return 0
-        if given.command == "demo":
-            _demo()
-        elif given.command == "vacuum":
+        if given.command == "vacuum":
             return _vacuum(given.source, given.keep_days)
-        else:
-            run_hub_command(given, _workspace(given.command, given.source), _say)
+        run_hub_command(given, _workspace(given.command, given.source), _say)
     except DataOpsError as error:
         print(f"dataops {given.command}: {error}", file=sys.stderr)
-        return 1
+        return _COULD_NOT.get(given.command, 1)
+    except KeyboardInterrupt:
+        print(f"dataops {given.command}: interrupted; the next one goes on from here", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
-def _demo() -> None:
-    # Dagster takes seconds to import; the other commands do without it
+def _demo(_given: argparse.Namespace) -> int:
+    from dataops_assets.operations.demo import run_demo
+
+    with obeying_signals() as stop_if_told, _runner(_say, stop_if_told) as runner:
+        run_demo(environment_from(os.environ, PROJECT), runner, _workspaces("demo", None), _say)
+    _say(f"\nOpen it: make dev, then http://127.0.0.1:{os.environ.get('PORT') or '3000'}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    sources = _sources()
+    for name in given.source:
+        _require("run", name, sources)
+    contexts = [item for item in _workspaces("run", None) if not given.source or item.source.name in given.source]
+    metadata = MetadataStore(environment_from(os.environ, PROJECT).metadata_url)
+    say = say_to_person if given.json else _say
+    done: list[FinishedRun] = []
+    with obeying_signals() as stop_if_told, _runner(say, stop_if_told) as runner:
+        run_due(runner, metadata, given.source, say, done)
+        result = outcome(runner, contexts)
+    if given.json:
+        tell_as_data(result, done, _say)
+    else:
+        if not done:
+            say("nothing was due")
+        tell_outcome(result, say)
+    return 0 if result.is_well else 1
+
+
+@contextmanager
+def _runner(say: Callable[[str], None], stop_if_told: Callable[[], None]) -> Iterator[LocalRunner]:
+    """Open the runner of this process on the code location. `stop_if_told` is called before each run."""
+
+    def begin(what: str) -> None:
+        stop_if_told()
+        say(f"  {what} ...")
+
+    say("Loading the code location ...")
+    # Dagster takes seconds to import; most commands do without its runs
     from dataops_assets.components.local import local_runner
     from dataops_assets.definitions import defs
-    from dataops_assets.operations.demo import run_demo
 
     environment = environment_from(os.environ, PROJECT)
     environment.home.mkdir(parents=True, exist_ok=True)
-    _say("Loading the code location ...")
-    cursor = environment.home / "demo" / "automation.json"
-    with local_runner(defs, cursor, lambda what: _say(f"  {what} ...")) as runner:
-        run_demo(environment, runner, list(_sources()), _say)
-    _say("\nOpen it: make dev, then http://127.0.0.1:3000")
+    with local_runner(defs, environment.home / "local" / "automation.json", begin) as made:
+        yield made
+
+
+def _status(given: argparse.Namespace) -> int:
+    return run_status(given, _workspaces("status", given.source), _say)
+
+
+def _approve(given: argparse.Namespace) -> int:
+    return approve(_workspace("approve", given.source), given.input, given.by, _say)
+
+
+_OF_THE_DAY: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "approve": _approve,
+    "demo": _demo,
+    "run": _run,
+    "status": _status,
+}
+# 1 says that something is held or failed
+_COULD_NOT = {"run": 2, "status": 2}
 
 
 def _instance_for(command: str) -> None:
     """Set DAGSTER_HOME if it is not set: the command reports to that instance, so that the warehouse follows.
 
-    The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. Raises ConfigError if there is none.
+    The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. A command that begins from nothing makes
+    it on a machine of a developer. Raises ConfigError if there is none.
     """
     if os.environ.get("DAGSTER_HOME"):
         return
-    home = environment_from(os.environ, PROJECT).home / "dagster"
+    environment = environment_from(os.environ, PROJECT)
+    home = environment.home / "dagster"
+    if command in _MAKING and environment.name in ("local", "test") and INSTANCE.is_file():
+        _make_instance(home)
     if not (home / "dagster.yaml").is_file():
         raise ConfigError(
             f"reporting the changes of {command} to Dagster, so that the warehouse follows",
@@ -102,6 +185,13 @@ def _instance_for(command: str) -> None:
             next_step="set DAGSTER_HOME to the folder of the instance's dagster.yaml",
         )
     os.environ["DAGSTER_HOME"] = str(home)
+
+
+def _make_instance(home: Path) -> None:
+    """Copy the settings of an instance, as `make setup` does, unless they are there."""
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(INSTANCE, home / "dagster.yaml")
 
 
 def _workspace(command: str, name: str) -> SourceContext:

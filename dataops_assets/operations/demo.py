@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.demo.deliveries import deliver
 from dataops_assets.demo.landing import STAGES
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.operations.run import outcome, run_due, run_inputs, tell_outcome
+from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table
 
 if TYPE_CHECKING:
@@ -24,11 +26,11 @@ _TITLES = {
     "delivery_3": "A delivery: the rest",
     "bad": "Bad files arrive",
 }
-LAYERS = ("lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}", "hub/{}_current")
+LAYERS = ("lake/{}", "lake/{}_changes", "hub/{}", "hub/{}_current")
 Say = Callable[[str], None]
 
 
-def run_demo(environment: Environment, runner: LocalRunner, sources: Sequence[str], say: Say) -> bool:
+def run_demo(environment: Environment, runner: LocalRunner, contexts: Sequence[SourceContext], say: Say) -> bool:
     """Deliver every stage and run everything that is due after it; return whether anything was to do.
 
     A second call delivers nothing, requests nothing and changes nothing.
@@ -36,31 +38,25 @@ def run_demo(environment: Environment, runner: LocalRunner, sources: Sequence[st
     started = time.perf_counter()
     metadata = MetadataStore(environment.metadata_url)
     metadata.migrate()
+    sources = [context.source.name for context in contexts]
     worked = _seconds_in_steps(metadata, sources)
     landing = Path(environment.landing)
-    ran = False
+    done: list[FinishedRun] = []
     for stage in STAGES:
         delivered = deliver(landing, stage)
         say(f"\n{_TITLES[stage]} ({len(delivered.written)} new files)")
-        ran |= _tell(runner.run_new_inputs(), say)
+        if not run_inputs(runner, metadata, (), say, done):
+            say("  nothing to do")
     say("\nWhat follows the hubs")
-    ran |= _tell(runner.run_automation(), say)
+    before = len(done)
+    run_due(runner, metadata, (), say, done)
+    if len(done) == before:
+        say("  nothing to do")
     say("\n" + summary(environment, sources))
+    tell_outcome(outcome(runner, contexts), say)
     worked = _seconds_in_steps(metadata, sources) - worked
     say(f"\n{time.perf_counter() - started:.0f} s in all, {worked:.0f} s of them in the steps from raw to hub")
-    return ran
-
-
-def _tell(runs: Iterable[FinishedRun], say: Say) -> bool:
-    any_run = False
-    for run in runs:
-        any_run = True
-        say(f"  {'done' if run.succeeded else 'stopped'} in {run.seconds:.1f} s  {run.what}")
-        for failure in run.failures:
-            say("".join(f"      {line}\n" for line in failure.splitlines()).rstrip())
-    if not any_run:
-        say("  nothing to do")
-    return any_run
+    return bool(done)
 
 
 def _seconds_in_steps(metadata: MetadataStore, sources: Sequence[str]) -> float:
@@ -70,16 +66,14 @@ def _seconds_in_steps(metadata: MetadataStore, sources: Sequence[str]) -> float:
 def summary(environment: Environment, sources: Sequence[str]) -> str:
     """Return a text table with each source's rows by layer and changes by kind, and the number of checks."""
     metadata = MetadataStore(environment.metadata_url)
-    lines = [
-        _row("source", "inputs", "lake", "rejected", "changes", "hub", "current", "new", "changed", "old", "deleted")
-    ]
+    lines = [_row("rows of", "lake", "changes", "hub", "current", "new", "changed", "old", "deleted")]
     for source in sources:
         kinds: Counter[str] = Counter()
         for process in metadata.processes(source, "cdc"):
             kinds.update({kind: count for kind, count in process.counts.items() if isinstance(count, int)})
         rows = [_rows(environment, layer.format(source)) for layer in LAYERS]
         totals = [f"{kinds[kind]:,}" for kind in ("new", "changed", "old", "deleted")]
-        lines.append(_row(source, str(len(metadata.inputs(source))), *rows, *totals))
+        lines.append(_row(source, *rows, *totals))
     passed: Counter[bool] = Counter()
     for source in sources:
         passed.update(result.outcome.passed for result in metadata.check_results(source))

@@ -20,6 +20,7 @@ from project_copy import project_copy
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.demo import flights, rossmann
+from dataops_assets.demo.bad_inputs import bad_inputs
 from dataops_assets.engines.duckdb import DuckDBEngine
 
 # What a newcomer waits for at most
@@ -54,8 +55,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def demonstrated(copy: Path) -> Path:
-    """The copy after `make demo`."""
-    run("make demo", copy)
+    """The copy after `make demo`; `demo.txt` beside it is what that printed."""
+    (copy.parent / "demo.txt").write_text(run("make demo PORT=4321", copy), encoding="utf-8")
     return copy
 
 
@@ -147,6 +148,19 @@ def test_the_demo_s_hubs_are_the_true_tables(
     connection.table(table).project(", ".join(casts)).create("truth")
     assert connection.execute("SELECT count(*) FROM hub").fetchall() == [(rows,)]
     assert connection.execute("SELECT * FROM truth EXCEPT ALL SELECT * FROM hub LIMIT 3").fetchall() == []
+
+
+@pytest.mark.slow
+def test_the_demo_says_what_is_wrong_and_where_to_look(demonstrated: Path) -> None:
+    told = (demonstrated.parent / "demo.txt").read_text(encoding="utf-8")
+    for bad in bad_inputs():
+        assert Path(bad.path).name in told, bad.trouble
+    ends = told.rpartition("\nsource ")[2]
+    counts = {words[0]: words[1:7] for words in map(str.split, ends.splitlines()) if len(words) > 7}
+    assert counts["weather"][-2:] == ["0", "1"], "a validation keeps a row out"
+    assert counts["sales"][2:] == ["5", "0", "3", "0"]
+    assert ends.count("failed  input") == 5
+    assert "make dev, then http://127.0.0.1:4321" in ends
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from story import begin, in_child
 from dataops_assets.components.local import local_runner
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
+from dataops_assets.operations.run import obeying_signals
 
 sys.path.append(str(Path(__file__).parents[1] / "integration"))
 from code_location import CodeLocation, loaded, standalone
@@ -39,9 +40,9 @@ def die_at_the_first_write(home: Path) -> None:
     run_what_is_due(home)
 
 
-def test_what_a_killed_runner_left_under_way_is_done_by_the_next(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def landed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home with a Dagster instance and three files."""
     dagster_home = tmp_path / "dagster"
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
@@ -50,10 +51,49 @@ def test_what_a_killed_runner_left_under_way_is_done_by_the_next(
     landing.mkdir(parents=True)
     for day in (1, 2, 3):
         (landing / f"orders_2024-01-0{day}.csv").write_text(f"{HEADER}{day},7,{day}\n")
-    killed = begin(die_at_the_first_write, tmp_path)
+    return tmp_path
+
+
+def be_interrupted_at_the_first_write(home: Path, number: signal.Signals) -> str:
+    """A script starts it in the background, so that SIGINT is ignored; return how it ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write = DuckDBSession.write
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return write(*given)
+
+    DuckDBSession.write = interrupted  # type: ignore[method-assign]
+    try:
+        with (
+            loaded(standalone()) as definitions,
+            obeying_signals() as stop_if_told,
+            local_runner(
+                lambda: CodeLocation(definitions, dg.DagsterInstance.get(), home).definitions,
+                home / "cursor",
+                lambda _: stop_if_told(),
+            ) as runner,
+        ):
+            list(runner.run_new_inputs())
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "it went on"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_runner_that_a_script_started_obeys_signals(landed: Path, tmp_path: Path, number: signal.Signals) -> None:
+    assert in_child(be_interrupted_at_the_first_write, landed, number, answer=tmp_path / "how") == "interrupted"
+    rows, ends = in_child(run_what_is_due, landed, answer=tmp_path / "answer")
+    assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    # what was interrupted is tried again in halves
+    assert ends == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+
+def test_what_a_killed_runner_left_under_way_is_done_by_the_next(landed: Path, tmp_path: Path) -> None:
+    killed = begin(die_at_the_first_write, landed)
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
-    rows, ends = in_child(run_what_is_due, tmp_path, answer=tmp_path / "answer")
+    rows, ends = in_child(run_what_is_due, landed, answer=tmp_path / "answer")
     assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
     # what was killed is tried again in halves
     assert ends == ["FAILURE", "SUCCESS", "SUCCESS"]

@@ -181,6 +181,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         GUARD_LAW,
         GUARD + "test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved",
         ANY_ORDER + "test_an_approval_belongs_to_the_input",
+        "integration/test_status.py::test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step",
         ANY_ORDER + "test_what_is_removed_is_not_judged_any_more",
     ),
     "`dataops vacuum [source] [--keep-days 7]` removes": (

@@ -95,6 +95,26 @@ def kept_out(
     return Listing(tuple(_with_lines(context, known, entries)), totals)
 
 
+def count_kept_out(context: SourceContext) -> tuple[int, int]:
+    """Return how many rows parse rejected, and how many rows fail a validation that keeps them out of the hub."""
+    rejected, enriched = context.quarantine.snapshot(), context.enriched.snapshot()
+    failed = 0
+    if enriched is not None:
+        with context.engine.session() as session:
+            rows = query("SELECT count(*) AS n FROM $rows AS e WHERE e.s_status = 'fail'", rows=session.scan(enriched))
+            failed = session.fetch(rows).column("n").to_pylist()[0]
+    return rejected.rows if rejected else 0, failed
+
+
+def kept_out_by_rule(context: SourceContext) -> dict[str, int]:
+    """Return how many rows each rule keeps out of the hub: the reasons of parse, and the validations."""
+    totals: dict[str, int] = {}
+    with context.engine.session() as session:
+        for table in (_rejected(context), _quarantined(context, session)):
+            totals |= table.totals(session, ()) if table is not None else {}
+    return totals
+
+
 def inputs_with_rows_kept_out(context: SourceContext) -> list[Input]:
     """Return the inputs with rows that are kept out, in order."""
     with context.engine.session() as session:

@@ -1,0 +1,58 @@
+"""Reads the progress of a source: which inputs are to do, held or failed, and which sources they wait for.
+
+The sensor decides with it what to run, and `dataops status` shows it, so both mean the same by every word. It reads
+only inputs with something left to do: the cost follows them, not the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from dataops_assets.components.requests import Progress, progress
+from dataops_assets.metadata.store import MetadataStore, StepStatus
+from dataops_assets.report import PER_INPUT, Input
+from dataops_assets.steps.merging.held_inputs import Held, held_inputs
+from dataops_assets.steps.source_context import SourceContext
+
+
+@dataclass(frozen=True)
+class SourceProgress:
+    """The unfinished inputs of a source in order, the last attempts of their steps, and what follows from them.
+
+    `guarded` are the inputs that the delete guard holds.
+    """
+
+    inputs: Sequence[Input]
+    processes: Sequence[StepStatus]
+    guarded: Mapping[str, Held]
+    state: Progress
+
+
+def read_progress(context: SourceContext) -> SourceProgress:
+    """Return the progress of a source."""
+    metadata, name = context.metadata, context.source.name
+    guarded = held_inputs(context)
+    unfinished = metadata.unfinished(name)
+    others = guarded.keys() - {item.input_id for item in unfinished}
+    inputs = sorted([*unfinished, *metadata.inputs(name, sorted(others))])
+    processes = metadata.processes(name, input_ids=[item.input_id for item in inputs])
+    return SourceProgress(inputs, processes, guarded, progress(inputs, processes, guarded))
+
+
+def unsettled(metadata: MetadataStore, names: Collection[str]) -> list[str]:
+    """Return those of some sources that have unfinished inputs, or no input in their hub, each with the reason.
+
+    The snapshot rules of a source wait for the sources that they look up: a snapshot value is frozen, so a row must not
+    be processed before the rows that it looks up.
+    """
+    found = []
+    for name in names:
+        left = metadata.unfinished(name)
+        processes = metadata.processes(name, input_ids=[item.input_id for item in left])
+        done, _ = metadata.done_steps(name, PER_INPUT[-1:])
+        state = progress(left, processes, others_done=done)
+        if not state.is_settled:
+            what = f"{len(state.under_way)} inputs on their way" if state.under_way else "no input in its hub"
+            found.append(f"{name} ({what})")
+    return found
