@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import logging
 import os
 import sqlite3
@@ -196,7 +197,11 @@ class Found:
 
 
 class LocalRunner:
-    """Runs everything that is due on a Dagster instance. The file `cursor` keeps the state of automation."""
+    """Runs everything that is due on a Dagster instance.
+
+    The file `cursor` keeps the state of automation, and `sensors.json` beside it the cursors of the sensors: a sensor
+    reports again what its cursor does not have.
+    """
 
     def __init__(
         self, definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: Path, begin: Callable[[str], None]
@@ -205,6 +210,7 @@ class LocalRunner:
         self._definitions = definitions
         self._instance = instance
         self._cursor = cursor
+        self._sensors = cursor.with_name("sensors.json")
         self._begin = begin
         self._repository = definitions.get_repository_def()
         self.found: dict[str, Found] = {}
@@ -216,7 +222,7 @@ class LocalRunner:
         A source that has a schedule is looked at, too, whatever the time. `found` has what the last look at each source
         did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
         """
-        told: dict[str, str] = {}
+        told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
         looks: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
             *self._repository.sensor_defs,
             *self._repository.schedule_defs,
@@ -230,6 +236,7 @@ class LocalRunner:
                 for request in self._look(each, source, told):
                     requested = True
                     yield self._run(_described(request), request.asset_selection or (), request)
+                _store(self._sensors, json.dumps(told))
             if not requested:
                 return
 
@@ -260,8 +267,7 @@ class LocalRunner:
             if not keys:
                 break
             yield self._run(_named(keys), keys, request)
-        self._cursor.parent.mkdir(parents=True, exist_ok=True)
-        self._cursor.write_text(dg.serialize_value(cursor))
+        _store(self._cursor, dg.serialize_value(cursor))
 
     def _left_undone(self) -> Sequence[dg.RunRequest]:
         """Return the requests for tables that a killed runner did not make."""
@@ -352,6 +358,14 @@ class LocalRunner:
         if first not in order or last not in order:
             return source, ()
         return source, tuple(order[order.index(first) : order.index(last) + 1])
+
+
+def _store(file: Path, text: str) -> None:
+    """Replace a file at once: a process that is killed leaves the old text or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}")
+    unfinished.write_text(text)
+    unfinished.replace(file)
 
 
 def _failure(event: dg.DagsterEvent) -> str:

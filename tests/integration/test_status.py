@@ -125,6 +125,10 @@ def test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step(
     assert found.is_well, person.text
     assert person.here.rows("hub/orders", "id") == [(1,), (2,)]
     assert f"noted: {file / day(3)}: replaces {third}" in person.text
+    later = Person(person.here, GUARDED)
+    assert later.runs("orders").is_well
+    assert not later.done
+    assert "noted" not in later.text, "a note is told once"
     assert person.asks("orders") == 0
     assert person.status("orders").taken == 3
     assert person.status("orders").last_arrival == max(
