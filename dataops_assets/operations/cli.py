@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,9 @@ def _run(given: argparse.Namespace) -> int:
     metadata = MetadataStore(environment_from(os.environ, PROJECT).metadata_url)
     say = say_to_person if given.json else _say
     done: list[FinishedRun] = []
-    with obeying_signals() as stop_if_told, _runner(say, stop_if_told) as runner:
+    # dbt writes its log to the standard output
+    aside = redirect_stdout(sys.stderr) if given.json else nullcontext()
+    with aside, obeying_signals() as stop_if_told, _runner(say, stop_if_told) as runner:
         run_due(runner, metadata, given.source, say, done)
         result = outcome(runner, contexts)
     if given.json:
