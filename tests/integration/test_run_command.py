@@ -13,6 +13,12 @@ import pytest
 from dataops_assets.operations.cli import main
 
 
+def dataops(folder: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "dataops"
+    variables = {"DATAOPS_HOME": str(home)}
+    return subprocess.run([program, *words], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_run_makes_its_instance_does_what_is_due_and_says_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -25,17 +31,19 @@ def test_run_makes_its_instance_does_what_is_due_and_says_what_failed(
     for file in landing.iterdir():
         # long ago, so that nobody is writing it any more
         os.utime(file, (1, 1))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "dataops", "run", "airlines"],
-        cwd=tmp_path,
-        env={"DATAOPS_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    first = dataops(tmp_path, home, "run", "airlines", "--json")
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert (home / "dagster" / "dagster.yaml").is_file()
+    data = json.loads(first.stdout)
+    assert (data["runs"][0]["source"], data["runs"][0]["succeeded"]) == ("airlines", False)
+    assert "warehouse/dim_airlines" in [run["what"] for run in data["runs"]], "what follows is made"
+    assert (data["is_well"], data["failed_runs"], data["refused"]) == (False, [], [])
+    assert "stopped in" in first.stderr, "progress goes to the error stream"
+
+    done = dataops(tmp_path, home, "run", "airlines")
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stderr == ""
-    assert (home / "dagster" / "dagster.yaml").is_file()
+    assert "nothing was due" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("airlines  ")]
     assert line.split()[1:7] == ["1", "0", "1", "0", "0", "0"]
     assert "failed  input 20130201T" in done.stdout
