@@ -54,25 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     `run` and `status` return 1 if anything is held or failed, and 2 after an error. A command that a signal ends
     returns 130.
     """
-    parser = argparse.ArgumentParser(prog="dataops", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="run two subject areas from raw data to the warehouse")
-    add_run_command(commands)
-    add_status_commands(commands)
-    add_hub_commands(commands)
-    again = commands.add_parser("reset", help="run a step and all later steps of inputs again")
-    again.add_argument("source")
-    again.add_argument("step", choices=PER_INPUT)
-    again.add_argument("input", nargs="*", help="ids of inputs; default: all inputs of the source")
-    clean = commands.add_parser(
-        "vacuum", help="delete superseded inputs and the files of old table versions, as declared in `retention`"
-    )
-    clean.add_argument("source", nargs="?", help="one source; default: all sources")
-    clean.add_argument("--keep-days", type=float, help="days to keep old table versions; default: retention.versions")
-    add_commands(commands)
-    add_rule_commands(commands)
-    add_doctor_command(commands)
-    given = parser.parse_args(arguments)
+    given = command_parser().parse_args(arguments)
     try:
         if {given.command, getattr(given, "act", "")} & _TELLING:
             _instance_for(given.command)
@@ -98,6 +80,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dataops {given.command}: interrupted; the next one goes on from here", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="dataops", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="run two subject areas from raw data to the warehouse")
+    add_run_command(commands)
+    add_status_commands(commands)
+    add_hub_commands(commands)
+    again = commands.add_parser("reset", help="run a step and all later steps of inputs again")
+    again.add_argument("source")
+    again.add_argument("step", choices=PER_INPUT)
+    again.add_argument("input", nargs="*", help="ids of inputs; default: all inputs of the source")
+    clean = commands.add_parser(
+        "vacuum", help="delete superseded inputs and the files of old table versions, as declared in `retention`"
+    )
+    clean.add_argument("source", nargs="?", help="one source; default: all sources")
+    clean.add_argument("--keep-days", type=float, help="days to keep old table versions; default: retention.versions")
+    add_commands(commands)
+    add_rule_commands(commands)
+    add_doctor_command(commands)
+    return parser
 
 
 def _demo(_given: argparse.Namespace) -> int:
