@@ -15,6 +15,7 @@ from dataops_assets.components.automation import when_published
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes, table_columns
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name, partitions_read_once
+from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
@@ -100,7 +101,7 @@ class SourceAssets:
                 asset_key(node.key),
                 deps=[*reads, *related],
                 description=node.description,
-                kinds=set(node.kinds),
+                kinds={node.layer, *node.kinds},
                 freshness_policy=policy if freshness.enabled else None,
                 automation_condition=None if node.is_per_input else when_published(),
                 metadata=events.column_metadata(source, self.rules, node, table_columns(source, node)),
@@ -113,7 +114,7 @@ class SourceAssets:
                     asset_key(node.beside),
                     deps=reads,
                     description=f"Rejected rows of {source.name}, with the reason, the column and the value.",
-                    kinds=set(node.kinds),
+                    kinds={node.layer, *node.kinds},
                     # most inputs have no rejected rows
                     skippable=True,
                     **common,
@@ -138,6 +139,22 @@ _CHECKS = {
     "waits_for": "Checks that the sources that inputs wait for are recent enough.",
     "validation": "Counts the rows that fail the declared validations.",
 }
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An input that succeeded, and what its event tells of it alone."""
+
+    report: InputReport
+    details: dict[str, Any]
+
+
+def _in_order(reports: Sequence[InputReport], known: Mapping[str, Input]) -> list[InputReport]:
+    """Return the reports in the order of their inputs, the newest last."""
+    by_id = {item.input_id: item for item in reports}
+    return [by_id.pop(item.input_id) for item in sorted(known.values()) if item.input_id in by_id] + list(
+        by_id.values()
+    )
 
 
 @dataclass(frozen=True)
@@ -183,12 +200,17 @@ class _StepRun:
         report: StepReport,
         known: Mapping[str, Input],
     ) -> Iterator[Any]:
-        good = [item for item in report.inputs if item.error is None]
+        good = _in_order([item for item in report.inputs if item.error is None], known)
         selected = context.selected_asset_keys
-        metadata = events.table_metadata(source_context, self.node, report)
-        columns = events.undeclared_columns(self.source, self.rules, self.node, report.columns)
         if asset_key(self.node.key) in selected:
-            yield from self._materializations(context, report, good, known, metadata | columns)
+            of_table = events.table_metadata(source_context, report)
+            of_table |= events.undeclared_columns(self.source, self.rules, self.node, report.columns)
+            of_run = events.run_metadata(self.node, report)
+            if good:
+                platform: Platform = getattr(context.resources, PLATFORM)
+                of_run |= step_look(platform, source_context, self.rules, self.node, good[-1].input_id)
+            told = [_Told(item, events.input_metadata(item, known.get(item.input_id))) for item in good]
+            yield from self._materializations(context, report, told, of_table, of_run)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
             yield from self._beside(context, report, good, known)
         wanted = {key.name for key in context.selected_asset_check_keys}
@@ -200,27 +222,30 @@ class _StepRun:
         self,
         context: dg.AssetExecutionContext,
         report: StepReport,
-        good: Sequence[InputReport],
-        known: Mapping[str, Input],
+        good: Sequence[_Told],
         of_table: dict[str, Any],
+        of_run: dict[str, Any],
     ) -> Iterator[Any]:
+        """Report the inputs in order. What is of the whole run is told once: by the last event, of the newest input."""
         key = asset_key(self.node.key)
         if report.failures:
             # a result would be for all partitions of the run, so report each published partition by itself
             for item in good:
-                details = events.input_metadata(item, known.get(item.input_id))
-                yield dg.AssetMaterialization(key, partition=item.input_id or None, metadata=of_table | details)
+                metadata = of_table | item.details | (of_run if item is good[-1] else {})
+                yield dg.AssetMaterialization(key, partition=item.report.input_id or None, metadata=metadata)
             return
         if len(good) <= 1:
-            details = events.input_metadata(good[0], known.get(good[0].input_id)) if good else {}
-            yield dg.MaterializeResult(asset_key=key, metadata=of_table | details)
+            yield dg.MaterializeResult(asset_key=key, metadata=of_table | of_run | (good[0].details if good else {}))
             return
         with partitions_read_once():
             for item in good:
-                details = events.input_metadata(item, known.get(item.input_id))
-                context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
-        # Dagster makes one event for each partition of the run
+                context.add_asset_metadata(item.details, asset_key=key, partition_key=item.report.input_id)
+        # Dagster makes one event for each partition of the run, in no order
         yield dg.MaterializeResult(asset_key=key, metadata=of_table)
+        newest = good[-1]
+        yield dg.AssetMaterialization(
+            key, partition=newest.report.input_id, metadata=of_table | newest.details | of_run
+        )
 
     def _beside(
         self,
@@ -232,7 +257,11 @@ class _StepRun:
         """Report the quarantine if rows were rejected, or if the run selects only the quarantine."""
         key = asset_key(self.node.beside or "")
         if not report.failures and (len(good) == 1 or asset_key(self.node.key) not in context.selected_asset_keys):
-            yield dg.MaterializeResult(asset_key=key, metadata=events.rejected_metadata(good))
+            with partitions_read_once():
+                for item in good:
+                    details = events.rejected_metadata([item])
+                    context.add_asset_metadata(details, asset_key=key, partition_key=item.input_id)
+            yield dg.MaterializeResult(asset_key=key)
             return
         for item in good:
             if item.counts.get(events.REJECTED):

@@ -20,6 +20,14 @@ HUB_VERSIONS = "hub_versions"
 REJECTED = "rejected"
 """Key of the count of rejected rows."""
 
+ROWS = "rows"
+"""Key of the count of an input's rows in the table of a step."""
+
+RUN = "run: "
+"""How the label of a number begins that is of a whole run, and not of one input."""
+
+# notes of a step that tell of its table, not of what the run did
+_OF_TABLE = ("inputs_in_hub",)
 _SHOWN = 5
 _LISTED = 100
 
@@ -30,20 +38,25 @@ def asset_key(key: str) -> dg.AssetKey:
     return dg.AssetKey(key.split("/"))
 
 
-def table_metadata(context: SourceContext, node: StepNode, report: StepReport) -> dict[str, Any]:
-    """Return the metadata of a step's table: rows, version, seconds, URI, and notes of the step."""
-    metadata: dict[str, Any] = {"seconds": round(report.seconds, 3), "inputs": len(report.inputs)}
-    if not node.is_per_input:
-        del metadata["inputs"]
+def table_metadata(context: SourceContext, report: StepReport) -> dict[str, Any]:
+    """Return the metadata of a step's table as it is after the run: rows, version, URI, versions of what it read."""
+    metadata: dict[str, Any] = {"dagster/uri": f"{context.environment.storage}/{report.asset}"}
     if report.rows is not None:
         metadata["dagster/row_count"] = report.rows
     if report.version is not None:
         metadata["table_version"] = report.version
     if report.read:
         metadata[HUB_VERSIONS] = dict(report.read)
-    metadata["dagster/uri"] = f"{context.environment.storage}/{report.asset}"
+    return metadata | {name: value for name, value in report.notes.items() if name in _OF_TABLE}
+
+
+def run_metadata(node: StepNode, report: StepReport) -> dict[str, Any]:
+    """Return the numbers of the run over all its inputs: each label begins with `RUN`."""
+    metadata: dict[str, Any] = {f"{RUN}seconds": round(report.seconds, 3)}
+    if node.is_per_input:
+        metadata[f"{RUN}inputs"] = len(report.inputs)
     if report.receipts:
-        metadata["receipts"] = dg.MetadataValue.table(
+        metadata[f"{RUN}receipts"] = dg.MetadataValue.table(
             records=[
                 dg.TableRecord(
                     {
@@ -64,7 +77,7 @@ def table_metadata(context: SourceContext, node: StepNode, report: StepReport) -
                 ]
             ),
         )
-    return metadata | {str(name): value for name, value in report.notes.items()}
+    return metadata | {f"{RUN}{name}": value for name, value in report.notes.items() if name not in _OF_TABLE}
 
 
 def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types: Mapping[str, str]) -> dict[str, Any]:
@@ -100,6 +113,8 @@ def undeclared_columns(
 def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
     """Return the metadata of one input: counts, rows kept out of the hub by rule, origin and times."""
     metadata: dict[str, Any] = dict(item.counts) | kept_out([item])
+    if ROWS in item.counts:
+        metadata["dagster/partition_row_count"] = item.counts[ROWS]
     if known is not None:
         metadata |= {
             "origin": known.origin,

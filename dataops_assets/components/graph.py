@@ -75,6 +75,11 @@ class StepNode:
     run: Callable[[SourceContext, Sequence[Input]], StepReport]
 
     @property
+    def layer(self) -> str:
+        """Return the layer of the asset: raw, lake or hub."""
+        return self.key.partition("/")[0]
+
+    @property
     def as_step(self) -> Step:
         """Return the step as a value that can be run."""
         return Step(self.name, self.key, self.run)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import dagster as dg
@@ -19,10 +19,11 @@ from dataops_assets.components.assets import RETRIES
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
-from dataops_assets.components.dbt_lineage import column_lineage
+from dataops_assets.components.dbt_lineage import Origin, column_lineage
 from dataops_assets.components.dbt_sources import require_made
-from dataops_assets.components.declarations import declared_sources
-from dataops_assets.components.events import HUB_VERSIONS
+from dataops_assets.components.declarations import Declarations, declared_sources
+from dataops_assets.components.events import HUB_VERSIONS, RUN
+from dataops_assets.components.looks import personal_columns, profiled_look
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.config.warehouse import Warehouse
@@ -87,7 +88,8 @@ class WarehouseComponent(dg.Component):
         """
         environment = environment_from(os.environ, context.project_root)
         project, catalogue = prepare(context.project_root / self.warehouse.project, environment)
-        require_made(catalogue.sources, declared_sources(context.component_tree.defs_module_path))
+        declared = declared_sources(context.component_tree.defs_module_path)
+        require_made(catalogue.sources, declared)
         known = [model.name for model in catalogue.models]
         for name in self.warehouse.model_checks:
             if name not in known:
@@ -99,15 +101,15 @@ class WarehouseComponent(dg.Component):
         apart = {test.unique_id for several in tests.values() for _, test in several}
         return dg.Definitions(
             assets=[
-                self._models_op(name, models, apart, project, catalogue)
+                self._models_op(name, models, apart, _Dbt(project, catalogue, declared))
                 for name, models in models_by_op(catalogue).items()
             ],
-            asset_checks=[self._tests_op(name, several, project, catalogue) for name, several in tests.items()],
+            asset_checks=[
+                self._tests_op(name, several, _Dbt(project, catalogue, declared)) for name, several in tests.items()
+            ],
         )
 
-    def _models_op(
-        self, name: str, models: Sequence[ModelEntry], apart: Set[str], project: DbtProject, catalogue: Catalogue
-    ) -> dg.AssetsDefinition:
+    def _models_op(self, name: str, models: Sequence[ModelEntry], apart: Set[str], dbt: "_Dbt") -> dg.AssetsDefinition:
         """Define one op with models that are built together, and their checks except for the tests that run `apart`."""
 
         @dg.multi_asset(
@@ -118,7 +120,7 @@ class WarehouseComponent(dg.Component):
             pool=_POOL,
         )
         def build(context: dg.AssetExecutionContext, config: BuildOptions) -> Iterator[Any]:
-            yield from self._build(context.op_execution_context, config, project, catalogue)
+            yield from self._build(context.op_execution_context, config, dbt)
 
         return build
 
@@ -126,8 +128,7 @@ class WarehouseComponent(dg.Component):
         self,
         name: str,
         tests: Sequence[tuple[ModelEntry, TestEntry]],
-        project: DbtProject,
-        catalogue: Catalogue,
+        dbt: "_Dbt",
     ) -> dg.AssetChecksDefinition:
         """Define one op with tests that compare models of several ops, and so run after all of these."""
 
@@ -139,7 +140,7 @@ class WarehouseComponent(dg.Component):
             pool=_POOL,
         )
         def compare(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
-            yield from self._build(context.op_execution_context, BuildOptions(full_refresh=False), project, catalogue)
+            yield from self._build(context.op_execution_context, BuildOptions(full_refresh=False), dbt)
 
         return compare
 
@@ -190,13 +191,12 @@ class WarehouseComponent(dg.Component):
 
     # --- what is done ------------------------------------------------------------------------------------------------
 
-    def _build(
-        self, context: dg.OpExecutionContext, options: BuildOptions, project: DbtProject, catalogue: Catalogue
-    ) -> Iterator[Any]:
+    def _build(self, context: dg.OpExecutionContext, options: BuildOptions, dbt: "_Dbt") -> Iterator[Any]:
         """Build the selected models, run the selected checks, and report the result of each.
 
         Raises Failure if a model could not be built, after all other results are reported.
         """
+        project, catalogue = dbt.project, dbt.catalogue
         chosen = _Chosen.of(context, catalogue)
         results: dict[str, NodeResult] = {}
         profiles: dict[str, Profile] = {}
@@ -206,9 +206,17 @@ class WarehouseComponent(dg.Component):
             build = _run_dbt(context, project, chosen.build_command(options))
             results = {result.unique_id: result for result in build.results}
             profiles |= build.profiles
+            personal = set(personal_columns(dbt.declared))
             for unique_id, result in results.items():
                 if unique_id in chosen.models and result.status == "success":
-                    yield _materialization(chosen.models[unique_id], result, build, catalogue)
+                    model = chosen.models[unique_id]
+                    lineage = column_lineage(catalogue, result.compiled)
+                    hidden = _made_of(lineage, personal)
+                    # models that are built later may read this one
+                    personal |= {(model.key, name) for name in hidden}
+                    if unique_id in profiles:
+                        profiles[unique_id] = _without_values(profiles[unique_id], hidden)
+                    yield _materialization(model, result, build, lineage, profiles.get(unique_id))
         if chosen.only_checked:
             operation = ["run-operation", "log_profiles", "--args", json.dumps({"models": chosen.only_checked})]
             profiles |= _run_dbt(context, project, operation).profiles
@@ -230,6 +238,15 @@ class WarehouseComponent(dg.Component):
                             metadata=dict(outcome.numbers),
                         )
         _raise_for_failed(chosen, results)
+
+
+@dataclass(frozen=True)
+class _Dbt:
+    """The dbt project, its catalogue, and the sources whose tables it reads."""
+
+    project: DbtProject
+    catalogue: Catalogue
+    declared: Declarations
 
 
 @dataclass(frozen=True)
@@ -287,26 +304,47 @@ def _test_spec(model: ModelEntry, test: TestEntry, *, blocking: bool) -> dg.Asse
     )
 
 
+def _made_of(lineage: Mapping[str, Set[Origin]], personal: Set[Origin]) -> set[str]:
+    """Return the columns, in lower case, that are made of one of these: SQL ignores the case of a name."""
+    return {
+        name.lower()
+        for name, origins in lineage.items()
+        if any((key, column.lower()) in personal for key, column in origins)
+    }
+
+
+def _without_values(profile: Profile, hidden: Set[str]) -> Profile:
+    columns = tuple(
+        replace(item, min=None, max=None, mean=None, stddev=None) if item.name.lower() in hidden else item
+        for item in profile.columns
+    )
+    return replace(profile, columns=columns)
+
+
 def _materialization(
-    model: ModelEntry, result: NodeResult, build: Invocation, catalogue: Catalogue
+    model: ModelEntry,
+    result: NodeResult,
+    build: Invocation,
+    lineage: Mapping[str, Set[Origin]],
+    profile: Profile | None,
 ) -> dg.MaterializeResult[None]:
-    lineage = {
+    deps = {
         name: [dg.TableColumnDep(dg.AssetKey(key), column) for key, column in sorted(origins)]
-        for name, origins in column_lineage(catalogue, result.compiled).items()
+        for name, origins in lineage.items()
     }
     versions = {key: build.versions[key] for key in map("/".join, model.reads) if key in build.versions}
     metadata: dict[str, Any] = {
-        "dagster/column_lineage": dg.TableColumnLineage(lineage),
-        "seconds": round(result.seconds, 3),
+        "dagster/column_lineage": dg.TableColumnLineage(deps),
+        f"{RUN}seconds": round(result.seconds, 3),
         HUB_VERSIONS: versions,
     }
     if model.unique_id in build.changed:
-        metadata["changed_rows"] = build.changed[model.unique_id]
-    if model.unique_id in build.profiles:
-        profile = build.profiles[model.unique_id]
+        metadata[f"{RUN}changed rows"] = build.changed[model.unique_id]
+    if profile is not None:
         metadata["dagster/row_count"] = profile.rows
         metadata["dagster/column_schema"] = _schema(model, {column.name: column.type for column in profile.columns})
         metadata[_PROFILE] = dg.MetadataValue.json(asdict(profile))
+        metadata |= profiled_look(profile, build.previews[model.unique_id])
     return dg.MaterializeResult(asset_key=dg.AssetKey(model.key), metadata=metadata)
 
 

@@ -73,13 +73,15 @@ class NodeResult:
 class Invocation:
     """The result of one dbt command: node results in the order they finished, and the logs of macros.
 
-    `profiles` of the tables that were built or asked for, by unique id; `changed` counts the identities that an
+    `profiles` and `previews` (a few rows as texts, in the order of the profile's columns) of the tables that were built
+    or asked for, by unique id; `changed` counts the identities that an
     incremental model found to differ, by unique id; `versions` are those the hub tables were read at, None for a table
     without rows, by asset key such as 'hub/sales'.
     """
 
     results: tuple[NodeResult, ...]
     profiles: Mapping[str, Profile]
+    previews: Mapping[str, Sequence[Sequence[str | None]]]
     changed: Mapping[str, int]
     versions: Mapping[str, int | None]
 
@@ -125,6 +127,7 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
     return Invocation(
         results,
         profiles={item["profile_of"]: _profile(item) for item in logged if "profile_of" in item},
+        previews={item["profile_of"]: item["preview"] for item in logged if "profile_of" in item},
         changed={item["changed_in"]: item["identities"] for item in logged if "changed_in" in item},
         versions={item["pinned"]: item["version"] for item in logged if "pinned" in item},
     )

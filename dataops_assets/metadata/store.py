@@ -656,7 +656,7 @@ class MetadataStore:
         Of several versions of one file (same origin and extract time) only the one that arrived last is returned. The
         profile of the whole table, if there is one, is last.
         """
-        table, inputs, columns = tables.profiles, tables.inputs, tables.profile_columns
+        table, inputs = tables.profiles, tables.inputs
         version = inputs.alias("version")
         has_newer_version = sa.exists().where(
             version.c.source == inputs.c.source,
@@ -681,16 +681,21 @@ class MetadataStore:
         left_out = set(exclude)
         with self._database.read(f"reading profiles of {asset}") as connection:
             found = [row for row in connection.execute(newest_first) if (row.input_id or "") not in left_out][:limit]
-            described: dict[int, list[ColumnProfile]] = {row.profile_id: [] for row in found}
-            for some in _portions(list(described)):
-                statement = (
-                    sa.select(columns)
-                    .where(columns.c.profile_id.in_(some))
-                    .order_by(columns.c.profile_id, columns.c.position)
-                )
-                for row in connection.execute(statement):
-                    described[row.profile_id].append(_column_profile(row))
-        return [Profile(asset, row.input_id or "", row.rows, tuple(described[row.profile_id])) for row in found]
+            described = _profile_columns(connection, [row.profile_id for row in found])
+        return [Profile(asset, row.input_id or "", row.rows, described[row.profile_id]) for row in found]
+
+    def profile(self, source: str, asset: str, input_id: str) -> Profile | None:
+        """Return the profile of one input in a table; None if it has none."""
+        table = tables.profiles
+        statement = sa.select(table.c.profile_id, table.c.rows).where(
+            table.c.source == source, table.c.asset == asset, table.c.input_id == input_id
+        )
+        with self._database.read(f"reading the profile of input {input_id} in {asset}") as connection:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                return None
+            described = _profile_columns(connection, [row.profile_id])
+        return Profile(asset, input_id, row.rows, described[row.profile_id])
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -922,6 +927,19 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
         }
         for position, column in enumerate(columns)
     ]
+
+
+def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[ColumnProfile, ...]]:
+    """Return the columns of profiles, in order, by the id of the profile."""
+    columns = tables.profile_columns
+    found: dict[int, list[ColumnProfile]] = {profile_id: [] for profile_id in ids}
+    for some in _portions(list(found)):
+        statement = (
+            sa.select(columns).where(columns.c.profile_id.in_(some)).order_by(columns.c.profile_id, columns.c.position)
+        )
+        for row in connection.execute(statement):
+            found[row.profile_id].append(_column_profile(row))
+    return {profile_id: tuple(described) for profile_id, described in found.items()}
 
 
 def _column_profile(row: Any) -> ColumnProfile:

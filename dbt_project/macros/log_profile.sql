@@ -1,7 +1,7 @@
 {#
   Logs the profile of a table as JSON, which the platform reads from dbt's events: rows; and for each column its type,
-  nulls, distinct values (estimated), minimum, maximum, mean and standard deviation. One query for each table. No value of
-  a column with the tag `pii` is shown.
+  nulls, distinct values (estimated), minimum, maximum, mean and standard deviation; and a few rows. Two queries for each
+  table. No value of a column with the tag `pii` is shown.
 
   `log_profile()` is the post-hook of every model; `log_profiles(models)` is an operation, for tables that are not built.
 #}
@@ -35,7 +35,14 @@
       'min': found[at + 2], 'max': found[at + 3], 'mean': found[at + 4], 'stddev': found[at + 5]
     }) -%}
   {%- endfor -%}
-  {%- do log(tojson({'profile_of': node.unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described})) -%}
+  {%- set preview = [] -%}
+  {%- for row in run_query(preview_query(relation, columns, personal)).rows -%}
+    {%- do preview.append(row.values() | list) -%}
+  {%- endfor -%}
+  {%- do log(tojson({
+    'profile_of': node.unique_id, 'asset': 'warehouse/' ~ relation.identifier, 'rows': found[0], 'columns': described,
+    'preview': preview
+  })) -%}
 {% endmacro %}
 
 {# All values as texts, so that each type is in the log as the engine writes it. #}
@@ -63,4 +70,15 @@
     {%- endif %}
     {%- endfor %}
   from {{ relation }}
+{% endmacro %}
+
+{# A few rows, as text for the same reason. #}
+{% macro preview_query(relation, columns, personal) %}
+  select
+    {%- for column in columns %}
+    {%- set text = "'***'" if column.name | lower in personal else 'left(cast(' ~ column.quoted ~ ' as varchar), 100)' %}
+    case when {{ column.quoted }} is not null then {{ text }} end as c{{ loop.index0 }}{{ ',' if not loop.last }}
+    {%- endfor %}
+  from {{ relation }}
+  limit 10
 {% endmacro %}

@@ -172,15 +172,32 @@ def test_a_run_tells_of_rows_columns_lineage_and_versions(
     found = told.metadata["fct_sales"]
     assert found["dagster/row_count"].value == 2
     assert found["hub_versions"].value == {"hub/sales": 0}
+    shown = found["preview"].records
+    assert sorted(record.data["store_id"] for record in shown) == ["1", "2"]
+    known = {record.data["column"]: record.data for record in found["column_statistics"].records}
+    assert (known["store_id"]["nulls"], known["store_id"]["least"], known["store_id"]["most"]) == (0, "1", "2")
     columns = {column.name: column for column in found["dagster/column_schema"].value.columns}
     assert columns["sales_date"].type == "DATE"
     assert columns["sales"].description == "Turnover of the day, euros."
     lineage = told.metadata["fct_sales"]["dagster/column_lineage"].value.deps_by_column
     assert lineage["store_id"] == [dg.TableColumnDep(dg.AssetKey(["hub", "sales"]), "Store")]
     again = materialize(definitions, instance, "fct_sales")
-    assert again.metadata["fct_sales"]["changed_rows"].value == 0
+    assert again.metadata["fct_sales"]["run: changed rows"].value == 0
     anew = materialize(definitions, instance, "fct_sales", config={"full_refresh": True})
-    assert "changed_rows" not in anew.metadata["fct_sales"]
+    assert "run: changed rows" not in anew.metadata["fct_sales"]
+
+
+def test_of_a_column_made_of_a_personal_one_no_value_is_shown(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "personal_columns", lambda _: [(("hub", "sales"), "store")])
+    found = materialize(definitions, instance, "fct_sales").metadata["fct_sales"]
+    assert {record.data["store_id"] for record in found["preview"].records} == {"***"}
+    known = {record.data["column"]: record.data for record in found["column_statistics"].records}
+    assert [known["store_id"][fact] for fact in ("least", "most", "mean")] == ["***", "***", None]
+    assert known["sales_date"]["least"] != "***"
+    profile = {column["name"]: column for column in found["dataops/profile"].value["columns"]}
+    assert (profile["store_id"]["min"], profile["store_id"]["max"]) == (None, None)
 
 
 def test_any_selection_does_that_and_no_more(

@@ -73,3 +73,13 @@ def test_an_empty_table_has_a_profile(connection: duckdb.DuckDBPyConnection, mac
     rows, columns = profile(connection, macros, [])
     assert rows == "0"
     assert columns["pay"] == ["0", "0", None, None, None, None]
+
+
+def test_a_few_rows_are_shown_without_personal_values(connection: duckdb.DuckDBPyConnection, macros: Any) -> None:
+    columns = [Column(*row[:2]) for row in connection.execute("describe people").fetchall()]
+    found = connection.execute(macros.preview_query("people", columns, ["name"])).fetchall()
+    assert found == [("1", "***", "2.50", "2013-01-01"), ("3", None, None, None), (None, "***", "4.50", "2014-01-01")]
+    connection.execute("insert into people select 1, repeat('x', 300), 1, date '2013-01-01' from range(20)")
+    rows = connection.execute(macros.preview_query("people", columns, [])).fetchall()
+    assert len(rows) == 10
+    assert max(len(row[1]) for row in rows if row[1]) == 100
