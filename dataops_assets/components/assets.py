@@ -149,14 +149,6 @@ class _Told:
     details: dict[str, Any]
 
 
-def _in_order(reports: Sequence[InputReport], known: Mapping[str, Input]) -> list[InputReport]:
-    """Return the reports in the order of their inputs, the newest last."""
-    by_id = {item.input_id: item for item in reports}
-    return [by_id.pop(item.input_id) for item in sorted(known.values()) if item.input_id in by_id] + list(
-        by_id.values()
-    )
-
-
 @dataclass(frozen=True)
 class _StepRun:
     """One step of one source, executed by a run."""
@@ -200,7 +192,7 @@ class _StepRun:
         report: StepReport,
         known: Mapping[str, Input],
     ) -> Iterator[Any]:
-        good = _in_order([item for item in report.inputs if item.error is None], known)
+        good = events.in_order([item for item in report.inputs if item.error is None], known)
         selected = context.selected_asset_keys
         if asset_key(self.node.key) in selected:
             of_table = events.table_metadata(source_context, report)

@@ -15,6 +15,8 @@ import dagster as dg
 from dataops_assets.components import events
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes
+from dataops_assets.components.looks import step_look
+from dataops_assets.components.platform import Platform
 from dataops_assets.errors import DataOpsError
 from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
@@ -121,17 +123,17 @@ def _tell(
     if "DAGSTER_HOME" not in os.environ:
         return
     known = {item.input_id: item for item in inputs}
-    table = events.table_metadata(context, node, report)
+    table = events.table_metadata(context, report)
     columns = events.column_metadata(context.source, rules, node, report.columns)
+    good = events.in_order([item for item in report.inputs if item.error is None], known)
     with dg.DagsterInstance.get() as instance:
-        for item in report.inputs:
-            if item.error is not None:
-                continue
-            details = events.input_metadata(item, known.get(item.input_id))
+        for item in good:
+            metadata = table | columns | events.input_metadata(item, known.get(item.input_id))
+            if item is good[-1]:
+                platform = Platform(context.environment)
+                metadata |= events.run_metadata(node, report) | step_look(platform, context, rules, node, item.input_id)
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(
-                    asset_key(node.key), partition=item.input_id or None, metadata=table | details | columns
-                )
+                dg.AssetMaterialization(asset_key(node.key), partition=item.input_id or None, metadata=metadata)
             )
         for result in events.check_results(report, {node.key: dict.fromkeys(node.checks, True)}):
             instance.report_runless_asset_event(events.evaluation(result))

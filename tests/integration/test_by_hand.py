@@ -80,9 +80,10 @@ def test_recalculation_tells_of_both_tables(here: CodeLocation) -> None:
     assert (hub.partition, current.partition) == (here.partitions("orders")[-1], None)
     assert hub.metadata["table_version"].value == version(here, "hub/orders")
     assert current.metadata["table_version"].value == version(here, "hub/orders_current")
-    receipts = hub.metadata["receipts"]
+    receipts = hub.metadata["run: receipts"]
     assert isinstance(receipts, dg.TableMetadataValue)
     assert [record.data["rule"] for record in receipts.records] == ["doubled", "s_status"]
+    assert "all 2 rows of the table" in str(hub.metadata["statistics_of"].value)
     assert checked_by_hand(here, "hub/orders_current") == {"volume", "schema", "distribution"}
     assert checked_by_hand(here, "hub/orders")
     (process,) = here.platform.metadata.processes("orders", "recalculate")
