@@ -127,9 +127,8 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
 def in_order(reports: Sequence[InputReport], known: Mapping[str, Input]) -> list[InputReport]:
     """Return the reports in the order of their inputs, the newest last."""
     by_id = {item.input_id: item for item in reports}
-    return [by_id.pop(item.input_id) for item in sorted(known.values()) if item.input_id in by_id] + list(
-        by_id.values()
-    )
+    found = [by_id.pop(item.input_id) for item in sorted(known.values()) if item.input_id in by_id]
+    return [*found, *by_id.values()]
 
 
 def rejected_metadata(reports: Sequence[InputReport]) -> dict[str, Any]:
