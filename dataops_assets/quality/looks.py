@@ -1,14 +1,18 @@
 """Look at a table for a person: a few of its rows, and statistics of its columns.
 
 A look reads at most `MOST_ROWS` rows and `MOST_COLUMNS` columns, so it costs about the same for a small and for a large
-table. It reads no value of a hidden column: of these it only counts nulls and distinct values.
+table. It takes no value of a hidden column out of the engine: of these it only counts nulls and distinct values.
+
+The rows are few, so the statistics are computed here. A query of many aggregates would take longer to plan than to run.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +22,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.masking import MASK
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
-from dataops_assets.quality.profiling import profile_inputs
-from dataops_assets.sql import Relation, alias, column, columns, query
+from dataops_assets.sql import alias, column, query
 from dataops_assets.storage.delta import DataFile, TableVersion
 
 MOST_ROWS = 5_000
@@ -35,7 +38,9 @@ _BINS = 10
 _LONGEST_TEXT = 100
 # the rows of a large table are read from so many of its files
 _FILES = 5
+# a range with larger numbers is no double any more
 _LARGEST = 1e140
+_MEASURED = ("integer", "double", "decimal", "boolean")
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,21 @@ def look_at(
 
     `total` is the number of rows; without it, they are counted.
     """
-    names = list(types)[:MOST_COLUMNS]
-    shown = {name: types[name] for name in names}
-    wanted = query("SELECT $names, '' AS s_input_id FROM $rows AS r", names=columns(names, "r"), rows=rows)
-    sample = session.create(wanted.limit(MOST_ROWS))
-    read = session.fetch(_readable(sample.reference, shown, hidden))
+    shown = dict(list(types.items())[:MOST_COLUMNS])
+    read = session.fetch(_readable(rows, shown, hidden).limit(MOST_ROWS))
     if total is None:
         total = read.num_rows if read.num_rows < MOST_ROWS else _count(session, rows)
+    values = {name: read.column(f"text_{place}").to_pylist() for place, name in enumerate(shown)}
     return Look(
-        rows=tuple(_row(read, names, number) for number in range(min(read.num_rows, PREVIEW_ROWS))),
+        rows=tuple(
+            {name: MASK if name in hidden and texts[number] else texts[number] for name, texts in values.items()}
+            for number in range(min(read.num_rows, PREVIEW_ROWS))
+        ),
         columns=tuple(
-            _column(read, place, item, hidden=item.name in hidden)
-            for place, item in enumerate(_statistics(session, sample, shown, hidden))
+            _hidden_column(name, kind, values[name])
+            if name in hidden
+            else _column(name, kind, values[name], _numbers(read, place))
+            for place, (name, kind) in enumerate(shown.items())
         ),
         seen=read.num_rows,
         total=total,
@@ -105,21 +113,6 @@ def look_at(
 def _count(session: Session, rows: exp.Query) -> int:
     counted = session.fetch(query("SELECT count(*) AS n FROM $rows AS r", rows=rows))
     return int(counted.column("n")[0].as_py())
-
-
-def _statistics(
-    session: Session, sample: Relation, types: Mapping[str, str], hidden: Collection[str]
-) -> tuple[ColumnProfile, ...]:
-    """Return the profile of each column of the rows that were read, with exact numbers of distinct values."""
-    profiles = profile_inputs(session, query("SELECT s.* FROM $s AS s", s=sample), types, "", hidden)
-    if not profiles:
-        return tuple(ColumnProfile(name, kind, 0, 0, None, None, None, None) for name, kind in types.items())
-    counts = [
-        alias(query("count(DISTINCT $value)", value=column(name)), f"distinct_{place}")
-        for place, name in enumerate(types)
-    ]
-    (found,) = session.fetch(query("SELECT $counts FROM $s AS s", counts=counts, s=sample)).to_pylist()
-    return tuple(replace(item, distinct=found[f"distinct_{place}"]) for place, item in enumerate(profiles[0].columns))
 
 
 def rows_of_table(session: Session, snapshot: TableVersion) -> exp.Query:
@@ -146,12 +139,12 @@ def _evenly(files: Sequence[DataFile]) -> list[DataFile]:
 
 
 def _readable(rows: exp.Expr, types: Mapping[str, str], hidden: Collection[str]) -> exp.Select:
-    """Select for each column its text, and its number if it has one. Of a hidden column only whether it is null."""
+    """Select for each column its text, and its number if it has one. Of a hidden column a hash, never the value."""
     selected: list[exp.Expr] = []
     for place, (name, kind) in enumerate(types.items()):
         value = column(name, "r")
         if name in hidden:
-            text = query("CASE WHEN $value IS NULL THEN NULL ELSE $mask END", value=value, mask=MASK)
+            text = query("CASE WHEN NOT $value IS NULL THEN CAST(hash($value) AS VARCHAR) END", value=value)
         else:
             text = query("left(CAST($value AS VARCHAR), $longest)", value=value, longest=_LONGEST_TEXT)
         selected.append(alias(text, f"text_{place}"))
@@ -164,7 +157,7 @@ def _readable(rows: exp.Expr, types: Mapping[str, str], hidden: Collection[str])
 
 def _number(value: exp.Expr, kind: str) -> exp.Expr | None:
     family = family_of(kind)
-    if family in ("integer", "double", "decimal"):
+    if family in _MEASURED:
         number: exp.Expr = query("CAST($value AS DOUBLE)", value=value)
         return number
     if family in ("date", "timestamp", "timestamptz"):
@@ -173,24 +166,55 @@ def _number(value: exp.Expr, kind: str) -> exp.Expr | None:
     return None
 
 
-def _row(read: pa.Table, names: Sequence[str], number: int) -> dict[str, str | None]:
-    return {name: read.column(f"text_{place}")[number].as_py() for place, name in enumerate(names)}
-
-
-def _column(read: pa.Table, place: int, profile: ColumnProfile, *, hidden: bool) -> ColumnLook:
-    if hidden:
-        return ColumnLook(profile, hidden=True)
-    counts = Counter(read.column(f"text_{place}").drop_null().to_pylist())
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    top = tuple(ranked[:_TOP]) if ranked and ranked[0][1] > 1 else ()
+def _numbers(read: pa.Table, place: int) -> list[float | None] | None:
     name = f"number_{place}"
-    return ColumnLook(profile, top, _histogram(read.column(name)) if name in read.column_names else ())
+    found: list[float | None] | None = read.column(name).to_pylist() if name in read.column_names else None
+    return found
 
 
-def _histogram(numbers: pa.ChunkedArray) -> tuple[int, ...]:
-    values = numbers.drop_null().to_numpy()
-    # a range with larger numbers, or with infinity, is no double any more
-    values = values[np.abs(values) < _LARGEST]
-    if values.size == 0 or values.min() == values.max():
+def _hidden_column(name: str, kind: str, hashes: Sequence[str | None]) -> ColumnLook:
+    there = [value for value in hashes if value is not None]
+    profile = ColumnProfile(name, kind, len(hashes) - len(there), len(set(there)), None, None, None, None)
+    return ColumnLook(profile, hidden=True)
+
+
+def _column(name: str, kind: str, texts: Sequence[str | None], numbers: Sequence[float | None] | None) -> ColumnLook:
+    there = [text for text in texts if text is not None]
+    counts = Counter(there)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    finite = np.array([number for number in numbers or () if number is not None and abs(number) < _LARGEST])
+    family = family_of(kind)
+    least, most = _ends(counts, texts, numbers)
+    profile = ColumnProfile(
+        name=name,
+        type=kind,
+        nulls=len(texts) - len(there),
+        distinct=len(counts),
+        min=least,
+        max=most,
+        mean=float(finite.mean()) if family in _MEASURED and finite.size else None,
+        stddev=None,
+    )
+    top = tuple(ranked[:_TOP]) if ranked and ranked[0][1] > 1 else ()
+    return ColumnLook(profile, top, _histogram(finite) if family != "boolean" else ())
+
+
+def _ends(
+    counts: Mapping[str, int], texts: Sequence[str | None], numbers: Sequence[float | None] | None
+) -> tuple[str | None, str | None]:
+    """Return the least and the most value as texts: by number if there is one, else by the order of characters."""
+    if numbers is None:
+        return min(counts, default=None), max(counts, default=None)
+    # the text decides between numbers that are the same double
+    pairs = [
+        (number, text)
+        for number, text in zip(numbers, texts, strict=True)
+        if number is not None and text is not None and not math.isnan(number)
+    ]
+    return (min(pairs)[1], max(pairs)[1]) if pairs else (None, None)
+
+
+def _histogram(finite: np.ndarray[Any, Any]) -> tuple[int, ...]:
+    if finite.size == 0 or finite.min() == finite.max():
         return ()
-    return tuple(int(count) for count in np.histogram(values, bins=_BINS)[0])
+    return tuple(int(count) for count in np.histogram(finite, bins=_BINS)[0])
