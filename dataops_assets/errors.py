@@ -137,6 +137,15 @@ def split_next_step(text: str) -> tuple[str, str]:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a `did you mean` hint for `name`, or an empty string if no known name is similar."""
-    match = difflib.get_close_matches(name, list(known), n=1)
+    """Return a `did you mean` hint for `name`, or an empty string if no known name is similar.
+
+    A name that differs in case, spaces or punctuation alone comes first.
+    """
+    same = [other for other in known if _letters(other) == _letters(name)]
+    match = same or difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {match[0]!r}?" if match else ""
+
+
+def _letters(name: str) -> str:
+    """Return letters and digits of a name, or the name itself if it has none."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum()) or name

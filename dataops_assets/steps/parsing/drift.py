@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.contract import EvolvedColumn
 from dataops_assets.config.source import Source
-from dataops_assets.errors import nearest
 from dataops_assets.steps.evolved_columns import evolved_name
+from dataops_assets.steps.parsing.advice import advice
 
 
 def drift_problem(source: Source, header: Sequence[str], undeclared: Mapping[str, int]) -> tuple[str, str] | None:
@@ -18,9 +18,9 @@ def drift_problem(source: Source, header: Sequence[str], undeclared: Mapping[str
     missing = missing_columns(source, header)
     new = new_columns(source, header)
     if missing and source.drift.missing_column == "fail":
-        near = [f"{name}: {hint}" for name in missing if (hint := nearest(name, new))]
         received = f"no column {', '.join(missing)}; its columns are {', '.join(header)}"
-        return received, "; ".join(near) or "deliver it with all columns, or set drift.missing_column to ignore"
+        otherwise = "deliver it with all columns, or set drift.missing_column to ignore"
+        return received, advice(missing, header, new) or otherwise
     ambiguous = _ambiguous(source, header) or _becoming_one(source, header, new)
     if ambiguous is not None:
         return ambiguous
