@@ -6,6 +6,7 @@ Both read the declarations with this module.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
 from dataops_assets.config.source import Source
@@ -148,7 +150,39 @@ def _documents(path: Path) -> list[yaml.Node]:
         # libyaml's parser takes a tenth of the time of the one in Python
         return list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
     except yaml.YAMLError as error:
-        raise ConfigError(f"reading {path}", received=str(error)) from error
+        raise ConfigError(f"reading {path}", received=str(error), next_step=_advice(path, error)) from error
+
+
+def _advice(path: Path, error: yaml.YAMLError) -> str:
+    """Return what to do about text that is no YAML, if the cause can be told."""
+    place = getattr(error, "problem_mark", None)
+    if place is None:
+        return ""
+    line = path.read_text(encoding="utf-8").splitlines()[place.line : place.line + 1]
+    if line and "\t" in line[0][: len(line[0]) - len(line[0].lstrip())]:
+        return f"line {place.line + 1} begins with a tab: YAML takes spaces alone"
+    return ""
+
+
+def _require_keys_once(path: Path, node: yaml.Node) -> None:
+    """Raise ConfigError for a key that stands twice in a mapping: YAML would take the last one without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _require_keys_once(path, item)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        # a mapping may take the keys of several others
+        if isinstance(key, yaml.ScalarNode) and key.value in lines and key.value != "<<":
+            raise ConfigError(
+                f"{path}:{line} {key.value}: the key stands twice",
+                next_step=f"remove or rename one; the other is at {path}:{lines[key.value]}",
+            )
+        if isinstance(key, yaml.ScalarNode):
+            lines[key.value] = line
+        _require_keys_once(path, value)
 
 
 def _attributes(document: yaml.Node, types: Sequence[str]) -> yaml.Node | None:
@@ -167,6 +201,7 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
         if attributes is None:
             continue
         lines: dict[_Path, int] = {}
+        _require_keys_once(path, document)
         _collect(attributes, (), lines)
         try:
             declared = Templates.model_validate(_value(attributes))
@@ -189,6 +224,7 @@ def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[D
     if attributes is None:
         return
     lines: dict[_Path, int] = {}
+    _require_keys_once(path, document)
     _collect(attributes, (), lines)
     raw = _value(attributes)
     expanded = _AS_WRITTEN
@@ -239,9 +275,19 @@ def _place(file: Path, lines: Mapping[_Path, int], path: Sequence[str | int], ex
 
 def _told(file: Path, lines: Mapping[_Path, int], error: ValidationError, expanded: Expanded) -> str:
     return "\n".join(
-        f"{_place(file, lines, item['loc'], expanded)}: {item['msg']}; received: {item['input']!r}"
+        f"{_place(file, lines, item['loc'], expanded)}: {item['msg']}; received: {item['input']!r}{_quoting(item)}"
         for item in error.errors(include_url=False)
     )
+
+
+def _quoting(item: ErrorDetails) -> str:
+    """Return the advice for a text that YAML reads as something else."""
+    if item["type"] != "string_type" or not isinstance(item["input"], bool | int | float | dt.date):
+        return ""
+    what = (
+        "yes, no, on, off, true and false as booleans" if isinstance(item["input"], bool) else "it as a number or date"
+    )
+    return f"; next: put it in quotes, because YAML reads {what}"
 
 
 def _part(source: Source, error: RuleError) -> _Path:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from dataops_assets.config.declared import Declared
+from dataops_assets.config.types import suggested_type
 
 SYSTEM_PREFIX = "s_"
 # engines and Delta tables add columns with these names to every table; upper and lower case are the same
@@ -77,9 +78,11 @@ class Column(Declared):
     @classmethod
     def _known_type(cls, value: str) -> str:
         if not COLUMN_TYPE.match(value):
+            meant = suggested_type(value)
+            hint = f", did you mean {meant!r}?" if meant else ""
             raise ValueError(
-                f"unknown column type {value!r}; known: text, boolean, integer, double, decimal(p,s), date, timestamp, "
-                "timestamptz, binary"
+                f"unknown column type {value!r}{hint}; known: text, boolean, integer, double, decimal(p,s), date, "
+                "timestamp, timestamptz, binary"
             )
         return value
 

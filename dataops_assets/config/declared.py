@@ -29,11 +29,28 @@ class Declared(BaseModel):
         refuse(
             cls.__name__,
             [
-                ((str(key),), data[key], f"unknown field{hint(str(key), known)}; known: {', '.join(known)}")
+                (
+                    (str(key),),
+                    data[key],
+                    f"unknown field{_why_unknown(str(key), data, known)}; known: {', '.join(known)}",
+                )
                 for key in unknown
             ],
         )
         return data
+
+
+def _why_unknown(key: str, data: Mapping[Any, Any], known: Sequence[str]) -> str:
+    cut = next((f"{name}: {value}" for name, value in data.items() if isinstance(value, str) and _is_cut(value)), "")
+    if cut and ")" in key and data[key] is None:
+        # in {...} YAML takes the comma of decimal(12,2) for the end of the value
+        name, _, value = cut.partition(": ")
+        return f": put the value in quotes, because it has a comma: {name}: '{value},{key}'"
+    return hint(key, known)
+
+
+def _is_cut(text: str) -> bool:
+    return text.count("(") > text.count(")")
 
 
 def hint(name: str, known: Sequence[str]) -> str:

@@ -13,6 +13,25 @@ _SQL = {
     "binary": "BLOB",
 }
 
+# the names that other tools have for these types
+_OTHER_NAMES = {
+    **dict.fromkeys(("string", "str", "varchar", "char", "character varying", "nvarchar", "uuid", "json"), "text"),
+    **dict.fromkeys(("bool",), "boolean"),
+    **dict.fromkeys(("int", "int32", "int64", "bigint", "smallint", "tinyint", "long", "serial"), "integer"),
+    **dict.fromkeys(("float", "float64", "real", "double precision"), "double"),
+    **dict.fromkeys(("decimal", "numeric", "number", "money"), "decimal(18,2)"),
+    **dict.fromkeys(("datetime", "timestamp_ntz", "timestamp without time zone"), "timestamp"),
+    **dict.fromkeys(("timestamp_tz", "timestamp with time zone", "instant"), "timestamptz"),
+    **dict.fromkeys(("bytes", "bytea", "blob", "varbinary"), "binary"),
+}
+
+
+def suggested_type(name: str) -> str:
+    """Return the column type that other tools call `name`; empty if there is none."""
+    kind, opened, rest = name.strip().lower().partition("(")
+    found = "" if kind in _SQL else _OTHER_NAMES.get(kind.strip(), "")
+    return f"decimal({rest}" if opened and found.startswith("decimal") else found
+
 
 def sql_type(declared: str) -> str:
     """Return the SQL type of a declared column type; `decimal(p,s)` keeps its precision and scale."""
