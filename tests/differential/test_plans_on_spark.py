@@ -97,8 +97,8 @@ def test_what_a_full_extract_says_again_is_not_kept(
     kept: list[int] = []
     create = SparkSqlSession.create
 
-    def counted(session: SparkSqlSession, rows: exp.Expr, name: str = "") -> Relation:
-        made = create(session, rows, name)
+    def counted(session: SparkSqlSession, rows: exp.Expr) -> Relation:
+        made = create(session, rows)
         kept.append(session.fetch(query("SELECT count(*) AS n FROM $t AS t", t=made)).column("n")[0].as_py())
         return made
 
