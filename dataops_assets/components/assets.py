@@ -200,7 +200,9 @@ class _StepRun:
             of_run = events.run_metadata(self.node, report)
             if good:
                 platform: Platform = getattr(context.resources, PLATFORM)
-                of_run |= step_look(platform, source_context, self.rules, self.node, good[-1].input_id)
+                of_run |= step_look(
+                    platform.engine_of("duckdb"), source_context, self.rules, self.node, good[-1].input_id
+                )
             told = [_Told(item, events.input_metadata(item, known.get(item.input_id))) for item in good]
             yield from self._materializations(context, report, told, of_table, of_run)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
@@ -218,7 +220,7 @@ class _StepRun:
         of_table: dict[str, Any],
         of_run: dict[str, Any],
     ) -> Iterator[Any]:
-        """Report the inputs in order. What is of the whole run is told once: by the last event, of the newest input."""
+        """Report each input. The last event is of the newest input, and it alone has the numbers of the whole run."""
         key = asset_key(self.node.key)
         if report.failures:
             # a result would be for all partitions of the run, so report each published partition by itself

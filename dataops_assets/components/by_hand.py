@@ -16,7 +16,7 @@ from dataops_assets.components import events
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.looks import step_look
-from dataops_assets.components.platform import Platform
+from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import DataOpsError
 from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
@@ -130,8 +130,8 @@ def _tell(
         for item in good:
             metadata = table | columns | events.input_metadata(item, known.get(item.input_id))
             if item is good[-1]:
-                platform = Platform(context.environment)
-                metadata |= events.run_metadata(node, report) | step_look(platform, context, rules, node, item.input_id)
+                look = step_look(DuckDBEngine(context.environment), context, rules, node, item.input_id)
+                metadata |= events.run_metadata(node, report) | look
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(asset_key(node.key), partition=item.input_id or None, metadata=metadata)
             )

@@ -154,7 +154,7 @@ def _documents(path: Path) -> list[yaml.Node]:
 
 
 def _advice(path: Path, error: yaml.YAMLError) -> str:
-    """Return what to do about text that is no YAML, if the cause can be told."""
+    """Return the next step for invalid YAML; empty if the cause is not known."""
     place = getattr(error, "problem_mark", None)
     if place is None:
         return ""
@@ -165,7 +165,7 @@ def _advice(path: Path, error: yaml.YAMLError) -> str:
 
 
 def _require_keys_once(path: Path, node: yaml.Node) -> None:
-    """Raise ConfigError for a key that stands twice in a mapping: YAML would take the last one without a word."""
+    """Raise ConfigError for a mapping with the same key twice, because YAML would silently take the last one."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _require_keys_once(path, item)

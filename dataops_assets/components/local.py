@@ -180,7 +180,7 @@ class _Listener(logging.Handler):
 
 @dataclass(frozen=True)
 class Found:
-    """What one look at a source told: files that were `not_taken` yet, and `refused` arrivals."""
+    """The messages of one look at a source about files that were not taken yet, and about refused arrivals."""
 
     not_taken: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)

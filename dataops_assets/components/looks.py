@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dataops_assets.components.graph import StepNode, nodes
-from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
+from dataops_assets.engines.base import Engine
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import MASK, mask
 from dataops_assets.profiles import ColumnProfile, Profile
@@ -39,22 +39,23 @@ _WHOLE_TABLE = ("refresh", "recalculate")
 
 
 def step_look(
-    platform: Platform, context: SourceContext, rules: CompiledRules, node: StepNode, input_id: str
+    engine: Engine, context: SourceContext, rules: CompiledRules, node: StepNode, input_id: str
 ) -> dict[str, Any]:
     """Return preview and column statistics of a step's table: of the rows of one input, or of the whole table.
 
-    The step is done already, so a table that cannot be read now is told, and fails nothing.
+    `engine` is DuckDB, whichever engine wrote the table, because it reads few rows quickly. The step is done, so an
+    error here is shown in the metadata and not raised.
     """
     if node.name == "ingest":
         return {}
     try:
-        return _step_look(platform, context, rules, node, input_id)
+        return _step_look(engine, context, rules, node, input_id)
     except DataOpsError as error:
         return {BASIS: f"nothing, because the table could not be read: {mask(str(error))}"}
 
 
 def _step_look(
-    platform: Platform, context: SourceContext, rules: CompiledRules, node: StepNode, input_id: str
+    engine: Engine, context: SourceContext, rules: CompiledRules, node: StepNode, input_id: str
 ) -> dict[str, Any]:
     snapshot = context.table(node.key).snapshot()
     if snapshot is None:
@@ -62,8 +63,7 @@ def _step_look(
     types = {name: kind for name, kind in snapshot.columns.items() if not name.startswith("s_")}
     types |= {name: snapshot.columns[name] for name in _SYSTEM if name in snapshot.columns}
     hidden = hidden_columns(context.source, rules)
-    # few rows: DuckDB reads them in a moment, whichever engine wrote the table
-    with platform.engine_of("duckdb").session() as session:
+    with engine.session() as session:
         if node.name in _WHOLE_TABLE:
             look = look_at(session, rows_of_table(session, snapshot), types, hidden, snapshot.rows)
             return metadata_of(look, len(types), "the table")

@@ -41,11 +41,11 @@ class Declared(BaseModel):
 
 
 def _why_unknown(key: str, data: Mapping[Any, Any], known: Sequence[str]) -> str:
-    cut = next((f"{name}: {value}" for name, value in data.items() if isinstance(value, str) and _is_cut(value)), "")
-    if cut and ")" in key and data[key] is None:
-        # in {...} YAML takes the comma of decimal(12,2) for the end of the value
-        name, _, value = cut.partition(": ")
-        return f": put the value in quotes, because it has a comma: {name}: '{value},{key}'"
+    # in {...} YAML takes the comma of decimal(12,2) for the end of the value
+    if ")" in key and data[key] is None:
+        for name, value in data.items():
+            if isinstance(value, str) and _is_cut(value):
+                return f": put the value in quotes, because it has a comma: {name}: '{value},{key}'"
     return hint(key, known)
 
 

@@ -14,7 +14,7 @@ from dataops_assets.sql import DIALECT, query
 
 @dataclass(frozen=True)
 class FileDamage:
-    """What DuckDB cannot read: the whole file (`table` is empty) or one of its tables, and the error."""
+    """A table that DuckDB cannot read, and the error. If `table` is empty, the whole file cannot be read."""
 
     table: str
     received: str

@@ -60,17 +60,16 @@ def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], s
     Raises DataOpsError if a step fails that a repair runs.
     """
     findings: list[Finding] = []
-    environment: Environment | None = None
-    for context in workspaces:
-        environment = context.environment
+    contexts = list(workspaces)
+    for context in contexts:
         context.metadata.register_source(context.source)
         if given.repair and not given.json:
             repair(context, say)
         elif given.repair:
             repair(context, lambda _text: None)
         findings += diagnose(context, deep=given.deep or given.repair)
-    if environment is not None and given.source is None:
-        findings += of_warehouse(environment, deep=given.deep or given.repair)
+    if contexts and given.source is None:
+        findings += of_warehouse(contexts[0].environment, deep=given.deep or given.repair)
     if given.json:
         say(json.dumps([asdict(item) for item in findings], indent=2))
         return 1 if findings else 0

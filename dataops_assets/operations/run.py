@@ -74,7 +74,7 @@ def obeying_signals() -> Iterator[Callable[[], None]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is held, failed or not taken after a run."""
+    """The inputs, runs and files that need attention after `dataops run`."""
 
     statuses: Sequence[SourceStatus]
     failed_runs: Sequence[FailedRun]
