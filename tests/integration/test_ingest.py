@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +158,11 @@ def test_an_extract_of_a_hook_is_ingested_from_what_discovery_kept(tmp_path: Pat
     assert "not in the raw area" in str(failure.error)
 
 
-def test_a_history_of_a_year_is_found_and_kept_in_a_blink(context: SourceContext) -> None:
+def test_a_history_of_a_year_is_found_and_kept_in_one_run(context: SourceContext) -> None:
+    """How long it takes is measured by `make benchmark-scale`."""
     for day in range(400):
-        deliver(context, f"{day}.csv", f"a\n{day}\n".encode() * 3000, age=1000 - day)
-    started = time.process_time()
+        deliver(context, f"{day}.csv", f"a\n{day}\n".encode(), age=1000 - day)
     inputs = look(context).new
     report = ingest(context, inputs)
-    took = time.process_time() - started
     assert (len(inputs), report.failures) == (400, ())
     assert report.notes["copied"] == 400
-    # seconds of work, not of waiting for other programs; about one in practice
-    assert took < 3

@@ -84,8 +84,9 @@ def deliver(store: Any, name: str, content: bytes) -> None:
     store.put_object(Bucket="lake", Key=f"landing/{name}", Body=content)
 
 
-def look(context: SourceContext, after: float = 60.0) -> FoundInputs:
-    now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=after)
+def look(context: SourceContext, now: dt.datetime | None = None) -> FoundInputs:
+    """Discover what has settled: a minute from now, or at `now`."""
+    now = now or dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
     return discover(context.source, context.environment, context.metadata, now=now)
 
 
@@ -128,8 +129,9 @@ def test_a_prefix_is_read_and_kept_like_a_folder(store: Any, tmp_path: Path) -> 
 def test_an_object_that_was_just_written_settles_first(store: Any, tmp_path: Path) -> None:
     deliver(store, "sales/a.csv", b"a")
     context = a_workspace(tmp_path)
-    assert len(look(context, after=0).settling) == 1
-    assert len(look(context, after=10).new) == 1
+    written = store.head_object(Bucket="lake", Key="landing/sales/a.csv")["LastModified"]
+    assert len(look(context, now=written).settling) == 1
+    assert len(look(context, now=written + dt.timedelta(seconds=10)).new) == 1
 
 
 def test_a_glob_over_a_prefix(store: Any, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,9 +203,8 @@ def test_another_writer_of_the_warehouse_is_waited_for(
     project: DbtProject, other_writer: subprocess.Popen[str]
 ) -> None:
     subprocess.Popen(["sh", "-c", f"sleep 3; kill -9 {other_writer.pid}"])
-    began = time.monotonic()
     build(project, "dim_airlines")
-    assert time.monotonic() - began >= 3
+    assert other_writer.poll() is not None
 
 
 def test_a_hub_table_that_is_gone_empties_no_output(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import time
 from dataclasses import replace
 
 import pytest
@@ -105,9 +104,10 @@ def test_times_come_back_as_the_same_instant_in_utc(sales: MetadataStore) -> Non
     (kept,) = sales.inputs("sales", [given.input_id])
     assert kept.extract_time == given.extract_time
     assert kept.extract_time.tzinfo is dt.UTC
+    before = dt.datetime.now(dt.UTC)
     sales.start("sales", "parse", [given.input_id], "run")
     (process,) = sales.processes("sales")
-    assert abs(process.started_at - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
+    assert before <= process.started_at <= dt.datetime.now(dt.UTC)
 
 
 def test_what_no_database_stores_as_text_is_escaped_instead_of_failing(sales: MetadataStore) -> None:
@@ -379,28 +379,6 @@ def test_a_year_of_inputs_takes_a_handful_of_statements(store: MetadataStore) ->
         lambda: store.profiles("sales", "lake/sales", exclude=ids[:30]),
     ):
         assert len(_statements(call)) <= 8
-
-
-def test_a_year_of_inputs_is_recorded_in_a_blink(tmp_path: object) -> None:
-    store = MetadataStore(f"sqlite:///{tmp_path}/metadata.db")
-    store.migrate()
-    store.register_source(source())
-    inputs = [an_input(number) for number in range(365)]
-    ids = [item.input_id for item in inputs]
-    done = report(*(InputReport(input_id, {"rows": 5}) for input_id in ids))
-    for call in (
-        lambda: store.register_inputs("sales", inputs),
-        lambda: store.start("sales", "parse", ids, "run"),
-        lambda: store.finish("sales", done, "run"),
-    ):
-        # processor time: how busy the machine is says nothing about the store
-        assert min(_processor_seconds(call) for _ in range(3)) < 0.2
-
-
-def _processor_seconds(call) -> float:
-    begun = time.process_time()
-    call()
-    return time.process_time() - begun
 
 
 def _statements(call) -> list[str]:
