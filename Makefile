@@ -5,8 +5,8 @@ VENV ?= $(CURDIR)/.venv
 PEERS ?= $(CURDIR)/.venv-peers
 # the demo names it at its end
 export PORT ?= 3000
-# one more than the processors of a small machine: end-to-end tests mostly wait
-PYTEST_WORKERS ?= 3
+# two more than the processors of a small machine: end-to-end tests mostly wait
+PYTEST_WORKERS ?= 4
 SCENARIOS ?= 100000
 SECONDS ?= 300
 MOST ?= 40
@@ -52,9 +52,7 @@ docs: setup ## Build the documentation site; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test: setup ## Run all tests
-	@# one Spark for all its tests, which has the processors to itself
-	@$(VENV)/bin/pytest tests/differential; spark=$$?; \
-	$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder && exit $$spark
+	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 law: setup ## Test the law of the hub with SCENARIOS (100000) of each refresh type
 	@DATAOPS_LAW_SCENARIOS=$(SCENARIOS) $(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist load \

@@ -1,4 +1,4 @@
-"""What all tests share: a real PostgreSQL, started when the first test asks for it, and no skipping in CI."""
+"""What all tests share: a real PostgreSQL, one Spark for all workers, and no skipping in CI."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 # Machines are shared, so no example is timed, and neither is drawing one. What fixtures of a test give is the same for
 # all its examples: an engine, an empty database. CI looks at the same examples every time, so that it fails for a
@@ -89,6 +91,18 @@ def postgres_url() -> Iterator[str]:
             _run([pg_ctl, "--pgdata", data, "--mode", "immediate", "--wait", "stop"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _OneSpark(LoadFileScheduling):
+    """Gives a worker the tests of a file; the tests of both engines are for one worker, which starts one Spark."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        spark = "tests/differential/"
+        return spark if nodeid.startswith(spark) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _OneSpark(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import dagster as dg
 import pytest
@@ -16,7 +17,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def instance_on_disk() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of the test alone, which commands find by DAGSTER_HOME."""
-    with dg.instance_for_test() as made:
-        yield made
+def instance_of_commands(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    """The instance in memory, which commands of this process find; test_instance_by_hand tests how they find theirs."""
+    monkeypatch.setenv("DAGSTER_HOME", "in memory")
+    monkeypatch.setattr(dg.DagsterInstance, "get", lambda: nullcontext(instance))
+    return instance

@@ -67,10 +67,10 @@ def test_a_truncated_extract_is_held_whoever_came_first(
 
 
 def test_what_is_in_the_hub_is_taken_out_when_what_came_before_it_comes_late(
-    instance_on_disk: dg.DagsterInstance, tmp_path: Path
+    instance_of_commands: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     with loaded(source(history=False)) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         lands(here, 2)
         assert len(here.rows("hub/orders", "id")) == 10
         here.land("orders", "orders_2024-01-01.csv", FILES[1])
@@ -84,9 +84,9 @@ def test_what_is_in_the_hub_is_taken_out_when_what_came_before_it_comes_late(
         assert len(here.rows("hub/orders", "id")) == 10
 
 
-def test_an_approval_belongs_to_the_input(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_an_approval_belongs_to_the_input(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:
     with loaded(source(history=False)) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         lands(here, 1, 2)
         here.platform.metadata.approve("orders", [by_day(here, 2)], "a run that died")
         here.settle("orders")
@@ -107,9 +107,9 @@ def test_a_header_alone_is_held_however_small_the_table(instance: dg.DagsterInst
         assert len(here.rows("hub/orders", "id")) == 40
 
 
-def test_what_is_removed_is_not_judged_any_more(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_what_is_removed_is_not_judged_any_more(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:
     with loaded(source(history=False)) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         lands(here, 1, 2)
         removes(here, by_day(here, 2))
         removes(here, by_day(here, 1))

@@ -74,8 +74,8 @@ class Person:
 
 
 @pytest.fixture
-def here(shop: dg.Definitions, instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> CodeLocation:
-    return CodeLocation(shop, instance_on_disk, tmp_path)
+def here(shop: dg.Definitions, instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> CodeLocation:
+    return CodeLocation(shop, instance_of_commands, tmp_path)
 
 
 def bad_day(here: CodeLocation) -> str:
@@ -293,11 +293,11 @@ def test_a_changed_rule_is_replayed(here: CodeLocation) -> None:
     assert (5, 13.0) in here.rows("hub/orders", "id", "amount")
 
 
-def test_a_contract_that_takes_the_row_is_replayed(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_contract_that_takes_the_row_is_replayed(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:
     declared = orders(validations=[])
     columns = declared["columns"]
     with loaded(declared | {"columns": [*columns[:-1], {"name": "note", "nullable": False}]}) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         here.land("orders", day(1), HEADER + "1,7,5,\n")
         here.settle("orders")
         assert here.rows("hub/orders", "id") == []
@@ -305,10 +305,12 @@ def test_a_contract_that_takes_the_row_is_replayed(instance_on_disk: dg.DagsterI
         assert here.rows("hub/orders", "id") == [(1,)]
 
 
-def test_a_repaired_extract_deletes_again_and_is_guarded(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_repaired_extract_deletes_again_and_is_guarded(
+    instance_of_commands: dg.DagsterInstance, tmp_path: Path
+) -> None:
     full = orders(refresh={"type": "full", "key": ["id"]}, validations=[])
     with loaded(full) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         rows = [f"{number},7,1,\n" for number in range(100)]
         here.land("orders", day(1), HEADER + "".join(rows))
         here.land("orders", day(2), HEADER + "".join(rows[:98]) + "x,7,1,\n")
@@ -330,10 +332,10 @@ def test_a_repaired_extract_deletes_again_and_is_guarded(instance_on_disk: dg.Da
         assert [row[0] for row in here.rows("hub/orders", "id")] == list(range(10))
 
 
-def test_a_row_that_stops_its_input_is_repaired(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_row_that_stops_its_input_is_repaired(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:
     strict = orders(validations=[{**SANE, "severity": "fail"}])
     with loaded(strict) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         here.land("orders", day(1), HEADER + "1,7,9999,\n2,7,1,\n")
         (result,) = here.settle("orders")
         assert not result.success
@@ -367,20 +369,20 @@ def test_nothing_to_replay_is_no_error(here: CodeLocation) -> None:
         person.does("replay", "--input", "nobody")
 
 
-def test_what_is_below_follows_a_repair(instance_on_disk: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_what_is_below_follows_a_repair(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:
     total = {"name": "total", "expression": "sum(amount) over ()", "mode": "keep_current"}
     declared = orders(rules=[total])
     with loaded(declared) as definitions:
-        here = CodeLocation(definitions, instance_on_disk, tmp_path)
+        here = CodeLocation(definitions, instance_of_commands, tmp_path)
         bad = bad_day(here)
         current = dg.AssetKey(["hub", "orders_current"])
-        found = dg.evaluate_automation_conditions(here.definitions, instance_on_disk)
+        found = dg.evaluate_automation_conditions(here.definitions, instance_of_commands)
         assert found.get_num_requested(current) == 1
         assert here.materialize(["hub/orders_current"], {}).success
-        found = dg.evaluate_automation_conditions(here.definitions, instance_on_disk, cursor=found.cursor)
+        found = dg.evaluate_automation_conditions(here.definitions, instance_of_commands, cursor=found.cursor)
         assert found.get_num_requested(current) == 0
         assert Person(here, declared).does("repair", "--input", bad, "--row", "1", "--set", "id=2") == 0
-        found = dg.evaluate_automation_conditions(here.definitions, instance_on_disk, cursor=found.cursor)
+        found = dg.evaluate_automation_conditions(here.definitions, instance_of_commands, cursor=found.cursor)
         assert found.get_num_requested(current) == 1
 
 

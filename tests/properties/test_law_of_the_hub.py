@@ -15,8 +15,8 @@ from reference import GivenInput
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 
-# of up to 30 families each, with history and without: over 350 scenarios a type
-EXAMPLES = 7
+# of up to 30 families each, with history and without: up to 240 scenarios a type
+EXAMPLES = 4
 
 
 @pytest.fixture(scope="module")
