@@ -11,7 +11,9 @@ from pathlib import Path
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.source import declared_once
 from dataops_assets.components.stale_tables import left_undone_sensor
 from dataops_assets.config.environment import environment_from
 
@@ -45,6 +47,7 @@ def defs() -> dg.Definitions:
             ),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
         ],
+        jobs=person_jobs(declared_once(tree).sources),
         resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
         # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.

@@ -29,15 +29,6 @@ PLATFORM = "platform"
 RETRIES = 2
 """Maximum number of retries of a step in a run, after a temporary fault (a lost race, an unreachable store)."""
 
-_APPROVE = "approve_deletes"
-_APPROVAL = {
-    _APPROVE: dg.Field(
-        bool,
-        default_value=False,
-        description="Approve the deletions implied by rows that are missing from these inputs, whatever their number. "
-        "The approval is kept.",
-    )
-}
 _RETRY_SECONDS = 2.0
 
 
@@ -74,7 +65,6 @@ class SourceAssets:
             # two runs of a source at once would only compete for the commits of its tables
             pool=f"source_{self.source.name}",
             required_resource_keys={PLATFORM},
-            config_schema=_APPROVAL if node.name == "cdc" else None,
         )
         def run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
             yield from step(context)
@@ -171,8 +161,6 @@ class _StepRun:
             source_context.metadata.register_source(self.source)
             if self.node.is_per_input:
                 known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}
-            if self.node.name == "cdc" and context.op_execution_context.op_config[_APPROVE]:
-                source_context.metadata.approve(self.source.name, ids, context.run.run_id)
             report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
             cut_secrets(error)

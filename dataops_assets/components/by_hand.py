@@ -1,13 +1,14 @@
-"""Run steps from the command line, and report them to Dagster as if a run had done them.
+"""Run steps for a person, from the command line or a job, and report them to Dagster as a run of the assets would.
 
 The tables are the same either way. The report makes the UI show the change and makes downstream assets follow it. It is
-sent if there is a Dagster instance.
+sent to the given Dagster instance, or else to the one of DAGSTER_HOME, if that is set.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import dagster as dg
@@ -35,7 +36,12 @@ class Done:
 
 
 def run_steps(
-    context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, begin: Callable[[str], None]
+    context: SourceContext,
+    inputs: Sequence[Input],
+    first: str,
+    run_id: str,
+    begin: Callable[[str], None],
+    instance: dg.DagsterInstance | None = None,
 ) -> Done:
     """Run the steps from `first` to the hub for these inputs. An input that fails a step is left out of the next ones.
 
@@ -54,7 +60,7 @@ def run_steps(
         report = run_recorded(context, node.as_step, left, [item.input_id for item in left], run_id)
         stopped = {item.input_id: item.error for item in report.failures if item.error is not None}
         errors |= stopped
-        _tell(context, rules, node, report, left)
+        _tell(context, rules, node, report, left, instance)
         left = [item for item in left if item.input_id not in stopped]
     return Done(report, errors)
 
@@ -64,7 +70,7 @@ def rebuild(context: SourceContext) -> StepReport:
     return _tell_of_hub(context, refresh.rebuild(context), "dataops rebuild")
 
 
-def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
+def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.DagsterInstance | None = None) -> StepReport:
     """Remove inputs from the hub. Raises InputError for an unknown input, and the errors of the step."""
     context.metadata.inputs(context.source.name, input_ids)
     report = refresh.remove(context, input_ids)
@@ -72,7 +78,7 @@ def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
     context.metadata.release(context.source.name, input_ids)
     # the UI shows the removal as the newest event of the input's partition
     standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
-    return _tell_of_hub(context, report, "dataops remove", standing_for)
+    return _tell_of_hub(context, report, "dataops remove", standing_for, instance)
 
 
 def apply_rules(context: SourceContext) -> StepReport | None:
@@ -101,7 +107,11 @@ def recalculate(context: SourceContext) -> StepReport:
 
 
 def _tell_of_hub(
-    context: SourceContext, report: StepReport, run_id: str, standing_for: tuple[InputReport, ...] = ()
+    context: SourceContext,
+    report: StepReport,
+    run_id: str,
+    standing_for: tuple[InputReport, ...] = (),
+    instance: dg.DagsterInstance | None = None,
 ) -> StepReport:
     """Record the receipts of a changed hub, and report to Dagster the partitions of its inputs."""
     source = context.source
@@ -112,21 +122,36 @@ def _tell_of_hub(
     told = replace(report, inputs=(*report.inputs, *standing_for))
     known = {item.input_id for item in told.inputs}
     inputs = [item for item in context.metadata.inputs(source.name) if item.input_id in known]
-    _tell(context, rules, node, told, inputs)
+    _tell(context, rules, node, told, inputs, instance)
     return report
 
 
-def _tell(
-    context: SourceContext, rules: CompiledRules, node: StepNode, report: StepReport, inputs: Sequence[Input]
-) -> None:
-    """Report a table and its checks to the Dagster instance, if this environment has one."""
-    if "DAGSTER_HOME" not in os.environ:
+@contextmanager
+def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance | None]:
+    """Open the Dagster instance of this environment, unless one is given; None if there is none."""
+    if given is not None or "DAGSTER_HOME" not in os.environ:
+        yield given
         return
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def _tell(
+    context: SourceContext,
+    rules: CompiledRules,
+    node: StepNode,
+    report: StepReport,
+    inputs: Sequence[Input],
+    given: dg.DagsterInstance | None = None,
+) -> None:
+    """Report a table and its checks to the Dagster instance, if there is one."""
     known = {item.input_id: item for item in inputs}
     table = events.table_metadata(context, report)
     columns = events.column_metadata(context.source, rules, node, report.columns)
     good = events.in_order([item for item in report.inputs if item.error is None], known)
-    with dg.DagsterInstance.get() as instance:
+    with _instance(given) as instance:
+        if instance is None:
+            return
         for item in good:
             metadata = table | columns | events.input_metadata(item, known.get(item.input_id))
             if item is good[-1]:

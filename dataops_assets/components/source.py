@@ -59,7 +59,7 @@ class SourceComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the definitions of the source or sources. Raises ConfigError if one does not fit the other sources."""
-        declared = _declared(context.component_tree)
+        declared = declared_once(context.component_tree)
         return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(self.name)))
 
 
@@ -70,7 +70,8 @@ class _Loading:
     declared: Declarations
 
 
-def _declared(tree: dg.ComponentTree) -> Declarations:
+def declared_once(tree: dg.ComponentTree) -> Declarations:
+    """Return the declarations below the folder of a tree; the tree that is loaded now is read once."""
     # compared by identity: the next load of the same folder makes another tree
     if _Loading.tree is not tree:
         _Loading.declared = declared_sources(tree.defs_module_path)

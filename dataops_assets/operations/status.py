@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dataops_assets.errors import InputError, nearest
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep import approvals
 
 if TYPE_CHECKING:
     from dataops_assets.components.status import SourceStatus, UnfinishedInput
@@ -52,20 +52,8 @@ def run_status(given: argparse.Namespace, contexts: Sequence[SourceContext], say
 
 def approve(context: SourceContext, input_ids: Sequence[str], by: str, say: Say) -> int:
     """Approve the deletions of held inputs. Raises InputError, and approves none, if one of them is not held."""
-    metadata, name = context.metadata, context.source.name
-    context.metadata.register_source(context.source)
-    held = metadata.holds(name)
-    approved = metadata.approved(name)
-    if unknown := [one for one in input_ids if one not in held and one not in approved]:
-        raise InputError(
-            f"approving inputs of {name!r}",
-            received=f"{', '.join(unknown)}, which the delete guard does not hold; nothing was approved",
-            known=sorted(held),
-            next_step=nearest(unknown[0], list(held)) or f"'dataops status {name}' shows what is held",
-        )
-    person = by or getpass.getuser()
-    metadata.approve(name, input_ids, f"dataops approve by {person}")
-    for one in dict.fromkeys(input_ids):
+    person, name = by or getpass.getuser(), context.source.name
+    for one in approvals.approve(context, input_ids, f"dataops approve by {person}"):
         say(f"approved by {person}: input {one} of {name}")
     say(f"The sensor of {name} takes it at its next look; without a daemon: dataops run {name}")
     return 0

@@ -134,15 +134,12 @@ class CodeLocation:
         tags = {**request.tags, "dagster/run_key": request.run_key or ""}
         return self.materialize(["/".join(key.path) for key in request.asset_selection or ()], tags)
 
-    def materialize(
-        self, assets: list[str], tags: Mapping[str, str], config: Mapping[str, Any] | None = None
-    ) -> dg.ExecuteInProcessResult:
-        """A run of some assets as a person starts it, with the launchpad's `config` of ops by name."""
+    def materialize(self, assets: list[str], tags: Mapping[str, str]) -> dg.ExecuteInProcessResult:
+        """A run of some assets as a person starts it."""
         return self.repository.get_implicit_global_asset_job_def().execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
             tags=dict(tags),
-            run_config={"ops": {op: {"config": dict(values)} for op, values in (config or {}).items()}},
             raise_on_error=False,
         )
 

@@ -25,7 +25,7 @@ def test_a_truncated_extract_is_held_and_says_how_many_and_which(things: Callabl
     hub.arrives(1, ALL)
     (error,) = hub.arrives(2, ALL[:120])
     assert "80 of 200 rows (40.0%) go because they are missing, e.g. s_key '120', '121', '122'" in error
-    assert "approve_deletes: true" in error
+    assert "dataops approve things" in error
     assert len(hub.rows("k")) == 200
 
 

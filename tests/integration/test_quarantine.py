@@ -325,8 +325,8 @@ def test_a_repaired_extract_deletes_again_and_is_guarded(
         assert person.does("repair", "--input", third, "--row", "9", "--set", "id=9") == 1
         assert any("it waits for a person's approval" in line for line in person.said)
         assert len(here.rows("hub/orders", "id")) == 99
-        rest = ["lake/orders_changes", "hub/orders_enriched", "hub/orders"]
-        approved = here.materialize(rest, {"dagster/partition": third}, {"cdc_orders": {"approve_deletes": True}})
+        here.platform.metadata.approve("orders", [third], "ann")
+        (approved,) = here.settle("orders")
         assert approved.success, failures(approved)
         assert checks(approved)["lake/orders_changes:deletes"].passed is False
         assert [row[0] for row in here.rows("hub/orders", "id")] == list(range(10))

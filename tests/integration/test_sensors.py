@@ -375,9 +375,7 @@ def test_a_strict_check_keeps_an_input_from_the_hub(instance: dg.DagsterInstance
         assert here.status("orders", "parse") == {"20240101": "done", "20240102": "failed"}
 
 
-def test_a_truncated_extract_waits_until_a_person_approves_it_in_the_launchpad(
-    instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
+def test_a_truncated_extract_waits_until_a_person_approves_it(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     full = standalone() | {"refresh": {"type": "full", "key": ["id"]}}
     with loaded(full) as definitions:
         here = CodeLocation(definitions, instance, tmp_path)
@@ -387,14 +385,15 @@ def test_a_truncated_extract_waits_until_a_person_approves_it_in_the_launchpad(
         (result,) = here.settle("orders")
         (told,) = failures(result)
         assert "99 of 100 rows (99.0%) go because they are missing, e.g. s_key '0', '10', '11'" in told
-        assert "approve_deletes: true in the launchpad" in told
+        assert "launch the job approve_inputs" in told
         assert checks(result)["lake/orders_changes:deletes"].passed is False
         assert len(here.rows("hub/orders", "id")) == 100
         assert here.settle("orders") == [], "it is not asked for again"
         rest = ["lake/orders_changes", "hub/orders_enriched", "hub/orders"]
         held = {"dagster/partition": here.partitions("orders")[-1]}
         assert not here.materialize(rest, held).success
-        approved = here.materialize(rest, held, {"cdc_orders": {"approve_deletes": True}})
+        here.platform.metadata.approve("orders", here.partitions("orders")[-1:], "ann")
+        (approved,) = here.settle("orders")
         assert approved.success, failures(approved)
         assert here.rows("hub/orders", "id") == [(1,)]
         assert here.materialize(rest, held).success, "it stays approved"

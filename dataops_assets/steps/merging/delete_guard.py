@@ -157,9 +157,9 @@ def held_error(source: Source, item: Loss) -> InputHeld:
     return InputHeld(
         f"taking input {item.input_id} of {source.name!r}: it waits for a person's approval",
         received=f"{item}; {limit}",
-        next_step=f"if the rows are really gone, run: dataops approve {source.name} {item.input_id} (or materialize "
-        f"lake/{source.name}_changes and the assets after it for this input with approve_deletes: true in the "
-        "launchpad); otherwise deliver the extract again; the hub does not contain this input",
+        next_step=f"if the rows are really gone, run: dataops approve {source.name} {item.input_id} (or launch the "
+        "job approve_inputs in the Dagster UI); otherwise deliver the extract again; the hub does not contain this "
+        "input",
     )
 
 
