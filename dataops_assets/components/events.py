@@ -15,6 +15,7 @@ from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.source_context import SourceContext
 
 HUB_VERSIONS = "hub_versions"
+TABLE_VERSION = "table_version"
 """Metadata key of a table downstream of the hubs: versions it read by asset key, None for a table without rows."""
 
 REJECTED = "rejected"
@@ -44,7 +45,7 @@ def table_metadata(context: SourceContext, report: StepReport) -> dict[str, Any]
     if report.rows is not None:
         metadata["dagster/row_count"] = report.rows
     if report.version is not None:
-        metadata["table_version"] = report.version
+        metadata[TABLE_VERSION] = report.version
     if report.read:
         metadata[HUB_VERSIONS] = dict(report.read)
     return metadata | {name: value for name, value in report.notes.items() if name in _OF_TABLE}

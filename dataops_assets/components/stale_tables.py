@@ -3,7 +3,7 @@
 An automation condition requests a table once for each change. If that run fails or is killed (even after its commit,
 before its report), nothing would request the table again. So this sensor compares the versions that each table was made
 of with the present versions, and requests stale tables: at once after a killed run, and with longer and longer pauses
-after failures and repeated kills.
+after failures and repeated kills. A table whose newest commit is lost is stale, too.
 
 Annotations are not postponed in this module: Dagster reads those of a sensor's function.
 """
@@ -18,7 +18,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import FINISHED, UNDER_WAY
-from dataops_assets.components.events import HUB_VERSIONS
+from dataops_assets.components.events import HUB_VERSIONS, TABLE_VERSION
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.requests import pause
 from dataops_assets.storage.delta import Table
@@ -38,8 +38,17 @@ _CHECK_FAILED = "DagsterAssetCheckFailedError"
 # number of runs to read; one table has only a few since its last change
 _RUNS = 200
 
-Present = Callable[[str], int | None]
-"""Returns the present version of a table, by its asset key as text; None if it has no rows."""
+
+@dataclass(frozen=True)
+class PresentVersion:
+    """The number of a table's newest version, and whether it has rows."""
+
+    version: int
+    has_rows: bool
+
+
+Present = Callable[[str], PresentVersion | None]
+"""Returns the newest version of a table, by its asset key as text; None if there is no table."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,16 @@ def _why_behind(
         return "it was never made"
     if ended and seen.died(ended[0]) and _end_of(ended[0]) >= seen.made[key].timestamp:
         return f"run {ended[0].dagster_run.run_id} was killed"
+    told, there = seen.told_version(key), present("/".join(key.path))
+    if told is not None and (there is None or there.version < told):
+        return f"version {told} is lost: " + (f"the newest is {there.version}" if there else "the table is gone")
     versions = seen.versions(key)
     for parent in parents:
         name = "/".join(parent.path)
         if name in versions:
-            version = present(name)
+            of_parent = present(name)
+            # what reads a hub without rows records no version of it
+            version = of_parent.version if of_parent and of_parent.has_rows else None
             if version != versions[name]:
                 return f"{name} is at version {version}, but it was made of version {versions[name]}"
         elif seen.made[parent].timestamp > seen.made[key].timestamp:
@@ -146,9 +160,18 @@ class _Seen:
 
     def versions(self, key: dg.AssetKey) -> Mapping[str, int | None]:
         """Return the versions of the tables that a table was last made of, if its metadata has them."""
+        found = self._metadata(key, HUB_VERSIONS)
+        return dict(found) if isinstance(found, Mapping) else {}
+
+    def told_version(self, key: dg.AssetKey) -> int | None:
+        """Return the version of a table that was last reported; None if its metadata has none."""
+        found = self._metadata(key, TABLE_VERSION)
+        return int(found) if found is not None else None
+
+    def _metadata(self, key: dg.AssetKey, name: str) -> Any:
         made = self.made[key].asset_materialization
-        found: Any = made.metadata.get(HUB_VERSIONS) if made is not None else None
-        return dict(found.value) if found is not None and isinstance(found.value, Mapping) else {}
+        found: Any = made.metadata.get(name) if made is not None else None
+        return None if found is None else found.value
 
     def changed(self, parents: Sequence[dg.AssetKey]) -> float:
         """Return when any upstream table was last made."""
@@ -212,6 +235,16 @@ def _end_of(record: dg.RunRecord) -> float:
     return record.end_time or record.update_timestamp.timestamp()
 
 
+def present_in(storage: str) -> Present:
+    """Return the function that reads the newest versions of the tables below `storage`."""
+
+    def present(key: str) -> PresentVersion | None:
+        snapshot = Table(f"{storage}/{key}").snapshot()
+        return PresentVersion(snapshot.version, bool(snapshot.rows)) if snapshot is not None else None
+
+    return present
+
+
 def left_undone_sensor(target: dg.AssetSelection) -> dg.SensorDefinition:
     """Build the sensor of all automated tables of a code location, which are its `target`; it starts switched on."""
 
@@ -229,11 +262,8 @@ def left_undone_sensor(target: dg.AssetSelection) -> dg.SensorDefinition:
         if repository is None:
             return dg.SensorResult(skip_reason="no code location")
 
-        def present(key: str) -> int | None:
-            snapshot = Table(f"{platform.environment.storage}/{key}").snapshot()
-            return snapshot.version if snapshot is not None and snapshot.rows else None
-
-        found = left_undone(repository.asset_graph, context.instance, present, dt.datetime.now(dt.UTC))
+        now, present = dt.datetime.now(dt.UTC), present_in(platform.environment.storage)
+        found = left_undone(repository.asset_graph, context.instance, present, now)
         for message in found.messages:
             context.log.info(message)
         if not found.due:

@@ -59,7 +59,7 @@ def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepS
     version = -1
     newest = instance.get_latest_materialization_event(key)
     if newest is not None and newest.asset_materialization is not None:
-        value = newest.asset_materialization.metadata.get("table_version")
+        value = newest.asset_materialization.metadata.get(events.TABLE_VERSION)
         version = int(str(value.value)) if value is not None else -1
     for item in mine:
         if item.input_id not in told or (item.table_version or -1) > version:
@@ -81,7 +81,7 @@ def _told(assets: SourceAssets, platform: Platform, node: StepNode, processes: S
         reports.append(report)
         details: dict[str, Any] = events.input_metadata(report, inputs.get(item.input_id)) | columns
         if item.table_version is not None:
-            details["table_version"] = item.table_version
+            details[events.TABLE_VERSION] = item.table_version
         details["reported_late"] = f"run {item.run_id} ended before its report"
         yield dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=details)
         if node.beside is not None and item.counts.get(events.REJECTED):

@@ -9,7 +9,13 @@ import dagster as dg
 import pytest
 from automation_graph import Graph
 
-from dataops_assets.components.stale_tables import AUTOMATION_TAG, LEFT_UNDONE_TAG, LeftUndone, left_undone
+from dataops_assets.components.stale_tables import (
+    AUTOMATION_TAG,
+    LEFT_UNDONE_TAG,
+    LeftUndone,
+    PresentVersion,
+    left_undone,
+)
 
 # what Dagster uses itself to evaluate conditions
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
@@ -43,7 +49,8 @@ class World:
     def look(self, later: dt.timedelta = dt.timedelta(0)) -> LeftUndone:
         graph = self.graph.definitions.get_repository_def().asset_graph
         now = dt.datetime.now(dt.UTC) + later
-        return left_undone(graph, self.graph.instance, lambda _: self.version, now)
+        present = PresentVersion(self.version, has_rows=True)
+        return left_undone(graph, self.graph.instance, lambda _: present, now)
 
     def due(self, later: dt.timedelta = dt.timedelta(0)) -> set[str]:
         return {key.to_user_string() for key in self.look(later).due}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import dagster as dg
 import pytest
 from code_location import CodeLocation, loaded, standalone
 
+from dataops_assets.components.stale_tables import LEFT_UNDONE_TAG, left_undone, present_in
 from dataops_assets.config.source import Source
 from dataops_assets.errors import StorageError
 from dataops_assets.report import Input
@@ -145,3 +147,34 @@ def test_an_input_that_was_removed_is_not_taken_for_lost(location: CodeLocation)
     rebuild(here)
     assert not location.tick("orders").run_requests
     assert len(hub(location)) == 8
+
+
+@pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
+@pytest.mark.parametrize("gone", ["the newest commit", "the folder"])
+def test_a_lost_version_of_the_recalculated_table_is_made_again(
+    gone: str, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    total = {"name": "total", "expression": "sum(amount) over ()", "mode": "keep_current"}
+    with loaded(standalone() | {"rules": [total]}) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        current = dg.AssetKey(["hub", "orders_current"])
+
+        def due() -> list[dg.AssetKey]:
+            present, later = present_in(here.environment.storage), dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+            return list(left_undone(here.repository.asset_graph, instance, present, later).due)
+
+        for day in (1, 2):
+            here.land("orders", f"orders_2024-01-0{day}.csv", f"id,customer,amount\n{day},1,{day}.5\n")
+            here.settle("orders")
+            here.materialize(["hub/orders_current"], {})
+        right = here.rows("hub/orders_current", "id", "total")
+        assert right == [(1, 4.0), (2, 4.0)]
+        assert due() == []
+        if gone == "the folder":
+            shutil.rmtree(Path(here.environment.storage, "hub", "orders_current"))
+        else:
+            newest(here, "hub/orders_current").unlink()
+        assert due() == [current]
+        assert here.materialize(["hub/orders_current"], {LEFT_UNDONE_TAG: "true"}).success
+        assert here.rows("hub/orders_current", "id", "total") == right
+        assert due() == []
