@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from dataops_assets.errors import ConfigError, StorageError
 
-HEAD = "0007"
+HEAD = "0008"
 """The schema version that this code needs: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`

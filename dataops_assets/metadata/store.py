@@ -356,7 +356,7 @@ class MetadataStore:
     def release(self, source: str, input_ids: Sequence[str]) -> None:
         """Record that these inputs are not held any more; `finish` does so for inputs that pass a step."""
         with self._database.write(f"releasing inputs of source {source!r}") as connection:
-            _release(connection, source, input_ids)
+            _delete(connection, tables.holds, source, input_ids)
 
     def holds(self, source: str) -> Mapping[str, Hold]:
         """Return the held inputs, by id."""
@@ -364,6 +364,23 @@ class MetadataStore:
         statement = sa.select(*_columns(table, Hold)).where(table.c.source == source)
         with self._database.read(f"reading held inputs of source {source!r}") as connection:
             return {row["input_id"]: Hold(**row) for row in connection.execute(statement).mappings()}
+
+    def record_removal(self, source: str, input_ids: Sequence[str]) -> None:
+        """Record that a person removed these inputs from the hub. When a refresh of one starts, it counts no longer.
+
+        Raises InputError if an input is unknown.
+        """
+        now = _now()
+        rows = [{"source": source, "input_id": input_id, "removed_at": now} for input_id in sorted(set(input_ids))]
+        with self._database.write(f"recording removed inputs of source {source!r}") as connection:
+            _require_inputs(connection, source, input_ids)
+            self._upsert(connection, tables.removals, rows)
+
+    def removals(self, source: str) -> frozenset[str]:
+        """Return the ids of the inputs that a person removed from the hub."""
+        table = tables.removals
+        with self._database.read(f"reading removed inputs of source {source!r}") as connection:
+            return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
 
     # --- what was done -----------------------------------------------------------------------------------------------
 
@@ -398,6 +415,8 @@ class MetadataStore:
                 rows,
                 _Existing(by=_PROCESS, change={"attempts": tables.processes.c.attempts + 1}),
             )
+            if step == PER_INPUT[-1]:
+                _delete(connection, tables.removals, source, input_ids)
 
     def forget(self, source: str, steps: Sequence[str], input_ids: Sequence[str]) -> None:
         """Delete the records of these steps for these inputs, as if the steps had never started."""
@@ -458,7 +477,7 @@ class MetadataStore:
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
             if report.step in _JUDGED_BY:
-                _release(connection, source, [item.input_id for item in reports if item.error is None])
+                _delete(connection, tables.holds, source, [item.input_id for item in reports if item.error is None])
             _add_receipts(connection, source, report, run_id)
 
     def end_running(self, source: str, errors: Mapping[str, DataOpsError]) -> None:
@@ -743,8 +762,8 @@ class MetadataStore:
         return result
 
 
-def _release(connection: sa.Connection, source: str, input_ids: Sequence[str]) -> None:
-    table = tables.holds
+def _delete(connection: sa.Connection, table: sa.Table, source: str, input_ids: Sequence[str]) -> None:
+    """Delete the rows of these inputs."""
     for some in _portions(sorted(set(input_ids))):
         connection.execute(table.delete().where(table.c.source == source, table.c.input_id.in_(some)))
 

@@ -217,6 +217,16 @@ holds = sa.Table(
     comment="One row an input that waits for a person, because too much would be lost by it",
 )
 
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("input_id", Text, primary_key=True, comment="The input that was removed from the hub"),
+    sa.Column("removed_at", Timestamp, nullable=False, comment="When (UTC)"),
+    _of_input(),
+    comment="One row for each input that a person removed from the hub and that was not merged again",
+)
+
 processes = sa.Table(
     "processes",
     metadata,

@@ -66,8 +66,13 @@ def apply_rules(context: SourceContext) -> StepReport | None:
 
 
 def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
-    """Remove inputs from the hub. It is then as if they had never arrived."""
-    return _publish(context, (), removing=tuple(input_ids))
+    """Remove inputs from the hub. It is then as if they had never arrived.
+
+    The metadata records the removal after the commit: without a hub, `rebuild` must not bring these inputs back.
+    """
+    report = _publish(context, (), removing=tuple(input_ids))
+    context.metadata.record_removal(context.source.name, input_ids)
+    return report
 
 
 def rebuild(context: SourceContext) -> StepReport:
@@ -95,7 +100,8 @@ def _applied(hub: TableVersion) -> tuple[Input, ...]:
 def _refreshed(context: SourceContext) -> tuple[Input, ...]:
     """Return the inputs of a hub whose table is gone, according to the metadata."""
     done = context.metadata.step_status(context.source.name, STEP)
-    ids = [input_id for input_id, status in done.items() if status == "done"]
+    removed = context.metadata.removals(context.source.name)
+    ids = [input_id for input_id, status in done.items() if status == "done" and input_id not in removed]
     return tuple(context.metadata.inputs(context.source.name, ids))
 
 

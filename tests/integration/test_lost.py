@@ -149,6 +149,34 @@ def test_an_input_that_was_removed_is_not_taken_for_lost(location: CodeLocation)
     assert len(hub(location)) == 8
 
 
+def test_a_removed_input_does_not_come_back_with_a_hub_that_is_made_anew(location: CodeLocation) -> None:
+    here = context(location)
+    first, *others = [item.input_id for item in here.metadata.inputs("orders")]
+    remove(here, [first])
+    shutil.rmtree(Path(location.environment.storage, "hub", "orders"))
+    rebuild(here)
+    assert {row[2] for row in hub(location)} == set(others)
+    # merged again because a person asks for it, it is removed no longer
+    location.materialize(["hub/orders"], {"dagster/partition": first})
+    assert len(hub(location)) == 12
+    assert here.metadata.removals("orders") == frozenset()
+    assert not location.tick("orders").run_requests
+
+
+def test_a_lost_commit_that_removed_an_input_is_noticed(location: CodeLocation) -> None:
+    here = context(location)
+    first = here.metadata.inputs("orders")[0].input_id
+    remove(here, [first])
+    newest(location, "hub/orders").unlink()
+    with pytest.raises(
+        StorageError, match=f"removed are in the hub again: {first}; next: .*dataops remove orders {first}"
+    ):
+        location.tick("orders")
+    remove(here, [first])
+    assert not location.tick("orders").run_requests
+    assert len(hub(location)) == 8
+
+
 @pytest.mark.filterwarnings("ignore:Parameter `include_sources` of function `AssetSelection.all`")
 @pytest.mark.parametrize("gone", ["the newest commit", "the folder"])
 def test_a_lost_version_of_the_recalculated_table_is_made_again(

@@ -42,7 +42,7 @@ def lost(context: SourceContext, but: Collection[str] = ()) -> list[Lost]:
     """Return the lost inputs of the source in the order of the steps, each with the first place that lacks it.
 
     `but` are the inputs that a run works on. Raises StorageError for a table that is missing although it had inputs,
-    and if storage fails.
+    for a hub that has removed inputs again, and if storage fails.
     """
     # a sensor does this at each look: it reads one row a step and input, with nothing but the id of the write
     first = _compared(context, but)
@@ -82,7 +82,9 @@ def version_of(context: SourceContext, table: Table, step: str, inputs: Iterable
 
 def _require_nothing_lost(context: SourceContext, table: Table, step: str, inputs: Collection[str]) -> None:
     done = context.metadata.step_status(context.source.name, step)
-    others = [input_id for input_id, status in done.items() if status == "done" and input_id not in inputs]
+    others = {input_id for input_id, status in done.items() if status == "done"}.difference(inputs)
+    if step == PER_INPUT[-1]:
+        others -= context.metadata.removals(context.source.name)
     if others:
         raise absent(context, table, step, len(others))
 
@@ -140,9 +142,11 @@ def _compared(context: SourceContext, but: Collection[str]) -> list[Lost]:
         if step == "parse":
             found.append(_lost_rejects(context, done, settled_ids))
     there = HubManifest.writes(hub.info if hub else None)
-    found.append(
-        Lost("refresh", _place(context, context.hub), _without_write(done.of("refresh"), there, manifest.removed))
-    )
+    # the manifest has the removals of the commits that are there, the metadata those that were reported
+    removals = context.metadata.removals(context.source.name)
+    _require_no_removed(context, removals.intersection(there))
+    gone = _without_write(done.of("refresh"), there, manifest.removed | removals)
+    found.append(Lost("refresh", _place(context, context.hub), gone))
     seen: set[str] = set()
     result = []
     for item in found:
@@ -151,6 +155,17 @@ def _compared(context: SourceContext, but: Collection[str]) -> list[Lost]:
         if fresh:
             result.append(Lost(item.step, item.place, fresh))
     return result
+
+
+def _require_no_removed(context: SourceContext, there: Collection[str]) -> None:
+    """Raise StorageError if removed inputs are `there`, in the hub: the commit of the removal is lost."""
+    if there:
+        name, back = context.source.name, sorted(there)
+        raise StorageError(
+            f"comparing hub/{name} with the metadata",
+            received=f"{len(back)} inputs that were removed are in the hub again: {', '.join(back[:_SHOWN])}",
+            next_step=f"remove them again: dataops remove {name} {' '.join(back)}",
+        )
 
 
 @dataclass(frozen=True)
