@@ -164,27 +164,6 @@ def _advice(path: Path, error: yaml.YAMLError) -> str:
     return ""
 
 
-def _require_keys_once(path: Path, node: yaml.Node) -> None:
-    """Raise ConfigError for a mapping with the same key twice, because YAML would silently take the last one."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _require_keys_once(path, item)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        # a mapping may take the keys of several others
-        if isinstance(key, yaml.ScalarNode) and key.value in lines and key.value != "<<":
-            raise ConfigError(
-                f"{path}:{line} {key.value}: the key stands twice",
-                next_step=f"remove or rename one; the other is at {path}:{lines[key.value]}",
-            )
-        if isinstance(key, yaml.ScalarNode):
-            lines[key.value] = line
-        _require_keys_once(path, value)
-
-
 def _attributes(document: yaml.Node, types: Sequence[str]) -> yaml.Node | None:
     """Return the attributes of a component, if it has one of these types."""
     parts = _children(document)
@@ -200,9 +179,7 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
         attributes = _attributes(document, TEMPLATE_TYPES)
         if attributes is None:
             continue
-        lines: dict[_Path, int] = {}
-        _require_keys_once(path, document)
-        _collect(attributes, (), lines)
+        lines = _lines(path, document)
         try:
             declared = Templates.model_validate(_value(attributes))
         except ValidationError as error:
@@ -223,9 +200,7 @@ def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[D
     attributes = _attributes(document, SOURCE_TYPES)
     if attributes is None:
         return
-    lines: dict[_Path, int] = {}
-    _require_keys_once(path, document)
-    _collect(attributes, (), lines)
+    lines = _lines(path, document)
     raw = _value(attributes)
     expanded = _AS_WRITTEN
     try:
@@ -242,7 +217,8 @@ def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[D
 
 
 def _children(node: yaml.Node | None) -> Mapping[str, yaml.Node]:
-    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
 
 
 def _value(node: yaml.Node) -> Any:
@@ -250,15 +226,38 @@ def _value(node: yaml.Node) -> Any:
     return yaml.SafeLoader("").construct_object(node, deep=True)
 
 
-def _collect(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> None:
+def _lines(file: Path, document: yaml.Node) -> Mapping[_Path, int]:
+    """Return the line of each part of a component's attributes, by its path.
+
+    Raises ConfigError for a mapping with the same key twice, because YAML would silently take the last one, and for a
+    key that is no text.
+    """
+    found: dict[_Path, int] = {}
+    _collect(file, document, (), found)
+    return {path[1:]: line for path, line in found.items() if path[:1] == ("attributes",)}
+
+
+def _collect(file: Path, node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            lines[(*path, key.value)] = key.start_mark.line + 1
-            _collect(value, (*path, key.value), lines)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(
+                    f"{file}:{line}: a key is a list or a mapping", next_step="write a text as key, before its colon"
+                )
+            place = (*path, key.value)
+            # a mapping may take the keys of several others
+            if place in lines and key.value != "<<":
+                raise ConfigError(
+                    f"{file}:{line} {key.value}: the key stands twice",
+                    next_step=f"remove or rename one; the other is at {file}:{lines[place]}",
+                )
+            lines[place] = line
+            _collect(file, value, place, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _collect(value, (*path, index), lines)
+            _collect(file, value, (*path, index), lines)
 
 
 def _place(file: Path, lines: Mapping[_Path, int], path: Sequence[str | int], expanded: Expanded = _AS_WRITTEN) -> str:

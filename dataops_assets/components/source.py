@@ -64,7 +64,12 @@ class SourceComponent(dg.Component):
 
 
 class _Loading:
-    """The component tree that is being loaded, with its declarations: files are read once, not once for each source."""
+    """The component tree that is being loaded, with its declarations: files are read once, not once for each source.
+
+    It is state of the process, because Dagster builds each component on its own and keeps no value for one load. A
+    cache with the tree as its key would not do: Dagster compares trees by their folders, so a reload would find the
+    old files.
+    """
 
     tree: dg.ComponentTree | None = None
     declared: Declarations

@@ -68,9 +68,11 @@ def test_the_error_names_the_cause(tmp_path: Path, written: str, instead: str, a
         (f"{DECLARED}  area: sales\n", "defs.yaml:10 area: the key stands twice"),
         (DECLARED.replace("type: double", "type: double, name: amount"), "defs.yaml:8 name: the key stands twice"),
         (f"{DECLARED}type: dataops_assets.components.SourceComponent\n", "defs.yaml:10 type: the key stands twice"),
+        (f"{DECLARED}  ? [a, b]\n  : c\n", "defs.yaml:10: a key is a list or a mapping"),
+        (f"{DECLARED}? {{a: b}}\n: c\n", "defs.yaml:10: a key is a list or a mapping"),
     ],
 )
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, place: str) -> None:
+def test_a_key_that_yaml_would_not_take_or_take_silently_is_refused(tmp_path: Path, text: str, place: str) -> None:
     told = refused(tmp_path, text)
     assert place in told
     assert "remove or rename one; the other is at" in told
