@@ -221,7 +221,8 @@ class _SecretsRemoved:
 
 def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str) -> Look:
     """Look now; remove secrets from messages and errors."""
-    with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"):
+    # a look reads the metadata a dozen times
+    with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"), platform.metadata.kept_open():
         seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
     messages, not_taken, refused = (
         [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)

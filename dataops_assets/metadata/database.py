@@ -1,12 +1,14 @@
 """The database of the metadata: connections, transactions, schema version, and clear errors.
 
 Connections are not pooled. A step needs only a few transactions a minute, the number of connections of PostgreSQL is
-limited while there are many run processes, and without a pool forks, threads and server restarts do no harm.
+limited while there are many run processes, and without a pool forks, threads and server restarts do no harm. Whatever
+reads many times in a row, as a sensor does, keeps one connection open for that time.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +52,7 @@ class Database:
         if sqlite:
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+        self._kept = threading.local()
 
     @property
     def where(self) -> str:
@@ -68,8 +71,33 @@ class Database:
     @contextmanager
     def read(self, attempted: str) -> Iterator[sa.Connection]:
         """Open a transaction for reading. Raises StorageError with the text `attempted`."""
-        with self._clear_errors(attempted), self._engine.connect() as connection:
-            yield connection
+        kept: sa.Connection | None = getattr(self._kept, "connection", None)
+        if kept is None or kept.in_transaction():
+            with self._clear_errors(attempted), self._engine.connect() as connection:
+                yield connection
+        else:
+            # a transaction of its own, so that it reads what was written since the last one
+            with self._clear_errors(attempted), kept.begin():
+                yield kept
+
+    @contextmanager
+    def kept_open(self, attempted: str) -> Iterator[None]:
+        """Keep one connection open for all reads of this thread in the block. Raises StorageError with `attempted`.
+
+        To open a connection takes longer than most reads.
+        """
+        if getattr(self._kept, "connection", None) is not None:
+            yield
+            return
+        with self._clear_errors(attempted):
+            connection = self._engine.connect()
+        self._kept.connection = connection
+        try:
+            yield
+        finally:
+            self._kept.connection = None
+            with self._clear_errors(attempted):
+                connection.close()
 
     @contextmanager
     def write(self, attempted: str) -> Iterator[sa.Connection]:

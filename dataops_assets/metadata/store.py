@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -149,6 +150,10 @@ class MetadataStore:
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
         self._database.migrate()
+
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Keep one connection open for all reads of this thread within the returned context."""
+        return self._database.kept_open("connecting to the metadata")
 
     # --- what is declared --------------------------------------------------------------------------------------------
 

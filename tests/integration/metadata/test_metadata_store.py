@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -379,6 +381,35 @@ def test_a_year_of_inputs_takes_a_handful_of_statements(store: MetadataStore) ->
         lambda: store.profiles("sales", "lake/sales", exclude=ids[:30]),
     ):
         assert len(_statements(call)) <= 8
+
+
+def test_what_reads_many_times_opens_one_connection_and_sees_what_is_written_meanwhile(sales: MetadataStore) -> None:
+    opened: list[int] = []
+
+    def listen(_dialect, _record, _arguments, _options) -> None:
+        opened.append(threading.get_ident())
+
+    event.listen(Engine, "do_connect", listen)
+    try:
+        with sales.kept_open(), sales.kept_open():
+            known = len(sales.inputs("sales"))
+            # a write, and whatever another thread reads, takes a connection of its own
+            sales.register_inputs("sales", [an_input(70)])
+            assert len(sales.inputs("sales")) == known + 1
+            with ThreadPoolExecutor(1) as other:
+                assert len(other.submit(sales.inputs, "sales").result()) == known + 1
+        assert len(opened) == 3
+        sales.inputs("sales")
+        assert len(opened) == 4
+    finally:
+        event.remove(Engine, "do_connect", listen)
+
+
+def test_a_database_that_cannot_be_reached_is_told_when_a_connection_is_kept() -> None:
+    store = MetadataStore("postgresql://u:hunter2@127.0.0.1:9/db")
+    with pytest.raises(StorageError, match="connecting to the metadata") as caught, store.kept_open():
+        pass
+    assert "hunter2" not in str(caught.value)
 
 
 def _statements(call) -> list[str]:
