@@ -43,7 +43,9 @@ demo: setup ## Run two subject areas from raw data to the warehouse
 	@$(VENV)/bin/dataops demo
 
 dev: setup ## Open the Dagster UI on the result, with its daemon
-	@$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+	@echo 'Dagster UI: http://127.0.0.1:$(PORT) answers in some seconds; Ctrl-C ends it'
+	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
+		$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 check: lint ## Check style and types and run the fast tests
 	@$(VENV)/bin/pytest --quiet --numprocesses $(PYTEST_WORKERS) -m 'not slow' tests/unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ def defs() -> dg.Definitions:
     """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration."""
     # What `load_from_defs_folder` does, but for a list of all component types that are installed: making it imports
     # every Dagster integration, which costs each run's process as much time as all the rest of loading
+    _hide_warnings_of_dagster_about_itself()
     with _without_garbage_collection():
         tree = dg.ComponentTree.for_project(Path(__file__))
         _find_once(tree)
@@ -54,6 +56,15 @@ def defs() -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(declared, shared)
+
+
+def _hide_warnings_of_dagster_about_itself() -> None:
+    """Hide what Dagster warns of where Dagster's own code calls new parts of Dagster.
+
+    Nobody here can change it, and it would fill the first screens of `make dev`. Warnings about our code stay.
+    """
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"dagster(\.|_)")
 
 
 @contextmanager
