@@ -1,7 +1,30 @@
-"""Dagster components: they turn YAML declarations into assets, checks, sensors and schedules."""
+"""Dagster components: they turn YAML declarations into assets, checks, sensors and schedules.
 
-from dataops_assets.components.source import SourceComponent
-from dataops_assets.components.templates import TemplatesComponent
-from dataops_assets.components.warehouse import WarehouseComponent
+The classes are imported when they are asked for. So a module of this package that needs no Dagster (declarations,
+platform, status) can be imported without it, which saves the command line seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataops_assets.components.source import SourceComponent
+    from dataops_assets.components.templates import TemplatesComponent
+    from dataops_assets.components.warehouse import WarehouseComponent
 
 __all__ = ["SourceComponent", "TemplatesComponent", "WarehouseComponent"]
+
+_MODULES = {"SourceComponent": "source", "TemplatesComponent": "templates", "WarehouseComponent": "warehouse"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # dg lists the component types of a package by it
+    return __all__

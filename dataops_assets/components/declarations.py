@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
@@ -21,8 +21,9 @@ from dataops_assets.components.expansion import Expanded, Shared, expand
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.errors import ConfigError, RuleError
-from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
-from dataops_assets.rules.resolve import related_source
+
+if TYPE_CHECKING:
+    from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
 
 # the short name that users see, and the full path of the class
 SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.components.source.SourceComponent")
@@ -64,6 +65,9 @@ class Declarations:
 
     @functools.cached_property
     def _compiler(self) -> RulesCompiler:
+        # it imports DuckDB, for which the completion of the command line does not wait
+        from dataops_assets.rules.compiler import RulesCompiler
+
         return RulesCompiler(self.sources)
 
     @functools.cached_property
@@ -92,6 +96,8 @@ class Declarations:
         return self._compiled[name]
 
     def _compile(self, declared: Declaration) -> CompiledRules:
+        from dataops_assets.rules.resolve import related_source
+
         for relation in declared.source.relations:
             try:
                 related_source(declared.source, relation, self.sources)

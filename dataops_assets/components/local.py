@@ -17,15 +17,17 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
 import sqlalchemy as sa
 
+from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
+from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.errors import ConfigError, DataOpsError
@@ -166,36 +168,6 @@ def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
-class _Listener(logging.Handler):
-    """Keeps the messages of a look about files that are not taken, and about arrivals that cannot be taken."""
-
-    def __init__(self, found: Found) -> None:
-        super().__init__(logging.WARNING)
-        self._found = found
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message."""
-        (self._found.refused if record.levelno >= logging.ERROR else self._found.not_taken).append(record.getMessage())
-
-
-@dataclass(frozen=True)
-class Found:
-    """The messages of one look at a source about files that were not taken yet, and about refused arrivals."""
-
-    not_taken: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def listening(self, log: logging.Logger) -> Iterator[None]:
-        """Keep what is logged as a warning or an error."""
-        listener = _Listener(self)
-        log.addHandler(listener)
-        try:
-            yield
-        finally:
-            log.removeHandler(listener)
-
-
 class LocalRunner:
     """Runs everything that is due on a Dagster instance.
 
@@ -213,14 +185,14 @@ class LocalRunner:
         self._sensors = cursor.with_name("sensors.json")
         self._begin = begin
         self._repository = definitions.get_repository_def()
-        self.found: dict[str, Found] = {}
+        self._platform: Platform = (definitions.resources or {})[PLATFORM]
         self.notes: list[str] = []
 
     def run_new_inputs(self, sources: Collection[str] = ()) -> Iterator[FinishedRun]:
         """Look for inputs of these sources (default: all), run what is requested, and repeat until nothing is.
 
-        A source that has a schedule is looked at, too, whatever the time. `found` has what the last look at each source
-        did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
+        A source that has a schedule is looked at, too, whatever the time. Afterwards `not_taken` has what the last look
+        at each source did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
         """
         told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
         looks: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
@@ -243,14 +215,16 @@ class LocalRunner:
     def _look(
         self, each: dg.SensorDefinition | dg.ScheduleDefinition, source: str, told: dict[str, str]
     ) -> Sequence[dg.RunRequest]:
-        noticed = self.found[source] = Found()
         try:
-            if isinstance(each, dg.SensorDefinition):
-                return self._ask(each, told, noticed)
-            return self._ask_schedule(each, noticed)
+            return self._ask(each, told) if isinstance(each, dg.SensorDefinition) else self._ask_schedule(each)
         except DataOpsError as error:
-            noticed.refused.append(str(error))
+            self._platform.not_taken[source] = NotTaken(refused=[str(error)])
             return ()
+
+    @property
+    def not_taken(self) -> Mapping[str, NotTaken]:
+        """Return by source what the last look did not take."""
+        return self._platform.not_taken
 
     def run_automation(self) -> Iterator[FinishedRun]:
         """Evaluate the automation conditions, run what they request, and repeat until they request nothing."""
@@ -300,16 +274,14 @@ class LocalRunner:
             if entry.dagster_event is not None:
                 yield _failure(entry.dagster_event)
 
-    def _ask_schedule(self, schedule: dg.ScheduleDefinition, noticed: Found) -> Sequence[dg.RunRequest]:
+    def _ask_schedule(self, schedule: dg.ScheduleDefinition) -> Sequence[dg.RunRequest]:
         context = dg.build_schedule_context(
             self._instance, resources=dict(self._definitions.resources or {}), repository_def=self._repository
         )
-        with context, _unlogged(), noticed.listening(context.log):
+        with context, _unlogged():
             return schedule.evaluate_tick(context).run_requests or ()
 
-    def _ask(
-        self, sensor: dg.SensorDefinition, told: dict[str, str], noticed: Found | None = None
-    ) -> Sequence[dg.RunRequest]:
+    def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
         context = dg.build_sensor_context(
             instance=self._instance,
             cursor=told.get(sensor.name),
@@ -317,7 +289,7 @@ class LocalRunner:
             sensor_name=sensor.name,
             resources=dict(self._definitions.resources or {}),
         )
-        with context, _unlogged(), (noticed or Found()).listening(context.log):
+        with context, _unlogged():
             answer = sensor.evaluate_tick(context)
         told[sensor.name] = answer.cursor or ""
         for request in answer.dynamic_partitions_requests or ():

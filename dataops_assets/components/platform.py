@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataops_assets.config.environment import EngineName, Environment
@@ -32,14 +33,27 @@ _ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {
 }
 
 
+@dataclass(frozen=True)
+class NotTaken:
+    """What the last look at a source did not take.
+
+    `unsettled` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
+    """
+
+    unsettled: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
 class Platform:
     """Creates source contexts. Its constructor does no I/O; the first use creates or upgrades the metadata tables.
 
-    The threads of a code server share it safely.
+    `not_taken` has, by source, what the last look of this process did not take. The threads of a code server share a
+    platform safely.
     """
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
+        self.not_taken: dict[str, NotTaken] = {}
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None
         self._engines: dict[EngineName, Engine] = {}

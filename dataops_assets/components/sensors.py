@@ -21,7 +21,7 @@ from dataops_assets.components.assets import PLATFORM, SourceAssets
 from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name
-from dataops_assets.components.platform import Platform
+from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.requests import WAITS_AT, batches
 from dataops_assets.components.run_attempts import (
     PARTITION_TAG,
@@ -227,6 +227,7 @@ def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance
     messages, not_taken, refused = (
         [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)
     )
+    platform.not_taken[assets.source.name] = NotTaken(not_taken, refused)
     return replace(seen, messages=messages, not_taken=not_taken, refused=refused)
 
 

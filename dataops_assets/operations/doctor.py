@@ -1,25 +1,22 @@
-"""The `dataops doctor` command: compare the metadata with the stored data, and advise on each difference.
+"""Compare the metadata with the stored data, advise on each difference, and repair what can be repaired.
 
-Without `--deep` it reads only manifests, logs and listings, no data. With `--deep` it compares all stored bytes with
-their recorded digests and checksums. With `--repair` it makes lost and damaged data again, where possible.
+A shallow look reads only manifests, logs and listings, no data. A deep one compares all stored bytes with their
+recorded digests and checksums. A repair makes lost and damaged data again, where possible.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.duckdb_file import examine_file
 from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.metadata.store import StepStatus
-from dataops_assets.operations.rerun import run_again
-from dataops_assets.report import PER_INPUT, Input
+from dataops_assets.operations.rerun import Begin, run_again
+from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import Settled
 from dataops_assets.steps.source_context import SourceContext
@@ -30,7 +27,6 @@ from dataops_assets.storage.examine import Damage, examine
 from dataops_assets.storage.objects import is_remote
 
 _RUN = "dataops doctor"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,40 +39,23 @@ class Finding:
     next_step: str
 
 
-def add_doctor_command(commands: Any) -> None:
-    """Add the command to the parser."""
-    doctor = commands.add_parser("doctor", help="compare the metadata with the stored data, and say what to do")
-    doctor.add_argument("source", nargs="?", help="one source; default: all sources")
-    doctor.add_argument("--deep", action="store_true", help="read all data, and compare them with their checksums")
-    doctor.add_argument(
-        "--repair", action="store_true", help="make lost and damaged data again, where possible; implies --deep"
-    )
-    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+@dataclass(frozen=True)
+class Repair:
+    """One thing that a repair did: its place, and what was done."""
+
+    place: str
+    what: str
 
 
-def run_doctor(given: argparse.Namespace, workspaces: Iterable[SourceContext], say: Say) -> int:
-    """Examine sources, and repair them if asked. Return the exit status: 0 without findings, 1 with findings.
-
-    Raises DataOpsError if a step fails that a repair runs.
-    """
+def examine_sources(contexts: Sequence[SourceContext], *, deep: bool, with_warehouse: bool) -> list[Finding]:
+    """Return all problems of some sources, and of the embedded warehouse if asked."""
     findings: list[Finding] = []
-    contexts = list(workspaces)
     for context in contexts:
         context.metadata.register_source(context.source)
-        if given.repair and not given.json:
-            repair(context, say)
-        elif given.repair:
-            repair(context, lambda _text: None)
-        findings += diagnose(context, deep=given.deep or given.repair)
-    if contexts and given.source is None:
-        findings += of_warehouse(contexts[0].environment, deep=given.deep or given.repair)
-    if given.json:
-        say(json.dumps([asdict(item) for item in findings], indent=2))
-        return 1 if findings else 0
-    for item in findings:
-        say(f"{item.place}: {item.problem}\n  next: {item.next_step}")
-    say(f"{len(findings)} findings" if findings else "no findings")
-    return 1 if findings else 0
+        findings += diagnose(context, deep=deep)
+    if contexts and with_warehouse:
+        findings += of_warehouse(contexts[0].environment, deep=deep)
+    return findings
 
 
 def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
@@ -100,11 +79,13 @@ def of_warehouse(environment: Environment, *, deep: bool) -> list[Finding]:
     ]
 
 
-def repair(context: SourceContext, say: Say) -> None:
+def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     """Make lost or damaged data again, where possible: from the log, from raw data, or from their origins.
 
-    Other damage stays, and `diagnose` finds it again. Raises DataOpsError if a step fails.
+    Other damage stays, and `diagnose` finds it again. Returns what was done. Raises DataOpsError if a step fails.
     """
+    context.metadata.register_source(context.source)
+    done: list[Repair] = []
     inputs = context.metadata.inputs(context.source.name)
     steps: dict[str, str] = {}
     is_settled = _is_settled(context)
@@ -113,17 +94,19 @@ def repair(context: SourceContext, say: Say) -> None:
         damages = examine(table, deep=True)
         for damage in damages:
             if damage.kind == "checkpoint":
-                say(f"{_place(context, table)}: {damage.path} is made again from the log")
+                done.append(Repair(_place(context, table), f"{damage.path} is made again from the log"))
                 _without_checkpoint(table, damage.path)
             elif damage.kind == "old":
-                say(f"{_place(context, table)}: {damage.path}, which only older versions read, is removed")
+                done.append(
+                    Repair(_place(context, table), f"{damage.path}, which only older versions read, is removed")
+                )
                 table.folder.delete([damage.path])
         if not any(damage.kind in ("data", "log") for damage in damages) or is_remote(table.uri):
             continue
         if is_settled and step != "recalculate":
-            say(f"{_place(context, table)}: settled inputs cannot be made again; restore it from a backup")
+            done.append(Repair(_place(context, table), "settled inputs cannot be made again; restore it from a backup"))
             continue
-        say(f"{_place(context, table)}: moved to {_move_away(table)}, and made again")
+        done.append(Repair(_place(context, table), f"moved to {_move_away(table)}, and made again"))
         hub_anew |= step == "refresh"
         current_anew |= step == "recalculate"
         if step not in ("refresh", "recalculate"):
@@ -132,8 +115,9 @@ def repair(context: SourceContext, say: Say) -> None:
         if context.raw.is_spoiled(item):
             steps[item.input_id] = "ingest"
     steps |= _steps_of_lost(context, steps)
-    _run_steps(context, inputs, steps, say)
-    _make_anew(context, say, hub=hub_anew, current=current_anew)
+    done += _run_steps(context, inputs, steps, begin)
+    done += _make_anew(context, hub=hub_anew, current=current_anew)
+    return done
 
 
 def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
@@ -262,23 +246,30 @@ def _steps_of_lost(context: SourceContext, steps: Mapping[str, str]) -> Mapping[
     return {input_id: item.step for item in found for input_id in item.input_ids}
 
 
-def _run_steps(context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str], say: Say) -> None:
+def _run_steps(
+    context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str], begin: Begin
+) -> Iterator[Repair]:
     """Run steps of inputs again that were done before: the inputs with the same first step together."""
     done = context.metadata.step_status(context.source.name, "parse")
     for step in PER_INPUT:
         some = [item for item in inputs if steps.get(item.input_id) == step and item.input_id in done]
         if some:
             forget(context, step, some)
-            run_again(context, some, step, _RUN, say)
+            result = run_again(context, some, step, _RUN, begin)
+            yield from (Repair(f"input {input_id}", str(error)) for input_id, error in result.errors.items())
+            if result.report is not None and result.report.step == "refresh":
+                yield _made(result.report)
 
 
-def _make_anew(context: SourceContext, say: Say, *, hub: bool, current: bool) -> None:
+def _make_anew(context: SourceContext, *, hub: bool, current: bool) -> Iterator[Repair]:
     # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import rebuild, recalculate
 
     if hub and context.hub.newest() is None:
-        report = rebuild(context)
-        say(f"{report.asset}: {report.rows:,} rows in version {report.version}")
+        yield _made(rebuild(context))
     if current:
-        report = recalculate(context)
-        say(f"{report.asset}: {report.rows:,} rows in version {report.version}")
+        yield _made(recalculate(context))
+
+
+def _made(report: StepReport) -> Repair:
+    return Repair(report.asset, f"{report.rows:,} rows in version {report.version}")

@@ -15,7 +15,7 @@ from story import begin, in_child
 from dataops_assets.components.local import local_runner
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
-from dataops_assets.operations.run import obeying_signals
+from dataops_assets.operations.signals import obeying_signals
 
 sys.path.append(str(Path(__file__).parents[1] / "integration"))
 from code_location import CodeLocation, loaded, standalone

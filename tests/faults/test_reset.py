@@ -6,12 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from command_line import dataops
 from story import SALES, Story, big_day, prepare, rows_of, run
 
 from dataops_assets.components.requests import progress
-from dataops_assets.errors import InputError
-from dataops_assets.operations import cli
-from dataops_assets.operations.rerun import reset
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.sql import query
 from dataops_assets.steps.refresh import remove
@@ -68,19 +66,20 @@ def test_a_step_that_is_reset_is_made_anew(step: str, told: tuple[Story, list[In
     before = state(story)
     # the newest, because of an older one a change set says what it changes now
     SPOILED[step](story, inputs[-1])
-    said: list[str] = []
-    assert reset(story.source_context(), step, [inputs[-1].input_id], said.append) == 0
+    ended = dataops([story.source_context()], "reset", "sales", step, inputs[-1].input_id)
+    assert ended.code == 0
     assert state(story) == before
-    assert said[0] == f"{step} of 1 inputs"
-    assert [line.split()[0] for line in said[:-1]] == list(PER_INPUT[PER_INPUT.index(step) :])
+    assert ended.lines[0] == f"  {step} of 1 inputs ..."
+    assert [line.split()[0] for line in ended.lines[:-1]] == list(PER_INPUT[PER_INPUT.index(step) :])
+    assert ended.lines[-1].startswith("hub/sales: ")
 
 
 def test_all_inputs_can_be_reset_at_once(told: tuple[Story, list[Input]]) -> None:
     story, _ = told
     hub = rows_of(story.source_context(), "hub/sales")
-    said: list[str] = []
-    assert reset(story.source_context(), "parse", [], said.append) == 0
-    assert said[0] == "parse of 3 inputs"
+    ended = dataops([story.source_context()], "reset", "sales", "parse", "--json")
+    assert (ended.code, ended.data["failed"], ended.data["table"]["asset"]) == (0, [], "hub/sales")
+    assert ended.err.splitlines()[0] == "  parse of 3 inputs ..."
     assert rows_of(story.source_context(), "hub/sales") == hub
 
 
@@ -99,11 +98,12 @@ def test_killed_after_it_forgot_the_next_run_goes_on_from_there(step: str, told:
 
 
 def test_an_input_that_is_not_known_and_a_step_that_is_none_are_refused(
-    told: tuple[Story, list[Input]], capsys: pytest.CaptureFixture[str]
+    told: tuple[Story, list[Input]],
 ) -> None:
     story, _ = told
-    with pytest.raises(InputError, match="not registered"):
-        reset(story.source_context(), "parse", ["x"], lambda _line: None)
-    with pytest.raises(SystemExit):
-        cli.main(["reset", "sales", "pars"])
-    assert "choose from 'ingest', 'parse'" in capsys.readouterr().err.replace("ingest, parse", "'ingest', 'parse'")
+    unknown = dataops([story.source_context()], "reset", "sales", "parse", "x")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "not registered" in unknown.err
+    none = dataops([story.source_context()], "reset", "sales", "pars")
+    assert none.code == 2
+    assert "'pars' is not one of 'ingest', 'parse', 'cdc', 'enrich', 'refresh'" in none.err

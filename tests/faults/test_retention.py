@@ -14,7 +14,7 @@ from story import SALES, Story, prepare, rows_of, run
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError
-from dataops_assets.operations import cli
+from dataops_assets.operations import cli, project
 from dataops_assets.operations.rerun import reset
 from dataops_assets.report import Input
 from dataops_assets.steps.refresh import rebuild, remove
@@ -145,7 +145,7 @@ def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
     assert {**after, "raw": before["raw"]} == before
     # all that can be
     said: list[str] = []
-    assert reset(story.source_context(), "enrich", [], said.append) == 0
+    assert reset(story.source_context(), "enrich", [], said.append).errors == {}
     assert said[0] == "enrich of 3 inputs"
     assert rows_of(story.source_context(), "hub/sales") == before["hub/sales"]
 
@@ -277,13 +277,13 @@ def test_the_command_settles_and_then_vacuums(
         monkeypatch.setenv(f"DATAOPS_{name}", str(story.root / folder))
     monkeypatch.setenv("DATAOPS_ENV", "test")
     monkeypatch.setenv("DATAOPS_METADATA_URL", f"sqlite:///{story.now}/metadata.db")
-    monkeypatch.setattr(cli, "_sources", lambda: {"sales": Source.model_validate(KEYED)})
+    monkeypatch.setattr(project, "declared", lambda: {"sales": Source.model_validate(KEYED)})
     assert cli.main(["vacuum", "sales"]) == 0
     out = capsys.readouterr().out
     assert "sales: 3 inputs from before 2024-02-10 00:00:00 UTC are settled, 1 of them superseded and removed" in out
     assert "files removed" in out
     changed = Source.model_validate({**KEYED, "refresh": {"type": "key", "key": ["id", "shop"]}})
-    monkeypatch.setattr(cli, "_sources", lambda: {"sales": changed})
+    monkeypatch.setattr(project, "declared", lambda: {"sales": changed})
     assert cli.main(["vacuum"]) == 1
     said = capsys.readouterr()
     assert "dataops rebuild sales" in said.err

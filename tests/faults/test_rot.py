@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 from pathlib import Path
 
 import pytest
+from command_line import dataops
 from story import SALES, STEPS, TABLES, Story, Tables, big_day, prepare, rows_of, run, tables_of
 
 from dataops_assets.errors import Damaged, DataOpsError
-from dataops_assets.operations.doctor import add_doctor_command, diagnose, repair, run_doctor
+from dataops_assets.operations.doctor import diagnose, repair
 from dataops_assets.report import Input
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.source_context import SourceContext
@@ -117,8 +116,7 @@ def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tupl
     path = chosen.choice([path for path in files if ".damaged-" not in str(path)])
     flipped(path, chosen.randrange(path.stat().st_size * 8))
     assert diagnose(source_context, deep=True) != []
-    said: list[str] = []
-    repair(source_context, said.append)
+    said = repair(source_context, lambda _: None)
     assert diagnose(source_context, deep=True) == [], (path, said)
     made = tables_of(story)
     # what change sets say depends on what they were compared with, and that is another hub now
@@ -127,11 +125,9 @@ def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tupl
 
 
 def doctor(source_context: SourceContext, *words: str) -> tuple[int, list[str]]:
-    """`dataops doctor <words>`: its exit status, and what it printed."""
-    parser = argparse.ArgumentParser()
-    add_doctor_command(parser.add_subparsers())
-    said: list[str] = []
-    return run_doctor(parser.parse_args(["doctor", *words]), [source_context], said.append), said
+    """`dataops doctor <words>`: its exit code, and the lines that it printed."""
+    ended = dataops([source_context], "doctor", *words)
+    return ended.code, ended.lines
 
 
 def test_the_command_says_what_is_damaged_for_people_and_machines_and_repairs_it(
@@ -148,11 +144,11 @@ def test_the_command_says_what_is_damaged_for_people_and_machines_and_repairs_it
     status, said = doctor(source_context, "--deep")
     assert status == 1
     assert path.name in said[0]
-    assert "next: " in said[0]
+    assert said[1].startswith("  next: ")
     assert said[-1] == "1 findings"
-    status, (printed,) = doctor(source_context, "--deep", "--json")
-    assert status == 1
-    (found,) = json.loads(printed)
+    ended = dataops([source_context], "doctor", "--deep", "--json")
+    assert ended.code == 1
+    (found,) = ended.data
     assert path.name in found["place"]
     assert found.keys() == {"source", "place", "problem", "next_step"}
     assert found["source"] == "sales"

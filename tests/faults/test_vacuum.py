@@ -15,7 +15,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import StorageError
-from dataops_assets.operations import cli
+from dataops_assets.operations import cli, project
 from dataops_assets.sql import query
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import CHECKPOINT_EVERY, Table, TableChange, TableVersion
@@ -190,7 +190,7 @@ def test_the_command_cleans_up_a_declared_source(
             "refresh": {"type": "append"},
         }
     )
-    monkeypatch.setattr(cli, "_sources", lambda: {"sales": source})
+    monkeypatch.setattr(project, "declared", lambda: {"sales": source})
     table = Table(str(tmp_path / "storage" / "hub" / "sales"))
     change(engine, table, range(10), [])
     (old,) = data(table)
@@ -201,6 +201,6 @@ def test_the_command_cleans_up_a_declared_source(
     assert cli.main(["vacuum", "sales", "--keep-days", "0"]) == 0
     assert old not in data(table)
     assert "sales: 1 files removed" in capsys.readouterr().out
-    assert cli.main(["vacuum", "sale"]) == 1
+    assert cli.main(["vacuum", "sale"]) == 2
     assert "did you mean 'sales'?" in capsys.readouterr().err
-    assert cli.main(["vacuum", "--keep-days", "-1"]) == 1
+    assert cli.main(["vacuum", "--keep-days", "-1"]) == 2

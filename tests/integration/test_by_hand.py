@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
 from code_location import CodeLocation, failures, loaded, orders
+from command_line import Ended, dataops
 
 from dataops_assets.config.source import Source
-from dataops_assets.errors import InputError
-from dataops_assets.operations.hubs import add_hub_commands, run_hub_command
-from dataops_assets.operations.rerun import reset
-from dataops_assets.operations.rules import add_rule_commands, run_rule_command
 
 KEPT = {"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}
 
@@ -37,19 +33,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeLocation]:
         yield made
 
 
-def does(here: CodeLocation, *words: str, expression: str = "amount * 2") -> None:
-    """`dataops <words>` with this declaration of the source."""
-    parser = argparse.ArgumentParser()
-    commands = parser.add_subparsers(dest="command")
-    add_hub_commands(commands)
-    add_rule_commands(commands)
-    given = parser.parse_args(words)
+def does(here: CodeLocation, *words: str, expression: str = "amount * 2") -> Ended:
+    """`dataops <words> --json` with this declaration of the source."""
     source = Source.model_validate(declared(expression))
-    context = here.platform.source_context(source, {source.name: source})
-    if given.command == "recalculate":
-        run_rule_command(given, context, "", lambda _: None)
-    else:
-        run_hub_command(given, context, lambda _: None)
+    return dataops([here.platform.source_context(source, {source.name: source})], *words, "--json")
 
 
 def newest(here: CodeLocation, asset: str, number: int = 1) -> list[dg.AssetMaterialization]:
@@ -73,8 +60,10 @@ def checked_by_hand(here: CodeLocation, asset: str) -> set[str]:
 
 
 def test_recalculation_tells_of_both_tables(here: CodeLocation) -> None:
-    does(here, "recalculate", "orders", expression="amount * 3")
+    told_by_command = does(here, "recalculate", "orders", expression="amount * 3")
     assert here.rows("hub/orders", "id", "doubled") == [(1, 15.0), (3, 24.0)]
+    assert told_by_command.code == 0
+    assert [table["asset"] for table in told_by_command.data] == ["hub/orders", "hub/orders_current"]
     (hub,), (current,) = newest(here, "hub/orders"), newest(here, "hub/orders_current")
     # one partition stands for all
     assert (hub.partition, current.partition) == (here.partitions("orders")[-1], None)
@@ -97,7 +86,7 @@ def test_recalculation_tells_of_both_tables(here: CodeLocation) -> None:
 
 
 def test_a_rebuild_tells_of_every_input(here: CodeLocation) -> None:
-    does(here, "rebuild", "orders", expression="amount * 2")
+    assert does(here, "rebuild", "orders", expression="amount * 2").code == 0
     found = newest(here, "hub/orders", 2)
     assert {item.partition for item in found} == set(here.partitions("orders"))
     assert {item.metadata["table_version"].value for item in found} == {version(here, "hub/orders")}
@@ -106,9 +95,11 @@ def test_a_rebuild_tells_of_every_input(here: CodeLocation) -> None:
 
 def test_a_removal_tells_of_the_input_that_is_gone(here: CodeLocation) -> None:
     first, second = here.partitions("orders")
-    with pytest.raises(InputError, match="not registered"):
-        does(here, "remove", "orders", "nobody")
-    does(here, "remove", "orders", second)
+    unknown = does(here, "remove", "orders", "nobody")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "not registered" in unknown.err
+    removed = does(here, "remove", "orders", second)
+    assert (removed.code, removed.data["asset"], removed.data["failed"]) == (0, "hub/orders", [])
     assert here.rows("hub/orders", "id") == [(1,), (2,)]
     (event,) = newest(here, "hub/orders")
     assert (event.partition, event.metadata["removed"].value) == (second, 1)
@@ -118,9 +109,7 @@ def test_a_removal_tells_of_the_input_that_is_gone(here: CodeLocation) -> None:
 
 def test_a_reset_tells_of_every_step(here: CodeLocation) -> None:
     first, _ = here.partitions("orders")
-    source = Source.model_validate(declared("amount * 2"))
-    context = here.platform.source_context(source, {source.name: source})
-    assert reset(context, "cdc", [first], lambda _: None) == 0
+    assert does(here, "reset", "orders", "cdc", first).code == 0
     for asset in ("lake/orders_changes", "hub/orders_enriched", "hub/orders"):
         (event,) = newest(here, asset)
         assert (event.partition, event.metadata["table_version"].value) == (first, version(here, asset))

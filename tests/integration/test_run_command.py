@@ -66,5 +66,5 @@ def test_what_is_unknown_is_not_approved(
 ) -> None:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("DATAOPS_HOME", str(tmp_path / "home"))
-    assert main(["approve", "airlines", "nothing"]) == 1
+    assert main(["approve", "airlines", "nothing"]) == 2
     assert "'dataops status airlines' shows what is held" in capsys.readouterr().err

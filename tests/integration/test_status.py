@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, loaded, orders, standalone
+from command_line import Ended, dataops
 
-from dataops_assets.components.local import FinishedRun, LocalRunner
+from dataops_assets.components.local import LocalRunner
 from dataops_assets.components.status import SourceStatus, source_status
 from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
 from dataops_assets.errors import InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.operations.run import Outcome, outcome, run_due, tell_as_data, tell_outcome
-from dataops_assets.operations.status import add_status_commands, approve, run_status
+from dataops_assets.operations import project
+from dataops_assets.operations.commands import daily
 from dataops_assets.steps.source_context import SourceContext
 
 HEADER = "id,customer,amount\n"
@@ -44,31 +46,41 @@ class Person:
             here.platform.source_context(source, sources) for source in sources.values()
         ]
         self.runner = LocalRunner(here.definitions, here.instance, here.landing.parent / "cursor", lambda _: None)
-        self.said: list[str] = []
-        self.done: list[FinishedRun] = []
+        self.text = ""
+        self.data: Any = None
 
-    def runs(self, *sources: str) -> Outcome:
-        """`dataops run <sources>`."""
-        self.said, self.done = [], []
-        run_due(self.runner, self.here.platform.metadata, sources, self.said.append, self.done)
-        found = outcome(self.runner, [one for one in self.contexts if not sources or one.source.name in sources])
-        tell_outcome(found, self.said.append)
-        return found
+    def runs(self, *sources: str) -> bool:
+        """`dataops run <sources>`: whether all is well."""
+
+        @contextmanager
+        def opened() -> Iterator[LocalRunner]:
+            yield self.runner
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(daily, "_runner", opened)
+            patched.setattr(project, "metadata", lambda: self.here.platform.metadata)
+            done = dataops(self.contexts, "run", *sources)
+            self.text = done.out
+            # nothing is due any more: the same again for a program
+            again = dataops(self.contexts, "run", *sources, "--json")
+        self.data = again.data
+        assert again.code == done.code
+        assert self.data["is_well"] == (done.code == 0)
+        assert self.data["runs"] == [], "nothing is due any more"
+        return done.code == 0
 
     def asks(self, *words: str) -> int:
         """`dataops status <words>`."""
-        self.said = []
-        parser = argparse.ArgumentParser()
-        add_status_commands(parser.add_subparsers())
-        given = parser.parse_args(["status", *words])
-        return run_status(given, self.contexts, self.said.append)
+        ended = dataops(self.contexts, "status", *words)
+        self.text = ended.out
+        return ended.code
+
+    def approves(self, *inputs: str) -> Ended:
+        """`dataops approve orders <inputs> --by ann`."""
+        return dataops(self.contexts, "approve", "orders", *inputs, "--by", "ann")
 
     def status(self, source: str) -> SourceStatus:
         return next(source_status(one) for one in self.contexts if one.source.name == source)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.said)
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +103,11 @@ def test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step(
     land("orders", day(2), HEADER + "1,1,1\n")
     land("orders", day(3), b"")
     land("orders", "wrong_name.csv", HEADER)
-    found = person.runs()
-    assert not found.is_well
+    assert not person.runs()
     first, second, third = person.here.partitions("orders")
-    (line,) = [line for line in person.said if line.startswith("\nsource")]
-    assert line.splitlines()[2].split()[:7] == ["orders", "1", "1", "1", "0", "1", "1"]
     told = person.text
+    table = told[told.index("\nsource ") :].splitlines()
+    assert table[2].split()[:7] == ["orders", "1", "1", "1", "0", "1", "1"]
     file = person.here.landing / "orders"
     assert f"rows kept out: {file / day(1)}: 1 rejected, 1 by validations" in told, told
     assert f"held  input {second} of orders, at cdc\n  file: {file / day(2)}" in told, told
@@ -114,27 +125,27 @@ def test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step(
     assert all(item["message"] and item["next_step"] for item in data["inputs"])
     assert data["by_rule"]["sane"] == 1
 
-    with pytest.raises(InputError, match=f"{first}, which the delete guard does not hold; nothing was approved"):
-        approve(person.contexts[0], [second, first], "ann", person.said.append)
+    refused = person.approves(second, first)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"{first}, which the delete guard does not hold; nothing was approved" in refused.err
     assert not person.here.platform.metadata.approved("orders")
-    assert approve(person.contexts[0], [second], "ann", person.said.append) == 0
+    assert person.approves(second, "--json").data == {"source": "orders", "inputs": [second], "by": "ann"}
     # a corrected file under its own name takes the place of the bad one
     land("orders", day(3), HEADER + "1,1,1\n2,1,1\n")
     (file / "wrong_name.csv").unlink()
-    found = person.runs("orders")
-    assert found.is_well, person.text
+    assert person.runs("orders"), person.text
     assert person.here.rows("hub/orders", "id") == [(1,), (2,)]
     assert f"noted: {file / day(3)}: replaces {third}" in person.text
     later = Person(person.here, GUARDED)
-    assert later.runs("orders").is_well
-    assert not later.done
+    assert later.runs("orders")
+    assert "nothing was due" in later.text
     assert "noted" not in later.text, "a note is told once"
     assert person.asks("orders") == 0
     assert person.status("orders").taken == 3
     assert person.status("orders").last_arrival == max(
         item.arrival for item in person.here.platform.metadata.inputs("orders")
     )
-    assert approve(person.contexts[0], [second], "ann", person.said.append) == 0, "again changes nothing"
+    assert person.approves(second).code == 0, "again changes nothing"
 
 
 def test_an_input_that_waits_for_another_source_says_so(instance: dg.DagsterInstance, tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_an_input_that_waits_for_another_source_says_so(instance: dg.DagsterInst
         person = Person(CodeLocation(definitions, instance, tmp_path), CUSTOMERS, declared)
         person.here.land("orders", day(1), HEADER + "1,1,5\n")
         (person.here.landing / "customers").mkdir()
-        assert person.runs().is_well, "to wait is no fault"
+        assert person.runs(), "to wait is no fault"
         (item,) = person.status("orders").inputs
         assert (item.state, item.message) == ("waiting", "its rules look up customers (no input in its hub)")
         assert "deliver customers/*.csv" in person.status("customers").next_step
@@ -170,18 +181,14 @@ def test_a_table_that_could_not_be_made_is_told_until_it_is_made(
         person.here.land("orders", day(1), HEADER + "1,1,5\n")
         with monkeypatch.context() as patched:
             patched.setattr("dataops_assets.components.graph.recalculate", fails)
-            found = person.runs()
-        assert not found.is_well
-        assert not found.failed_runs, "the source tells it already"
+            assert not person.runs()
+        assert not person.data["failed_runs"], "the source tells it already"
         assert [run.tables for run in person.runner.failed_runs()] == [("hub/orders_current",)]
         assert "failed  hub/orders_current\n  recalculating; received: a fault\n  next: mend it" in person.text
-        assert not person.runs().is_well, "what failed before is told, too"
+        assert not person.runs(), "what failed before is told, too"
         person.here.land("orders", day(2), HEADER + "2,1,6\n")
-        assert person.runs().is_well, person.text
+        assert person.runs(), person.text
         assert person.runner.failed_runs() == []
-        tell_as_data(person.runs(), person.done, person.said.append)
-        data = json.loads(person.said[-1])
-        assert (data["runs"], data["is_well"]) == ([], True), "nothing is due any more"
 
 
 def test_a_scheduled_source_is_looked_at_and_a_failing_look_stops_no_other(
@@ -201,12 +208,32 @@ def test_a_scheduled_source_is_looked_at_and_a_failing_look_stops_no_other(
 
         with monkeypatch.context() as patched:
             patched.setattr("dataops_assets.components.sensors.discover", discovers)
-            found = person.runs()
-        assert [run.source for run in person.done] == ["orders"]
-        assert found.refused == ["customers: listing files; received: no answer"]
-        assert not found.is_well
-        assert person.runs().is_well, person.text
-        assert [run.source for run in person.done] == ["customers"]
+            assert not person.runs()
+        assert " s  orders: " in person.text
+        assert " s  customers: " not in person.text
+        assert person.data["refused"] == ["customers: listing files; received: no answer"]
+        assert person.runs(), person.text
+        assert " s  customers: " in person.text
+
+
+def test_a_file_that_is_still_being_written_is_told_and_left_for_the_next_run(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    connection = standalone()["connection"] | {"settle_seconds": 3600}
+    declared = standalone() | {"connection": connection}
+    with loaded(declared) as definitions:
+        person = Person(CodeLocation(definitions, instance, tmp_path), declared)
+        person.here.land("orders", day(1), HEADER + "1,1,5\n")
+        assert person.runs(), "to wait is no fault"
+        told = f"still being written: {person.here.landing / 'orders' / day(1)}"
+        assert person.data["not_taken"] == [told]
+        assert told in person.text
+        assert person.here.rows("hub/orders", "id") == []
+        # an hour ago
+        os.utime(person.here.landing / "orders" / day(1), (1, 1))
+        assert person.runs(), person.text
+        assert person.data["not_taken"] == []
+        assert person.here.rows("hub/orders", "id") == [(1,)]
 
 
 def test_the_cost_follows_what_is_unfinished(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import subprocess
 import sys
@@ -11,13 +9,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from command_line import dataops
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.duckdb_file import examine_file
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.operations.doctor import run_doctor
 from dataops_assets.steps.source_context import SourceContext
 
 
@@ -66,12 +64,10 @@ def test_doctor_names_the_file_and_says_what_to_do(warehouse: Path) -> None:
     metadata.migrate()
     context = SourceContext(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
 
-    def told(**given: object) -> list[dict[str, str]]:
-        said: list[str] = []
-        asked = argparse.Namespace(**{"source": None, "deep": True, "repair": False, "json": True, **given})
-        status = run_doctor(asked, [context], said.append)
-        found: list[dict[str, str]] = json.loads(said[0])
-        assert status == (1 if found else 0)
+    def told(*words: str) -> list[dict[str, str]]:
+        ended = dataops([context], "doctor", "--deep", "--json", *words)
+        found: list[dict[str, str]] = ended.data
+        assert ended.code == (1 if found else 0)
         return found
 
     assert told() == []
@@ -80,4 +76,4 @@ def test_doctor_names_the_file_and_says_what_to_do(warehouse: Path) -> None:
     assert finding["place"] == "warehouse.duckdb"
     assert "materialize the warehouse's assets" in finding["next_step"]
     # who asks for one source asks for its tables
-    assert told(source="things") == []
+    assert told("things") == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import json
 import re
@@ -12,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import dataops
 from declared import unchecked_source
 from rule_steps import context, fill_hub
 
-from dataops_assets.errors import ConfigError, InputError, RuleError
-from dataops_assets.operations.rules import add_rule_commands, run_rule_command
+from dataops_assets.errors import InputError, RuleError
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.source_context import SourceContext
@@ -49,14 +48,6 @@ def space(tmp_path: Path) -> SourceContext:
     fill_hub(found, "sales", hub)
     recalculate(found)
     return found
-
-
-def told(space: SourceContext, *words: str, column: str = "") -> str:
-    parser = argparse.ArgumentParser()
-    add_rule_commands(parser.add_subparsers(dest="command"))
-    lines: list[str] = []
-    run_rule_command(parser.parse_args(words), space, column, lines.append)
-    return "\n".join(lines)
 
 
 def test_what_an_expression_gives(space: SourceContext) -> None:
@@ -117,8 +108,9 @@ def test_what_could_not_be_declared_is_refused_as_when_it_is_loaded(space: Sourc
         try_rule(space, "count(*) over ()", "half")
     with pytest.raises(RuleError, match="half → half"):
         try_rule(space, "half + 1", "half")
-    with pytest.raises(ConfigError, match="--sample 0"):
-        told(space, "try", "sales", "1", "--sample", "0")
+    refused = dataops([space], "try", "sales", "1", "--sample", "0")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--sample" in refused.err
 
 
 def test_without_a_hub_it_says_what_to_do(tmp_path: Path) -> None:
@@ -127,16 +119,23 @@ def test_without_a_hub_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_command_tells_it(space: SourceContext) -> None:
-    text = told(space, "try", "sales", "coalesce(Sales, 0) / 2", "--rule", "half")
-    assert text.splitlines() == [
+    words = ("try", "sales", "coalesce(Sales, 0) / 2", "--rule", "half")
+    assert dataops([space], *words).lines == [
         "type      DOUBLE",
         "lineage   hub/sales.Sales",
         "rows      4, null in 0, 4 distinct values",
         "values    0.0 to 20.0",
-        *(f"          {value}  (row {row} of h)" for row, value in enumerate((5.0, 10.0, 0.0, 20.0))),
+        "",
+        "value  row  input",
+        *(f"{value:<5}  {row:>3}  h" for row, value in enumerate((5.0, 10.0, 0.0, 20.0))),
+        "",
         "half now  the same in 3 rows, changed in 1: null now in 0, no more in 1",
-        "          None → 0.0  (row 2 of h)",
+        "before  after  row  input",
+        "None    0.0      2  h",
     ]
+    found = dataops([space], *words, "--json").data
+    assert (found["rows"], found["distinct"], found["lineage"]) == (4, 4, [{"table": "hub/sales", "column": "Sales"}])
+    assert found["change"]["examples"] == [{"input": "h", "row": 2, "before": None, "after": 0.0}]
 
 
 def test_recalculating_by_hand_leaves_receipts(space: SourceContext) -> None:
@@ -145,17 +144,17 @@ def test_recalculating_by_hand_leaves_receipts(space: SourceContext) -> None:
     fill_hub(space, "orders", [{"Store": 2, "Amount": 4}])
     then = SourceContext(space.environment, source, {**space.sources, "sales": source}, space.engine, space.metadata)
     # a hub of before versions were recorded is taken as it is
-    assert "half" not in told(then, "recalculate", "sales")
+    assert "half" not in dataops([then], "recalculate", "sales").out
     (receipt,) = space.metadata.receipts("sales")
     assert (receipt.asset, receipt.run_id) == ("hub/sales_current", "dataops recalculate")
     assert (receipt.receipt.rule, receipt.receipt.rows_seen, receipt.receipt.rows_changed) == ("ordered", 3, 3)
     assert receipt.recalculated_at - dt.datetime.now(dt.UTC) < dt.timedelta(hours=1)
-    assert "skipped" in told(then, "recalculate", "sales")
+    assert "skipped" in dataops([then], "recalculate", "sales").out
 
 
 def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: SourceContext) -> None:
     def pairs(column: str) -> set[tuple[Any, ...]]:
-        return {tuple(row.values()) for row in json.loads(told(space, "lineage", "sales", "--json", column=column))}
+        return {tuple(row.values()) for row in dataops([space], "lineage", f"sales.{column}", "--json").data}
 
     assert pairs("half") == {
         ("hub/sales_current", "half", "hub/sales", "half"),
@@ -169,12 +168,16 @@ def test_lineage_goes_from_hub_to_raw_data_through_rules_and_relations(space: So
         ("hub/sales_current", "ordered", *end) for end in (("hub/sales", "Store"), ("hub/orders", "Store"))
     } <= followed
     assert ("lake/orders", "Amount", "raw/orders", "Amount") in followed
-    tree = told(space, "lineage", "sales", column="ordered").splitlines()
+    tree = dataops([space], "lineage", "sales.ordered").lines
     assert tree[0] == "hub/sales_current.ordered"
     assert "          raw/orders.Amount" in tree
-    assert "ordered: raw/orders.Amount, raw/orders.Store, raw/sales.Store" in told(space, "lineage", "sales")
-    with pytest.raises(ConfigError, match="did you mean 'ordered'"):
-        told(space, "lineage", "sales", column="orderd")
+    columns = dataops([space], "lineage", "sales").lines
+    assert ["ordered", "raw/orders.Amount,", "raw/orders.Store,", "raw/sales.Store"] in [
+        line.split() for line in columns
+    ]
+    refused = dataops([space], "lineage", "sales.orderd")
+    assert refused.code == 2
+    assert "did you mean 'ordered'" in refused.err
 
 
 def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
     for line in block.splitlines():
         program, *words = shlex.split(line)
         assert program == "dataops"
-        answers.append(told(space, *words, column=words[1].partition(".")[2]))
+        answers.append(dataops([space], *words).out)
     assert "Basket now  the same in 1 rows, changed in 0" in answers[0]
     assert "values    6 to 6" in answers[1]
     assert answers[2].startswith("hub/sales_current.Basket\n  hub/sales.Basket\n")

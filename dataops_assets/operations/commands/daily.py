@@ -1,0 +1,109 @@
+"""The commands of every day: run what is due, see what is wrong, approve, demonstrate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from dataops_assets.operations import project
+from dataops_assets.operations.answer import Answer
+from dataops_assets.operations.command import Commands
+from dataops_assets.operations.commands.words import AnySource, By, HeldInputs, OneSource, Sources
+from dataops_assets.operations.output import output
+
+if TYPE_CHECKING:
+    from dataops_assets.components.local import FinishedRun, LocalRunner
+
+app = Commands(panel="Every day")
+_ATTENTION = "something is held or failed"
+
+
+@app.command(example="dataops run orders", found=_ATTENTION)
+def run(source: Sources = None) -> Answer:
+    """Do all that is due now, in this process and without a daemon, and say what was done."""
+    from dataops_assets.components.local import FinishedRun
+    from dataops_assets.operations.run import outcome, run_due
+    from dataops_assets.operations.views import run as view
+
+    project.use_instance("run", make=True)
+    out, names = output(), source or []
+    contexts = project.contexts("run", names)
+    done: list[FinishedRun] = []
+    with _runner() as runner:
+        for event in run_due(runner, project.metadata(), names):
+            out.say(*view.event(event))
+            if isinstance(event, FinishedRun):
+                done.append(event)
+        result = outcome(runner, contexts)
+    if not done:
+        out.say("nothing was due")
+    return Answer(view.outcome_as_data(result, done), [*view.outcome(result)], found=not result.is_well)
+
+
+@app.command(example="dataops status orders", found=_ATTENTION)
+def status(source: AnySource = None) -> Answer:
+    """Show what is held, failed or to do in each source, and what to do next."""
+    from dataops_assets.components.status import source_status
+    from dataops_assets.operations.views import status as view
+
+    in_depth = source is not None
+    contexts = project.contexts("status", [] if source is None else [source])
+    found = [source_status(context, in_depth=in_depth or output().as_data) for context in contexts]
+    shown = [view.status_table(found), *(view.details(found) if in_depth else ())]
+    return Answer([view.as_data(one) for one in found], shown, found=any(one.needs_attention for one in found))
+
+
+@app.command(example="dataops approve orders 20240102T000000Z-3f779a21e59d")
+def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noqa: A002
+    """Approve the deletions of inputs that the delete guard holds."""
+    from dataops_assets.operations.approval import approve
+
+    done = approve(project.context_of("approve", source), input, by)
+    shown = [f"approved by {done.by}: input {one} of {source}" for one in done.inputs]
+    shown.append(f"The sensor of {source} takes it at its next look; without a daemon: dataops run {source}")
+    return Answer(asdict(done), shown)
+
+
+@app.command(example="dataops demo")
+def demo() -> Answer:
+    """Run two subject areas from raw data to the warehouse. Its bad files fail on purpose: the exit code is 0."""
+    from dataops_assets.components.local import FinishedRun
+    from dataops_assets.operations.demo import run_demo
+    from dataops_assets.operations.run import outcome
+    from dataops_assets.operations.views import demo as view
+
+    project.use_instance("demo", make=True)
+    out, contexts = output(), project.contexts("demo")
+    done: list[FinishedRun] = []
+    with _runner() as runner:
+        events = run_demo(project.environment(), runner, [context.source.name for context in contexts])
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                summary = end.value
+                break
+            out.say(*view.event(event))
+            if isinstance(event, FinishedRun):
+                done.append(event)
+        result = outcome(runner, contexts)
+    address = f"http://127.0.0.1:{os.environ.get('PORT') or '3000'}"
+    return Answer(view.summary_as_data(summary, result, done), [*view.summary(summary, result, address)])
+
+
+@contextmanager
+def _runner() -> Iterator[LocalRunner]:
+    """Open the runner of this process on the code location."""
+    out = output()
+    out.say("Loading the code location ...")
+    # Dagster takes seconds to import; most commands do without its runs
+    from dataops_assets.components.local import local_runner
+    from dataops_assets.definitions import defs
+
+    environment = project.environment()
+    environment.home.mkdir(parents=True, exist_ok=True)
+    with local_runner(defs, environment.home / "local" / "automation.json", out.begin) as made:
+        yield made

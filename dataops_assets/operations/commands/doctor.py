@@ -1,0 +1,37 @@
+"""The command that examines the stored data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dataops_assets.operations import project
+from dataops_assets.operations.answer import Answer
+from dataops_assets.operations.command import Commands
+from dataops_assets.operations.commands.words import AnySource
+from dataops_assets.operations.output import output
+
+app = Commands(panel="Inputs and hubs")
+
+
+@app.command(example="dataops doctor orders --deep", found="there are findings")
+def doctor(
+    source: AnySource = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read all data, and compare them with their checksums.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Make lost and damaged data again, where possible; implies --deep."),
+    ] = False,
+) -> Answer:
+    """Compare the metadata with the stored data, and say what to do."""
+    from dataops_assets.operations import doctor as work
+    from dataops_assets.operations.views import doctor as view
+
+    out = output()
+    contexts = project.contexts("doctor", [] if source is None else [source])
+    if repair:
+        for context in contexts:
+            out.say(*view.repairs(work.repair(context, out.begin)))
+    found = work.examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)
+    return Answer(view.findings_as_data(found), [*view.findings(found)], found=bool(found))

@@ -1,0 +1,90 @@
+"""The project that a command works on: its environment, its declared sources, its Dagster instance.
+
+Imports are made where they are used: a command that only prints its help or completes a word waits for none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataops_assets.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from dataops_assets.config.environment import Environment
+    from dataops_assets.config.source import Source
+    from dataops_assets.metadata.store import MetadataStore
+    from dataops_assets.steps.source_context import SourceContext
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEFS = PROJECT / "dataops_assets" / "defs"
+"""Where the declarations are."""
+INSTANCE = PROJECT / "deploy" / "local" / "dagster.yaml"
+
+
+def environment() -> Environment:
+    """Return the environment that the variables describe. Raises ConfigError."""
+    from dataops_assets.config.environment import environment_from
+
+    return environment_from(os.environ, PROJECT)
+
+
+def metadata() -> MetadataStore:
+    """Return the metadata store. Its tables are not made or upgraded."""
+    from dataops_assets.metadata.store import MetadataStore
+
+    return MetadataStore(environment().metadata_url)
+
+
+def declared() -> dict[str, Source]:
+    """Return the declared sources by name. Raises ConfigError for a wrong declaration."""
+    from dataops_assets.components.declarations import declared_sources
+
+    return dict(declared_sources(DEFS).sources)
+
+
+def context_of(command: str, name: str) -> SourceContext:
+    """Return the context of one source. Raises ConfigError for an unknown name, which `command` was given."""
+    return contexts(command, [name])[0]
+
+
+def contexts(command: str, names: Collection[str] = ()) -> list[SourceContext]:
+    """Return the contexts of these sources (default: all), in the order of the declarations.
+
+    Raises ConfigError for an unknown name, which `command` was given.
+    """
+    from dataops_assets.components.platform import Platform
+
+    sources = declared()
+    for name in names:
+        if name not in sources:
+            raise ConfigError(f"{command} of {name!r}", known=list(sources), next_step=nearest(name, list(sources)))
+    platform = Platform(environment())
+    return [platform.source_context(source, sources) for key, source in sources.items() if not names or key in names]
+
+
+def use_instance(command: str, *, make: bool = False) -> None:
+    """Set DAGSTER_HOME if it is not set: the command reports to that instance, so that the warehouse follows.
+
+    The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. A command that begins from nothing
+    (`make`) makes it on a machine of a developer. Raises ConfigError if there is none.
+    """
+    if os.environ.get("DAGSTER_HOME"):
+        return
+    here = environment()
+    home = here.home / "dagster"
+    if make and here.name in ("local", "test") and INSTANCE.is_file():
+        home.mkdir(parents=True, exist_ok=True)
+        # the same settings as `make setup` copies
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(INSTANCE, home / "dagster.yaml")
+    if not (home / "dagster.yaml").is_file():
+        raise ConfigError(
+            f"reporting the changes of {command} to Dagster, so that the warehouse follows",
+            received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
+            next_step="set DAGSTER_HOME to the folder of the instance's dagster.yaml",
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
