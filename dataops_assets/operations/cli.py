@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from dataops_assets.operations.commands import daily, doctor, inputs, quarantine, rules
+from dataops_assets.operations.commands import daily, declare, doctor, inputs, quarantine, rules
 
 app = typer.Typer(
     name="dataops",
@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (daily.app, inputs.app, rules.app, doctor.app):
+for group in (daily.app, declare.app, inputs.app, rules.app, doctor.app):
     app.add_typer(group)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Every day")
 

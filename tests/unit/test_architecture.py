@@ -37,6 +37,7 @@ LAYERS = (
     {"connections"},
     {"quality"},
     {"steps"},
+    {"declaring"},
     {"components"},
     {"definitions", "defs"},
     {"demo", "operations"},

@@ -1,0 +1,179 @@
+"""Writes a drafted source as YAML, with a comment for each suggestion that says why."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, JsonFormat
+from dataops_assets.declaring.columns import SuggestedColumn
+from dataops_assets.declaring.draft import Draft
+from dataops_assets.declaring.health.finding import Finding
+
+SOURCE_TYPE = "dataops_assets.components.SourceComponent"
+_WIDTH = 118
+
+
+def declaration_text(draft: Draft) -> str:
+    """Return the text of the defs.yaml of a draft."""
+    return "\n".join(line.rstrip() for line in _lines(draft)) + "\n"
+
+
+def attributes_of(draft: Draft) -> dict[str, Any]:
+    """Return the attributes of the source as plain values."""
+    found: dict[str, Any] = {"name": draft.name, "area": draft.area, "description": draft.description}
+    found["connection"] = {"type": "files", "path": draft.path, "format": format_values(draft.layout)}
+    if draft.names.pattern:
+        found["connection"]["extract_time"] = draft.names.rule.model_dump(exclude_defaults=True)
+    found["columns"] = [column_values(item) for item in draft.columns]
+    if draft.drift:
+        found["drift"] = dict(draft.drift)
+    found["refresh"] = draft.refresh.declared
+    if draft.validations:
+        found["validations"] = [dict(item.declared) for item in draft.validations]
+    if draft.limits:
+        found["checks"] = {key: value for item in draft.limits for key, value in item.declared.items()}
+    return found
+
+
+def format_values(layout: FileFormat) -> dict[str, Any]:
+    """Return the settings of a format that differ from its defaults."""
+    found = layout.model_dump(exclude_defaults=True)
+    return {"type": layout.type, **{key: _plain(value) for key, value in found.items()}}
+
+
+def column_values(item: SuggestedColumn) -> dict[str, Any]:
+    """Return the settings of a column that differ from their defaults."""
+    return {key: _plain(value) for key, value in item.declared.model_dump(exclude_defaults=True).items()}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _lines(draft: Draft) -> Iterator[str]:
+    total = f"{len(draft.file_names)} file{'s' if len(draft.file_names) > 1 else ''}"
+    yield from _comment(
+        f"Drafted by `dataops init` from {total} with {draft.rows:,} rows. It loads and runs as it is. Each comment "
+        "with 'suggested' is a guess from these files: check it, and change what you know better. "
+        "docs/declare-from-data.md says how each part is decided.",
+        "",
+    )
+    values = attributes_of(draft)
+    yield f"type: {SOURCE_TYPE}"
+    yield "attributes:"
+    yield f"  name: {_flow(values['name'])}"
+    yield f"  area: {_flow(values['area'])}"
+    yield from _comment("suggested: say what one row is, and who delivers it", "  ")
+    yield f"  description: {_flow(values['description'])}"
+    yield ""
+    yield from _connection(draft, values["connection"])
+    yield ""
+    yield "  columns:"
+    for item in draft.columns:
+        for note in item.notes:
+            yield from _comment(f"suggested: {note}", "    ")
+        yield f"    - {_flow(column_values(item))}"
+    if draft.drift:
+        yield ""
+        yield from _comment("suggested: some files do not have all columns", "  ")
+        yield f"  drift: {_flow(values['drift'])}"
+    yield ""
+    yield from _refresh(draft)
+    if draft.validations:
+        yield ""
+        yield "  validations:"
+        for part in draft.validations:
+            yield from _comment(f"suggested: {part.why}", "    ")
+            yield f"    - {_flow(dict(part.declared))}"
+    if draft.limits:
+        yield ""
+        yield "  checks:"
+        for part in draft.limits:
+            yield from _comment(f"suggested: {part.why}", "    ")
+            for key, value in part.declared.items():
+                yield f"    {key}: {_flow(value)}"
+    if draft.findings:
+        yield ""
+        yield from _comment("What looks unhealthy in these files:", "")
+        for finding in draft.findings:
+            yield from _comment(f"- {finding_text(finding)}", "")
+
+
+def _connection(draft: Draft, values: Mapping[str, Any]) -> Iterator[str]:
+    yield "  connection:"
+    yield "    type: files"
+    yield from _comment(draft.path_note, "    ")
+    yield f"    path: {_flow(values['path'])}"
+    yield from _comment(f"suggested: {_format_note(draft.layout)}", "    ")
+    yield f"    format: {_flow(values['format'])}"
+    yield from _comment(f"suggested: {draft.names.why}", "    ")
+    if "extract_time" in values:
+        yield f"    extract_time: {_flow(values['extract_time'])}"
+
+
+def _format_note(layout: FileFormat) -> str:
+    if isinstance(layout, CsvFormat):
+        header = "a header" if layout.header else "no header: the columns need names"
+        numbers = f", decimal mark {layout.decimal_mark!r}" if layout.decimal_mark != "." else ""
+        return f"delimited by {layout.delimiter!r}, {layout.encoding}, {header}{numbers}"
+    if isinstance(layout, ExcelFormat):
+        return "a workbook; the first sheet has the rows"
+    if isinstance(layout, JsonFormat):
+        return (
+            f"a JSON document with its records at {layout.records!r}" if layout.records else "a JSON array of records"
+        )
+    return "by the content of the files"
+
+
+def _refresh(draft: Draft) -> Iterator[str]:
+    yield from _comment(f"suggested: {draft.refresh.why}", "  ")
+    chosen = draft.refresh.declared.get("key", [])
+    for key in draft.keys[:4]:
+        if list(key.names) != chosen and (key.is_sure or not chosen):
+            yield from _comment(f"another candidate key: {', '.join(key.names)} ({key.why})", "  ")
+    if draft.deletes:
+        yield from _comment(f"if these rows are deletions, add to refresh: delete_when: {_flow(draft.deletes)}", "  ")
+    yield f"  refresh: {_flow(draft.refresh.declared)}"
+
+
+def finding_text(finding: Finding) -> str:
+    """Return a finding in a line: column, sentence, number of rows, examples."""
+    place = f"{finding.column}: " if finding.column else ""
+    rows = f" ({finding.rows:,} row{'' if finding.rows == 1 else 's'})" if finding.rows else ""
+    examples = f", e.g. {', '.join(_readable(item) for item in finding.examples)}" if finding.examples else ""
+    return f"{place}{finding.what}{rows}{examples}"
+
+
+def _readable(text: str) -> str:
+    return repr(text) if text != text.strip() or not text.isprintable() or not text else text
+
+
+def _comment(text: str, indent: str) -> Sequence[str]:
+    printable = "".join(sign if sign.isprintable() else " " for sign in text)
+    hanging = "  " if text.startswith("- ") else ""
+    return [
+        f"{indent}# {line}"
+        for line in textwrap.wrap(
+            printable, _WIDTH - len(indent), subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+        )
+    ]
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def finding_data(finding: Finding) -> dict[str, Any]:
+    """Return a finding as plain values."""
+    return {
+        "kind": finding.kind,
+        "column": finding.column,
+        "what": finding.what,
+        "rows": finding.rows,
+        "examples": list(finding.examples),
+    }

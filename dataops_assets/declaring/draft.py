@@ -1,0 +1,199 @@
+"""Drafts a source from files: reads them, decides each part of the declaration, and examines the values.
+
+Nothing is written. Every decision is proved on all rows of the files, with the readers and conversions that parse uses.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataops_assets.config.connection import CsvFormat, FileFormat
+from dataops_assets.config.source import AREA, NAME
+from dataops_assets.connections.names import unfinished
+from dataops_assets.declaring.candidate_keys import CandidateKey, candidate_keys
+from dataops_assets.declaring.column_facts import column_facts
+from dataops_assets.declaring.columns import SuggestedColumn, SuggestedColumns, suggest_columns
+from dataops_assets.declaring.delivered_rows import DeliveredRows, delivered
+from dataops_assets.declaring.file_names import FileNames, read_names
+from dataops_assets.declaring.health.examination import examine
+from dataops_assets.declaring.health.finding import ColumnView, Finding
+from dataops_assets.declaring.health.personal import pii_of
+from dataops_assets.declaring.health.tables import of_table
+from dataops_assets.declaring.refresh_types import SuggestedRefresh, suggest_refresh
+from dataops_assets.declaring.suggested_checks import SuggestedPart, pii_tags, suggest_limits, suggest_validations
+from dataops_assets.engines.base import Engine, Session
+from dataops_assets.errors import ConfigError
+from dataops_assets.sql import column, query
+from dataops_assets.steps.parsing.typed_values import TextMarks
+
+_MARKERS = ("op", "_op", "__op", "operation", "action", "change_type", "dml_type")
+_DELETED = ("d", "delete", "deleted", "del")
+_FLAGS = ("is_deleted", "deleted", "_deleted", "__deleted", "is_removed")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted source: each part of its declaration, and what looks unhealthy in the files.
+
+    `path` is the connection's path and `path_note` says what it is relative to. `deletes` is a predicate that rows of
+    deletions seem to fulfil.
+    """
+
+    name: str
+    area: str
+    description: str
+    path: str
+    path_note: str
+    file_names: tuple[str, ...]
+    rows: int
+    names: FileNames
+    layout: FileFormat
+    columns: tuple[SuggestedColumn, ...]
+    keys: tuple[CandidateKey, ...]
+    refresh: SuggestedRefresh
+    drift: Mapping[str, str]
+    validations: tuple[SuggestedPart, ...]
+    limits: tuple[SuggestedPart, ...]
+    deletes: str = ""
+    findings: tuple[Finding, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for: the name and area of the source, its files, and the deployment's landing area."""
+
+    name: str
+    area: str
+    files: tuple[Path, ...]
+    landing: str
+    now: dt.datetime
+
+
+def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the given files, and those of given folders. Raises ConfigError if there are none, or one is missing."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found += [item for item in sorted(path.rglob("*")) if item.is_file() and not unfinished(item.name)]
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ConfigError("declaring a source", received=f"{path}, which is no file", next_step="give its files")
+    if not found:
+        raise ConfigError("declaring a source", received="a folder without files", next_step="give a file of the feed")
+    return tuple(dict.fromkeys(path.absolute() for path in found))
+
+
+def draft(engine: Engine, request: Request) -> Draft:
+    """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
+    _require_name(request)
+    path, note, names = _place(request)
+    with engine.session() as session, delivered(session, request.files) as rows:
+        facts = column_facts(session, rows)
+        suggested = suggest_columns(session, rows, facts)
+        times = _times(request.files, names)
+        return _drafted(session, request, (path, note), names, (rows, suggested, times))
+
+
+def _drafted(
+    session: Session,
+    request: Request,
+    place: tuple[str, str],
+    names: FileNames,
+    found: tuple[DeliveredRows, SuggestedColumns, Sequence[dt.datetime]],
+) -> Draft:
+    rows, suggested, times = found
+    columns, typed = suggested.columns, suggested.typed
+    order = sorted(range(len(times)), key=lambda index: (times[index], index))
+    keys = candidate_keys(session, typed, columns)
+    refresh = suggest_refresh(session, typed, columns, keys, order)
+    marks = marks_of_layout(suggested.layout)
+    today = max(times).date() if names.pattern else request.now.date()
+    views = [ColumnView(item.facts, item.declared, max(today, request.now.date()), marks) for item in columns]
+    findings = [*of_table(session, rows, typed, columns), *examine(columns, request.now.date(), marks)]
+    tags = {item.declared.name: pii_of(findings, item.declared.name) for item in columns}
+    key = list(refresh.declared.get("key", []))
+    of_files = session.fetch(
+        query("SELECT count(*) AS n FROM $rows AS r GROUP BY $file", rows=typed, file=column("s_file", "r"))
+    )
+    has_missing = any(item.files < len(rows.names) for item in rows.columns)
+    return Draft(
+        request.name,
+        request.area,
+        f"Rows of {request.name}.",
+        *place,
+        rows.names,
+        rows.rows,
+        names,
+        suggested.layout,
+        tuple(_required(item, key) for item in pii_tags(columns, tags)),
+        keys,
+        refresh,
+        {"missing_column": "ignore"} if has_missing else {},
+        tuple(suggest_validations(views, keys, key, findings)),
+        tuple(suggest_limits(of_files.column("n").to_pylist(), times if names.pattern else ())),
+        _deletes(columns) if refresh.declared["type"] == "key" else "",
+        tuple(findings),
+    )
+
+
+def marks_of_layout(layout: FileFormat) -> TextMarks:
+    """Return the notation of numbers in a format."""
+    return TextMarks(layout.decimal_mark, layout.thousands_mark) if isinstance(layout, CsvFormat) else TextMarks()
+
+
+def _require_name(request: Request) -> None:
+    if not NAME.match(request.name):
+        raise ConfigError(
+            "declaring a source",
+            received=f"the name {request.name!r}",
+            next_step="take lower case letters, digits and _, and begin with a letter",
+        )
+    if not AREA.match(request.area):
+        raise ConfigError(
+            "declaring a source", received=f"the area {request.area!r}", next_step="take letters, digits and _"
+        )
+
+
+def _place(request: Request) -> tuple[str, str, FileNames]:
+    """Return the path that has all files, a note about it, and what the names of the files say."""
+    folders = sorted({str(path.parent) for path in request.files})
+    names = read_names([path.name for path in request.files])
+    shared = os.path.commonpath(folders)
+    between = "" if len(folders) == 1 else "**/"
+    landing = os.path.realpath(request.landing) if "://" not in request.landing else ""
+    below = os.path.relpath(os.path.realpath(shared), landing) if landing else ".."
+    if not below.startswith(".."):
+        folder = "" if below == "." else f"{below}/"
+        return f"{folder}{between}{names.glob}", "below the landing area (DATAOPS_LANDING)", names
+    note = (
+        "suggested: the files stay where they are. Deliver them to the landing area (DATAOPS_LANDING) and write the "
+        "path below it, if another deployment shall take them"
+    )
+    return f"{shared}/{between}{names.glob}", note, names
+
+
+def _times(files: Sequence[Path], names: FileNames) -> list[dt.datetime]:
+    return [names.times.get(path.name) or dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC) for path in files]
+
+
+def _required(item: SuggestedColumn, key: Sequence[str]) -> SuggestedColumn:
+    if item.declared.name not in key:
+        return item
+    return SuggestedColumn(item.declared.model_copy(update={"nullable": False}), item.facts, item.notes)
+
+
+def _deletes(columns: Sequence[SuggestedColumn]) -> str:
+    for item in columns:
+        name = item.declared.name
+        marked = [value for value in item.facts.values if value.casefold() in _DELETED]
+        if name.lower() in _MARKERS and item.declared.type == "text" and marked and item.facts.distinct <= 8:
+            return str(query("$value = $deleted", value=column(name), deleted=marked[0]).sql("duckdb"))
+        if name.lower() in _FLAGS and item.declared.type in ("boolean", "integer"):
+            condition = column(name) if item.declared.type == "boolean" else query("$value = 1", value=column(name))
+            return str(condition.sql("duckdb"))
+    return ""

@@ -1,0 +1,37 @@
+"""Drafts of files that a test writes."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from dataops_assets.config.environment import environment_from
+from dataops_assets.declaring.draft import Draft, Request, draft, files_of
+from dataops_assets.engines.duckdb import DuckDBEngine
+
+NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
+Drafting = Callable[[Mapping[str, str | bytes]], Draft]
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
+    home = tmp_path_factory.mktemp("home")
+    return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
+
+
+@pytest.fixture
+def drafted(engine: DuckDBEngine, tmp_path: Path) -> Drafting:
+    """Write files, by name, into a folder of the landing area, and draft the source `orders` from it."""
+
+    def made(files: Mapping[str, str | bytes]) -> Draft:
+        folder = tmp_path / "landing" / "shop"
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        landing = str(tmp_path / "landing")
+        return draft(engine, Request("orders", "shop", files_of([folder]), landing, NOW))
+
+    return made
