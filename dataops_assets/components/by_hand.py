@@ -74,6 +74,8 @@ def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.Dagste
     """Remove inputs from the hub. Raises InputError for an unknown input, and the errors of the step."""
     context.metadata.inputs(context.source.name, input_ids)
     report = refresh.remove(context, input_ids)
+    # without the commit, or without the hub, these inputs must not come back
+    context.metadata.record_removal(context.source.name, input_ids)
     # a removed input is not judged any more, so it is not held
     context.metadata.release(context.source.name, input_ids)
     # the UI shows the removal as the newest event of the input's partition

@@ -66,13 +66,8 @@ def apply_rules(context: SourceContext) -> StepReport | None:
 
 
 def remove(context: SourceContext, input_ids: Sequence[str]) -> StepReport:
-    """Remove inputs from the hub. It is then as if they had never arrived.
-
-    The metadata records the removal after the commit: without a hub, `rebuild` must not bring these inputs back.
-    """
-    report = _publish(context, (), removing=tuple(input_ids))
-    context.metadata.record_removal(context.source.name, input_ids)
-    return report
+    """Remove inputs from the hub. It is then as if they had never arrived."""
+    return _publish(context, (), removing=tuple(input_ids))
 
 
 def rebuild(context: SourceContext) -> StepReport:

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from code_location import CodeLocation, loaded, standalone
 
+from dataops_assets.components.by_hand import remove
 from dataops_assets.components.stale_tables import LEFT_UNDONE_TAG, left_undone, present_in
 from dataops_assets.config.source import Source
 from dataops_assets.errors import StorageError
@@ -19,7 +20,7 @@ from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.parse import parse
-from dataops_assets.steps.refresh import rebuild, refresh, remove
+from dataops_assets.steps.refresh import rebuild, refresh
 from dataops_assets.steps.source_context import SourceContext
 
 TABLES = ("lake/orders", "lake/orders_changes", "hub/orders_enriched", "hub/orders")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import random
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import reference
 from hypothesis import strategies as st
-from law import at
+from law import arrive, at, hub_rows, leave, workspace_for
 from reference import GivenInput, Version
 
 from dataops_assets.config.source import Source
+from dataops_assets.engines.duckdb import DuckDBEngine
 
 KEYS = ("a", "b", "a|b", "é", "")
 PARTS = ("", "b|c", "c", "\\")
@@ -201,3 +204,23 @@ def actual_rows(found: Sequence[Mapping[str, Any]], history: bool) -> set[tuple[
 
 def _utc(value: Any) -> Any:
     return value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value
+
+
+def assert_law(
+    kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine, validations: Sequence[Mapping[str, str]] = ()
+) -> None:
+    """After each group of inputs, and after inputs left, the hub has the rows that the reference model gives."""
+    source = source_for({**kind.refresh, "history": history}, validations=list(validations))
+    order_by = kind.refresh.get("order_by")
+    with tempfile.TemporaryDirectory() as home:
+        context = workspace_for(source, Path(home), engine)
+        applied: dict[str, GivenInput] = {}
+        for group in delivery.groups:
+            arrive(context, group)
+            applied |= {item.input_id: item for item in group}
+            expected = kind.meaning(list(applied.values()))
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
+        if delivery.removed:
+            leave(context, delivery.removed)
+            expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
+            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)

@@ -9,7 +9,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from law import arrive, hub_rows, leave, workspace_for
-from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
+from law_cases import KINDS, Delivery, Kind, assert_law, deliveries, source_for
 from reference import GivenInput
 
 from dataops_assets.config.environment import environment_from
@@ -32,20 +32,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def test_hub_is_a_function_of_its_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
-    source = source_for({**kind.refresh, "history": history})
-    order_by = kind.refresh.get("order_by")
-    with tempfile.TemporaryDirectory() as home:
-        context = workspace_for(source, Path(home), engine)
-        applied: dict[str, GivenInput] = {}
-        for group in delivery.groups:
-            arrive(context, group)
-            applied |= {item.input_id: item for item in group}
-            expected = kind.meaning(list(applied.values()))
-            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
-        if delivery.removed:
-            leave(context, delivery.removed)
-            expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
-            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
+    assert_law(kind, history, delivery, engine)
 
 
 @settings(max_examples=2 * EXAMPLES, deadline=None)

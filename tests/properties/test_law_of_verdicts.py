@@ -5,17 +5,15 @@ What a validation reads may be left out when rows are compared: a row that chang
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import reference
 from hypothesis import Phase, given, settings
-from law import arrive, at, hub_rows, leave, workspace_for
-from law_cases import COLUMNS, HUGE, KEY, TRACKED, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
+from law import at
+from law_cases import COLUMNS, HUGE, KEY, TRACKED, Delivery, Kind, assert_law, deliveries
 from reference import GivenInput, Row, Version
 
 from dataops_assets.config.environment import environment_from
@@ -81,18 +79,4 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def test_the_hub_is_a_function_of_the_rows_that_pass(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
-    source = source_for({**kind.refresh, "history": history}, validations=[SANE])
-    order_by = kind.refresh.get("order_by")
-    delivery = alike(delivery)
-    with tempfile.TemporaryDirectory() as home:
-        context = workspace_for(source, Path(home), engine)
-        applied: dict[str, GivenInput] = {}
-        for group in delivery.groups:
-            arrive(context, group)
-            applied |= {item.input_id: item for item in group}
-            expected = kind.meaning(list(applied.values()))
-            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
-        if delivery.removed:
-            leave(context, delivery.removed)
-            expected = kind.meaning([item for item in applied.values() if item.input_id not in delivery.removed])
-            assert actual_rows(hub_rows(context), history) == expected_rows(expected, order_by, history)
+    assert_law(kind, history, alike(delivery), engine, [SANE])
