@@ -16,6 +16,7 @@ from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.source import declared_once
 from dataops_assets.components.stale_tables import left_undone_sensor
+from dataops_assets.components.storage_job import storage_job, storage_schedule
 from dataops_assets.config.environment import environment_from
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,8 @@ def defs() -> dg.Definitions:
         for spec in asset.specs
         if spec.automation_condition is not None and spec.partitions_def is None
     ]
+    sources = declared_once(tree).sources
+    storage_jobs = [storage_job(sources)] if sources else []
     shared = dg.Definitions(
         component_tree=tree,
         sensors=[
@@ -49,7 +52,8 @@ def defs() -> dg.Definitions:
             ),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
         ],
-        jobs=person_jobs(declared_once(tree).sources),
+        jobs=[*person_jobs(sources), *storage_jobs],
+        schedules=[storage_schedule(job) for job in storage_jobs],
         resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
         # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.

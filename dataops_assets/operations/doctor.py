@@ -1,8 +1,4 @@
-"""Compare the metadata with the stored data, advise on each difference, and repair what can be repaired.
-
-A shallow look reads only manifests, logs and listings, no data. A deep one compares all stored bytes with their
-recorded digests and checksums. A repair makes lost and damaged data again, where possible.
-"""
+"""Make lost and damaged data again, where possible."""
 
 from __future__ import annotations
 
@@ -11,32 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_assets.config.environment import Environment
-from dataops_assets.engines.duckdb_file import examine_file
-from dataops_assets.errors import DataOpsError, StorageError
-from dataops_assets.metadata.store import StepStatus
+from dataops_assets.errors import StorageError
 from dataops_assets.operations.rerun import Begin, run_again
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import Settled
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import lost_data
+from dataops_assets.steps.upkeep.examination import place_of, tables
 from dataops_assets.steps.upkeep.reset import forget
 from dataops_assets.storage.delta import Table
-from dataops_assets.storage.examine import Damage, examine
+from dataops_assets.storage.examine import examine
 from dataops_assets.storage.objects import is_remote
 
 _RUN = "dataops doctor"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One problem: its place, a description, and what to do. `source` is empty for the warehouse."""
-
-    source: str
-    place: str
-    problem: str
-    next_step: str
 
 
 @dataclass(frozen=True)
@@ -47,42 +31,10 @@ class Repair:
     what: str
 
 
-def examine_sources(contexts: Sequence[SourceContext], *, deep: bool, with_warehouse: bool) -> list[Finding]:
-    """Return all problems of some sources, and of the embedded warehouse if asked."""
-    findings: list[Finding] = []
-    for context in contexts:
-        context.metadata.register_source(context.source)
-        findings += diagnose(context, deep=deep)
-    if contexts and with_warehouse:
-        findings += of_warehouse(contexts[0].environment, deep=deep)
-    return findings
-
-
-def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
-    """Return all problems of one source."""
-    inputs = context.metadata.inputs(context.source.name)
-    found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
-    return [*found, *_of_raw(context, inputs)] if deep else found
-
-
-def of_warehouse(environment: Environment, *, deep: bool) -> list[Finding]:
-    """Return the damages of the embedded warehouse's file. Whether its rows follow the hub, each build compares."""
-    path = Path(environment.warehouse)
-    return [
-        Finding(
-            "",
-            f"{path.name}/{damage.table}" if damage.table else path.name,
-            damage.received,
-            f"move {path} away, then materialize the warehouse's assets, which make all of it again from the hub",
-        )
-        for damage in examine_file(path, deep=deep)
-    ]
-
-
 def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     """Make lost or damaged data again, where possible: from the log, from raw data, or from their origins.
 
-    Other damage stays, and `diagnose` finds it again. Returns what was done. Raises DataOpsError if a step fails.
+    Other damage stays, and an examination finds it again. Returns what was done. Raises DataOpsError if a step fails.
     """
     context.metadata.register_source(context.source)
     done: list[Repair] = []
@@ -90,23 +42,25 @@ def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     steps: dict[str, str] = {}
     is_settled = _is_settled(context)
     hub_anew = current_anew = False
-    for table, step in _tables(context):
+    for table, step in tables(context):
         damages = examine(table, deep=True)
         for damage in damages:
             if damage.kind == "checkpoint":
-                done.append(Repair(_place(context, table), f"{damage.path} is made again from the log"))
+                done.append(Repair(place_of(context, table), f"{damage.path} is made again from the log"))
                 _without_checkpoint(table, damage.path)
             elif damage.kind == "old":
                 done.append(
-                    Repair(_place(context, table), f"{damage.path}, which only older versions read, is removed")
+                    Repair(place_of(context, table), f"{damage.path}, which only older versions read, is removed")
                 )
                 table.folder.delete([damage.path])
         if not any(damage.kind in ("data", "log") for damage in damages) or is_remote(table.uri):
             continue
         if is_settled and step != "recalculate":
-            done.append(Repair(_place(context, table), "settled inputs cannot be made again; restore it from a backup"))
+            done.append(
+                Repair(place_of(context, table), "settled inputs cannot be made again; restore it from a backup")
+            )
             continue
-        done.append(Repair(_place(context, table), f"moved to {_move_away(table)}, and made again"))
+        done.append(Repair(place_of(context, table), f"moved to {_move_away(table)}, and made again"))
         hub_anew |= step == "refresh"
         current_anew |= step == "recalculate"
         if step not in ("refresh", "recalculate"):
@@ -118,94 +72,6 @@ def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     done += _run_steps(context, inputs, steps, begin)
     done += _make_anew(context, hub=hub_anew, current=current_anew)
     return done
-
-
-def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
-    name = context.source.name
-    for table, step in _tables(context):
-        for damage in examine(table, deep=deep):
-            yield Finding(name, f"{_place(context, table)}/{damage.path}", damage.received, _advice(name, step, damage))
-
-
-def _of_commits(context: SourceContext) -> Iterator[Finding]:
-    """Find tables that lack the newest commit that the metadata knows, or have another commit in its place."""
-    name = context.source.name
-    newest: dict[str, StepStatus] = {}
-    for item in context.metadata.processes(name):
-        if item.asset and item.table_commit and item.table_version is not None:
-            known = newest.get(item.asset)
-            if known is None or (known.table_version or 0) < item.table_version:
-                newest[item.asset] = item
-    for asset, item in newest.items():
-        table, version = context.table(asset), item.table_version or 0
-        try:
-            head = table.newest()
-            there = table.commit_id(version)
-        except StorageError:
-            # `_of_tables` reports this
-            continue
-        # an older log may have been vacuumed
-        if head is not None and there != item.table_commit and (there is not None or head.version < version):
-            problem = f"version {version} was commit {item.table_commit}; the newest version is {head.version}"
-            problem += f", and version {version} is commit {there}" if there else ": its newest commits are lost"
-            advice = f"dataops recalculate {name}" if item.step == "recalculate" else f"dataops doctor {name} --repair"
-            yield Finding(name, asset, problem, advice)
-
-
-def _of_inputs(context: SourceContext) -> Iterator[Finding]:
-    name = context.source.name
-    try:
-        for item in lost_data.lost(context):
-            yield Finding(name, item.place, str(item), f"wait for the sensor, or run: dataops doctor {name} --repair")
-    except DataOpsError as error:
-        yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
-
-
-def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
-    name, raw = context.source.name, context.raw
-    there = set(raw.inputs())
-    for item in inputs:
-        again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
-        if item.input_id in there:
-            try:
-                raw.manifest(item.input_id)
-            except StorageError as error:
-                yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
-        if raw.is_spoiled(item):
-            problem = "its bytes differ from the received bytes: the copy is damaged"
-            yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
-    try:
-        context.corrections.repairs([item.input_id for item in inputs])
-    except StorageError as error:
-        yield Finding(name, f"raw/{name}/corrections", f"{error.attempted}: {error.received}", error.next_step)
-
-
-def _tables(context: SourceContext) -> tuple[tuple[Table, str], ...]:
-    """Return the tables of a source, each with the step that makes it."""
-    return (
-        (context.lake, "parse"),
-        (context.quarantine, "parse"),
-        (context.changes, "cdc"),
-        (context.enriched, "enrich"),
-        (context.hub, "refresh"),
-        (context.current, "recalculate"),
-    )
-
-
-def _advice(name: str, step: str, damage: Damage) -> str:
-    if damage.kind == "old":
-        return f"only older versions read it: dataops doctor {name} --repair removes it"
-    if damage.kind == "checkpoint":
-        return f"make it again from the log: dataops doctor {name} --repair"
-    again = {"refresh": f"dataops rebuild {name}", "recalculate": f"dataops recalculate {name}"}
-    return (
-        f"restore the file from a backup, or make the table again: dataops doctor {name} --repair "
-        f"(which moves it away first; then as {again.get(step, f'dataops reset {name} {step}')})"
-    )
-
-
-def _place(context: SourceContext, table: Table) -> str:
-    return table.uri.removeprefix(f"{context.environment.storage}/")
 
 
 def _is_settled(context: SourceContext) -> bool:

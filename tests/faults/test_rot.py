@@ -10,10 +10,11 @@ from command_line import dataops
 from story import SALES, STEPS, TABLES, Story, Tables, big_day, prepare, rows_of, run, tables_of
 
 from dataops_assets.errors import Damaged, DataOpsError
-from dataops_assets.operations.doctor import diagnose, repair
+from dataops_assets.operations.doctor import repair
 from dataops_assets.report import Input
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.examination import diagnose
 from dataops_assets.storage import delta
 
 FLIPS_OF_A_KIND = 6

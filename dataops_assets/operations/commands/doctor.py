@@ -27,11 +27,12 @@ def doctor(
     """Compare the metadata with the stored data, and say what to do."""
     from dataops_assets.operations import doctor as work
     from dataops_assets.operations.views import doctor as view
+    from dataops_assets.steps.upkeep.examination import examine_sources
 
     out = output()
     contexts = project.contexts("doctor", [] if source is None else [source])
     if repair:
         for context in contexts:
             out.say(*view.repairs(work.repair(context, out.begin)))
-    found = work.examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)
+    found = examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)
     return Answer(view.findings_as_data(found), [*view.findings(found)], found=bool(found))

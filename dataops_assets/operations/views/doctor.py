@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from dataops_assets.operations.answer import Column, Shown, Table
-from dataops_assets.operations.doctor import Finding, Repair
+from dataops_assets.operations.doctor import Repair
+from dataops_assets.steps.upkeep.examination import Finding
 
 
 def findings(found: Sequence[Finding]) -> Iterator[Shown]:

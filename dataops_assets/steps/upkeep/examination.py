@@ -1,0 +1,154 @@
+"""Find where the stored data differ from the metadata or from their checksums, with advice on each difference.
+
+A shallow look reads only manifests, logs and listings, no data. A deep one compares all stored bytes with their
+recorded digests and checksums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.duckdb_file import examine_file
+from dataops_assets.errors import DataOpsError, StorageError
+from dataops_assets.metadata.store import StepStatus
+from dataops_assets.report import Input
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep import lost_data
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.examine import Damage, examine
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem: its place, a description, and what to do. `source` is empty for the warehouse."""
+
+    source: str
+    place: str
+    problem: str
+    next_step: str
+
+
+def examine_sources(contexts: Sequence[SourceContext], *, deep: bool, with_warehouse: bool) -> list[Finding]:
+    """Return all problems of some sources, and of the embedded warehouse if asked."""
+    findings: list[Finding] = []
+    for context in contexts:
+        context.metadata.register_source(context.source)
+        findings += diagnose(context, deep=deep)
+    if contexts and with_warehouse:
+        findings += of_warehouse(contexts[0].environment, deep=deep)
+    return findings
+
+
+def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
+    """Return all problems of one source."""
+    inputs = context.metadata.inputs(context.source.name)
+    found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
+    return [*found, *_of_raw(context, inputs)] if deep else found
+
+
+def of_warehouse(environment: Environment, *, deep: bool) -> list[Finding]:
+    """Return the damages of the embedded warehouse's file. Whether its rows follow the hub, each build compares."""
+    path = Path(environment.warehouse)
+    return [
+        Finding(
+            "",
+            f"{path.name}/{damage.table}" if damage.table else path.name,
+            damage.received,
+            f"move {path} away, then materialize the warehouse's assets, which make all of it again from the hub",
+        )
+        for damage in examine_file(path, deep=deep)
+    ]
+
+
+def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
+    name = context.source.name
+    for table, step in tables(context):
+        for damage in examine(table, deep=deep):
+            yield Finding(
+                name, f"{place_of(context, table)}/{damage.path}", damage.received, _advice(name, step, damage)
+            )
+
+
+def _of_commits(context: SourceContext) -> Iterator[Finding]:
+    """Find tables that lack the newest commit that the metadata knows, or have another commit in its place."""
+    name = context.source.name
+    newest: dict[str, StepStatus] = {}
+    for item in context.metadata.processes(name):
+        if item.asset and item.table_commit and item.table_version is not None:
+            known = newest.get(item.asset)
+            if known is None or (known.table_version or 0) < item.table_version:
+                newest[item.asset] = item
+    for asset, item in newest.items():
+        table, version = context.table(asset), item.table_version or 0
+        try:
+            head = table.newest()
+            there = table.commit_id(version)
+        except StorageError:
+            # `_of_tables` reports this
+            continue
+        # an older log may have been vacuumed
+        if head is not None and there != item.table_commit and (there is not None or head.version < version):
+            problem = f"version {version} was commit {item.table_commit}; the newest version is {head.version}"
+            problem += f", and version {version} is commit {there}" if there else ": its newest commits are lost"
+            advice = f"dataops recalculate {name}" if item.step == "recalculate" else f"dataops doctor {name} --repair"
+            yield Finding(name, asset, problem, advice)
+
+
+def _of_inputs(context: SourceContext) -> Iterator[Finding]:
+    name = context.source.name
+    try:
+        for item in lost_data.lost(context):
+            yield Finding(name, item.place, str(item), f"wait for the sensor, or run: dataops doctor {name} --repair")
+    except DataOpsError as error:
+        yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
+
+
+def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
+    name, raw = context.source.name, context.raw
+    there = set(raw.inputs())
+    for item in inputs:
+        again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
+        if item.input_id in there:
+            try:
+                raw.manifest(item.input_id)
+            except StorageError as error:
+                yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
+        if raw.is_spoiled(item):
+            problem = "its bytes differ from the received bytes: the copy is damaged"
+            yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
+    try:
+        context.corrections.repairs([item.input_id for item in inputs])
+    except StorageError as error:
+        yield Finding(name, f"raw/{name}/corrections", f"{error.attempted}: {error.received}", error.next_step)
+
+
+def tables(context: SourceContext) -> tuple[tuple[Table, str], ...]:
+    """Return the tables of a source, each with the step that makes it."""
+    return (
+        (context.lake, "parse"),
+        (context.quarantine, "parse"),
+        (context.changes, "cdc"),
+        (context.enriched, "enrich"),
+        (context.hub, "refresh"),
+        (context.current, "recalculate"),
+    )
+
+
+def _advice(name: str, step: str, damage: Damage) -> str:
+    if damage.kind == "old":
+        return f"only older versions read it: dataops doctor {name} --repair removes it"
+    if damage.kind == "checkpoint":
+        return f"make it again from the log: dataops doctor {name} --repair"
+    again = {"refresh": f"dataops rebuild {name}", "recalculate": f"dataops recalculate {name}"}
+    return (
+        f"restore the file from a backup, or make the table again: dataops doctor {name} --repair "
+        f"(which moves it away first; then as {again.get(step, f'dataops reset {name} {step}')})"
+    )
+
+
+def place_of(context: SourceContext, table: Table) -> str:
+    """Return the path of a table below the storage."""
+    return table.uri.removeprefix(f"{context.environment.storage}/")
