@@ -7,6 +7,7 @@ everything else goes to the error stream.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -94,15 +95,14 @@ class Output:
         for text in answer.notes:
             self.note(text)
         if self.as_data:
-            self._out.write(as_json(answer.data) + "\n")
-            self._out.flush()
+            _put(self._out, as_json(answer.data))
             return
         for item in answer.shown:
             self._show(item, self._out)
 
     def _show(self, item: Shown, stream: TextIO) -> None:
         if isinstance(item, Raw):
-            stream.write(item.text + "\n")
+            _put(stream, item.text)
             return
         console = None if self._status is None else self._status.console
         console = console or _console(stream)
@@ -112,13 +112,21 @@ class Output:
             _print(console, item)
 
     def _line(self, stream: TextIO, text: str) -> None:
-        stream.write(_visible(text) + "\n")
-        stream.flush()
+        _put(stream, _visible(text))
 
     def _rest(self) -> None:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Write a line. If the reader wants no more, as `head` does, the work goes on and the rest is written nowhere."""
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _console(stream: TextIO) -> Console | None:

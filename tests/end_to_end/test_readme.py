@@ -108,6 +108,9 @@ def serve(command: str, folder: Path) -> None:
 
     try:
         wait_until(answers, command, 300)
+        told = log.read_text(errors="replace")
+        assert told.startswith(f"Dagster UI: http://127.0.0.1:{port} "), told[:400]
+        assert "Warning: " not in told
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:

@@ -114,6 +114,22 @@ def test_an_error_that_nobody_expected_ends_with_2() -> None:
     assert done.stderr.rstrip().endswith("RuntimeError: a fault")
 
 
+@pytest.mark.parametrize("words", [["vacuum", "--json"], ["status"]])
+def test_a_reader_that_wants_no_more_is_no_error(words: list[str]) -> None:
+    script = (
+        f"words = {words}\n"
+        "import sys; from dataops_assets.operations import cli, project\n"
+        "project.contexts = lambda *_: []; sys.argv = ['dataops', *words]; cli.program()"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=600
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # --- plain text, and a terminal --------------------------------------------------------------------------------------
 
 
