@@ -27,7 +27,7 @@ def dataops(folder: Path, *words: str, **variables: str) -> subprocess.Completed
 def test_without_an_instance_a_command_says_so_and_changes_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     done = dataops(tmp_path, "reset", "airlines", "parse", DATAOPS_HOME=str(home))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"no DAGSTER_HOME, and no dagster.yaml in {home / 'dagster'}; nothing was changed" in done.stderr
     assert "next: set DAGSTER_HOME" in done.stderr
     assert not home.exists()
