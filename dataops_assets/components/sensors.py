@@ -1,7 +1,8 @@
 """The sensor (or schedule) of one source: find new inputs, add them as partitions, request runs for unfinished inputs.
 
-Grain: one look (a tick) at one source. The cursor keeps only what was reported before. Inputs and their status are in
-the metadata store, runs are in Dagster's storage.
+Grain: one look (a tick) at one source. The cursor keeps only what was reported before: a look tells what lasts (a held
+input, a file that cannot be taken) once, and again when it changes; `dataops status` shows it at any time. Inputs and
+their status are in the metadata store, runs are in Dagster's storage.
 
 Annotations are not postponed in this module: Dagster reads those of a sensor's function.
 """
@@ -35,6 +36,7 @@ from dataops_assets.components.run_attempts import (
     request,
 )
 from dataops_assets.components.source_progress import read_progress, unsettled
+from dataops_assets.components.told_once import ToldOnce
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.connections.discovery import SETTLING, FoundInputs, discover
@@ -52,9 +54,10 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """The result of one look. `cursor` keeps what was reported: notes, waiting inputs and given up inputs.
+    """The result of one look. `cursor` keeps what was reported: notes, waiting and given up inputs, lasting facts.
 
     `not_taken` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
+    `told_before` is a message about the facts that an earlier look told.
     """
 
     new_partitions: Sequence[str] = ()
@@ -63,12 +66,14 @@ class Look:
     messages: Sequence[str] = field(default=())
     not_taken: Sequence[str] = field(default=())
     refused: Sequence[str] = field(default=())
+    told_before: str = ""
     cursor: str = ""
 
     @property
     def summary(self) -> str:
         """Return all messages as one text."""
-        return "; ".join([*self.messages, *self.refused, *self.not_taken]) or "no new input"
+        new = [*self.messages, *self.refused, *self.not_taken]
+        return "; ".join([*(new or ["no new input"]), *([self.told_before] if self.told_before else [])])
 
     def log(self, log: logging.Logger) -> None:
         """Log the messages, each at its level."""
@@ -98,19 +103,20 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     end_killed(assets, metadata, instance)
     read = read_progress(platform.source_context(source, assets.sources))
     state = read.state
+    noted, waits_told, given_up_told, known_told, facts_told = _words(cursor)
+    once = ToldOnce(facts_told)
     messages = [*_told(found), *_some([f"runs again: {item}" for item in gone])]
-    messages += [*(f"held: {text}" for text in _some(list(state.held.values())))]
+    messages += _some(once.fresh([f"held: {text}" for text in state.held.values()]))
     moved = _moved(assets, platform, {**state.todo, **state.held})
-    messages += [f"merged again, since it arrived later: {input_id}" for input_id in _some(list(moved))]
+    messages += _some(once.fresh([f"merged again, since it arrived later: {input_id}" for input_id in moved]))
     waiting = _waiting(assets, platform, [item for item in read.inputs if item.input_id in state.todo])
-    if state.again:
-        messages.append(f"judged again: {', '.join(_some(list(state.again)))}")
-    messages += [f"waits: {text}" for text in _some([str(error) for error in waiting.values()])]
+    messages += _some(once.fresh([f"judged again: {input_id}" for input_id in state.again]))
+    messages += _some(once.fresh([f"waits: {error}" for error in waiting.values()]))
     looked_up = unsettled(metadata, assets.rules.snapshot.related) if state.todo else []
     requests: list[dg.RunRequest] = []
     paused: dict[str, GivenUp] = {}
     if looked_up:
-        messages.append(f"{len(state.todo)} inputs wait for {' and '.join(looked_up)}")
+        messages += once.fresh([f"{len(state.todo)} inputs wait for {' and '.join(looked_up)}"])
     else:
         most = source.discovery.inputs_per_run
         for batch in batches([*order, *new_partitions], state, running, most, waiting, moved):
@@ -119,8 +125,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
                 requests.append(answer)
             else:
                 paused |= given_up(assets, metadata, batch, state, answer)
-    messages += _some([str(error) for error in dict.fromkeys(paused.values())])
-    noted, waits_told, given_up_told, known_told = (*cursor.split(" "), "", "", "", "")[:4]
+    messages += _some(once.fresh([str(error) for error in dict.fromkeys(paused.values())]))
     told, noted = _noted(assets, metadata.arrivals(source.name, noted_only=True), found, noted)
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
@@ -129,10 +134,28 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)
-    cursor = " ".join((noted, now_waiting, now_given_up, known_told)).rstrip()
+    refused = _some(once.fresh([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems]))
+    not_taken = _not_taken(once.fresh(found.settling))
+    cursor = " ".join((noted, now_waiting, now_given_up, known_told, once.token)).rstrip()
     events_told = [*told, *checked, *shown, *late]
-    refused = _some([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems])
-    return Look(new_partitions, requests, events_told, messages, _not_taken(found), refused, cursor)
+    before = _told_before(source.name, once.repeated)
+    return Look(new_partitions, requests, events_told, messages, not_taken, refused, before, cursor)
+
+
+def telling_all(cursor: str) -> str:
+    """Return a cursor with which the next look tells lasting facts although they were told before."""
+    return " ".join(_words(cursor)[:-1]).rstrip()
+
+
+def _words(cursor: str) -> tuple[str, str, str, str, str]:
+    noted, waiting, given_up, known, facts = (*cursor.split(" "), "", "", "", "", "")[:5]
+    return noted, waiting, given_up, known, facts
+
+
+def _told_before(source: str, facts: int) -> str:
+    """Return a short message about lasting facts; empty if there are none."""
+    shown = f"told before, shown by 'dataops status {source}'"
+    return f"{facts} messages {shown}" if facts > 1 else f"1 message {shown}" if facts else ""
 
 
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
@@ -187,7 +210,7 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         instance = context.instance
         for run_id in end_dead_runs(instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        # a schedule has no cursor, so only the notes of this look are reported
+        # a schedule has no cursor, so each of its looks tells all that lasts
         seen = _look(assets, platform, instance, "")
         seen.log(context.log)
         if seen.new_partitions:
@@ -304,8 +327,8 @@ def _told(found: FoundInputs) -> Iterator[str]:
         yield f"{len(found.left)} files are left for the next look"
 
 
-def _not_taken(found: FoundInputs) -> list[str]:
-    return [f"still being written: {', '.join(_some(found.settling))}"] if found.settling else []
+def _not_taken(settling: Sequence[str]) -> list[str]:
+    return [f"still being written: {', '.join(_some(settling))}"] if settling else []
 
 
 def _some(texts: Sequence[str]) -> list[str]:

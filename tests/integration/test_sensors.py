@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, checks, failures, loaded, orders, standalone
 
+from dataops_assets.components.sensors import Look
 from dataops_assets.errors import StorageError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.storage.raw import RawArea
@@ -158,7 +159,8 @@ def test_bad_inputs_of_a_history_fail_alone_and_are_not_asked_for_again(
         here.restart()
         answer = here.tick("orders")
         assert not answer.run_requests
-        assert day(3) in str(answer.skip_message)
+        # the look after the first run told them
+        assert answer.skip_message == "no new input; 2 messages told before, shown by 'dataops status orders'"
 
 
 def test_a_duplicate_is_told_once_and_takes_no_run(
@@ -193,6 +195,54 @@ def test_a_file_whose_name_does_not_match_is_told(
     assert not answer.run_requests
     assert "cannot be taken" in str(answer.skip_message)
     assert "notes.txt" in str(answer.skip_message)
+
+
+def test_what_is_held_failed_or_not_taken_is_told_once(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    # what a tick logs; a tick with requests has no other text
+    monkeypatch.setattr(Look, "log", lambda seen, _: logged.append(seen.summary))
+    with loaded(standalone() | {"refresh": {"type": "full", "key": ["id"]}}) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        here.land("orders", day(1), HEADER + "".join(f"{number},1,1\n" for number in range(100)))
+        here.settle("orders")
+        here.land("orders", day(2), HEADER + "1,1,1\n")
+        here.land("orders", day(3), b"")
+        here.land("orders", "notes.txt", "hello")
+        before = "told before, shown by 'dataops status orders'"
+
+        def ticks() -> list[str]:
+            """What the sensor says until it says the same twice."""
+            logged.clear()
+            while len(logged) < 2 or logged[-1] != logged[-2]:
+                here.restart()
+                answer = here.tick("orders")
+                assert answer.run_requests or answer.skip_message == logged[-1]
+                for request in answer.run_requests or ():
+                    here.run(request)
+            return list(logged)
+
+        said = ticks()
+        for fact in (f"{day(2)}: taking input", f"{day(3)}: ", "cannot be taken: "):
+            assert [fact in text for text in said].count(True) == 1, (fact, said)
+        assert said[-1] == f"no new input; 3 messages {before}"
+
+        # what changes is told once more, and nothing else
+        here.land("orders", day(4), "wrong\n")
+        (tmp_path / "landing" / "orders" / "notes.txt").unlink()
+        changed = ticks()
+        assert [f"{day(4)}: " in text for text in changed].count(True) == 1, changed
+        assert not [text for text in changed if f"{day(2)}: taking" in text or f"{day(3)}: " in text]
+        assert changed[-1] == f"no new input; 3 messages {before}"
+
+        here.platform.metadata.approve("orders", here.partitions("orders")[1:2], "ann")
+        approved = ticks()
+        assert "judged again: " in approved[0]
+        assert approved[-1] == f"no new input; 2 messages {before}"
+        # what comes back is told again
+        here.land("orders", "notes.txt", "hello")
+        assert "cannot be taken: " in ticks()[0]
 
 
 def test_any_subset_and_any_input_can_be_made_again(
