@@ -17,6 +17,7 @@ from dataops_assets.components.graph import StepNode, nodes, table_columns
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name, partitions_read_once
 from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.source_progress import newest_done
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import cut_secrets
@@ -151,14 +152,18 @@ class _StepRun:
     def __call__(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
         """Run the step for the run's inputs. Inputs that succeeded are reported before a failure is raised.
 
+        A run of checks alone ("Execute" in the UI) names no input. It runs the step again for the newest input that has
+        passed it: so the checks see what a run would publish, with the present declaration.
+
         Raises RetryRequested if a retry can help, and Failure if not.
         """
         platform: Platform = getattr(context.resources, PLATFORM)
-        ids = list(context.partition_keys) if self.node.is_per_input else [""]
+        ids = _partitions_of(context) if self.node.is_per_input else [""]
         known: dict[str, Input] = {}
         try:
             source_context = platform.source_context(self.source, self.sources)
             source_context.metadata.register_source(self.source)
+            ids = ids or [newest_done(source_context, self.node.name)]
             if self.node.is_per_input:
                 known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}
             report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
@@ -182,7 +187,8 @@ class _StepRun:
     ) -> Iterator[Any]:
         good = events.in_order([item for item in report.inputs if item.error is None], known)
         selected = context.selected_asset_keys
-        if asset_key(self.node.key) in selected:
+        # the step of a run of checks alone has published its table, too
+        if not selected or asset_key(self.node.key) in selected:
             of_table = events.table_metadata(source_context, report)
             of_table |= events.undeclared_columns(self.source, self.rules, self.node, report.columns)
             of_run = events.run_metadata(self.node, report)
@@ -210,11 +216,14 @@ class _StepRun:
     ) -> Iterator[Any]:
         """Report each input. The last event is of the newest input, and it alone has the numbers of the whole run."""
         key = asset_key(self.node.key)
-        if report.failures:
-            # a result would be for all partitions of the run, so report each published partition by itself
+        if report.failures or not context.selected_asset_keys:
+            # a result would be for all partitions of the run, so report each published partition by itself; the assets
+            # of a run of checks alone can have no result
             for item in good:
                 metadata = of_table | item.details | (of_run if item is good[-1] else {})
                 yield dg.AssetMaterialization(key, partition=item.report.input_id or None, metadata=metadata)
+            if not good and not self.node.is_per_input:
+                yield dg.AssetMaterialization(key, metadata=of_table | of_run)
             return
         if len(good) <= 1:
             yield dg.MaterializeResult(asset_key=key, metadata=of_table | of_run | (good[0].details if good else {}))
@@ -259,3 +268,9 @@ class _StepRun:
             context.log.warning(told.description)
             return dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=_RETRY_SECONDS * 2**context.retry_number)
         return told
+
+
+def _partitions_of(context: dg.AssetExecutionContext) -> list[str]:
+    """Return the partitions of a run; none if it names none, as a run of checks alone."""
+    has_partitions = context.has_partition_key or context.has_partition_key_range
+    return list(context.partition_keys) if has_partitions else []

@@ -29,7 +29,6 @@ from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
-from dataops_assets.components.sensors import telling_all
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.errors import ConfigError, DataOpsError
 
@@ -285,8 +284,7 @@ class LocalRunner:
     def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
         context = dg.build_sensor_context(
             instance=self._instance,
-            # the result lists what is wrong now, also if an earlier look told it
-            cursor=telling_all(told.get(sensor.name, "")) if noticed else told.get(sensor.name),
+            cursor=told.get(sensor.name),
             repository_def=self._repository,
             sensor_name=sensor.name,
             resources=dict(self._definitions.resources or {}),

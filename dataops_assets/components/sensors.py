@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -57,7 +57,8 @@ class Look:
     """The result of one look. `cursor` keeps what was reported: notes, waiting and given up inputs, lasting facts.
 
     `not_taken` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
-    `told_before` is a message about the facts that an earlier look told.
+    `told_before` is a message about the facts that an earlier look told. `left` has all messages about files that are
+    not taken, whoever told them.
     """
 
     new_partitions: Sequence[str] = ()
@@ -67,6 +68,7 @@ class Look:
     not_taken: Sequence[str] = field(default=())
     refused: Sequence[str] = field(default=())
     told_before: str = ""
+    left: NotTaken = field(default_factory=NotTaken)
     cursor: str = ""
 
     @property
@@ -134,17 +136,13 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)
-    refused = _some(once.fresh([f"cannot be taken: {item.origin}: {item.error}" for item in found.problems]))
-    not_taken = _not_taken(once.fresh(found.settling))
+    problems = [f"cannot be taken: {item.origin}: {item.error}" for item in found.problems]
+    refused, not_taken = _some(once.fresh(problems)), _not_taken(once.fresh(found.settling))
+    left = NotTaken(_not_taken(found.settling), _some(problems))
     cursor = " ".join((noted, now_waiting, now_given_up, known_told, once.token)).rstrip()
     events_told = [*told, *checked, *shown, *late]
     before = _told_before(source.name, once.repeated)
-    return Look(new_partitions, requests, events_told, messages, not_taken, refused, before, cursor)
-
-
-def telling_all(cursor: str) -> str:
-    """Return a cursor with which the next look tells lasting facts although they were told before."""
-    return " ".join(_words(cursor)[:-1]).rstrip()
+    return Look(new_partitions, requests, events_told, messages, not_taken, refused, before, left, cursor)
 
 
 def _words(cursor: str) -> tuple[str, str, str, str, str]:
@@ -250,7 +248,7 @@ def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance
     messages, not_taken, refused = (
         [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)
     )
-    platform.not_taken[assets.source.name] = NotTaken(not_taken, refused)
+    platform.not_taken[assets.source.name] = NotTaken(*([mask(text) for text in some] for some in astuple(seen.left)))
     return replace(seen, messages=messages, not_taken=not_taken, refused=refused)
 
 

@@ -10,9 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataops_assets.components.requests import Progress, progress
+from dataops_assets.errors import InputError
 from dataops_assets.metadata.store import MetadataStore, StepStatus
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.steps.merging.held_inputs import Held, held_inputs
+from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.source_context import SourceContext
 
 
@@ -38,6 +40,25 @@ def read_progress(context: SourceContext) -> SourceProgress:
     inputs = sorted([*unfinished, *metadata.inputs(name, sorted(others))])
     processes = metadata.processes(name, input_ids=[item.input_id for item in inputs])
     return SourceProgress(inputs, processes, guarded, progress(inputs, processes, guarded))
+
+
+def newest_done(context: SourceContext, step: str) -> str:
+    """Return the id of the newest input that has passed a step; of the inputs in the hub, if it has any.
+
+    Raises InputError if no input has passed the step.
+    """
+    metadata, name = context.metadata, context.source.name
+    done = [input_id for input_id, status in metadata.step_status(name, step).items() if status == "done"]
+    if not done:
+        raise InputError(
+            f"running {step} of {name!r} again",
+            received="no input has passed it yet",
+            next_step="materialize it for an input first; checks are evaluated with it",
+        )
+    hub = context.hub.snapshot()
+    # a removed input has passed the step, too
+    in_hub = HubManifest.read(hub.info if hub else None).inputs
+    return metadata.inputs(name, [one for one in done if one in in_hub] or done)[-1].input_id
 
 
 def unsettled(metadata: MetadataStore, names: Collection[str]) -> list[str]:

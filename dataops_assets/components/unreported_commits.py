@@ -1,13 +1,14 @@
-"""Report steps of inputs to Dagster whose run was killed after the commit and before its report.
+"""Report steps of inputs to Dagster that it does not know.
 
-The metadata has such a step, because it is written before the report. Downstream assets follow only what Dagster knows.
-So the step is reported later, with the results of its checks.
+A run was killed after the commit and before its report, or a person wiped the materializations of an asset in the UI.
+The metadata has the steps, because it is written before the report. Downstream assets follow only what Dagster knows.
+So the steps are reported later, with the results of their checks.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -24,6 +25,8 @@ Told = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
 # the result of a sensor tick is one message, so its size is limited
 _MOST = 200
+# events without a table version are those that a person reported in the UI, a few
+_READ = 50
 
 
 def untold(
@@ -31,13 +34,14 @@ def untold(
 ) -> tuple[list[Told], str]:
     """Return the events that Dagster lacks for a source without active runs, and a token for the next call.
 
-    `known` is the token of the last call. If no step ended since then, Dagster is not queried.
+    `known` is the token of the last call. If no step ended since then, and no asset lost all its materializations, the
+    events are not read.
     """
     steps = {node.name: node for node in assets.nodes if node.is_per_input}
     name = assets.source.name
     count, newest = platform.metadata.done_steps(name, list(steps))
     now_known = hashlib.sha256(f"{count} {newest}".encode()).hexdigest()[:16] if count else ""
-    if now_known == known:
+    if now_known == known and not (count and _is_wiped(instance, platform.metadata, name, steps.values())):
         return [], known
     done = [item for item in platform.metadata.processes(name) if item.status == "done" and item.step in steps]
     left = [item for node in steps.values() for item in _not_told(node, instance, done)]
@@ -56,14 +60,27 @@ def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepS
         return
     key = asset_key(node.key)
     told = instance.get_materialized_partitions(key)
-    version = -1
-    newest = instance.get_latest_materialization_event(key)
-    if newest is not None and newest.asset_materialization is not None:
-        value = newest.asset_materialization.metadata.get(events.TABLE_VERSION)
-        version = int(str(value.value)) if value is not None else -1
+    version = _version_told(instance, key)
     for item in mine:
-        if item.input_id not in told or (item.table_version or -1) > version:
+        if item.input_id not in told or (version is not None and (item.table_version or -1) > version):
             yield item
+
+
+def _version_told(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
+    """Return the table version of the newest materialization that names one; None if there is none."""
+    for record in instance.fetch_materializations(key, limit=_READ).records:
+        event = record.asset_materialization
+        value = event.metadata.get(events.TABLE_VERSION) if event is not None else None
+        if value is not None:
+            return int(str(value.value))
+    return None
+
+
+def _is_wiped(instance: dg.DagsterInstance, metadata: MetadataStore, source: str, nodes: Collection[StepNode]) -> bool:
+    """Return whether an asset has no materialization although its step was done: a person wiped them."""
+    records = instance.get_asset_records([asset_key(node.key) for node in nodes])
+    made = {record.asset_entry.asset_key for record in records if record.asset_entry.last_materialization is not None}
+    return any(asset_key(node.key) not in made and metadata.done_steps(source, [node.name])[0] for node in nodes)
 
 
 def _told(assets: SourceAssets, platform: Platform, node: StepNode, processes: Sequence[StepStatus]) -> Iterator[Told]:
@@ -82,7 +99,7 @@ def _told(assets: SourceAssets, platform: Platform, node: StepNode, processes: S
         details: dict[str, Any] = events.input_metadata(report, inputs.get(item.input_id)) | columns
         if item.table_version is not None:
             details[events.TABLE_VERSION] = item.table_version
-        details["reported_late"] = f"run {item.run_id} ended before its report"
+        details["reported_late"] = f"run {item.run_id} ended before its report, or the report was wiped"
         yield dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=details)
         if node.beside is not None and item.counts.get(events.REJECTED):
             rejected = events.rejected_metadata([report])

@@ -201,7 +201,7 @@ class WarehouseComponent(dg.Component):
         results: dict[str, NodeResult] = {}
         profiles: dict[str, Profile] = {}
         # read first, because the events reported below become part of the history
-        history = {model.name: _earlier_profiles(context, model) for model in chosen.profiled}
+        history = chosen.baselines(context)
         if chosen.models or chosen.tests:
             build = _run_dbt(context, project, chosen.build_command(options))
             results = {result.unique_id: result for result in build.results}
@@ -280,6 +280,15 @@ class _Chosen:
     def only_checked(self) -> list[str]:
         """Return the models that the run checks but does not build."""
         return [model.unique_id for model in self.profiled if model.unique_id not in self.models]
+
+    def baselines(self, context: dg.OpExecutionContext) -> dict[str, list[Profile]]:
+        """Return by model name the profiles of the table before the one that is checked, newest first."""
+        found = {model.name: _earlier_profiles(context, model) for model in self.profiled}
+        for model in self.profiled:
+            if model.unique_id not in self.models:
+                # the table is checked as it was built last, so the newest profile is its own
+                del found[model.name][:1]
+        return found
 
     def build_command(self, options: BuildOptions) -> list[str]:
         """Return the dbt command for exactly these models and tests. By default dbt would add tests, also unit tests.

@@ -27,7 +27,7 @@ from dataops_assets.steps.parsing.changed_types import changed_types, values_lef
 from dataops_assets.steps.parsing.corrections import Corrected, corrections_for
 from dataops_assets.steps.parsing.drift import added_to_contract, new_columns
 from dataops_assets.steps.parsing.input_checks import check_profiles, lake_gate, profile_lake
-from dataops_assets.steps.parsing.quarantined_rows import quarantined, rejected_by_reason
+from dataops_assets.steps.parsing.quarantined_rows import quarantined, rejected_by_reason, rejected_dates
 from dataops_assets.steps.parsing.raw_inputs import RawInputs, read_inputs
 from dataops_assets.steps.parsing.typed_rows import TypedRows, type_rows
 from dataops_assets.steps.source_context import SourceContext
@@ -75,11 +75,12 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         if good:
             _publish(context, session, typed, good, judged.counts)
         ids = [item.input_id for item in good]
-        rejected = rejected_by_reason(session, typed, [key for key in ids if judged.counts[key]["rejected"]])
+        rejecting = [key for key in ids if judged.counts[key]["rejected"]]
+        rejected, advice = rejected_by_reason(session, typed, rejecting), rejected_dates(session, typed, rejecting)
         profiles = profile_lake(
             session, typed, _asset(context.source), {key: judged.counts[key]["rows"] for key in ids}
         )
-    checks = check_profiles(context, typed, profiles, judged.left_out)
+    checks = check_profiles(context, typed, profiles, judged.left_out, advice)
     report = _report(context, inputs, judged, rejected, checks)
     notes = {"rejected": sum(judged.counts[key]["rejected"] for key in ids)}
     return replace(report, notes={**notes, **_ignored(corrected)}, seconds=time.perf_counter() - started)

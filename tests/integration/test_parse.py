@@ -261,6 +261,17 @@ def test_a_default_that_is_no_literal_of_its_column_is_refused(make: Make, defau
 # --- the usual trouble of delimited text -----------------------------------------------------------------------------
 
 
+def test_rejected_dates_of_another_format_say_what_they_look_like(make: Make) -> None:
+    rows = "1,1,31.12.2013,x\n2,1,1.2.2014,x\n3,1,2014-02-01,x\n"
+    accepting = make(drift={"changed_type": "evolve"})
+    report = parse(accepting, deliver(accepting, ("a.csv", HEADER + rows)))
+    (schema,) = [check for check in report.inputs[0].checks if check.check == "schema"]
+    assert schema.explanation.endswith("; rejected day looks like %d.%m.%Y: set date_format")
+    refusing = make(drift={"changed_type": "fail"})
+    report = parse(refusing, deliver(refusing, ("b.csv", HEADER + rows)))
+    assert str(report.inputs[0].error).endswith("; next: day looks like %d.%m.%Y: set date_format")
+
+
 def test_every_mark_of_a_csv_can_be_declared(make: Make) -> None:
     context = make(
         [

@@ -210,9 +210,14 @@ def test_any_selection_does_that_and_no_more(
     by_dbt = dg.AssetSelection.checks(dg.AssetCheckKey(key, "fct_flights_grain"))
     only_test = materialize(definitions, instance, selection=by_dbt)
     assert (set(only_test.metadata), set(only_test.checks)) == (set(), {("fct_flights", "fct_flights_grain")})
-    of_ours = dg.AssetSelection.checks(dg.AssetCheckKey(key, "volume"))
+    kinds = ("volume", "distribution")
+    of_ours = dg.AssetSelection.checks(*(dg.AssetCheckKey(key, kind) for kind in kinds))
     only_check = materialize(definitions, instance, selection=of_ours)
-    assert (set(only_check.metadata), set(only_check.checks)) == (set(), {("fct_flights", "volume")})
+    assert (set(only_check.metadata), set(only_check.checks)) == (set(), {("fct_flights", kind) for kind in kinds})
+    for kind in kinds:
+        # the table that is checked is no part of its own baseline
+        built, alone = (told.checks["fct_flights", kind] for told in (some, only_check))
+        assert alone.description == built.description
     assert only_check.checks["fct_flights", "volume"].metadata["rows"].value == 3
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.sql import query
-from dataops_assets.steps.parsing.quarantined_rows import NOT_NULL, quarantined
+from dataops_assets.steps.parsing.quarantined_rows import NOT_NULL, quarantined, rejected_dates
 from dataops_assets.steps.parsing.typed_rows import TypedRows, fields_of, is_one_of
 
 _EXAMPLES = 3
@@ -38,6 +38,7 @@ def changed_types(session: Session, typed: TypedRows) -> dict[str, DataOpsError]
         )
     ).to_pylist()
     hidden = {item.name for item in typed.source.columns if "pii" in item.tags}
+    advice = rejected_dates(session, typed, ids)
     problems: dict[str, list[str]] = {}
     for row in rows:
         shown = ", ".join("***" if row["s_column"] in hidden else repr(value) for value in row["examples"])
@@ -49,7 +50,10 @@ def changed_types(session: Session, typed: TypedRows) -> dict[str, DataOpsError]
         input_id: InputError(
             f"reading {typed.raw.names[input_id]}",
             received=f"values of another type: {'; '.join(what)}",
-            next_step="deliver the declared types, declare a wider type, or set drift.changed_type to evolve",
+            next_step="; ".join(
+                [f"{name} {text}" for name, text in advice.get(input_id, {}).items()]
+                or ["deliver the declared types, declare a wider type, or set drift.changed_type to evolve"]
+            ),
         )
         for input_id, what in problems.items()
     }

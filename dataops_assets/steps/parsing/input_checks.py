@@ -48,11 +48,16 @@ def profile_lake(session: Session, typed: TypedRows, asset: str, counts: Mapping
 
 
 def check_profiles(
-    context: SourceContext, typed: TypedRows, profiles: Sequence[Profile], left_out: Mapping[str, Mapping[str, int]]
+    context: SourceContext,
+    typed: TypedRows,
+    profiles: Sequence[Profile],
+    left_out: Mapping[str, Mapping[str, int]],
+    advice: Mapping[str, Mapping[str, str]],
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Save the profiles, and compare each with those of earlier inputs: volume, schema and distribution.
 
-    `left_out` is the number of values that were left out, by input and column.
+    `left_out` is the number of values that were left out, by input and column. `advice` says what rejected values look
+    like.
     """
     if not profiles:
         return {}
@@ -64,15 +69,20 @@ def check_profiles(
     expected = {item.name: item.type for item in profiles[0].columns}
     outcomes = {}
     for profile in profiles:
-        note = _note(typed, profile.input_id, left_out.get(profile.input_id, {}))
+        note = "; ".join(
+            [
+                *_notes(typed, profile.input_id, left_out.get(profile.input_id, {})),
+                *(f"rejected {name} {text}" for name, text in advice.get(profile.input_id, {}).items()),
+            ]
+        )
         outcomes[profile.input_id] = input_outcomes(
             profile, earlier_inputs(profile, known), source.checks, expected, note
         )
     return outcomes
 
 
-def _note(typed: TypedRows, input_id: str, left_out: Mapping[str, int]) -> str:
-    """Return what differs from the contract in an input that was accepted, as a text."""
+def _notes(typed: TypedRows, input_id: str, left_out: Mapping[str, int]) -> list[str]:
+    """Return what differs from the contract in an input that was accepted, as texts."""
     source, header = typed.source, typed.raw.headers[input_id]
     missing, new = missing_columns(source, header), new_columns(source, header)
     notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
@@ -80,4 +90,4 @@ def _note(typed: TypedRows, input_id: str, left_out: Mapping[str, int]) -> str:
     notes += [f"{what}: {with_counts(new, typed.raw.undeclared.get(input_id, {}))}"] if new else []
     values_of = ", ".join(f"{name} ({count:,})" for name, count in left_out.items())
     notes += [f"values left out because of their type: {values_of}"] if values_of else []
-    return "; ".join(notes)
+    return notes

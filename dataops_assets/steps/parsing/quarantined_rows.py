@@ -11,6 +11,7 @@ from dataops_assets.connections.formats.staging import RawRows
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import column, literal, query, values
 from dataops_assets.steps.parsing.corrections import Corrected
+from dataops_assets.steps.parsing.date_advice import looks_like
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, readable_key
 from dataops_assets.steps.parsing.typed_rows import TypedRows, fields_of, is_one_of
 
@@ -28,6 +29,9 @@ _COLUMNS = {
     "s_key": "VARCHAR",
 }
 _LONGEST_VALUE = 1000
+_TIMES = ("date", "timestamp", "timestamptz")
+# of an input and column; enough that one of them has a day after the twelfth
+_SAMPLED = 200
 _KINDS = {
     "integer": "an integer of 64 bits",
     "double": "a number",
@@ -72,6 +76,29 @@ def rejected_by_reason(session: Session, typed: TypedRows, input_ids: Sequence[s
     for row in rows.to_pylist():
         counts.setdefault(row["s_input_id"], {})[row["rule"]] = row["n"]
     return counts
+
+
+def rejected_dates(session: Session, typed: TypedRows, input_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return, by input and column, what the first rejected dates and times look like, if it is anything known."""
+    kinds = {item.name: item for item in typed.source.columns if item.type in _TIMES}
+    if not kinds or not input_ids:
+        return {}
+    rows = session.fetch(
+        query(
+            "SELECT s_input_id, s_column, list(s_value ORDER BY s_row_id)[1:$most] AS examples "
+            "FROM $rejected AS q WHERE s_value IS NOT NULL AND $timed GROUP BY s_input_id, s_column "
+            "ORDER BY s_input_id, s_column",
+            rejected=quarantined(typed, input_ids),
+            most=_SAMPLED,
+            timed=exp.In(this=column("s_column", "q"), expressions=[literal(name) for name in kinds]),
+        )
+    ).to_pylist()
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        item = kinds[row["s_column"]]
+        if advice := looks_like(row["examples"], item.type, item.date_formats):
+            found.setdefault(row["s_input_id"], {})[item.name] = advice
+    return found
 
 
 def _rejected(typed: TypedRows, rows: RawRows, input_ids: Sequence[str]) -> exp.Query:
