@@ -228,6 +228,9 @@ def _remove(
     context: dg.OpExecutionContext, source_context: SourceContext, chosen: Sequence[str], _: str
 ) -> dict[str, Any]:
     report = by_hand.remove(source_context, chosen, context.instance)
+    if report.failures:
+        wrong = "\n".join(f"input {item.input_id}: {item.error}" for item in report.failures[:_LISTED])
+        raise dg.Failure(description=f"the inputs are removed, but\n{wrong}", allow_retries=False)
     return {"removed": list(dict.fromkeys(chosen)), "rows in the hub": report.rows, "table version": report.version}
 
 

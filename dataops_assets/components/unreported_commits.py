@@ -68,11 +68,13 @@ def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepS
 
 def _version_told(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
     """Return the table version of the newest materialization that names one; None if there is none."""
-    for record in instance.fetch_materializations(key, limit=_READ).records:
-        event = record.asset_materialization
-        value = event.metadata.get(events.TABLE_VERSION) if event is not None else None
-        if value is not None:
-            return int(str(value.value))
+    # almost always the newest one names it, and events are large
+    for limit in (1, _READ):
+        for record in instance.fetch_materializations(key, limit=limit).records:
+            event = record.asset_materialization
+            value = event.metadata.get(events.TABLE_VERSION) if event is not None else None
+            if value is not None:
+                return int(str(value.value))
     return None
 
 

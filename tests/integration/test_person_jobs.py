@@ -16,6 +16,7 @@ from code_location import CodeLocation, failures, loaded, standalone
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.status import source_status
 from dataops_assets.config.source import Source
+from dataops_assets.operations.rerun import reset
 from dataops_assets.steps.source_context import SourceContext
 
 GUARDED = standalone() | {
@@ -149,6 +150,8 @@ def test_an_input_is_removed_from_the_list(person: Person) -> None:
     assert len(person.here.rows("hub/orders", "id")) == 100
     assert person.here.materialized("hub/orders")[second].metadata["removed"].value == 1
     assert person.here.settle("orders") == [], "a removed input is not taken again"
+    assert not reset(person.context, "refresh", [second], lambda _: None).errors, "the way back"
+    assert person.here.rows("hub/orders", "id") == [(1,)]
     refused = person.launches("remove_inputs", {"source": "orders", "inputs": ["nothing"]})
     assert "nothing" in failures(refused)[0]
 

@@ -87,9 +87,12 @@ class Book:
         """Whatever was made was told: what was not is another test's."""
         return set(self.partitions)
 
-    def get_latest_materialization_event(self, _key: dg.AssetKey) -> Any:
+    def fetch_materializations(self, _key: dg.AssetKey, limit: int) -> Any:
         newest = SimpleNamespace(metadata={"table_version": SimpleNamespace(value=0)})
-        return SimpleNamespace(asset_materialization=newest)
+        return SimpleNamespace(records=[SimpleNamespace(asset_materialization=newest)][:limit])
+
+    def get_asset_records(self, keys: Sequence[dg.AssetKey]) -> Sequence[Any]:
+        return [SimpleNamespace(asset_entry=SimpleNamespace(asset_key=key, last_materialization=key)) for key in keys]
 
     def get_runs_count(self, filters: dg.RunsFilter) -> int:
         return len(self.get_runs(filters))
