@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dataops_assets.declaring.columns import SuggestedColumn
+from dataops_assets.declaring.health.personal import named_kind
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, query
 
@@ -16,6 +18,7 @@ MOST_COLUMNS = 3
 """A candidate key has at most so many columns."""
 _KEY_TYPES = ("integer", "text", "date", "timestamp", "timestamptz")
 _MOST_TRIED = 300
+_SAMPLE = 2_000
 _MOST_MEMBERS = 14
 _LONGEST_CODE = 64
 # so many pairs of rows that agree in the other columns would agree by chance: none does, so the column is of the key
@@ -42,10 +45,16 @@ def candidate_keys(session: Session, rows: Relation, columns: Sequence[Suggested
     """Return the keys with the fewest columns, the most plausible first."""
     usable = [item for item in columns if _may_be_key(item)]
     found: list[CandidateKey] = []
+    sample = _sample(session, rows, [item.facts.column for item in usable])
     for width in range(1, MOST_COLUMNS + 1):
-        tried = _combinations(usable, width) if width > 1 else [(item,) for item in usable]
+        tried = (
+            _combinations(usable, width, len(next(iter(sample.values()), ())))
+            if width > 1
+            else [(item,) for item in usable]
+        )
         for members in itertools.islice(tried, _MOST_TRIED):
-            if _is_unique(session, rows, [item.facts.column for item in members]):
+            names = [item.facts.column for item in members]
+            if _is_unique_in(sample, names) and _is_unique(session, rows, names):
                 found.append(_single(members[0], columns) if width == 1 else _compound(session, rows, members))
         if any(key.is_sure for key in found):
             break
@@ -66,12 +75,29 @@ def _may_be_key(item: SuggestedColumn) -> bool:
     return facts.nulls == 0 and not words and facts.distinct > 1 and facts.longest <= _LONGEST_CODE
 
 
-def _combinations(usable: Sequence[SuggestedColumn], width: int) -> Iterator[tuple[SuggestedColumn, ...]]:
+def _sample(session: Session, rows: Relation, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    """Return some rows of one file: most combinations are no key in these already."""
+    if not names:
+        return {}
+    read = query(
+        "SELECT $names FROM $rows AS r WHERE r.s_file = 0", names=[column(name, "r") for name in names], rows=rows
+    )
+    return dict(session.fetch(read.limit(_SAMPLE)).to_pydict())
+
+
+def _is_unique_in(sample: Mapping[str, Sequence[Any]], names: Sequence[str]) -> bool:
+    values = list(zip(*(sample[name] for name in names), strict=True))
+    return len(set(values)) == len(values)
+
+
+def _combinations(
+    usable: Sequence[SuggestedColumn], width: int, len_of_file: int
+) -> Iterator[tuple[SuggestedColumn, ...]]:
     """Yield combinations that have enough distinct values together, the first columns first."""
     members = [item for item in usable if _identifies_a_part(item)][:_MOST_MEMBERS]
     for chosen in sorted(itertools.combinations(range(len(members)), width), key=lambda places: (sum(places), places)):
         items = tuple(members[place] for place in chosen)
-        if math.prod(item.facts.distinct for item in items) >= items[0].facts.rows / 1000:
+        if math.prod(item.facts.distinct for item in items) >= len_of_file:
             yield items
 
 
@@ -91,7 +117,7 @@ def _is_unique(session: Session, rows: Relation, names: Sequence[str]) -> bool:
 
 def _single(item: SuggestedColumn, columns: Sequence[SuggestedColumn]) -> CandidateKey:
     told = _told([item])
-    is_first = item is columns[0] and item.declared.type in ("integer", "text")
+    is_first = item is columns[0] and not named_kind(item.declared.name)
     is_sure = is_named_as_key(item.declared.name) or is_first
     why = told if is_sure else f"{told}, but neither its name nor its place says that it is a key"
     return CandidateKey((item.declared.name,), (item.facts.column,), is_sure, why)

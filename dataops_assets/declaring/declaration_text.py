@@ -6,12 +6,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, JsonFormat
 from dataops_assets.declaring.columns import SuggestedColumn
 from dataops_assets.declaring.draft import Draft
 from dataops_assets.declaring.health.finding import Finding
+from dataops_assets.declaring.yaml_flow import flow
 
 SOURCE_TYPE = "dataops_assets.components.SourceComponent"
 _WIDTH = 118
@@ -65,10 +64,10 @@ def _lines(draft: Draft) -> Iterator[str]:
     values = attributes_of(draft)
     yield f"type: {SOURCE_TYPE}"
     yield "attributes:"
-    yield f"  name: {_flow(values['name'])}"
-    yield f"  area: {_flow(values['area'])}"
+    yield f"  name: {flow(values['name'])}"
+    yield f"  area: {flow(values['area'])}"
     yield from _comment("suggested: say what one row is, and who delivers it", "  ")
-    yield f"  description: {_flow(values['description'])}"
+    yield f"  description: {flow(values['description'])}"
     yield ""
     yield from _connection(draft, values["connection"])
     yield ""
@@ -76,11 +75,11 @@ def _lines(draft: Draft) -> Iterator[str]:
     for item in draft.columns:
         for note in item.notes:
             yield from _comment(f"suggested: {note}", "    ")
-        yield f"    - {_flow(column_values(item))}"
+        yield f"    - {flow(column_values(item))}"
     if draft.drift:
         yield ""
         yield from _comment("suggested: some files do not have all columns", "  ")
-        yield f"  drift: {_flow(values['drift'])}"
+        yield f"  drift: {flow(values['drift'])}"
     yield ""
     yield from _refresh(draft)
     if draft.validations:
@@ -88,14 +87,14 @@ def _lines(draft: Draft) -> Iterator[str]:
         yield "  validations:"
         for part in draft.validations:
             yield from _comment(f"suggested: {part.why}", "    ")
-            yield f"    - {_flow(dict(part.declared))}"
+            yield f"    - {flow(dict(part.declared))}"
     if draft.limits:
         yield ""
         yield "  checks:"
         for part in draft.limits:
             yield from _comment(f"suggested: {part.why}", "    ")
             for key, value in part.declared.items():
-                yield f"    {key}: {_flow(value)}"
+                yield f"    {key}: {flow(value)}"
     if draft.findings:
         yield ""
         yield from _comment("What looks unhealthy in these files:", "")
@@ -107,12 +106,12 @@ def _connection(draft: Draft, values: Mapping[str, Any]) -> Iterator[str]:
     yield "  connection:"
     yield "    type: files"
     yield from _comment(draft.path_note, "    ")
-    yield f"    path: {_flow(values['path'])}"
+    yield f"    path: {flow(values['path'])}"
     yield from _comment(f"suggested: {_format_note(draft.layout)}", "    ")
-    yield f"    format: {_flow(values['format'])}"
+    yield f"    format: {flow(values['format'])}"
     yield from _comment(f"suggested: {draft.names.why}", "    ")
     if "extract_time" in values:
-        yield f"    extract_time: {_flow(values['extract_time'])}"
+        yield f"    extract_time: {flow(values['extract_time'])}"
 
 
 def _format_note(layout: FileFormat) -> str:
@@ -136,8 +135,8 @@ def _refresh(draft: Draft) -> Iterator[str]:
         if list(key.names) != chosen and (key.is_sure or not chosen):
             yield from _comment(f"another candidate key: {', '.join(key.names)} ({key.why})", "  ")
     if draft.deletes:
-        yield from _comment(f"if these rows are deletions, add to refresh: delete_when: {_flow(draft.deletes)}", "  ")
-    yield f"  refresh: {_flow(draft.refresh.declared)}"
+        yield from _comment(f"if these rows are deletions, add to refresh: delete_when: {flow(draft.deletes)}", "  ")
+    yield f"  refresh: {flow(draft.refresh.declared)}"
 
 
 def finding_text(finding: Finding) -> str:
@@ -161,11 +160,6 @@ def _comment(text: str, indent: str) -> Sequence[str]:
             printable, _WIDTH - len(indent), subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
         )
     ]
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
-    return text.removesuffix("...\n").strip()
 
 
 def finding_data(finding: Finding) -> dict[str, Any]:

@@ -236,7 +236,9 @@ def _together(session: Session, layout: FileFormat, files: Sequence[RawFile], re
         all=everything,
     )
     (count,) = session.fetch(query("SELECT count(*) AS n FROM $rows AS r", rows=table)).column("n").to_pylist()
-    unnamed = frozenset[str]().union(*reading.unnamed.values()) if reading.unnamed else frozenset()
+    # without a header, no column has a name
+    has_header = getattr(layout, "header", True)
+    unnamed = frozenset[str]().union(*reading.unnamed.values()) if has_header else frozenset()
     return DeliveredRows(
         layout,
         tuple(file.name for file in files),

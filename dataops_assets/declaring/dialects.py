@@ -45,6 +45,9 @@ def layout_of(samples: Sequence[str]) -> TextLayout:
         if fit.score > best.score * _CLEARLY or (fit.score >= best.score > 0 and fit.width > best.width):
             best = fit
     if best.score == 0:
+        # blanks are marks between numbers, and not between words
+        best = _fit(lines, Dialect(" ", "", ""))
+    if best.score == 0 or (best.dialect.delimiter == " " and not _are_values(best.texts)):
         best = _fit(lines, Dialect(",", '"', '"'), least=1)
     named = [_has_header([[field or "" for field in item.fields] for item in some]) for some in best.texts]
     return TextLayout(best.dialect, 2 * sum(named) >= len(named), best.skipped, best.width)
@@ -105,18 +108,26 @@ def _is_of(record: Record, width: int) -> bool:
     return not record.problem and len(record.fields) == width
 
 
+def _are_values(texts: Sequence[Sequence[Record]]) -> bool:
+    fields = [field or "" for some in texts for item in some for field in item.fields]
+    return 2 * sum(map(is_value, fields)) > len(fields)
+
+
 def _is_clean(field: str, dialect: Dialect) -> bool:
     other = _OTHERS.search(field)
     if other and other[0] != dialect.delimiter:
         return False
-    return not any(len(field) > 1 and field[0] == field[-1] == mark for mark in "\"'" if mark != dialect.quote)
+    if dialect.quote != '"' and field and '"' in (field[0], field[-1]):
+        return False
+    return not (dialect.quote != "'" and len(field) > 1 and field[0] == field[-1] == "'")
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Return whether the first row names the columns."""
     if not rows:
         return True
-    first, rest = rows[0], rows[1:]
+    # files that were joined repeat their header
+    first, rest = rows[0], [row for row in rows[1:] if row != rows[0]]
     values = [name for name in first if is_value(name)]
     years = [name for name in values if _YEAR.fullmatch(name.strip())]
     if len(years) > 1 and len(years) == len(values) < len(first) and years == sorted(set(years)):

@@ -14,19 +14,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsed_files import parsed
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.formats.reader import read
-from dataops_assets.connections.formats.staging import RawFile, Staging, Wanted
 from dataops_assets.declaring.declaration_text import declaration_text
 from dataops_assets.declaring.draft import Draft, Request, draft
 from dataops_assets.engines.duckdb import DuckDBEngine
-from dataops_assets.sql import query
-from dataops_assets.steps.parsing.corrections import Corrected
-from dataops_assets.steps.parsing.raw_inputs import RawInputs
-from dataops_assets.steps.parsing.typed_rows import type_rows
-from dataops_assets.steps.parsing.typed_values import marks_of
 
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
 # letters that both UTF-8 and Windows-1252 have
@@ -120,21 +114,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 
 def drafted(engine: DuckDBEngine, path: Path) -> Draft:
     return draft(engine, Request("orders", "shop", (path,), "nowhere", NOW))
-
-
-def parsed(engine: DuckDBEngine, path: Path, source: Source) -> tuple[list[dict[str, Any]], int]:
-    """The rows that step 2 makes of the file under the declaration, in order, and the number of rejected ones."""
-    layout = source.connection.format
-    with tempfile.TemporaryDirectory() as folder, engine.session() as session:
-        staging = Staging(session, Path(folder))
-        wanted = Wanted([item.raw_name for item in source.columns])
-        found = read(staging, [RawFile("one", path.name, path)], layout, wanted, source.connection.limits)
-        assert not found.errors
-        names = {"one": path.name}
-        raw = RawInputs([(rows, marks_of(layout)) for rows in found.rows], found.headers, names, found.records, {})
-        typed = type_rows(session, source, raw, Corrected())
-        rows = session.fetch(query("SELECT * FROM $rows AS r ORDER BY s_row_id", rows=typed.table)).to_pylist()
-    return [row for row in rows if row["s_fault"] is None], sum(row["s_fault"] is not None for row in rows)
 
 
 @settings(max_examples=20, deadline=None)

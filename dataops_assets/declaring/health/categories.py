@@ -77,7 +77,7 @@ def null_words_in_text(view: ColumnView) -> Finding | None:
     # a code such as NA for Namibia stands among other codes of two letters
     codes = [text for text in view.words if re.fullmatch(r"[A-Z]{2}", text)]
     if len(codes) > 5 and 10 * len(codes) >= 9 * len(view.words):
-        bad = [text for text in bad if text.upper() != "NA"]
+        bad = [text for text in bad if not (len(text) == 2 and text.isalpha())]
     what = "values look like words for a missing value: add them to the column's null_words if they are"
     return view.found("null_words_in_text", what, bad)
 
@@ -115,11 +115,12 @@ def another_pattern(view: ColumnView) -> Finding | None:
     # a code has digits, or is short and in capital letters
     if not re.search("9", usual) and not re.fullmatch("A{1,5}", usual):
         return None
-    if " " in usual or rows[usual] < (1 - _FEW) * total or len(shapes[usual]) < 5:
+    # a number with a unit has as many digits as it needs
+    if " " in usual or re.search("9[.,]9", usual) or rows[usual] < (1 - _FEW) * total or len(shapes[usual]) < 5:
         return None
     others = [text for shape, found in shapes.items() if shape != usual for text in found]
-    if all(number_of(text) is not None for text in shapes[usual]):
-        # numbers among texts are another kind
+    if all(number_of(text) is not None or time_of(text, _ISO) is not None for text in shapes[usual]):
+        # texts among numbers or dates are another kind
         return None
     return view.found("another_pattern", f"almost all values have the form {shapes[usual][0]!r}; these do not", others)
 

@@ -12,6 +12,7 @@ from dataops_assets.declaring.health.finding import ColumnView, Finding, number_
 _LEAST_ROWS = 20
 _STAND_IN = re.compile(r"-?9{3,}(\.9+|\.0+)?|-1|-?(?:9{2,}8|8{3,}|7{3,})|-?123456789?|-?2147483647|-?32768")
 _FAR = decimal.Decimal(20)
+_FAR_FACTORS = 8
 _CURRENCY = re.compile(
     r"(?P<sign>-?)\s*(?:[$\u20ac\u00a3\u00a5]|EUR|USD|GBP|CHF)\s*-?[0-9][0-9.,' ]*|"
     r"-?[0-9][0-9.,' ]*\s*(?:[$\u20ac\u00a3\u00a5%]|EUR|USD|GBP|CHF|kg|g|km|cm|mm|m|ml|l|h|min|s|pcs|\u00b0C)"
@@ -63,6 +64,9 @@ def outliers(view: ColumnView) -> Finding | None:
     # a long tail is no error: what is far must be few, and far from the next number, too
     gap = 3 * (inner[-1] - inner[0])
     far = {number for number in far if number > inner[-1] + gap or number < inner[0] - gap}
+    if low > 0 and (ratio := high / low) > 1:
+        # prices and incomes spread by factors, not by sums
+        far = {number for number in far if number <= 0 or number.ln() > high.ln() + _FAR_FACTORS * ratio.ln()}
     if not far or sum(numbers[number] for number in far) > max(0.01 * rows, 1):
         return None
     bad = [text for text in view.values if _number(view, text) in far and not _STAND_IN.fullmatch(text.strip())]
@@ -77,9 +81,9 @@ def negatives(view: ColumnView) -> Finding | None:
     count = sum(numbers[number] for number in below)
     if rows < _LEAST_ROWS or not below or count > max(0.01 * rows, 1) or (view.family == "double" and len(below) > 3):
         return None
-    # a quantity around zero may be negative: all others are clearly above it
-    positive = sorted(number for number in numbers if number >= 0)
-    if not positive or _quantile(positive, numbers, rows - count, 0.1) < -min(below) / 20 or is_stand_in(below):
+    # numbers around zero may be negative: an error is as far below it as the least number is above
+    least = min((number for number in numbers if number >= 0), default=decimal.Decimal(0))
+    if least <= 0 or max(below) > -least or is_stand_in(below):
         return None
     bad = [text for text in view.values if _number(view, text) in below]
     return view.found("negatives", "a few numbers are negative, and all others are not", bad)

@@ -25,6 +25,8 @@ from dataops_assets.declaring.dialects import layout_of
         ("id\n1\n2\n", ",", '"', '"', True, 0),
         ("name,city\nAnn,Oslo\nBob,Rome\n", ",", '"', '"', True, 0),
         ("red,yes\nblue,no\nred,no\nblue,yes\nred,yes\n", ",", '"', '"', False, 0),
+        ("a b\n1 2.5\n3 4.5\n", " ", "", "", True, 0),
+        ('a,b,c\n1,"x, y",2\n2,"z, y",3\n3,"u, v",4\n', ",", '"', '"', True, 0),
         (",a,b\n0,1,2\n1,3,4\n", ",", '"', '"', True, 0),
     ],
 )
