@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from first_delivery import DAYS, INPUTS, history_file, landing_files
-from live_dagster import UNFINISHED, LiveDagster, live_dagster, wait_until
+from live_dagster import LOCATION, UNFINISHED, LiveDagster, live_dagster, wait_until
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dataops_assets.demo.bad_inputs import png
@@ -220,6 +221,43 @@ def test_sensors_are_on(page: Page, server: LiveDagster) -> None:
     page.goto("/automation")
     for sensor in ("flights_inputs", "sales_inputs"):
         expect(page.get_by_text(sensor, exact=True)).to_be_visible()
+
+
+@pytest.mark.browser
+def test_the_buttons_that_start_runs_do_what_they_say(page: Page, delivered: LiveDagster) -> None:
+    """Execute all, Materialize all, and a launchpad that is filled in; other buttons are in test_ui_buttons.py."""
+    before = {run["runId"] for run in delivered.runs()}
+    # a contract, the checks of a lake table, a dbt test, the checks of a warehouse table
+    checked = {"lake/flights": {"contract"}, "warehouse/dim_airlines": {"dim_airlines_grain"}}
+    for asset in checked:
+        page.goto(f"/assets/{asset}?view=checks")
+        page.get_by_role("button", name="Execute all").click()
+        expect(page.get_by_text("Launched run").first).to_be_visible()
+    # no table follows the raw files by itself
+    page.goto("/assets/raw/flights")
+    page.get_by_role("button", name="Materialize…").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch").last.click()
+    filled = urllib.parse.quote("ops: {approve: {config: {source: '*', inputs: []}}}", safe="")
+    page.goto(f"/locations/{LOCATION}/jobs/approve_inputs/playground/setup?config={filled}")
+    page.get_by_role("button", name="Launch Run").click()
+    page.wait_for_url("**/runs/**")
+
+    def launched() -> list[Any]:
+        found = [run for run in delivered.runs() if run["runId"] not in before]
+        asked = [run for run in found if "dagster/from_ui" in run["tags"]]
+        return asked if len(asked) == 4 and delivered.is_quiet() else []
+
+    runs = wait_until(launched, "the runs of the buttons end", 300)
+    assert {run["status"] for run in runs} == {"SUCCESS"}, runs
+    for asset, some in checked.items():
+        checks = delivered.checks(asset)
+        assert some | {"volume", "schema", "distribution"} == set(checks)
+        assert {check["latest"]["status"] for check in checks.values()} == {"SUCCEEDED"}, checks
+        assert {check["latest"]["runId"] for check in checks.values()} <= {run["runId"] for run in runs}
+    (backfill,) = [run["runId"] for run in runs if "dagster/backfill" in run["tags"]]
+    again = {event["partition"] for event in delivered.materializations("raw/flights") if event["runId"] == backfill}
+    assert again == set(delivered.partitions("raw/flights"))
 
 
 def test_a_file_of_the_wrong_type_fails_alone_and_says_why(delivered: LiveDagster) -> None:
