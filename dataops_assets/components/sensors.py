@@ -50,6 +50,8 @@ from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.lost_data import Lost
 
 _SHOWN = 5
+# the cursor of a look that cannot keep one: notes of earlier looks are not told again
+_NO_CURSOR = "-"
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,8 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         instance = context.instance
         for run_id in end_dead_runs(instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        # a schedule has no cursor, so each of its looks tells all that lasts
-        seen = _look(assets, platform, instance, "")
+        # a schedule has no cursor, so each of its looks tells all that lasts, and only the notes of this look
+        seen = _look(assets, platform, instance, _NO_CURSOR)
         seen.log(context.log)
         if seen.new_partitions:
             instance.add_dynamic_partitions(partitions_name(source.name), list(seen.new_partitions))
@@ -347,7 +349,7 @@ def _noted(
     if now_told == cursor:
         return [], cursor
     untold: Mapping[tuple[str, str], Any] = known
-    if _digest({key: item for key, item in known.items() if key not in fresh}) == cursor:
+    if cursor in (_NO_CURSOR, _digest({key: item for key, item in known.items() if key not in fresh})):
         untold = {key: item for key, item in known.items() if key in fresh}
     raw = asset_key(assets.nodes[0].key)
     observations = [

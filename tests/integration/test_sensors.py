@@ -470,3 +470,9 @@ def test_a_schedule_looks_when_it_is_time(tmp_path: Path) -> None:
             answer = schedule.evaluate_tick(context)
         assert not answer.run_requests
         assert answer.skip_message == "no new input"
+        # a note is told once, although a schedule has no cursor
+        here.land("orders", "orders_2024-01-01.csv.copy", HEADER + "1,1,5\n")
+        for _ in range(2):
+            with dg.build_schedule_context(instance, resources=platform, repository_def=here.repository) as context:
+                assert not schedule.evaluate_tick(context).run_requests
+        assert len(instance.fetch_observations(dg.AssetKey(["raw", "orders"]), limit=10).records) == 1

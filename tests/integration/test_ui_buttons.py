@@ -110,6 +110,16 @@ def test_a_check_of_an_asset_without_inputs_says_what_to_do(
     assert "no input has passed it yet; next: materialize it for an input first" in failures(result)[0]
 
 
+def test_a_deleted_partition_comes_back_and_nothing_runs_again(here: CodeLocation) -> None:
+    before, inputs = content(here), set(here.partitions("orders"))
+    here.instance.delete_dynamic_partition("orders_inputs", sorted(inputs)[0])
+    answer = here.tick("orders")
+    assert not answer.run_requests
+    assert set(here.partitions("orders")) == inputs
+    assert not here.tick("orders").run_requests
+    assert content(here) == before
+
+
 def test_wiped_materializations_are_reported_again(here: CodeLocation) -> None:
     before, inputs = content(here), set(here.partitions("orders"))
     here.tick("orders")
