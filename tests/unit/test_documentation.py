@@ -51,3 +51,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if part:
             headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
             assert part in [anchor(heading) for heading in headings], target
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_how_to_activate_the_environment_stands_where_the_first_command_stands(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```(?:sh|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if re.search(r"^(dataops|dg|dbt) ", block[1], re.MULTILINE):
+            assert "source .venv/bin/activate" in text[: block.end()]
+            return
