@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,8 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
     places = [
         *("--project-dir", str(project.folder), "--profiles-dir", str(project.folder)),
         *("--target-path", str(project.artifacts), "--log-path", str(project.artifacts)),
+        # dbt colours what it prints also where it prints into a file or a pipe
+        "--use-colors" if sys.stdout.isatty() else "--no-use-colors",
     ]
     with _ONE_AT_A_TIME, _variables(project.variables), contextlib.chdir(project.folder):
         try:

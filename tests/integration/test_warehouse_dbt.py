@@ -208,7 +208,7 @@ def test_another_writer_of_the_warehouse_is_waited_for(
 
 
 def test_a_hub_table_that_is_gone_empties_no_output(
-    project: DbtProject, warehouse: Callable[[str], list[Any]], tmp_path: Path
+    project: DbtProject, warehouse: Callable[[str], list[Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its volume may not be mounted; what was built from it stays, and is built on once it is back."""
     write_hub(project.environment, "weather", weather(1, 2, 3))
@@ -219,6 +219,9 @@ def test_a_hub_table_that_is_gone_empties_no_output(
     folder.rename(away)
     with pytest.raises(DataOpsError, match=r"hub/weather was read before and is not there any more.*mount its volume"):
         invoke(project, ["build", "--select", "fct_weather"])
+    told = capfd.readouterr().out
+    assert "Running with dbt" in told
+    assert "\x1b" not in told, "this is no terminal"
     assert warehouse("select * from fct_weather order by all") == right
     away.rename(folder)
     build(project, "fct_weather")
