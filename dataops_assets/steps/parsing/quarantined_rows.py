@@ -85,19 +85,20 @@ def rejected_dates(session: Session, typed: TypedRows, input_ids: Sequence[str])
         return {}
     rows = session.fetch(
         query(
-            "SELECT s_input_id, s_column, list(s_value ORDER BY s_row_id)[1:$most] AS examples "
-            "FROM $rejected AS q WHERE s_value IS NOT NULL AND $timed GROUP BY s_input_id, s_column "
-            "ORDER BY s_input_id, s_column",
+            "SELECT s_input_id, s_column, s_value FROM $rejected AS q WHERE s_value IS NOT NULL AND $timed "
+            "QUALIFY row_number() OVER (PARTITION BY s_input_id, s_column ORDER BY s_row_id) <= $most",
             rejected=quarantined(typed, input_ids),
             most=_SAMPLED,
             timed=exp.In(this=column("s_column", "q"), expressions=[literal(name) for name in kinds]),
         )
     ).to_pylist()
-    found: dict[str, dict[str, str]] = {}
+    sampled: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        item = kinds[row["s_column"]]
-        if advice := looks_like(row["examples"], item.type, item.date_formats):
-            found.setdefault(row["s_input_id"], {})[item.name] = advice
+        sampled.setdefault((row["s_input_id"], row["s_column"]), []).append(row["s_value"])
+    found: dict[str, dict[str, str]] = {}
+    for (input_id, name), texts in sorted(sampled.items()):
+        if advice := looks_like(texts, kinds[name].type, kinds[name].date_formats):
+            found.setdefault(input_id, {})[name] = advice
     return found
 
 
