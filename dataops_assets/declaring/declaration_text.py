@@ -16,13 +16,13 @@ SOURCE_TYPE = "dataops_assets.components.SourceComponent"
 _WIDTH = 118
 
 
-def declaration_text(draft: Draft) -> str:
-    """Return the text of the defs.yaml of a draft."""
-    return "\n".join(line.rstrip() for line in _lines(draft)) + "\n"
+def declaration_text(draft: Draft, contract: str = "") -> str:
+    """Return the text of the defs.yaml of a draft. `contract` is the contract of the lake as 'module:attribute'."""
+    return "\n".join(line.rstrip() for line in _lines(draft, contract)) + "\n"
 
 
 def attributes_of(draft: Draft) -> dict[str, Any]:
-    """Return the attributes of the source as plain values."""
+    """Return the attributes of the source as plain values, without its contract."""
     found: dict[str, Any] = {"name": draft.name, "area": draft.area, "description": draft.description}
     found["connection"] = {"type": "files", "path": draft.path, "format": format_values(draft.layout)}
     if draft.names.pattern:
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _lines(draft: Draft) -> Iterator[str]:
+def _lines(draft: Draft, contract: str) -> Iterator[str]:
     total = f"{len(draft.file_names)} file{'s' if len(draft.file_names) > 1 else ''}"
     yield from _comment(
         f"Drafted by `dataops init` from {total} with {draft.rows:,} rows. It loads and runs as it is. Each comment "
@@ -88,6 +88,11 @@ def _lines(draft: Draft) -> Iterator[str]:
         for part in draft.validations:
             yield from _comment(f"suggested: {part.why}", "    ")
             yield f"    - {flow(dict(part.declared))}"
+    if contract:
+        yield ""
+        yield "  gates:"
+        yield from _comment("suggested: it reports; with severity fail it would stop a file. See contracts.py", "    ")
+        yield f"    lake: {flow({'contract': contract, 'severity': 'warn'})}"
     if draft.limits:
         yield ""
         yield "  checks:"

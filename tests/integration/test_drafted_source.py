@@ -11,7 +11,7 @@ from code_location import CodeLocation
 from dagster.components.testing import create_defs_folder_sandbox
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.operations.declare import init_source
+from dataops_assets.operations.declare import Place, init_source
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
 
@@ -35,7 +35,7 @@ def test_a_drafted_source_takes_its_files(tmp_path: Path, monkeypatch: pytest.Mo
         # a file is taken when it has stood still for a while
         os.utime(file, (0, 0))
     with create_defs_folder_sandbox() as sandbox:
-        made = init_source(environment, sandbox.defs_folder_path, "orders", "shop", [folder])
+        made = init_source(environment, Place(sandbox.defs_folder_path), "orders", "shop", [folder])
         assert made.draft.refresh.declared == {"type": "key", "key": ["Order ID"], "order_by": "updated_at"}
         with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
             here = CodeLocation(definitions, instance, tmp_path)

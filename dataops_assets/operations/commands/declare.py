@@ -22,8 +22,9 @@ def init(
     area: Annotated[str, typer.Option(help="Subject area; default: the name of the source.")] = "",
 ) -> Answer:
     """Draft a source from files: write its defs.yaml, and list what looks unhealthy. Never writes over a file."""
-    from dataops_assets.operations.declare import init_source
+    from dataops_assets.operations.declare import Place, init_source
     from dataops_assets.operations.views import declare as view
 
-    made = init_source(project.environment(), project.DEFS, name, area or name, file, output().begin)
+    defs = Place(project.DEFS, ".".join(project.DEFS.relative_to(project.PROJECT).parts))
+    made = init_source(project.environment(), defs, name, area or name, file, output().begin)
     return Answer(view.drafted_as_data(made), [*view.drafted(made)])

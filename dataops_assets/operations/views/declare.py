@@ -16,6 +16,8 @@ def drafted(made: Drafted) -> Iterator[Shown]:
     key = draft.refresh.declared.get("key")
     by = f" by {', '.join(key)}" if key else ""
     yield f"wrote    {made.file}"
+    if made.contract is not None:
+        yield f"wrote    {made.contract}"
     yield f"read     {len(draft.file_names):,} files, {draft.rows:,} rows, {len(draft.columns)} columns"
     yield f"format   {draft.layout.type}"
     yield f"time     {draft.names.pattern or 'modification time'}: {draft.names.why}"
@@ -35,6 +37,7 @@ def drafted_as_data(made: Drafted) -> dict[str, Any]:
     """Return the draft and its findings as plain values."""
     return {
         "file": str(made.file),
+        "contract": str(made.contract) if made.contract else None,
         "rows": made.draft.rows,
         "files": list(made.draft.file_names),
         "attributes": attributes_of(made.draft),

@@ -8,11 +8,13 @@ import json
 from pathlib import Path
 
 import openpyxl
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import Drafting
+from pandera.errors import SchemaErrors
 
 from dataops_assets.components.declarations import declared_sources
 from dataops_assets.config.environment import environment_from
@@ -20,8 +22,9 @@ from dataops_assets.config.source import Source
 from dataops_assets.declaring.declaration_text import declaration_text
 from dataops_assets.declaring.draft import Draft
 from dataops_assets.errors import ConfigError, InputError
-from dataops_assets.operations.declare import init_source
+from dataops_assets.operations.declare import Place, init_source
 from dataops_assets.operations.views.declare import drafted_as_data
+from dataops_assets.quality.contracts import load_contract
 
 
 def types(made: Draft) -> dict[str, str]:
@@ -187,15 +190,35 @@ def test_init_writes_a_declaration_that_loads_and_never_over_another(tmp_path: P
     landed = Path(home.landing) / "shop" / "orders_2024-01-01.csv"
     landed.parent.mkdir(parents=True)
     landed.write_text("id,status\n" + "".join(f"{n},{'open' if n % 2 else 'closed'}\n" for n in range(60)))
-    made = init_source(home, tmp_path / "defs", "orders", "shop", [landed])
+    made = init_source(home, Place(tmp_path / "defs"), "orders", "shop", [landed])
     loaded = declared_sources(tmp_path / "defs").sources["orders"]
     assert loaded.connection.path == "shop/orders_*.csv"
     assert [item.expression for item in loaded.validations] == ["status IN ('closed', 'open')"]
     assert drafted_as_data(made)["attributes"]["refresh"] == {"type": "full", "key": ["id"]}
     before = made.file.read_bytes()
     with pytest.raises(ConfigError, match="exists"):
-        init_source(home, tmp_path / "defs", "orders", "shop", [landed])
+        init_source(home, Place(tmp_path / "defs"), "orders", "shop", [landed])
     assert made.file.read_bytes() == before
+
+
+def test_the_contract_loads_and_says_what_all_rows_fulfil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path / "home")}, tmp_path)
+    landed = tmp_path / "orders.csv"
+    landed.write_text("id,code,n,note\n" + "".join(f"{n},K{n:03},{n % 9},{'x' * (n % 3)}\n" for n in range(60)))
+    defs = Place(tmp_path / "drafted_defs", "drafted_defs")
+    made = init_source(home, defs, "orders", "shop/north", [landed])
+    assert made.contract == tmp_path / "drafted_defs" / "shop" / "north" / "orders" / "contracts.py"
+    declared = declared_sources(defs.folder).sources["orders"]
+    assert declared.gates.lake is not None
+    assert declared.gates.lake.severity == "warn"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    contract = load_contract(declared.gates.lake.contract)
+    assert contract.unique == ["id"]
+    assert {name: item.nullable for name, item in contract.columns.items()} == {"id": False, "code": False, "n": False}
+    rows = pd.DataFrame({"id": range(60), "code": [f"K{n:03}" for n in range(60)], "n": [n % 9 for n in range(60)]})
+    contract.validate(rows)
+    with pytest.raises(SchemaErrors):
+        contract.validate(rows.assign(code="K1"), lazy=True)
 
 
 @pytest.mark.parametrize(
