@@ -24,7 +24,7 @@ class Gate(Declared):
 class FreshnessCheck(Declared):
     """How recent the source's tables must be."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Whether the check is made.")
     warn_after_hours: float = Field(24.0, gt=0, description="Hours without a materialization before a warning.")
     fail_after_hours: float = Field(48.0, gt=0, description="Hours without a materialization before a failure.")
 
@@ -51,8 +51,8 @@ class FreshnessCheck(Declared):
 class VolumeCheck(Declared):
     """Compares the rows (bytes for raw) of one input with fixed limits and with the inputs before it."""
 
-    enabled: bool = True
-    severity: Severity = "warn"
+    enabled: bool = Field(True, description="Whether the check is made.")
+    severity: Severity = Field("warn", description="'fail' stops the input; 'warn' only reports.")
     min_rows: int = Field(1, ge=0, description="Minimum number of rows of one input.")
     max_rows: int | None = Field(None, ge=0, description="Maximum number of rows of one input.")
     max_change_ratio: float = Field(
@@ -63,15 +63,15 @@ class VolumeCheck(Declared):
 class SchemaCheck(Declared):
     """Compares the columns and types of the table with the contract."""
 
-    enabled: bool = True
-    severity: Severity = "warn"
+    enabled: bool = Field(True, description="Whether the check is made.")
+    severity: Severity = Field("warn", description="'fail' stops the input; 'warn' only reports.")
 
 
 class DistributionCheck(Declared):
     """Compares null shares and means of one input's columns with those of the inputs before it."""
 
-    enabled: bool = True
-    severity: Severity = "warn"
+    enabled: bool = Field(True, description="Whether the check is made.")
+    severity: Severity = Field("warn", description="'fail' stops the input; 'warn' only reports.")
     max_null_share_increase: float = Field(
         0.2, gt=0, le=1, description="Maximum increase of a column's share of nulls."
     )
@@ -86,10 +86,14 @@ class DistributionCheck(Declared):
 class Checks(Declared):
     """The four kinds of check, on by default for every table of the source."""
 
-    freshness: FreshnessCheck = FreshnessCheck()
-    volume: VolumeCheck = VolumeCheck()
-    table_schema: SchemaCheck = Field(SchemaCheck(), alias="schema")
-    distribution: DistributionCheck = DistributionCheck()
+    freshness: FreshnessCheck = Field(FreshnessCheck(), description="How recent the tables must be.")
+    volume: VolumeCheck = Field(VolumeCheck(), description="How many rows an input may have.")
+    table_schema: SchemaCheck = Field(
+        SchemaCheck(), alias="schema", description="Whether columns and types are those of the contract."
+    )
+    distribution: DistributionCheck = Field(
+        DistributionCheck(), description="How far null shares and means may move from input to input."
+    )
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -1,0 +1,142 @@
+"""Examples of the fields of declarations, for the JSON schema that editors and `dg` read.
+
+Fields with a choice, a boolean or a default show these. Examples of all other fields are here, by model and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_CHECKS = {"volume": {"min_rows": 100, "severity": "fail"}}
+_LIMITS = {"columns": 200}
+EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "Checks": {
+        "freshness": {"warn_after_hours": 36, "fail_after_hours": 72},
+        "volume": {"min_rows": 100},
+        "schema": {"severity": "fail"},
+        "distribution": {"ignore": ["year", "month"]},
+    },
+    "Column": {
+        "name": "order_id",
+        "source_name": "Order ID",
+        "renamed_from": ["OrderNo"],
+        "description": "Number of the order.",
+        "date_format": "%d.%m.%Y",
+        "null_words": ["", "NA"],
+        "default": "0",
+        "tags": {"pii": "email"},
+    },
+    "Comparison": {"column": "sold_on", "related": "valid_from"},
+    "CsvFormat": {"thousands_mark": ","},
+    "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
+    "Discovery": {"schedule": "0 6 * * *"},
+    "DistributionCheck": {"ignore": ["year", "month"]},
+    "ExcelFormat": {"sheet": "Orders"},
+    "ExtractTime": {"pattern": "orders_%Y-%m-%d.csv", "otherwise": "2020-01-01"},
+    "FileConnection": {
+        "path": "shop/orders_*.csv",
+        "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
+        "extract_time": {"pattern": "orders_%Y-%m-%d.csv"},
+        "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},
+        "limits": _LIMITS,
+    },
+    "FullRefresh": {"key": ["order_id"], "ignore_changes_in": ["exported_at"]},
+    "Gate": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
+    "Gates": {
+        "lake": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
+        "hub": {"contract": "dataops_assets.defs.shop.orders.contracts:enriched"},
+        "current": {"contract": "dataops_assets.defs.shop.orders.contracts:current", "severity": "warn"},
+        "deletes": {"max_share": 0.1},
+    },
+    "JsonFormat": {"records": "result.orders"},
+    "KeyRefresh": {
+        "key": ["order_id"],
+        "order_by": "updated_at",
+        "delete_when": "op = 'D'",
+        "ignore_changes_in": ["exported_at"],
+    },
+    "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
+    "Relation": {
+        "source": "customers",
+        "on": {"customer": "id"},
+        "where": [{"column": "sold_on", "is": ">=", "related": "valid_from"}],
+        "description": "Who bought.",
+    },
+    "Retention": {"superseded_inputs": "90 days"},
+    "Rule": {
+        "name": "margin",
+        "expression": "price - cost",
+        "type": "DECIMAL(12, 2)",
+        "compatible": "price - coalesce(cost, 0)",
+        "description": "What a sale earns.",
+    },
+    "SequenceRefresh": {"range_by": "entry_no"},
+    "Source": {
+        "name": "orders",
+        "area": "shop",
+        "description": "One row for each order. Daily files.",
+        "owners": ["team:shop"],
+        "connection": {"type": "files", "path": "shop/orders_*.csv"},
+        "columns": [{"name": "order_id", "type": "integer", "nullable": False}],
+        "drift": {"new_column": "evolve"},
+        "refresh": {"type": "key", "key": ["order_id"]},
+        "relations": {"who": {"source": "customers", "on": {"customer": "id"}}},
+        "rules": [{"name": "is_large", "expression": "amount > 1000"}],
+        "validations": [{"name": "amount_not_negative", "expression": "amount >= 0", "severity": "quarantine"}],
+        "waits_for": [{"source": "customers", "within": "1 day"}],
+        "gates": {"deletes": {"max_share": 0.1}},
+        "checks": _CHECKS,
+        "discovery": {"every_seconds": 60},
+        "retention": {"superseded_inputs": "90 days"},
+        "engine": "duckdb",
+    },
+    "SourceDeclaration": {
+        "use": [{"template": "margin", "tokens": {"price": "net", "cost": "cost"}}],
+        "for_each": "countries",
+    },
+    "Template": {
+        "rules": [{"name": "${prefix}margin", "expression": "${price} - ${cost}"}],
+        "validations": [{"name": "margin is positive", "expression": "${prefix}margin >= 0"}],
+        "description": "What a sale earns.",
+    },
+    "Templates": {
+        "templates": {"margin": {"rules": [{"name": "margin", "expression": "${price} - ${cost}"}]}},
+        "parameters": {"countries": [{"country": "de", "rate": 0.19}]},
+    },
+    "TimestampRefresh": {"range_by": "sold_at"},
+    "Use": {"template": "margin", "tokens": {"price": "net", "cost": "cost"}},
+    "Validation": {
+        "name": "amount_not_negative",
+        "expression": "amount >= 0",
+        "unique": ["order_id"],
+        "description": "A refund comes as a row of its own.",
+    },
+    "VolumeCheck": {"max_rows": 1_000_000},
+    "Wait": {"source": "customers"},
+    "Warehouse": {
+        "owners": ["team:analytics"],
+        "checks": _CHECKS,
+        "model_checks": {"sales_weekly": _CHECKS},
+    },
+}
+
+
+def add_examples(models: list[str], schema: dict[str, Any]) -> None:
+    """Add to each property of a model's JSON schema an example; `models` are its name and those of its bases."""
+    given = {field: example for model in reversed(models) for field, example in EXAMPLES.get(model, {}).items()}
+    for name, part in schema.get("properties", {}).items():
+        if "const" in part:
+            part.setdefault("description", f"{part['const']!r} chooses this kind.")
+        part.setdefault("examples", [given[name]] if name in given else _shown(part))
+
+
+def _shown(part: dict[str, Any]) -> list[Any]:
+    """Return the values that a property itself shows: its only value, its choices, true and false, or its default."""
+    if "const" in part:
+        return [part["const"]]
+    if "enum" in part:
+        return list(part["enum"])
+    if part.get("type") == "boolean":
+        return [True, False]
+    return [part["default"]] if part.get("default") not in (None, "", [], {}) else []
