@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from drafting import Drafting
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.declaring.draft import Draft, Request, draft, files_of
 from dataops_assets.engines.duckdb import DuckDBEngine
 
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
-Drafting = Callable[[Mapping[str, str | bytes]], Draft]
 
 
 @pytest.fixture(scope="session")

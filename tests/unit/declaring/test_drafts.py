@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Drafting
+from drafting import Drafting
 from pandera.errors import SchemaErrors
 
 from dataops_assets.components.declarations import declared_sources

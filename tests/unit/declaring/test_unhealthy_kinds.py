@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import get_type_hints
 
 import pytest
-from conftest import Drafting
+from drafting import Drafting
 from labelled_columns import TODAY, clean, labelled
 
 from dataops_assets.declaring.column_facts import facts_of
