@@ -34,9 +34,9 @@ def contract_text(draft: Draft) -> str:
         (
             f'"""A suggestion from {total} with {draft.rows:,} rows, all of which fulfil it: check it."""\n\n',
             "from __future__ import annotations\n\nimport pandera.pandas as pa\n\n",
-            f"{CONTRACT} = pa.DataFrameSchema(\n    {{\n",
-            *lines,
-            f"    }},\n{unique})\n",
+            f"{CONTRACT} = pa.DataFrameSchema(\n",
+            *(["    {\n", *lines, "    },\n"] if lines else []),
+            f"{unique})\n",
         )
     )
 

@@ -57,7 +57,7 @@ def init_source(
                 next_step="take another name, or remove the file",
             )
     files = files_of(given)
-    begin(f"reading {len(files):,} files")
+    begin(f"reading {len(files):,} file{'' if len(files) == 1 else 's'}")
     request = Request(name, area, files, environment.landing, dt.datetime.now(dt.UTC))
     made = draft(DuckDBEngine(environment), request)
     demands = contract_text(made) if defs.package else ""

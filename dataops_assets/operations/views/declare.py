@@ -18,19 +18,24 @@ def drafted(made: Drafted) -> Iterator[Shown]:
     yield f"wrote    {made.file}"
     if made.contract is not None:
         yield f"wrote    {made.contract}"
-    yield f"read     {len(draft.file_names):,} files, {draft.rows:,} rows, {len(draft.columns)} columns"
+    counts = ((draft.file_names, "file"), (range(draft.rows), "row"), (draft.columns, "column"))
+    yield f"read     {', '.join(_counted(len(items), what) for items, what in counts)}"
     yield f"format   {draft.layout.type}"
     yield f"time     {draft.names.pattern or 'modification time'}: {draft.names.why}"
     yield f"refresh  {draft.refresh.declared['type']}{by}: {draft.refresh.why}"
     yield ""
     if draft.findings:
-        yield f"{len(draft.findings)} findings: look at them before you rely on the data"
+        yield f"{_counted(len(draft.findings), 'finding')}: look at them before you rely on the data"
         rows = [(item.kind, finding_text(item)) for item in draft.findings]
         yield Table([Column("kind"), Column("what")], rows)
     else:
         yield "nothing looks unhealthy"
     yield ""
     yield f"next: check what the file calls suggested, then: dataops run {draft.name}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def drafted_as_data(made: Drafted) -> dict[str, Any]:
