@@ -8,9 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name
 from dataops_assets.components.local import LocalRunner
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.environment import environment_from
 
 SOURCES = ("customers", "orders")
 
@@ -46,7 +49,11 @@ def published(instance: dg.DagsterInstance, source: str, *inputs: str) -> None:
 def test_partition_keys_are_read_once_a_source(models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     names = [f"model_{number}" for number in range(models)]
-    definitions = dg.Definitions(assets=[*(hub(item) for item in SOURCES), *(model(name, done) for name in names)])
+    environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path)
+    definitions = dg.Definitions(
+        assets=[*(hub(item) for item in SOURCES), *(model(name, done) for name in names)],
+        resources={PLATFORM: Platform(environment)},
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         for source in SOURCES:
             published(instance, source, "first", "second")
