@@ -191,6 +191,8 @@ def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
     answers = []
     for line in block.splitlines():
         program, *words = shlex.split(line)
+        if line == "source .venv/bin/activate":
+            continue
         assert program == "dataops"
         answers.append(dataops([space], *words).out)
     assert "Basket now  the same in 1 rows, changed in 0" in answers[0]
