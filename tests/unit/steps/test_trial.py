@@ -191,7 +191,7 @@ def test_the_commands_of_the_rules_page_work(tmp_path: Path) -> None:
     answers = []
     for line in block.splitlines():
         program, *words = shlex.split(line)
-        if line == "source .venv/bin/activate":
+        if program == "source":
             continue
         assert program == "dataops"
         answers.append(dataops([space], *words).out)
