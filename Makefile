@@ -48,7 +48,7 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 		$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 check: lint ## Check style and types and run the fast tests
-	@$(VENV)/bin/pytest --quiet --numprocesses $(PYTEST_WORKERS) -m 'not slow' tests/unit
+	@$(VENV)/bin/pytest --quiet --numprocesses 2 -m 'not slow' tests/unit
 
 docs: setup ## Build the documentation site; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict

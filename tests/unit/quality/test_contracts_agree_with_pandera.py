@@ -21,6 +21,8 @@ from dataops_assets.quality.contracts import evaluate
 from dataops_assets.quality.pandera_checks import row_count_between, share_in_range
 from dataops_assets.sql import query
 
+pytestmark = pytest.mark.slow
+
 TEXTS = st.one_of(
     st.sampled_from(["", "a", "A", "ab", "a'b", 'a"b', "é", "日本", "٣", "a\nb", "b\n", " ", "\u2003", "0", "%", "\\"]),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),

@@ -15,6 +15,8 @@ from sqlglot import exp
 
 from dataops_assets.rules.compiler import CompiledRules
 
+pytestmark = pytest.mark.slow
+
 DAY = dt.date(2015, 1, 1)
 
 
