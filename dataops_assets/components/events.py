@@ -10,6 +10,8 @@ import dagster as dg
 
 from dataops_assets.components.graph import StepNode, column_descriptions, column_lineage, column_tags, table_columns
 from dataops_assets.config.source import Source
+from dataops_assets.errors import DataOpsError
+from dataops_assets.masking import cut_secrets
 from dataops_assets.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.source_context import SourceContext
@@ -37,6 +39,12 @@ _LISTED = 100
 def asset_key(key: str) -> dg.AssetKey:
     """Return the Dagster key of an asset key that is given as text, such as 'hub/sales'."""
     return dg.AssetKey(key.split("/"))
+
+
+def told_version(event: dg.AssetMaterialization | None) -> int | None:
+    """Return the table version that a materialization names; None if there is none."""
+    value = event.metadata.get(TABLE_VERSION) if event is not None else None
+    return int(str(value.value)) if value is not None else None
 
 
 def table_metadata(context: SourceContext, report: StepReport) -> dict[str, Any]:
@@ -222,6 +230,12 @@ def _numbers(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -
             schema=dg.TableSchema([dg.TableColumn("input"), dg.TableColumn("explanation")]),
         )
     return metadata
+
+
+def failure_of(error: DataOpsError) -> dg.Failure:
+    """Return the failure of a job that an error ended; no cause that Dagster shows has a secret."""
+    cut_secrets(error)
+    return dg.Failure(description=str(error), allow_retries=False)
 
 
 def failure(

@@ -18,11 +18,11 @@ import yaml
 
 from dataops_assets.components import by_hand
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.events import failure_of
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.status import source_status
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.masking import cut_secrets
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.approvals import approve
@@ -41,7 +41,7 @@ _Shown = Mapping[str, str]
 
 @dataclass(frozen=True)
 class _Act:
-    """What a job lets a person choose, and does with it.
+    """A job for a decision of a person: what there is to choose, and what is done with the choice.
 
     * `name`: of the job. `op`: of its only op; Dagster wants another name.
     * `chosen`: the field of the configuration that has the choice.
@@ -118,8 +118,7 @@ def _told(act: _Act, sources: Mapping[str, Source], context: dg.OpExecutionConte
             )
         return act.do(context, contexts[0], given[act.chosen], given["by"] or f"run {context.run_id}")
     except DataOpsError as error:
-        cut_secrets(error)
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise failure_of(error) from error
 
 
 def _to_choose(act: _Act, context: dg.OpExecutionContext, contexts: Sequence[SourceContext]) -> dict[str, Any]:

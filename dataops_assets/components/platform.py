@@ -35,7 +35,7 @@ _ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {
 
 @dataclass(frozen=True)
 class NotTaken:
-    """What the last look at a source did not take.
+    """The files and arrivals that the last look at a source did not take.
 
     `unsettled` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
     """

@@ -18,7 +18,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import FINISHED, UNDER_WAY
-from dataops_assets.components.events import HUB_VERSIONS, TABLE_VERSION
+from dataops_assets.components.events import HUB_VERSIONS, told_version
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.requests import pause
 from dataops_assets.storage.delta import Table
@@ -111,9 +111,11 @@ def _why_behind(
         return "it was never made"
     if ended and seen.died(ended[0]) and _end_of(ended[0]) >= seen.made[key].timestamp:
         return f"run {ended[0].dagster_run.run_id} was killed"
-    told, there = seen.told_version(key), present("/".join(key.path))
-    if told is not None and (there is None or there.version < told):
-        return f"version {told} is lost: " + (f"the newest is {there.version}" if there else "the table is gone")
+    told = told_version(seen.made[key].asset_materialization)
+    if told is not None:
+        there = present("/".join(key.path))
+        if there is None or there.version < told:
+            return f"version {told} is lost: " + (f"the newest is {there.version}" if there else "the table is gone")
     versions = seen.versions(key)
     for parent in parents:
         name = "/".join(parent.path)
@@ -160,18 +162,9 @@ class _Seen:
 
     def versions(self, key: dg.AssetKey) -> Mapping[str, int | None]:
         """Return the versions of the tables that a table was last made of, if its metadata has them."""
-        found = self._metadata(key, HUB_VERSIONS)
-        return dict(found) if isinstance(found, Mapping) else {}
-
-    def told_version(self, key: dg.AssetKey) -> int | None:
-        """Return the version of a table that was last reported; None if its metadata has none."""
-        found = self._metadata(key, TABLE_VERSION)
-        return int(found) if found is not None else None
-
-    def _metadata(self, key: dg.AssetKey, name: str) -> Any:
         made = self.made[key].asset_materialization
-        found: Any = made.metadata.get(name) if made is not None else None
-        return None if found is None else found.value
+        found: Any = made.metadata.get(HUB_VERSIONS) if made is not None else None
+        return dict(found.value) if found is not None and isinstance(found.value, Mapping) else {}
 
     def changed(self, parents: Sequence[dg.AssetKey]) -> float:
         """Return when any upstream table was last made."""

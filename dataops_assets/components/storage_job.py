@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.events import failure_of
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
-from dataops_assets.masking import cut_secrets, mask
+from dataops_assets.masking import mask
 from dataops_assets.steps.upkeep.examination import Finding, examine_sources
 
 EXAMINE = "examine_storage"
@@ -45,8 +46,7 @@ def storage_job(sources: Mapping[str, Source]) -> dg.JobDefinition:
             contexts = [platform.source_context(source, sources) for _, source in sorted(sources.items())]
             found = examine_sources(contexts, deep=context.op_config["deep"], with_warehouse=True)
         except DataOpsError as error:
-            cut_secrets(error)
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+            raise failure_of(error) from error
         if found:
             raise dg.Failure(description=_told(found), metadata={"findings": _table(found)}, allow_retries=False)
         context.log.info("no findings")

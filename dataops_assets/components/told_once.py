@@ -1,4 +1,4 @@
-"""Tells apart the facts that a look sees for the first time and those that the look before it told.
+"""Tell each lasting fact once: separate new facts of a look from those that the previous look has told.
 
 A fact is the text of a message that stays true: an input is held, a file cannot be taken. A fact that changes is a new
 one, and so is a fact that comes back.

@@ -71,10 +71,9 @@ def _version_told(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
     # almost always the newest one names it, and events are large
     for limit in (1, _READ):
         for record in instance.fetch_materializations(key, limit=limit).records:
-            event = record.asset_materialization
-            value = event.metadata.get(events.TABLE_VERSION) if event is not None else None
-            if value is not None:
-                return int(str(value.value))
+            version = events.told_version(record.asset_materialization)
+            if version is not None:
+                return version
     return None
 
 

@@ -64,7 +64,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for: the name and area of the source, its files, and the deployment's landing area."""
+    """A request for a draft: name and area of the source, its files, and the landing area of the deployment."""
 
     name: str
     area: str

@@ -38,7 +38,12 @@ _DATES = (
 
 @dataclass(frozen=True)
 class FileNames:
-    """What names say. `pattern` is empty if they have no time; `why` says why in a sentence. `times` are by name."""
+    """The glob and the extract times that the names of files give.
+
+    * `pattern`: of the extract time; empty if the names have no time. `otherwise`: its time for names without one.
+    * `times`: the extract time of each file, by its name.
+    * `why`: the reason, as a sentence.
+    """
 
     glob: str
     pattern: str

@@ -1,4 +1,4 @@
-"""What a command answers: values for a program, and the same for a person as tables, items and lines."""
+"""The answer of a command: its values for a program, and tables, items and lines for a person."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _MOST_DAYS = 36_500
 
 @dataclass(frozen=True)
 class CleanUp:
-    """What was cleaned up in one source.
+    """The inputs and files that a clean-up of one source removed.
 
     * `retained`: the inputs that were settled; None if no input is that old or the source declares no retention.
     * `error`: why the inputs could not be settled; '' if they could.

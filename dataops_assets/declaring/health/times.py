@@ -90,7 +90,7 @@ def two_date_formats(view: ColumnView) -> Finding | None:
 
 
 def unclear_dates(view: ColumnView) -> Finding | None:
-    """Dates of which day and month cannot be told apart."""
+    """Find dates in which day and month can be exchanged, such as 03/04/2024."""
     if not view.is_text or len(view.words) < 2:
         return None
     shape = re.compile(r"(\d{1,2})([/-])(\d{1,2})\2(\d{4}|\d{2})" + _CLOCK)
