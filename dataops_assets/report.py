@@ -12,6 +12,9 @@ from dataops_assets.errors import DataOpsError
 PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
 """The steps that process an input, in order."""
 
+REMOVED = "removed"
+"""Key of the count of an input that the step removed from the hub."""
+
 
 @dataclass(frozen=True, order=True)
 class Input:

@@ -198,6 +198,7 @@ class _StepRun:
                     platform.engine_of("duckdb"), source_context, self.rules, self.node, good[-1].input_id
                 )
             told = [_Told(item, events.input_metadata(item, known.get(item.input_id))) for item in good]
+            yield from self._taken_out(source_context, report, of_table)
             yield from self._materializations(context, report, told, of_table, of_run)
         if self.node.beside is not None and asset_key(self.node.beside) in selected:
             yield from self._beside(context, report, good, known)
@@ -205,6 +206,16 @@ class _StepRun:
         yield from events.check_results(
             report, {self.node.key: {kind: True for kind in self.node.checks if kind in wanted}}
         )
+
+    def _taken_out(
+        self, source_context: SourceContext, report: StepReport, of_table: dict[str, Any]
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Report the inputs that the step took out of its table; they can be inputs that the run does not name."""
+        ids = [item.input_id for item in events.taken_out(report)]
+        known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)} if ids else {}
+        for item in events.taken_out(report):
+            metadata = of_table | events.held_metadata(item, known.get(item.input_id))
+            yield dg.AssetMaterialization(asset_key(self.node.key), partition=item.input_id, metadata=metadata)
 
     def _materializations(
         self,

@@ -19,7 +19,7 @@ from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.looks import step_look
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import DataOpsError
-from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
+from dataops_assets.report import PER_INPUT, REMOVED, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps import refresh
 from dataops_assets.steps.merging.manifest import HubManifest
@@ -79,7 +79,7 @@ def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.Dagste
     # a removed input is not judged any more, so it is not held
     context.metadata.release(context.source.name, input_ids)
     # the UI shows the removal as the newest event of the input's partition
-    standing_for = tuple(InputReport(input_id, {"removed": 1}) for input_id in dict.fromkeys(input_ids))
+    standing_for = tuple(InputReport(input_id, {REMOVED: 1}) for input_id in dict.fromkeys(input_ids))
     return _tell_of_hub(context, report, "dataops remove", standing_for, instance)
 
 
@@ -154,6 +154,11 @@ def _tell(
     with _instance(given) as instance:
         if instance is None:
             return
+        for item in events.taken_out(report):
+            metadata = table | columns | events.held_metadata(item, known.get(item.input_id))
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=metadata)
+            )
         for item in good:
             metadata = table | columns | events.input_metadata(item, known.get(item.input_id))
             if item is good[-1]:

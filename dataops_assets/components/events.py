@@ -12,7 +12,7 @@ from dataops_assets.components.graph import StepNode, column_descriptions, colum
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import cut_secrets
-from dataops_assets.report import CheckKind, CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.report import REMOVED, CheckKind, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.source_context import SourceContext
 
@@ -131,6 +131,20 @@ def input_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
             "arrival": dg.MetadataValue.timestamp(known.arrival),
         }
     return metadata
+
+
+def taken_out(report: StepReport) -> list[InputReport]:
+    """Return the inputs that the step took out of its table because they are held now.
+
+    The delete guard judges an input of the hub again when the inputs before it change. The green event of the input's
+    partition is then not true any more, so a newer one replaces it.
+    """
+    return [item for item in report.failures if item.counts.get(REMOVED)]
+
+
+def held_metadata(item: InputReport, known: Input | None) -> dict[str, Any]:
+    """Return the metadata of an input that was taken out of the hub: the reason, and what to do next."""
+    return input_metadata(item, known) | {"held": str(item.error)}
 
 
 def in_order(reports: Sequence[InputReport], known: Mapping[str, Input]) -> list[InputReport]:

@@ -26,6 +26,7 @@ from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for, plan_name
 from dataops_assets.steps.merging.row_identity import order_type
+from dataops_assets.steps.merging.row_verdicts import excludes_rows
 from dataops_assets.steps.merging.settled_inputs import settled_input_errors
 from dataops_assets.steps.merging.ties import ties
 from dataops_assets.steps.source_context import SourceContext
@@ -90,7 +91,8 @@ def _compare_all(tables: ReadTables, manifest: HubManifest, inputs: Sequence[Inp
         seen = merge.observe(session, change, tables.base, tables.lake, tables.own)
         timeline = merge.order(session, seen, excluded=merge.nothing_excluded(session))
         late = timeline.delivery.late
-        found = delete_guard.losses(session, tables.base, timeline)
+        implied = delete_guard.losses(session, tables.base, timeline)
+        found = [item for item in implied if not _is_for_refresh(change, item, late=late)]
         losses |= {item.input_id: item for item in found}
         if (waiting := _held(context, manifest, found)) is not None:
             errors[waiting.input_id] = delete_guard.held_error(source, waiting)
@@ -137,17 +139,21 @@ def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss])
 
 
 def _hold(context: SourceContext, change: Change, base: TableVersion | None, error: DataOpsError, held: Loss) -> None:
-    """Record that an input is held.
-
-    If other inputs of this run come before it, it is judged again when they are in the hub, because it is not known
-    here which of their rows the validations keep out.
-    """
+    """Record that an input is held."""
     (item,) = (item for item in change.adding if item.input_id == held.input_id)
-    mates = any(other < item for other in change.adding)
-    validated = (
-        held_inputs.UNVALIDATED if mates and context.source.validations else verdict_of(base.info if base else None)
-    )
+    validated = verdict_of(base.info if base else None)
     held_inputs.record_holds(context, {item: str(error)}, manifest_after(change), validated)
+
+
+def _is_for_refresh(change: Change, loss: Loss, *, late: bool) -> bool:
+    """Whether only refresh can tell if the input must be held.
+
+    The rows that validations keep out of the hub are not lost. They are not known here if the input is compared with
+    rows of the lake, or with inputs of this run that come before it.
+    """
+    if not (loss.exceeds(change.source.gates.deletes) and excludes_rows(change.source)):
+        return False
+    return late or min(change.adding).input_id != loss.input_id
 
 
 def _publish(tables: ReadTables, timeline: merge.Timeline, kinds: Relation) -> TableVersion:

@@ -21,6 +21,7 @@ from dataops_assets.steps.enriching.enriched_rows import EnrichedRows, enrich_ro
 from dataops_assets.steps.enriching.input_checks import check_inputs, hub_gate
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous
 from dataops_assets.steps.enriching.rule_values import present_rows
+from dataops_assets.steps.enriching.unchanged_rows import unchanged_rows
 from dataops_assets.steps.enriching.validation_results import (
     count_rows,
     failed_inputs,
@@ -72,7 +73,10 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         present = present_rows(rules, rows, list(session.schema(rows)))
         ambiguous = refuse_ambiguous(session, rules.snapshot, present, related)
         enriched = enrich_rows(context, session, rules, rows, ids, related)
-        judged = _judge(context, session, enriched, ids, ambiguous)
+        arrived = [item for item in inputs if item.input_id not in waiting]
+        others = unchanged_rows(context, session, rules.snapshot, arrived, rows)
+        unchanged = enrich_rows(context, session, rules, others, ids, related) if others is not None else None
+        judged = _judge(context, session, enriched, unchanged, ids, ambiguous)
         good = [input_id for input_id in ids if input_id not in judged.errors]
         checks = check_inputs(context, session, enriched, _asset(context), good)
         snapshot = version_of(context, context.enriched, STEP, ids)
@@ -115,12 +119,21 @@ def _judge(
     context: SourceContext,
     session: Session,
     enriched: EnrichedRows,
+    unchanged: EnrichedRows | None,
     ids: Sequence[str],
     ambiguous: Mapping[str, DataOpsError],
 ) -> _Judged:
-    counts = count_rows(session, enriched, ids)
-    errors = {**failed_inputs(session, enriched, counts), **ambiguous}
-    validations = validation_outcomes(enriched.rules, _asset(context), counts)
+    """Judge the inputs by the rows of their change sets, and by their `unchanged` rows if these can stop them."""
+    counts = looked_at = count_rows(session, enriched, ids)
+    errors = failed_inputs(session, enriched, counts)
+    if unchanged is not None:
+        others = count_rows(session, unchanged, ids)
+        errors = {**failed_inputs(session, unchanged, others), **errors}
+        looked_at = {
+            item: {name: n + others[item][name] for name, n in found.items()} for item, found in counts.items()
+        }
+    errors |= ambiguous
+    validations = validation_outcomes(enriched.rules, _asset(context), looked_at)
     gate = hub_gate(session, enriched, _asset(context), [input_id for input_id in ids if input_id not in errors])
     errors |= {input_id: error for input_id, outcome in gate.items() if (error := blocked(outcome)) is not None}
     outcomes = {input_id: [found[input_id] for found in (validations, gate) if input_id in found] for input_id in ids}

@@ -11,7 +11,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.quality.checks import BASELINE
 from dataops_assets.quality.shares import share_outcomes, share_profile
-from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.report import REMOVED, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import query
 from dataops_assets.steps.enriching import change_set_ids
@@ -24,12 +24,17 @@ from dataops_assets.steps.merging.change import (
     manifest_after,
 )
 from dataops_assets.steps.merging.delete_guard import Loss
-from dataops_assets.steps.merging.hub_diff import HubDiff, new_rows
+from dataops_assets.steps.merging.hub_diff import new_rows
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for, plan_name
-from dataops_assets.steps.merging.row_verdicts import known_failures, may_lack_rows, without_failing
+from dataops_assets.steps.merging.row_verdicts import (
+    PassingDiff,
+    known_failures,
+    may_lack_rows,
+    without_failing,
+)
 from dataops_assets.steps.merging.settled_inputs import settled_input_errors, start_of_rebuild
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of, lake_rows
@@ -126,12 +131,12 @@ class _Request:
 class _Judged:
     """A change without its held inputs, and the loss of each held input.
 
-    `found` is the timeline and the difference of the change; None if the change moves no input.
+    `passing` is the difference that the change makes, without rows that fail; None if the change moves no input.
     """
 
     change: Change
     losses: Mapping[Input, Loss]
-    found: tuple[merge.Timeline, HubDiff] | None
+    passing: PassingDiff | None
 
     @property
     def held(self) -> Mapping[Input, str]:
@@ -162,10 +167,10 @@ def _attempt(context: SourceContext, session: Session, base: TableVersion | None
     verdict = compile_rules(source, context.sources).snapshot.verdict
     held_inputs.record_holds(context, judged.held, manifest_after(judged.change), verdict)
     reported = _reported(source, inputs, errors, judged)
-    if judged.found is None:
+    if judged.passing is None:
         return _report(context, base, reported, {}, {}, request.started)
     left = [item.input_id for item in again if item.input_id in errors]
-    return _merge(tables, judged.found, request, reported, left)
+    return _merge(tables, judged.passing, request, reported, left)
 
 
 def _manifest(
@@ -198,18 +203,16 @@ def _raised(errors: Mapping[str, DataOpsError]) -> dict[str, DataOpsError]:
 
 def _merge(
     tables: ReadTables,
-    found: tuple[merge.Timeline, HubDiff],
+    passing: PassingDiff,
     request: _Request,
     reported: Sequence[InputReport],
     left: Sequence[str],
 ) -> StepReport:
-    """Publish the difference without rows that fail. `left`: inputs that must be merged again but have an error."""
+    """Publish the difference. `left`: inputs that must be merged again but have an error."""
     context, session, base, source = tables.context, tables.session, tables.base, tables.source
-    change = found[0].change
+    change, diff = passing.timeline.change, passing.diff
     counts = _counts(session, tables.enriched, change)
     after = manifest_after(change)
-    passing = without_failing(tables, *found)
-    diff = passing.diff
     insert = new_rows(session, source, base, diff, passing.rows)
     insert_columns = session.schema(insert)
     _require_types(source, base, insert_columns)
@@ -269,7 +272,8 @@ def _judge(tables: ReadTables, change: Change) -> _Judged:
     """Compute the difference between the hub as it is and as it should be, without the inputs that must be held.
 
     Inputs are judged in order: a held input is not part of the hub with which later inputs are compared. A held input
-    that is in the hub already is removed from it.
+    that is in the hub already is removed from it. Rows that fail a validation are excluded before: whether a row was
+    validated by enrich or is validated only now, it must not decide whether an input is held.
     """
     session = tables.session
     losses: dict[Input, Loss] = {}
@@ -278,11 +282,13 @@ def _judge(tables: ReadTables, change: Change) -> _Judged:
         if not change.moved:
             return _Judged(change, losses, None)
         timeline = merge.order(session, _observe(tables, change), excluded=known_failures(tables))
+        passing = without_failing(tables, timeline, merge.compare(session, timeline))
         waiting = None
         if change.source.gates.deletes.is_on:
-            waiting = delete_guard.first_held(tables.context, delete_guard.losses(session, tables.base, timeline))
+            implied = delete_guard.losses(session, tables.base, passing.timeline)
+            waiting = delete_guard.first_held(tables.context, implied)
         if waiting is None:
-            return _Judged(change, losses, (timeline, merge.compare(session, timeline)))
+            return _Judged(change, losses, passing)
         added = {item.input_id: item for item in change.adding}
         applied = change.manifest.inputs.get(waiting.input_id)
         item = added[waiting.input_id] if applied is None else added.get(waiting.input_id, applied.as_input)
@@ -386,10 +392,13 @@ def _counts(session: Session, enriched: TableVersion | None, change: Change) -> 
 def _reported(
     source: Source, inputs: Sequence[Input], errors: Mapping[str, DataOpsError], judged: _Judged
 ) -> list[InputReport]:
-    """Return a report for each requested input, and for each input that was removed from the hub."""
+    """Return a report for each requested input, and for each held one; one that was in the hub counts as `removed`."""
     held = {
         item.input_id: InputReport(
-            item.input_id, {}, delete_guard.held_error(source, loss), (delete_guard.check_outcome(source, loss),)
+            item.input_id,
+            {REMOVED: 1} if item.input_id in judged.change.removing else {},
+            delete_guard.held_error(source, loss),
+            (delete_guard.check_outcome(source, loss),),
         )
         for item, loss in judged.losses.items()
     }
@@ -412,7 +421,7 @@ def _report(
         inputs=tuple(
             replace(
                 item,
-                counts=counts.get(item.input_id, {}),
+                counts={**item.counts, **counts.get(item.input_id, {})},
                 written=applied[item.input_id].written if item.input_id in applied else "",
             )
             for item in inputs

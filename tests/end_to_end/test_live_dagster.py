@@ -72,7 +72,8 @@ def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.
     """A page of the UI that talks to the server alone. Its last picture goes to DATAOPS_SCREENSHOTS, if that is set."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(server.url) else route.abort())
-    page.set_default_timeout(30_000)
+    # a busy machine takes minutes where an idle one takes seconds
+    page.set_default_timeout(300_000)
     # what is expected has a limit of its own, of five seconds
     expect.set_options(timeout=300_000)
     yield page
@@ -243,12 +244,13 @@ def test_the_buttons_that_start_runs_do_what_they_say(page: Page, delivered: Liv
     page.get_by_role("button", name="Launch Run").click()
     page.wait_for_url("**/runs/**")
 
-    def launched() -> list[Any]:
+    def ended() -> list[Any]:
         found = [run for run in delivered.runs() if run["runId"] not in before]
         asked = [run for run in found if "dagster/from_ui" in run["tags"]]
-        return asked if len(asked) == 4 and delivered.is_quiet() else []
+        # one answer tells both: a second one could tell of an end that the first did not know
+        return asked if len(asked) == 4 and not any(run["status"] in UNFINISHED for run in asked) else []
 
-    runs = wait_until(launched, "the runs of the buttons end", 300)
+    runs = wait_until(ended, "the runs of the buttons end", 300)
     assert {run["status"] for run in runs} == {"SUCCESS"}, runs
     for asset, some in checked.items():
         checks = delivered.checks(asset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def lands(here: CodeLocation, *days: int) -> None:
 
 def held(here: CodeLocation) -> list[str]:
     return sorted(input_id[:8] for input_id in here.platform.metadata.holds("orders"))
+
+
+def newest_event(here: CodeLocation, partition: str) -> Mapping[str, Any]:
+    """What the page of the partition shows."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(["hub", "orders"]), asset_partitions=[partition])
+    (record,) = here.instance.fetch_materializations(wanted, limit=1).records
+    assert record.asset_materialization is not None
+    return record.asset_materialization.metadata
 
 
 def by_day(here: CodeLocation, day: int) -> str:
@@ -77,11 +86,15 @@ def test_what_is_in_the_hub_is_taken_out_when_what_came_before_it_comes_late(
         (result,) = here.settle("orders")
         assert "90 of 100 rows (90.0%) go because they are missing" in failures(result)[0]
         assert len(here.rows("hub/orders", "id")) == 100
+        newest = newest_event(here, by_day(here, 2))
+        assert newest["removed"].value == 1
+        assert "waits for a person's approval" in str(newest["held"].value)
         # removed, the first day says nothing more of the second: nobody has to ask for it
         removes(here, by_day(here, 1))
         here.settle("orders")
         assert held(here) == []
         assert len(here.rows("hub/orders", "id")) == 10
+        assert "held" not in newest_event(here, by_day(here, 2))
 
 
 def test_an_approval_belongs_to_the_input(instance_of_commands: dg.DagsterInstance, tmp_path: Path) -> None:

@@ -80,3 +80,19 @@ def test_a_validation_that_is_declared_later_looks_at_what_decided(tmp_path: Pat
     after = Scenario(tmp_path, KEYED, COLUMNS, validations=NOT_PRE)
     assert after.arrives(3, [(2, "x", "ins")]) == []
     assert after.rows("id", "v") == [(1, "b"), (2, "x")]
+
+
+@pytest.mark.parametrize("refresh", [KEYED, FULL], ids=["key", "full"])
+@pytest.mark.parametrize("runs", [[(1,), (2,)], [(2,), (1,)], [(1, 2)]], ids=str)
+def test_a_row_that_changes_nothing_stops_its_input_as_well(
+    tmp_path: Path, refresh: dict[str, object], runs: list[tuple[int, ...]]
+) -> None:
+    """A validation of severity `fail` reads a column that is ignored when rows are compared."""
+    strict = [{**NOT_PRE[0], "severity": "fail"}]
+    hub = Scenario(tmp_path, refresh, COLUMNS, validations=strict)
+    for number, rows in {1: [(1, "a", "ins")], 2: [(1, "a", "pre"), (2, "b", "ins")]}.items():
+        hub.parsed(number, rows)
+    errors = [str(error) for run in runs for error in hub.runs(*run)]
+    assert len(errors) == 1
+    assert "not_pre does not hold in 1 of " in errors[0]
+    assert hub.rows("id", "v", "s_input_id") == [(1, "a", "day-1")]

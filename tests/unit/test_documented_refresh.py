@@ -94,6 +94,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "properties/test_law_of_verdicts.py::test_the_hub_is_a_function_of_the_rows_that_pass",
         DECIDES + "test_a_row_that_is_kept_out_hides_no_valid_one_of_its_input",
         DECIDES + "test_a_late_deletion_is_not_validated",
+        DECIDES + "test_a_row_that_changes_nothing_stops_its_input_as_well",
     ),
     "rows of an input cannot be parsed": (
         QUARANTINE + "test_rows_are_listed_with_rule_value_and_origin",
@@ -175,6 +176,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     ),
     "Judged again.": (
         GUARD_LAW,
+        "properties/test_law_of_the_guard.py::test_rows_that_are_kept_out_decide_no_verdict_whenever_they_are_found",
         ANY_ORDER + "test_what_is_in_the_hub_is_taken_out_when_what_came_before_it_comes_late",
     ),
     "Approved.": (

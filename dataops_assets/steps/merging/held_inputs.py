@@ -20,9 +20,6 @@ from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.merging.manifest import HubManifest, settings_of
 from dataops_assets.steps.source_context import SourceContext
 
-UNVALIDATED = "unvalidated"
-"""Replaces the version of the validations when rows were compared before they were validated."""
-
 
 @dataclass(frozen=True)
 class Held:
