@@ -20,6 +20,12 @@ from dataops_assets.steps.parsing.typed_values import marks_of
 
 def parsed(engine: DuckDBEngine, path: Path, source: Source) -> tuple[list[dict[str, Any]], int]:
     """The rows that step 2 makes of the file under the declaration, in order, and the number of rejected ones."""
+    rows = typed(engine, path, source)
+    return [row for row in rows if row["s_fault"] is None], sum(row["s_fault"] is not None for row in rows)
+
+
+def typed(engine: DuckDBEngine, path: Path, source: Source) -> list[dict[str, Any]]:
+    """All typed rows of the file under the declaration, in order, with their faults."""
     connection = source.connection
     with tempfile.TemporaryDirectory() as folder, engine.session() as session:
         staging = Staging(session, Path(folder))
@@ -32,6 +38,5 @@ def parsed(engine: DuckDBEngine, path: Path, source: Source) -> tuple[list[dict[
             raise error
         marks = marks_of(connection.format)
         raw = RawInputs([(rows, marks) for rows in found.rows], found.headers, {"one": path.name}, found.records, {})
-        typed = type_rows(session, source, raw, Corrected())
-        rows = session.fetch(query("SELECT * FROM $rows AS r ORDER BY s_row_id", rows=typed.table)).to_pylist()
-    return [row for row in rows if row["s_fault"] is None], sum(row["s_fault"] is not None for row in rows)
+        made = type_rows(session, source, raw, Corrected())
+        return session.fetch(query("SELECT * FROM $rows AS r ORDER BY s_row_id", rows=made.table)).to_pylist()

@@ -127,11 +127,16 @@ class _Steps:
             kinds=_TABLE_KINDS,
             description=self._description("The rows of each input, parsed and typed by the contract."),
             columns=self._contract(),
-            code_version=_version(self.declared, "connection", "columns", "drift", ("gates", "lake")),
+            code_version=_version(self.declared, "connection", "columns", "drift", *self._filter, ("gates", "lake")),
             checks=_common_checks(self.source) | _contract(self.source.gates.lake),
             is_per_input=True,
             run=parse,
         )
+
+    @property
+    def _filter(self) -> tuple[str, ...]:
+        # a source without a filter keeps the version that it had before filters existed
+        return ("keep_when",) if self.source.keep_when else ()
 
     def cdc(self) -> StepNode:
         return StepNode(

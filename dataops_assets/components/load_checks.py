@@ -49,7 +49,8 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
         for index, item in enumerate(source.columns):
             yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
-    yield ("refresh", "delete_when"), lambda: _require_delete_marker(source)
+    yield ("keep_when",), lambda: _require_row_condition(source, "keep_when", source.keep_when)
+    yield ("refresh", "delete_when"), lambda: _require_row_condition(source, "delete_when", source.refresh.delete_when)
     yield ("refresh", "delete_where"), lambda: _require_replacement(source)
     tables = {node.name: node.columns for node in steps}
     for index, name in enumerate(source.checks.distribution.ignore):
@@ -60,11 +61,11 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
             yield ("gates", layer, "contract"), functools.partial(_require_contract, gate.contract, tables[step])
 
 
-def _require_delete_marker(source: Source) -> None:
-    """Check a delete marker like a validation: it is a condition on one row, without look-ups."""
-    if isinstance(source.refresh, KeyRefresh) and source.refresh.delete_when:
-        marker = Validation(name="delete_when", expression=source.refresh.delete_when)
-        alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (marker,)})
+def _require_row_condition(source: Source, field: str, predicate: str) -> None:
+    """Check a predicate like a validation: it is a condition on one row, without look-ups."""
+    if predicate:
+        condition = Validation(name=field, expression=predicate)
+        alone = source.model_copy(update={"rules": (), "relations": {}, "validations": (condition,)})
         compile_rules(alone, {})
 
 

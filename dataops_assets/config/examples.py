@@ -80,6 +80,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "connection": {"type": "files", "path": "shop/orders_*.csv"},
         "columns": [{"name": "order_id", "type": "integer", "nullable": False}],
         "drift": {"new_column": "evolve"},
+        "keep_when": "op <> 'heartbeat'",
         "refresh": {"type": "key", "key": ["order_id"]},
         "relations": {"who": {"source": "customers", "on": {"customer": "id"}}},
         "rules": [{"name": "is_large", "expression": "amount > 1000"}],

@@ -40,6 +40,10 @@ class Source(Declared):
     connection: Connection = Field(description="Origin of the data.")
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
     drift: Drift = Field(Drift(), description="Policies for inputs whose columns differ from the contract.")
+    keep_when: str = Field(
+        "",
+        description="SQL predicate on one row; rows for which it is not true are filtered while parsing, and counted.",
+    )
     refresh: Refresh = Field(description="Refresh type: how inputs become the hub.")
     relations: dict[str, Relation] = Field({}, description="Named joins to other sources.")
     compatible: bool = Field(False, description="Whether rules that have a `compatible` expression use it.")

@@ -620,6 +620,16 @@ class MetadataStore:
         with self._database.read(f"reading inputs with rejected rows of source {source!r}") as connection:
             return frozenset(connection.execute(statement).scalars())
 
+    def filtered_rows(self, source: str) -> int:
+        """Return how many rows of a source's inputs were filtered while parsing."""
+        table = tables.processes
+        filtered = sa.func.sum(table.c.counts["filtered"].as_integer())
+        statement = sa.select(filtered).where(
+            table.c.source == source, table.c.step == "parse", table.c.status == "done"
+        )
+        with self._database.read(f"counting filtered rows of source {source!r}") as connection:
+            return int(connection.execute(statement).scalar_one() or 0)
+
     def done_steps(self, source: str, steps: Sequence[str]) -> tuple[int, dt.datetime | None]:
         """Return how often one of these steps is done for an input, and when the last of them ended."""
         table = tables.processes

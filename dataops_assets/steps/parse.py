@@ -56,7 +56,7 @@ class _Judged:
 
 
 def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
-    """Parse `inputs` into the lake; counts are rows and rejected.
+    """Parse `inputs` into the lake; counts are rows, rejected, and with `keep_when` filtered.
 
     An input's error is InputError (its bytes or columns are not what is declared, or it is settled), GateFailed, or
     StorageError (its bytes are not in the raw area). Raises ConfigError for a declaration that cannot be carried out,
@@ -83,6 +83,8 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     checks = check_profiles(context, typed, profiles, judged.left_out, advice)
     report = _report(context, inputs, judged, rejected, checks)
     notes = {"rejected": sum(judged.counts[key]["rejected"] for key in ids)}
+    if context.source.keep_when:
+        notes["filtered"] = sum(judged.counts[key]["filtered"] for key in ids)
     return replace(report, notes={**notes, **_ignored(corrected)}, seconds=time.perf_counter() - started)
 
 

@@ -11,8 +11,8 @@ from dataops_assets.config.contract import EvolvedColumn
 from dataops_assets.config.refresh import AppendRefresh, CustomRefresh, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
-from dataops_assets.rules.semantics import attempt, total
-from dataops_assets.sql import DIALECT, column, query
+from dataops_assets.rules.row_condition import columns_read, row_condition
+from dataops_assets.sql import column, query
 
 ORDER_BY_TIME = "TIMESTAMP WITH TIME ZONE"
 
@@ -83,32 +83,17 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
     """Return the condition that a row is a delete marker. It is false where `delete_when` cannot be computed."""
     if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
         return exp.false()
-    predicate = _marking(source)
-    spelled = {name.lower(): name for name in source.column_names}
-
-    def qualified(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Column) and not node.table:
-            return column(spelled.get(node.name.lower(), node.name), table)
-        return node
-
-    return query(
-        "coalesce($predicate, FALSE)",
-        predicate=attempt(query("CAST($predicate AS BOOLEAN)", predicate=total(predicate.transform(qualified)))),
-    )
+    return row_condition(source.refresh.delete_when, source.column_names, table)
 
 
 def marking_columns(source: Source) -> frozenset[str]:
     """Return the columns that decide whether a row is a delete marker."""
-    if not source.refresh.delete_when:
-        return frozenset()
-    spelled = {name.lower(): name for name in source.column_names}
-    read = (node.name for node in _marking(source).find_all(exp.Column))
-    return frozenset(spelled.get(name.lower(), name) for name in read)
+    return columns_read(source.refresh.delete_when, source.column_names) if source.refresh.delete_when else frozenset()
 
 
-def _marking(source: Source) -> exp.Expr:
-    found: exp.Expr = exp.maybe_parse(source.refresh.delete_when, dialect=DIALECT)
-    return found
+def filtering_columns(source: Source) -> frozenset[str]:
+    """Return the columns that decide whether a row is kept."""
+    return columns_read(source.keep_when, source.column_names) if source.keep_when else frozenset()
 
 
 def _content(source: Source, table: str) -> exp.Expr:

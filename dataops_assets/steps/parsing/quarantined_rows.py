@@ -111,9 +111,10 @@ def _rejected(typed: TypedRows, rows: RawRows, input_ids: Sequence[str]) -> exp.
         "left($value, $longest) AS s_value, coalesce(r.s_record, CAST($record AS VARCHAR)) AS s_record, "
         "$known_key AS s_key "
         "FROM $typed AS t JOIN $rows AS r ON r.s_input_id = t.s_input_id AND r.s_row_id = t.s_row_id "
-        "LEFT JOIN $known AS k ON k.s_fault = t.s_fault WHERE t.s_fault IS NOT NULL AND $wanted",
+        "LEFT JOIN $known AS k ON k.s_fault = t.s_fault WHERE t.s_fault >= $malformed AND $wanted",
         value=_wrong_value(typed, rows, corrected),
         longest=_LONGEST_VALUE,
+        malformed=MALFORMED,
         known_key=readable_key(typed.source, "t"),
         record=exp.Anonymous(this="json_object", expressions=record),
         typed=typed.table,

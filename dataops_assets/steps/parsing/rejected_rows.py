@@ -17,7 +17,13 @@ from dataops_assets.engines.base import Session
 from dataops_assets.sql import column, columns, conjunction, query
 from dataops_assets.steps.merging.change import absence_deletes
 from dataops_assets.steps.merging.input_statistics import decisive_columns, is_missing
-from dataops_assets.steps.merging.row_identity import delete_marker, key_text, marking_columns, value_text
+from dataops_assets.steps.merging.row_identity import (
+    delete_marker,
+    filtering_columns,
+    key_text,
+    marking_columns,
+    value_text,
+)
 from dataops_assets.storage.delta import TableVersion
 
 MALFORMED = -1
@@ -26,12 +32,17 @@ _WRONG = "s_wrong"
 _UNDECIDED = "s_undecided"
 
 
+def columns_of_faults(source: Source) -> tuple[str, ...]:
+    """Return the names of the columns that `faults_of_types` returns."""
+    return (_WRONG, _UNDECIDED) if source.refresh.delete_when else ()
+
+
 def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
     """Return the columns that `with_markers` needs besides `s_fault`, from the wrong types by column number."""
     if not source.refresh.delete_when:
         return []
     names = source.column_names
-    decisive = {*decisive_columns(source), *marking_columns(source)}
+    decisive = {*decisive_columns(source), *marking_columns(source), *filtering_columns(source)}
     numbers = [query("CASE WHEN $wrong THEN $n END", wrong=hit.copy(), n=str(index)) for index, hit in wrong.items()]
     undecided = [
         query("coalesce($wrong, FALSE)", wrong=hit) for index, hit in wrong.items() if names[index] in decisive
@@ -52,7 +63,7 @@ def with_markers(source: Source, rows: exp.Query) -> exp.Query:
         return rows
     has_key = [exp.not_(exp.paren(is_missing(source, name, "p"))) for name in decisive_columns(source)]
     is_marker = query(
-        "p.s_fault IS NOT NULL AND p.s_fault <> $malformed AND NOT p.s_undecided AND $has_key AND $marker",
+        "p.s_fault > $malformed AND NOT p.s_undecided AND $has_key AND $marker",
         malformed=MALFORMED,
         has_key=conjunction(has_key),
         marker=delete_marker(source, "p"),

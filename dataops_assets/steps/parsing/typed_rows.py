@@ -19,6 +19,7 @@ from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, literal, query, values
 from dataops_assets.steps.merging.row_identity import delete_marker
 from dataops_assets.steps.parsing.corrections import Corrected
+from dataops_assets.steps.parsing.filtered_rows import unreadable_condition, with_filtered
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, faults_of_types, with_markers
 from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type
@@ -31,8 +32,8 @@ class TypedRows:
     """The typed rows of inputs, as a table of the session, and what they were made of.
 
     * `table` has the contract's columns, `s_input_id`, `s_row_id`, `s_fault` and `s_left_out`.
-    * `s_fault` is null for a row that parsed. It is MALFORMED for a record without fields, else twice the number of the
-      first wrong column, plus one for a null that is not allowed.
+    * `s_fault` is null for a row that parsed. It is FILTERED for a row that is not kept, MALFORMED for a record without
+      fields, else twice the number of the first wrong column, plus one for a null that is not allowed.
     * `s_left_out` are the numbers of the columns whose value was left out because of its type, as `1,3`.
     * `errors`: the inputs whose rows the engine cannot compute.
     """
@@ -169,13 +170,13 @@ class _Typing:
             left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
             if left_out
             else exp.cast(exp.null(), "VARCHAR"),
-            wrong=faults_of_types(self.source, wrong),
+            wrong=[*faults_of_types(self.source, wrong), *unreadable_condition(self.source, wrong)],
             kept=columns(item.alias_or_name for item in given),
             made=[item.made for item in typed],
             given=given,
             rows=raw_rows,
         )
-        return with_markers(self.source, found)
+        return with_markers(self.source, with_filtered(self.source, found))
 
     def _column(self, index: int, rows: RawRows, marks: TextMarks, corrected: Corrected) -> _TypedColumn:
         item = self.source.columns[index]
