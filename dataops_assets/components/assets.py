@@ -215,7 +215,10 @@ class _StepRun:
         known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)} if ids else {}
         for item in events.taken_out(report):
             metadata = of_table | events.held_metadata(item, known.get(item.input_id))
-            yield dg.AssetMaterialization(asset_key(self.node.key), partition=item.input_id, metadata=metadata)
+            tags = events.version_tags(self.node, report)
+            yield dg.AssetMaterialization(
+                asset_key(self.node.key), partition=item.input_id, metadata=metadata, tags=tags
+            )
 
     def _materializations(
         self,
@@ -227,26 +230,31 @@ class _StepRun:
     ) -> Iterator[Any]:
         """Report each input. The last event is of the newest input, and it alone has the numbers of the whole run."""
         key = asset_key(self.node.key)
+        # the events of one run name one version: Dagster warns where the newest event has another one, or none
+        tags = events.version_tags(self.node, report)
+        version = dg.DataVersion(tags[events.DATA_VERSION])
         if report.failures or not context.selected_asset_keys:
             # a result would be for all partitions of the run, so report each published partition by itself; the assets
             # of a run of checks alone can have no result
             for item in good:
                 metadata = of_table | item.details | (of_run if item is good[-1] else {})
-                yield dg.AssetMaterialization(key, partition=item.report.input_id or None, metadata=metadata)
+                partition = item.report.input_id or None
+                yield dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=tags)
             if not good and not self.node.is_per_input:
-                yield dg.AssetMaterialization(key, metadata=of_table | of_run)
+                yield dg.AssetMaterialization(key, metadata=of_table | of_run, tags=tags)
             return
         if len(good) <= 1:
-            yield dg.MaterializeResult(asset_key=key, metadata=of_table | of_run | (good[0].details if good else {}))
+            details = good[0].details if good else {}
+            yield dg.MaterializeResult(asset_key=key, metadata=of_table | of_run | details, data_version=version)
             return
         with partitions_read_once():
             for item in good:
                 context.add_asset_metadata(item.details, asset_key=key, partition_key=item.report.input_id)
         # Dagster makes one event for each partition of the run, in no order
-        yield dg.MaterializeResult(asset_key=key, metadata=of_table)
+        yield dg.MaterializeResult(asset_key=key, metadata=of_table, data_version=version)
         newest = good[-1]
         yield dg.AssetMaterialization(
-            key, partition=newest.report.input_id, metadata=of_table | newest.details | of_run
+            key, partition=newest.report.input_id, metadata=of_table | newest.details | of_run, tags=tags
         )
 
     def _beside(

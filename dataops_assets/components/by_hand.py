@@ -151,13 +151,14 @@ def _tell(
     table = events.table_metadata(context, report)
     columns = events.column_metadata(context.source, rules, node, report.columns)
     good = events.in_order([item for item in report.inputs if item.error is None], known)
+    tags = events.version_tags(node, report)
     with _instance(given) as instance:
         if instance is None:
             return
         for item in events.taken_out(report):
             metadata = table | columns | events.held_metadata(item, known.get(item.input_id))
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=metadata)
+                dg.AssetMaterialization(asset_key(node.key), partition=item.input_id, metadata=metadata, tags=tags)
             )
         for item in good:
             metadata = table | columns | events.input_metadata(item, known.get(item.input_id))
@@ -165,7 +166,9 @@ def _tell(
                 look = step_look(DuckDBEngine(context.environment), context, rules, node, item.input_id)
                 metadata |= events.run_metadata(node, report) | look
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key(node.key), partition=item.input_id or None, metadata=metadata)
+                dg.AssetMaterialization(
+                    asset_key(node.key), partition=item.input_id or None, metadata=metadata, tags=tags
+                )
             )
         for result in events.check_results(report, {node.key: dict.fromkeys(node.checks, True)}):
             instance.report_runless_asset_event(events.evaluation(result))

@@ -20,6 +20,9 @@ HUB_VERSIONS = "hub_versions"
 TABLE_VERSION = "table_version"
 """Metadata key of a table downstream of the hubs: versions it read by asset key, None for a table without rows."""
 
+DATA_VERSION = "dagster/data_version"
+"""Tag of an event with the version of the asset's data, as Dagster names it."""
+
 REJECTED = "rejected"
 """Key of the count of rejected rows."""
 
@@ -57,6 +60,14 @@ def table_metadata(context: SourceContext, report: StepReport) -> dict[str, Any]
     if report.read:
         metadata[HUB_VERSIONS] = dict(report.read)
     return metadata | {name: value for name, value in report.notes.items() if name in _OF_TABLE}
+
+
+def version_tags(node: StepNode, report: StepReport) -> dict[str, str]:
+    """Return the tags of a materialization: the version of its data is the id of the table's commit.
+
+    A step without a table (`ingest`) stores bytes that never change, so its code version is enough.
+    """
+    return {DATA_VERSION: report.commit_id or node.code_version}
 
 
 def run_metadata(node: StepNode, report: StepReport) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,15 @@ def test_each_input_of_a_large_run_tells_its_own_counts(
             assert "dagster/column_schema" not in event.metadata
             assert "dagster/column_lineage" not in event.metadata
             assert "table_version" in event.metadata
+    # all events of a run name one version of the data, the id of the commit
+    hub = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["hub", "orders"])
+    ]
+    versions = {(event.step_materialization_data.materialization.tags or {})["dagster/data_version"] for event in hub}
+    assert len(versions) == 1
+    assert not [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level >= logging.WARNING]
     # Dagster keeps its log for good: what all inputs have in common is not repeated
     log_bytes = sum(len(entry.to_json()) for entry in instance.all_logs(result.run_id))
     assert log_bytes / 25 < 30_000
