@@ -61,7 +61,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(command: Sequence[str], variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path = PROJECT
+) -> Iterator[subprocess.Popen[bytes]]:
     """A program of the environment in the project's folder, with its output in `log`; interrupted at the end."""
 
     def as_from_a_terminal() -> None:
@@ -71,7 +73,7 @@ def running(command: Sequence[str], variables: Mapping[str, str], log: Path) -> 
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(Path(sys.executable).parent / command[0]), *command[1:]],
-            cwd=PROJECT,
+            cwd=folder,
             env=dict(variables),
             stdout=output,
             stderr=subprocess.STDOUT,

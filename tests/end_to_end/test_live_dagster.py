@@ -6,32 +6,20 @@ All tests of one delivery are in this file, because the delivery takes minutes.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from first_delivery import DAYS, INPUTS, history_file, landing_files
 from live_dagster import LOCATION, UNFINISHED, LiveDagster, live_dagster, wait_until
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pages import keep_picture, page_of
+from playwright.sync_api import Browser, Page, expect
 
 from dataops_assets.demo.bad_inputs import png
 
 STEPS = ("raw/{}", "lake/{}", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 @pytest.fixture(scope="module")
@@ -57,30 +45,12 @@ def delivered(server: LiveDagster) -> LiveDagster:
     return server
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser, server: LiveDagster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of the UI that talks to the server alone. Its last picture goes to DATAOPS_SCREENSHOTS, if that is set."""
-    page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
-    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(server.url) else route.abort())
-    # a busy machine takes minutes where an idle one takes seconds
-    page.set_default_timeout(300_000)
-    # what is expected has a limit of its own, of five seconds
-    expect.set_options(timeout=300_000)
-    yield page
-    folder = Path(os.environ.get("DATAOPS_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{request.node.name.removeprefix('test_')}.png")
-    page.close()
+def page(browser: Browser, server: LiveDagster, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of the UI that talks to the server alone. Its last picture is kept."""
+    with page_of(browser, server.url) as page:
+        yield page
+        keep_picture(page, request.node.name.removeprefix("test_"))
 
 
 def number(event: Mapping[str, Any], label: str) -> int:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_dagster import PROJECT
+from live_dagster import PROJECT, LiveDagster, environment, free_port, running, wait_until
+from pages import keep_picture, page_of
+from playwright.sync_api import Browser, expect
 from project_copy import project_copy
 
 PAGE = PROJECT / "docs" / "tutorial.md"
@@ -46,9 +48,14 @@ def variables(copy: Path) -> dict[str, str]:
     return found | {"PYTHONPATH": str(copy)}
 
 
-@pytest.mark.slow
-def test_the_tutorial_gives_what_it_prints(tmp_path: Path) -> None:
-    copy = project_copy(tmp_path / "project")
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project_copy(tmp_path_factory.mktemp("tutorial") / "project")
+
+
+@pytest.fixture(scope="module")
+def printed(copy: Path) -> list[str]:
+    """What each block of the page prints."""
     (copy / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     done = subprocess.run(
         ["bash"],
@@ -60,7 +67,11 @@ def test_the_tutorial_gives_what_it_prints(tmp_path: Path) -> None:
         timeout=6000,
     )
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    printed = re.split(rf"{DONE} \d+\n", done.stdout)
+    return re.split(rf"{DONE} \d+\n", done.stdout)
+
+
+@pytest.mark.slow
+def test_the_tutorial_gives_what_it_prints(printed: list[str]) -> None:
     shown = [number for number, (language, _) in enumerate(blocks()) if language == "text"]
     assert shown
     for number in shown:
@@ -68,6 +79,37 @@ def test_the_tutorial_gives_what_it_prints(tmp_path: Path) -> None:
     wrong = "".join(printed[shown[-1] + 1 :])
     assert "amount_not_negative" in wrong
     assert "02.05.2024" in wrong
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_ui_shows_what_the_tutorial_shows(printed: list[str], copy: Path, browser: Browser) -> None:
+    """The pictures of the page: `make pictures` takes them."""
+    home, port = copy / ".dataops", free_port()
+    # the command of the page did without Dagster's own settings
+    settings = home / "dagster" / "dagster.yaml"
+    settings.write_bytes((copy / "deploy" / "local" / "dagster.yaml").read_bytes())
+    own = environment(home, PYTHONPATH=str(copy), DATAOPS_ENV="local")
+    command = ["dagster-webserver", "--workspace", "workspace.yaml", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, own, copy.parent / "webserver.log", copy), page_of(browser, url) as page:
+        server = LiveDagster(url, home / "landing", copy.parent / "webserver.log")
+        wait_until(server.answers, "the webserver answers", 300)
+        wait_until(lambda: "hub/orders" in server.assets(), "the code location is loaded", 300)
+        page.goto("/locations/dataops_assets/asset-groups/shop/lineage")
+        for name in ("orders_changes", "orders_enriched", "fct_orders"):
+            expect(page.get_by_text(name, exact=True).first).to_be_visible()
+        keep_picture(page, "tutorial-graph")
+        page.goto("/assets/hub/orders")
+        expect(page.get_by_text("One row for each order.").first).to_be_visible()
+        expect(page.get_by_text("Latest materialization", exact=True)).to_be_visible()
+        keep_picture(page, "tutorial-hub")
+        page.goto("/assets/lake/orders?view=checks")
+        page.get_by_text("schema", exact=True).first.click()
+        expect(page.get_by_text("looks like %d.%m.%Y").first).to_be_visible()
+        keep_picture(page, "tutorial-check")
+    for name in re.findall(r"images/(\S+)\.png", PAGE.read_text(encoding="utf-8")):
+        assert (PAGE.parent / "images" / f"{name}.png").exists()
 
 
 def test_the_first_commands_set_up_and_activate_the_environment() -> None:
