@@ -42,6 +42,8 @@ _THREADS = 8
 # every look reads this number of the oldest files, even if its time is over; fewer if they are larger together
 _LEAST_FILES = 40
 _LEAST_BYTES = 64 << 20
+# of the content's digest in an id: more if another input of the same extract time has the same ones
+_DIGITS = (6, 12, 24, 64)
 _Clock = Callable[[], float]
 
 
@@ -71,7 +73,8 @@ class Inventory:
     """The inputs of a source, with the one rule that decides which arrivals are the same input.
 
     The same content at the same extract time is one input. It arrived when the newest version with this content was
-    made. So an input and its place in the order do not depend on the arrival that is found first.
+    made. So an input and its place in the order do not depend on the arrival that is found first. An input keeps the id
+    with which it was registered.
     """
 
     def __init__(self, known: Iterable[Input]) -> None:
@@ -79,8 +82,17 @@ class Inventory:
         self._inputs = {item.input_id: item for item in known}
         self.last_arrival = max((item.arrival for item in self._inputs.values()), default=None)
         self._by_content: dict[str, Input] = {}
+        self._ids = {(item.extract_time, item.content): item.input_id for item in self._inputs.values()}
         for item in sorted(self._inputs.values()):
             self._by_content.setdefault(item.content, item)
+
+    def identified(self, item: Input, zone: dt.tzinfo) -> Input:
+        """Return the arrival with its id: that of the same input if it is known, otherwise one that no other has."""
+        identity = item.extract_time, item.content
+        if identity not in self._ids:
+            ids = (input_id_of(item, zone, digits) for digits in _DIGITS)
+            self._ids[identity] = next(input_id for input_id in ids if input_id not in self._inputs)
+        return replace(item, input_id=self._ids[identity])
 
     def place(self, item: Input) -> Input | None:
         """Add `item` to the inputs; return the known state of the same input, None if it is new."""
@@ -108,15 +120,16 @@ class Inventory:
         return max((item.extract_time for item in self._inputs.values()), default=None)
 
 
-def input_from(extract_time: dt.datetime, version: FileVersion, arrival: dt.datetime, digests: Digests) -> Input:
-    """Return the input of one arrival; times are aware.
+def input_id_of(item: Input, zone: dt.tzinfo, digits: int) -> str:
+    """Return an id for an input that people can read and type: `2024-05-04_5f54de`.
 
-    Its id contains the extract time (with microseconds, if it has any) and a part of the content's digest.
+    That is the extract time in the source's time zone, without a time of day if it is midnight, and the first `digits`
+    of the content's digest.
     """
-    utc = extract_time.astimezone(dt.UTC)
-    fraction = f"{utc:.%f}" if utc.microsecond else ""
-    input_id = f"{utc:%Y%m%dT%H%M%S}{fraction}Z-{digests.content[:12]}"
-    return Input(utc, arrival, input_id, digests.received, version.origin, version.size, digests.content)
+    local = item.extract_time.astimezone(zone)
+    fraction = f"{local:.%f}" if local.microsecond else ""
+    clock = f"T{local:%H%M%S}{fraction}" if local.time() != dt.time() else ""
+    return f"{local.date().isoformat()}{clock}_{item.content[:digits]}"
 
 
 def discover(
@@ -191,6 +204,14 @@ class _Look:
     def seen(self, version: FileVersion) -> Arrival | None:
         """Return what is recorded about this version of a file."""
         return self.known.get((version.origin, version.size, version.modified))
+
+    def input_of(
+        self, version: FileVersion, extract_time: dt.datetime, arrival: dt.datetime, digests: Digests
+    ) -> Input:
+        """Return the input of an arrival; the times are aware."""
+        utc = extract_time.astimezone(dt.UTC)
+        found = Input(utc, arrival, "", digests.received, version.origin, version.size, digests.content)
+        return self.inventory.identified(found, self.zone)
 
     def take(self, version: FileVersion, item: Input) -> None:
         """Place an arrival among the known inputs."""
@@ -324,7 +345,7 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit:
             if isinstance(state, DataOpsError):
                 look.refuse(origin, state)
             elif isinstance(state, Digests):
-                look.take(version, input_from(extracted, version, version.modified, state))
+                look.take(version, look.input_of(version, extracted, version.modified, state))
             elif state == _CHANGED:
                 look.wait(version, remember=False)
             else:
@@ -418,7 +439,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
                 )
             last = extracted
             version = FileVersion(mask(f"{origins}{name}"), len(content), extracted)
-            item = input_from(extracted, version, look.arrives(), digests_of_extract(name, content))
+            item = look.input_of(version, extracted, look.arrives(), digests_of_extract(name, content))
             seen = look.seen(version)
             if seen is None or seen.digest != item.digest:
                 if item not in look.inventory:

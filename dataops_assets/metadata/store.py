@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.config.source import Source
-from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, nearest
+from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, StorageError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.profiles import ColumnProfile, Profile
@@ -229,7 +229,8 @@ class MetadataStore:
     def register_inputs(self, source: str, inputs: Sequence[Input]) -> list[str]:
         """Record inputs and return the ids that are new, in the given order.
 
-        A known input stays unchanged, except that a later arrival time replaces the earlier one.
+        A known input stays unchanged, except that a later arrival time replaces the earlier one. Raises StorageError if
+        another input has one of the ids: two looks at one source chose it at the same time.
         """
         if not inputs:
             return []
@@ -256,6 +257,7 @@ class MetadataStore:
             new = set(connection.execute(statement, rows).scalars())
             again = [row for row in rows if row["input_id"] not in new]
             if again:
+                _refuse_other_contents(connection, source, again)
                 connection.execute(_LATER_ARRIVAL, [{f"of_{name}": row[name] for name in _MOVED} for row in again])
         return [input_id for input_id in dict.fromkeys(item.input_id for item in inputs) if input_id in new]
 
@@ -861,6 +863,20 @@ def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElemen
     table = tables.inputs
     statement = sa.select(*_columns(table, Input)).where(table.c.source == source, *conditions)
     return sorted(Input(*row) for row in connection.execute(statement).all())
+
+
+def _refuse_other_contents(connection: sa.Connection, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    given = {row["input_id"]: row["content"] for row in rows}
+    known = tables.inputs.c
+    for some in _portions(sorted(given)):
+        found = sa.select(known.input_id, known.content).where(known.source == source, known.input_id.in_(some))
+        for input_id, content in connection.execute(found).all():
+            if content != given[input_id]:
+                raise StorageError(
+                    f"registering input {input_id} of {source!r}",
+                    received="an input with other content, which was registered at the same time, has this id",
+                    next_step="nothing was registered; the next look gives the input another id",
+                )
 
 
 def _require_inputs(connection: sa.Connection, source: str, ids: Iterable[str | None]) -> None:

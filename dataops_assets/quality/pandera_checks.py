@@ -176,13 +176,14 @@ def share_in_range(min_value: float, max_value: float, share: float) -> Check:
 def row_count_between(min_value: int, max_value: int, *, extracted_until: dt.date | None = None) -> Check:
     """Check of a table: it has at least `min_value` and at most `max_value` rows.
 
-    With `extracted_until`, only inputs extracted on that day (UTC) or before are checked: for example the history of a
-    feed, which comes before its deliveries. Rows without `s_input_id` are not checked then.
+    With `extracted_until`, only inputs extracted on that day or before are checked: for example the history of a feed,
+    which comes before its deliveries. It is a day in the time zone of the source. Rows without `s_input_id` are not
+    checked then.
     """
     before = _day_after(extracted_until)
 
     def passes(rows: Any) -> bool:
-        is_asked = not before or ("s_input_id" in rows and len(rows) and rows["s_input_id"].min() < before)
+        is_asked = not before or ("s_input_id" in rows and len(rows) and _days(rows).min() < before)
         return not is_asked or min_value <= len(rows) <= max_value
 
     scope = f" where extracted until {extracted_until}" if extracted_until else ""
@@ -194,8 +195,13 @@ def row_count_between(min_value: int, max_value: int, *, extracted_until: dt.dat
     )
 
 
+def _days(rows: Any) -> Any:
+    """Return the ids of the rows' inputs without dashes. All begin with the day then, also older ones."""
+    return rows["s_input_id"].str.replace("-", "")
+
+
 def _day_after(day: dt.date | None) -> str:
-    """Return the lower bound of the ids of inputs that were extracted after a day; '' without a day."""
+    """Return the lower bound of the ids without dashes of inputs extracted after a day; '' without a day."""
     return f"{day + dt.timedelta(days=1):%Y%m%d}" if day else ""
 
 
@@ -218,7 +224,7 @@ def _row_count_between(given: _Statistics) -> Condition:
     limit = f"expected between {least:,} and {most:,}"
     until = given.get("extracted_until")
     if until:
-        other = query("coalesce(min(s_input_id) >= $day, TRUE)", day=literal(_day_after(until)))
+        other = query("coalesce(min(replace(s_input_id, '-', '')) >= $day, TRUE)", day=literal(_day_after(until)))
         holds = exp.paren(exp.or_(other, holds))
         limit += f" where extracted until {until}"
     return Condition(literal(0), holds, limit=limit)

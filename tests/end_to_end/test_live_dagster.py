@@ -96,7 +96,7 @@ def test_a_sensor_a_source_is_switched_on(server: LiveDagster) -> None:
 def test_inputs_are_the_partitions(delivered: LiveDagster) -> None:
     for asset in ("raw/flights", "hub/flights"):
         partitions = delivered.partitions(asset)
-        assert sorted(partition[:8] for partition in partitions) == [day.replace("-", "") for day in DAYS]
+        assert sorted(partition[:10] for partition in partitions) == list(DAYS)
     assert {event["partition"] for event in delivered.materializations("hub/flights")} == set(
         delivered.partitions("hub/flights")
     )
@@ -239,12 +239,12 @@ def test_a_file_of_the_wrong_type_fails_alone_and_says_why(delivered: LiveDagste
     delivered.land(good, history_file(good))
 
     def in_hub() -> set[str]:
-        return {event["partition"][:8] for event in delivered.materializations("hub/weather")}
+        return {event["partition"][:10] for event in delivered.materializations("hub/weather")}
 
-    wait_until(lambda: "20130115" in in_hub(), "the good file reaches the hub", 600)
+    wait_until(lambda: "2013-01-15" in in_hub(), "the good file reaches the hub", 600)
     failed = wait_until(lambda: delivered.runs(["FAILURE"]), "the wrong file is told", 300)
     wait_until(delivered.is_quiet, "the last run ends", 300)
-    assert in_hub() == {"20130101", "20130115"}
+    assert in_hub() == {"2013-01-01", "2013-01-15"}
     assert number(delivered.materializations("hub/weather")[0], "dagster/row_count") > rows
     messages = json.dumps([delivered.events(run["runId"]) for run in failed])
     assert "weather_2013-01-08.csv" in messages

@@ -181,7 +181,12 @@ class CodeLocation:
     def status(self, source: str, step: str) -> dict[str, str]:
         """The status of a step by the day of its input."""
         found = self.platform.metadata.step_status(source, step)
-        return {input_id[:8]: status for input_id, status in found.items()}
+        return {day_of(input_id): status for input_id, status in found.items()}
+
+
+def day_of(input_id: str) -> str:
+    """The day of an input's extract time, as in 20240105."""
+    return input_id[:10].replace("-", "")
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[str]:

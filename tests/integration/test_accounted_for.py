@@ -28,7 +28,7 @@ def test_every_row_of_one_run_is_in_the_hub_rejected_or_named(instance: dg.Dagst
         assert here.rows("lake/orders", "id", "note") == good
         assert here.rows("hub/orders", "id", "note") == good
         (rejected,) = here.rows("lake/orders_quarantine", "s_input_id", "s_line", "s_reason", "s_record")
-        assert rejected[0].startswith("20240105")
+        assert rejected[0].startswith("2024-01-05_")
         assert rejected[1:] == (2, "a quoted field is not closed before the end of the file", '"9,\\"never"')
 
         told = failures(stopped)

@@ -37,7 +37,7 @@ SOURCES = {
 }
 GATES = [(name, layer) for name, source in SOURCES.items() for layer, gate in source.gates if isinstance(gate, Gate)]
 SALES, STORES = SOURCES["sales"], SOURCES["stores"]
-UNDATED, DATED = "20150608T000000Z-", "20150731T000000Z-"
+UNDATED, DATED = "2015-06-08_", "2015-07-31_"
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +265,6 @@ def test_pandera_judges_the_history_s_limits_alike():
     # whose rows they are is a column of the platform, which the contract does not name
     assert len(contract.validate(frame)) == 60_000
     check = row_count_between(1, 5, extracted_until=dt.date(2015, 6, 8))
-    for input_id, passes in (("20150608T235959Z-a", False), ("20150609T000000Z-a", True)):
+    for input_id, passes in (("2015-06-08T235959_a", False), ("2015-06-09_a", True)):
         assert check(pd.DataFrame({"s_input_id": [input_id] * 9})).check_passed == passes
         assert check(pd.DataFrame({"s_input_id": [input_id] * 5})).check_passed

@@ -61,10 +61,10 @@ def test_production_keeps_what_dagster_knows_in_postgresql(
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_url)
     with instance_from("production/dagster.yaml", tmp_path / "one") as instance:
         assert not instance.telemetry_enabled
-        instance.add_dynamic_partitions("sales", ["20150731T000000Z-0123456789ab"])
+        instance.add_dynamic_partitions("sales", ["2015-07-31_012345"])
     # another process of the deployment has a home of its own
     with instance_from("production/dagster.yaml", tmp_path / "other") as instance:
-        assert instance.get_dynamic_partitions("sales") == ["20150731T000000Z-0123456789ab"]
+        assert instance.get_dynamic_partitions("sales") == ["2015-07-31_012345"]
 
 
 def test_production_does_not_start_without_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from code_location import CodeLocation, failures, loaded, orders
+from code_location import CodeLocation, day_of, failures, loaded, orders
 
 from dataops_assets.components.by_hand import remove
 from dataops_assets.config.source import Source
@@ -34,7 +34,7 @@ def lands(here: CodeLocation, *days: int) -> None:
 
 
 def held(here: CodeLocation) -> list[str]:
-    return sorted(input_id[:8] for input_id in here.platform.metadata.holds("orders"))
+    return sorted(day_of(input_id) for input_id in here.platform.metadata.holds("orders"))
 
 
 def newest_event(here: CodeLocation, partition: str) -> Mapping[str, Any]:
@@ -46,7 +46,7 @@ def newest_event(here: CodeLocation, partition: str) -> Mapping[str, Any]:
 
 
 def by_day(here: CodeLocation, day: int) -> str:
-    (found,) = (one for one in here.partitions("orders") if one.startswith(f"202401{day:02}"))
+    (found,) = (one for one in here.partitions("orders") if day_of(one) == f"202401{day:02}")
     return found
 
 

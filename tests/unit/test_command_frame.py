@@ -34,7 +34,7 @@ from dataops_assets.report import PER_INPUT, Input
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = {"dagster", "dbt", "duckdb", "deltalake", "numpy", "pandas", "pyarrow", "pyspark"}
-INPUT = "20240102T000000Z-3f779a21e59d"
+INPUT = "2024-01-02_3f779a"
 
 
 class Terminal(io.StringIO):

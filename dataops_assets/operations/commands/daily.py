@@ -56,7 +56,7 @@ def status(source: AnySource = None) -> Answer:
     return Answer([view.as_data(one) for one in found], shown, found=any(one.needs_attention for one in found))
 
 
-@app.command(example="dataops approve orders 20240102T000000Z-3f779a21e59d")
+@app.command(example="dataops approve orders 2024-01-02_3f779a")
 def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noqa: A002
     """Approve the deletions of inputs that the delete guard holds."""
     from dataops_assets.operations.approval import approve

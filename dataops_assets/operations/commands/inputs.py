@@ -16,7 +16,7 @@ app = Commands(panel="Inputs and hubs")
 _INPUT_FAILED = "an input failed a step"
 
 
-@app.command(example="dataops reset orders parse 20240101T000000Z-6c1e1a33ec0d", found=_INPUT_FAILED)
+@app.command(example="dataops reset orders parse 2024-01-01_6c1e1a", found=_INPUT_FAILED)
 def reset(source: OneSource, step: Step, input: AnyInputs = None) -> Answer:  # noqa: A002
     """Run a step and all later steps of inputs again."""
     from dataops_assets.operations.rerun import reset
@@ -27,7 +27,7 @@ def reset(source: OneSource, step: Step, input: AnyInputs = None) -> Answer:  # 
     return Answer(view.done_as_data(done), [*view.done(done)], found=bool(done.errors))
 
 
-@app.command(example="dataops remove orders 20240101T000000Z-6c1e1a33ec0d", found=_INPUT_FAILED)
+@app.command(example="dataops remove orders 2024-01-01_6c1e1a", found=_INPUT_FAILED)
 def remove(source: OneSource, input: Inputs) -> Answer:  # noqa: A002
     """Remove inputs from a hub, as if they had never arrived."""
     project.use_instance("remove")

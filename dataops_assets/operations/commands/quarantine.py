@@ -44,7 +44,7 @@ def list_rows(
 
 
 @app.command(
-    example="dataops quarantine repair orders --input 20240101T000000Z-6c1e1a33ec0d --row 2 --set amount=99",
+    example="dataops quarantine repair orders --input 2024-01-01_6c1e1a --row 2 --set amount=99",
     found="an input failed a step, or a row is still kept out",
 )
 def repair(

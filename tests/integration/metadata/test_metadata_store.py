@@ -84,6 +84,13 @@ def test_only_unknown_inputs_are_new_and_a_known_one_stays_as_it_is(sales: Metad
     assert sales.inputs("sales") == [*INPUTS, late]
 
 
+def test_two_looks_that_choose_one_id_for_two_contents_lose_none(sales: MetadataStore) -> None:
+    other = replace(INPUTS[0], content="f" * 64, digest="f" * 64)
+    with pytest.raises(StorageError, match="the next look gives the input another id"):
+        sales.register_inputs("sales", [an_input(9), other])
+    assert sales.inputs("sales") == INPUTS
+
+
 def test_inputs_come_in_the_order_in_which_they_supersede_each_other(sales: MetadataStore) -> None:
     assert sales.inputs("sales", [IDS[3], IDS[1], IDS[3]]) == [INPUTS[1], INPUTS[3]]
     assert sales.inputs("sales", []) == []

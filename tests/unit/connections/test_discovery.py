@@ -39,7 +39,7 @@ def test_a_new_file_is_an_input_once(place: Any) -> None:
     (item,) = found.new
     assert item.extract_time == place.now - dt.timedelta(seconds=60)
     assert item.digest == hashlib.sha256(b"a\n1\n").hexdigest()
-    assert item.input_id == f"20130601T115900Z-{item.digest[:12]}"
+    assert item.input_id == f"2013-06-01T115900_{item.digest[:6]}"
     assert (item.origin, item.size) == (str(path), 4)
     assert place.metadata.inputs("sales") == [item]
     assert nothing(place.look())
@@ -70,6 +70,37 @@ def test_the_name_tells_the_extract_time_in_the_zone_of_the_source(make_place: A
     (item,) = place.look().new
     assert item.extract_time == dt.datetime(2013, 6, 30, 22, tzinfo=dt.UTC)
     assert item.extract_time.tzinfo == dt.UTC
+    # the day that people know, without a time of day that nobody declared
+    assert item.input_id == f"2013-07-01_{item.content[:6]}"
+
+
+def test_an_id_has_more_digits_where_another_input_has_the_same_ones(make_place: Any) -> None:
+    # their digests begin with the same six digits
+    alike = [b"4163", b"8864"]
+    place = make_place(**DATED)
+    ids = []
+    for number, content in enumerate(alike):
+        place.deliver(f"sales_2013-07-01_{number}.csv", content)
+        (item,) = place.look().new
+        ids.append(item.input_id.partition("_")[2])
+    digests = [hashlib.sha256(content).hexdigest() for content in alike]
+    assert digests[0][:6] == digests[1][:6]
+    assert ids == [digests[0][:6], digests[1][:12]]
+
+
+def test_an_input_keeps_the_id_with_which_it_was_registered(make_place: Any) -> None:
+    place = make_place(**DATED)
+    place.deliver("sales_2013-07-01.csv", "a\n1\n")
+    (item,) = place.look().new
+    with sa.create_engine(place.environment.metadata_url).begin() as connection:
+        for change in ("UPDATE inputs SET input_id = :old", "UPDATE arrivals SET input_id = :old"):
+            connection.execute(sa.text(change), {"old": "20130701T000000Z-0123456789ab"})
+    # the same content comes again, later
+    place.deliver("sales_2013-07-01.csv", "a\n1\n", age=5)
+    assert place.look().new == []
+    (known,) = place.metadata.inputs("sales")
+    assert known.input_id == "20130701T000000Z-0123456789ab"
+    assert known.arrival > item.arrival
 
 
 def test_a_name_that_tells_no_time_is_a_problem_at_every_look_until_it_is_mended(make_place: Any) -> None:
