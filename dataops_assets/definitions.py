@@ -12,6 +12,8 @@ from pathlib import Path
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.incident_job import incident_job
+from dataops_assets.components.incident_sensor import incident_sensor
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.source import declared_once
@@ -39,7 +41,8 @@ def defs() -> dg.Definitions:
         for spec in asset.specs
         if spec.automation_condition is not None and spec.partitions_def is None
     ]
-    sources = declared_once(tree).sources
+    everything = declared_once(tree)
+    sources = everything.sources
     storage_jobs = [storage_job(sources)] if sources else []
     shared = dg.Definitions(
         component_tree=tree,
@@ -51,8 +54,9 @@ def defs() -> dg.Definitions:
                 description="Requests the tables downstream of the hubs as soon as the hubs are published.",
             ),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
+            *([incident_sensor(sources, everything.incidents)] if sources else []),
         ],
-        jobs=[*person_jobs(sources), *storage_jobs],
+        jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
         schedules=[storage_schedule(job) for job in storage_jobs],
         resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its

@@ -10,13 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataops_assets.components.incidents import IncidentsComponent
     from dataops_assets.components.source import SourceComponent
     from dataops_assets.components.templates import TemplatesComponent
     from dataops_assets.components.warehouse import WarehouseComponent
 
-__all__ = ["SourceComponent", "TemplatesComponent", "WarehouseComponent"]
+__all__ = ["IncidentsComponent", "SourceComponent", "TemplatesComponent", "WarehouseComponent"]
 
-_MODULES = {"SourceComponent": "source", "TemplatesComponent": "templates", "WarehouseComponent": "warehouse"}
+_MODULES = {
+    "IncidentsComponent": "incidents",
+    "SourceComponent": "source",
+    "TemplatesComponent": "templates",
+    "WarehouseComponent": "warehouse",
+}
 
 
 def __getattr__(name: str) -> Any:

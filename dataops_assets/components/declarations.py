@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
+from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.errors import ConfigError, RuleError
@@ -30,6 +31,10 @@ SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.com
 TEMPLATE_TYPES = (
     "dataops_assets.components.TemplatesComponent",
     "dataops_assets.components.templates.TemplatesComponent",
+)
+INCIDENT_TYPES = (
+    "dataops_assets.components.IncidentsComponent",
+    "dataops_assets.components.incidents.IncidentsComponent",
 )
 # endings that the steps add to a source's name to name their tables
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
@@ -58,9 +63,10 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All sources of a code location, by name."""
+    """All sources of a code location, by name, and the settings of its incidents."""
 
     by_name: Mapping[str, Declaration]
+    incidents: Incidents = field(default_factory=Incidents)
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -148,7 +154,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=name,
                     next_step=f"rename one; the other is at {by_name[base].place('name')}",
                 )
-    return Declarations(by_name)
+    return Declarations(by_name, _incidents(documents))
 
 
 def _documents(path: Path) -> list[yaml.Node]:
@@ -200,6 +206,26 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
                     )
                 items[name], places[key, name] = item, place
     return Shared(found["templates"], found["parameters"], places)
+
+
+def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:
+    """Return the settings of incidents. Raises ConfigError if several files declare them."""
+    found: list[tuple[Path, Incidents]] = []
+    for path, document in documents:
+        attributes = _attributes(document, INCIDENT_TYPES)
+        if attributes is None:
+            continue
+        lines = _lines(path, document)
+        try:
+            found.append((path, Incidents.model_validate(_value(attributes))))
+        except ValidationError as error:
+            raise ConfigError(_told(path, lines, error, _AS_WRITTEN)) from error
+    if len(found) > 1:
+        raise ConfigError(
+            f"{found[1][0]}: the settings of incidents are declared twice",
+            next_step=f"remove one; the other is at {found[0][0]}",
+        )
+    return found[0][1] if found else Incidents()
 
 
 def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[Declaration]:

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import UNDER_WAY
+from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
@@ -247,6 +248,17 @@ class LocalRunner:
         """Return the requests for tables that a killed runner did not make."""
         names = {sensor.name: sensor for sensor in self._repository.sensor_defs}
         return self._ask(names[SENSOR], {}) if SENSOR in names else ()
+
+    def look_for_incidents(self) -> None:
+        """Record the incidents that the runs opened or closed, and send the messages that are due."""
+        told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
+        for sensor in self._repository.sensor_defs:
+            if sensor.name == INCIDENTS:
+                notes = len(self.notes)
+                self._ask(sensor, told)
+                # `dataops incidents` tells of them; they are no notes on arrivals
+                del self.notes[notes:]
+                _store(self._sensors, json.dumps(told))
 
     def failed_runs(self) -> list[FailedRun]:
         """Return the runs that failed last for a table below the hubs, which is therefore missing or old."""

@@ -8,17 +8,16 @@ Annotations are not postponed in this module: Dagster reads those of an op's fun
 """
 
 import datetime as dt
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import yaml
 
 from dataops_assets.components import by_hand
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.events import failure_of
+from dataops_assets.components.launchpad import as_yaml, launchpad
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.status import source_status
 from dataops_assets.config.source import Source
@@ -127,23 +126,11 @@ def _to_choose(act: _Act, context: dg.OpExecutionContext, contexts: Sequence[Sou
         for shown, chosen in act.choices(each):
             filled = {"source": each.source.name, act.chosen: list(chosen), "by": ""}
             text = ", ".join(f"{name} {value}" for name, value in {"source": each.source.name, **shown}.items())
-            context.log.info(f"{text}\n{_as_yaml(act, filled)}")
-            lines.append(f"* {text}: [fill in the launchpad]({_launchpad(context, act, filled)})")
+            context.log.info(f"{text}\n{as_yaml(act.op, filled)}")
+            lines.append(f"* {text}: [fill in the launchpad]({launchpad(context.run, act.name, act.op, filled)})")
     if not lines:
         context.log.info("there is nothing to choose")
     return {"to choose": dg.MetadataValue.md("\n".join(lines) or "There is nothing to choose.")}
-
-
-def _as_yaml(act: _Act, config: Mapping[str, Any]) -> str:
-    return yaml.safe_dump({"ops": {act.op: {"config": dict(config)}}}, sort_keys=False, allow_unicode=True)
-
-
-def _launchpad(context: dg.OpExecutionContext, act: _Act, config: Mapping[str, Any]) -> str:
-    """Return the address of the job's launchpad, filled in with this configuration."""
-    origin = context.run.remote_job_origin
-    location = origin.repository_origin.code_location_origin.location_name if origin else "dataops_assets"
-    filled = urllib.parse.quote(_as_yaml(act, config), safe="")
-    return f"/locations/{urllib.parse.quote(location)}/jobs/{act.name}/playground/setup?config={filled}"
 
 
 # --- approve ---------------------------------------------------------------------------------------------------------

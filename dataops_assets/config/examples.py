@@ -10,6 +10,7 @@ from typing import Any
 
 _CHECKS = {"volume": {"min_rows": 100, "severity": "fail"}}
 _LIMITS = {"columns": 200}
+_ROUTES = [{"to": ["shop_chat"], "areas": ["shop"]}]
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Checks": {
         "freshness": {"warn_after_hours": 36, "fail_after_hours": 72},
@@ -17,6 +18,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "schema": {"severity": "fail"},
         "distribution": {"ignore": ["year", "month"]},
     },
+    "Channel": {"url": "${SHOP_ALERTS_URL}", "description": "The chat of the shop's data team."},
     "Column": {
         "name": "order_id",
         "source_name": "Order ID",
@@ -49,6 +51,13 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "current": {"contract": "dataops_assets.defs.shop.orders.contracts:current", "severity": "warn"},
         "deletes": {"max_share": 0.1},
     },
+    "Hours": {"timezone": "Europe/Berlin", "days": ["monday", "friday"], "begin": "08:00", "end": "18:00"},
+    "Incidents": {
+        "reopen_within": "1 day",
+        "link": "https://dagster.example.com",
+        "channels": {"shop_chat": {"url": "${SHOP_ALERTS_URL}"}},
+        "routes": _ROUTES,
+    },
     "JsonFormat": {"records": "result.orders"},
     "KeyRefresh": {
         "key": ["order_id"],
@@ -64,6 +73,16 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "description": "Who bought.",
     },
     "Retention": {"superseded_inputs": "90 days"},
+    "Route": {
+        "to": ["shop_chat"],
+        "owners": ["team:shop"],
+        "areas": ["shop"],
+        "severities": ["fail"],
+        "tell": ["opened", "resolved"],
+        "hours": {"timezone": "Europe/Berlin", "begin": "08:00", "end": "18:00"},
+        "escalate_after": "2 hours",
+        "escalate_to": ["on_call"],
+    },
     "Rule": {
         "name": "margin",
         "expression": "price - cost",

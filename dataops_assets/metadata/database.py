@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from dataops_assets.errors import ConfigError, StorageError
 
-HEAD = "0008"
+HEAD = "0009"
 """The schema version that this code needs: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`

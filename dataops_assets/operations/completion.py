@@ -47,6 +47,19 @@ def held_ids(context: typer.Context, incomplete: str) -> list[str]:
     return _of_metadata(context, incomplete, lambda store, source: store.holds(source))
 
 
+def incident_numbers(incomplete: str) -> list[str]:
+    """Return the numbers of incidents that are not resolved and begin so."""
+    return _beginning(incomplete, _open_incidents)
+
+
+def _open_incidents() -> list[str]:
+    url = project.environment().metadata_url
+    # to look into a database that is not there would make it
+    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+        return []
+    return [str(number) for number in project.incident_store().numbers()]
+
+
 def _of_metadata(
     context: typer.Context, incomplete: str, known: Callable[[MetadataStore, str], Iterable[str]]
 ) -> list[str]:

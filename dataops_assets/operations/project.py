@@ -16,6 +16,7 @@ from dataops_assets.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from dataops_assets.config.environment import Environment
     from dataops_assets.config.source import Source
+    from dataops_assets.metadata.incident_store import IncidentStore
     from dataops_assets.metadata.store import MetadataStore
     from dataops_assets.steps.source_context import SourceContext
 
@@ -37,6 +38,14 @@ def metadata() -> MetadataStore:
     from dataops_assets.metadata.store import MetadataStore
 
     return MetadataStore(environment().metadata_url)
+
+
+def incident_store() -> IncidentStore:
+    """Return the records of incidents; their tables are made or upgraded."""
+    from dataops_assets.metadata.incident_store import IncidentStore
+
+    metadata().migrate()
+    return IncidentStore(environment().metadata_url)
 
 
 def declared() -> dict[str, Source]:

@@ -60,7 +60,8 @@ def run_due(
     while (yield from _counted(runner.run_automation(), metadata)):
         # a file that arrived meanwhile is due, too
         if not (yield from run_inputs(runner, metadata, sources)):
-            return
+            break
+    runner.look_for_incidents()
 
 
 def run_inputs(

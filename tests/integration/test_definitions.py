@@ -55,7 +55,7 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     sources = ["airlines", "airports", "flights", "planes", "sales", "stores", "weather"]
     expected = {step.format(source) for step in steps for source in sources}
     assert expected | {"hub/sales_current", "hub/flights_current", "warehouse/fct_flights"} <= set(found["assets"])
-    assert found["jobs"] == ["approve_inputs", "examine_storage", "remove_inputs", "repair_rows"]
+    assert found["jobs"] == ["approve_inputs", "examine_storage", "incidents", "remove_inputs", "repair_rows"]
     # packages that only some sources need are imported for these only: each run's process pays for an import
     assert found["heavy"] == []
     # once for all components, and not once for each
@@ -64,4 +64,9 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     count, is_enabled = found["collected"]
     assert count <= 20
     assert is_enabled
-    assert set(found["sensors"]) == {"automation", "left_undone", *(f"{source}_inputs" for source in sources)}
+    assert set(found["sensors"]) == {
+        "automation",
+        "incidents",
+        "left_undone",
+        *(f"{source}_inputs" for source in sources),
+    }

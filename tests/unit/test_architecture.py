@@ -37,6 +37,7 @@ LAYERS = (
     {"connections"},
     {"quality"},
     {"steps"},
+    {"incidents"},
     {"declaring"},
     {"components"},
     {"definitions", "defs"},

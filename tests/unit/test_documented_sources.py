@@ -10,9 +10,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from dataops_assets.components import SourceComponent, TemplatesComponent, WarehouseComponent
-from dataops_assets.components.declarations import SOURCE_TYPES, TEMPLATE_TYPES, declared_sources
+from dataops_assets.components import IncidentsComponent, SourceComponent, TemplatesComponent, WarehouseComponent
+from dataops_assets.components.declarations import INCIDENT_TYPES, SOURCE_TYPES, TEMPLATE_TYPES, declared_sources
 from dataops_assets.components.graph import nodes
+from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
@@ -23,6 +24,7 @@ from dataops_assets.rules.compiler import compile_rules
 PROJECT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, type[BaseModel]] = {
     "dataops_assets.components.WarehouseComponent": Warehouse,
+    **dict.fromkeys(INCIDENT_TYPES, Incidents),
     **dict.fromkeys(TEMPLATE_TYPES, Templates),
     **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),
 }
@@ -81,7 +83,7 @@ def without_columns(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_components_go_by_the_names_that_are_shown() -> None:
-    for component in (SourceComponent, TemplatesComponent, WarehouseComponent):
+    for component in (IncidentsComponent, SourceComponent, TemplatesComponent, WarehouseComponent):
         assert f"dataops_assets.components.{component.__name__}" in MODELS
 
 

@@ -10,10 +10,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.examples import EXAMPLES
+from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
 
-COMPONENTS = (SourceDeclaration, Templates, Warehouse)
+COMPONENTS = (Incidents, SourceDeclaration, Templates, Warehouse)
 
 
 def models_of(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -15,10 +15,16 @@ import pytest
 import sqlalchemy as sa
 from metadata_examples import START, an_input, source
 
+from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.rules import Rule
 from dataops_assets.errors import GateFailed
+from dataops_assets.incidents.decisions import Seen
+from dataops_assets.incidents.grouping import Lineage
+from dataops_assets.incidents.looking import Decision, look, record_decision
+from dataops_assets.incidents.problem import Problem
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import HEAD
+from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
@@ -62,6 +68,15 @@ EXPECTED = {
         ("sales", "/landing/again.csv", 10, "2013-01-01 00:00", FIRST.input_id, "already known")
     ],
     "Checks that fail now": [("sales", "lake/sales", FIRST.input_id, "volume", "warn", "10 rows, at least 100", "now")],
+    "Incidents that are not resolved": [
+        (1, "acknowledged", "fail", "shop", "lake/sales", "failed", "bad file", "mend it", "2013-01-01 00:00", "ann")
+    ],
+    "How fast incidents are found, taken and resolved": [("shop", 1, 0.0, 60.0, None, 0)],
+    "What happened to each incident": [
+        (1, "2013-01-01 00:00", "found", "lake/sales failed", "", ""),
+        (1, "2013-01-01 00:01", "acknowledged", "", "ann", "on it"),
+    ],
+    "Messages that wait to be sent": [("chat", "opened", 1, 0, "2013-01-01 00:00", "")],
     "How a column developed": [
         ("2013-01-02 00:00", 5, 20.0, 5, "0.50", "9.00", 5.5, 1.25),
         ("2013-01-01 00:00", 10, 10.0, 10, "0.50", "9.00", 5.5, 1.25),
@@ -120,6 +135,16 @@ def _history(store: MetadataStore) -> None:
     )
 
 
+def _incident(store: IncidentStore) -> None:
+    """An incident that a person has taken, with a message that waits."""
+    problem = Problem("lake/sales", "failed", "fail", START, START, "bad file", "mend it", "sales", "shop")
+    told = Incidents.model_validate(
+        {"channels": {"chat": {"url": "${CHAT}"}}, "routes": [{"to": ["chat"], "tell": ["opened"]}]}
+    )
+    look(store, lambda: Seen([problem]), Lineage({"lake/sales": []}), told, START, None)
+    record_decision(store, [1], Decision("acknowledged", "ann", "on it"), START + dt.timedelta(minutes=1))
+
+
 def _comparable(value: object) -> object:
     """A value as both databases give it: minutes of a time ('now' for one of this test), floats for decimals."""
     if isinstance(value, decimal.Decimal):
@@ -136,6 +161,7 @@ def _comparable(value: object) -> object:
 
 def test_every_ready_query_gives_the_same_answer_on_both_databases(store: MetadataStore, url: str) -> None:
     _history(store)
+    _incident(IncidentStore(url))
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         answers = {
             title: [tuple(_comparable(value) for value in row) for row in connection.exec_driver_sql(text)]
