@@ -27,7 +27,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -77,6 +77,9 @@ benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) 
 
 benchmark-scale: setup ## Measure how costs grow with inputs, sources and columns
 	@$(VENV)/bin/python tests/benchmarks/scale.py
+
+benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
+	@$(VENV)/bin/python tests/benchmarks/detection.py
 
 mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SHARE = "share"
+"""The type of a column that has a share (0 to 1) of the rows as its mean, such as the share of new rows."""
+
 
 @dataclass(frozen=True)
 class ColumnProfile:
@@ -34,3 +37,13 @@ class Profile:
     input_id: str
     rows: int
     columns: tuple[ColumnProfile, ...]
+
+    @property
+    def extracted(self) -> str:
+        """Return the extract time with which the input's id begins, as text that sorts: '20240504T061500'.
+
+        Ids are written as `2024-05-04_5f54de` or `2024-05-04T061500_5f54de`, earlier ones as `20240504T061500Z-5f54de01`.
+        """
+        head = self.input_id.partition("_" if "_" in self.input_id else "-")[0]
+        time = head.replace("-", "").removesuffix("Z")
+        return time if "T" in time or not time else f"{time}T000000"

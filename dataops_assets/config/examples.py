@@ -17,6 +17,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "volume": {"min_rows": 100},
         "schema": {"severity": "fail"},
         "distribution": {"ignore": ["year", "month"]},
+        "control": {"country": "DE"},
     },
     "Channel": {"url": "${SHOP_ALERTS_URL}", "description": "The chat of the shop's data team."},
     "Column": {
@@ -33,7 +34,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "CsvFormat": {"thousands_mark": ","},
     "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
     "Discovery": {"schedule": "0 6 * * *"},
-    "DistributionCheck": {"ignore": ["year", "month"]},
+    "DistributionCheck": {"ignore": ["year", "month"], "max_null_share_increase": 0.2, "max_mean_shift": 6},
     "ExcelFormat": {"sheet": "Orders"},
     "ExtractTime": {"pattern": "orders_%Y-%m-%d.csv", "otherwise": "2020-01-01"},
     "FileConnection": {
@@ -65,6 +66,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "delete_when": "op = 'D'",
         "ignore_changes_in": ["exported_at"],
     },
+    "ProcessControl": {"country": "DE", "new_normal": ["2024-05-01"]},
     "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
     "Relation": {
         "source": "customers",
@@ -132,7 +134,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "unique": ["order_id"],
         "description": "A refund comes as a row of its own.",
     },
-    "VolumeCheck": {"max_rows": 1_000_000},
+    "VolumeCheck": {"max_rows": 1_000_000, "max_change_ratio": 10},
     "Wait": {"source": "customers"},
     "Warehouse": {
         "owners": ["team:analytics"],

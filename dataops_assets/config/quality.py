@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+import holidays
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from dataops_assets.config.declared import Declared
+from dataops_assets.config.declared import Declared, Duration
 
 Severity = Literal["warn", "fail"]
 
@@ -55,8 +56,11 @@ class VolumeCheck(Declared):
     severity: Severity = Field("warn", description="'fail' stops the input; 'warn' only reports.")
     min_rows: int = Field(1, ge=0, description="Minimum number of rows of one input.")
     max_rows: int | None = Field(None, ge=0, description="Maximum number of rows of one input.")
-    max_change_ratio: float = Field(
-        10.0, gt=1, description="Maximum factor, up or down, between the input and the median of the last inputs."
+    max_change_ratio: float | None = Field(
+        None,
+        gt=1,
+        description="Maximum factor, up or down, between the input and the median of the last inputs. Without it the "
+        "limits are learnt (`checks.control`); 10 until there are enough inputs to learn from.",
     )
 
 
@@ -68,19 +72,66 @@ class SchemaCheck(Declared):
 
 
 class DistributionCheck(Declared):
-    """Compares null shares and means of one input's columns with those of the inputs before it."""
+    """Compares null shares, distinct values and means of one input's columns with those of the inputs before it."""
 
     enabled: bool = Field(True, description="Whether the check is made.")
     severity: Severity = Field("warn", description="'fail' stops the input; 'warn' only reports.")
-    max_null_share_increase: float = Field(
-        0.2, gt=0, le=1, description="Maximum increase of a column's share of nulls."
-    )
-    max_mean_shift: float = Field(
-        6.0,
+    max_null_share_increase: float | None = Field(
+        None,
         gt=0,
-        description="Maximum shift of a numeric column's mean, in standard deviations of earlier inputs' means.",
+        le=1,
+        description="Maximum increase of a column's share of nulls. Without it the limits are learnt "
+        "(`checks.control`); 0.2 until there are enough inputs to learn from.",
+    )
+    max_mean_shift: float | None = Field(
+        None,
+        gt=0,
+        description="Maximum shift of a numeric column's mean, in standard deviations of earlier inputs' means. "
+        "Without it the limits are learnt (`checks.control`); 6 until there are enough inputs to learn from.",
     )
     ignore: tuple[str, ...] = Field((), description="Columns that the check ignores.")
+
+
+class ProcessControl(Declared):
+    """How the checks `volume` and `distribution` learn their limits from the inputs before."""
+
+    false_alarms: str = Field(
+        "1 a week",
+        pattern=r"^\d{1,6}(\.\d{1,6})? a (day|week|month|year)$",
+        description="How many false alarms the deployment may raise: '1 a week', '2 a day', '0.5 a month'. The source "
+        "and its tables take an even share of it.",
+    )
+    country: str | None = Field(
+        None,
+        description="Country whose public holidays count, such as 'DE', or a part of it, such as 'DE-BY' or 'US-NY'.",
+    )
+    accept_after: Duration = Field(
+        timedelta(days=7),
+        gt=timedelta(0),
+        description="How long values must stay at a new level until it is the expected one; at least five inputs.",
+    )
+    new_normal: tuple[date, ...] = Field(
+        (), description="Days from which on the values are as they should be, although they differ from those before."
+    )
+
+    @field_validator("country")
+    @classmethod
+    def _country_is_known(cls, country: str | None) -> str | None:
+        if country is None:
+            return None
+        name, _, part = country.partition("-")
+        known = holidays.list_supported_countries()
+        if name not in known:
+            raise ValueError(f"country {name!r} has no known holidays; known: {', '.join(sorted(known))}")
+        if part and part not in known[name]:
+            raise ValueError(f"{name} has no part {part!r}; known: {', '.join(known[name]) or 'none'}")
+        return country
+
+    @property
+    def false_alarms_a_day(self) -> float:
+        """Return `false_alarms` as a rate."""
+        number, _, unit = self.false_alarms.split()
+        return float(number) / {"day": 1, "week": 7, "month": 30.44, "year": 365.25}[unit]
 
 
 class Checks(Declared):
@@ -92,7 +143,10 @@ class Checks(Declared):
         SchemaCheck(), alias="schema", description="Whether columns and types are those of the contract."
     )
     distribution: DistributionCheck = Field(
-        DistributionCheck(), description="How far null shares and means may move from input to input."
+        DistributionCheck(), description="How far the values of columns may move from input to input."
+    )
+    control: ProcessControl = Field(
+        ProcessControl(), description="How volume and distribution learn their limits from the inputs before."
     )
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -689,17 +689,19 @@ class MetadataStore:
     def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
         """Return at most `limit` profiles of inputs in a table, newest extract time first, without inputs in `exclude`.
 
-        Of several versions of one file (same origin and extract time) only the one that arrived last is returned. The
-        profile of the whole table, if there is one, is last.
+        Of several versions of one file (same origin and extract time) only the one that arrived last is returned. A
+        removed input counts as if it had never been there. The profile of the whole table, if there is one, is last.
         """
-        table, inputs = tables.profiles, tables.inputs
-        version = inputs.alias("version")
+        table, inputs, removals = tables.profiles, tables.inputs, tables.removals
+        version, removed = inputs.alias("version"), removals.alias("removed")
         has_newer_version = sa.exists().where(
             version.c.source == inputs.c.source,
             version.c.extract_time == inputs.c.extract_time,
             version.c.origin == inputs.c.origin,
             sa.tuple_(version.c.arrival, version.c.input_id) > sa.tuple_(inputs.c.arrival, inputs.c.input_id),
+            ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
         )
+        was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
         newest_first = (
             sa.select(table.c.profile_id, table.c.input_id, table.c.rows)
             .select_from(
@@ -707,7 +709,7 @@ class MetadataStore:
                     inputs, sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
                 )
             )
-            .where(table.c.source == source, table.c.asset == asset, ~has_newer_version)
+            .where(table.c.source == source, table.c.asset == asset, ~has_newer_version, ~was_removed)
             .order_by(
                 inputs.c.extract_time.desc().nulls_last(), inputs.c.arrival.desc().nulls_last(), table.c.input_id.desc()
             )

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.report import CheckOutcome
+from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
+from dataops_assets.report import PER_INPUT, CheckOutcome
 
 BASELINE = 30
+"""How many inputs before an input are compared with it as long as there are too few to learn limits from."""
 # with fewer inputs the median means little: after one history, the first daily file would fail
 _ENOUGH = 3
 _ENOUGH_MEANS = 5
 _SHOWN = 5
+# limits as long as there are too few inputs to learn them
+_WIDE_RATIO = 10.0
+_WIDE_INCREASE = 0.2
+_WIDE_SHIFT = 6.0
+_NOT_COMPARED = ("correction", "backfill")
 
 
 def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
@@ -27,17 +34,29 @@ def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
     An id starts with the extract time. Inputs of the same extract time, such as two versions of a file, are not
     compared with each other.
     """
-    own = _extracted(profile)
-    before = [other for other in known if other.input_id and _extracted(other) < own]
-    return sorted(before, key=attrgetter("input_id"))[-BASELINE:]
+    before = [other for other in known if other.input_id and other.extracted < profile.extracted]
+    return sorted(before, key=attrgetter("extracted", "input_id"))[-BASELINE:]
 
 
-def _extracted(profile: Profile) -> str:
-    return profile.input_id.partition("-")[0]
+def judged(
+    profiles: Collection[Profile], known: Collection[Profile], checks: Checks, sources: int
+) -> dict[str, Judgement]:
+    """Return by id what process control says of each input of a table; `sources` share the budget of false alarms."""
+    if not (checks.volume.enabled or checks.distribution.enabled):
+        return {}
+    control = checks.control
+    share = control.false_alarms_a_day / (max(sources, 1) * len(PER_INPUT))
+    settings = Settings(share, control.accept_after, control.new_normal, control.country)
+    return judgements(profiles, known, settings, checks.distribution.ignore)
 
 
 def input_outcomes(
-    profile: Profile, earlier: Sequence[Profile], checks: Checks, expected: Mapping[str, str], note: str = ""
+    profile: Profile,
+    earlier: Sequence[Profile],
+    checks: Checks,
+    expected: Mapping[str, str],
+    note: str = "",
+    judgement: Judgement | None = None,
 ) -> tuple[CheckOutcome, ...]:
     """Check volume, schema and distribution of one input; checks that are declared off are left out.
 
@@ -46,11 +65,11 @@ def input_outcomes(
     found = {item.name: item.type for item in profile.columns}
     outcomes = []
     if checks.volume.enabled:
-        outcomes.append(volume(profile, earlier, checks.volume))
+        outcomes.append(volume(profile, earlier, checks.volume, judgement=judgement))
     if checks.table_schema.enabled:
         outcomes.append(table_schema(profile.asset, found, expected, checks.table_schema, profile.input_id, note))
     if checks.distribution.enabled:
-        outcomes.append(distribution(profile, earlier, checks.distribution))
+        outcomes.append(distribution(profile, earlier, checks.distribution, judgement))
     return tuple(outcomes)
 
 
@@ -68,27 +87,58 @@ def table_outcomes(
     return tuple(outcomes)
 
 
-def volume(profile: Profile, earlier: Sequence[Profile], check: VolumeCheck, unit: str = "rows") -> CheckOutcome:
-    """Check the number of rows against the declared limits and the median of earlier inputs."""
-    low, high = check.min_rows, check.max_rows
-    numbers: dict[str, float | int | str | None] = {unit: profile.rows}
-    if len(earlier) >= _ENOUGH:
-        median = statistics.median(other.rows for other in earlier)
-        low = max(low, math.ceil(median / check.max_change_ratio))
-        usual = math.floor(median * check.max_change_ratio)
-        high = max(low, usual if high is None else min(high, usual))
-        numbers |= {"median": median, "earlier inputs": len(earlier)}
-    numbers |= {"expected at least": low, "expected at most": high}
+def volume(
+    profile: Profile,
+    earlier: Sequence[Profile],
+    check: VolumeCheck,
+    unit: str = "rows",
+    judgement: Judgement | None = None,
+) -> CheckOutcome:
+    """Check the number of rows against the declared limits, and against the learnt ones or the median before."""
+    told = judgement or Judgement()
+    low, high, numbers = _declared_limits(earlier, check, told)
+    is_within = low <= profile.rows and (high is None or profile.rows <= high)
     expected = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
+    explanation = f"{unit} {profile.rows:,}, expected {expected}"
+    verdict = told.of_rows
+    if verdict is not None:
+        if is_within:
+            explanation = f"{unit} {verdict.sentence}"
+            is_within = not verdict.is_alarm
+        low = max(low, math.ceil(verdict.low))
+        learnt = math.floor(verdict.high) if math.isfinite(verdict.high) else None
+        high = min((limit for limit in (high, learnt) if limit is not None), default=None)
+        numbers |= {"p-value": verdict.p}
+    elif told.delivery in _NOT_COMPARED:
+        explanation += f"; a {told.delivery}, so it is not compared with regular inputs"
+    numbers |= {"expected at least": low, "expected at most": high}
     return CheckOutcome(
         profile.asset,
         "volume",
-        low <= profile.rows and (high is None or profile.rows <= high),
+        is_within,
         check.severity,
-        f"{unit} {profile.rows:,}, expected {expected}",
+        explanation,
         profile.input_id or None,
-        numbers,
+        {unit: profile.rows} | numbers,
     )
+
+
+def _declared_limits(
+    earlier: Sequence[Profile], check: VolumeCheck, told: Judgement
+) -> tuple[int, int | None, dict[str, float | int | str | None]]:
+    """Return the limits that are declared, or that hold while there are too few inputs to learn from."""
+    low, high = check.min_rows, check.max_rows
+    ratio = check.max_change_ratio
+    if ratio is None and told.of_rows is None and told.delivery not in _NOT_COMPARED:
+        ratio = _WIDE_RATIO
+    if len(earlier) < _ENOUGH:
+        return low, high, {}
+    median = statistics.median(other.rows for other in earlier)
+    if ratio is not None:
+        low = max(low, math.ceil(median / ratio))
+        usual = math.floor(median * ratio)
+        high = max(low, usual if high is None else min(high, usual))
+    return low, high, {"median": median, "earlier inputs": told.learnt_from if told.verdicts else len(earlier)}
 
 
 def table_schema(
@@ -119,54 +169,94 @@ def table_schema(
     )
 
 
-def distribution(profile: Profile, earlier: Sequence[Profile], check: DistributionCheck) -> CheckOutcome:
-    """Check null shares and means of the columns against earlier inputs."""
+def distribution(
+    profile: Profile, earlier: Sequence[Profile], check: DistributionCheck, judgement: Judgement | None = None
+) -> CheckOutcome:
+    """Check the columns against the learnt limits, or their null shares and means against earlier inputs."""
+    told = judgement or Judgement()
     compared = [other for other in earlier if other.rows]
-    if profile.rows == 0 or len(compared) < _ENOUGH:
-        why = "no rows to compare" if profile.rows == 0 else f"{len(compared)} earlier inputs, {_ENOUGH} are needed"
+    why = _not_compared(profile, compared, told)
+    if why:
         return CheckOutcome(
             profile.asset, "distribution", True, check.severity, why, profile.input_id or None, {"columns": 0}
         )
     looked_at = [item for item in profile.columns if item.name not in check.ignore]
-    columns = [(other.rows, {item.name: item for item in other.columns}) for other in compared]
-    problems = []
-    for item in looked_at:
-        before = [(rows, named[item.name]) for rows, named in columns if item.name in named]
-        problems += _null_problem(item, profile.rows, before, check) + _mean_problem(item, before, check)
+    problems = _beyond_declared(profile, looked_at, compared, (check, told))
+    alarms = sorted((item for item in told.of_columns if item.is_alarm), key=lambda item: item.p)
+    problems += [f"{item.column}: {item.measure} {item.sentence}" for item in alarms]
     rest = len(problems) - _SHOWN
     shown = "; ".join(problems[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    inputs = told.learnt_from if told.verdicts else len(compared)
+    numbers: dict[str, float | int | str | None] = {
+        "columns": len(looked_at),
+        "differences": len(problems),
+        "earlier inputs": inputs,
+    }
+    if told.of_columns:
+        numbers |= {"monitors": len(told.of_columns), "least p-value": min(item.p for item in told.of_columns)}
     return CheckOutcome(
         profile.asset,
         "distribution",
         not problems,
         check.severity,
-        shown or f"{len(looked_at)} columns like those of the {len(compared)} inputs before",
+        shown or f"{len(looked_at)} columns like those of the {inputs} inputs before",
         profile.input_id or None,
-        {"columns": len(looked_at), "differences": len(problems), "earlier inputs": len(compared)},
+        numbers,
     )
 
 
+def _not_compared(profile: Profile, compared: Sequence[Profile], told: Judgement) -> str:
+    """Return why the columns of an input are not compared; '' if they are."""
+    if profile.rows == 0:
+        return "no rows to compare"
+    if told.delivery in _NOT_COMPARED:
+        return f"a {told.delivery}, so it is not compared with regular inputs"
+    if len(compared) < _ENOUGH:
+        return f"{len(compared)} earlier inputs, {_ENOUGH} are needed"
+    return ""
+
+
+def _beyond_declared(
+    profile: Profile,
+    looked_at: Sequence[ColumnProfile],
+    compared: Sequence[Profile],
+    limits: tuple[DistributionCheck, Judgement],
+) -> list[str]:
+    """Return what is beyond the limits that are declared, or that hold while there are too few inputs to learn from."""
+    check, told = limits
+    learning = not told.of_columns
+    increase = check.max_null_share_increase or (_WIDE_INCREASE if learning else None)
+    shift = check.max_mean_shift or (_WIDE_SHIFT if learning else None)
+    columns = [(other.rows, {item.name: item for item in other.columns}) for other in compared]
+    problems = []
+    for item in looked_at:
+        before = [(rows, named[item.name]) for rows, named in columns if item.name in named]
+        if increase is not None:
+            problems += _null_problem(item, profile.rows, before, increase)
+        if shift is not None:
+            problems += _mean_problem(item, before, shift)
+    return problems
+
+
 def _null_problem(
-    item: ColumnProfile, rows: int, before: Sequence[tuple[int, ColumnProfile]], check: DistributionCheck
+    item: ColumnProfile, rows: int, before: Sequence[tuple[int, ColumnProfile]], increase: float
 ) -> list[str]:
     if len(before) < _ENOUGH:
         return []
     share = item.nulls / rows
     usual = statistics.median(other.nulls / other_rows for other_rows, other in before)
-    most = usual + check.max_null_share_increase
+    most = usual + increase
     return [f"{item.name}: {share:.1%} nulls, expected at most {most:.1%}"] if share > most else []
 
 
-def _mean_problem(
-    item: ColumnProfile, before: Sequence[tuple[int, ColumnProfile]], check: DistributionCheck
-) -> list[str]:
+def _mean_problem(item: ColumnProfile, before: Sequence[tuple[int, ColumnProfile]], shift: float) -> list[str]:
     means = [other.mean for _, other in before if other.mean is not None]
     if item.mean is None or len(means) < _ENOUGH_MEANS:
         return []
     centre = statistics.fmean(means)
     spread = math.sqrt(math.fsum((mean - centre) ** 2 for mean in means) / (len(means) - 1))
     # a column that was constant so far (a year, a month) has no spread to compare with
-    if spread == 0 or abs(item.mean - centre) <= check.max_mean_shift * spread:
+    if spread == 0 or abs(item.mean - centre) <= shift * spread:
         return []
-    low, high = centre - check.max_mean_shift * spread, centre + check.max_mean_shift * spread
+    low, high = centre - shift * spread, centre + shift * spread
     return [f"{item.name}: mean {item.mean:,.4g}, expected between {low:,.4g} and {high:,.4g}"]

@@ -18,6 +18,7 @@ from dataops_assets.connections.formats.compression import Compression, compress
 from dataops_assets.connections.formats.signatures import kind_of
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, volume
+from dataops_assets.quality.control.verdicts import Judgement
 from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18
@@ -65,14 +66,14 @@ def raw_profile(
 
 
 def raw_outcomes(
-    profile: Profile, kind: RawKind, earlier: Sequence[Profile], checks: Checks
+    profile: Profile, kind: RawKind, earlier: Sequence[Profile], checks: Checks, judgement: Judgement | None = None
 ) -> tuple[CheckOutcome, ...]:
     """Check volume (bytes), schema (kind of file) and distribution (length of a line) of an input's bytes."""
     outcomes = []
     if checks.volume.enabled:
         # declared limits are numbers of rows
         bytes_check = checks.volume.model_copy(update={"min_rows": 1, "max_rows": None})
-        outcomes.append(volume(profile, earlier, bytes_check, "bytes"))
+        outcomes.append(volume(profile, earlier, bytes_check, "bytes", judgement))
     if checks.table_schema.enabled:
         declared = f"{kind.declared_content}, compression {kind.declared_compression}"
         outcomes.append(
@@ -87,7 +88,8 @@ def raw_outcomes(
             )
         )
     if checks.distribution.enabled:
-        outcomes.append(distribution(profile, earlier, checks.distribution.model_copy(update={"ignore": ()})))
+        lines = checks.distribution.model_copy(update={"ignore": ()})
+        outcomes.append(distribution(profile, earlier, lines, judgement))
     return tuple(outcomes)
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.quality import Checks, DistributionCheck
-from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
+from dataops_assets.profiles import SHARE, ColumnProfile, Profile
+from dataops_assets.quality.checks import distribution, earlier_inputs, judged, table_schema, volume
 from dataops_assets.report import CheckOutcome
+
+# a whole table has no series to learn from
+_MOST_INCREASE = 0.2
 
 
 def share_profile(asset: str, input_id: str, rows: int, parts: Mapping[str, int]) -> Profile:
     """Make a profile whose columns are the shares (0 to 1) of `parts` in `rows`."""
     columns = tuple(
-        ColumnProfile(f"share {name}", "DOUBLE", 0, 1, None, None, count / max(rows, 1), 0.0)
+        ColumnProfile(f"share {name}", SHARE, 0, 1, None, None, count / max(rows, 1), 0.0)
         for name, count in parts.items()
     )
     return Profile(asset, input_id, rows, columns)
@@ -28,7 +31,8 @@ def null_share_outcome(
 ) -> CheckOutcome:
     """Check the distribution of a whole table: no share of nulls (0 to 1) rose much since the version before."""
     compared = [name for name in after if name in before and name not in check.ignore]
-    risen = [name for name in compared if after[name] - before[name] > check.max_null_share_increase]
+    most = check.max_null_share_increase or _MOST_INCREASE
+    risen = [name for name in compared if after[name] - before[name] > most]
     shown = "; ".join(f"{name}: {after[name]:.1%} nulls, {before[name]:.1%} before" for name in risen)
     return CheckOutcome(
         asset,
@@ -36,7 +40,7 @@ def null_share_outcome(
         not risen,
         check.severity,
         shown or f"{len(compared)} columns compared with the version before",
-        numbers={"columns": len(compared), "most": check.max_null_share_increase},
+        numbers={"columns": len(compared), "most": most},
     )
 
 
@@ -44,17 +48,19 @@ def share_outcomes(
     profiles: Sequence[Profile],
     known: Sequence[Profile],
     checks: Checks,
-    found: Mapping[str, str],
-    expected: Mapping[str, str],
+    columns: tuple[Mapping[str, str], Mapping[str, str]],
+    sources: int,
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Check volume, schema and distribution of each profiled input, by its id; checks declared off are left out.
 
-    `found` and `expected` are the table's columns with their SQL types. An input may change nothing, so only a declared
-    maximum and the inputs before limit how much it does.
+    `columns` are those of the table and the expected ones, with their SQL types; `sources` share the budget of false
+    alarms. An input may change nothing, so only a declared maximum and the inputs before limit how much it does.
     """
+    found, expected = columns
     limits = checks.volume.model_copy(update={"min_rows": 0})
     result = {}
     everything = [*known, *profiles]
+    told = judged(profiles, everything, checks, sources)
     for profile in profiles:
         earlier = earlier_inputs(profile, everything)
         outcomes = []
@@ -63,6 +69,6 @@ def share_outcomes(
         if checks.table_schema.enabled:
             outcomes.append(table_schema(profile.asset, found, expected, checks.table_schema, profile.input_id))
         if checks.distribution.enabled:
-            outcomes.append(distribution(profile, earlier, checks.distribution))
+            outcomes.append(distribution(profile, earlier, checks.distribution, told.get(profile.input_id)))
         result[profile.input_id] = tuple(outcomes)
     return result

@@ -12,7 +12,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.errors import DataOpsError
-from dataops_assets.quality.checks import BASELINE
+from dataops_assets.quality.control.verdicts import HISTORY
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.sql import Relation, alias, column, columns, query
@@ -181,12 +181,13 @@ def _outcomes(
     if not source.checks.look_at_tables:
         return {}
     profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
-    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=BASELINE)
+    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=HISTORY)
     context.metadata.save_profiles(source.name, asset, profiles)
     declared = {item.name: stored_type(item.type) for item in source.columns}
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
     expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
-    return share_outcomes(profiles, known, source.checks, snapshot.columns if snapshot else {}, expected)
+    columns = (snapshot.columns if snapshot else {}, expected)
+    return share_outcomes(profiles, known, source.checks, columns, len(context.sources))
 
 
 def _change_set(change: Change, own: exp.Expr, kinds: Relation) -> exp.Query:

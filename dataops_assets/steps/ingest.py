@@ -18,15 +18,14 @@ from dataops_assets.connections.files import Files
 from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
-from dataops_assets.quality.checks import earlier_inputs
+from dataops_assets.quality.checks import earlier_inputs, judged
+from dataops_assets.quality.control.verdicts import HISTORY
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
 
 _THREADS = 8
-# how many known profiles are searched for the inputs just before a late or repeated one
-_PROFILES = 400
 
 
 def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
@@ -90,9 +89,10 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
     profiles = [profile for profile, _ in looked_at.values()]
     # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)
-    known = metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles)) if profiles else []
+    known = metadata.profiles(source.name, asset, limit=HISTORY + len(profiles)) if profiles else []
+    told = judged(profiles, known, source.checks, len(context.sources))
     return {
-        input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks)
+        input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks, told.get(input_id))
         for input_id, (profile, kind) in looked_at.items()
     }
 

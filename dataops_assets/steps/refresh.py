@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError
-from dataops_assets.quality.checks import BASELINE
+from dataops_assets.quality.control.verdicts import HISTORY
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import REMOVED, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
@@ -365,9 +365,10 @@ def _outcomes(
         return ()
     newest = max(after.inputs.values()).input_id
     profile = share_profile(asset, newest, snapshot.rows, wrote)
-    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=BASELINE)
+    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=HISTORY)
     context.metadata.save_profiles(source.name, asset, [profile])
-    found = share_outcomes([profile], known, source.checks, snapshot.columns, expected)[newest]
+    columns = (snapshot.columns, expected)
+    found = share_outcomes([profile], known, source.checks, columns, len(context.sources))[newest]
     return tuple(replace(outcome, input_id=None) for outcome in found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import distribution, earlier_inputs, table_schema, volume
+from dataops_assets.quality.checks import distribution, earlier_inputs, judged, table_schema, volume
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
@@ -51,6 +51,7 @@ def check_inputs(
     kinds = {name: enriched.table.columns[name] for name in enriched.names}
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})
+    told = judged(profiles, known, checks, len(context.sources))
     outcomes = {}
     for profile in profiles:
         found: list[CheckOutcome] = []
@@ -59,7 +60,8 @@ def check_inputs(
         if checks.table_schema.enabled:
             found.append(table_schema(asset, kinds, expected, checks.table_schema, profile.input_id))
         if checks.distribution.enabled:
-            found.append(distribution(profile, earlier_inputs(profile, known), checks.distribution))
+            earlier, judgement = earlier_inputs(profile, known), told.get(profile.input_id)
+            found.append(distribution(profile, earlier, checks.distribution, judgement))
         outcomes[profile.input_id] = tuple(found)
     return outcomes
 

@@ -7,16 +7,14 @@ from dataclasses import replace
 
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.quality.checks import earlier_inputs, input_outcomes
+from dataops_assets.quality.checks import earlier_inputs, input_outcomes, judged
+from dataops_assets.quality.control.verdicts import HISTORY
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
 from dataops_assets.steps.parsing.drift import missing_columns, new_columns, with_counts
 from dataops_assets.steps.parsing.typed_rows import TypedRows
 from dataops_assets.steps.source_context import SourceContext
-
-# how many known profiles are searched for the inputs just before one that is parsed again
-_PROFILES = 400
 
 
 def lake_gate(session: Session, typed: TypedRows, asset: str, input_ids: Sequence[str]) -> dict[str, CheckOutcome]:
@@ -64,9 +62,10 @@ def check_profiles(
     source, asset = typed.source, profiles[0].asset
     # saved first: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
-    known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
+    known = context.metadata.profiles(source.name, asset, limit=HISTORY + len(profiles))
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
+    told = judged(profiles, known, source.checks, len(context.sources))
     outcomes = {}
     for profile in profiles:
         note = "; ".join(
@@ -76,7 +75,12 @@ def check_profiles(
             ]
         )
         outcomes[profile.input_id] = input_outcomes(
-            profile, earlier_inputs(profile, known), source.checks, expected, note
+            profile,
+            earlier_inputs(profile, known),
+            source.checks,
+            expected,
+            note,
+            told.get(profile.input_id),
         )
     return outcomes
 

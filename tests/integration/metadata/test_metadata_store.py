@@ -349,6 +349,20 @@ def test_the_last_version_of_a_file_is_the_one_that_arrived_last_whichever_was_f
     assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [older.input_id]
 
 
+def test_a_removed_input_has_no_profile_in_the_history_and_the_version_before_it_has_one_again(
+    sales: MetadataStore,
+) -> None:
+    first = INPUTS[1]
+    newer = replace(first, input_id=f"{first.input_id}-0", arrival=first.arrival + dt.timedelta(hours=2))
+    sales.register_inputs("sales", [newer])
+    sales.save_profiles("sales", "lake/sales", [profile(item) for item in (IDS[0], first.input_id, newer.input_id)])
+    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [newer.input_id, IDS[0]]
+    sales.record_removal("sales", [newer.input_id])
+    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [first.input_id, IDS[0]]
+    sales.record_removal("sales", [first.input_id])
+    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [IDS[0]]
+
+
 def test_a_newer_profile_of_an_input_replaces_the_older(sales: MetadataStore) -> None:
     sales.save_profiles("sales", "lake/sales", [profile(IDS[0]), profile(IDS[1]), profile("")])
     narrower = replace(profile(IDS[0], rows=6), columns=profile(IDS[0]).columns[1:])

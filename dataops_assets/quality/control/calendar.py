@@ -1,0 +1,81 @@
+"""What is known of a point from the calendar: weekday, hour, end of month, public holiday."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import holidays
+import numpy as np
+
+from dataops_assets.quality.control.scales import Floats
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+# How far an effect may be from zero before a point was seen that has it: its variance, in units of the noise's.
+# The level, the days of a week and holidays are free. Most monitors know no end of month, so it begins smaller.
+_FREE = 1e4
+_LEVEL = 1e8
+_HOLIDAY = 1e4
+_MONTH_END = 400.0
+# the trend over 100 points
+_TREND = 4.0
+_HOURS_APART = 12
+
+
+@dataclass(frozen=True)
+class Design:
+    """The effects that a point has part in, and how far each may be from zero at the beginning.
+
+    `effects` has one row a point; its first column, the level, is always 1.
+    """
+
+    effects: Floats
+    variances: Floats
+
+
+def design(
+    times: Sequence[dt.datetime], country: str | None = None, effects: tuple[bool, bool] | None = None
+) -> Design:
+    """Return the effects of points at these times, in ascending order. `effects`: see `effects_at`."""
+    has_weekdays, has_hours = effects or effects_at(times)
+    columns = [np.ones(len(times)), np.arange(len(times)) / 100]
+    variances = [_LEVEL, _TREND]
+    groups = [[time.weekday() for time in times]] if has_weekdays else []
+    groups += [[time.hour for time in times]] if has_hours else []
+    for group in groups:
+        present = sorted(set(group))
+        columns += [np.array([member == value for member in group], dtype=float) for value in present]
+        variances += [_FREE] * len(present)
+    columns.append(np.array([(time + dt.timedelta(days=1)).day == 1 for time in times], dtype=float))
+    variances.append(_MONTH_END)
+    if country is not None:
+        columns.append(np.array([holiday(time.date(), country) is not None for time in times], dtype=float))
+        variances.append(_HOLIDAY)
+    return Design(np.column_stack(columns), np.array(variances))
+
+
+def effects_at(times: Sequence[dt.datetime]) -> tuple[bool, bool]:
+    """Return whether weekdays and hours count: if there are several of them, and several points a day for hours."""
+    several_a_day = cadence(times) <= dt.timedelta(hours=_HOURS_APART)
+    return len({time.weekday() for time in times}) > 1, several_a_day and len({time.hour for time in times}) > 1
+
+
+def cadence(times: Sequence[dt.datetime]) -> dt.timedelta:
+    """Return the usual time between two points; a day if it is not known."""
+    gaps = sorted(later - earlier for earlier, later in pairwise(times) if later > earlier)
+    return gaps[len(gaps) // 2] if gaps else dt.timedelta(days=1)
+
+
+def holiday(day: dt.date, country: str) -> str | None:
+    """Return the name of the public holiday of a country, such as 'DE', or of a part of it, such as 'DE-BY'."""
+    return _calendar(country).get(day)
+
+
+@lru_cache(maxsize=32)
+def _calendar(country: str) -> holidays.HolidayBase:
+    name, _, part = country.partition("-")
+    return holidays.country_holidays(name, subdiv=part or None)

@@ -1,0 +1,94 @@
+"""The monitors of a table: what its profiles measure, as series over the data's own time.
+
+A point stands where the extract time of its input is, whenever it arrived. So a late input is a point between others,
+and an input that was removed, or replaced by another version, is a point no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataops_assets.profiles import SHARE, ColumnProfile, Profile
+from dataops_assets.quality.control.forecasts import Series
+from dataops_assets.quality.control.scales import Floats, Scale, floor_of_shares, to_scale
+
+ROWS = "rows"
+"""The monitor of the rows of an input; of its bytes where they are not parsed."""
+
+# numbers of distinct values are estimates
+_LEAST_DISTINCT = 0.2
+# part of the deviation of a mean that chance has
+_PART_OF_CHANCE = 0.5
+_LEAST_MEAN = 1e-3
+_Reading = Callable[[Profile, ColumnProfile], float | None]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """One measure of a table. `column` is '' for the rows; `values` are NaN where there is none."""
+
+    column: str
+    measure: str
+    scale: Scale
+    values: Floats
+    floors: Floats
+
+
+def monitors(profiles: Sequence[Profile], ignore: Sequence[str] = ()) -> list[Monitor]:
+    """Return the monitors of a table, from the profiles of its inputs in the order of their times.
+
+    The columns are those of the last profile, without those to `ignore`.
+    """
+    rows = np.array([profile.rows for profile in profiles], dtype=float)
+    found = [Monitor("", ROWS, "count", rows, np.zeros(len(rows)))]
+    if not profiles:
+        return found
+    by_name = [{item.name: item for item in profile.columns} for profile in profiles]
+    for column in profiles[-1].columns:
+        if column.name not in ignore:
+            items = [named.get(column.name) for named in by_name]
+            found += _of_column(column, rows, list(zip(profiles, items, strict=True)))
+    return [item for item in found if np.isfinite(item.values).any()]
+
+
+def series_of(found: Sequence[Monitor]) -> Series:
+    """Return the monitors as one matrix, on their scales."""
+    return Series(
+        np.stack([to_scale(item.scale, item.values) for item in found]),
+        np.stack([item.floors for item in found]),
+        np.array([item.scale == "count" for item in found]),
+    )
+
+
+def _of_column(
+    column: ColumnProfile, rows: Floats, items: Sequence[tuple[Profile, ColumnProfile | None]]
+) -> list[Monitor]:
+    def read(reading: _Reading) -> Floats:
+        values = [reading(profile, item) if item is not None and profile.rows else None for profile, item in items]
+        return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+    of_shares = floor_of_shares(rows)
+    means = read(lambda _, item: item.mean)
+    if column.type == SHARE:
+        return [Monitor(column.name, "share", "share", means, of_shares)]
+    nulls = read(lambda profile, item: item.nulls / profile.rows)
+    distinct = read(lambda _, item: item.distinct or None)
+    found = [
+        Monitor(column.name, "null share", "share", nulls, of_shares),
+        Monitor(column.name, "distinct values", "count", distinct, np.full(len(rows), _LEAST_DISTINCT)),
+    ]
+    if column.type == "BOOLEAN":
+        return [*found, Monitor(column.name, "share of true", "share", means, of_shares)]
+    deviations = read(lambda _, item: item.stddev)
+    return [*found, Monitor(column.name, "mean", "number", means, _floor_of_means(means, deviations, rows))]
+
+
+def _floor_of_means(means: Floats, deviations: Floats, rows: Floats) -> Floats:
+    """Return the deviation that chance gives a mean; from the point before, so that no point excuses itself."""
+    chance = _PART_OF_CHANCE * np.nan_to_num(deviations) / np.sqrt(np.maximum(rows, 1))
+    own = np.hypot(chance, np.where(np.isnan(deviations), _LEAST_MEAN * np.abs(means), 1e-9 * np.abs(means)))
+    before = np.concatenate([[np.nan], own[:-1]])
+    return np.nan_to_num(before)

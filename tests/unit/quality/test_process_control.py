@@ -1,0 +1,418 @@
+"""Process control: forecasts, p-values, verdicts, against small references in plain Python."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataops_assets.config.quality import Checks
+from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.quality.checks import distribution, earlier_inputs, judged, volume
+from dataops_assets.quality.control.calendar import design
+from dataops_assets.quality.control.deliveries import kinds
+from dataops_assets.quality.control.forecasts import Series, forecast
+from dataops_assets.quality.control.judging import drifts, judge, repetitions
+from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
+from dataops_assets.quality.control.scales import from_scale, to_scale
+from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
+
+Floats = npt.NDArray[np.float64]
+FIRST = dt.datetime(2023, 1, 2, tzinfo=dt.UTC)
+WEEK = [0, 0.1, 0.05, 0.1, 0.2, -0.6, -1.0]
+HOW = Settings(alarms_a_day=1 / 7, country="DE")
+
+
+def days(number: int, first: dt.datetime = FIRST) -> list[dt.datetime]:
+    return [first + dt.timedelta(days=day) for day in range(number)]
+
+
+def profile(day: float, rows: int, *columns: ColumnProfile, version: str = "x") -> Profile:
+    time = FIRST + dt.timedelta(days=day)
+    return Profile("lake/sales", f"{time:%Y%m%dT%H%M%SZ}-{version}", rows, columns)
+
+
+def amount(nulls: int, mean: float) -> ColumnProfile:
+    return ColumnProfile("amount", "DOUBLE", nulls, 900, "0", "9", mean, 2.0)
+
+
+def feed(number: int, seed: int = 1, level: float = 1000) -> list[Profile]:
+    """Daily inputs with a week, and a column with few nulls."""
+    chance = random.Random(seed)
+    made = []
+    for day in range(number):
+        rows = round(level * math.exp(WEEK[day % 7] + chance.gauss(0, 0.02)))
+        made.append(profile(day, rows, amount(round(rows * 0.02 * chance.uniform(0.8, 1.2)), chance.gauss(50, 0.5))))
+    return made
+
+
+def one(values: Sequence[float]) -> Series:
+    row = np.array([values], dtype=float)
+    return Series(row, np.zeros(row.shape), np.array([False]))
+
+
+def of(values: Sequence[float]) -> Floats:
+    return np.array([values], dtype=float)
+
+
+# --- p-values ---
+
+
+def ranked(known: Sequence[float], score: float) -> float:
+    return (1 + sum(other >= score for other in known)) / (len(known) + 1)
+
+
+@given(st.lists(st.integers(-30, 30) | st.floats(-1e6, 1e6), min_size=FEWEST + 1, max_size=60), st.integers(1, 60))
+def test_of_exchangeable_scores_no_more_are_seldom_than_their_level_says(scores: list[float], times: int) -> None:
+    """Each of n + 1 scores is tested against the others: at most a share `level` of them has a p-value up to it."""
+    level = times / len(scores)
+    found = [
+        p_values(calibrate(of(scores[:place] + scores[place + 1 :]), keep_faults=True), np.array([score]))[0]
+        for place, score in enumerate(scores)
+    ]
+    assert sum(p <= level * (1 + 1e-9) for p in found) <= times
+
+
+@given(st.lists(st.floats(-50, 50), min_size=FEWEST, max_size=80), st.floats(-60, 60))
+def test_a_p_value_is_the_rank_or_more_up_to_the_largest_score_and_less_beyond(
+    known: list[float], score: float
+) -> None:
+    p = p_values(calibrate(of(known), keep_faults=True), np.array([score]))[0]
+    if score <= max(known):
+        assert p >= ranked(known, score) - 1e-12
+    else:
+        assert 0 < p <= ranked(known, score)
+
+
+@given(
+    st.lists(st.floats(-50, 50), min_size=FEWEST, max_size=80, unique=True),
+    st.floats(-60, 60),
+    st.floats(1e-6, 0.09),
+)
+def test_the_limit_is_where_the_p_value_reaches_the_level(known: list[float], score: float, level: float) -> None:
+    calibration = calibrate(of(known))
+    limit = threshold(calibration, level)[0]
+    if abs(score - limit) > 1e-6 * (1 + abs(limit)):
+        assert (p_values(calibration, np.array([score]))[0] <= level) == (score > limit)
+
+
+def test_without_enough_scores_nothing_is_said() -> None:
+    calibration = calibrate(of([float(score) for score in range(FEWEST - 1)]))
+    assert np.isnan(p_values(calibration, np.array([1e9])))[0]
+    assert np.isinf(threshold(calibration, 0.1))[0]
+
+
+def test_a_fault_among_the_known_scores_does_not_hide_the_next() -> None:
+    chance = random.Random(3)
+    known = [abs(chance.gauss(0, 1)) for _ in range(100)]
+    clean = p_values(calibrate(of(known)), np.array([6.0]))[0]
+    assert p_values(calibrate(of([*known, 40.0])), np.array([6.0]))[0] < 2 * clean < 1e-3
+
+
+# --- forecasts ---
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(40, 79), st.floats(-1e6, 1e6))
+def test_no_point_is_part_of_its_own_forecast_nor_is_any_later_one(seed: int, point: int, other: float) -> None:
+    values = np.random.default_rng(seed).normal(100, 5, 80)
+    changed = values.copy()
+    changed[point:] = other
+    calendar = design(days(80))
+    before, after = (forecast(one(list(item)), calendar, 7) for item in (values, changed))
+    assert before.expected[0, point] == after.expected[0, point]
+    assert before.deviation[0, point] == after.deviation[0, point]
+    assert np.array_equal(before.scores[0, :point], after.scores[0, :point], equal_nan=True)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
+def test_verdicts_on_numbers_change_neither_with_the_unit_nor_with_an_offset(
+    seed: int, factor: float, offset: float
+) -> None:
+    values = np.random.default_rng(seed).normal(0, 1, 90)
+    calendar = design(days(90))
+    plain, moved = (one(list(item)) for item in (values, values * factor + offset))
+    first, second = (judge(item, forecast(item, calendar, 7), [89], 0.01)[0] for item in (plain, moved))
+    assert second.p[0] == pytest.approx(first.p[0], rel=1e-4)
+    assert second.high[0] == pytest.approx(first.high[0] * factor + offset, rel=1e-4, abs=1e-4 * factor)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000))
+def test_monitors_judged_together_are_judged_as_alone(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(100, 5, (4, 70))
+    values[1] *= 1000
+    values[2, ::5] = np.nan
+    calendar = design(days(70))
+    together = forecast(Series(values, np.zeros(values.shape), np.zeros(4, dtype=bool)), calendar, 7)
+    for row in range(4):
+        alone = forecast(one(list(values[row])), calendar, 7)
+        assert np.allclose(together.scores[row], alone.scores[0], rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def test_weekdays_are_learnt_and_the_trend_is_followed() -> None:
+    values = [100 * WEEK[day % 7] + 0.3 * day for day in range(120)]
+    found = forecast(one(values), design(days(120)), 7)
+    assert np.abs(found.expected[0, 60:] - values[60:]).max() < 1.5
+
+
+def test_a_new_level_is_odd_until_it_lasted_and_then_expected() -> None:
+    chance = np.random.default_rng(2)
+    values = list(chance.normal(100, 1, 80)) + list(chance.normal(140, 1, 40))
+    series, calendar = one(values), design(days(120))
+    found = forecast(series, calendar, 7)
+    assert [item.p[0] < 1e-3 for item in judge(series, found, range(80, 84), 0.001)] == [True] * 4
+    assert abs(found.expected[0, 90] - 140) < 3
+    assert all(item.p[0] > 1e-3 for item in judge(series, found, range(90, 120), 0.001))
+    # a person who says that it is normal does not have to wait
+    told = forecast(series, calendar, 7, restarts={80})
+    assert abs(told.expected[0, 82] - 140) < 5
+
+
+@given(st.lists(st.sampled_from([1.0, 2.0, math.nan]), max_size=30))
+def test_repetitions_are_counted_over_gaps(values: list[float]) -> None:
+    expected, last, run = [], math.nan, 0
+    for value in values:
+        if not math.isnan(value):
+            run = run + 1 if value == last else 1
+            last = value
+        expected.append(0 if math.isnan(value) else run)
+    assert repetitions(np.array([values], dtype=float).reshape(1, -1))[0].tolist() == expected
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=30))
+def test_a_drift_is_the_weighted_mean_of_limited_scores(scores: list[float]) -> None:
+    mean = 0.0
+    for score in scores:
+        mean = 0.85 * mean + 0.15 * max(-3.0, min(3.0, score))
+    assert drifts(of(scores))[0, -1] == pytest.approx(mean, abs=1e-9)
+
+
+@given(st.floats(0, 1e9))
+def test_scales_are_left_as_they_were_entered(value: float) -> None:
+    assert from_scale("count", to_scale("count", np.array([value])))[0] == pytest.approx(value, rel=1e-6, abs=1e-6)
+    share = value / 1e9
+    assert from_scale("share", to_scale("share", np.array([share])))[0] == pytest.approx(share, abs=1e-9)
+
+
+# --- inputs ---
+
+
+@settings(max_examples=15)
+@given(st.randoms(use_true_random=False), st.integers(0, 99))
+def test_verdicts_depend_on_neither_the_order_of_arrival_nor_on_what_else_is_judged(
+    chance: random.Random, seed: int
+) -> None:
+    known = feed(60, seed)
+    shuffled = chance.sample(known, len(known))
+    tested = chance.sample(known, 5)
+    together = judgements(tested, shuffled, HOW)
+    for item in tested:
+        before = [other for other in known if other.input_id < item.input_id]
+        # as if it had been the newest when it came
+        assert judgements([item], [*before, item], HOW)[item.input_id] == together[item.input_id]
+
+
+@pytest.mark.parametrize(
+    ("input_id", "extracted"),
+    [
+        ("2024-05-04_5f54de", "20240504T000000"),
+        ("2024-05-04T061500_5f54de", "20240504T061500"),
+        ("2024-05-04T061500.250000_5f54de", "20240504T061500.250000"),
+        ("20240504T061500Z-5f54de01", "20240504T061500"),
+        ("20240504T061500.250000Z-5f54de01", "20240504T061500.250000"),
+        ("", ""),
+    ],
+)
+def test_an_id_tells_when_the_input_was_extracted(input_id: str, extracted: str) -> None:
+    assert Profile("lake/sales", input_id, 1, ()).extracted == extracted
+
+
+def test_inputs_with_ids_of_either_form_are_one_history() -> None:
+    known = feed(100)
+    short = [
+        replace(item, input_id=f"{FIRST + dt.timedelta(days=day):%Y-%m-%d}_{day:06}") for day, item in enumerate(known)
+    ]
+    mixed = known[:60] + short[60:]
+    plain, other = (judgements([some[-1]], some, HOW)[some[-1].input_id] for some in (known, mixed))
+    assert plain == other
+    assert plain.verdicts
+
+
+def test_versions_of_one_time_are_not_compared_with_each_other() -> None:
+    known = feed(60)
+    twice = replace(known[-1], input_id=known[-1].input_id + "2", rows=5)
+    alone = judgements([known[-1]], known, HOW)[known[-1].input_id]
+    both = judgements([known[-1], twice], [*known, twice], HOW)
+    assert both[known[-1].input_id] == alone
+    told = both[twice.input_id].of_rows
+    assert told is not None
+    assert told.is_alarm
+
+
+def outcomes(known: Sequence[Profile], tested: Profile, **checks: object) -> tuple[tuple[bool, str], tuple[bool, str]]:
+    declared = Checks.model_validate({"control": {"country": "DE"}, **checks})
+    told = judged([tested], [*known, tested], declared, 1)[tested.input_id]
+    earlier = earlier_inputs(tested, known)
+    found = (
+        volume(tested, earlier, declared.volume, judgement=told),
+        distribution(tested, earlier, declared.distribution, told),
+    )
+    return (found[0].passed, found[0].explanation), (found[1].passed, found[1].explanation)
+
+
+def test_a_truncated_day_is_told_in_one_sentence_with_numbers() -> None:
+    known = feed(100)
+    usual = round(1000 * math.exp(WEEK[2]))
+    passes, _ = outcomes(known, profile(100, usual, amount(20, 50.0)))
+    assert passes[0], passes[1]
+    assert passes[1].startswith(f"rows {usual:,}, expected ")
+    failed, columns = outcomes(known, profile(100, 112, amount(2, 50.0)))
+    assert not failed[0]
+    assert failed[1].startswith("rows 112, expected ")
+    assert failed[1].endswith(" on a Wednesday; lowest in 3 months")
+    # what is normal on a Sunday is odd on a Wednesday
+    sunday = round(1000 * math.exp(WEEK[6]))
+    assert not outcomes(known, profile(100, sunday, amount(8, 50.0)))[0][0]
+    assert columns[0], columns[1]
+
+
+def test_nulls_and_means_are_judged_by_column() -> None:
+    known = feed(100)
+    rows = round(1000 * math.exp(WEEK[2]))
+    _, nulls = outcomes(known, profile(100, rows, amount(200, 50.0)))
+    assert not nulls[0]
+    assert nulls[1].startswith("amount: null share 19.0%, expected ")
+    _, means = outcomes(known, profile(100, rows, amount(20, 55.0)))
+    assert not means[0]
+    assert means[1].startswith("amount: mean 55, expected ")
+    assert outcomes(known, profile(100, rows, amount(200, 55.0)), distribution={"ignore": ["amount"]})[1][0]
+
+
+def test_declared_limits_hold_beside_the_learnt_ones() -> None:
+    known, rows = feed(100), round(1000 * math.exp(WEEK[2]))
+    tested = profile(100, rows, amount(20, 50.0))
+    assert outcomes(known, tested, volume={"max_rows": rows})[0][0]
+    passed, explanation = outcomes(known, tested, volume={"max_rows": rows - 1})[0]
+    assert (passed, explanation) == (False, f"rows {rows:,}, expected between 1 and {rows - 1:,}")
+
+
+def test_with_few_inputs_the_limits_are_wide() -> None:
+    known = feed(10)
+    assert outcomes(known, profile(10, 300, amount(6, 50.0)))[0] == (
+        True,
+        "rows 300, expected between 105 and 10,425",
+    )
+
+
+def test_a_public_holiday_is_expected_to_be_one() -> None:
+    known = []
+    for item in feed(250):
+        day = item.input_id[4:8]
+        # Good Friday, Easter Monday, Labour Day, Ascension, Whit Monday of 2023
+        known.append(replace(item, rows=60) if day in ("0407", "0410", "0501", "0518", "0529") else item)
+    tested = profile(274, 60, amount(1, 50.0))
+    assert tested.input_id.startswith("20231003")
+    passed, explanation = outcomes(known, tested)[0]
+    assert passed, explanation
+    assert " on Tag der Deutschen Einheit" in explanation or " on German Unity Day" in explanation
+
+
+def covering(day: int, first: int, last: int, rows: int) -> Profile:
+    start, end = (FIRST + dt.timedelta(days=item) for item in (first, last))
+    return profile(
+        day, rows, ColumnProfile("sold_on", "DATE", 0, 1, f"{start:%Y-%m-%d}", f"{end:%Y-%m-%d}", None, None)
+    )
+
+
+def test_kinds_of_delivery_are_told_from_size_and_the_time_they_cover() -> None:
+    regular = [covering(day, day, day, 1000 + day) for day in range(1, 60)]
+    known = [covering(0, -700, 0, 700_000), *regular]
+    assert kinds(known) == ["first load"] + ["regular"] * 59
+    correction, backfill = covering(60, 20, 22, 25), covering(60, -30, 60, 80_000)
+    truncated = covering(60, 60, 60, 25)
+    assert [kinds([*known, item])[-1] for item in (correction, backfill, truncated)] == [
+        "correction",
+        "backfill",
+        "regular",
+    ]
+    passed, explanation = outcomes(known, correction)[0]
+    assert (passed, explanation) == (
+        True,
+        "rows 25, expected at least 1; a correction, so it is not compared with regular inputs",
+    )
+    assert not outcomes(known, truncated)[0][0]
+    # it is no part of later baselines either
+    later = [covering(day, day, day, 1000 + day) for day in range(61, 70)]
+    with_it, without = (
+        judgements([later[-1]], [*known, *more, *later], HOW)[later[-1].input_id] for more in ([correction], [])
+    )
+    assert with_it == without
+
+
+def test_a_frozen_column_and_a_slow_drift_are_seen() -> None:
+    frozen = feed(100)
+    stuck = frozen[95].columns
+    frozen[96:] = [replace(item, columns=stuck) for item in frozen[96:]]
+    _, told = outcomes(frozen[:-1], frozen[-1])
+    assert not told[0]
+    assert "the same value for 5 inputs in a row" in told[1]
+    drifting = feed(130)
+    slow = [
+        replace(
+            item, columns=(replace(item.columns[0], mean=(item.columns[0].mean or 0) + 0.12 * max(0, place - 100)),)
+        )
+        for place, item in enumerate(drifting)
+    ]
+    alarms = [place for place in range(100, 130) if not outcomes(slow[:place], slow[place])[1][0]]
+    assert alarms
+    assert not [place for place in range(60, 100) if not outcomes(slow[:place], slow[place])[1][0]]
+
+
+def alarms(values: Floats, level: float) -> tuple[int, float]:
+    """How many verdicts are alarms, and how many should be at most."""
+    series = Series(values, np.zeros(values.shape), np.zeros(len(values), dtype=bool))
+    found = judge(series, forecast(series, design(days(values.shape[1])), 7), range(120, values.shape[1], 3), level)
+    return sum(int((item.p <= level).sum()) for item in found), level * len(found) * len(values)
+
+
+def test_the_budget_of_false_alarms_holds() -> None:
+    """Also beyond what ranks alone can tell: a level of 1 in 2,000 after at most 300 points."""
+    chance = np.random.default_rng(11)
+    values = np.concatenate([chance.normal(size=(80, 300)), chance.standard_t(6, (40, 300))])
+    found, most = alarms(values, 1 / 2000)
+    assert found <= most
+
+
+def test_up_to_what_ranks_tell_the_budget_holds_whatever_the_distribution_is() -> None:
+    chance = np.random.default_rng(12)
+    for values in (chance.standard_t(2, (60, 240)), chance.exponential(size=(60, 240)) ** 2):
+        found, most = alarms(values, 0.05)
+        assert found <= 1.2 * most
+
+
+def test_an_input_without_a_judgement_is_compared_with_the_median() -> None:
+    known = feed(3)
+    assert volume(profile(9, 5), known, Checks().volume, judgement=Judgement()).passed is False
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"country": "XX"}, "'XX' has no known holidays"),
+        ({"country": "DE-XX"}, "DE has no part 'XX'"),
+        ({"false_alarms": "seldom"}, "should match pattern"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(declared: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Checks.model_validate({"control": declared})
