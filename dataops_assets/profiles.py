@@ -42,7 +42,7 @@ class Profile:
     def extracted(self) -> str:
         """Return the extract time with which the input's id begins, as text that sorts: '20240504T061500'.
 
-        Ids are written as `2024-05-04_5f54de` or `2024-05-04T061500_5f54de`, earlier ones as `20240504T061500Z-5f54de01`.
+        Ids are like `2024-05-04_5f54de` or `2024-05-04T061500_5f54de`; earlier ones like `20240504T061500Z-5f54de01`.
         """
         head = self.input_id.partition("_" if "_" in self.input_id else "-")[0]
         time = head.replace("-", "").removesuffix("Z")
