@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dataops_assets.components.declarations import Declaration
 from dataops_assets.components.graph import StepNode
+from dataops_assets.components.merged_value_checks import rules_on_merged_values
 from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
 from dataops_assets.config.rules import Relation, Validation
@@ -17,6 +18,7 @@ from dataops_assets.connections.stores import require_store
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import types
+from dataops_assets.steps.merging import merged_values
 from dataops_assets.steps.merging.replace_scope import predicate_names
 from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
 
@@ -51,6 +53,11 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
     yield ("keep_when",), lambda: _require_row_condition(source, "keep_when", source.keep_when)
     yield ("refresh", "delete_when"), lambda: _require_row_condition(source, "delete_when", source.refresh.delete_when)
+    for name, how in merged_values.merged_columns(source).items():
+        if name in source.refresh.merge and how.when:
+            place = ("refresh", "merge", name, "when")
+            yield place, functools.partial(_require_row_condition, source, "when", how.when)
+    yield from rules_on_merged_values(source)
     yield ("refresh", "delete_where"), lambda: _require_replacement(source)
     tables = {node.name: node.columns for node in steps}
     for index, name in enumerate(source.checks.distribution.ignore):

@@ -44,7 +44,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},
         "limits": _LIMITS,
     },
-    "FullRefresh": {"key": ["order_id"], "ignore_changes_in": ["exported_at"]},
+    "FullRefresh": {
+        "key": ["order_id"],
+        "ignore_changes_in": ["exported_at"],
+        "update_in_place": ["last_seen"],
+        "merge": {"first_channel": "first"},
+    },
     "Gate": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
     "Gates": {
         "lake": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
@@ -65,7 +70,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "order_by": "updated_at",
         "delete_when": "op = 'D'",
         "ignore_changes_in": ["exported_at"],
+        "update_in_place": ["last_seen"],
+        "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},
     },
+    "MergedColumn": {"take": "last", "when": "note <> '__debezium_unavailable_value' or note is null"},
     "ProcessControl": {"country": "DE", "new_normal": ["2024-05-01"]},
     "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
     "Relation": {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dataops_assets.config.declared import Declared, Duration
 
@@ -22,14 +23,55 @@ INPUT = "input"
 """Qualifier for columns of the arriving input in the predicate of a custom refresh."""
 
 
-class FullRefresh(Declared):
+Take = Literal["last", "first", "greatest", "least", "sum"]
+ALL_COLUMNS = "*"
+"""Name in `merge` that stands for all columns that are not named, without key, order and columns of `delete_when`."""
+
+
+class MergedColumn(Declared):
+    """How the values of one column are merged, if a word is not enough."""
+
+    take: Take = Field(
+        "last", description="Which value a row of the hub has: last, first, greatest or least known one, or the sum."
+    )
+    when: str = Field(
+        "",
+        description="SQL predicate on a row of the input: whether the row gives the column a value. With it a null can "
+        "be given. Default: the value is not null.",
+    )
+
+
+def _in_full(value: Any) -> Any:
+    return {"take": value} if isinstance(value, str) else value
+
+
+Merged = Annotated[MergedColumn, BeforeValidator(_in_full, json_schema_input_type=Take | MergedColumn)]
+"""How a column is merged; a word alone is its `take`."""
+
+
+class _Keyed(Declared):
+    """Base of the refresh types with a key: what they do with the values of single columns."""
+
+    ignore_changes_in: tuple[str, ...] = Field(
+        (),
+        description="Columns that are ignored when deciding whether a row changed. They keep the value of the row that "
+        "opened the version.",
+    )
+    update_in_place: tuple[str, ...] = Field(
+        (), description="Columns whose change opens no version: the version that is there takes the newest value."
+    )
+    merge: dict[str, Merged] = Field(
+        {},
+        description="Columns whose value is made of all rows of a key since its last deletion, e.g. {amount: last}: a "
+        "null means 'unchanged'. '*' stands for all other columns.",
+    )
+
+
+class FullRefresh(_Keyed):
     """The hub has the rows of the newest input."""
 
     type: Literal["full"]
     key: tuple[str, ...] = Field((), description="Key columns. Without them whole rows are compared.")
-    ignore_changes_in: tuple[str, ...] = Field(
-        (), description="Columns that are ignored when deciding whether a row changed."
-    )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
     # extracts are ordered only by their extract time, and a missing row is a delete
@@ -38,7 +80,7 @@ class FullRefresh(Declared):
     delete_when: ClassVar[str] = ""
 
 
-class KeyRefresh(Declared):
+class KeyRefresh(_Keyed):
     """The hub has for each key the row with the highest order."""
 
     type: Literal["key"]
@@ -47,9 +89,6 @@ class KeyRefresh(Declared):
     unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
     order_by: str | None = Field(None, description="Column that orders the rows of a key; default: the extract time.")
     delete_when: str = Field("", description="SQL predicate; a row for which it is true deletes its key.")
-    ignore_changes_in: tuple[str, ...] = Field(
-        (), description="Columns that are ignored when deciding whether a row changed."
-    )
     history: bool = _HISTORY
     range_by: ClassVar[None] = None
 
@@ -61,6 +100,8 @@ class _RowsWithoutKey(Declared):
     order_by: ClassVar[None] = None
     delete_when: ClassVar[str] = ""
     ignore_changes_in: ClassVar[tuple[str, ...]] = ()
+    update_in_place: ClassVar[tuple[str, ...]] = ()
+    merge: ClassVar[Mapping[str, MergedColumn]] = {}
 
 
 class TimestampRefresh(_RowsWithoutKey):

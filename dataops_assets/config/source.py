@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
+from dataops_assets.config.column_settings import column_problems
 from dataops_assets.config.connection import Connection, Discovery
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
@@ -121,6 +122,7 @@ class Source(Declared):
                 *self._repeated_raw_names(),
                 *self._unknown_columns(),
                 *self._unfit_ranges(),
+                *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
             ],
         )
@@ -157,6 +159,7 @@ class Source(Declared):
         if self.refresh.range_by is not None:
             used["refresh", "range_by"] = (self.refresh.range_by,)
         used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
+        used["refresh", "update_in_place"] = self.refresh.update_in_place
         for index, validation in enumerate(self.validations):
             used["validations", index, "unique"] = validation.unique
         for relation_name, relation in self.relations.items():
@@ -190,6 +193,8 @@ class Source(Declared):
             return "no input is ever superseded, because the hub of type append has all rows of all inputs"
         if self.refresh.history:
             return "no input is ever superseded, because with history every version stays in the hub"
+        if self.refresh.merge or self.refresh.update_in_place:
+            return "no input is ever superseded, because with merge or update_in_place any row can give a value"
         if self.refresh.order_by is not None:
             return "no input is ever superseded, because with order_by a row of any age may still come between its rows"
         return ""

@@ -27,7 +27,7 @@ _WORD = re.compile(r"(?:\w|\.(?=[\w$])|\$\{\w+\})+")
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 # fields of declarations with SQL
-_SQL_FIELDS = frozenset(("expression", "compatible", "keep_when", "delete_when", "delete_where", "default"))
+_SQL_FIELDS = frozenset(("expression", "compatible", "keep_when", "when", "delete_when", "delete_where", "default"))
 # fields in which ${NAME} means an environment variable
 _ENVIRONMENT_FIELDS = frozenset(("storage_options",))
 

@@ -17,7 +17,7 @@ from dataops_assets.sql import query
 from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.judged_rows import publish_judged
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.merging import delete_guard, held_inputs, merge, suspended_deletes
+from dataops_assets.steps.merging import delete_guard, held_inputs, merge, merged_values, suspended_deletes
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
@@ -314,6 +314,9 @@ def _is_planned(tables: ReadTables, change: Change, enriched: TableVersion) -> b
     """Whether the change sets of the added inputs are complete and were compared with this version of the hub."""
     # change sets have no rows of settled inputs
     if not change.ids or change.removing or change.revisited or (tables.base is None and change.settled is not None):
+        return False
+    if merged_values.merges(change.source):
+        # a row that changed nothing alone can count together with others
         return False
     changes = tables.context.changes.snapshot()
     plans = changes.info.get("plans", {}) if changes else {}

@@ -9,7 +9,7 @@ from typing import Any
 import law
 import pytest
 from both_engines import assert_same
-from law_cases import HUGE, KINDS, NUMBERS, VALUES, source_for
+from law_cases import HUGE, KINDS, MERGED, NUMBERS, VALUES, source_for
 from reference import GivenInput
 
 from dataops_assets.config.source import Source
@@ -71,6 +71,9 @@ STORIES = [
     ("sequence", False, "ssd"),
     ("custom", True, "sds"),
     ("append", False, "dss"),
+    ("key_partial", False, "dss"),
+    ("key_merged", True, "sds"),
+    ("full_merged", True, "dsd"),
 ]
 
 
@@ -78,7 +81,8 @@ STORIES = [
 def test_a_table_may_change_engines(
     kind: str, history: bool, who: str, spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path
 ) -> None:
-    refresh = KINDS[kind].refresh if kind in KINDS else {"type": kind}
+    kinds = KINDS | MERGED
+    refresh = kinds[kind].refresh if kind in kinds else {"type": kind}
     source = source_for({**refresh, "history": True} if history else refresh)
     alone = story(source, tmp_path / "embedded", (duckdb, duckdb, duckdb))
     first, second, third = (spark if letter == "s" else duckdb for letter in who)

@@ -46,6 +46,29 @@ def keyed(**options: Any) -> Callable[[list[GivenInput]], list[Version]]:
     return lambda inputs: reference.keyed(inputs, key=KEY, **{"tracked": (*TRACKED, "ignored"), **options})
 
 
+def last(name: str, gives: Callable[[reference.Row], bool] | None = None) -> reference.Merge:
+    """The value of the last row that gives one; a row gives what is not null unless `gives` says so."""
+    is_given = gives or (lambda row: row[name] is not None)
+    return lambda before, row: row[name] if is_given(row) else before
+
+
+def known(
+    name: str, of_two: Callable[[Any, Any], Any], counts: Callable[[reference.Row], bool] = lambda _row: True
+) -> reference.Merge:
+    """What `of_two` makes of the value before and of the row's, among those that are known and count."""
+
+    def merge(before: Any, row: reference.Row) -> Any:
+        now = row[name] if counts(row) else None
+        return of_two(before, now) if before is not None and now is not None else before if now is None else now
+
+    return merge
+
+
+def added(name: str) -> reference.Merge:
+    """The sum of all known values."""
+    return known(name, lambda before, now: before + now)
+
+
 KINDS = {
     "key": Kind({"type": "key", "key": KEY}, keyed()),
     "key_ordered": Kind({"type": "key", "key": KEY, "order_by": "at"}, keyed(order_by="at")),
@@ -68,6 +91,55 @@ KINDS = {
     "custom": Kind(
         {"type": "custom", "delete_where": "part = input.part and at >= INPUT.at"},
         lambda inputs: reference.own_rows(inputs, replaces),
+    ),
+}
+
+
+# values of columns that are made of several rows
+MERGED = {
+    "key_partial": Kind(
+        {"type": "key", "key": KEY, "merge": {"*": "last", "number": "sum"}, "ignore_changes_in": ["ignored"]},
+        keyed(
+            tracked=TRACKED,
+            merge={name: last(name) for name in ("at", "v", "n", "ignored", "op", "seen")}
+            | {"number": added("number")},
+        ),
+    ),
+    "key_merged": Kind(
+        {
+            "type": "key",
+            "key": KEY,
+            "order_by": "at",
+            "delete_when": "op = 'D'",
+            "merge": {
+                "v": {"take": "last", "when": "op = 'U' or v <> 'x'"},
+                "n": "greatest",
+                "seen": {"take": "least", "when": "op = 'I'"},
+                "ignored": "first",
+            },
+            "update_in_place": ["n", "number"],
+        },
+        keyed(
+            order_by="at",
+            tracked=("at", "v", "op", "seen", "ignored"),
+            is_delete=lambda row: row["op"] == "D",
+            merge={
+                "v": last("v", lambda row: row["op"] == "U" or (row["v"] is not None and row["v"] != "x")),
+                "n": known("n", max),
+                "seen": known("seen", min, lambda row: row["op"] == "I"),
+                "ignored": known("ignored", lambda before, _now: before),
+            },
+            in_place=("n", "number"),
+        ),
+    ),
+    "full_merged": Kind(
+        {"type": "full", "key": KEY, "merge": {"v": "last", "at": "sum"}, "update_in_place": ["ignored", "v"]},
+        keyed(
+            covers=lambda _item, _row: True,
+            tracked=("at", "n", "op", "seen", "number"),
+            merge={"v": last("v"), "at": added("at")},
+            in_place=("ignored", "v"),
+        ),
     ),
 }
 

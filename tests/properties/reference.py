@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -67,20 +67,26 @@ def keyed(
     is_delete: Callable[[Row], bool] = lambda _row: False,
     covers: Callable[[GivenInput, Row], bool] = lambda _item, _row: False,
     fails: Callable[[Row], bool] = lambda _row: False,
+    merge: Mapping[str, Merge] | None = None,
+    in_place: Sequence[str] = (),
 ) -> list[Version]:
     """Every version of every key.
 
     Observations of a key, sorted by (order, extract time, arrival, input id, row position), the last of equal order
     winning, are replayed: a row that differs from the present one in the tracked columns (or finds none) starts a
     version; a delete ends it and starts one that has nothing but the key. An input deletes a key that it covers and
-    does not contain. A row that fails, and is no delete, is in its input and says nothing.
+    does not contain. A row that fails, and is no delete, is in its input and says nothing. A column of `merge` has the
+    value that its function makes of the value so far and of the row, since the last delete. Columns `in_place` start
+    no version, but the present one takes their values.
     """
 
     def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
         return tuple(row[name] for name in key)
 
     observations = _observations(inputs, identity, order_by, is_delete, covers, fails)
-    return _versions(observations, tracked, key)
+    return _versions(
+        {name: _merged(found, merge or {}) for name, found in observations.items()}, tracked, key, in_place
+    )
 
 
 def whole_rows(
@@ -124,6 +130,25 @@ def covers_range(column: str) -> Callable[[GivenInput, Row], bool]:
     return covers
 
 
+Merge = Callable[[Any, Row], Any]
+
+
+def _merged(found: list[Observation], merge: Mapping[str, Merge]) -> list[Observation]:
+    """The observations of a key with merged values: every row counts, also one of several at an instant."""
+    if not merge:
+        return found
+    result: list[Observation] = []
+    so_far: dict[str, Any] = {}
+    for order, when, position, row in sorted(found, key=lambda entry: entry[:3]):
+        if row is None:
+            so_far = {}
+        else:
+            so_far = {name: how(so_far.get(name), row) for name, how in merge.items()}
+            row = {**row, **so_far}
+        result.append((order, when, position, row))
+    return result
+
+
 Observation = tuple[Any, tuple[dt.datetime, int, str], int, Row | None]
 
 
@@ -156,15 +181,20 @@ def _observations(
 
 
 def _versions(
-    observations: Mapping[Any, list[Observation]], tracked: Sequence[str], key: Sequence[str] = ()
+    observations: Mapping[Any, list[Observation]],
+    tracked: Sequence[str],
+    key: Sequence[str] = (),
+    in_place: Sequence[str] = (),
 ) -> list[Version]:
     versions: list[Version] = []
     for name, found in observations.items():
-        versions.extend(_replayed(name, found, tracked, key))
+        versions.extend(_replayed(name, found, tracked, key, in_place))
     return versions
 
 
-def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str], key: Sequence[str]) -> list[Version]:
+def _replayed(
+    identity: Any, found: list[Observation], tracked: Sequence[str], key: Sequence[str], in_place: Sequence[str]
+) -> list[Version]:
     versions: list[Version] = []
     last_of_order: dict[Any, Observation] = {}
     for observation in sorted(found, key=lambda entry: entry[:3]):
@@ -181,6 +211,9 @@ def _replayed(identity: Any, found: list[Observation], tracked: Sequence[str], k
             continue
         content = tuple(row[name] for name in tracked)
         if present is not None and tuple(present.row[name] for name in tracked) == content:
+            newest = {name: row[name] for name in in_place}
+            if newest != {name: present.row[name] for name in in_place}:
+                present = replace(present, row={**present.row, **newest}, updated=time)
             continue
         if present is not None:
             versions.append(_ended(present, order))

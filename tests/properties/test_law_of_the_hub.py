@@ -9,7 +9,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from law import arrive, hub_rows, leave, workspace_for
-from law_cases import KINDS, Delivery, Kind, assert_law, deliveries, source_for
+from law_cases import KINDS, MERGED, Delivery, Kind, assert_law, deliveries, source_for
 from reference import GivenInput
 
 from dataops_assets.config.environment import environment_from
@@ -30,6 +30,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(delivery=deliveries(families=30))
 def test_hub_is_a_function_of_its_set_of_inputs(
+    kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
+) -> None:
+    assert_law(kind, history, delivery, engine)
+
+
+@pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
+@pytest.mark.parametrize("kind", MERGED.values(), ids=MERGED.keys())
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(delivery=deliveries(families=30))
+def test_merged_values_of_the_hub_are_a_function_of_its_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
     assert_law(kind, history, delivery, engine)

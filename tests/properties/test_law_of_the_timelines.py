@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from law import ARROW, as_input
-from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
+from law_cases import KINDS, MERGED, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
 from reference import GivenInput
 from sqlglot import exp
 
@@ -22,7 +22,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION
 from dataops_assets.engines.duckdb import DuckDBEngine, DuckDBSession
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.merging import merge
+from dataops_assets.steps.merging import merge, merged_values
 from dataops_assets.steps.merging.change import Change, keeps_deletions, manifest_after, system_columns
 from dataops_assets.steps.merging.hub_diff import HubDiff, deletions
 from dataops_assets.steps.merging.input_statistics import Extents, extents_of
@@ -99,10 +99,10 @@ class MemoryHub:
         own, system = columns(self._source.column_names, "r"), system_columns(self._source)
         after: exp.Expr = query(
             """
-            SELECT $own, $system FROM $fresh AS f
+            SELECT $merged, $system FROM $fresh AS f
             JOIN $lake AS r ON r.s_input_id = f.s_input_id AND r.s_row_id = f.s_row_id
             """,
-            own=own,
+            merged=[merged_values.value_of(self._source, name, "f", "r") for name in self._source.column_names],
             system=columns(system, "f"),
             fresh=diff.insert,
             lake=self._lake,
@@ -128,10 +128,10 @@ class MemoryHub:
             )
             amended = query(
                 """
-                SELECT $own, $system FROM $hub AS r
+                SELECT $merged, $system FROM $hub AS r
                 JOIN $amended AS a ON a.s_file = r.s_file AND a.s_position = r.s_position
                 """,
-                own=own,
+                merged=[merged_values.value_of(self._source, name, "a", "r") for name in self._source.column_names],
                 system=columns(system, "a"),
                 hub=self._session.hub,
                 amended=diff.amend,
@@ -172,6 +172,21 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def test_versions_are_a_function_of_the_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
+    assert_law(kind, history, delivery, engine)
+
+
+@pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
+@pytest.mark.parametrize("kind", MERGED.values(), ids=MERGED.keys())
+@settings(max_examples=SCENARIOS // FAMILIES // 5, deadline=None)
+@given(delivery=deliveries(families=FAMILIES))
+def test_merged_values_are_a_function_of_the_set_of_inputs(
+    kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
+) -> None:
+    assert_law(kind, history, delivery, engine)
+
+
+def assert_law(kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine) -> None:
+    """After all inputs arrived, and after some left, the hub has the rows that the reference model gives."""
     with engine.session() as session:
         hub = MemoryHub(MemorySession(session.connection), source_for({**kind.refresh, "history": history}))
         order_by = kind.refresh.get("order_by")

@@ -8,7 +8,7 @@ from typing import Any
 
 import reference
 from law import at
-from law_cases import COLUMNS, HUGE, KEY, TRACKED, Delivery, Kind
+from law_cases import COLUMNS, HUGE, KEY, TRACKED, Delivery, Kind, added, last
 from reference import GivenInput, Row, Version
 
 SANE = {"name": "sane", "expression": "ignored not in ('x', 'X', '|')", "severity": "quarantine"}
@@ -42,6 +42,17 @@ VALIDATED = {
     "key_deletes": Kind(
         {"type": "key", "key": KEY, "order_by": "at", "delete_when": "op = 'D'", **IGNORED},
         keyed(order_by="at", is_delete=lambda row: row["op"] == "D"),
+    ),
+    "key_merged": Kind(
+        {"type": "key", "key": KEY, "merge": {"v": "last", "at": "sum"}, "update_in_place": ["op"], **IGNORED},
+        lambda inputs: reference.keyed(
+            inputs,
+            key=KEY,
+            tracked=("at", "v", "n", "seen", "number"),
+            fails=fails,
+            merge={"v": last("v"), "at": added("at")},
+            in_place=("op",),
+        ),
     ),
     "full": Kind({"type": "full", "key": KEY, **IGNORED}, keyed(covers=lambda _item, _row: True)),
     "full_keyless": Kind(

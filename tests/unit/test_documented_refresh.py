@@ -12,6 +12,8 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 PAGE = TESTS.parent / "docs" / "refresh.md"
 LAW = "properties/test_law_of_the_hub.py::test_hub_is_a_function_of_its_set_of_inputs"
+MERGED_LAW = "properties/test_law_of_the_hub.py::test_merged_values_of_the_hub_are_a_function_of_its_set_of_inputs"
+MERGED = "integration/test_merged_values.py::"
 TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
@@ -59,6 +61,37 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
     ),
+    "With a key, a column of": (LAW,),
+    "`ignore_changes_in: [a]`": (LAW, MERGED + "test_a_change_in_place_opens_no_version"),
+    "`update_in_place: [a]`": (MERGED_LAW, MERGED + "test_a_change_in_place_opens_no_version"),
+    "`merge: {a: last}`": (
+        MERGED_LAW,
+        MERGED + "test_a_null_changes_nothing_and_a_late_update_lands_column_by_column",
+        MERGED + "test_rules_that_are_kept_current_read_merged_values",
+    ),
+    "`merge: {a: first}`": (MERGED_LAW, MERGED + "test_values_are_taken_over_all_rows_of_a_key"),
+    "`merge: {a: greatest}`, `least`": (MERGED_LAW, MERGED + "test_values_are_taken_over_all_rows_of_a_key"),
+    "`merge: {a: sum}`": (
+        MERGED_LAW,
+        MERGED + "test_values_are_taken_over_all_rows_of_a_key",
+        "integration/test_declaration_errors.py::test_a_wrong_declaration_says_where_and_why",
+    ),
+    "Which rows count.": (
+        MERGED_LAW,
+        MERGED + "test_two_partial_rows_of_one_instant_both_count",
+        MERGED + "test_values_begin_anew_after_a_deletion",
+    ),
+    "`when`": (MERGED_LAW, MERGED + "test_a_condition_says_when_a_null_is_given"),
+    '`"*"`': (MERGED_LAW,),
+    "Both settings.": (MERGED_LAW,),
+    "Columns that are absent.": (MERGED + "test_rules_that_are_kept_current_read_merged_values",),
+    "Rules.": (
+        MERGED + "test_rules_that_are_kept_current_read_merged_values",
+        MERGED + "test_values_are_taken_over_all_rows_of_a_key",
+        "properties/test_law_of_verdicts.py::test_the_hub_is_a_function_of_the_rows_that_pass",
+        "integration/test_declaration_errors.py::test_a_wrong_declaration_says_where_and_why",
+    ),
+    "Changed settings": (MERGED + "test_changed_settings_of_a_column_need_a_rebuild",),
     "text": (TWO_KEYS, HIGHER),
     "integer, decimal": (TWO_KEYS, HIGHER),
     "double": (TWO_KEYS, HIGHER, KEYS + "test_zero_and_minus_zero_are_one_key"),

@@ -9,7 +9,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.merging import replace_scope, settled_inputs
+from dataops_assets.steps.merging import merged_values, replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
@@ -109,6 +109,9 @@ def _keys_absent_from_coverage(source: Source, hub: exp.Expr, added: Relation, c
 
 def _changed_keys(source: Source, hub: exp.Expr, added: Relation) -> exp.Expr:
     """Return the keys whose row in an added input differs from the hub."""
+    if merged_values.merges(source):
+        # the values of a row are not those of the hub
+        return query("SELECT a.s_key FROM $added AS a", added=added)
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
@@ -206,7 +209,7 @@ def _observed_in_order(
         FROM $existing AS e
         """,
         gone=is_gone(source, "e"),
-        carried=columns(replace_scope.carried_names(source), "e"),
+        carried=columns((*replace_scope.carried_names(source), *merged_values.carried_names(source)), "e"),
         existing=existing,
     )
     return exp.union(own, start, distinct=False)

@@ -14,7 +14,7 @@ from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.report import Input
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
-from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.input_statistics import Extents, between
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest, settings_of
 from dataops_assets.steps.merging.row_identity import delete_marker, order_type
@@ -58,7 +58,7 @@ def is_deletion(source: Source, table: str) -> exp.Expr:
 
 def observed_columns(source: Source) -> tuple[str, ...]:
     """Return the columns of an observation."""
-    return (*_OBSERVED, *replace_scope.carried_names(source))
+    return (*_OBSERVED, *replace_scope.carried_names(source), *merged_values.carried_names(source))
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def hub_rows(session: Session, change: Change, base: TableVersion | None, *, lat
     rows: exp.Select = query(
         "SELECT $names, $carried FROM $hub AS h WHERE $concerned",
         names=columns((*system_columns(source), FILE, POSITION), "h"),
-        carried=replace_scope.carried_columns(source, "h"),
+        carried=[*replace_scope.carried_columns(source, "h"), *merged_values.stored(source, "h")],
         hub=session.scan(base, positions=True),
         concerned=change.concerned("h"),
     )
@@ -212,7 +212,7 @@ def no_hub_rows(source: Source) -> exp.Query:
     kinds |= {called: stored_type(declared[name]) for name, called in replace_scope.carried_as(source).items()}
     names = (*system_columns(source), FILE, POSITION, *replace_scope.carried_names(source))
     nulls = [alias(exp.cast(exp.null(), kinds[name], dialect=DIALECT), name) for name in names]
-    return exp.select(*nulls).where(exp.false())
+    return exp.select(*nulls, *merged_values.nothing(source)).where(exp.false())
 
 
 def null_carried_columns(source: Source) -> list[exp.Expr]:

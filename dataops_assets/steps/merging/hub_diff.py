@@ -10,7 +10,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, alias, column, query
-from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.change import hub_columns_of, keeps_deletions, system_columns
 from dataops_assets.storage.delta import TableVersion
 
@@ -48,9 +48,25 @@ def hub_diff(session: Session, *, insert: exp.Query, amend: exp.Query, remove: e
 
 def new_rows(session: Session, source: Source, base: TableVersion | None, diff: HubDiff, fresh: exp.Query) -> exp.Query:
     """Return the full rows that a difference writes. `fresh` are those of `diff.insert`, without deletions."""
+    if merged_values.merges(source):
+        fresh = _with_merged_values(source, diff, fresh)
     rows = exp.union(fresh, deletions(source, diff), distinct=False) if keeps_deletions(source) else fresh
     if base is not None and diff.counts["amended"]:
         rows = exp.union(rows, _amended_rows(session, source, base, diff), distinct=False)
+    return rows
+
+
+def _with_merged_values(source: Source, diff: HubDiff, fresh: exp.Query) -> exp.Query:
+    """Return the `fresh` rows with the merged values of their versions."""
+    versions = query("SELECT f.* FROM $fresh AS f", fresh=diff.insert)
+    if keeps_deletions(source):
+        versions = versions.where(exp.not_(column("s_is_deleted", "f")))
+    rows: exp.Query = query(
+        "SELECT $values FROM $rows AS r JOIN $versions AS v ON v.s_input_id = r.s_input_id AND v.s_row_id = r.s_row_id",
+        values=[merged_values.value_of(source, name, "v", "r") for name in hub_columns_of(source)],
+        rows=fresh,
+        versions=versions,
+    )
     return rows
 
 
@@ -74,7 +90,9 @@ def _amended_rows(session: Session, source: Source, base: TableVersion, diff: Hu
     """Return the hub rows whose content stays and whose system columns change."""
     present, system = set(base.columns), system_columns(source)
     names = [
-        column(name, "a" if name in system else "h") if name in present or name in system else alias(exp.null(), name)
+        merged_values.value_of(source, name, "a", "a" if name in system else "h")
+        if name in present or name in system
+        else alias(exp.null(), name)
         for name in hub_columns_of(source)
     ]
     rows: exp.Query = query(

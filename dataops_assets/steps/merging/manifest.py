@@ -161,6 +161,8 @@ def settings_of(source: Source) -> str:
     if declared.get("unreadable_rows") == "suspend_deletes":
         # the default: hubs that were merged before this setting existed behave like this
         del declared["unreadable_rows"]
+    # hubs that were merged before these settings existed behave as without them
+    declared = {name: value for name, value in declared.items() if value or name not in ("merge", "update_in_place")}
     decisive: dict[str, Any] = {
         "refresh": declared,
         "order": order_type(source),

@@ -27,7 +27,7 @@ from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import Relation, column, columns, literal, query, values
-from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.affected_keys import AffectedKeys, Observed, affected_keys, observe_keys
 from dataops_assets.steps.merging.change import (
     ABSENT,
@@ -173,7 +173,10 @@ def compare(session: Session, timeline: Timeline) -> HubDiff:
         )
     names = _version_columns(source)
     same = exp.and_(
-        *[exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e")) for name in system_columns(source)]
+        *[
+            exp.NullSafeEQ(this=column(name, "v"), expression=column(name, "e"))
+            for name in (*system_columns(source), *merged_values.value_names(source))
+        ]
     )
     difference = session.create(
         query(
@@ -229,7 +232,8 @@ def _appended(observed: Relation) -> exp.Query:
 
 
 def _version_columns(source: Source) -> tuple[str, ...]:
-    return (*system_columns(source), *(replace_scope.carried_names(source) if keeps_deletions(source) else ()))
+    carried = replace_scope.carried_names(source) if keeps_deletions(source) else ()
+    return (*system_columns(source), *carried, *merged_values.value_names(source))
 
 
 def _versions(source: Source, timeline: Relation) -> exp.Query:
@@ -238,12 +242,13 @@ def _versions(source: Source, timeline: Relation) -> exp.Query:
     versions = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, CASE WHEN NOT s_deleted THEN s_row_hash END AS s_row_hash,
-               s_life_started_at AS s_created_at, s_extract_time AS s_updated_at, s_order AS s_valid_from,
+               s_life_started_at AS s_created_at, $changed_at AS s_updated_at, s_order AS s_valid_from,
                s_next AS s_valid_to, s_next IS NULL AND NOT s_deleted AS s_is_current, s_deleted AS s_is_deleted,
                $carried
         FROM $timeline AS t WHERE s_is_event
         """,
-        carried=columns(carried),
+        carried=[*columns(carried), *merged_values.of_versions(source, "t")],
+        changed_at=column(merged_values.CHANGED_AT if source.refresh.update_in_place else "s_extract_time"),
         timeline=timeline,
     )
     kept = query("SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions)
@@ -270,7 +275,7 @@ def classify(session: Session, timeline: Timeline) -> Relation:
                         WHEN s_deleted AND s_is_event THEN 'deleted'
                         WHEN s_deleted THEN 'unchanged'
                         WHEN s_deleted_before IS NULL OR s_deleted_before THEN 'new'
-                        WHEN s_is_event THEN 'changed'
+                        WHEN $changes THEN 'changed'
                         ELSE 'unchanged' END AS s_change, $carried
             FROM $timeline AS t WHERE s_added AND (s_row_id <> $absent OR s_is_event)
             UNION ALL
@@ -278,6 +283,7 @@ def classify(session: Session, timeline: Timeline) -> Relation:
             FROM $lost AS o WHERE s_added AND s_row_id <> $absent
             """,
             carried=columns(replace_scope.carried_names(source)),
+            changes=query("s_is_event OR s_updates") if source.refresh.update_in_place else column("s_is_event"),
             timeline=timeline.ordered.rows,
             lost=timeline.ordered.lost,
             absent=ABSENT,

@@ -11,7 +11,7 @@ from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, Relation, column, columns, query
-from dataops_assets.steps.merging import replace_scope, settled_inputs
+from dataops_assets.steps.merging import merged_values, replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import Change, observed_columns
 from dataops_assets.steps.merging.row_identity import delete_marker, key_text, order_type, order_value, row_hash
 
@@ -126,9 +126,9 @@ def observations(source: Source, rows: exp.Expr, inputs: Relation) -> exp.Query:
         """,
         key=key_text(source, "r"),
         order=order_value(source, "r", column("s_extract_time", "i")),
-        hash=row_hash(source, "r"),
+        hash=row_hash(source, "r", without=merged_values.merged_columns(source)),
         deleted=delete_marker(source, "r"),
-        carried=replace_scope.carried_columns(source, "r"),
+        carried=[*replace_scope.carried_columns(source, "r"), *merged_values.delivered(source, "r")],
         rows=rows,
         inputs=inputs,
     )

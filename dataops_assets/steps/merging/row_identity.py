@@ -5,6 +5,8 @@ They depend only on the row and its input, never on the clock, so the same input
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from sqlglot import exp
 
 from dataops_assets.config.contract import EvolvedColumn
@@ -36,7 +38,7 @@ def key_text(source: Source, table: str = "") -> exp.Expr:
         return query("$input || ':' || $row", input=column("s_input_id", table), row=column("s_row_id", table))
     if not source.refresh.key:
         # an extract may contain the same row several times: each of them gets its own number
-        content = exp.func("md5", _content(source, table))
+        content = exp.func("md5", _content(source, table, _own(source)))
         return query(
             "$content || '|' || row_number() OVER (PARTITION BY $input, $content ORDER BY $row)",
             content=content,
@@ -63,19 +65,35 @@ HASHED_AS = "60 bits of md5, lengths beside texts"
 """Name of the algorithm of `row_hash`. A hub that was merged with another one needs a rebuild."""
 
 
-def row_hash(source: Source, table: str = "") -> exp.Expr:
-    """Return `s_row_hash`: the first 60 bits of the md5 of all tracked columns.
+def row_hash(source: Source, table: str = "", without: Collection[str] = ()) -> exp.Expr:
+    """Return `s_row_hash`: the first 60 bits of the md5 of all tracked columns, `without` some of them.
 
     Hashes are only compared within one key. Two versions of a key have the same hash with a probability of 2^-60.
     """
-    return query("CAST('0x' || left(md5($content), 15) AS BIGINT)", content=_content(source, table))
+    called = {name: name for name in _own(source) if name not in without}
+    return _hash_of(_content(source, table, called))
+
+
+def hash_with(source: Source, table: str, called: Mapping[str, str]) -> exp.Expr:
+    """Return the `s_row_hash` of a row of `table` that has one, with more columns: their names in it, by column."""
+    tracked = {name: called[name] for name in tracked_columns(source) if name in called}
+    own = query("CAST($hash AS VARCHAR)", hash=column("s_row_hash", table))
+    return _hash_of(_joined([own, _content(source, table, tracked)]))
+
+
+def _own(source: Source) -> dict[str, str]:
+    return {name: name for name in tracked_columns(source)}
+
+
+def _hash_of(content: exp.Expr) -> exp.Expr:
+    return query("CAST('0x' || left(md5($content), 15) AS BIGINT)", content=content)
 
 
 def tracked_columns(source: Source) -> tuple[str, ...]:
     """Return the columns whose change makes a new version of the row."""
     if isinstance(source.refresh, AppendRefresh):
         return source.column_names
-    left_out = {*source.refresh.key, *source.refresh.ignore_changes_in}
+    left_out = {*source.refresh.key, *source.refresh.ignore_changes_in, *source.refresh.update_in_place}
     return tuple(name for name in source.column_names if name not in left_out)
 
 
@@ -96,17 +114,18 @@ def filtering_columns(source: Source) -> frozenset[str]:
     return columns_read(source.keep_when, source.column_names) if source.keep_when else frozenset()
 
 
-def _content(source: Source, table: str) -> exp.Expr:
-    """Return all tracked columns as one text. Null, an empty text and other splits of a text give different results.
+def _content(source: Source, table: str, called: Mapping[str, str]) -> exp.Expr:
+    """Return columns as one text. Null, an empty text and other splits of a text give different results.
 
+    `called` has the names of the columns in `table`, by column.
     An undeclared column counts only where it has a value, so that the text of a row does not depend on the undeclared
     columns of other inputs.
     """
     kinds = {item.name: item.type for item in source.columns}
     evolved = {item.name for item in source.columns if isinstance(item, EvolvedColumn)}
     parts: list[exp.Expr] = []
-    for name in tracked_columns(source):
-        text = value_text(column(name, table), kinds[name])
+    for name, name_there in called.items():
+        text = value_text(column(name_there, table), kinds[name])
         if name in evolved:
             parts.append(query("$name || '=' || strlen($text) || ':' || $text", name=name, text=text))
         elif kinds[name] in ("text", "binary"):

@@ -15,13 +15,14 @@ from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.rules.compiler import compile_rules
-from dataops_assets.sql import Relation, alias, column, columns, query
+from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.rule_values import enrich_query
+from dataops_assets.steps.merging import merged_values
 from dataops_assets.steps.merging.change import Change, hub_columns_of, keeps_deletions, system_columns
 from dataops_assets.steps.merging.hub_diff import HubDiff
 from dataops_assets.steps.merging.merge import Timeline, compare, nothing_excluded, order
 from dataops_assets.steps.merging.read_tables import ReadTables
-from dataops_assets.steps.merging.row_identity import key_text
+from dataops_assets.steps.merging.row_identity import key_text, order_type
 from dataops_assets.steps.merging.single_pass import Pairs
 from dataops_assets.steps.merging.timelines import Ordered
 from dataops_assets.storage import publish
@@ -193,7 +194,9 @@ def _not_enriched(session: Session, timeline: Timeline, diff: HubDiff, rows: exp
             """,
             names=columns(names, "d"),
             no=alias(exp.false(), _IS_FRESH),
-            deciding=_deciding(source, timeline.ordered),
+            deciding=_counting(source, timeline.ordered)
+            if merged_values.merges(source)
+            else _deciding(source, timeline.ordered),
             fresh=diff.insert,
         )
         wanted = exp.union(wanted, others, distinct=False)
@@ -237,6 +240,24 @@ def _deciding(source: Source, ordered: Ordered) -> exp.Query:
         values=[alias(values.get(name, column(name, "t")), name) for name in system_columns(source)],
         timeline=ordered.rows,
         lost=ordered.lost,
+    )
+    return rows
+
+
+def _counting(source: Source, ordered: Ordered) -> exp.Query:
+    """Return all observations that are rows, because a row can give a value to a version that it does not begin."""
+    order = exp.cast(exp.null(), order_type(source), dialect=DIALECT)
+    values = {
+        "s_updated_at": column("s_extract_time", "o"),
+        "s_valid_from": column("s_order", "o"),
+        "s_valid_to": order,
+        "s_is_current": exp.false(),
+        "s_is_deleted": exp.false(),
+    }
+    rows: exp.Query = query(
+        "SELECT $values FROM $every AS o WHERE NOT o.s_deleted AND o.s_rank <> 0",
+        values=[alias(values.get(name, column(name, "o")), name) for name in system_columns(source)],
+        every=ordered.every,
     )
     return rows
 

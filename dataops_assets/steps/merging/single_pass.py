@@ -14,7 +14,7 @@ from dataops_assets.config.refresh import FullRefresh, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
-from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.affected_keys import AffectedKeys
 from dataops_assets.steps.merging.change import (
     ABSENT,
@@ -48,6 +48,9 @@ def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
     if base is None and change.settled is not None:
         return False
     is_one_extract = isinstance(change.source.refresh, FullRefresh) and len(change.adding) == 1
+    if merged_values.merges(change.source):
+        # the value of a row depends on the rows before it
+        return False
     if change.is_sparing(late=False):
         # a key without a parsed row can be present in the extract, as a rejected row
         return False

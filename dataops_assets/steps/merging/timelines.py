@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
-from dataops_assets.steps.merging import replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.affected_keys import Observed
 from dataops_assets.steps.merging.change import (
     ABSENT,
@@ -19,6 +19,8 @@ from dataops_assets.steps.merging.change import (
     observed_columns,
 )
 from dataops_assets.steps.merging.row_identity import order_type, value_text
+
+_FACTS = ("s_deleted_before", "s_is_old", "s_is_event", "s_life_started_at", "s_next")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Ordered:
     * `s_is_event`: a version starts or ends here.
     * `s_next`: the order of the next event.
     * `s_is_old`: an applied input has a later observation of the key.
+    * with `update_in_place`, see `merged_values.updated_in_place`.
     """
 
     rows: Relation
@@ -44,6 +47,16 @@ def ordered(session: Session, observed: Observed, excluded: Relation) -> Ordered
     """Order the observations of each key. Of several observations at one instant the last one counts."""
     source = observed.delivery.source
     every = session.create(_with_absences(observed, excluded))
+    if not merged_values.merges(source):
+        return _ordered(session, source, every)
+    names = (*observed_columns(source), "s_created_at")
+    found = _ordered(session, source, session.create(merged_values.merged(source, every, names)))
+    if not source.refresh.update_in_place:
+        return found
+    return replace(found, rows=session.create(merged_values.updated_in_place(source, found.rows, (*names, *_FACTS))))
+
+
+def _ordered(session: Session, source: Source, every: Relation) -> Ordered:
     repeated = query(
         "SELECT o.s_key FROM $seen AS o WHERE o.s_rank <> 0 GROUP BY o.s_key HAVING count(*) > 1", seen=every
     )
@@ -126,7 +139,7 @@ def _absences_from_extracts(observed: Observed) -> exp.Query:
         """
         SELECT n.s_input_id, CAST($absent AS BIGINT) AS s_row_id, p.s_key, n.s_extract_time AS s_order,
                CAST(NULL AS BIGINT) AS s_row_hash, n.s_extract_time, n.s_rank, n.s_added, TRUE AS s_deleted,
-               $carried, n.s_extract_time AS s_created_at
+               $carried, $valueless, n.s_extract_time AS s_created_at
         FROM (
             SELECT o.s_key, o.s_rank, $whole,
                    lead(o.s_rank) OVER (PARTITION BY o.s_key ORDER BY o.s_rank) AS s_present_again
@@ -140,6 +153,7 @@ def _absences_from_extracts(observed: Observed) -> exp.Query:
         absent=ABSENT,
         inputs=delivery.inputs,
         carried=columns(names, "p"),
+        valueless=merged_values.nothing(source),
         whole=carried,
         any=[alias(exp.Min(this=column(name)), name) for name in names],
         present=present,

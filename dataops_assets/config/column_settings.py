@@ -1,0 +1,46 @@
+"""Checks the settings of single columns under `refresh`: what is merged, updated in place or ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dataops_assets.config.contract import Column
+from dataops_assets.config.declared import Problem, hint
+from dataops_assets.config.refresh import ALL_COLUMNS, Refresh
+
+_SUMMED = ("integer", "decimal")
+
+
+def column_problems(refresh: Refresh, columns: Sequence[Column]) -> Iterator[Problem]:
+    """Yield the problems of `merge` and `update_in_place`: path, given value and message."""
+    kinds = {item.name: item.type.split("(")[0] for item in columns}
+    if not refresh.key:
+        for field in ("merge", "update_in_place"):
+            if given := getattr(refresh, field):
+                yield ("refresh", field), given, "values are merged by key; declare refresh.key"
+        return
+    for name, how in refresh.merge.items():
+        for problem in _merge_problems(refresh, kinds, name, how.take):
+            yield ("refresh", "merge", name), how.take, problem
+        if name == ALL_COLUMNS and how.when:
+            yield ("refresh", "merge", name, "when"), how.when, "a condition is declared for one column, not for '*'"
+    for index, name in enumerate(refresh.update_in_place):
+        path = ("refresh", "update_in_place", index)
+        if name in refresh.key:
+            yield path, name, f"{name!r} is a column of the key, which never changes"
+        if name in refresh.ignore_changes_in:
+            yield path, name, f"{name!r} is in ignore_changes_in, too: there it keeps the value that it had first"
+
+
+def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: str) -> Iterator[str]:
+    if name == ALL_COLUMNS:
+        if take == "sum":
+            yield "a sum is declared for one column, not for '*'"
+    elif name not in kinds:
+        yield f"refresh.merge names {name!r}{hint(name, list(kinds))}; known columns: {', '.join(kinds)}, '*' for all"
+    elif name in refresh.key or name == refresh.order_by:
+        yield f"{name!r} is a column of the key or the order: it is that of the row"
+    elif take == "sum" and kinds[name] not in _SUMMED:
+        yield f"column {name!r} is {kinds[name]}; a sum needs integer or decimal, which have no rounding"
+    elif take in ("greatest", "least") and kinds[name] == "binary":
+        yield f"column {name!r} is binary, which has no order"
