@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def test_values_begin_anew_after_a_deletion(scenario: Any) -> None:
     assert hub.rows("k", "name", "n") == [("a", None, 5)]
     hub.removes(2)
     assert hub.rows("k", "name", "n") == [("a", "Ann", 6)]
+
+
+def test_a_soft_delete_keeps_the_values(scenario: Any) -> None:
+    refresh = {"type": "key", "key": ["k"], "order_by": "at", "merge": {"*": "last"}}
+    hub = scenario(refresh, {"k": "text", "name": "text", "op": "text", "at": "integer"})
+    hub.arrives(1, [("a", "Ann", "c", 1)])
+    hub.arrives(3, [("a", None, "d", 3)])
+    hub.arrives(2, [("a", "Eve", "u", 2)])
+    assert hub.rows("name", "op") == [("Eve", "d")]
+    hub.arrives(4, [("a", None, "c", 4)])
+    assert hub.rows("name", "op") == [("Eve", "c")]
 
 
 def test_values_are_taken_over_all_rows_of_a_key(scenario: Any) -> None:
@@ -130,3 +142,54 @@ def test_rules_that_are_kept_current_read_merged_values(instance: dg.DagsterInst
         assert here.rows("hub/orders", "id", "price", "count") == [(1, 20, 3)]
         here.materialize(["hub/orders_current"], {})
         assert here.rows("hub/orders_current", "id", "total") == [(1, 60)]
+
+
+def test_a_flattened_change_feed_is_declared_by_settings(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """Debezium's flattened records as in docs/coming-from.md; the second file comes first."""
+    feed = standalone() | {
+        "connection": {
+            "type": "files",
+            "path": "orders/*",
+            "format": {"type": "jsonl"},
+            "extract_time": {"pattern": "orders_%Y-%m-%d.jsonl"},
+            "settle_seconds": 0,
+        },
+        "columns": [
+            {"name": "id", "type": "integer", "nullable": False},
+            {"name": "name"},
+            {"name": "note"},
+            {"name": "__op"},
+            {"name": "__deleted"},
+            {"name": "__source_lsn", "type": "integer"},
+        ],
+        "keep_when": "__op in ('c', 'u', 'r', 'd')",
+        "refresh": {
+            "type": "key",
+            "key": ["id"],
+            "order_by": "__source_lsn",
+            "delete_when": "__deleted = 'true'",
+            "merge": {"note": GIVEN},
+        },
+    }
+
+    def record(lsn: int, op: str, number: int, name: str | None, note: str | None) -> str:
+        gone = "true" if op == "d" else "false"
+        return json.dumps(
+            {"id": number, "name": name, "note": note, "__op": op, "__deleted": gone, "__source_lsn": lsn}
+        )
+
+    first = [record(1, "r", 1, "Ann", "long"), record(2, "c", 2, "Bob", "short"), record(3, "c", 3, "Eve", "other")]
+    second = [
+        record(4, "u", 1, "Anna", UNAVAILABLE),
+        record(5, "u", 2, "Bob", None),
+        record(6, "d", 3, None, None),
+        json.dumps({"ts_ms": 17}),
+    ]
+    with loaded(feed) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        for number, records in ((2, second), (1, first)):
+            here.land("orders", f"orders_2024-01-0{number}.jsonl", "\n".join(records) + "\n")
+            assert all(result.success for result in here.settle("orders"))
+        assert here.rows("hub/orders", "id", "name", "note") == [(1, "Anna", "long"), (2, "Bob", None)]
+        counts = [item.metadata["filtered"].value for _, item in sorted(here.materialized("lake/orders").items())]
+        assert counts == [0, 1]
