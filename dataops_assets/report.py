@@ -44,7 +44,10 @@ CheckKind = Literal[
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """The result of one check on one asset, for one input where `input_id` is set."""
+    """The result of one check on one asset, for one input where `input_id` is set.
+
+    `chart`: a picture of it in Markdown, to show and not to store; '' without one.
+    """
 
     asset: str
     check: CheckKind
@@ -53,6 +56,7 @@ class CheckOutcome:
     explanation: str
     input_id: str | None = None
     numbers: Mapping[str, float | int | str | None] = field(default_factory=dict)
+    chart: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

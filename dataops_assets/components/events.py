@@ -242,10 +242,12 @@ def _description(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome
 
 
 def _numbers(outcomes: Sequence[CheckOutcome], failed: Sequence[CheckOutcome]) -> dict[str, Any]:
+    charts = [dg.MetadataValue.md(item.chart) for item in outcomes if item.chart]
+    chart = {"control chart": charts[-1]} if charts else {}
     if len(outcomes) == 1:
         found: dict[str, Any] = {name: value for name, value in outcomes[0].numbers.items() if value is not None}
-        return found | ({"input": outcomes[0].input_id} if outcomes[0].input_id else {})
-    metadata: dict[str, Any] = {"inputs": len(outcomes), "failing_inputs": len(failed)}
+        return chart | found | ({"input": outcomes[0].input_id} if outcomes[0].input_id else {})
+    metadata: dict[str, Any] = chart | {"inputs": len(outcomes), "failing_inputs": len(failed)}
     if failed:
         metadata["failures"] = dg.MetadataValue.table(
             records=[

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.quality.control.charts import as_markdown
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
 from dataops_assets.report import PER_INPUT, CheckOutcome
 
@@ -120,6 +121,7 @@ def volume(
         explanation,
         profile.input_id or None,
         {unit: profile.rows} | numbers,
+        as_markdown(told.trend, explanation) if told.trend is not None else "",
     )
 
 

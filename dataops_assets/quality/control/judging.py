@@ -68,14 +68,18 @@ def drifts(fixed: Floats) -> Floats:
 
 
 def repetitions(values: Floats) -> npt.NDArray[np.int64]:
-    """Return for each point how many points in a row, up to it, have the same value; 0 without a value."""
+    """Return for each point how many points in a row, up to it, have the same value; 0 without a value.
+
+    0 and a share of 1 are the ends of scales, where values rest by nature: each counts as 1.
+    """
     found = np.zeros(values.shape, dtype=np.int64)
     last = np.full(len(values), np.nan)
     run = np.zeros(len(values), dtype=np.int64)
     for point in range(values.shape[1]):
         value = values[:, point]
         there = np.isfinite(value)
-        run = np.where(there, np.where(value == last, run + 1, 1), run)
+        goes_on = (value == last) & (value != 0) & (value != np.pi / 2)
+        run = np.where(there, np.where(goes_on, run + 1, 1), run)
         last = np.where(there, value, last)
         found[:, point] = np.where(there, run, 0)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from dataops_assets.profiles import Profile
 from dataops_assets.quality.control import sentences
 from dataops_assets.quality.control.calendar import cadence, design, effects_at
+from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.deliveries import Kind, kinds
-from dataops_assets.quality.control.forecasts import forecast
+from dataops_assets.quality.control.forecasts import Forecasts, forecast
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
 from dataops_assets.quality.control.monitors import ROWS, Monitor, monitors, series_of
 from dataops_assets.quality.control.scales import from_scale
@@ -25,6 +26,7 @@ HISTORY = 400
 # the rows of an input say most about it, so their monitor gets this part of what the table may spend on false alarms
 _PART_OF_ROWS = 0.25
 _MOST_LEVEL = 0.02
+_CHARTED = 60
 _FEWEST_ACCEPTED, _MOST_ACCEPTED = 5, 60
 
 
@@ -64,11 +66,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of one input. No verdicts while the monitors learn, and for what is no regular delivery."""
+    """What is said of one input. No verdicts while the monitors learn, and for what is no regular delivery.
+
+    `trend`: the numbers of rows up to the input; only for the newest one that was judged.
+    """
 
     delivery: Kind = "regular"
     verdicts: tuple[Verdict, ...] = ()
     learnt_from: int = 0
+    trend: Trend | None = field(default=None, compare=False)
 
     @property
     def of_rows(self) -> Verdict | None:
@@ -164,7 +170,8 @@ def _verdicts(
     forecasts = forecast(series, design(times, settings.country, effects), accept_after, restarts)
     levels = _levels(measured, settings.alarms_a_day * (usual / dt.timedelta(days=1)))
     calendar = sentences.Calendar(times, settings.country)
-    return [
+    found = judge(series, forecasts, places, levels)
+    told = [
         Judgement(
             "regular",
             tuple(
@@ -174,8 +181,25 @@ def _verdicts(
             ),
             point,
         )
-        for point, judged in zip(places, judge(series, forecasts, places, levels), strict=True)
+        for point, judged in zip(places, found, strict=True)
     ]
+    # one chart is enough for all inputs of a run
+    if told[-1].of_rows is not None:
+        told[-1] = replace(told[-1], trend=_trend(measured[0], forecasts, places[-1], found[-1], times))
+    return told
+
+
+def _trend(rows: Monitor, forecasts: Forecasts, point: int, judged: Judged, times: Sequence[dt.datetime]) -> Trend:
+    """Return the last numbers of rows, with the limits that they would have at the level of the newest."""
+    shown = slice(max(0, point + 1 - _CHARTED), point + 1)
+    expected, deviation = forecasts.expected[0, shown], forecasts.deviation[0, shown]
+    # a forecast from few points has limits without end
+    known = np.where(np.isfinite(forecasts.scores[0, shown]), 1.0, np.nan)
+    below = (judged.expected[0] - judged.low[0]) / forecasts.deviation[0, point]
+    above = (judged.high[0] - judged.expected[0]) / forecasts.deviation[0, point]
+    low = from_scale(rows.scale, expected - below * deviation * known)
+    high = from_scale(rows.scale, expected + above * deviation * known)
+    return Trend(times[shown], rows.values[shown].tolist(), low.tolist(), high.tolist())
 
 
 def _levels(measured: Sequence[Monitor], alarms: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
