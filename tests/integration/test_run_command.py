@@ -46,7 +46,7 @@ def test_run_makes_its_instance_does_what_is_due_and_says_what_failed(
     assert "nothing was due" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("airlines  ")]
     assert line.split()[1:7] == ["1", "0", "1", "0", "0", "0"]
-    assert "failed  input 20130201T" in done.stdout
+    assert "failed  input 20130201" in done.stdout
     assert "next: deliver the file again with its content" in done.stdout
 
     monkeypatch.setenv("DATAOPS_HOME", str(home))
