@@ -16,11 +16,11 @@ from typing import Any, Literal
 from dataops_assets.incidents.problem import Problem, problem_of
 
 State = Literal["open", "acknowledged", "resolved"]
-EventKind = Literal["found", "cleared", "acknowledged", "resolved", "muted", "noted", "joined"]
+EventKind = Literal["found", "cleared", "acknowledged", "resolved", "muted", "joined"]
 ChangeKind = Literal["opened", "reopened", "worsened", "acknowledged", "resolved"]
 
 # events of one instant: first what is found, last what ends it
-_ORDER: tuple[EventKind, ...] = ("found", "noted", "muted", "acknowledged", "cleared", "resolved", "joined")
+_ORDER: tuple[EventKind, ...] = ("found", "muted", "acknowledged", "cleared", "resolved", "joined")
 
 
 @dataclass(frozen=True)

@@ -146,12 +146,14 @@ def _late(store: IncidentStore, watched: Watched, now: dt.datetime) -> Iterator[
             continue
         is_fail = now >= last + freshness.fail_window
         hours = freshness.fail_after_hours if is_fail else freshness.warn_after_hours
+        # nothing new is seen of it while time goes by, so what a person resolved stays resolved until it is worse
+        crossed = last + (freshness.fail_window if is_fail else freshness.warn_window)
         yield Problem(
             _TABLES["ingest"].format(source),
             LATE,
             "fail" if is_fail else "warn",
             last + freshness.warn_window,
-            now,
+            crossed,
             f"no new input of {source} since {last:%Y-%m-%d %H:%M} UTC; one is due every {hours:g} hours",
             f"ask who delivers {source}; dataops status {source} shows files that are not taken",
             source,

@@ -394,7 +394,7 @@ incident_events = sa.Table(
         nullable=False,
         comment="The incident it is about",
     ),
-    sa.Column("kind", Text, nullable=False, comment="found, cleared, acknowledged, resolved, muted, noted or joined"),
+    sa.Column("kind", Text, nullable=False, comment="found, cleared, acknowledged, resolved, muted or joined"),
     sa.Column("problem", Text, nullable=False, comment="'asset kind' of found and cleared; empty for the others"),
     sa.Column("at", Timestamp, nullable=False, comment="When it happened (UTC)"),
     sa.Column("recorded_at", Timestamp, nullable=False, comment="When it was recorded (UTC)"),
@@ -402,9 +402,7 @@ incident_events = sa.Table(
     sa.Column("note", Text, nullable=False, comment="What the person wrote"),
     sa.Column("details", Json, nullable=False, comment="JSON object: the problem, the end of a mute, ..."),
     sa.Column("told", sa.Boolean, nullable=False, comment="Whether the messages about it are in the outbox"),
-    sa.CheckConstraint(
-        "kind IN ('found', 'cleared', 'acknowledged', 'resolved', 'muted', 'noted', 'joined')", name="kind"
-    ),
+    sa.CheckConstraint("kind IN ('found', 'cleared', 'acknowledged', 'resolved', 'muted', 'joined')", name="kind"),
     sa.Index(None, "incident_id"),
     sa.Index(None, "told"),
     comment="One row for each thing that happened to an incident; rows are only added",

@@ -26,6 +26,7 @@ from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.source import Source
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.operations import project
+from dataops_assets.operations.completion import incident_numbers
 
 ORDERS = standalone() | {
     "refresh": {"type": "full", "key": ["id"]},
@@ -158,9 +159,9 @@ def test_a_held_extract_is_an_incident_until_it_is_approved(team: Team) -> None:
     # the failed check of deletes has the same cause
     assert team.rows == [(1, "open", "lake/orders_changes", "held")]
     shown = team.commands("show", "1").out
-    assert "next: look at it, then run: dataops approve orders 20240102" in shown
     context = team.here.platform.source_context(team.sources["orders"], team.sources)
     (held,) = context.metadata.holds("orders")
+    assert f"next: look at it, then run: dataops approve orders {held}\n" in shown
     assert dataops([context], "approve", "orders", held, "--by", "ann").code == 0
     team.here.settle("orders")
     team.looks()
@@ -174,6 +175,10 @@ def test_a_person_acknowledges_mutes_and_resolves(team: Team) -> None:
     team.looks()
     listed = team.commands("list", "--json")
     assert (listed.code, [row["incident_id"] for row in listed.data["incidents"]]) == (1, [1])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(project, "environment", lambda: team.here.environment)
+        patched.setattr(project, "metadata", lambda: team.here.platform.metadata)
+        assert (incident_numbers(""), incident_numbers("2")) == (["1"], [])
     assert team.commands("ack", "1", "--note", "asked the shop", "--by", "ann").code == 0
     assert team.commands("mute", "1", "--hours", "2", "--by", "ann").out.startswith("muted until ")
     shown = team.commands("show", "1", "--json").data
@@ -231,8 +236,17 @@ def test_a_source_without_new_inputs_is_late(team: Team, monkeypatch: pytest.Mon
     assert team.rows == []
     cursor = at(25, cursor)
     assert team.rows == [(1, "open", "raw/orders", "late")]
+    # what a person resolved stays resolved while nothing but time goes by, until it is worse
+    assert team.commands("resolve", "1", "--by", "ann").code == 0
+    cursor = at(26, cursor)
+    cursor = at(30, cursor)
+    assert team.rows == [(1, "resolved", "raw/orders", "late")]
     at(49, cursor)
-    assert team.titles == ["[warn] Incident 1 opened: raw/orders late", "[fail] Incident 1 worsened: raw/orders late"]
+    assert team.titles == [
+        "[warn] Incident 1 opened: raw/orders late",
+        "[warn] Incident 1 resolved: raw/orders late",
+        "[fail] Incident 2 opened: raw/orders late",
+    ]
 
 
 def test_a_table_of_the_warehouse_that_fails_is_stale_and_so_is_what_lies_below(instance: dg.DagsterInstance) -> None:

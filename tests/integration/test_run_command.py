@@ -46,7 +46,9 @@ def test_run_makes_its_instance_does_what_is_due_and_says_what_failed(
     assert "nothing was due" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("airlines  ")]
     assert line.split()[1:7] == ["1", "0", "1", "0", "0", "0"]
-    assert "failed  input 20130201" in done.stdout
+    assert "failed  input 2013-02-01" in done.stdout
+    incidents = json.loads(dataops(tmp_path, home, "incidents", "list", "--json").stdout)["incidents"]
+    assert [(row["state"], row["asset"], len(row["inputs"])) for row in incidents] == [("open", "raw/airlines", 1)]
     assert "next: deliver the file again with its content" in done.stdout
 
     monkeypatch.setenv("DATAOPS_HOME", str(home))

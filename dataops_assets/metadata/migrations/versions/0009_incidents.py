@@ -90,9 +90,7 @@ def upgrade() -> None:
         "incident_events",
         sa.Column("event_id", sa.Text(), nullable=False, comment="Hash of the event, so that it is recorded once"),
         sa.Column("incident_id", sa.BigInteger(), nullable=False, comment="The incident it is about"),
-        sa.Column(
-            "kind", sa.Text(), nullable=False, comment="found, cleared, acknowledged, resolved, muted, noted or joined"
-        ),
+        sa.Column("kind", sa.Text(), nullable=False, comment="found, cleared, acknowledged, resolved, muted or joined"),
         sa.Column(
             "problem", sa.Text(), nullable=False, comment="'asset kind' of found and cleared; empty for the others"
         ),
@@ -104,7 +102,7 @@ def upgrade() -> None:
         sa.Column("told", sa.Boolean(), nullable=False, comment="Whether the messages about it are in the outbox"),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_incident_events")),
         sa.CheckConstraint(
-            "kind IN ('found', 'cleared', 'acknowledged', 'resolved', 'muted', 'noted', 'joined')",
+            "kind IN ('found', 'cleared', 'acknowledged', 'resolved', 'muted', 'joined')",
             name=op.f("ck_incident_events_kind"),
         ),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.incident_id"], name=op.f("fk_incident_events_incidents")),
