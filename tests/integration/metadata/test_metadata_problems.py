@@ -1,0 +1,133 @@
+"""The problems that the metadata knows: failed checks and inputs, crashed runs, held deletes; and when each is over."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+from metadata_examples import START, an_input, source
+
+from dataops_assets.errors import GateFailed, GivenUp, InputError, InputHeld, InputWaits, RunDied, StorageError
+from dataops_assets.incidents.decisions import Seen
+from dataops_assets.incidents.grouping import Lineage
+from dataops_assets.incidents.reading import Watched, next_late, read_problems
+from dataops_assets.metadata.incident_store import IncidentStore
+from dataops_assets.metadata.store import Hold, MetadataStore
+from dataops_assets.report import CheckOutcome, InputReport, StepReport
+
+FIRST, SECOND = an_input(0), an_input(1)
+SALES = source(owners=("team:shop",))
+LINEAGE = Lineage({"raw/sales": [], "lake/sales": ["raw/sales"], "lake/sales_changes": ["lake/sales"]})
+WATCHED = Watched({"sales": SALES}, LINEAGE)
+
+
+def registered(store: MetadataStore) -> None:
+    store.register_source(SALES)
+    store.register_inputs("sales", [FIRST, SECOND])
+
+
+def seen(url: str, before: dt.datetime | None = None) -> Seen:
+    return read_problems(IncidentStore(url), WATCHED, dt.datetime.now(dt.UTC), before)
+
+
+def found(url: str) -> dict[str, tuple[str, int]]:
+    """Severity and number of inputs by problem."""
+    return {item.key: (item.severity, len(item.inputs)) for item in seen(url).problems}
+
+
+def parsed(store: MetadataStore, run: str, *reports: InputReport) -> None:
+    store.start("sales", "parse", [item.input_id for item in reports], run)
+    store.finish("sales", StepReport("parse", "lake/sales", reports, 1, 1, {}, 1.0), run)
+
+
+def test_failed_inputs_are_problems_until_they_pass(store: MetadataStore, url: str) -> None:
+    registered(store)
+    wrong = InputError("parsing", received="amount is 'x'", next_step="send it again")
+    parsed(store, "1", InputReport(FIRST.input_id, error=wrong), InputReport(SECOND.input_id, error=wrong))
+    (problem,) = seen(url).problems
+    assert (problem.key, problem.severity, problem.next_step) == ("lake/sales failed", "fail", "send it again")
+    assert (problem.columns, problem.owners, problem.area) == (("amount",), ("team:shop",), "shop")
+    assert problem.downstream == ("lake/sales_changes",)
+    parsed(store, "2", InputReport(FIRST.input_id))
+    assert found(url) == {"lake/sales failed": ("fail", 1)}
+    # a temporary fault is tried again by itself; to wait is no problem
+    parsed(store, "3", InputReport(SECOND.input_id, error=StorageError("parsing")))
+    assert found(url) == {"lake/sales failed": ("warn", 1)}
+    parsed(store, "4", InputReport(SECOND.input_id, error=InputWaits("enriching")))
+    assert found(url) == {}
+
+
+def test_a_file_that_is_sent_again_under_its_name_replaces_the_failed_one(store: MetadataStore, url: str) -> None:
+    registered(store)
+    parsed(store, "1", InputReport(FIRST.input_id, error=InputError("parsing")))
+    later = FIRST.arrival + dt.timedelta(hours=1)
+    again = replace(FIRST, input_id=f"{FIRST.input_id}x", arrival=later, digest="2", content="2")
+    store.register_inputs("sales", [again])
+    assert found(url) == {}
+
+
+def test_killed_and_given_up_runs_are_crashes(store: MetadataStore, url: str) -> None:
+    registered(store)
+    store.start("sales", "parse", [FIRST.input_id], "1")
+    store.end_running("sales", {"1": RunDied("parse of sales")})
+    assert found(url) == {"lake/sales crashed": ("warn", 1)}
+    store.start("sales", "parse", [FIRST.input_id], "2")
+    store.end_running("sales", {"2": GivenUp("parse of sales")})
+    assert found(url) == {"lake/sales crashed": ("fail", 1)}
+
+
+def test_a_held_input_is_one_problem_and_approved_deletes_are_none(store: MetadataStore, url: str) -> None:
+    registered(store)
+    store.hold("sales", [Hold(FIRST.input_id, "90 of 100 rows would go; next: approve it", "x")])
+    check = CheckOutcome("lake/sales_changes", "deletes", False, "warn", "90 of 100 rows go", FIRST.input_id)
+    held = InputReport(FIRST.input_id, error=InputHeld("merging"), checks=(check,))
+    store.start("sales", "cdc", [FIRST.input_id], "1")
+    store.finish("sales", StepReport("cdc", "lake/sales_changes", (held,), 1, 1, {}, 1.0), "1")
+    assert found(url) == {"lake/sales_changes held": ("fail", 1), "lake/sales_changes deletes": ("warn", 1)}
+    store.approve("sales", [FIRST.input_id], "ann")
+    store.start("sales", "cdc", [FIRST.input_id], "2")
+    store.finish("sales", StepReport("cdc", "lake/sales_changes", (replace(held, error=None),), 1, 1, {}, 1.0), "2")
+    assert found(url) == {}
+
+
+def test_the_newest_report_of_a_check_decides(store: MetadataStore, url: str) -> None:
+    registered(store)
+    few = CheckOutcome("lake/sales", "volume", False, "warn", "2 rows, at least 10", FIRST.input_id)
+    parsed(store, "1", InputReport(FIRST.input_id, checks=(few,)))
+    assert found(url) == {"lake/sales volume": ("warn", 1)}
+    gate = CheckOutcome("lake/sales", "contract", False, "fail", "3 nulls", SECOND.input_id)
+    parsed(
+        store,
+        "2",
+        InputReport(FIRST.input_id, checks=(replace(few, passed=True),)),
+        InputReport(SECOND.input_id, error=GateFailed("checking"), checks=(gate, replace(few, input_id=None))),
+    )
+    # one report: the check fails if it fails for one input
+    assert found(url) == {
+        "lake/sales failed": ("fail", 1),
+        "lake/sales contract": ("fail", 1),
+        "lake/sales volume": ("warn", 1),
+    }
+    parsed(store, "3", InputReport(FIRST.input_id, checks=(replace(few, passed=True),)))
+    now = seen(url)
+    assert "lake/sales volume" in now.passed
+    assert now.brief == []
+    # since the look before, it failed and passed again
+    assert [item.key for item in seen(url, START).brief] == ["lake/sales volume"]
+
+
+def test_a_source_becomes_late_when_its_window_has_passed(store: MetadataStore, url: str) -> None:
+    registered(store)
+    records, now = IncidentStore(url), dt.datetime.now(dt.UTC)
+    due = next_late(records, WATCHED, now)
+    assert due is not None
+    assert dt.timedelta(hours=23) < due - now <= dt.timedelta(hours=24)
+    for hours, severity in ((0, []), (25, ["warn"]), (49, ["fail"])):
+        late = read_problems(records, WATCHED, now + dt.timedelta(hours=hours), None)
+        assert [item.severity for item in late.problems if item.kind == "late"] == severity
+
+
+def test_what_is_not_declared_any_more_is_no_problem(store: MetadataStore, url: str) -> None:
+    registered(store)
+    parsed(store, "1", InputReport(FIRST.input_id, error=InputError("parsing")))
+    assert read_problems(IncidentStore(url), Watched({}, LINEAGE), START, None).problems == []
