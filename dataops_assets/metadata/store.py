@@ -722,6 +722,17 @@ class MetadataStore:
             described = _profile_columns(connection, [row.profile_id for row in found])
         return [Profile(asset, row.input_id or "", row.rows, described[row.profile_id]) for row in found]
 
+    def faulty_inputs(self, source: str) -> frozenset[str]:
+        """Return the inputs of incidents of volume or distribution that a person acknowledged: they are not usual."""
+        table = tables.incidents
+        statement = sa.select(table.c.inputs).where(
+            table.c.source == source,
+            table.c.kind.in_(("volume", "distribution")),
+            table.c.acknowledged_at.is_not(None),
+        )
+        with self._database.read(f"reading the acknowledged incidents of {source}") as connection:
+            return frozenset(input_id for inputs in connection.execute(statement).scalars() for input_id in inputs)
+
     def profile(self, source: str, asset: str, input_id: str) -> Profile | None:
         """Return the profile of one input in a table; None if it has none."""
         table = tables.profiles

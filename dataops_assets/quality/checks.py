@@ -40,15 +40,24 @@ def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
 
 
 def judged(
-    profiles: Collection[Profile], known: Collection[Profile], checks: Checks, sources: int
+    profiles: Collection[Profile],
+    known: Collection[Profile],
+    checks: Checks,
+    sources: int,
+    faulty: Collection[str] = (),
 ) -> dict[str, Judgement]:
-    """Return by id what process control says of each input of a table; `sources` share the budget of false alarms."""
+    """Return by id what process control says of each input of a table; `sources` share the budget of false alarms.
+
+    Inputs in `faulty` are no history for others, except from a day on that is declared as a new normal.
+    """
     if not (checks.volume.enabled or checks.distribution.enabled):
         return {}
     control = checks.control
     share = control.false_alarms_a_day / (max(sources, 1) * len(PER_INPUT))
     settings = Settings(share, control.accept_after, control.new_normal, control.country)
-    return judgements(profiles, known, settings, checks.distribution.ignore)
+    days = [f"{day:%Y%m%d}" for day in control.new_normal]
+    history = [item for item in known if item.input_id not in faulty or any(item.extracted >= day for day in days)]
+    return judgements(profiles, history, settings, checks.distribution.ignore)
 
 
 def input_outcomes(

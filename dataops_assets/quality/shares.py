@@ -6,7 +6,7 @@ an extract that suddenly changes half of a table is found, without a further que
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dataops_assets.config.quality import Checks, DistributionCheck
 from dataops_assets.profiles import SHARE, ColumnProfile, Profile
@@ -50,17 +50,19 @@ def share_outcomes(
     checks: Checks,
     columns: tuple[Mapping[str, str], Mapping[str, str]],
     sources: int,
+    faulty: Collection[str] = (),
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Check volume, schema and distribution of each profiled input, by its id; checks declared off are left out.
 
-    `columns` are those of the table and the expected ones, with their SQL types; `sources` share the budget of false
-    alarms. An input may change nothing, so only a declared maximum and the inputs before limit how much it does.
+    `columns` are those of the table and the expected ones, with their SQL types. `sources` share the budget of false
+    alarms; inputs in `faulty` are no history. An input may change nothing, so only a declared maximum and the inputs
+    before limit how much it does.
     """
     found, expected = columns
     limits = checks.volume.model_copy(update={"min_rows": 0})
     result = {}
     everything = [*known, *profiles]
-    told = judged(profiles, everything, checks, sources)
+    told = judged(profiles, everything, checks, sources, faulty)
     for profile in profiles:
         earlier = earlier_inputs(profile, everything)
         outcomes = []

@@ -187,7 +187,8 @@ def _outcomes(
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
     expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
     columns = (snapshot.columns if snapshot else {}, expected)
-    return share_outcomes(profiles, known, source.checks, columns, len(context.sources))
+    faulty = context.metadata.faulty_inputs(source.name)
+    return share_outcomes(profiles, known, source.checks, columns, len(context.sources), faulty)
 
 
 def _change_set(change: Change, own: exp.Expr, kinds: Relation) -> exp.Query:

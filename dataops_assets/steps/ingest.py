@@ -90,7 +90,8 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
     # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)
     known = metadata.profiles(source.name, asset, limit=HISTORY + len(profiles)) if profiles else []
-    told = judged(profiles, known, source.checks, len(context.sources))
+    faulty = metadata.faulty_inputs(source.name) if profiles else ()
+    told = judged(profiles, known, source.checks, len(context.sources), faulty)
     return {
         input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks, told.get(input_id))
         for input_id, (profile, kind) in looked_at.items()

@@ -371,7 +371,8 @@ def _outcomes(
     known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=HISTORY)
     context.metadata.save_profiles(source.name, asset, [profile])
     columns = (snapshot.columns, expected)
-    found = share_outcomes([profile], known, source.checks, columns, len(context.sources))[newest]
+    faulty = context.metadata.faulty_inputs(source.name)
+    found = share_outcomes([profile], known, source.checks, columns, len(context.sources), faulty)[newest]
     return tuple(replace(outcome, input_id=None) for outcome in found)
 
 

@@ -51,7 +51,8 @@ def check_inputs(
     kinds = {name: enriched.table.columns[name] for name in enriched.names}
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})
-    told = judged(profiles, known, checks, len(context.sources))
+    faulty = context.metadata.faulty_inputs(source.name)
+    told = judged(profiles, known, checks, len(context.sources), faulty)
     outcomes = {}
     for profile in profiles:
         found: list[CheckOutcome] = []

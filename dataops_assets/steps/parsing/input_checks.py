@@ -65,7 +65,8 @@ def check_profiles(
     known = context.metadata.profiles(source.name, asset, limit=HISTORY + len(profiles))
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
-    told = judged(profiles, known, source.checks, len(context.sources))
+    faulty = context.metadata.faulty_inputs(source.name) if profiles else ()
+    told = judged(profiles, known, source.checks, len(context.sources), faulty)
     outcomes = {}
     for profile in profiles:
         note = "; ".join(

@@ -343,6 +343,24 @@ def test_with_few_inputs_the_limits_are_wide() -> None:
     )
 
 
+def test_what_a_person_took_for_a_fault_is_no_history_unless_it_is_the_new_normal() -> None:
+    known = feed(100)
+    odd = [replace(item, rows=item.rows * 3) for item in known[80:]]
+    tested, faulty = replace(odd[-1], input_id=f"{odd[-1].input_id}2"), {item.input_id for item in odd}
+
+    def told(declared: dict[str, object]) -> Judgement:
+        checks = Checks.model_validate({"control": declared})
+        return judged([tested], [*known[:80], *odd[:-1], tested], checks, 1, faulty)[tested.input_id]
+
+    without = judged([tested], [*known[:80], tested], Checks(), 1)[tested.input_id]
+    assert told({}) == without
+    assert without.of_rows is not None
+    assert without.of_rows.is_alarm
+    declared = told({"new_normal": [(FIRST + dt.timedelta(days=80)).date()]}).of_rows
+    assert declared is not None
+    assert not declared.is_alarm
+
+
 def test_a_public_holiday_is_expected_to_be_one() -> None:
     known = []
     for item in feed(250):
