@@ -148,7 +148,7 @@ def test_numbers_of_the_run_are_apart_and_the_newest_input_is_the_last(
     }
     lake = here.materialized("lake/people")
     for partition, event in lake.items():
-        assert event.metadata["dagster/partition_row_count"].value == int(partition[6:8])
+        assert event.metadata["dagster/partition_row_count"].value == int(day_of(partition)[6:8])
         assert event.metadata["dagster/row_count"].value == 6
     assert "all 3 rows of input" in str(lake[newest].metadata["statistics_of"].value)
     assert "all 6 rows of the table" in str(hub[newest].metadata["statistics_of"].value)
