@@ -14,6 +14,7 @@ from dataops_assets.components import events
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.graph import StepNode, nodes, table_columns
+from dataops_assets.components.incident_link import incident_link
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name, partitions_read_once
 from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
@@ -204,7 +205,9 @@ class _StepRun:
             yield from self._beside(context, report, good, known)
         wanted = {key.name for key in context.selected_asset_check_keys}
         yield from events.check_results(
-            report, {self.node.key: {kind: True for kind in self.node.checks if kind in wanted}}
+            report,
+            {self.node.key: {kind: True for kind in self.node.checks if kind in wanted}},
+            incident_link(source_context.environment.metadata_url, context.run),
         )
 
     def _taken_out(

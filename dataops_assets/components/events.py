@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -195,9 +195,13 @@ def _added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def check_results(
-    report: StepReport, declared: Mapping[str, Mapping[CheckKind, bool]]
+    report: StepReport,
+    declared: Mapping[str, Mapping[CheckKind, bool]],
+    linked: Callable[[str, str], Mapping[str, Any]] | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
     """Return one result for each check that is declared (by asset key) and has outcomes in the report.
+
+    `linked` returns more metadata of a failed check, by asset key and check.
 
     A check of several inputs fails if it fails for one of them; the description and a table name the failed inputs.
     """
@@ -214,7 +218,7 @@ def check_results(
             passed=not failed,
             severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
             description=_description(outcomes, failed),
-            metadata=_numbers(outcomes, failed),
+            metadata={**_numbers(outcomes, failed), **(linked(asset, check) if linked and failed else {})},
         )
 
 

@@ -13,7 +13,8 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.events import failure_of
-from dataops_assets.components.launchpad import as_yaml, launchpad
+from dataops_assets.components.incident_link import MUTE_HOURS, OP, filled, filled_launchpad
+from dataops_assets.components.launchpad import as_yaml
 from dataops_assets.components.platform import Platform
 from dataops_assets.errors import DataOpsError
 from dataops_assets.incidents.journal import EventKind
@@ -21,9 +22,7 @@ from dataops_assets.incidents.looking import Decision, record_decision
 from dataops_assets.incidents.messages import JOB
 from dataops_assets.metadata.incident_store import IncidentStore
 
-_OP = "decide_incidents"
 _KINDS: dict[str, EventKind] = {"acknowledge": "acknowledged", "resolve": "resolved", "mute": "muted"}
-_HOURS = 8.0
 
 
 def incident_job() -> dg.JobDefinition:
@@ -31,14 +30,14 @@ def incident_job() -> dg.JobDefinition:
     actions = dg.Enum("decision_about_incidents", [dg.EnumValue(name) for name in _KINDS])
 
     @dg.op(
-        name=_OP,
+        name=OP,
         description="Acknowledges, resolves or mutes incidents, like `dataops incidents`. Without incidents it lists "
         "those that are open, and changes nothing.",
         config_schema={
             "incidents": dg.Field([int], default_value=[], description="Numbers of incidents. Empty: list them."),
             "decision": dg.Field(actions, default_value="acknowledge", description="What to do with them."),
             "note": dg.Field(str, default_value="", description="What others should know."),
-            "mute_hours": dg.Field(float, default_value=_HOURS, description="For how many hours a mute lasts."),
+            "mute_hours": dg.Field(float, default_value=MUTE_HOURS, description="For how many hours a mute lasts."),
             "by": dg.Field(
                 str, default_value="", description="Name of the person; it is recorded. Default: the run's id."
             ),
@@ -58,21 +57,12 @@ def incident_job() -> dg.JobDefinition:
     @dg.job(
         name=JOB,
         description="Acknowledges, resolves or mutes incidents, like `dataops incidents`.",
-        config={"ops": {_OP: {"config": _filled([], "acknowledge")}}},
+        config={"ops": {OP: {"config": filled([], "acknowledge")}}},
     )
     def job() -> None:
         decide()
 
     return job
-
-
-def filled_launchpad(run: dg.DagsterRun | None, number: int, decision: str) -> str:
-    """Return the address of the job's launchpad, filled in for one incident."""
-    return launchpad(run, JOB, _OP, _filled([number], decision))
-
-
-def _filled(numbers: list[int], decision: str) -> dict[str, Any]:
-    return {"incidents": numbers, "decision": decision, "note": "", "mute_hours": _HOURS, "by": ""}
 
 
 def _decide(context: dg.OpExecutionContext, store: IncidentStore) -> dict[str, Any]:
@@ -81,7 +71,7 @@ def _decide(context: dg.OpExecutionContext, store: IncidentStore) -> dict[str, A
         lines = []
         for row in store.incidents():
             number = row["incident_id"]
-            context.log.info(f"incident {number}: {row['summary']}\n{as_yaml(_OP, _filled([number], 'acknowledge'))}")
+            context.log.info(f"incident {number}: {row['summary']}\n{as_yaml(OP, filled([number], 'acknowledge'))}")
             links = ", ".join(f"[{name}]({filled_launchpad(context.run, number, name)})" for name in _KINDS)
             lines.append(f"* {number}, {row['state']}, {row['severity']}, {row['asset']} {row['kind']}: {links}")
         return {"to choose": dg.MetadataValue.md("\n".join(lines) or "There is nothing to choose.")}

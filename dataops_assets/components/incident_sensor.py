@@ -17,7 +17,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.events import asset_key
-from dataops_assets.components.incident_job import filled_launchpad
+from dataops_assets.components.incident_link import filled_launchpad
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.told_once import ToldOnce
 from dataops_assets.components.warehouse_problems import newest_ended_run, warehouse_problems

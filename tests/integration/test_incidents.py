@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from code_location import CodeLocation, failures, loaded, standalone
+from code_location import CodeLocation, checks, failures, loaded, standalone
 from command_line import Ended, dataops
 
 from dataops_assets.components import incident_sensor as sensor_module
@@ -166,6 +166,26 @@ def test_a_held_extract_is_an_incident_until_it_is_approved(team: Team) -> None:
     team.here.settle("orders")
     team.looks()
     assert [state for _, state, _, _ in team.rows] == ["resolved"], team.commands("show", "1").out
+
+
+def test_a_failed_check_links_to_its_incident_which_closes_when_it_passes(team: Team) -> None:
+    def landed(number: int, rows: int) -> dg.AssetCheckEvaluation:
+        team.here.land("orders", day(number), HEADER + "".join(f"{row},1,{number}\n" for row in range(rows)))
+        (result,) = team.here.settle("orders")
+        team.looks()
+        return checks(result)["lake/orders:volume"]
+
+    # the first failure opens it
+    assert "incident" not in landed(1, 1).metadata
+    assert team.rows == [(1, "open", "lake/orders", "volume")]
+    link = str(landed(2, 1).metadata["incident"].value)
+    assert link.startswith("[incident 1, open](/locations/dataops_assets/jobs/incidents/playground/setup?config=")
+    assert landed(3, 2).passed
+    assert team.rows == [(1, "resolved", "lake/orders", "volume")]
+    assert team.titles == [
+        "[warn] Incident 1 opened: lake/orders volume",
+        "[warn] Incident 1 resolved: lake/orders volume",
+    ]
 
 
 def test_a_person_acknowledges_mutes_and_resolves(team: Team) -> None:
