@@ -21,6 +21,9 @@ KINDS = ("sudden", "drift", "frozen")
 
 # parts of the level: up and down of a sudden change, up and down of a drift, frozen
 _SUDDEN, _DRIFT, _FROZEN = 0.4, 0.08, 0.04
+# a value this near to its forecast is as usual, even if all before were nearer: a constant that moves by one in a
+# thousand is of no interest
+_NEAR = 2.5
 # how much of a drift's mean is the newest point, and how much one point may count
 _NEWEST = 0.15
 _MOST = 3.0
@@ -95,9 +98,10 @@ def _judged(
     before = slice(max(0, point - _HISTORY), point)
     scores, score = forecasts.known_scores(point, _HISTORY), forecasts.scores[:, point]
     above, below = calibrate(scores), calibrate(-scores)
+    sudden = np.fmin(p_values(above, score), p_values(below, -score))
     parts = np.stack(
         [
-            np.fmin(p_values(above, score), p_values(below, -score)) / _SUDDEN,
+            np.where(np.abs(score) < _NEAR, np.maximum(sudden, 1), sudden) / _SUDDEN,
             _drift(drift[:, before], drift[:, point]) / _DRIFT,
             _frozen(repeats[:, before], repeats[:, point]) / _FROZEN,
         ]
@@ -110,8 +114,8 @@ def _judged(
         p=np.where(learning, np.nan, np.minimum(np.nanmin(np.where(learning, 1.0, parts), axis=0), 1)),
         kind=kind,
         expected=expected,
-        low=expected - deviation * threshold(below, level * _SUDDEN),
-        high=expected + deviation * threshold(above, level * _SUDDEN),
+        low=expected - deviation * np.maximum(threshold(below, level * _SUDDEN), _NEAR),
+        high=expected + deviation * np.maximum(threshold(above, level * _SUDDEN), _NEAR),
         repeats=repeats[:, point],
     )
 

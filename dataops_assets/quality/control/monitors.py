@@ -6,8 +6,10 @@ and an input that was removed, or replaced by another version, is a point no mor
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,6 +54,12 @@ def monitors(profiles: Sequence[Profile], ignore: Sequence[str] = ()) -> list[Mo
             items = [named.get(column.name) for named in by_name]
             found += _of_column(column, rows, list(zip(profiles, items, strict=True)))
     return [item for item in found if np.isfinite(item.values).any()]
+
+
+def gaps(times: Sequence[dt.datetime]) -> Monitor:
+    """Return the monitor of the time between inputs: a longer one says that an input is missing."""
+    hours = [(later - earlier) / dt.timedelta(hours=1) for earlier, later in pairwise(times)]
+    return Monitor("inputs", "hours since the one before", "count", np.array([np.nan, *hours]), np.zeros(len(times)))
 
 
 def series_of(found: Sequence[Monitor]) -> Series:

@@ -17,7 +17,7 @@ from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.deliveries import Kind, kinds
 from dataops_assets.quality.control.forecasts import Forecasts, forecast
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
-from dataops_assets.quality.control.monitors import ROWS, Monitor, monitors, series_of
+from dataops_assets.quality.control.monitors import ROWS, Monitor, gaps, monitors, series_of
 from dataops_assets.quality.control.scales import from_scale
 
 HISTORY = 400
@@ -27,6 +27,8 @@ HISTORY = 400
 _PART_OF_ROWS = 0.25
 _MOST_LEVEL = 0.02
 _CHARTED = 60
+# the time between inputs is the same for all tables of a source, so one of them is enough
+_RAW = "raw/"
 _FEWEST_ACCEPTED, _MOST_ACCEPTED = 5, 60
 
 
@@ -161,6 +163,8 @@ def _verdicts(
 ) -> list[Judgement]:
     (_, effects, usual), settings, ignore = how
     measured = monitors(profiles, ignore)
+    if profiles[-1].asset.startswith(_RAW) and len(times) > 1:
+        measured.append(gaps(times))
     series = series_of(measured)
     accept_after = int(np.clip(round(settings.accept_after / usual), _FEWEST_ACCEPTED, _MOST_ACCEPTED))
     restarts = {

@@ -374,6 +374,30 @@ def test_a_public_holiday_is_expected_to_be_one() -> None:
     assert " on Tag der Deutschen Einheit" in explanation or " on German Unity Day" in explanation
 
 
+def test_a_missing_input_is_told_by_the_next_one() -> None:
+    weekly = [replace(item, asset="raw/sales") for day, item in enumerate(feed(102)) if day % 7 < 5]
+    found = judgements(weekly[60:], weekly, HOW)
+    odd = {item.column for told in found.values() for item in told.verdicts if item.is_alarm}
+    assert "inputs" not in odd, "no files on weekends are as usual"
+    missing = [*weekly[:-2], weekly[-1]]
+    told = next(
+        item
+        for item in judgements([missing[-1]], missing, HOW)[missing[-1].input_id].of_columns
+        if item.column == "inputs"
+    )
+    assert told.is_alarm
+    assert told.sentence.startswith("48, expected ")
+
+
+def test_a_constant_may_move_a_little() -> None:
+    constant = [profile(day, 1000) for day in range(100)]
+    told = [
+        judgements([item], [*constant, item], HOW)[item.input_id].of_rows
+        for item in (profile(100, 1001), profile(100, 1))
+    ]
+    assert [item is not None and item.is_alarm for item in told] == [False, True]
+
+
 def covering(day: int, first: int, last: int, rows: int) -> Profile:
     start, end = (FIRST + dt.timedelta(days=item) for item in (first, last))
     return profile(
