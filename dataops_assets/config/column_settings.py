@@ -40,6 +40,8 @@ def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: st
         yield f"refresh.merge names {name!r}{hint(name, list(kinds))}; known columns: {', '.join(kinds)}, '*' for all"
     elif name in refresh.key or name == refresh.order_by:
         yield f"{name!r} is a column of the key or the order: it is that of the row"
+    elif name in refresh.ignore_changes_in:
+        yield f"{name!r} is in ignore_changes_in, too: a value that the hub does not show could not be merged later"
     elif take == "sum" and kinds[name] not in _SUMMED:
         yield f"column {name!r} is {kinds[name]}; a sum needs integer or decimal, which have no rounding"
     elif take in ("greatest", "least") and kinds[name] == "binary":

@@ -25,7 +25,7 @@ INPUT = "input"
 
 Take = Literal["last", "first", "greatest", "least", "sum"]
 ALL_COLUMNS = "*"
-"""Name in `merge` that stands for all columns that are not named, without key, order and columns of `delete_when`."""
+"""Name in `merge` that stands for all columns that are not named, without key, order, ignored and marking columns."""
 
 
 class MergedColumn(Declared):

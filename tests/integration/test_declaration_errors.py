@@ -266,6 +266,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "name: sane",
         ("amount, in an expression that is computed once", "gates.current"),
     ),
+    "merge of a column that is ignored": (
+        keyed(merge={"amount": "last"}, ignore_changes_in=["amount"]),
+        "refresh.merge.amount",
+        "amount: last",
+        ("in ignore_changes_in, too",),
+    ),
     "retention with merged values": (
         keyed(merge={"amount": "last"}) | {"retention": {"superseded_inputs": "1 day"}},
         "retention.superseded_inputs",

@@ -98,11 +98,15 @@ KINDS = {
 # values of columns that are made of several rows
 MERGED = {
     "key_partial": Kind(
-        {"type": "key", "key": KEY, "merge": {"*": "last", "number": "sum"}, "ignore_changes_in": ["ignored"]},
+        {
+            "type": "key",
+            "key": KEY,
+            "merge": {"*": "last", "at": "sum", "seen": "greatest"},
+            "ignore_changes_in": ["ignored", "number"],
+        },
         keyed(
-            tracked=TRACKED,
-            merge={name: last(name) for name in ("at", "v", "n", "ignored", "op", "seen")}
-            | {"number": added("number")},
+            tracked=("at", "v", "n", "op", "seen"),
+            merge={name: last(name) for name in ("v", "n", "op")} | {"at": added("at"), "seen": known("seen", max)},
         ),
     ),
     "key_merged": Kind(

@@ -42,7 +42,8 @@ def merged_columns(source: Source) -> dict[str, MergedColumn]:
     """Return how each merged column is merged, in the order of the contract."""
     declared = source.refresh.merge
     rest = declared.get(ALL_COLUMNS)
-    others = {*source.refresh.key, source.refresh.order_by, *marking_columns(source)}
+    refresh = source.refresh
+    others = {*refresh.key, refresh.order_by, *refresh.ignore_changes_in, *marking_columns(source)}
     found: dict[str, MergedColumn] = {}
     for item in source.columns:
         how = declared.get(item.name)
@@ -157,6 +158,34 @@ def merged(source: Source, seen: Relation, names: Sequence[str]) -> exp.Query:
     return query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=found)
 
 
+def merged_with(source: Source, rows: exp.Query, hub: exp.Query, names: Sequence[str]) -> exp.Query:
+    """Return the observations `rows` (columns `names`) with merged values, if each key occurs once.
+
+    `hub` has the present version of each key, with `s_gone`.
+    """
+    takes = merged_columns(source)
+    kinds = {item.name: item.type for item in source.columns}
+    values = [alias(_taken_with(name, how, kinds[name]), _VALUE + name) for name, how in takes.items()]
+    paired = query(
+        "SELECT $names, $values FROM $rows AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key AND NOT h.s_gone",
+        names=columns([name for name in names if name not in {_VALUE + taken for taken in takes}], "a"),
+        values=values,
+        rows=rows,
+        hub=hub.copy(),
+    )
+    found: exp.Query = query(
+        "SELECT $names FROM $paired AS m",
+        names=[
+            alias(hash_with(source, "m", {taken: _VALUE + taken for taken in takes}), name)
+            if name == "s_row_hash"
+            else column(name, "m")
+            for name in names
+        ],
+        paired=paired,
+    )
+    return found
+
+
 def updated_in_place(source: Source, rows: Relation, names: Sequence[str]) -> exp.Query:
     """Return the ordered observations `rows` (columns `names`), where those that open a version have its newest values.
 
@@ -228,3 +257,21 @@ def _taken(name: str, how: MergedColumn, kind: str) -> exp.Expr:
         return found
     found = query(f"{_TAKES[how.take]}($value) OVER w", value=value)
     return exp.cast(found, sql_type(kind), dialect=DIALECT) if how.take == "sum" else found
+
+
+def _taken_with(name: str, how: MergedColumn, kind: str) -> exp.Expr:
+    """Return the merged value of an observation `a` after the version `h` of the hub, which may be missing."""
+    value, before = column(_VALUE + name, "a"), column(_VALUE + name, "h")
+    if how.take == "last" and how.when:
+        return query("CASE WHEN $given THEN $v ELSE $b END", given=column(_GIVEN + name, "a"), v=value, b=before)
+    if how.take == "last":
+        return query("coalesce($v, $b)", v=value, b=before)
+    if how.take == "first":
+        return query("coalesce($b, $v)", v=value, b=before)
+    if how.take == "sum":
+        total = query("coalesce($v + $b, $v, $b)", v=value, b=before)
+        return exp.cast(total, sql_type(kind), dialect=DIALECT)
+    is_taken = (
+        exp.GT(this=value, expression=before) if how.take == "greatest" else exp.LT(this=value, expression=before)
+    )
+    return query("CASE WHEN $b IS NULL OR $is_taken THEN $v ELSE $b END", v=value, b=before, is_taken=is_taken)

@@ -1,7 +1,8 @@
 """Compares observations in order directly with the hub, if each key occurs once.
 
 Each observation is joined with the current version of its key in the hub. A new version begins where the two differ,
-and it replaces or ends the version in the hub. Nothing is sorted and no timeline is read.
+and it replaces or ends the version in the hub. Nothing is sorted and no timeline is read. Merged values are
+made of the observation and that version.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
     if base is None and change.settled is not None:
         return False
     is_one_extract = isinstance(change.source.refresh, FullRefresh) and len(change.adding) == 1
-    if merged_values.merges(change.source):
-        # the value of a row depends on the rows before it
+    if change.source.refresh.update_in_place or (change.source.refresh.merge and is_one_extract):
+        # a version can change where none begins; a full extract is compared without its equal rows
         return False
     if change.is_sparing(late=False):
         # a key without a parsed row can be present in the extract, as a rejected row
@@ -63,6 +64,10 @@ def pairs_by_key(session: Session, delivery: Delivery, hub: exp.Expr | None) -> 
     Returns the affected keys instead, if a key occurs several times.
     """
     source = delivery.source
+    present = _present(source, hub)
+    delivered = query("SELECT d.* FROM $delivered AS d", delivered=delivery.rows)
+    if source.refresh.merge:
+        delivered = merged_values.merged_with(source, delivered, present, observed_columns(source))
     pairs = session.create(
         query(
             """
@@ -76,13 +81,17 @@ def pairs_by_key(session: Session, delivery: Delivery, hub: exp.Expr | None) -> 
             is_event=is_event("a", "h", column("s_gone", "h")),
             nothing=exp.cast(exp.null(), order_type(source), dialect=DIALECT),
             stored=_stored_columns(source),
-            delivered=delivery.rows,
-            hub=_present(source, hub),
+            delivered=delivered,
+            hub=present,
         )
     )
     repeated = query("SELECT p.s_key FROM $pairs AS p GROUP BY p.s_key HAVING count(*) > 1", pairs=pairs)
     if not session.fetch(query("SELECT 1 AS one FROM $repeated AS r LIMIT 1", repeated=repeated)).num_rows:
         return Pairs(delivery, pairs)
+    if source.refresh.merge:
+        # rows of one key count together, so each is taken as it was delivered
+        keys = query("SELECT DISTINCT p.s_key FROM $pairs AS p", pairs=pairs)
+        return AffectedKeys(keys=session.create(keys), added=delivery.rows)
     observed = query("SELECT $names FROM $pairs AS p", names=columns(observed_columns(source), "p"), pairs=pairs)
     keys = query("SELECT DISTINCT p.s_key FROM $pairs AS p WHERE p.s_is_event", pairs=pairs)
     return AffectedKeys(keys=session.create(keys), added=session.define(observed))
@@ -170,7 +179,7 @@ def replaced_rows(timeline: Relation) -> exp.Select:
 
 def ended_versions(source: Source, timeline: Relation) -> exp.Query:
     """Return the hub versions that end where a new one begins, with file and position; none without history."""
-    names = system_columns(source)
+    names = _held_columns(source)
     if not source.refresh.history:
         nothing: exp.Query = query(
             "SELECT $names FROM $none AS n", names=columns((*names, FILE, POSITION)), none=no_hub_rows(source)
@@ -188,7 +197,11 @@ def _present(source: Source, hub: exp.Expr | None) -> exp.Query:
     return found
 
 
+def _held_columns(source: Source) -> tuple[str, ...]:
+    return (*system_columns(source), *merged_values.value_names(source))
+
+
 def _stored_columns(source: Source) -> list[exp.Expr]:
     """Return the columns of the hub that `pairs` has: file and position, and with history the system columns."""
-    ended = [alias(column(name, "h"), f"s_held_{name}") for name in system_columns(source) if source.refresh.history]
+    ended = [alias(column(name, "h"), f"s_held_{name}") for name in _held_columns(source) if source.refresh.history]
     return [*columns((FILE, POSITION), "h"), *ended]
