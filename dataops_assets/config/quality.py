@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Literal
 
-import holidays
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared, Duration
@@ -120,6 +119,9 @@ class ProcessControl(Declared):
         if country is None:
             return None
         name, _, part = country.partition("-")
+        # imported late: it takes 0.1 s, and most deployments declare no country
+        import holidays
+
         known = holidays.list_supported_countries()
         if name not in known:
             raise ValueError(f"country {name!r} has no known holidays; known: {', '.join(sorted(known))}")

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import holidays
 import numpy as np
 
 from dataops_assets.quality.control.scales import Floats
+
+if TYPE_CHECKING:
+    from holidays import HolidayBase
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -76,6 +79,9 @@ def holiday(day: dt.date, country: str) -> str | None:
 
 
 @lru_cache(maxsize=32)
-def _calendar(country: str) -> holidays.HolidayBase:
+def _calendar(country: str) -> HolidayBase:
+    # imported late: it takes 0.1 s, and most deployments declare no country
+    import holidays
+
     name, _, part = country.partition("-")
     return holidays.country_holidays(name, subdiv=part or None)
