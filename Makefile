@@ -27,7 +27,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -80,6 +80,9 @@ benchmark-scale: setup ## Measure how costs grow with inputs, sources and column
 
 benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
 	@$(VENV)/bin/python tests/benchmarks/detection.py
+
+benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
+	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py
 
 mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from xdist.scheduler.loadfile import LoadFileScheduling
 
+from dataops_assets.engines import duckdb
+
 # Machines are shared, so no example is timed, and neither is drawing one. What fixtures of a test give is the same for
 # all its examples: an engine, an empty database. CI looks at the same examples every time, so that it fails for a
 # change and not by chance, and shows a failing example as it was found: to make it smaller takes minutes for each test.
@@ -60,6 +62,17 @@ def _quick_disk() -> Iterator[None]:
     """No test of this process cuts the power, so none waits for the disk; what is synced when has tests of its own."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_a_worker() -> Iterator[None]:
+    """The tables of tests are small: more threads than the workers have cores only cost their start.
+
+    Processes that tests start have as many threads as in production.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(duckdb, "TRUSTING", {**duckdb.TRUSTING, "threads": "1"})
         yield
 
 

@@ -7,9 +7,11 @@ from typing import Self
 import dagster as dg
 from pydantic import BaseModel
 
+from dataops_assets.components.scaffold import IncidentsScaffolder
 from dataops_assets.config.incidents import Incidents
 
 
+@dg.scaffold_with(IncidentsScaffolder)
 class IncidentsComponent(dg.Component):
     """Settings of the incidents of a deployment: channels, routes, and when an incident opens again.
 

@@ -75,6 +75,26 @@ attributes:
 """
 
 
+_INCIDENTS = """\
+# Who is told of incidents; docs/incidents.md explains every part.
+type: {type_name}
+attributes:
+  channels:
+    # a URL of Apprise has secrets, so it is in an environment variable of the daemon's code location
+    team: {{url: "${{INCIDENTS_URL}}"}}
+  routes:
+    - {{to: [team], severities: [fail]}}
+"""
+
+
+class IncidentsScaffolder(dg.Scaffolder):
+    """Writes a defs.yaml with one channel and one route."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        """Write the file. Raises ConfigError if the Python format is requested."""
+        _write(request, _INCIDENTS.format(type_name=request.type_name))
+
+
 class TemplatesScaffolder(dg.Scaffolder):
     """Writes a defs.yaml with one template."""
 

@@ -71,7 +71,6 @@ STORIES = [
     ("sequence", False, "ssd"),
     ("custom", True, "sds"),
     ("append", False, "dss"),
-    ("key_partial", False, "dss"),
     ("key_merged", True, "sds"),
     ("full_merged", True, "dsd"),
 ]

@@ -33,6 +33,9 @@ class Played:
     def run_automation(self) -> Iterator[FinishedRun]:
         yield from ()
 
+    def look_for_incidents(self) -> None:
+        pass
+
     def failed_runs(self) -> list[FailedRun]:
         return [FailedRun("1", ("warehouse/a",), ("no column b",))]
 
