@@ -214,14 +214,15 @@ class _StepRun:
         self, source_context: SourceContext, report: StepReport, of_table: dict[str, Any]
     ) -> Iterator[dg.AssetMaterialization]:
         """Report the inputs that the step took out of its table; they can be inputs that the run does not name."""
-        ids = [item.input_id for item in events.taken_out(report)]
-        known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)} if ids else {}
-        for item in events.taken_out(report):
+        out = events.taken_out(report)
+        if not out:
+            return
+        inputs = source_context.metadata.inputs(self.source.name, [item.input_id for item in out])
+        known = {item.input_id: item for item in inputs}
+        key, tags = asset_key(self.node.key), events.version_tags(self.node, report)
+        for item in out:
             metadata = of_table | events.held_metadata(item, known.get(item.input_id))
-            tags = events.version_tags(self.node, report)
-            yield dg.AssetMaterialization(
-                asset_key(self.node.key), partition=item.input_id, metadata=metadata, tags=tags
-            )
+            yield dg.AssetMaterialization(key, partition=item.input_id, metadata=metadata, tags=tags)
 
     def _materializations(
         self,

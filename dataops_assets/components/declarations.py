@@ -11,10 +11,10 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
@@ -40,6 +40,7 @@ INCIDENT_TYPES = (
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
 _FILES = ("defs.yaml", "defs.yml")
 _Path = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 _AS_WRITTEN = Expanded({})
 
 
@@ -183,19 +184,26 @@ def _attributes(document: yaml.Node, types: Sequence[str]) -> yaml.Node | None:
     return parts.get("attributes") if kind is not None and kind.value in types else None
 
 
-def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
-    """Collect the templates and parameters of all files. Raises ConfigError for a name that is declared twice."""
-    found: dict[str, dict[str, Any]] = {"templates": {}, "parameters": {}}
-    places: dict[tuple[str, str], str] = {}
+def _of_types(
+    documents: Sequence[tuple[Path, yaml.Node]], types: Sequence[str], model: type[_Model]
+) -> Iterator[tuple[Path, Mapping[_Path, int], _Model]]:
+    """Return the path, lines and attributes of each component of these types. Raises ConfigError for a wrong one."""
     for path, document in documents:
-        attributes = _attributes(document, TEMPLATE_TYPES)
+        attributes = _attributes(document, types)
         if attributes is None:
             continue
         lines = _lines(path, document)
         try:
-            declared = Templates.model_validate(_value(attributes))
+            yield path, lines, model.model_validate(_value(attributes))
         except ValidationError as error:
             raise ConfigError(_told(path, lines, error, _AS_WRITTEN)) from error
+
+
+def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
+    """Collect the templates and parameters of all files. Raises ConfigError for a name that is declared twice."""
+    found: dict[str, dict[str, Any]] = {"templates": {}, "parameters": {}}
+    places: dict[tuple[str, str], str] = {}
+    for path, lines, declared in _of_types(documents, TEMPLATE_TYPES, Templates):
         for key, items in found.items():
             for name, item in getattr(declared, key).items():
                 place = f"{path}:{lines[key, name]}"
@@ -210,16 +218,7 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
 
 def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:
     """Return the settings of incidents. Raises ConfigError if several files declare them."""
-    found: list[tuple[Path, Incidents]] = []
-    for path, document in documents:
-        attributes = _attributes(document, INCIDENT_TYPES)
-        if attributes is None:
-            continue
-        lines = _lines(path, document)
-        try:
-            found.append((path, Incidents.model_validate(_value(attributes))))
-        except ValidationError as error:
-            raise ConfigError(_told(path, lines, error, _AS_WRITTEN)) from error
+    found = [(path, settings) for path, _, settings in _of_types(documents, INCIDENT_TYPES, Incidents)]
     if len(found) > 1:
         raise ConfigError(
             f"{found[1][0]}: the settings of incidents are declared twice",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,7 +12,7 @@ import dagster as dg
 from dataops_assets.components.launchpad import launchpad
 from dataops_assets.errors import StorageError
 from dataops_assets.incidents.messages import JOB
-from dataops_assets.metadata.incident_store import IncidentStore
+from dataops_assets.metadata.incident_store import IncidentStore, Row
 
 OP = "decide_incidents"
 """Name of the job's only op."""
@@ -36,15 +37,20 @@ def incident_link(metadata_url: str, run: dg.DagsterRun | None) -> Callable[[str
     It gives nothing if there is none: the first failure of a check is reported before its incident is opened.
     """
 
-    def linked(asset: str, check: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = {}
+    @functools.cache
+    def incidents() -> Sequence[Row]:
         # the table is published already; its run does not fail because of a link
         with contextlib.suppress(StorageError):
-            for row in IncidentStore(metadata_url).incidents():
-                if f"{asset} {check}" in row["problems"]:
-                    number = row["incident_id"]
-                    link = filled_launchpad(run, number, "acknowledge")
-                    found = {"incident": dg.MetadataValue.md(f"[incident {number}, {row['state']}]({link})")}
+            return IncidentStore(metadata_url).incidents()
+        return ()
+
+    def linked(asset: str, check: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = {}
+        for row in incidents():
+            if f"{asset} {check}" in row["problems"]:
+                number = row["incident_id"]
+                link = filled_launchpad(run, number, "acknowledge")
+                found = {"incident": dg.MetadataValue.md(f"[incident {number}, {row['state']}]({link})")}
         return found
 
     return linked

@@ -1,4 +1,4 @@
-"""The component for the settings of incidents: who is told of them, how and when."""
+"""The component that declares the channels and routes of incident messages."""
 
 from __future__ import annotations
 

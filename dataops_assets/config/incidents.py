@@ -1,10 +1,10 @@
-"""Declared settings of incidents: when one comes back, and who is told of it, how and when."""
+"""The settings of incidents that YAML declares: channels, routes, and when an incident opens again."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -14,8 +14,8 @@ from dataops_assets.config.quality import Severity
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Told = Literal["opened", "reopened", "worsened", "acknowledged", "resolved", "unmuted"]
-_DAYS: tuple[Day, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_TOLD: tuple[Told, ...] = ("opened", "reopened", "worsened", "acknowledged", "resolved", "unmuted")
+_DAYS: tuple[Day, ...] = get_args(Day)
+_TOLD: tuple[Told, ...] = get_args(Told)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _MINUTES_OF_A_DAY = 24 * 60
@@ -90,7 +90,7 @@ class Hours(Declared):
 
 
 class Route(Declared):
-    """Which incidents are told to which channels. An empty choice matches all."""
+    """Sends the incidents that it matches to channels. An empty choice matches all incidents."""
 
     to: tuple[str, ...] = Field(min_length=1, description="Names of channels.")
     owners: tuple[str, ...] = Field((), description="Only incidents of these owners.")

@@ -1,4 +1,4 @@
-"""What a look at the problems changes: the events to record, so that each cause has one incident.
+"""Decides which events a look records, so that each cause has one incident.
 
 A decision depends only on the recorded incidents and on what was seen. If a look is repeated, because the process was
 killed before its events were recorded or after, it decides the same or nothing.
@@ -21,7 +21,7 @@ INSTANT = dt.timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look saw.
+    """The problems and passed checks that one look found.
 
     * `problems`: all problems that are there now: of checks, those that ran since the look before suffice.
     * `passed`: by key, when checks passed that ran since the look before.

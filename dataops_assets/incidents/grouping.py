@@ -8,7 +8,7 @@ from dataops_assets.incidents.problem import LATE, STANDING, Problem
 
 
 class Lineage:
-    """Which tables lie below which: made of the tables that each table reads, by asset key."""
+    """The lineage of tables: `parents` has the tables that each table reads, by asset key."""
 
     def __init__(self, parents: Mapping[str, Collection[str]]) -> None:
         self._parents = parents

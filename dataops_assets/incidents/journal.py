@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dataops_assets.config.quality import Severity
 from dataops_assets.incidents.problem import Problem, problem_of
 
 State = Literal["open", "acknowledged", "resolved"]
@@ -105,7 +106,7 @@ class Incident:
         return self.known[self.cause]
 
     @property
-    def severity(self) -> Literal["warn", "fail"]:
+    def severity(self) -> Severity:
         """Return the worst severity of its problems; of those it had, if they are over."""
         problems = self.problems or self.known
         return "fail" if any(item.severity == "fail" for item in problems.values()) else "warn"

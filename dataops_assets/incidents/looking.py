@@ -23,7 +23,11 @@ _KEPT = dt.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Looked:
-    """The result of a look: the changes that nobody was told of before, and when something is due without any news."""
+    """The result of a look.
+
+    * `changes`: changes of incidents that no earlier look told.
+    * `next_time`: when a look is due although nothing new happened.
+    """
 
     changes: Sequence[tuple[Incident, Change]] = ()
     next_time: dt.datetime | None = None

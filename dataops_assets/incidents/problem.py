@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
-Severity = Literal["warn", "fail"]
+from dataops_assets.config.quality import Severity
 
 FAILED, CRASHED, HELD, LATE, STALE = "failed", "crashed", "held", "late", "stale"
 STANDING = frozenset({FAILED, CRASHED, HELD, LATE, STALE})

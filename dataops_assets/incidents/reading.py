@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dataops_assets import errors
+from dataops_assets.config.quality import Severity
 from dataops_assets.config.source import Source
 from dataops_assets.errors import GivenUp, RunDied, split_next_step
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
-from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, Problem, Severity
+from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, Problem
 from dataops_assets.masking import mask
 from dataops_assets.metadata.incident_store import IncidentStore, Row
 

@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.errors import InputHeld, InputWaits
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
 
 Row = Mapping[str, Any]
 _LOOK_LOCK = 0x49_6E_63_69_64_65_6E_74
 # the holds tell of those that are held; to wait is no problem
 _NO_FAILURE = (InputHeld.__name__, InputWaits.__name__)
-_IDS_AT_ONCE = 10_000
 
 
 class Recording:
@@ -69,8 +68,7 @@ class Recording:
     def mark_told(self, event_ids: Sequence[str]) -> None:
         """Record that the messages about these events are in the outbox."""
         table = tables.incident_events
-        for start in range(0, len(event_ids), _IDS_AT_ONCE):
-            some = event_ids[start : start + _IDS_AT_ONCE]
+        for some in portions(event_ids):
             self._connection.execute(table.update().where(table.c.event_id.in_(some)).values(told=True))
 
 
@@ -79,9 +77,7 @@ class IncidentStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self._insert: Callable[..., Any] = (
-            postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
-        )
+        self._insert = insert_of(self._database.dialect)
 
     def record(self, attempted: str, work: Callable[[Recording], Any]) -> Any:
         """Do `work` in one transaction that no other look shares, and return what it returns."""
@@ -157,20 +153,13 @@ class IncidentStore:
     def failed(self) -> list[Row]:
         """Return the failed steps, without those of files that were sent again under their own name."""
         table, inputs = tables.processes, tables.inputs
-        newer = inputs.alias("newer")
-        is_replaced = sa.exists().where(
-            newer.c.source == inputs.c.source,
-            newer.c.extract_time == inputs.c.extract_time,
-            newer.c.origin == inputs.c.origin,
-            sa.tuple_(newer.c.arrival, newer.c.input_id) > sa.tuple_(inputs.c.arrival, inputs.c.input_id),
-        )
         of_input = sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
         columns = ("source", "step", "input_id", "attempts", "finished_at", "error_type", "error", "rejected", "run_id")
         statement = (
             sa.select(*(table.c[name] for name in columns), inputs.c.origin)
             .select_from(table.outerjoin(inputs, of_input))
             .where(table.c.status == "failed", table.c.error_type.not_in(_NO_FAILURE))
-            .where(sa.or_(table.c.input_id.is_(None), ~is_replaced))
+            .where(sa.or_(table.c.input_id.is_(None), ~_is_replaced(inputs)))
         )
         with self._database.read("reading failed steps") as connection:
             return _rows(connection, statement)
@@ -179,14 +168,9 @@ class IncidentStore:
         """Return the inputs that wait for a person."""
         table, inputs = tables.holds, tables.inputs
         of_input = sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
-        newer = inputs.alias("newer")
-        is_replaced = sa.exists().where(
-            newer.c.source == inputs.c.source,
-            newer.c.extract_time == inputs.c.extract_time,
-            newer.c.origin == inputs.c.origin,
-            sa.tuple_(newer.c.arrival, newer.c.input_id) > sa.tuple_(inputs.c.arrival, inputs.c.input_id),
+        statement = (
+            sa.select(table, inputs.c.origin).select_from(table.join(inputs, of_input)).where(~_is_replaced(inputs))
         )
-        statement = sa.select(table, inputs.c.origin).select_from(table.join(inputs, of_input)).where(~is_replaced)
         with self._database.read("reading held inputs") as connection:
             return _rows(connection, statement)
 
@@ -271,6 +255,12 @@ class IncidentStore:
         with self._database.read("reading when the next message is due") as connection:
             found: dt.datetime | None = connection.execute(statement).scalar()
             return found
+
+
+def _is_replaced(inputs: sa.Table) -> sa.Exists:
+    """Return the condition that the file of an input was sent again under its own name."""
+    newer = inputs.alias("newer")
+    return sa.exists().where(is_newer_version(newer, inputs))
 
 
 def _rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[Row]:

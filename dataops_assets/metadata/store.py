@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, StorageError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement
-_IDS_AT_ONCE = 10_000
 # neither is in an id
 _TAB, _NEWLINE = "\t", "\n"
 # the steps that hold inputs; an input that passes one of them is released
@@ -145,7 +144,7 @@ class MetadataStore:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
-        self._insert = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+        self._insert = insert_of(self._database.dialect)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
@@ -271,7 +270,7 @@ class MetadataStore:
                 return _inputs(connection, source)
             found = [
                 item
-                for some in _portions(ids)
+                for some in portions(ids)
                 for item in _inputs(connection, source, tables.inputs.c.input_id.in_(some))
             ]
         _require(source, ids, [item.input_id for item in found])
@@ -355,7 +354,7 @@ class MetadataStore:
             _require_inputs(connection, source, list(unique))
             rows = [{"source": source, **asdict(item), "held_at": now} for _, item in sorted(unique.items())]
             self._upsert(connection, table, rows)
-            for some in _portions(sorted(unique)):
+            for some in portions(sorted(unique)):
                 connection.execute(
                     processes.update().where(*refreshed, processes.c.input_id.in_(some)).values(**values)
                 )
@@ -429,7 +428,7 @@ class MetadataStore:
         """Delete the records of these steps for these inputs, as if the steps had never started."""
         table = tables.processes
         with self._database.write(f"forgetting {', '.join(steps)} of source {source!r}") as connection:
-            for some in _portions(sorted(set(input_ids))):
+            for some in portions(sorted(set(input_ids))):
                 connection.execute(
                     table.delete().where(table.c.source == source, table.c.step.in_(steps), table.c.input_id.in_(some))
                 )
@@ -536,7 +535,7 @@ class MetadataStore:
             statement = statement.where(table.c.step == step)
         parts = [statement]
         if input_ids is not None:
-            parts = [statement.where(table.c.input_id.in_(some)) for some in _portions(sorted(set(input_ids)))]
+            parts = [statement.where(table.c.input_id.in_(some)) for some in portions(sorted(set(input_ids)))]
         with self._database.read(f"reading processes of source {source!r}") as connection:
             return _statuses(row for part in parts for row in connection.execute(part).mappings())
 
@@ -678,7 +677,7 @@ class MetadataStore:
                 returning=(table.c.input_id, table.c.profile_id),
             )
             ids = {row.input_id or "": row.profile_id for row in saved}
-            for some in _portions(list(ids.values())):
+            for some in portions(list(ids.values())):
                 connection.execute(columns.delete().where(columns.c.profile_id.in_(some)))
             described = [
                 row for input_id, item in unique.items() for row in _profile_column_rows(ids[input_id], item.columns)
@@ -695,10 +694,7 @@ class MetadataStore:
         table, inputs, removals = tables.profiles, tables.inputs, tables.removals
         version, removed = inputs.alias("version"), removals.alias("removed")
         has_newer_version = sa.exists().where(
-            version.c.source == inputs.c.source,
-            version.c.extract_time == inputs.c.extract_time,
-            version.c.origin == inputs.c.origin,
-            sa.tuple_(version.c.arrival, version.c.input_id) > sa.tuple_(inputs.c.arrival, inputs.c.input_id),
+            is_newer_version(version, inputs),
             ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
         )
         was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
@@ -794,7 +790,7 @@ class MetadataStore:
 
 def _delete(connection: sa.Connection, table: sa.Table, source: str, input_ids: Sequence[str]) -> None:
     """Delete the rows of these inputs."""
-    for some in _portions(sorted(set(input_ids))):
+    for some in portions(sorted(set(input_ids))):
         connection.execute(table.delete().where(table.c.source == source, table.c.input_id.in_(some)))
 
 
@@ -813,10 +809,6 @@ def _statuses(rows: Iterable[Mapping[Any, Any]]) -> list[StepStatus]:
 
 def _split_at_tab(line: str) -> tuple[str, str, str]:
     return line.partition(_TAB)
-
-
-def _portions(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
 
 def _newest_contract(connection: sa.Connection, source: str) -> tuple[int, Any]:
@@ -881,7 +873,7 @@ def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElemen
 def _refuse_other_contents(connection: sa.Connection, source: str, rows: Sequence[Mapping[str, Any]]) -> None:
     given = {row["input_id"]: row["content"] for row in rows}
     known = tables.inputs.c
-    for some in _portions(sorted(given)):
+    for some in portions(sorted(given)):
         found = sa.select(known.input_id, known.content).where(known.source == source, known.input_id.in_(some))
         for input_id, content in connection.execute(found).all():
             if content != given[input_id]:
@@ -897,7 +889,7 @@ def _require_inputs(connection: sa.Connection, source: str, ids: Iterable[str | 
     known = tables.inputs.c
     found = [
         input_id
-        for some in _portions(wanted)
+        for some in portions(wanted)
         for input_id in connection.execute(
             sa.select(known.input_id).where(known.source == source, known.input_id.in_(some))
         ).scalars()
@@ -996,7 +988,7 @@ def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int,
     """Return the columns of profiles, in order, by the id of the profile."""
     columns = tables.profile_columns
     found: dict[int, list[ColumnProfile]] = {profile_id: [] for profile_id in ids}
-    for some in _portions(list(found)):
+    for some in portions(list(found)):
         statement = (
             sa.select(columns).where(columns.c.profile_id.in_(some)).order_by(columns.c.profile_id, columns.c.position)
         )

@@ -14,14 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from first_delivery import DAYS, history_file, landing_files
-from live_dagster import DAGSTER_DEV, LiveDagster, environment, free_port, running, wait_until
+from live_dagster import LiveDagster, environment, live_dagster, wait_until
 from project_copy import project_copy
 
 TICKS = {
@@ -39,24 +38,6 @@ TICKS = {
 IDLE_SECONDS = 60
 LONGEST = 1200
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def deployment(project: Path, home: Path) -> Iterator[tuple[LiveDagster, int]]:
-    """A Dagster of its own on the copy of the project; with the id of its session of processes."""
-    instance = home / "dagster" / "dagster.yaml"
-    instance.parent.mkdir(parents=True)
-    instance.write_bytes((project / "deploy" / "local" / "dagster.yaml").read_bytes())
-    (home / "landing").mkdir()
-    port, log = free_port(), home / "dagster.log"
-    command = [*DAGSTER_DEV, "--host", "127.0.0.1", "--port", str(port)]
-    started = time.monotonic()
-    with running(command, environment(home, PYTHONPATH=str(project)), log, project) as process:
-        server = LiveDagster(f"http://127.0.0.1:{port}", home / "landing", log)
-        wait_until(server.answers, "the webserver answers", LONGEST)
-        show("the UI answers after", [time.monotonic() - started])
-        wait_until(server.locations, "the code location is loaded", LONGEST)
-        yield server, process.pid
 
 
 def show(what: str, seconds: Sequence[float]) -> None:
@@ -128,7 +109,9 @@ def main() -> None:
         declared = project / "dataops_assets" / "defs" / "bench" / "ticks" / "defs.yaml"
         declared.parent.mkdir(parents=True)
         declared.write_text(yaml.safe_dump({"type": "dataops_assets.components.SourceComponent", "attributes": TICKS}))
-        with deployment(project, Path(place) / "home") as (server, session):
+        started = time.monotonic()
+        with live_dagster(Path(place) / "home", project=project) as server:
+            show("the UI answers after", [time.monotonic() - started])
             for path, content in landing_files().items():
                 server.land(path, content)
             wait_until(lambda: server.materializations("warehouse/fct_flights"), "the first delivery is in", LONGEST)
@@ -139,9 +122,9 @@ def main() -> None:
             show("a new file is in the warehouse after", [warehouse for _, warehouse in measured])
             show(f"{options.files} files dropped at once are in the hub after", [many_files(server, options.files)])
             wait_until(server.is_quiet, "the last run ends", LONGEST)
-            before = cpu_of(session)
+            before = cpu_of(server.session)
             time.sleep(IDLE_SECONDS)
-            share = (cpu_of(session) - before) / IDLE_SECONDS
+            share = (cpu_of(server.session) - before) / IDLE_SECONDS
             show("idle CPU, per cent of a core", [100 * share])
         variables = environment(Path(place) / "home", PYTHONPATH=str(project))
         loads = []

@@ -95,8 +95,10 @@ def running(
 class LiveDagster:
     """What a person does in the UI, said in GraphQL."""
 
-    def __init__(self, url: str, landing: Path, log: Path) -> None:
+    def __init__(self, url: str, landing: Path, log: Path, session: int = 0) -> None:
+        """`session` is the id of the session of its processes."""
         self.url = url
+        self.session = session
         self.landing = landing
         self.log = log
 
@@ -287,18 +289,20 @@ DAGSTER_DEV = ("dagster", "dev", "--workspace", "workspace.yaml")
 
 
 @contextmanager
-def live_dagster(home: Path, program: Sequence[str] = DAGSTER_DEV) -> Iterator[LiveDagster]:
-    """Webserver and daemon on a free port, with the instance file of one machine."""
+def live_dagster(home: Path, program: Sequence[str] = DAGSTER_DEV, project: Path = PROJECT) -> Iterator[LiveDagster]:
+    """Webserver and daemon of a project on a free port, with the instance file of one machine."""
     instance = home / "dagster" / "dagster.yaml"
     instance.parent.mkdir(parents=True)
-    instance.write_bytes((PROJECT / "deploy" / "local" / "dagster.yaml").read_bytes())
+    instance.write_bytes((project / "deploy" / "local" / "dagster.yaml").read_bytes())
     landing = home / "landing"
     landing.mkdir()
     port = free_port()
     log = home / "dagster-dev.log"
+    # a copy of the project is not installed
+    found_at = {} if project == PROJECT else {"PYTHONPATH": str(project)}
     command = [*program, "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, environment(home), log) as process:
-        server = LiveDagster(f"http://127.0.0.1:{port}", landing, log)
+    with running(command, environment(home, **found_at), log, project) as process:
+        server = LiveDagster(f"http://127.0.0.1:{port}", landing, log, process.pid)
 
         def up() -> bool:
             assert process.poll() is None, log.read_text(errors="replace")[-4000:]

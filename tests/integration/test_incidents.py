@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pytest
 import yaml
 from code_location import CodeLocation, checks, failures, loaded, standalone
 from command_line import Ended, dataops
+from web_hook import web_hook
 
 from dataops_assets.components import incident_sensor as sensor_module
 from dataops_assets.components.incident_job import incident_job
@@ -95,22 +93,8 @@ def definitions() -> Iterator[dg.Definitions]:
 
 @pytest.fixture
 def team(definitions: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Team]:
-    received: list[dict[str, Any]] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"json://127.0.0.1:{server.server_address[1]}"
+    with web_hook() as (address, received):
         yield Team(CodeLocation(definitions, instance, tmp_path), address, received)
-        server.shutdown()
 
 
 def test_a_bad_file_is_one_incident_told_once_and_a_good_one_closes_it(team: Team) -> None:

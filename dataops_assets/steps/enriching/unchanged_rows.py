@@ -15,12 +15,14 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.report import Input
 from dataops_assets.rules.stage import Stage
-from dataops_assets.sql import column, columns, query
+from dataops_assets.sql import columns, query
 from dataops_assets.steps.enriching.row_status import flags_of
-from dataops_assets.steps.merging.row_identity import delete_marker, key_text, order_value, row_hash
+from dataops_assets.steps.merging.observations import observations
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of, lake_rows
 from dataops_assets.storage.publish import rows_of
+
+_SYSTEM = ("s_input_id", "s_row_id", "s_key", "s_order", "s_row_hash")
 
 
 def unchanged_rows(
@@ -34,22 +36,29 @@ def unchanged_rows(
     if not (inputs and source.refresh.ignore_changes_in and any(flag.severity == "fail" for flag in flags_of(stage))):
         return None
     ids = [item.input_id for item in inputs]
-    times = pa.array([item.extract_time for item in inputs], pa.timestamp("us", tz="UTC"))
+    # they are compared with nothing, so their rank does not matter
+    arrived = session.register(
+        pa.table(
+            {
+                "s_input_id": pa.array(ids, pa.string()),
+                "s_extract_time": pa.array([item.extract_time for item in inputs], pa.timestamp("us", tz="UTC")),
+                "s_rank": pa.array([0] * len(ids), pa.int64()),
+                "s_added": pa.array([True] * len(ids), pa.bool_()),
+            }
+        )
+    )
+    own = rows_of(lake_rows(session, source, lake_of(context), ids), ids)
     found: exp.Query = query(
         """
-        SELECT $columns, r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
-               'unchanged' AS s_change
-        FROM $rows AS r JOIN $inputs AS i ON i.s_input_id = r.s_input_id
-        ANTI JOIN $changed AS c ON c.s_input_id = r.s_input_id AND c.s_row_id = r.s_row_id
-        WHERE NOT $deleted
+        SELECT $columns, $system, 'unchanged' AS s_change
+        FROM $observed AS o JOIN $rows AS r ON r.s_input_id = o.s_input_id AND r.s_row_id = o.s_row_id
+        ANTI JOIN $changed AS c ON c.s_input_id = o.s_input_id AND c.s_row_id = o.s_row_id
+        WHERE NOT o.s_deleted
         """,
         columns=columns(source.column_names, "r"),
-        key=key_text(source, "r"),
-        order=order_value(source, "r", column("s_extract_time", "i")),
-        hash=row_hash(source, "r"),
-        rows=rows_of(lake_rows(session, source, lake_of(context), ids), ids),
-        inputs=session.register(pa.table({"s_input_id": pa.array(ids, pa.string()), "s_extract_time": times})),
+        system=columns(_SYSTEM, "o"),
+        observed=observations(source, own, arrived),
+        rows=own,
         changed=changed,
-        deleted=delete_marker(source, "r"),
     )
     return found

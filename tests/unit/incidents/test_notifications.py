@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import email
-import json
 import threading
 from collections.abc import Iterator
 from email.message import Message as Mail
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP
+from web_hook import web_hook
 
 from dataops_assets.config.incidents import Hours, Incidents
 from dataops_assets.incidents.apprise_channel import AppriseChannel
@@ -287,24 +286,9 @@ def test_a_kill_between_any_two_writes_loses_and_repeats_nothing(url: str, monke
 
 
 @pytest.fixture
-def web_hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The address of a web hook, and what it was sent."""
-    received: list[dict[str, Any]] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"json://127.0.0.1:{server.server_address[1]}/incidents", received
-        server.shutdown()
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    with web_hook() as found:
+        yield found
 
 
 class _Mailbox:
@@ -332,15 +316,15 @@ def mail_server() -> Iterator[tuple[str, list[Mail]]]:
 
 
 def test_a_web_hook_and_a_mailbox_get_the_message(
-    url: str, web_hook: tuple[str, list[dict[str, Any]]], mail_server: tuple[str, list[Mail]]
+    url: str, hook: tuple[str, list[dict[str, Any]]], mail_server: tuple[str, list[Mail]]
 ) -> None:
     desk = Desk(url, settings({"to": ["hook", "mail"]}))
-    environment = {"HOOK_URL": web_hook[0], "MAIL_URL": mail_server[0]}
+    environment = {"HOOK_URL": hook[0], "MAIL_URL": mail_server[0]}
     for name in ("hook", "mail"):
         desk.channels[name] = AppriseChannel(f"{name.upper()}_URL", environment)
     assert desk.look(0, problem(summary="<b>amount</b> is\nüber 9")) == []
     assert desk.look(1, problem(summary="<b>amount</b> is\nüber 9")) == []
-    (posted,), (mail,) = web_hook[1], mail_server[1]
+    (posted,), (mail,) = hook[1], mail_server[1]
     assert posted["title"] == str(email.header.make_header(email.header.decode_header(mail["Subject"])))
     assert posted["title"] == "[fail] Incident 1 opened: lake/a failed"
     assert "What: <b>amount</b> is\nüber 9\nWhere: lake/a" in posted["message"]
