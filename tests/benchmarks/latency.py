@@ -47,7 +47,7 @@ def show(what: str, seconds: Sequence[float]) -> None:
 
 
 def cpu_of(session: int) -> float:
-    """The CPU seconds of all processes of a session that are alive."""
+    """The CPU seconds of all processes of a session, and of those that ended and were children of these."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -55,7 +55,8 @@ def cpu_of(session: int) -> float:
         except OSError:
             continue
         if int(fields[3]) == session:
-            total += int(fields[11]) + int(fields[12])
+            # own and of children that ended: user, system
+            total += sum(map(int, fields[11:15]))
     return total / _CLOCK_TICKS
 
 
