@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import zstandard
-
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Checks
-from dataops_assets.connections.formats.compression import Compression, compression_of
+from dataops_assets.connections.formats.compression import Compression, NotReadable, chunks_of, compression_of
 from dataops_assets.connections.formats.signatures import kind_of
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, volume
@@ -59,7 +53,7 @@ def raw_profile(
         head = stream.read(_SAMPLE)
     found = kind_of(head)
     is_compressed = declared != "none" and found == declared
-    content = _start(path, head, declared) if is_compressed else head
+    content = _start(path, declared) if is_compressed else head
     kind = RawKind(declared if is_compressed else "none", kind_of(content), declared, connection.format.type)
     columns = () if kind.content or not content else (_line(content),)
     return Profile(asset, input_id, size, columns), kind
@@ -93,17 +87,19 @@ def raw_outcomes(
     return tuple(outcomes)
 
 
-def _start(path: Path, head: bytes, compression: Compression) -> bytes:
-    """Return the start of the uncompressed bytes, or nothing if it is damaged."""
+def _start(path: Path, compression: Compression) -> bytes:
+    """Return the start of the uncompressed bytes; if they are damaged, what was read before that."""
+    content = b""
     try:
-        if compression == "gzip":
-            return gzip.GzipFile(fileobj=io.BytesIO(head)).read(_SAMPLE // 8)
-        if compression == "zstd":
-            return zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(head).read(_SAMPLE // 8)
-        with zipfile.ZipFile(path) as archive, archive.open(archive.infolist()[0]) as stream:
-            return stream.read(_SAMPLE // 8)
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, RuntimeError, IndexError):
-        return b""
+        with path.open("rb") as stream:
+            for chunk in chunks_of(stream, compression):
+                content += chunk
+                if len(content) >= _SAMPLE // 8:
+                    break
+    except NotReadable:
+        # the parser stops such an input
+        pass
+    return content[: _SAMPLE // 8]
 
 
 def _line(content: bytes) -> ColumnProfile:

@@ -6,7 +6,9 @@ Files are dropped in a landing folder; the sensor, the Dagster runs, the tables 
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -333,6 +335,26 @@ def test_a_file_and_its_packed_copy_are_one_input_of_append(make: Make, in_one_l
     assert here.rows("hub/orders", "id", "amount") == [(1, 5.0), (2, 6.0)]
     assert said.count("already known as") >= 2
     assert len(here.platform.metadata.arrivals("orders")) == 3
+
+
+def test_damaged_archives_stop_no_other_file(make: Make) -> None:
+    """Discovery unpacks files to know their content; libraries raise many exceptions for damaged ones."""
+    here = make({"refresh": {"type": "append"}})
+    here.land("orders", DAY_1, HEADER + "1,1,5\n")
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            archive.writestr("orders.csv", HEADER * 20)
+        content = buffer.getvalue()
+        member, end = content.rfind(b"PK\x01\x02"), content.rfind(b"PK\x05\x06")
+        places = {"cut": 60, "data": 53, "version": member + 6, "start": end + 18}
+        for name, place in places.items():
+            damaged = content[:place] if name == "cut" else content[:place] + b"\xff\xff" + content[place + 2 :]
+            here.land("orders", f"orders_2024-01-02.csv_{method}_{name}.zip", damaged)
+    here.settle("orders")
+    assert here.rows("hub/orders", "id", "amount") == [(1, 5.0)]
+    statuses = here.platform.metadata.step_status("orders", "parse").values()
+    assert sorted(statuses) == ["done", *["failed"] * 16]
 
 
 def test_bytes_that_were_gone_at_ingest_are_taken_when_they_arrive_again(make: Make) -> None:

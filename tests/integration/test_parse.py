@@ -413,12 +413,20 @@ CSV = (HEADER + "1,2.5,2013-01-05,x\n").encode()
 ROW = (1, Decimal("2.50"), dt.date(2013, 1, 5), "x")
 
 
-def zipped(*files: tuple[str, bytes]) -> bytes:
+def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in files:
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def misleading_zip() -> bytes:
+    """A zip whose directory says that it starts behind the end of the file."""
+    content = bytearray(zipped(("a.csv", CSV)))
+    place = content.rfind(b"PK\x05\x06") + 16
+    content[place : place + 4] = (60_000).to_bytes(4, "little")
+    return bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +450,8 @@ def test_compressed_files_are_read_through(make: Make, name: str, content: bytes
     [
         ("a.zip", zipped(("a.csv", CSV), ("b.csv", CSV)), "a zip of 2 files (a.csv, b.csv)"),
         ("a.zip", zipped(("a.csv", CSV))[:-30], "a damaged zip file"),
+        ("a.zip", misleading_zip(), "a damaged zip file"),
+        ("a.zip", zipped(("a.csv", CSV), method=zipfile.ZIP_BZIP2), "a zip of the compression method 12"),
         ("a.csv.zst", zstandard.compress(CSV * 100)[:-5], "a zstd file that is cut off"),
         ("a.csv.gz", gzipped(CSV)[:-4] + b"\0\0\0\0", "a damaged gzip file"),
     ],
@@ -637,6 +647,14 @@ def _sharing(sheet: bytes) -> bytes:
     return re.sub(rb't="inlineStr"><is><t>[^<]*</t></is>', b't="s"><v>0</v>', sheet)
 
 
+def _packed_with_bzip2() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(BOOK)) as book, zipfile.ZipFile(out, "w", zipfile.ZIP_BZIP2) as other:
+        for name in book.namelist():
+            other.writestr(name, book.read(name))
+    return out.getvalue()
+
+
 def _foreign_zip() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -654,6 +672,7 @@ BROKEN_WORKBOOKS: dict[str, tuple[Callable[[], bytes], str]] = {
     "wrong sheet name": (lambda: _workbook(["id"], [1], sheet="Dat"), "no sheet 'Data'"),
     "encrypted by Excel": (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "encrypted Excel workbook"),
     "encrypted in the archive": (_locked, "encrypted"),
+    "packed with bzip2": (_packed_with_bzip2, "parts of an unknown compression"),
     "no XML in the sheet": (lambda: _changed(SHEET, lambda _: b"<worksheet><sheetData>"), "a damaged workbook"),
     "sheet cut off": (lambda: _changed(SHEET, lambda content: content[: len(content) // 2]), "a damaged workbook"),
     "sheet missing": (lambda: _changed(SHEET, lambda _: None), SHEET),

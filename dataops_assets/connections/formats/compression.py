@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,12 +21,26 @@ from dataops_assets.connections.formats.staging import RawFile
 
 Compression = Literal["none", "gzip", "zip", "zstd"]
 
+IN_STEPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
+"""The compression methods of a zip that are unpacked in bounded steps.
+
+bzip2 is not one of them: Python unpacks 4 KB of it at once, and these can become 4 GB.
+"""
+
 _ENDINGS: dict[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
 _CHUNK = 1 << 20
 # four bytes of zstd may become 128 KB, all at once
 _ZSTD_STEP = 1 << 12
 _NEVER_TOO_MUCH = 100_000_000
 _LARGEST_WINDOW = 1 << 31
+# Errors of the libraries about damaged bytes. For a damaged directory of a zip, Python raises nearly any of them.
+_DAMAGED: dict[Compression, tuple[type[Exception], ...]] = {
+    "none": (),
+    "gzip": (gzip.BadGzipFile, zlib.error),
+    "zstd": (zstandard.ZstdError,),
+    "zip": (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, LookupError, RuntimeError),
+}
+_DEFLATE = "compress it with deflate"
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
@@ -99,9 +116,18 @@ class _Bounded:
 def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
     """Yield the unpacked bytes of a stream; a zip must be seekable.
 
-    Raises NotReadable for a zip without exactly one readable file, EOFError for incomplete bytes, and the errors of the
-    compression's library for damaged bytes.
+    Raises NotReadable for bytes that are damaged, incomplete or of another compression, and for a zip without exactly
+    one readable file. Errors of the stream itself are not changed.
     """
+    try:
+        yield from _unpacked(stream, compression)
+    except EOFError as error:
+        raise NotReadable(f"a {compression} file that is cut off", _DELIVER_AGAIN) from error
+    except _DAMAGED[compression] as error:
+        raise NotReadable(f"a damaged {compression} file: {error}", _DELIVER_AGAIN) from error
+
+
+def _unpacked(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
     if compression == "zstd":
         yield from _zstd_chunks(stream)
     elif compression == "zip":
@@ -127,12 +153,8 @@ def _decompress(file: RawFile, compression: Compression, out: _Bounded) -> None:
         with file.path.open("rb") as stream:
             for chunk in chunks_of(stream, compression):
                 out.write(chunk)
-    except EOFError as error:
-        raise file.refused(f"a {compression} file that is cut off", _DELIVER_AGAIN) from error
     except NotReadable as error:
         raise file.refused(error.received, error.next_step) from error
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, zipfile.BadZipFile) as error:
-        raise file.refused(f"a damaged {compression} file: {error}", _DELIVER_AGAIN) from error
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -159,6 +181,16 @@ def _zstd_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _zip_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    try:
+        yield from _zip_member(stream)
+    except OSError as error:
+        # a damaged directory leads to a place before the start of the file
+        if error.errno != errno.EINVAL:
+            raise
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _zip_member(stream: BinaryIO) -> Iterator[bytes]:
     with zipfile.ZipFile(stream) as archive:
         # macOS adds a folder of its own to the archives it makes
         files = (item for item in archive.infolist() if not item.is_dir())
@@ -169,9 +201,11 @@ def _zip_chunks(stream: BinaryIO) -> Iterator[bytes]:
         member = members[0]
         if member.flag_bits & 0x1:
             raise NotReadable(f"a zip with a password ({member.filename})", "deliver it without a password")
+        if member.compress_type not in IN_STEPS:
+            raise NotReadable(f"a zip of the compression method {member.compress_type}", _DEFLATE)
         try:
             unpacked = archive.open(member)
         except NotImplementedError as error:
-            raise NotReadable(f"a zip that cannot be read: {error}", "compress it with deflate") from error
+            raise NotReadable(f"a zip that cannot be read: {error}", _DEFLATE) from error
         with unpacked:
             yield from _chunks(unpacked)

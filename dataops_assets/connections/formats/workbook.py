@@ -14,6 +14,7 @@ from typing import Any
 from xml.parsers import expat
 
 from dataops_assets.config.connection import Limits
+from dataops_assets.connections.formats.compression import IN_STEPS
 from dataops_assets.connections.formats.staging import RawFile
 from dataops_assets.errors import InputError, nearest
 
@@ -50,6 +51,9 @@ class Sheet:
 def look_at_sheet(file: RawFile, name: str, skip_rows: int, limits: Limits) -> Sheet:
     """Scan the sheet of this name, or the first. Raises InputError for a damaged workbook or one beyond the limits."""
     with zipfile.ZipFile(file.path) as archive:
+        unbounded = [item.filename for item in archive.infolist() if item.compress_type not in IN_STEPS]
+        if unbounded:
+            raise file.refused(f"a workbook with parts of an unknown compression: {unbounded[0]}", "save it as .xlsx")
         size = sum(item.file_size for item in archive.infolist())
         if size > limits.document_bytes:
             raise file.refused(
