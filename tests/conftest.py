@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 from xdist.scheduler.loadfile import LoadFileScheduling
 
@@ -62,7 +64,14 @@ def _quick_disk() -> Iterator[None]:
     """No test of this process cuts the power, so none waits for the disk; what is synced when has tests of its own."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda _descriptor: None)
+        sa.event.listen(sa.Pool, "checkout", _without_sync)
         yield
+        sa.event.remove(sa.Pool, "checkout", _without_sync)
+
+
+def _without_sync(connection: Any, _record: Any, _proxy: Any) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 """The database of the metadata: connections, transactions, schema version, and clear errors.
 
-Connections are not pooled. A step needs only a few transactions a minute, the number of connections of PostgreSQL is
-limited while there are many run processes, and without a pool forks, threads and server restarts do no harm. Whatever
-reads many times in a row, as a sensor does, keeps one connection open for that time.
+Connections are not pooled: the number of connections of PostgreSQL is limited while there are many run processes, and
+without a pool forks, threads and server restarts do no harm. Whatever has many transactions in a row, as a step or a
+sensor, keeps one connection open for that time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from dataops_assets.errors import ConfigError, StorageError
+from dataops_assets.metadata import tables
 
 HEAD = "0009"
 """The schema version that this code needs: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`
 VERSION_TABLE = "dataops_schema_version"
+_VERSIONS = sa.Table(
+    VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True, nullable=False)
+)
 _MIGRATION_LOCK = 0x44_61_74_61_4F_70_73
 _BUSY_SECONDS = 30.0
 _UNDEFINED_TABLE = "42P01"
@@ -71,20 +75,22 @@ class Database:
     @contextmanager
     def read(self, attempted: str) -> Iterator[sa.Connection]:
         """Open a transaction for reading. Raises StorageError with the text `attempted`."""
-        kept: sa.Connection | None = getattr(self._kept, "connection", None)
-        if kept is None or kept.in_transaction():
-            with self._clear_errors(attempted), self._engine.connect() as connection:
-                yield connection
-        else:
-            # a transaction of its own, so that it reads what was written since the last one
-            with self._clear_errors(attempted), kept.begin():
-                yield kept
+        with self._clear_errors(attempted):
+            kept = self._free_connection()
+            if kept is None:
+                with self._engine.connect() as connection:
+                    yield connection
+            else:
+                # a transaction of its own, so that it reads what was written since the last one
+                with kept.begin():
+                    yield kept
 
     @contextmanager
     def kept_open(self, attempted: str) -> Iterator[None]:
-        """Keep one connection open for all reads of this thread in the block. Raises StorageError with `attempted`.
+        """Keep one connection open for all transactions of this thread in the block.
 
-        To open a connection takes longer than most reads.
+        To open a connection takes longer than most transactions, and SQLite copies its log into the database when the
+        last connection closes. Raises StorageError with `attempted`.
         """
         if getattr(self._kept, "connection", None) is not None:
             yield
@@ -99,16 +105,43 @@ class Database:
             with self._clear_errors(attempted):
                 connection.close()
 
+    def _free_connection(self) -> sa.Connection | None:
+        """Return the connection that is kept open, if there is one and no transaction of it is open."""
+        kept: sa.Connection | None = getattr(self._kept, "connection", None)
+        if kept is None or kept.in_transaction():
+            return None
+        if self.dialect != "sqlite":
+            # a step can take hours, and the server may have been restarted meanwhile
+            try:
+                with kept.begin():
+                    kept.exec_driver_sql("SELECT 1")
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # SQLAlchemy connects again at the next transaction
+        return kept
+
     @contextmanager
     def write(self, attempted: str) -> Iterator[sa.Connection]:
         """Open a transaction for writing and commit it at the end. Raises StorageError with the text `attempted`."""
-        engine = self._engine.execution_options(dataops_writes=True)
-        with self._clear_errors(attempted), engine.begin() as connection:
-            yield connection
+        with self._clear_errors(attempted):
+            kept = self._free_connection()
+            if kept is None:
+                with self._engine.execution_options(dataops_writes=True).begin() as connection:
+                    yield connection
+            else:
+                kept.execution_options(dataops_writes=True)
+                try:
+                    with kept.begin():
+                        yield kept
+                finally:
+                    kept.execution_options(dataops_writes=False)
 
     def migrate(self) -> None:
-        """Upgrade the schema to `HEAD`; one query if it is there already. Several processes may do so at once.
+        """Create the tables, or upgrade their schema to `HEAD`; one query if it is there already.
 
+        Several processes may do so at once. New tables are made as the code declares them, because the migrations take
+        longer; tests compare the two.
         Raises ConfigError if the schema is newer than this code.
         """
         attempted = "upgrading the metadata tables"
@@ -124,7 +157,10 @@ class Database:
             if self.dialect == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             # Another process may have migrated while this one waited for the lock
-            if self._version(connection) != HEAD:
+            version = self._version(connection)
+            if version is None:
+                _create_tables(connection)
+            elif version != HEAD:
                 # imported late: Alembic takes longer to import than most metadata work, and is rarely needed
                 from dataops_assets.metadata import upgrade
 
@@ -139,8 +175,7 @@ class Database:
     def _version(self, connection: sa.Connection) -> str | None:
         if not sa.inspect(connection).has_table(VERSION_TABLE):
             return None
-        table = sa.table(VERSION_TABLE, sa.column("version_num"))
-        return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
+        return connection.execute(sa.select(_VERSIONS.c.version_num)).scalar_one_or_none()
 
     def _use_wal(self) -> None:
         # WAL lets processes read while one writes. It is a permanent property of the file. The switch needs exclusive
@@ -209,6 +244,12 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     # idempotent
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _create_tables(connection: sa.Connection) -> None:
+    tables.metadata.create_all(connection, checkfirst=False)
+    _VERSIONS.create(connection, checkfirst=False)
+    connection.execute(_VERSIONS.insert().values(version_num=HEAD))
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -37,8 +37,15 @@ def run_recorded(
     `ids` are the ids of the inputs, or '' for a step over the whole table. An input that failed a strict check has an
     error, so that nothing of it reaches the hub. Raises the error of the step.
     """
-    metadata, name = context.metadata, context.source.name
-    metadata.start(name, step.name, ids, run_id)
+    with context.metadata.kept_open():
+        return _run_recorded(context, step, inputs, ids, run_id)
+
+
+def _run_recorded(
+    context: SourceContext, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str
+) -> StepReport:
+    name = context.source.name
+    context.metadata.start(name, step.name, ids, run_id)
     started = time.perf_counter()
     report: StepReport | None = None
     try:

@@ -17,11 +17,21 @@ from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import HEAD, VERSION_TABLE
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.metadata.upgrade import configuration
+from dataops_assets.metadata.upgrade import configuration, upgrade
 
 
 def _engine(url: str) -> sa.Engine:
     return sa.create_engine(url, poolclass=sa.NullPool)
+
+
+def _by_migrations(url: str) -> None:
+    """Make the tables by all migrations, as those of a deployment that has been there from the first one."""
+    with _engine(url).begin() as connection:
+        upgrade(connection, HEAD)
+
+
+def _version(connection: sa.Connection) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(sa.text("SELECT * FROM dataops_schema_version")).mappings()]
 
 
 def _index(found: Any) -> dict[str, Any]:
@@ -53,19 +63,23 @@ def test_the_newest_migration_is_the_version_the_code_asks_for() -> None:
 
 
 def test_migrating_from_empty_leaves_nothing_that_autogenerate_would_change(empty_url: str) -> None:
-    MetadataStore(empty_url).migrate()
+    _by_migrations(empty_url)
     with _engine(empty_url).connect() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
 
 
-def test_migrated_tables_are_those_of_the_code_down_to_checks_indexes_and_comments(empty_url: str) -> None:
-    MetadataStore(empty_url).migrate()
+def test_migrated_tables_are_those_of_a_new_database_down_to_checks_indexes_and_comments(empty_url: str) -> None:
+    _by_migrations(empty_url)
     migrated = _structure(empty_url)
-    engine = _engine(empty_url)
-    tables.metadata.drop_all(engine)
-    tables.metadata.create_all(engine)
+    with _engine(empty_url).begin() as connection:
+        version = _version(connection)
+        tables.metadata.drop_all(connection)
+        sa.Table(VERSION_TABLE, sa.MetaData()).drop(connection)
+    MetadataStore(empty_url).migrate()
     assert migrated == _structure(empty_url)
+    with _engine(empty_url).connect() as connection:
+        assert _version(connection) == version
     assert migrated.keys() == tables.metadata.tables.keys()
     assert all(found["checks"] for name, found in migrated.items() if name in ("processes", "check_results"))
 
@@ -106,6 +120,14 @@ def test_other_software_with_alembic_in_the_same_database_is_left_alone(empty_ur
     MetadataStore(empty_url).migrate()
     with _engine(empty_url).connect() as connection:
         assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["of-dagster"]
+    assert MetadataStore(empty_url).register_source(source()) == 1
+
+
+def test_tables_of_an_older_version_are_migrated(empty_url: str) -> None:
+    with _engine(empty_url).begin() as connection:
+        upgrade(connection, "0001")
+    MetadataStore(empty_url).migrate()
+    assert _structure(empty_url).keys() == tables.metadata.tables.keys()
     assert MetadataStore(empty_url).register_source(source()) == 1
 
 
