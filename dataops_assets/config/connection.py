@@ -130,6 +130,9 @@ class Limits(Declared):
         ge=1,
         description="Maximum bytes of one text record: a line, or a row with quoted fields that span several lines.",
     )
+    nesting: int = Field(
+        100, ge=1, description="Maximum number of levels of a JSON record: objects and arrays that are in one another."
+    )
     columns: int = Field(4096, ge=1, description="Maximum number of columns of an input, declared or not.")
 
 

@@ -214,6 +214,46 @@ def test_two_members_of_one_name_reject_the_record_in_json_and_in_json_lines(
     assert document.undeclared == lines.undeclared == {"input0": {"x": 1 + ('"x"' in bad)}}
 
 
+def nested(value: Any) -> int:
+    """How many objects and arrays are in one another."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return max(map(nested, inner), default=0) + isinstance(value, (dict, list))
+
+
+@settings(FAST, max_examples=4)
+@given(records=st.lists(st.dictionaries(st.sampled_from("abc"), VALUE, max_size=2), min_size=1, max_size=3))
+@example(records=[{"a": "[[[[", "b": '"[[[["'}])
+@example(records=[{"a": [{"b": [1]}]}, {}])
+def test_json_of_more_levels_than_the_limit_stops_alone(
+    database: duckdb.DuckDBPyConnection, records: list[dict[str, Any]]
+) -> None:
+    flat = {"c": 1}
+    lines = [b"\n".join(json.dumps(record).encode() for record in some) for some in (records, [flat])]
+    documents = [json.dumps({"rows": some}).encode() for some in (records, [flat])]
+    for most in (1, 3):
+        limits = Limits(nesting=most)
+        by_line, found = rows_of(database, lines, JsonLinesFormat(type="jsonl"), ["c"], limits)
+        whole, _ = rows_of(database, documents, JsonFormat(type="json", records="rows"), ["c"], limits)
+        is_too_deep = max(map(nested, records)) > most
+        for reading in (by_line, whole):
+            assert list(reading.errors) == ["input0"] * is_too_deep
+            assert all("limits.nesting" in str(error) for error in reading.errors.values())
+        assert found["input1"] == [{"c": "1"}]
+
+
+@pytest.mark.parametrize("opens", [b"[", b'{"a":'])
+def test_a_line_of_very_many_levels_costs_nothing(database: duckdb.DuckDBPyConnection, opens: bytes) -> None:
+    """Walking through 60,000 levels of a line of 360 KB took 20 GB and minutes."""
+    closes = b"]" if opens == b"[" else b"}"
+    deep = b'{"id":2,"x":' + opens * 60_000 + b"1" + closes * 60_000 + b"}"
+    contents = [b'{"id":1}\n' + deep, b'{"id":3}']
+    reading, found = rows_of(database, contents, JsonLinesFormat(type="jsonl"), ["id"])
+    assert "limits.nesting) in record 2" in str(reading.errors["input0"])
+    assert found["input1"] == [{"id": "3"}]
+    reading, _ = rows_of(database, [b"[" + deep + b"]"], JsonFormat(type="json"), ["id"])
+    assert "limits.nesting" in str(reading.errors["input0"])
+
+
 def test_records_that_a_document_has_twice_are_refused(database: duckdb.DuckDBPyConnection) -> None:
     layout = JsonFormat(type="json", records="data")
     reading, _ = rows_of(database, [b'{"data":[{"id":1}],"data":[]}'], layout, ["id"])

@@ -22,7 +22,7 @@ _BLANK = b" \t\r\n"
 
 def count_records(path: Path, names: Sequence[str]) -> int | None:
     """Count the elements of the array at the path `names` of a well-formed document; None if there is none."""
-    marks, depths, kinds = _marks(path, len(names) + 1)
+    marks, depths, kinds, _ = _marks(path, len(names) + 1)
     with path.open("rb") as stream:
         content = memoryview(stream.read())
     place = _array(content, marks, depths, kinds, names)
@@ -38,13 +38,19 @@ def count_records(path: Path, names: Sequence[str]) -> int | None:
     return 0 if is_empty else commas + 1
 
 
-def _marks(path: Path, deepest: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+def levels(path: Path) -> int:
+    """Return how many objects and arrays of a well-formed document are in one another, at most."""
+    return _marks(path, 0)[3]
+
+
+def _marks(path: Path, deepest: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8], int]:
     """Return place, depth and kind of the brackets, commas and colons outside of texts, down to the depth `deepest`.
 
+    The last result is the greatest depth of the document.
     An opening bracket has the depth of its content, a closing bracket has the depth of the value around it.
     """
     places, depths, kinds = [], [], []
-    depth = offset = 0
+    depth = offset = most = 0
     in_text = False
     rest = b""
     with path.open("rb") as stream:
@@ -64,17 +70,18 @@ def _marks(path: Path, deepest: int) -> tuple[npt.NDArray[np.int64], npt.NDArray
             found = np.flatnonzero(np.isin(data, (*_OPENING, *_CLOSING, _COMMA, _COLON)) & ~inside)
             kind = data[found]
             steps = np.isin(kind, _OPENING).astype(np.int64) - np.isin(kind, _CLOSING)
-            levels = depth + np.cumsum(steps)
-            depth = int(levels[-1]) if len(levels) else depth
-            kept = levels <= deepest
+            reached = depth + np.cumsum(steps)
+            depth = int(reached[-1]) if len(reached) else depth
+            most = max(most, int(reached.max(initial=0)))
+            kept = reached <= deepest
             places.append(found[kept] + offset)
-            depths.append(levels[kept])
+            depths.append(reached[kept])
             kinds.append(kind[kept])
             offset += len(chunk)
     if not places:
         nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing.astype(np.uint8)
-    return np.concatenate(places), np.concatenate(depths), np.concatenate(kinds)
+        return nothing, nothing, nothing.astype(np.uint8), most
+    return np.concatenate(places), np.concatenate(depths), np.concatenate(kinds), most
 
 
 def _array(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlglot import exp
 from dataops_assets.config.connection import CsvFormat, JsonFormat, Limits
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.isolated_input import attempt
-from dataops_assets.connections.formats.json_count import count_records
+from dataops_assets.connections.formats.json_count import count_records, levels
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
 from dataops_assets.errors import DataOpsError, InputError, nearest
@@ -27,6 +27,8 @@ from dataops_assets.sql import Relation, alias, column, literal, query
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 # JSON text holds no raw control character, so each line is one field
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
+# texts, and all signs but brackets
+_NO_BRACKET = r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]'
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 # what may be a number that the engine writes otherwise: with an exponent, a zero at its end or start, more digits than
 # a double surely keeps, or a negative zero
@@ -46,14 +48,23 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
     """
     lines = read_delimited(staging, files, _ONE_FIELD, Wanted(["line"]), limits, has_blank_records=False)
     reading = Reading(errors=lines.errors, records=lines.records)
-    for some in lines.rows:
+    names_of = {file.input_id: file for file in files}
+    for every in lines.rows:
+        deep = _too_deep(staging, every, limits.nesting)
+        for input_id, row in deep.items():
+            reading.errors[input_id] = names_of[input_id].refused(
+                f"more than {limits.nesting:,} levels (limits.nesting) in record {row + 1:,}",
+                "deliver flat records, or raise the limit",
+            )
+        some = _without(every, deep)
+        if not some.input_ids:
+            continue
         found = _members(staging, some)
         for input_id in some.input_ids:
             names = found.get(input_id, tuple(wanted.names))
             reading.headers[input_id] = names
             if len(names) > limits.columns:
-                file = next(item for item in files if item.input_id == input_id)
-                reading.errors[input_id] = file.refused(
+                reading.errors[input_id] = names_of[input_id].refused(
                     f"{len(names):,} different members, more than limits.columns ({limits.columns:,})",
                     "deliver names as values, or raise the limit",
                 )
@@ -63,12 +74,49 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
         reading.rows.append(objects)
         unknown = [name for name in names_found if not wanted.knows(name)]
         if unknown:
-            every = _objects(some, unknown, None)
-            held = staging.held(every.query, some.input_ids, every.fields)
+            others = _objects(some, unknown, None)
+            held = staging.held(others.query, some.input_ids, others.fields)
             for input_id in some.input_ids:
                 names = reading.headers[input_id]
                 reading.undeclared[input_id] = {name: held[input_id][name] for name in unknown if name in names}
     return reading
+
+
+def _too_deep(staging: Staging, lines: RawRows, most: int) -> dict[str, int]:
+    """Return the first row with more than `most` levels, of each input that has one.
+
+    The engine's functions that walk through all members take memory in proportion to the square of the levels.
+    """
+    text = column(lines.fields[0].column)
+    brackets = query("translate(regexp_replace($text, $other, '', 'g'), '{}', '[]')", text=text, other=_NO_BRACKET)
+    # each round removes the innermost level
+    rest = query(
+        "list_reduce(list_transform(range($most), lambda n: ''), lambda b, n: replace(b, '[]', ''), $brackets)",
+        most=most,
+        brackets=brackets,
+    )
+    # few brackets have few levels
+    is_deep = query(
+        "CASE WHEN 2 * length($text) - length(replace($text, '{', '')) - length(replace($text, '[', '')) > $most "
+        "THEN json_valid($text) AND $rest <> '' END",
+        text=text,
+        most=most,
+        rest=rest,
+    )
+    found = query(
+        "SELECT s_input_id, min(s_row_id) AS s_row FROM $lines AS l WHERE s_problem IS NULL AND $is_deep "
+        "GROUP BY s_input_id",
+        lines=lines.query,
+        is_deep=is_deep,
+    )
+    return {row["s_input_id"]: row["s_row"] for row in staging.session.fetch(found).to_pylist()}
+
+
+def _without(rows: RawRows, input_ids: Collection[str]) -> RawRows:
+    if not input_ids:
+        return rows
+    kept = query("SELECT * FROM $rows AS r WHERE s_input_id NOT IN ($gone)", rows=rows.query, gone=sorted(input_ids))
+    return RawRows(tuple(key for key in rows.input_ids if key not in input_ids), rows.fields, kept)
 
 
 def read_json(
@@ -111,11 +159,12 @@ def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limit
             f"a document of {size:,} bytes, more than limits.document_bytes ({limits.document_bytes:,})",
             "deliver JSON Lines, which are read line by line, or raise the limit",
         )
-    records, mark = _records(file, layout)
+    names = layout.records.split(".") if layout.records else []
+    records, mark = _records(file, names, limits)
     path = staging.path()
     with path.open("w", encoding="ascii") as out:
         out.writelines(_as_written(record, mark) + "\n" for record in records)
-    count = count_records(file.path, layout.records.split(".") if layout.records else ())
+    count = count_records(file.path, names)
     if count is None:
         raise file.refused("a document whose records cannot be counted", _DELIVER_AGAIN)
     return path, count
@@ -297,7 +346,7 @@ def _absent(text: str) -> str:
     )
 
 
-def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
+def _records(file: RawFile, names: Sequence[str], limits: Limits) -> tuple[list[Any], str]:
     """Return the records of a document, and a character. Each number is a text that starts with this character."""
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
@@ -311,11 +360,14 @@ def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
     except UnicodeError as error:
         raise file.refused(f"text that is not utf-8: {error}", "deliver JSON in UTF-8") from error
     except RecursionError as error:
-        raise file.refused("JSON that is nested too deeply to read") from error
+        raise _nested(file, limits) from error
     except ValueError as error:
         raise file.refused(f"damaged JSON: {error}", "deliver it again; for an object a line, declare jsonl") from error
+    # the records are in an array, below the objects of the path
+    if levels(file.path) > len(names) + 1 + limits.nesting:
+        raise _nested(file, limits)
     walked: list[str] = []
-    for name in layout.records.split(".") if layout.records else ():
+    for name in names:
         known = list(found) if isinstance(found, dict) else []
         if name not in known:
             raise InputError(
@@ -335,3 +387,10 @@ def _records(file: RawFile, layout: JsonFormat) -> tuple[list[Any], str]:
             "set the format's records to the path of the array",
         )
     return found, mark
+
+
+def _nested(file: RawFile, limits: Limits) -> InputError:
+    return file.refused(
+        f"a document with records of more than {limits.nesting:,} levels (limits.nesting), or too many to read",
+        "deliver flat records, or raise the limit",
+    )
