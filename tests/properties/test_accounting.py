@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,56 @@ def test_an_error_in_a_workbook_rejects_its_row_unless_it_is_a_word_for_null(
     _, found = rows_of(database, [content], layout, ["a", "b"])
     assert found["input0"][0] == "cell B2 holds the error #DIV/0!"
     assert found["input0"][1]["a"] == "2"
+
+
+def test_a_number_that_is_no_date_of_the_calendar_rejects_its_row(database: duckdb.DuckDBPyConnection) -> None:
+    made, out = openpyxl.Workbook(), io.BytesIO()
+    for row in (["a", "b"], [1, 2_958_465], [2, 2_958_466], [3, 10**9]):
+        made.active.append(row)
+    for line in (2, 3, 4):
+        made.active.cell(line, 2).number_format = "yyyy-mm-dd"
+    made.save(out)
+    with pytest.warns(UserWarning, match="outside the limits for dates"):
+        _, found = rows_of(database, [out.getvalue()], ExcelFormat(type="excel"), ["a", "b"])
+    assert found["input0"] == [
+        {"a": "1", "b": "9999-12-31 00:00:00"},
+        "cell B3 holds the error #VALUE!",
+        "cell B4 holds the error #VALUE!",
+    ]
+
+
+def changed_sheet(content: bytes, old: bytes, new: bytes) -> bytes:
+    out, part = io.BytesIO(), "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(io.BytesIO(content)) as book, zipfile.ZipFile(out, "w") as other:
+        for name in book.namelist():
+            other.writestr(name, book.read(name).replace(old, new) if name == part else book.read(name))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("cell", ["A2", "B2", "B1", "C1", "A9", "2", "B"])
+def test_a_cell_out_of_its_place_stops_the_workbook(database: duckdb.DuckDBPyConnection, cell: str) -> None:
+    """The reader lets such a cell replace another one, or the whole row."""
+    good = workbook([["a", "b"], ["x", 1]])
+    bad = changed_sheet(good, b"</row></sheetData>", f'<c r="{cell}"><v>7</v></c></row></sheetData>'.encode())
+    assert bad != good
+    reading, found = rows_of(database, [bad, good], ExcelFormat(type="excel"), ["a", "b"])
+    assert f"a damaged workbook: a cell {cell!r} after column 2 of row 2" in str(reading.errors["input0"])
+    assert found["input1"] == [{"a": "x", "b": "1"}]
+
+
+def test_a_carriage_return_in_a_cell_is_one(database: duckdb.DuckDBPyConnection) -> None:
+    texts = ["a_x000D_\nb", "_x005F_x000D_", "_x", "x_000D_", "_x000d_", "_xD_", "_xD83D__xDE00_", "_xD83D_"]
+    _, found = rows_of(database, [workbook([["a"], *([text] for text in texts)])], ExcelFormat(type="excel"), ["a"])
+    assert [row["a"] for row in found["input0"]] == [
+        "a\r\nb",
+        "_x000D_",
+        "_x",
+        "x_000D_",
+        "\r",
+        "_xD_",
+        "\U0001f600",
+        "_xD83D_",
+    ]
 
 
 @FAST

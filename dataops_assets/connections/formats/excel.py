@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+from openpyxl.utils.escape import unescape
 from openpyxl.utils.exceptions import InvalidFileException
 
 from dataops_assets.config.connection import ExcelFormat, Limits
@@ -19,9 +20,11 @@ from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging, Wanted
-from dataops_assets.connections.formats.workbook import Sheet, look_at_sheet
+from dataops_assets.connections.formats.workbook import OddCell, Sheet, cell_name, look_at_sheet
 from dataops_assets.errors import DataOpsError
 
+# how the reader shows a number that has the format of a date and is none
+_NO_DATE = "#VALUE!"
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
@@ -114,7 +117,7 @@ def _records(
         problem = None
         if any(value is not None for value in row[width:]):
             problem = f"values beyond the {width} columns of the sheet"
-        for cell in sheet.odd.get(number, ()):
+        for cell in (*sheet.odd.get(number, ()), *_no_dates(number, fields, sheet)):
             is_read = cell.place >= width or wanted.has(names[cell.place])
             is_null = bool(cell.error) and cell.place < width and cell.error in words.of(names[cell.place])
             if problem is None and is_read and not is_null:
@@ -125,9 +128,32 @@ def _records(
             yield Record(number, (), problem, json.dumps(row, ensure_ascii=False))
 
 
+def _no_dates(number: int, fields: Sequence[str | None], sheet: Sheet) -> list[OddCell]:
+    """Return the cells that the reader shows as an error and the sheet does not: a date beyond the calendar.
+
+    A text of the same letters cannot be told apart from it, so it counts as an error, too.
+    """
+    if _NO_DATE not in fields:
+        return []
+    known = {cell.place for cell in sheet.odd.get(number, ())}
+    places = [place for place, value in enumerate(fields) if value == _NO_DATE and place not in known]
+    return [OddCell(cell_name(number, place + 1), place, _NO_DATE) for place in places]
+
+
+def _unescaped(text: str) -> str:
+    """Return a text with its escapes as signs; a workbook stores a carriage return as _x000D_."""
+    try:
+        # a sign beyond four digits is two escapes
+        return unescape(text).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return text
+
+
 def _text(value: Any) -> str | None:
     """Return a cell as the text that the conversions read."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        return _unescaped(value) if "_x" in value else value
+    if value is None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -148,9 +148,12 @@ class _Cells:
             self._start_row(attributes)
         elif name == "c":
             reference = attributes.get("r", "")
-            self._place = _column(reference) if reference else self._place + 1
-            if not 1 <= self._place <= _MOST_COLUMNS:
-                raise self._refused(f"a cell {reference!r} in row {self._row:,}")
+            before = self._place
+            self._place = _column(reference) if reference else before + 1
+            # the reader would put a cell that is out of order over another one
+            is_here = not reference or reference.upper() == cell_name(self._row, self._place)
+            if not (before < self._place <= _MOST_COLUMNS and is_here):
+                raise self._refused(f"a cell {reference!r} after column {before} of row {self._row:,}")
             self._kind = attributes.get("t", "n")
             self._has_formula = self._has_inline = False
             self._value = ""
@@ -192,8 +195,7 @@ class _Cells:
         if self._value or is_missing or (self._has_inline and self._kind == "inlineStr"):
             self._is_filled = True
         if (is_error or is_missing) and self._row > self._skip:
-            reference = f"{_letters(self._place)}{self._row}"
-            cell = OddCell(reference, self._place - 1, self._value if is_error else "")
+            cell = OddCell(cell_name(self._row, self._place), self._place - 1, self._value if is_error else "")
             self.sheet.odd.setdefault(self._row, []).append(cell)
 
     def _refused(self, received: str) -> InputError:
@@ -210,9 +212,10 @@ def _column(reference: str) -> int:
     return place
 
 
-def _letters(place: int) -> str:
+def cell_name(row: int, place: int) -> str:
+    """Return the name of a cell of row and column, both from 1: `B2`."""
     letters = ""
     while place:
         place, rest = divmod(place - 1, 26)
         letters = chr(65 + rest) + letters
-    return letters
+    return f"{letters}{row}"
