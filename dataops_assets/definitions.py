@@ -8,25 +8,55 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
+from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.project_state import project_files
 from dataops_assets.components.source import declared_once
 from dataops_assets.components.stale_tables import left_undone_sensor
 from dataops_assets.components.storage_job import storage_job, storage_schedule
+from dataops_assets.components.warm_start.executable import start_runs_warm
 from dataops_assets.config.environment import environment_from
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Dagster's default is 30: a new file would wait 15 seconds on average between its hub and the warehouse
+_AUTOMATION_SECONDS = 10
+
+
+class _Loaded:
+    """The definitions that this process has loaded, and what they were loaded from.
+
+    A code server asks for them twice when it starts. A run that a preloader has forked finds them loaded.
+    """
+
+    definitions: dg.Definitions | None = None
+    made_of: Any = None
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration."""
+    """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration.
+
+    They are loaded again only if a file or an environment variable has changed.
+    """
+    read_migrations_once()
+    files = project_files(PROJECT)
+    if _Loaded.definitions is None or _Loaded.made_of != (files, dict(os.environ)):
+        _Loaded.definitions = _load()
+        # some imports set variables
+        _Loaded.made_of = (files, dict(os.environ))
+    start_runs_warm(PROJECT, f"{__name__}:defs")
+    return _Loaded.definitions
+
+
+def _load() -> dg.Definitions:
     # What `load_from_defs_folder` does, but for a list of all component types that are installed: making it imports
     # every Dagster integration, which costs each run's process as much time as all the rest of loading
     _hide_warnings_of_dagster_about_itself()
@@ -51,6 +81,7 @@ def defs() -> dg.Definitions:
                 "automation",
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=_AUTOMATION_SECONDS,
                 description="Requests the tables downstream of the hubs as soon as the hubs are published.",
             ),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),

@@ -28,6 +28,7 @@ from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
+from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
@@ -72,6 +73,7 @@ def local_runner(
     """
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
+    read_migrations_once()
     # a history has thousands of events, and Dagster opens a connection and commits for each one: opening the database
     # and waiting for the disk each time would take longer than the work
     sa.event.listen(sa.Engine, "do_connect", _kept_open)

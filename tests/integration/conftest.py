@@ -8,6 +8,11 @@ from contextlib import nullcontext
 import dagster as dg
 import pytest
 
+from dataops_assets.components.migrations_once import read_migrations_once
+
+# as each process of a deployment does
+read_migrations_once()
+
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:

@@ -132,7 +132,8 @@ def processes_of(home: Path) -> dict[str, list[int]]:
             found["daemon"].append(int(folder.name))
         elif "\0api\0grpc" in command:
             found["code server"].append(int(folder.name))
-        elif "spawn_main" in command or "forkserver" in command:
+        elif "spawn_main" in command or "forkserver" in command or "warm_start.preloader" in command:
+            # a client, the preloader or one of its forks, or an interpreter of a run's own
             found["run"].append(int(folder.name))
         else:
             # such as dbt, which goes on when its run is dead
