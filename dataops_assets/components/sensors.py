@@ -165,7 +165,7 @@ def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
     @dg.sensor(
         name=partitions_name(source.name),
         target=_target(assets),
-        minimum_interval_seconds=source.discovery.every_seconds,
+        minimum_interval_seconds=source.discovery.seconds_between_looks(len(assets.sources)),
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={PLATFORM},
         description=f"Finds new inputs of {source.name} and requests runs for all that are not in its hub yet.",

@@ -175,10 +175,20 @@ class PythonConnection(Declared):
 Connection = Annotated[FileConnection | PythonConnection, Field(discriminator="type")]
 
 
+# Dagster's daemon asks sensors every five seconds
+_MOST_OFTEN_SECONDS = 5
+_LEAST_OFTEN_SECONDS = 30
+
+
 class Discovery(Declared):
     """How and when new inputs are found."""
 
-    every_seconds: int = Field(30, ge=5, description="Seconds between two runs of the sensor.")
+    every_seconds: int | None = Field(
+        None,
+        ge=5,
+        description="Seconds between two looks of the sensor. The default is 5 for up to 10 sources in the code "
+        "location, and grows with their number to at most 30.",
+    )
     inputs_per_run: int = Field(
         500, ge=1, description="Maximum number of inputs in one run. A long history is loaded by several runs."
     )
@@ -188,3 +198,10 @@ class Discovery(Declared):
     timezone: str = Field(
         "UTC", description="IANA time zone of the cron expression and of extract times without a zone."
     )
+
+    def seconds_between_looks(self, sources: int) -> int:
+        """Return the declared seconds, or the default for a code location with this number of sources.
+
+        Each look costs the same, so more sources are looked at less often, and together they cost the same.
+        """
+        return self.every_seconds or min(max(sources // 2, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
