@@ -110,13 +110,17 @@ def test_flights(spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path) -> No
         ("flights", {"late.csv": flights.file_bytes("flights", days[1:], preliminary=True), "first.csv": broken}, 0),
         ("flights", {"corrected.csv": flights.file_bytes("flights", days[1:])}, 1),
     ]
+    sources = declared("flights")
+    names = [source.name for source in sources]
     areas = []
     for name, engines in (("embedded", (duckdb,)), ("mixed", (spark, duckdb, spark))):
-        area = Area(tmp_path / name, declared("flights"), *engines)
+        area = Area(tmp_path / name, sources, *engines)
+        # what flights look up; such plain sources on Spark are in the tests of refresh types and of Rossmann's area
+        looked_up = Area(tmp_path / name, sources, duckdb)
         for source, files, turn in deliveries:
-            area.take(source, files, turn)
+            (area if source == "flights" else looked_up).take(source, files, turn)
         areas.append(area)
-    assert_area_same(duckdb, *areas, ["airlines", "airports", "planes", "weather", "flights"])
+    assert_area_same(duckdb, *areas, names)
 
 
 def test_rossmann(spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path) -> None:

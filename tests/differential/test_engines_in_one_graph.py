@@ -15,46 +15,6 @@ from dataops_assets.engines.spark import SparkEngine, SparkSqlSession
 from dataops_assets.steps.refresh import remove
 
 
-def rows_of(home: Path, orders_source: dict[str, Any]) -> list[list[tuple[Any, ...]]]:
-    with loaded(CUSTOMERS, orders_source) as definitions, dg.instance_for_test() as instance:
-        location = CodeLocation(definitions, instance, home)
-        location.platform.metadata.migrate()
-        location.land("customers", "customers_2024-01-01.csv", "id,name\n1,Ada\n2,\u00c5sa\n")
-        assert all(result.success for result in location.settle("customers"))
-        location.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,1,2.5\n2,2,-1\n3,3,0.1\nx,1,1\n")
-        location.land("orders", "orders_2024-01-02.csv", "id,customer,amount\n1,1,3.5\n4,2,1e-5\n")
-        assert all(result.success for result in location.settle("orders"))
-        result = location.materialize(["hub/orders_current"], {})
-        assert result.success
-        return [
-            location.rows("hub/orders", "id", "amount", "customer_name", "s_row_hash", "s_status"),
-            location.rows("hub/orders_current", "id", "of_customer"),
-            location.rows("lake/orders_quarantine", "s_row_id", "s_reason", "s_value", "s_record"),
-        ]
-
-
-def test_a_source_on_spark_looks_up_one_that_is_embedded(
-    spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    embedded = rows_of(tmp_path / "embedded", orders())
-    written: list[str] = []
-    write = SparkSqlSession.write
-
-    def recorded(session, query, uri, columns):
-        written.append(uri.rpartition("/storage/")[2])
-        return write(session, query, uri, columns)
-
-    monkeypatch.setattr(SparkSqlSession, "write", recorded)
-    # the one that runs already
-    monkeypatch.setitem(platform._ENGINES, "spark", lambda _: spark)
-    assert rows_of(tmp_path / "mixed", orders(engine="spark")) == embedded
-    assert embedded[0]
-    assert set(written) == {
-        *("lake/orders", "lake/orders_quarantine", "lake/orders_changes"),
-        *("hub/orders_enriched", "hub/orders", "hub/orders_current"),
-    }
-
-
 def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
     """An input waits for another source; two of its rows are kept out, and a person gives them right."""
     with loaded(CUSTOMERS, source) as definitions, dg.instance_for_test() as instance:
@@ -71,6 +31,11 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
         first, second = here.partitions("orders")
         person = Person(here, source, CUSTOMERS)
         seen: list[Any] = [waiting, person.lists(), here.rows("hub/orders", *SEEN)]
+        assert here.materialize(["hub/orders_current"], {}).success
+        seen += [
+            here.rows("hub/orders_current", "id", "of_customer"),
+            here.rows("lake/orders_quarantine", "s_row_id", "s_reason", "s_value", "s_record"),
+        ]
         assert person.does("repair", "--input", first, "--row", "0", "--set", "amount=5") == 0
         assert person.does("repair", "--input", first, "--row", "1", "--set", "id=2") == 0
         seen += [person.lists(), here.rows("hub/orders", *SEEN)]
@@ -81,17 +46,33 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
 SEEN = ("id", "amount", "customer_name", "s_input_id", "s_row_id", "s_row_hash", "s_status")
 
 
-def test_on_spark_an_input_waits_and_its_kept_out_rows_are_repaired(
+def test_a_source_on_spark_beside_one_that_is_embedded(
     spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """It waits for the other one and looks up its rows; rows that are kept out are repaired."""
     waits = {"waits_for": [{"source": "customers", "within": "1 day"}], "validations": [SANE]}
     embedded = kept_out_and_repaired(tmp_path / "one", orders(**waits))
+    written: list[str] = []
+    write = SparkSqlSession.write
+
+    def recorded(session, query, uri, columns):
+        written.append(uri.rpartition("/storage/")[2])
+        return write(session, query, uri, columns)
+
+    monkeypatch.setattr(SparkSqlSession, "write", recorded)
+    # the one that runs already
     monkeypatch.setitem(platform._ENGINES, "spark", lambda _: spark)
     distributed = kept_out_and_repaired(tmp_path / "other", orders(**waits, engine="spark"))
     here, there = str(tmp_path / "one"), str(tmp_path / "other")
     assert repr(distributed).replace(there, here) == repr(embedded)
-    waiting, kept_out, _, mended, repaired, alone = embedded
+    waiting, kept_out, _, current, rejected, mended, repaired, alone = embedded
     assert "hub/customers has no input" in waiting
     assert ([row["row"] for row in kept_out], mended) == ([0, 1], [])
+    assert current
+    assert len(rejected) == 1
     assert [row[:3] for row in repaired] == [(1, 4.0, "\u00c5sa"), (2, 2.0, "\u00c5sa"), (3, 7.0, "Ada")]
     assert [row[:2] for row in alone] == [(1, 5.0), (2, 2.0), (3, 0.1)]
+    assert set(written) == {
+        *("lake/orders", "lake/orders_quarantine", "lake/orders_changes"),
+        *("hub/orders_enriched", "hub/orders", "hub/orders_current"),
+    }

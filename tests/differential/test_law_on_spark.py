@@ -63,15 +63,15 @@ def story(source: Source, home: Path, engines: tuple[Engine, Engine, Engine]) ->
 # kind, whether it keeps history, and who does the three parts of the story: every engine begins, goes on and ends
 STORIES = [
     ("key", False, "sds"),
-    ("key_ordered", True, "dss"),
-    ("key_deletes", True, "ssd"),
+    ("key_ordered", True, "dds"),
+    ("key_deletes", True, "sdd"),
     ("full", True, "dsd"),
-    ("full_keyless", False, "sds"),
-    ("timestamp", True, "dss"),
-    ("sequence", False, "ssd"),
-    ("custom", True, "sds"),
+    ("full_keyless", False, "dds"),
+    ("timestamp", True, "dds"),
+    ("sequence", False, "sdd"),
+    ("custom", True, "dsd"),
     ("append", False, "dss"),
-    ("key_merged", True, "sds"),
+    ("key_merged", True, "dds"),
     ("full_merged", True, "dsd"),
 ]
 

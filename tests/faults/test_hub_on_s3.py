@@ -21,9 +21,7 @@ from dataops_assets.storage.vacuum import vacuum
 COLUMNS = [{"name": "id", "type": "integer"}, {"name": "at", "type": "integer"}, {"name": "v", "type": "text"}]
 KINDS: dict[str, dict[str, Any]] = {
     "key": {"type": "key", "key": ["id"], "order_by": "at", "delete_when": "v = 'gone'", "history": True},
-    "full": {"type": "full", "key": ["id"], "history": True},
     "timestamp": {"type": "timestamp", "range_by": "seen"},
-    "append": {"type": "append"},
 }
 TABLES = ("lake/things", "lake/things_quarantine", "lake/things_changes", "hub/things_enriched", "hub/things")
 STEPS = ("ingest", "parse", "cdc", "enrich", "refresh")
