@@ -244,6 +244,29 @@ def test_nanoseconds_are_rejected_in_every_batch(lake: Lake) -> None:
         assert [value and value.astimezone(dt.UTC) for value in values(rows, "z")] == instants
 
 
+def test_values_inside_nested_ones_are_what_was_sent(lake: Lake) -> None:
+    """Beside what the engine reads by itself: nanoseconds of a day, durations, long decimals, in lists and maps."""
+    long = pa.decimal256(50, 2)
+    files = [
+        (
+            pa.array([[1, 86_399_999_999_999, None]], pa.list_(pa.time64("ns"))),
+            '["00:00:00.000000001","23:59:59.999999999",null]',
+        ),
+        (pa.array([[1, 2]], pa.list_(pa.duration("ms"))), '["1 ms","2 ms"]'),
+        (pa.array([[("a", Decimal("1.10")), ("a", None)]], pa.map_(pa.string(), long)), '{"a":1.10,"a":null}'),
+        (pa.array([[(5, Decimal("0.10"))]], pa.map_(pa.int32(), long)), '{"5":0.10}'),
+        (
+            pa.array(
+                [{"d": Decimal("1.10"), "f": float("nan"), "b": b"a\xff"}],
+                pa.struct([("d", long), ("f", pa.float64()), ("b", pa.binary())]),
+            ),
+            '{"d":1.10,"f":NaN,"b":"a\\\\xFF"}',
+        ),
+    ]
+    parts = [(f"{place}.parquet", parquet(array)) for place, (array, _) in enumerate(files)]
+    assert [values(rows) for rows in lake([{"name": "v"}], *parts)] == [[text] for _, text in files]
+
+
 def pc_text(texts: list[str | None]) -> pa.Array:
     return pa.array(texts, pa.string())
 

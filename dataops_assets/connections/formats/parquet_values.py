@@ -7,8 +7,10 @@ rewritten by Arrow: the values become decimals and times if these are exact, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -120,7 +122,7 @@ def _as(kind: pa.DataType, value: pa.Array, micros: pa.Array) -> pa.Array:
     if not pa.types.is_string(kind):
         return value.cast(kind)
     if pa.types.is_nested(value.type):
-        return pa.array([None if item is None else json_text(item) for item in value.to_pylist()], pa.string())
+        return pa.array([_json(item) if item.is_valid else None for item in value], pa.string())
     if pa.types.is_duration(value.type):
         return pc.binary_join_element_wise(value.cast(pa.int64()).cast(pa.string()), value.type.unit, " ")
     if not pa.types.is_timestamp(value.type):
@@ -131,3 +133,32 @@ def _as(kind: pa.DataType, value: pa.Array, micros: pa.Array) -> pa.Array:
     # the seconds have their six digits already
     text = pc.strftime(micros.cast(pa.timestamp("us")), "%Y-%m-%d %H:%M:%S")
     return pc.binary_join_element_wise(text, nanos, "" if value.type.tz is None else "Z", "")
+
+
+def _json(item: pa.Scalar[Any]) -> str:
+    """Return a value inside a nested one as JSON text; `as_py` would cut nanoseconds and write a map as a list."""
+    kind = item.type
+    if not item.is_valid:
+        return "null"
+    if isinstance(item, pa.MapScalar):
+        entries = (item.values[place] for place in range(len(item)))
+        return "{" + ",".join(f"{_name(entry[0])}:{_json(entry[1])}" for entry in entries) + "}"
+    if isinstance(item, pa.StructScalar):
+        members = (f"{json_text(kind.field(place).name)}:{_json(item[place])}" for place in range(kind.num_fields))
+        return "{" + ",".join(members) + "}"
+    if pa.types.is_nested(kind):
+        return "[" + ",".join(map(_json, item.values)) + "]"
+    if pa.types.is_time64(kind) or pa.types.is_duration(kind):
+        return json_text(_as(pa.string(), pa.array([item], kind), pa.array([item], kind))[0].as_py())
+    if pa.types.is_floating(kind) and not math.isfinite(item.as_py()):
+        # as the engine writes them
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(item.as_py())]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return json_text("".join(chr(one) if 32 <= one < 127 else f"\\x{one:02X}" for one in item.as_py()))
+    return json_text(item.as_py())
+
+
+def _name(key: pa.Scalar[Any]) -> str:
+    """Return the key of a map as the name of a member."""
+    text = _json(key)
+    return text if text.startswith('"') else json_text(text)
