@@ -9,11 +9,14 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
@@ -41,6 +44,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 # Every character that a URL must escape
 _PASSWORD = "pass word/@:%"
+_SBIN = f"{os.environ['PATH']}:/usr/sbin"
 # Debian keeps the server's programs outside PATH, by major version
 _DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
 
@@ -113,6 +117,63 @@ def postgres_url() -> Iterator[str]:
             _run([pg_ctl, "--pgdata", data, "--mode", "immediate", "--wait", "stop"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class MariaDB:
+    """A private MariaDB server. The user may do everything."""
+
+    port: int
+    user: str = "dataops"
+    password: str = _PASSWORD
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A private server; a session's tests make databases of their own in it."""
+    server, install = (shutil.which(name, path=_SBIN) for name in ("mariadbd", "mariadb-install-db"))
+    if server is None or install is None:
+        pytest.skip("no MariaDB server here (Debian: apt-get install mariadb-server)")
+    folder = Path(tempfile.mkdtemp(prefix="dataops-mariadb-"))
+    as_root = os.geteuid() == 0
+    try:
+        if as_root:
+            user = pwd.getpwnam("mysql")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        as_user: dict[str, Any] = {"user": "mysql", "group": "mysql", "extra_groups": []} if as_root else {}
+        data, socket_file = f"--datadir={folder / 'data'}", folder / "socket"
+        with (folder / "log").open("w") as log:
+            made = [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"]
+            subprocess.run(made, stdout=log, stderr=log, cwd="/", timeout=1200, check=True, **as_user)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            settings = [f"--port={port}", f"--socket={socket_file}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
+            quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--pid-file=pid"]
+            command = [server, "--no-defaults", data, *settings, *quick]
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_user)
+        try:
+            found = MariaDB(port)
+            with _as_root(socket_file, process) as connection, connection.cursor() as cursor:
+                cursor.execute("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", (found.user, found.password))
+                cursor.execute("GRANT ALL ON *.* TO %s@'127.0.0.1'", (found.user,))
+            yield found
+        finally:
+            # nobody needs its data any more
+            process.kill()
+            process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_root(socket_file: Path, process: subprocess.Popen[bytes]) -> Any:
+    """A connection to a server that is starting."""
+    while process.poll() is None:
+        try:
+            return pymysql.connect(unix_socket=str(socket_file), user="root")
+        except pymysql.OperationalError:
+            time.sleep(0.1)
+    raise AssertionError(f"MariaDB ended with {process.returncode}")
 
 
 class _OneSpark(LoadFileScheduling):

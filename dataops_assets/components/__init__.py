@@ -10,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataops_assets.components.connections import ConnectionsComponent
     from dataops_assets.components.incidents import IncidentsComponent
     from dataops_assets.components.source import SourceComponent
     from dataops_assets.components.templates import TemplatesComponent
     from dataops_assets.components.warehouse import WarehouseComponent
 
-__all__ = ["IncidentsComponent", "SourceComponent", "TemplatesComponent", "WarehouseComponent"]
+__all__ = ["ConnectionsComponent", "IncidentsComponent", "SourceComponent", "TemplatesComponent", "WarehouseComponent"]
 
 _MODULES = {
+    "ConnectionsComponent": "connections",
     "IncidentsComponent": "incidents",
     "SourceComponent": "source",
     "TemplatesComponent": "templates",

@@ -5,7 +5,7 @@ Annotations are not postponed in this module: Dagster reads those of an asset's 
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -19,6 +19,7 @@ from dataops_assets.components.input_partitions import InputPartitions, partitio
 from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.source_progress import newest_done
+from dataops_assets.config.databases import AnyDatabase
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import cut_secrets
@@ -41,6 +42,7 @@ class SourceAssets:
     source: Source
     sources: Mapping[str, Source]
     rules: CompiledRules
+    databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
 
     @functools.cached_property
     def nodes(self) -> tuple[StepNode, ...]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
+from dataops_assets.config.databases import AnyDatabase, Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
@@ -35,6 +36,10 @@ TEMPLATE_TYPES = (
 INCIDENT_TYPES = (
     "dataops_assets.components.IncidentsComponent",
     "dataops_assets.components.incidents.IncidentsComponent",
+)
+CONNECTION_TYPES = (
+    "dataops_assets.components.ConnectionsComponent",
+    "dataops_assets.components.connections.ConnectionsComponent",
 )
 # endings that the steps add to a source's name to name their tables
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
@@ -64,10 +69,11 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All sources of a code location, by name, and the settings of its incidents."""
+    """All sources and databases of a code location, by name, and the settings of its incidents."""
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
+    databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -155,7 +161,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=name,
                     next_step=f"rename one; the other is at {by_name[base].place('name')}",
                 )
-    return Declarations(by_name, _incidents(documents))
+    return Declarations(by_name, _incidents(documents), _databases(documents))
 
 
 def _documents(path: Path) -> list[yaml.Node]:
@@ -214,6 +220,22 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
                     )
                 items[name], places[key, name] = item, place
     return Shared(found["templates"], found["parameters"], places)
+
+
+def _databases(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, AnyDatabase]:
+    """Collect the databases of all files. Raises ConfigError for a name that is declared twice."""
+    found: dict[str, AnyDatabase] = {}
+    places: dict[str, str] = {}
+    for path, lines, declared in _of_types(documents, CONNECTION_TYPES, Connections):
+        for name, database in declared.connections.items():
+            place = f"{path}:{lines['connections', name]}"
+            if name in found:
+                raise ConfigError(
+                    f"{place} attributes.connections.{name}: declared twice",
+                    next_step=f"rename one; the other is at {places[name]}",
+                )
+            found[name], places[name] = database, place
+    return found
 
 
 def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:

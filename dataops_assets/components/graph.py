@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.quality import Gate
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
@@ -290,7 +291,7 @@ def column_tags(source: Source) -> dict[str, Mapping[str, str]]:
 def _raw_kinds(source: Source) -> frozenset[str]:
     if isinstance(source.connection, FileConnection):
         return frozenset({"file", _FORMAT_KINDS[source.connection.format.type]})
-    return frozenset({"python"})
+    return frozenset({"database" if isinstance(source.connection, DatabaseConnection) else "python"})
 
 
 def _common_checks(source: Source) -> dict[CheckKind, bool]:

@@ -87,6 +87,29 @@ attributes:
 """
 
 
+_CONNECTIONS = """\
+# Databases that sources name in connection.database; docs/databases.md explains every part.
+type: {type_name}
+attributes:
+  connections:
+    shop:
+      type: postgres
+      host: db.example.com
+      database: shop
+      user: reader
+      # a reference: the password itself is in the environment of the daemon and of the code location
+      password: {{env: SHOP_DB_PASSWORD}}
+"""
+
+
+class ConnectionsScaffolder(dg.Scaffolder):
+    """Writes a defs.yaml with one database."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        """Write the file. Raises ConfigError if the Python format is requested."""
+        _write(request, _CONNECTIONS.format(type_name=request.type_name))
+
+
 class IncidentsScaffolder(dg.Scaffolder):
     """Writes a defs.yaml with one channel and one route."""
 

@@ -14,7 +14,9 @@ from dataops_assets.components.load_checks import require_usable
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
 from dataops_assets.components.wait_cycles import require_no_wait_cycle
+from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.templates import SourceDeclaration
+from dataops_assets.connections.databases.opening import require_declared
 from dataops_assets.errors import ConfigError
 
 
@@ -84,9 +86,20 @@ def declared_once(tree: dg.ComponentTree) -> Declarations:
     return _Loading.declared
 
 
+def _require_database(item: Declaration, declared: Declarations) -> None:
+    """Raise ConfigError if a source names a database that is not declared."""
+    connection = item.source.connection
+    if isinstance(connection, DatabaseConnection):
+        try:
+            require_declared(connection.database, declared.databases)
+        except ConfigError as error:
+            raise ConfigError(f"{item.place('connection', 'database')}: {error}") from error
+
+
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
-    assets = SourceAssets(item.source, declared.sources, rules)
+    _require_database(item, declared)
+    assets = SourceAssets(item.source, declared.sources, rules, declared.databases)
     require_usable(item, assets.nodes)
     require_no_wait_cycle(declared, item.source.name)
     discovery = item.source.discovery

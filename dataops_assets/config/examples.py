@@ -10,6 +10,7 @@ from typing import Any
 
 _CHECKS = {"volume": {"min_rows": 100, "severity": "fail"}}
 _LIMITS = {"columns": 200}
+_SERVER = {"host": "db.example.com", "database": "shop", "user": "reader"}
 _ROUTES = [{"to": ["shop_chat"], "areas": ["shop"]}]
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Checks": {
@@ -31,10 +32,20 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "tags": {"pii": "email"},
     },
     "Comparison": {"column": "sold_on", "related": "valid_from"},
+    "Connections": {"connections": {"shop": {"type": "postgres", **_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}}}},
     "CsvFormat": {"thousands_mark": ","},
     "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
-    "Discovery": {"schedule": "0 6 * * *"},
+    "DatabaseConnection": {
+        "database": "shop",
+        "table": "public.orders",
+        "query": "SELECT id, total FROM orders WHERE changed_at >= coalesce({{ last_cursor }}, '-infinity')",
+        "every": "15 minutes",
+        "incremental": {"cursor": "changed_at", "overlap": "10 minutes"},
+        "limits": _LIMITS,
+    },
+    "Discovery": {"every_seconds": 60, "schedule": "0 6 * * *"},
     "DistributionCheck": {"ignore": ["year", "month"], "max_null_share_increase": 0.2, "max_mean_shift": 6},
+    "DuckDBDatabase": {"path": "/data/shop.duckdb"},
     "ExcelFormat": {"sheet": "Orders"},
     "ExtractTime": {"pattern": "orders_%Y-%m-%d.csv", "otherwise": "2020-01-01"},
     "FileConnection": {
@@ -64,6 +75,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "channels": {"shop_chat": {"url": "${SHOP_ALERTS_URL}"}},
         "routes": _ROUTES,
     },
+    "Incremental": {
+        "cursor": "changed_at",
+        "overlap": "10 minutes",
+        "full_every": "1 day",
+        "deleted": "is_deleted",
+    },
     "JsonFormat": {"records": "result.orders"},
     "KeyRefresh": {
         "key": ["order_id"],
@@ -73,6 +90,8 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "update_in_place": ["last_seen"],
         "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},
     },
+    "MySqlDatabase": {**_SERVER, "password": {"file": "/run/secrets/shop_db"}},
+    "PostgresDatabase": {**_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}},
     "MergedColumn": {"take": "last", "when": "note <> '__debezium_unavailable_value' or note is null"},
     "ProcessControl": {"country": "DE", "new_normal": ["2024-05-01"]},
     "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
@@ -100,6 +119,8 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "compatible": "price - coalesce(cost, 0)",
         "description": "What a sale earns.",
     },
+    "Secret": {"env": "SHOP_DB_PASSWORD", "file": "/run/secrets/shop_db"},
+    "SqliteDatabase": {"path": "/data/shop.sqlite"},
     "SequenceRefresh": {"range_by": "entry_no"},
     "Source": {
         "name": "orders",

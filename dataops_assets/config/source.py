@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails
 from dataops_assets.config.column_settings import column_problems
 from dataops_assets.config.connection import Connection, Discovery
 from dataops_assets.config.contract import Column, Drift
+from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.quality import Checks, Gates
@@ -184,8 +185,24 @@ class Source(Declared):
         if self.gates.current is not None and not self.keep_current_rules:
             message = "the gate checks nothing, because no rule has the mode keep_current; known: lake, hub"
             yield ("gates", "current"), self.gates.current.contract, message
+        yield from self._unfit_increments()
         if self.retention.superseded_inputs is not None and (needed := self._why_all_inputs_are_needed()):
             yield ("retention", "superseded_inputs"), self.retention.superseded_inputs, needed
+
+    def _unfit_increments(self) -> Iterator[Problem]:
+        if not isinstance(self.connection, DatabaseConnection) or (taken := self.connection.incremental) is None:
+            return
+        place = ("connection", "incremental")
+        if self.refresh.type == "full":
+            message = "an incremental extract is not the whole table, so it needs another refresh type, such as key"
+            yield place, taken.cursor, message
+        if taken.full_every is not None and isinstance(self.refresh, AppendRefresh):
+            yield (*place, "full_every"), taken.full_every, "append would keep the rows of each full extract again"
+        if taken.deleted and not self.refresh.key:
+            yield (*place, "deleted"), taken.deleted, "deleted rows are found by their key: declare refresh.key"
+        if taken.deleted and self.retention.superseded_inputs is not None:
+            message = "deleted rows are found by comparing with earlier inputs, so these are not removed"
+            yield ("retention", "superseded_inputs"), self.retention.superseded_inputs, message
 
     def _why_all_inputs_are_needed(self) -> str:
         """Return why no input of this refresh type is ever superseded; empty if inputs can be superseded."""

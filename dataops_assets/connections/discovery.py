@@ -1,9 +1,10 @@
 """Finds new inputs: decides which arrivals are new, which are known, and which must wait.
 
-Grain: one arrival, which is one version of a file or one extract of a hook. A look records its arrivals before it
-returns them, inputs first. If a look is killed, the next one repeats it and finds the same ids. Known arrivals are
-recognized by (origin, size, modified) and by digests, and never by a clock or a position in a list. So after a restart
-or a change of the clock no arrival is missed or taken twice.
+Grain: one arrival, which is one version of a file, or one extract of a hook or of a database. A look records its
+arrivals before it returns them, inputs first. If a look is killed, the next one repeats it and finds the same ids.
+Known arrivals are recognized by (origin, size, modified) and by digests, and never by a clock or a position in a list.
+So after a restart or a change of the clock no arrival is missed or taken twice. An extract of a database is recorded in
+one transaction with the position that the next look continues from.
 
 Known limits: if a writer pauses for longer than `settle_seconds`, its file seems finished; later additions make a new
 version of the file, and so a new input. The first files of a look (40, or 64 MiB of them) are hashed even if the time
@@ -16,23 +17,32 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataops_assets.config.connection import FileConnection, PythonConnection
+from dataops_assets.config.databases import AnyDatabase, DatabaseConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.connections.content import Digests, digests_of, digests_of_extract
+from dataops_assets.connections.databases.extract import Look as DatabaseLook
+from dataops_assets.connections.databases.extract import extract, is_due
+from dataops_assets.connections.databases.opening import database_of, require_declared
+from dataops_assets.connections.databases.position import Position
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.python import encode, load_hook
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.masking import mask
+from dataops_assets.metadata.position_store import FinishedLook
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea
@@ -44,6 +54,10 @@ _LEAST_FILES = 40
 _LEAST_BYTES = 64 << 20
 # of the content's digest in an id: more if another input of the same extract time has the same ones
 _DIGITS = (6, 12, 24, 64)
+_CHUNK = 1 << 20
+# between two looks at a database, if nothing else is declared
+_EVERY = dt.timedelta(hours=1)
+_NO_DATABASES: Mapping[str, AnyDatabase] = MappingProxyType({})
 _Clock = Callable[[], float]
 
 
@@ -132,20 +146,33 @@ def input_id_of(item: Input, zone: dt.tzinfo, digits: int) -> str:
     return f"{local.date().isoformat()}{clock}_{item.content[:digits]}"
 
 
+@dataclass(frozen=True)
+class ReadingTime:
+    """The time in which a look may read, by its clock, and the number of files that it always reads (at least one)."""
+
+    budget_seconds: float = 20.0
+    least_files: int = _LEAST_FILES
+    clock: _Clock = time.monotonic
+
+
+_USUAL_TIME = ReadingTime()
+
+
 def discover(
     source: Source,
     environment: Environment,
     metadata: MetadataStore,
     *,
     now: dt.datetime,
-    budget_seconds: float = 20.0,
-    least_files: int = _LEAST_FILES,
-    clock: _Clock = time.monotonic,
+    databases: Mapping[str, AnyDatabase] = _NO_DATABASES,
+    limit: ReadingTime = _USUAL_TIME,
 ) -> FoundInputs:
-    """Look for new inputs of `source` and record them. `now` (aware) is the wall clock, `clock` measures the budget.
+    """Look for new inputs of `source` and record them. `now` (aware) is the wall clock.
 
-    The budget is the time for reading: it begins when the files are listed, or when the first extract arrives. Even if
-    it is over, the first `least_files` files are read, unless they are large, and one extract is taken.
+    `databases` are the declared connections by name; a source that is read from a database needs them.
+
+    `limit` is the time for reading: it begins when the files are listed, or when the first extract arrives. Even if
+    it is over, the first `limit.least_files` files are read, unless they are large, and one extract is taken.
 
     Re-run: finds the arrivals since the last look. Raises ConfigError for a wrong declaration and StorageError when the
     place cannot be listed. A fault of one arrival is one of the `problems`.
@@ -153,10 +180,13 @@ def discover(
     look = _Look(source, metadata, now)
     if isinstance(source.connection, FileConnection):
         files = Files(source.connection, environment.landing, os.environ)
-        _look_at_files(look, source.connection, files, _Time(budget_seconds, max(least_files, 1), clock))
+        _look_at_files(look, source.connection, files, limit)
+        return look.found
+    raw = RawArea.of(environment.storage, source.name)
+    if isinstance(source.connection, DatabaseConnection):
+        _look_at_database(look, source.connection, raw, require_declared(source.connection.database, databases))
     else:
-        raw = RawArea.of(environment.storage, source.name)
-        _look_at_extracts(look, source.connection, raw, budget_seconds, clock)
+        _look_at_extracts(look, source.connection, raw, limit.budget_seconds, limit.clock)
     return look.found
 
 
@@ -170,15 +200,6 @@ def waiting(source: Source, metadata: MetadataStore) -> list[Input]:
     return [item for item in metadata.inputs(source.name) if item.input_id not in begun]
 
 
-@dataclass(frozen=True)
-class _Time:
-    """The time in which a look may read files, and the number of files it always reads."""
-
-    budget: float
-    least_files: int
-    clock: _Clock
-
-
 class _Look:
     """One look at a source: compares the files found with the known inputs, and records them."""
 
@@ -187,7 +208,7 @@ class _Look:
         self.now = now
         self.zone = _zone(source)
         self.found = FoundInputs()
-        self._metadata = metadata
+        self.metadata = metadata
         self._arrivals: list[Arrival] = []
         self._placed: dict[str, None] = {}
         known = metadata.arrivals(source.name)
@@ -199,7 +220,7 @@ class _Look:
     @functools.cached_property
     def inventory(self) -> Inventory:
         """The known inputs. They are read only if the look has an arrival to compare with them."""
-        return Inventory(self._metadata.inputs(self.source.name))
+        return Inventory(self.metadata.inputs(self.source.name))
 
     def seen(self, version: FileVersion) -> Arrival | None:
         """Return what is recorded about this version of a file."""
@@ -289,23 +310,23 @@ class _Look:
         """Record the result: inputs before arrivals, so that an arrival never names a missing input."""
         self.found.new[:] = sorted(self.inventory.now(item.input_id) for item in self.found.new)
         if self._arrivals:
-            self._metadata.register_source(self.source)
+            self.metadata.register_source(self.source)
             # known inputs, too: their later arrival counts from now on
             placed = [self.inventory.now(input_id) for input_id in self._placed]
-            new = set(self._metadata.register_inputs(self.source.name, placed))
-            self._metadata.remember_arrivals(self.source.name, self._arrivals)
+            new = set(self.metadata.register_inputs(self.source.name, placed))
+            self.metadata.remember_arrivals(self.source.name, self._arrivals)
             self._try_again([item.input_id for item in placed if item.input_id not in new])
             self._arrivals.clear()
 
     def _try_again(self, ids: Sequence[str]) -> None:
         """Reset failed ingests of inputs that arrived again; perhaps their bytes were gone."""
-        status = self._metadata.step_status(self.source.name, "ingest") if ids else {}
+        status = self.metadata.step_status(self.source.name, "ingest") if ids else {}
         failed = [input_id for input_id in ids if status.get(input_id) == "failed"]
         if failed:
-            self._metadata.forget(self.source.name, ["ingest"], failed)
+            self.metadata.forget(self.source.name, ["ingest"], failed)
 
 
-def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit: _Time) -> None:
+def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
     listing = files.list()
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
@@ -331,8 +352,8 @@ def _look_at_files(look: _Look, connection: FileConnection, files: Files, limit:
     # oldest first: if the budget ends a look, the history before that point is complete
     dated.sort(key=lambda each: each[:2])
     # listing many files, or waiting for a store, takes nothing from the time there is for reading them
-    deadline = limit.clock() + limit.budget
-    least = _least([version for _, _, version in dated], limit.least_files)
+    deadline = limit.clock() + limit.budget_seconds
+    least = _least([version for _, _, version in dated], max(limit.least_files, 1))
 
     def examine(number: int) -> Digests | str | DataOpsError:
         version = dated[number][2]
@@ -444,7 +465,7 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
             if seen is None or seen.digest != item.digest:
                 if item not in look.inventory:
                     # the extract cannot be asked for again, so its bytes are kept before it is known
-                    raw.put(item, content)
+                    raw.put(item, [content])
                 else:
                     # an extract that a hook gives again keeps its first arrival
                     item = replace(item, arrival=look.inventory.now(item.input_id).arrival)
@@ -456,6 +477,48 @@ def _look_at_extracts(look: _Look, connection: PythonConnection, raw: RawArea, b
     finally:
         # also where the hook itself fails: what it gave before is kept
         look.record()
+
+
+def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea, declared: AnyDatabase) -> None:
+    """Take an extract if one is due: first its bytes are safe in the raw area, then input and position are recorded."""
+    source, metadata = look.source, look.metadata
+    last = metadata.positions.last_look(source.name)
+    # with a schedule, each of its ticks is due
+    every = dt.timedelta(0) if source.discovery.schedule else _EVERY
+    if not is_due(connection, last.looked_at, look.now, every):
+        return
+
+    def earlier(ids: Sequence[str]) -> list[Path]:
+        return [raw.sound_path(item) for item in metadata.inputs(source.name, ids)]
+
+    newest = look.inventory.newest()
+    # later than all earlier extracts, even if the clock is wrong
+    taken_at = look.now if newest is None else max(look.now, newest + dt.timedelta(microseconds=1))
+    raw_names = {item.name: item.raw_name for item in source.columns}
+    asked = DatabaseLook(
+        connection,
+        Position.from_json(last.position or {}),
+        last.looked_at,
+        look.now,
+        [raw_names[name] for name in source.refresh.key],
+        earlier,
+    )
+    with tempfile.TemporaryDirectory(prefix="extract-") as folder:
+        taken = extract(asked, database_of(declared), Path(folder))
+        position, item = taken.position, None
+        if taken.path is not None:
+            name = f"{connection.table or source.name}_{taken_at:%Y%m%dT%H%M%S%f}.parquet"
+            version = FileVersion(f"database:{connection.database}/{name}", taken.size, taken_at)
+            digests = Digests(taken.digest, taken.digest, taken.size)
+            item = look.input_of(version, taken_at, look.arrives(), digests)
+            with taken.path.open("rb") as stream:
+                raw.put(item, iter(lambda: stream.read(_CHUNK), b""))
+            raw.sync()
+            position = position.after(item.input_id, connection.incremental)
+    metadata.register_source(source)
+    metadata.positions.record(FinishedLook(source.name, last.looks, look.now, position.as_json(), item))
+    if item is not None:
+        look.found.new.append(item)
 
 
 def _aware(time: dt.datetime, zone: dt.tzinfo) -> dt.datetime:

@@ -17,9 +17,9 @@ from dataops_assets.config.connection import (
     FileFormat,
     JsonFormat,
     JsonLinesFormat,
-    Limits,
     ParquetFormat,
 )
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import read

@@ -22,6 +22,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, StorageError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
@@ -145,6 +146,7 @@ class MetadataStore:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self._insert = insert_of(self._database.dialect)
+        self.positions = PositionStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""

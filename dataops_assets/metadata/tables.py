@@ -168,6 +168,16 @@ inputs = sa.Table(
     comment="One row an input: a content that a source was given for an extract time",
 )
 
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("looks", sa.BigInteger, nullable=False, comment="Number of looks that were recorded"),
+    sa.Column("looked_at", Timestamp, nullable=False, comment="When the last look was (UTC)"),
+    sa.Column("position", Json, nullable=False, comment="JSON object of what the next look continues from"),
+    comment="One row a source that is read from a database: how far it was read",
+)
+
 arrivals = sa.Table(
     "arrivals",
     metadata,

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 import typer
 
-from dataops_assets.operations.commands import daily, declare, doctor, incidents, inputs, quarantine, rules, warehouse
+from dataops_assets.operations.commands import (
+    connections,
+    daily,
+    declare,
+    doctor,
+    incidents,
+    inputs,
+    quarantine,
+    rules,
+    warehouse,
+)
 
 app = typer.Typer(
     name="dataops",
@@ -18,6 +28,7 @@ app = typer.Typer(
 for group in (daily.app, declare.app, inputs.app, rules.app, doctor.app):
     app.add_typer(group)
 app.add_typer(warehouse.app, name="warehouse", rich_help_panel="Declarations")
+app.add_typer(connections.app, name="connections", rich_help_panel="Declarations")
 app.add_typer(incidents.app, name="incidents", rich_help_panel="Every day")
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Every day")
 

@@ -25,6 +25,11 @@ def source_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, project.declared)
 
 
+def connection_names(incomplete: str) -> list[str]:
+    """Return the names of declared connections that begin so."""
+    return _beginning(incomplete, project.databases)
+
+
 def source_columns(incomplete: str) -> list[str]:
     """Return names of sources, and with a dot names of their columns, that begin so."""
 

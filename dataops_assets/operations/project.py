@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dataops_assets.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from dataops_assets.config.databases import AnyDatabase
     from dataops_assets.config.environment import Environment
     from dataops_assets.config.source import Source
     from dataops_assets.metadata.incident_store import IncidentStore
@@ -53,6 +54,13 @@ def declared() -> dict[str, Source]:
     from dataops_assets.components.declarations import declared_sources
 
     return dict(declared_sources(DEFS).sources)
+
+
+def databases() -> dict[str, AnyDatabase]:
+    """Return the declared databases by name. Raises ConfigError for a wrong declaration."""
+    from dataops_assets.components.declarations import declared_sources
+
+    return dict(declared_sources(DEFS).databases)
 
 
 def context_of(command: str, name: str) -> SourceContext:

@@ -114,12 +114,12 @@ def _reader(context: SourceContext) -> Callable[[str], Iterator[bytes]]:
 
 
 def _gone(origin: str) -> Iterator[bytes]:
-    """Raise InputError: discovery had put the bytes of the extract into the raw area, and a hook cannot repeat them."""
+    """Raise InputError: discovery had put the bytes of the extract into the raw area, and they cannot be read again."""
     yield from ()
     raise InputError(
         f"reading {origin}",
         received="its bytes are not in the raw area, where discovery had put them",
-        next_step="let the function yield the extract again, or remove the input",
+        next_step="restore them from a backup, let the function yield the extract again, or remove the input",
     )
 
 

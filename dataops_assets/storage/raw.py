@@ -99,13 +99,13 @@ class RawArea:
         self._write(_manifest_path(item.input_id), [_to_json(manifest)], durable=False)
         return True
 
-    def put(self, item: Input, content: bytes) -> None:
+    def put(self, item: Input, chunks: Iterable[bytes]) -> None:
         """Store the bytes of an extract that cannot be read again; `add` makes them an input later.
 
         Without a manifest they belong to no input. Raises InputError and StorageError like `add`.
         """
         if not self._has_object(item):
-            self._write(self.object_path(item), _verified(item, [content]), durable=True)
+            self._write(self.object_path(item), _verified(item, chunks), durable=True)
 
     def sync(self) -> None:
         """Sync the names of written files; see the module. Raises StorageError."""

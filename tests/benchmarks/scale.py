@@ -28,7 +28,7 @@ from dataops_assets.components.graph import nodes
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.discovery import ReadingTime, discover
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.steps.recording import run_recorded
@@ -95,7 +95,7 @@ class Deployment:
 
     def look(self) -> list[Input]:
         found = discover(
-            self.source, self.environment, self.platform.metadata, now=dt.datetime.now(dt.UTC), budget_seconds=3600
+            self.source, self.environment, self.platform.metadata, now=dt.datetime.now(dt.UTC), limit=ReadingTime(3600)
         )
         return list(found.new)
 

@@ -27,9 +27,9 @@ from dataops_assets.config.connection import (
     FileFormat,
     JsonFormat,
     JsonLinesFormat,
-    Limits,
     ParquetFormat,
 )
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats import json_count, record_count
 from dataops_assets.connections.formats.compression import unpack
 from dataops_assets.connections.formats.csv_text import Dialect, records

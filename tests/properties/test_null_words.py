@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.config.connection import CsvFormat, Limits
+from dataops_assets.config.connection import CsvFormat
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats import delimited
 from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import read

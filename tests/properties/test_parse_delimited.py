@@ -17,7 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.config.connection import CsvFormat, Limits
+from dataops_assets.config.connection import CsvFormat
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats import delimited
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.delimited import read_delimited

@@ -11,8 +11,15 @@ import yaml
 from pydantic import BaseModel
 
 from dataops_assets.components import IncidentsComponent, SourceComponent, TemplatesComponent, WarehouseComponent
-from dataops_assets.components.declarations import INCIDENT_TYPES, SOURCE_TYPES, TEMPLATE_TYPES, declared_sources
+from dataops_assets.components.declarations import (
+    CONNECTION_TYPES,
+    INCIDENT_TYPES,
+    SOURCE_TYPES,
+    TEMPLATE_TYPES,
+    declared_sources,
+)
 from dataops_assets.components.graph import nodes
+from dataops_assets.config.databases import Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
@@ -24,6 +31,7 @@ from dataops_assets.rules.compiler import compile_rules
 PROJECT = Path(__file__).resolve().parents[2]
 MODELS: dict[str, type[BaseModel]] = {
     "dataops_assets.components.WarehouseComponent": Warehouse,
+    **dict.fromkeys(CONNECTION_TYPES, Connections),
     **dict.fromkeys(INCIDENT_TYPES, Incidents),
     **dict.fromkeys(TEMPLATE_TYPES, Templates),
     **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),

@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, Literal, cast
 
 import zstandard
 
-from dataops_assets.config.connection import Limits
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile
 

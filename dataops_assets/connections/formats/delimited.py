@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import duckdb
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, Limits
+from dataops_assets.config.connection import CsvFormat
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.csv_text import Dialect, records
 from dataops_assets.connections.formats.header import named, unnamed_name
 from dataops_assets.connections.formats.isolated_input import attempt

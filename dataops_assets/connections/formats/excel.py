@@ -14,7 +14,8 @@ import openpyxl
 from openpyxl.utils.escape import unescape
 from openpyxl.utils.exceptions import InvalidFileException
 
-from dataops_assets.config.connection import ExcelFormat, Limits
+from dataops_assets.config.connection import ExcelFormat
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.header import named
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.null_words import NullWords

@@ -15,7 +15,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, JsonFormat, Limits
+from dataops_assets.config.connection import CsvFormat, JsonFormat
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_count import count_records, levels

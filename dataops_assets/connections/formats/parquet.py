@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from dataops_assets.config.connection import Limits
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.parquet_values import exact as exact_values
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of

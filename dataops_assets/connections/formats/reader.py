@@ -13,9 +13,9 @@ from dataops_assets.config.connection import (
     FileFormat,
     JsonFormat,
     JsonLinesFormat,
-    Limits,
     ParquetFormat,
 )
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.isolated_input import attempt

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
-from dataops_assets.config.connection import Limits
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import IN_STEPS
 from dataops_assets.connections.formats.staging import RawFile
 from dataops_assets.errors import InputError, nearest

@@ -13,7 +13,7 @@ import pytest
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, discover
+from dataops_assets.connections.discovery import FoundInputs, ReadingTime, discover
 from dataops_assets.metadata.store import MetadataStore
 
 NOON = dt.datetime(2013, 6, 1, 12, tzinfo=dt.UTC)
@@ -45,7 +45,7 @@ class Place:
         """Look for new inputs, `after` seconds from now; no time passes during a look unless a `clock` says so."""
         options.setdefault("clock", lambda: 0.0)
         self.now += dt.timedelta(seconds=after)
-        return discover(self.source, self.environment, self.metadata, now=self.now, **options)
+        return discover(self.source, self.environment, self.metadata, now=self.now, limit=ReadingTime(**options))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.discovery import ReadingTime, discover
 from dataops_assets.metadata.store import Arrival, MetadataStore
 
 SETTLE = 10.0
@@ -52,7 +52,9 @@ def test_nothing_is_missed_or_taken_twice(make_place: Any, refresh: dict[str, st
             elif step[1]:
                 dying = Dying(place.environment.metadata_url)
                 with contextlib.suppress(KeyboardInterrupt):
-                    discover(place.source, place.environment, dying, now=place.now, **budget(step[2]))
+                    discover(
+                        place.source, place.environment, dying, now=place.now, limit=ReadingTime(**budget(step[2]))
+                    )
             else:
                 found = place.look(after=1, **budget(step[2]))
                 reported += [item.input_id for item in found.new]

@@ -104,12 +104,12 @@ def test_an_origin_that_never_ends_is_not_read_to_its_end(raw: RawArea) -> None:
 
 def test_bytes_put_aside_belong_to_no_input_until_they_are_added(raw: RawArea) -> None:
     item = an_input(b"a", "python:feeds:extracts/a.parquet")
-    raw.put(item, b"a")
+    raw.put(item, [b"a"])
     assert (raw.inputs(), raw.manifest(item.input_id), raw.holds(item)) == ([], None, False)
     assert raw.add(item, never(), None)
     assert raw.inputs() == [item.input_id]
     with pytest.raises(InputError):
-        raw.put(an_input(b"b"), b"c")
+        raw.put(an_input(b"b"), [b"c"])
 
 
 def test_an_object_that_was_lost_or_cut_is_copied_again(raw: RawArea) -> None:

@@ -1,0 +1,326 @@
+"""One look at a database: reads what is due under one snapshot, and writes it to one raw file.
+
+Grain: one extract. Nothing is recorded here: the caller records the input and the position together. Every row version
+that is committed is taken. It is taken once, but for these cases: an extract of the whole table has all rows again, and
+after four billion transactions the cursor xmin may give an old row again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from dataops_assets.config.databases import TRANSACTION, DatabaseConnection, Incremental
+from dataops_assets.connections.databases.deletions import deleted_rows
+from dataops_assets.connections.databases.position import (
+    Position,
+    comparable,
+    digest_of_row,
+    fingerprint,
+    lowered,
+    packed,
+)
+from dataops_assets.connections.databases.reading import (
+    CursorKind,
+    Database,
+    Field,
+    Snapshot,
+    Statement,
+    Take,
+    Transactions,
+    require_columns,
+    schema_of,
+)
+from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.sql import column, identifier, query
+
+_ROWS = 50_000
+_XIDS = 1 << 32
+# half of the numbers of transactions: beyond it, older and newer cannot be told apart
+_FURTHEST = 1 << 31
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What a look took. Without a `path` there is nothing new. `rows` is their number, `digest` the sha256 of the file.
+
+    `position` is that of the next look; the id of the input is not in it yet.
+    """
+
+    position: Position
+    path: Path | None = None
+    rows: int = 0
+    digest: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look needs to know.
+
+    * `since`: the position. `last_look`: its time, None at the first look. `now`: the time of this look.
+    * `key`: columns of the key, to find deleted rows. `earlier`: gives the raw files of inputs, in their order.
+    """
+
+    connection: DatabaseConnection
+    since: Position
+    last_look: dt.datetime | None
+    now: dt.datetime
+    key: Sequence[str] = ()
+    earlier: Callable[[Sequence[str]], Sequence[Path]] = lambda _ids: ()
+
+
+def is_due(
+    connection: DatabaseConnection, last_look: dt.datetime | None, now: dt.datetime, every: dt.timedelta
+) -> bool:
+    """Return whether the time of the next look has come. If the clock was set back, it has."""
+    if last_look is None or now < last_look:
+        return True
+    return now - last_look >= (connection.every if connection.every is not None else every)
+
+
+def extract(look: Look, database: Database, folder: Path) -> Extract:
+    """Read what is new into a file in `folder`. Raises StorageError, ConfigError or InputError; then nothing is new."""
+    reads = fingerprint(look.connection)
+    since = look.since if look.since.reads == reads else Position(reads=reads)
+    incremental = look.connection.incremental
+    is_full = incremental is None or _is_full_due(incremental, since, look.now)
+    asked = replace(look, since=replace(since, low="", taken="") if is_full else since)
+    with database.snapshot() as snapshot:
+        horizon = _horizon(look.connection, snapshot, database)
+        statement = _statement(asked, database, horizon, is_first=not since.full_at, is_full=is_full)
+        written = _Written(folder / "read.parquet", incremental, look.connection)
+        snapshot.read(statement, look.connection.table, written.begin)
+    written.close()
+    following = replace(since, reads=reads, settled=horizon.settled if horizon is not None else None)
+    if is_full:
+        following = replace(following, full_at=look.now.isoformat())
+    path = written.path
+    if incremental is not None and incremental.cursor != TRANSACTION:
+        path, following = _without_taken(written, asked, following)
+    if not is_full:
+        return _of_file(path, following) if pq.read_metadata(path).num_rows else Extract(following)
+    content = _digest(path)
+    following = replace(following, content=content)
+    # the same as the last one, and nothing was taken in between
+    if content == since.content and len(since.since_full) <= 1:
+        return Extract(following)
+    if incremental is not None and incremental.deleted and since.since_full:
+        path = _with_deleted(path, incremental.deleted, look)
+    return _of_file(path, replace(following, since_full=()))
+
+
+def _is_full_due(incremental: Incremental, since: Position, now: dt.datetime) -> bool:
+    if not since.full_at:
+        return True
+    last = dt.datetime.fromisoformat(since.full_at)
+    return incremental.full_every is not None and not last <= now < last + incremental.full_every
+
+
+def _horizon(connection: DatabaseConnection, snapshot: Snapshot, database: Database) -> Transactions | None:
+    """Return the transactions of the snapshot, if they are the cursor."""
+    if connection.incremental is None or connection.incremental.cursor != TRANSACTION:
+        return None
+    if snapshot.transactions is None:
+        raise ConfigError(
+            f"reading the cursor {TRANSACTION} in {database.place}",
+            received="a database without it",
+            known=["a table of PostgreSQL"],
+            next_step="name a column as connection.incremental.cursor",
+        )
+    return snapshot.transactions
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+def _statement(
+    look: Look, database: Database, horizon: Transactions | None, *, is_first: bool, is_full: bool
+) -> Statement:
+    connection, since = look.connection, look.since
+    values = {"last_cursor": since.last_cursor(), "last_extract": look.last_look}
+    if connection.query:
+        return Statement(connection.query, values)
+    *schema, name = connection.table.split(".")
+    table = exp.Table(this=identifier(name), db=identifier(schema[0]) if schema else None)
+    rows = query("SELECT * FROM $rows", rows=table)
+    condition: exp.Expr | None = None
+    if connection.incremental is not None:
+        if horizon is not None:
+            condition = _settled(horizon, since.settled, is_first=is_first, is_full=is_full)
+        elif since.low:
+            # rows without a place in the order are read each time, and compared with those that were taken
+            condition = query(
+                "$cursor >= $low OR $cursor IS NULL",
+                cursor=column(connection.incremental.cursor),
+                low=exp.Var(this="{{ last_cursor }}"),
+            )
+    if condition is not None:
+        rows = rows.where(condition)
+    return Statement(rows.sql(dialect=database.dialect), values)
+
+
+def _settled(horizon: Transactions, since: int | None, *, is_first: bool, is_full: bool) -> exp.Expr | None:
+    """Return the condition of rows whose transaction had ended for everyone, and was not taken before.
+
+    A transaction that began before the snapshot and commits later has a number from `settled` on, and so have its
+    subtransactions. Its rows are taken by a later look. A full look takes every row that is there: it is compared with
+    earlier looks to find deleted rows. Numbers are of 32 bits in a row, so they are compared as distances.
+    """
+    distance = query(
+        "($end - CAST(CAST($xmin AS TEXT) AS BIGINT)) & $ones",
+        end=exp.Literal.number(horizon.settled % _XIDS),
+        xmin=exp.column(TRANSACTION),
+        ones=exp.Literal.number(_XIDS - 1),
+    )
+    if not is_full and since is not None:
+        if horizon.settled - since < _FURTHEST:
+            return query("$distance BETWEEN 1 AND $most", distance=distance, most=horizon.settled - since)
+        return None
+    if is_first:
+        # the distance of a number from `settled` on is zero, or wraps around
+        return query(
+            "NOT ($distance = 0 OR $distance > $least)",
+            distance=distance,
+            least=_XIDS - 1 - (horizon.next - horizon.settled),
+        )
+    return None
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+class _Written:
+    """A Parquet file of the rows as they are read."""
+
+    def __init__(self, path: Path, incremental: Incremental | None, connection: DatabaseConnection) -> None:
+        self.path = path
+        self.kind: CursorKind = ""
+        self._incremental = incremental
+        self._connection = connection
+        self._writer: pq.ParquetWriter | None = None
+
+    def begin(self, fields: Sequence[Field]) -> Take:
+        """Open the file for these columns, and return what takes the rows."""
+        attempted = f"reading {self._connection.table or 'the query'} of the database {self._connection.database!r}"
+        require_columns(fields, attempted)
+        schema = schema_of(fields)
+        deleted = ""
+        if self._incremental is not None:
+            deleted = self._incremental.deleted
+            self.kind = _cursor_kind(self._incremental.cursor, fields, attempted)
+            if deleted:
+                require_columns([*fields, Field(deleted, "boolean")], attempted)
+                schema = schema.append(pa.field(deleted, pa.bool_()))
+        writer = pq.ParquetWriter(self.path, schema, compression="zstd", compression_level=1)
+        self._writer = writer
+
+        def take(rows: pa.Table) -> None:
+            if deleted:
+                rows = rows.append_column(deleted, pa.array([False] * len(rows), pa.bool_()))
+            writer.write_table(rows)
+
+        return take
+
+    def close(self) -> None:
+        """Complete the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _cursor_kind(cursor: str, fields: Sequence[Field], attempted: str) -> CursorKind:
+    if cursor == TRANSACTION:
+        return ""
+    names = [item.name for item in fields]
+    if cursor not in names:
+        raise ConfigError(
+            f"{attempted}: looking for the cursor {cursor!r}",
+            received="no such column",
+            known=names,
+            next_step=nearest(cursor, names),
+        )
+    kind = fields[names.index(cursor)].cursor
+    if not kind:
+        raise ConfigError(
+            f"{attempted}: looking at the cursor {cursor!r}",
+            received="a column whose values have no order that a look can continue from",
+            known=["a number", "a date", "a time"],
+            next_step="choose another column, or read the whole table",
+        )
+    return kind
+
+
+def _without_taken(written: _Written, look: Look, following: Position) -> tuple[Path, Position]:
+    """Return a file without the rows that were taken before, and the position with the cursor values of this look."""
+    incremental = look.connection.incremental
+    if incremental is None:
+        return written.path, following
+    kind, cursor = written.kind, incremental.cursor
+    highest = comparable(look.since.highest or None, kind)
+    for batch in _batches(written.path, [cursor]):
+        for value in batch.column(0).to_pylist():
+            found = comparable(value, kind)
+            if found is not None and (highest is None or found > highest):  # type: ignore[operator]
+                highest = found
+    low = lowered(highest, kind, incremental) if highest is not None else ""
+    start = comparable(low or None, kind)
+    before = look.since.taken_rows()
+    known: Counter[bytes] = Counter(before)
+    taken: list[bytes] = []
+    target = written.path.with_name("new.parquet")
+    with pq.ParquetWriter(target, pq.read_schema(written.path), compression="zstd", compression_level=1) as writer:
+        for batch in _batches(written.path):
+            place = batch.schema.get_field_index(cursor)
+            values = [comparable(value, kind) for value in batch.column(place).to_pylist()]
+            above = [value is None or start is None or value >= start for value in values]  # type: ignore[operator]
+            if not known and not any(above):
+                writer.write_batch(batch)
+                continue
+            is_new = []
+            for row, is_above in zip(
+                zip(*(part.to_pylist() for part in batch.columns), strict=True), above, strict=True
+            ):
+                digest = digest_of_row(row)
+                is_new.append(not known[digest])
+                known[digest] -= 1 if known[digest] else 0
+                if is_above:
+                    taken.append(digest)
+            writer.write_batch(batch if all(is_new) else batch.filter(pa.array(is_new)))
+    text = "" if highest is None else str(highest)
+    return target, replace(following, highest=text, low=low, kind=kind, taken=packed(taken))
+
+
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as opened:
+        yield from opened.iter_batches(batch_size=_ROWS, columns=columns)
+
+
+def _with_deleted(path: Path, deleted: str, look: Look) -> Path:
+    """Return a file with the rows of the whole table, and with the rows that it no longer has, marked as deleted."""
+    gone = deleted_rows(look.earlier(look.since.since_full), path, look.key, deleted)
+    if not len(gone):
+        return path
+    target = path.with_name("marked.parquet")
+    schema = pq.read_schema(path)
+    with pq.ParquetWriter(target, schema, compression="zstd", compression_level=1) as writer:
+        for batch in _batches(path):
+            writer.write_batch(batch)
+        writer.write_table(gone.select(schema.names).cast(schema))
+    return target
+
+
+def _of_file(path: Path, following: Position) -> Extract:
+    return Extract(following, path, pq.read_metadata(path).num_rows, _digest(path), path.stat().st_size)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

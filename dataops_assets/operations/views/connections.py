@@ -1,0 +1,58 @@
+"""How examined connections are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dataops_assets.masking import mask
+from dataops_assets.operations.answer import Column, Shown, Table
+from dataops_assets.operations.connections import ConnectionReport, SourceUse
+
+_SHOWN = 20
+
+
+def reports(found: Sequence[ConnectionReport]) -> Iterator[Shown]:
+    """Return each connection with what it found, and the next step."""
+    if not found:
+        yield "no connection is declared; see docs/databases.md"
+        return
+    columns = (Column("connection"), Column("state"), Column("found"), Column("next"))
+    yield Table(
+        columns, [[item.name, _state(item), mask(_found(item)), item.next_step] for item in found], is_prose=True
+    )
+
+
+def as_data(found: Sequence[ConnectionReport]) -> list[dict[str, Any]]:
+    """Return the reports as values of JSON."""
+    return [
+        {
+            **asdict(item),
+            "works": item.is_well,
+            "error": mask(item.error),
+            "sources": [
+                {**asdict(use), "last_look": use.last_look.isoformat() if use.last_look else None}
+                for use in item.sources
+            ],
+        }
+        for item in found
+    ]
+
+
+def _state(item: ConnectionReport) -> str:
+    return "works" if item.is_well else "fails"
+
+
+def _found(item: ConnectionReport) -> str:
+    if item.error:
+        return item.error
+    more = f" and {len(item.tables) - _SHOWN:,} more" if len(item.tables) > _SHOWN else ""
+    names = ", ".join(item.tables[:_SHOWN]) or "nothing"
+    uses = "".join(f"; {_use(use)}" for use in item.sources)
+    return f"{item.server}; may read {names}{more}{uses}"
+
+
+def _use(use: SourceUse) -> str:
+    look = f"last look {use.last_look:%Y-%m-%d %H:%M} UTC" if use.last_look else "no look yet"
+    return f"source {use.source} ({use.reads}): {use.problem or look}"
