@@ -37,8 +37,12 @@ _STATE = ["protocol", "metaData", "add"]
 
 
 def of_commit(content: bytes) -> list[Action]:
-    """Return the actions of a commit, in its order."""
-    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+    """Return the actions of a commit, in its order. Raises ValueError for a text without any, or that is no JSON."""
+    actions = [json.loads(line) for line in content.decode("utf-8").split("\n") if line]
+    if not actions:
+        # after a power failure a file can be empty; taken for a commit, its rows would be missing without a word
+        raise ValueError("it is empty")
+    return actions
 
 
 def of_checkpoint(content: bytes) -> Iterator[Action]:
