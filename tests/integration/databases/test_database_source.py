@@ -67,6 +67,11 @@ def test_from_a_table_to_the_hub(postgres: Server, instance: dg.DagsterInstance,
                 assert here.run(request).success
             rows = [tuple(map(str, row)) for row in here.rows("hub/customers", "id", "credit")]
             assert rows == [("1", "12345678901234.5678"), ("3", "7.0000")]
+            told = [str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
+            assert told
+            assert not [text for text in told if postgres.password in text]
+    stored = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in stored if postgres.password.encode() in path.read_bytes()]
 
 
 def test_an_unknown_database_is_an_error_with_file_and_line(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from database_place import DatabasePlace, Server, place_of
 from hypothesis import given, settings
@@ -85,7 +87,7 @@ def test_law_of_late_commits(postgres: Server, tmp_path_factory: pytest.TempPath
     """
     home = tmp_path_factory.mktemp("late")
 
-    @settings(max_examples=12)
+    @settings(max_examples=8)
     @given(st.lists(ACTS, min_size=8, max_size=40))
     def law(acts: list[tuple[str, int, int]]) -> None:
         postgres.run(EMPTY)
@@ -222,6 +224,30 @@ def test_infinite_cursors_do_not_stop_the_others(postgres: Server, tmp_path: Pat
     place.look()
     assert not place.look()
     assert [row[1] for row in taken(place)] == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_a_cursor_in_a_file(kind: str, tmp_path: Path) -> None:
+    """SQLite has times as texts, which are compared letter by letter: 'T' is above a space."""
+    path = str(tmp_path / "shop")
+
+    def run(statement: str) -> None:
+        connection: Any = duckdb.connect(path) if kind == "duckdb" else sqlite3.connect(path, isolation_level=None)
+        connection.execute(statement)
+        connection.close()
+
+    run("CREATE TABLE t (id integer, moment timestamp, note text)")
+    run("INSERT INTO t VALUES (1, '2024-06-01 10:00:00', 'a'), (2, '2024-06-01T10:00:00', 'b'), (3, NULL, 'c')")
+    incremental = {"cursor": "moment", "overlap": "1 hour"}
+    place = place_of(tmp_path / "home", {"type": kind, "path": path}, APPEND, table="t", incremental=incremental)
+    place.look()
+    assert not place.look()
+    run("INSERT INTO t VALUES (4, '2024-06-01 09:30:00', 'd'), (5, '2024-06-01T10:00:00', 'e'), (6, NULL, 'f')")
+    place.look()
+    assert not place.look()
+    run("UPDATE t SET note = 'g', moment = '2024-06-01 12:00:00' WHERE id = 1")
+    place.look()
+    assert [row[2] for row in taken(place)] == ["a", "b", "c", "d", "e", "f", "g"]
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
