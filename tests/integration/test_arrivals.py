@@ -34,6 +34,8 @@ NOON = 1_700_000_000
 KEYED = {"type": "key", "key": ["id"]}
 FULL = {"type": "full", "key": ["id"]}
 APPEND = {"type": "append"}
+SEQUENCE = {"type": "sequence", "range_by": "id"}
+CUSTOM = {"type": "custom", "delete_where": "id = input.id"}
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,8 @@ def hub(here: CodeLocation) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("refresh", "looks"),
-    [(KEYED, (1, 2, 3)), (FULL, (1, 2, 3)), (KEYED, (2, 3))],
-    ids=["key", "full", "key, the first unseen"],
+    [(KEYED, (1, 2, 3)), (FULL, (1, 2, 3)), (SEQUENCE, (1, 2, 3)), (CUSTOM, (1, 2, 3)), (KEYED, (2, 3))],
+    ids=["key", "full", "sequence", "custom", "key, the first unseen"],
 )
 def test_the_version_that_arrived_last_wins(
     declared: Any, instance: dg.DagsterInstance, tmp_path: Path, refresh: dict[str, Any], looks: Sequence[int]
@@ -81,9 +83,12 @@ def test_the_version_that_arrived_last_wins(
             # found and merged in one look, or found again and merged at its new place
             here.settle("orders")
             kept = {1: 5.0, 2: 5.0} if content == A else {1: 6.0, 3: 6.0}
-            if refresh == KEYED:
+            if refresh != FULL:
                 kept = dict(hub(here)) | kept
             assert dict(hub(here)) == kept
+    if refresh != FULL:
+        # of B, what A says nothing of
+        assert hub(here) == [(1, 5.0), (2, 5.0), (3, 6.0)]
     first, second = sorted(here.platform.metadata.inputs("orders"), key=lambda item: item.arrival)
     assert any(f"replaces {first.input_id}" in event for event in events)
     if looks == (1, 2, 3):
