@@ -39,7 +39,7 @@ from dataops_assets.connections.databases.reading import (
     require_columns,
     schema_of,
 )
-from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.errors import ConfigError, StorageError, nearest
 from dataops_assets.sql import column, identifier, query
 
 _ROWS = 50_000
@@ -226,7 +226,15 @@ class _Written:
         def take(rows: pa.Table) -> None:
             if deleted:
                 rows = rows.append_column(deleted, pa.array([False] * len(rows), pa.bool_()))
-            writer.write_table(rows)
+            try:
+                writer.write_table(rows)
+            except OSError as error:
+                # told here: a driver would take it for an error of its connection
+                raise StorageError(
+                    f"{attempted}: writing the rows to {self.path.parent}",
+                    received=str(error),
+                    next_step="free space in the folder of temporary files; the next look reads the rows again",
+                ) from error
 
         return take
 

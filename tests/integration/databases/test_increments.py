@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from database_place import DatabasePlace, Server, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dataops_assets.errors import CommitConflict, ConfigError
+from dataops_assets.errors import CommitConflict, ConfigError, StorageError
 from dataops_assets.metadata.position_store import FinishedLook, PositionStore
 from dataops_assets.storage.raw import RawArea
 
@@ -279,6 +281,24 @@ def test_a_look_that_is_killed_misses_nothing_and_takes_nothing_twice(
     assert taken(place)[0][1] == "a"
     assert [row[1] for row in taken(place)] == ["a", "c"]
     assert [item.input_id for item in place.metadata.inputs("orders")] == [item.input_id for item in place.inputs]
+
+
+def test_a_full_disk_is_told_as_such_and_nothing_is_missed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(server)
+    server.run("INSERT INTO t VALUES (1, 'a', NULL), (2, 'b', NULL)")
+    place = place_of(tmp_path, server.declared, APPEND, table="t")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pq.ParquetWriter, "write_table", full)
+        with pytest.raises(StorageError, match=r"No space left.*free space"):
+            place.look()
+    place.look()
+    assert [row[1] for row in taken(place)] == ["a", "b"]
 
 
 def test_of_two_daemons_one_takes_the_rows(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
