@@ -150,8 +150,8 @@ class PythonConnection(Declared):
 Connection = Annotated[FileConnection | PythonConnection | DatabaseConnection, Field(discriminator="type")]
 
 
-# Dagster's daemon asks sensors every five seconds
-_MOST_OFTEN_SECONDS = 5
+# each look costs Dagster's daemon and the code server a seventh of a CPU second
+_MOST_OFTEN_SECONDS = 10
 _LEAST_OFTEN_SECONDS = 30
 
 
@@ -161,7 +161,7 @@ class Discovery(Declared):
     every_seconds: int | None = Field(
         None,
         ge=5,
-        description="Seconds between two looks of the sensor. The default is 5 for up to 10 sources in the code "
+        description="Seconds between two looks of the sensor. The default is 10 for up to 10 sources in the code "
         "location, and grows with their number to at most 30.",
     )
     inputs_per_run: int = Field(
@@ -177,6 +177,6 @@ class Discovery(Declared):
     def seconds_between_looks(self, sources: int) -> int:
         """Return the declared seconds, or the default for a code location with this number of sources.
 
-        Each look costs the same, so more sources are looked at less often, and together they cost the same.
+        Each look costs the same, so more sources are looked at less often.
         """
-        return self.every_seconds or min(max(sources // 2, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
+        return self.every_seconds or min(max(sources, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
