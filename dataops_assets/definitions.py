@@ -52,7 +52,7 @@ def defs() -> dg.Definitions:
         _Loaded.definitions = _load()
         # some imports set variables
         _Loaded.made_of = (files, dict(os.environ))
-    start_runs_warm(PROJECT, f"{__name__}:defs")
+    start_runs_warm(PROJECT, environment_from(os.environ, PROJECT).home, f"{__name__}:defs")
     return _Loaded.definitions
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from multiprocessing import spawn
 from pathlib import Path
 
@@ -18,24 +17,30 @@ from dataops_assets.components.warm_start import client, preloader
 SWITCH = "DATAOPS_WARM_RUNS"
 # limits of the system for the first line of a script, and for the address of a socket
 _LONGEST_FIRST_LINE = 120
-_LONGEST_ADDRESS = 100
+_LONGEST_ADDRESS = 90
 _CODE_SERVER = ["api", "grpc"]
 
 
-def start_runs_warm(project: Path, definitions: str) -> None:
+def start_runs_warm(project: Path, home: Path, definitions: str) -> None:
     """Let this code server's runs be forks of a process that has loaded `definitions` ('module:attribute').
 
     Does nothing in other processes, where it was done already, where the system cannot do it, and where
-    DATAOPS_WARM_RUNS is 'off'. Then each run starts an interpreter of its own.
+    DATAOPS_WARM_RUNS is 'off'. Then each run starts an interpreter of its own. The client is in the folder `home`:
+    a system cleans its folder of temporary files, and without the client no run would start.
     """
     # a run's process is told the arguments of the code server that started it
     is_server = sys.argv[1:3] == _CODE_SERVER and multiprocessing.parent_process() is None
     if not is_server or os.environ.get(SWITCH) == "off" or not _is_possible():
         return
     interpreter = os.fsdecode(spawn.get_executable())
-    folder = Path(tempfile.mkdtemp(prefix="dataops-runs-"))
+    folder = home / "warm" / str(os.getpid())
+    if len(os.fsencode(folder)) > _LONGEST_ADDRESS:
+        return
+    # an earlier process may have had this id
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC or len(str(folder)) > _LONGEST_ADDRESS:
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return
     install(folder, interpreter, project, definitions)
 
