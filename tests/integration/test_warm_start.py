@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from dataops_assets.components.warm_start.executable import own_folder
+
 LOCATION = """
 from pathlib import Path
 
@@ -81,7 +83,8 @@ if __name__ == "__main__":
     from dataops_assets.components.warm_start.executable import install
     folder, told = Path(sys.argv[1]), {}
     location = Path(sys.argv[2])
-    install(folder, sys.executable, location, "made_location:defs")
+    # a busy machine may take minutes to load
+    install(folder, sys.executable, location, "made_location:defs", patience_seconds=900)
     context = multiprocessing.get_context("spawn")
     for how in ("return", "exit", "killed"):
         process, seen = spawned(how)
@@ -132,7 +135,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     project = Path(__file__).resolve().parents[2]
     variables = os.environ | {"PYTHONPATH": f"{place / 'dataops_assets'}{os.pathsep}{project}"}
     command = [sys.executable, str(place / "server.py"), str(place / "runs"), str(place)]
-    done = subprocess.run(command, env=variables, cwd=place, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=variables, cwd=place, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "place": str(place)}
 
@@ -163,3 +166,21 @@ def test_a_changed_file_or_variable_is_loaded(told: dict[str, Any]) -> None:
 def test_what_a_preloader_cannot_load_runs_cold(told: dict[str, Any]) -> None:
     assert told["cold"] == [False, 22, 0]
     assert told["preloaders"] == 0
+
+
+def test_a_code_server_removes_the_folders_of_killed_ones_and_no_others(tmp_path: Path) -> None:
+    """Not even of one with its own process id, as in another container."""
+    other = (
+        "import sys; from pathlib import Path; from dataops_assets.components.warm_start.executable import own_folder; "
+    )
+    script = f"{other} print(own_folder(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(tmp_path / "warm")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as alive:
+        assert alive.stdout is not None
+        theirs = Path(alive.stdout.readline().strip())
+        ours = own_folder(tmp_path / "warm")
+        assert theirs.is_dir()
+        alive.kill()
+    own_folder(tmp_path / "warm")
+    assert not theirs.exists()
+    assert ours.is_dir()

@@ -1,7 +1,8 @@
 """Stands for the process of a run: it asks the preloader for a fork that does the work, and lives as long as the fork.
 
 It is copied to a folder of the code server and started there with `python -I`, so it imports the standard library only.
-The folder has the preloader's socket, and `settings.json` with the command that starts a preloader.
+The folder has the preloader's socket, and `settings.json`: the command that starts a preloader, and the seconds to wait
+for it.
 
 If there is no preloader within some seconds, or the arguments are not as expected, this process becomes the interpreter
 that multiprocessing wanted to start.
@@ -24,8 +25,6 @@ from typing import Any, NoReturn
 FOLDER = Path(__file__).resolve().parent
 # what multiprocessing gives to a process that it spawns
 _SPAWN = re.compile(r"from multiprocessing\.spawn import spawn_main; spawn_main\(tracker_fd=(\d+), pipe_handle=(\d+)\)")
-# Dagster waits a minute for the process of a run to begin
-_PATIENCE_SECONDS = 30.0
 _MOST_STARTS = 2
 
 
@@ -33,7 +32,7 @@ def main(arguments: list[str]) -> None:
     """Let a fork of the preloader do what the arguments ask for, and end as it ends."""
     settings = json.loads((FOLDER / "settings.json").read_text())
     asked = next(filter(None, map(_SPAWN.fullmatch, arguments)), None)
-    found = _fork(settings["preloader"], _request(asked)) if asked else None
+    found = _fork(settings, _request(asked)) if asked else None
     if found is None:
         os.execv(settings["python"], [settings["python"], *arguments])  # noqa: S606  the interpreter that was asked for
     connection, pid = found
@@ -53,9 +52,9 @@ def _request(asked: re.Match[str]) -> dict[str, Any]:
     }
 
 
-def _fork(preloader: list[str], request: dict[str, Any]) -> tuple[socket.socket, int] | None:
+def _fork(settings: dict[str, Any], request: dict[str, Any]) -> tuple[socket.socket, int] | None:
     """Return the connection to a fork, with its process id; None if no preloader answers in time."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + settings["patience_seconds"]
     starts = 0
     while time.monotonic() < deadline:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -70,7 +69,7 @@ def _fork(preloader: list[str], request: dict[str, Any]) -> tuple[socket.socket,
             return None
         if lock is not None:
             starts += 1
-            _start(preloader, lock)
+            _start(settings["preloader"], lock)
         time.sleep(0.02)
     return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import multiprocessing
 import os
 import shutil
 import stat
 import sys
+import tempfile
 from multiprocessing import spawn
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from dataops_assets.components.warm_start import client, preloader
 SWITCH = "DATAOPS_WARM_RUNS"
 # limits of the system for the first line of a script, and for the address of a socket
 _LONGEST_FIRST_LINE = 120
-_LONGEST_ADDRESS = 90
+_LONGEST_HOME = 70
+# Dagster waits a minute for the process of a run to begin
+_PATIENCE_SECONDS = 30.0
 _CODE_SERVER = ["api", "grpc"]
 
 
@@ -33,23 +37,59 @@ def start_runs_warm(project: Path, home: Path, definitions: str) -> None:
     if not is_server or os.environ.get(SWITCH) == "off" or not _is_possible():
         return
     interpreter = os.fsdecode(spawn.get_executable())
-    folder = home / "warm" / str(os.getpid())
-    if len(os.fsencode(folder)) > _LONGEST_ADDRESS:
+    if len(os.fsencode(home)) > _LONGEST_HOME:
         return
-    # an earlier process may have had this id
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
+    folder = own_folder(home / "warm")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         return
     install(folder, interpreter, project, definitions)
 
 
-def install(folder: Path, interpreter: str, project: Path, definitions: str) -> Path:
-    """Write the client into a folder, let multiprocessing start it, and return it."""
+def own_folder(parent: Path) -> Path:
+    """Make a folder for this process, and remove those of processes that were killed.
+
+    Each process holds a lock of its folder, which ends with the process. Process ids would not do: containers that
+    share a volume have ids of their own.
+    """
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    turn = os.open(parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for other in parent.glob("*/"):
+            lock = _lock_of(other)
+            if lock is not None:
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(lock)
+        folder = Path(tempfile.mkdtemp(prefix="", dir=parent))
+        _lock_of(folder)
+    finally:
+        os.close(turn)
+    return folder
+
+
+def _lock_of(folder: Path) -> int | None:
+    """Take the lock of a folder until this process ends; None if another process has it."""
+    lock = os.open(folder / "owner", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def install(
+    folder: Path, interpreter: str, project: Path, definitions: str, patience_seconds: float = _PATIENCE_SECONDS
+) -> Path:
+    """Write the client into a folder, let multiprocessing start it, and return it.
+
+    A run becomes an interpreter of its own if no preloader answers within `patience_seconds`.
+    """
     settings = {
         "python": interpreter,
         "preloader": [interpreter, "-m", preloader.__name__],
+        "patience_seconds": patience_seconds,
         "project": str(project),
         "definitions": definitions,
         "owner": os.getpid(),
