@@ -27,6 +27,7 @@ _MOVES = np.array([0.001, 0.0, 0.01, 0.1, 1.0])
 _FIXED = 1
 _CLIP = 3.0
 _FAR = 2.5
+_MOST_DEVIATIONS = 1e100
 # an effect counts as known if a forecast with it has at most so many times the variance of the noise
 _KNOWN = 4.0
 _UNCLIPPED = 12
@@ -121,7 +122,7 @@ class _Filters:
         limit = np.where(self._seen[:, None] < _UNCLIPPED, np.inf, _CLIP * deviation)
         gains = covered / factor[:, None]
         self._state += np.clip(error, -limit, limit)[:, :, None] * gains
-        self._follow_runs(error / deviation, error, there)
+        self._follow_runs(_in_deviations(error, deviation), error, there)
         self._learn(error, deviation, np.sqrt(factor), there)
         self._accept(point, found)
         self._seen += there[:, 0]
@@ -139,8 +140,9 @@ class _Filters:
         found.expected[:, point] = expected[self._rows, best]
         found.deviation[:, point] = deviation[self._rows, best]
         ready = self._errors[self._rows, best] >= _ENOUGH
-        found.scores[:, point] = np.where(ready, (error / deviation)[self._rows, best], np.nan)
-        found.fixed[:, point] = np.where(ready, (error / deviation)[:, _FIXED], np.nan)
+        scores = _in_deviations(error, deviation)
+        found.scores[:, point] = np.where(ready, scores[self._rows, best], np.nan)
+        found.fixed[:, point] = np.where(ready, scores[:, _FIXED], np.nan)
 
     def _learn(self, error: Floats, deviation: Floats, root: Floats, there: npt.NDArray[np.bool_]) -> None:
         """Update the usual size of the errors, and which filter has the least."""
@@ -181,6 +183,12 @@ class _Filters:
         self._loss -= np.where(accepted, self._run_loss, 0)
         for kept in (self._run, self._run_sum, self._run_loss):
             kept[accepted] = 0
+
+
+def _in_deviations(error: Floats, deviation: Floats) -> Floats:
+    """Return errors in standard deviations. They are finite, because what is not finite counts as missing."""
+    with np.errstate(over="ignore"):
+        return np.clip(error / deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 def _first(values: Floats) -> Floats:

@@ -181,6 +181,15 @@ def test_a_new_level_is_odd_until_it_lasted_and_then_expected() -> None:
     assert abs(told.expected[0, 82] - 140) < 5
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e300, -1e300])
+def test_a_value_more_deviations_away_than_a_number_can_say_is_odd(value: float) -> None:
+    series = one([0.0] * 60 + [value])
+    found = forecast(series, design(days(61)), 7)
+    (judged_last,) = judge(series, found, range(60, 61), 0.001)
+    assert judged_last.p[0] <= 1 / 60
+
+
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), max_size=30))
 def test_repetitions_are_counted_over_gaps(values: list[float]) -> None:
     expected, last, run = [], math.nan, 0
