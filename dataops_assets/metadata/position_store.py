@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dataops_assets.errors import CommitConflict
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert_of
+from dataops_assets.metadata.statements import insert_of, row_of_input
 from dataops_assets.report import Input
 
 
@@ -80,20 +80,7 @@ class PositionStore:
                 self._add(connection, done.source, item, done.looked_at)
 
     def _add(self, connection: sa.Connection, source: str, item: Input, seen_at: dt.datetime) -> None:
-        connection.execute(
-            tables.inputs.insert(),
-            {
-                "source": source,
-                "input_id": item.input_id,
-                "extract_time": item.extract_time,
-                "arrival": item.arrival,
-                "digest": item.digest,
-                "origin": item.origin,
-                "size": item.size,
-                "content": item.content,
-                "registered_at": seen_at,
-            },
-        )
+        connection.execute(tables.inputs.insert(), row_of_input(source, item, seen_at))
         connection.execute(
             tables.arrivals.insert(),
             {

@@ -1,12 +1,15 @@
-"""Parts of SQL statements that several stores of the metadata need."""
+"""Parts of SQL statements, and rows, that several stores of the metadata need."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from dataops_assets.report import Input
 
 _IDS_AT_ONCE = 10_000
 
@@ -29,3 +32,18 @@ def is_newer_version(newer: sa.FromClause, older: sa.FromClause) -> sa.ColumnEle
         newer.c.origin == older.c.origin,
         sa.tuple_(newer.c.arrival, newer.c.input_id) > sa.tuple_(older.c.arrival, older.c.input_id),
     )
+
+
+def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[str, Any]:
+    """Return an input as a row of the table `inputs`."""
+    return {
+        "source": source,
+        "input_id": item.input_id,
+        "extract_time": item.extract_time,
+        "arrival": item.arrival,
+        "digest": item.digest,
+        "origin": item.origin,
+        "size": item.size,
+        "content": item.content,
+        "registered_at": registered_at,
+    }

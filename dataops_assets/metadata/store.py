@@ -23,7 +23,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.position_store import PositionStore
-from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
+from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
@@ -237,20 +237,7 @@ class MetadataStore:
             return []
         now = _now()
         unique = {item.input_id: item for item in sorted(inputs)}
-        rows = [
-            {
-                "source": source,
-                "input_id": item.input_id,
-                "extract_time": item.extract_time,
-                "arrival": item.arrival,
-                "digest": item.digest,
-                "origin": item.origin,
-                "size": item.size,
-                "content": item.content,
-                "registered_at": now,
-            }
-            for _, item in sorted(unique.items())
-        ]
+        rows = [row_of_input(source, item, now) for _, item in sorted(unique.items())]
         table = tables.inputs
         statement = self._insert(table).on_conflict_do_nothing().returning(table.c.input_id)
         with self._database.write(f"registering {len(rows)} inputs of source {source!r}") as connection:
