@@ -15,6 +15,7 @@ from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import sqlglot
 from sqlglot import exp
 
@@ -291,6 +292,7 @@ print(json.dumps({"seen": seen, "dagster": sorted(name for name in sys.modules i
 """
 
 
+@pytest.mark.slow
 def test_all_below_the_edge_is_imported_without_dagster_and_without_effects() -> None:
     # Alembic's environment is a script that Alembic runs, with a connection at hand
     modules = [
