@@ -1,4 +1,4 @@
-"""Tells each lasting fact once: it separates the new facts of a look from the facts that the last look told.
+"""Separates the new facts of a look from those that the last look told, so that each fact is told once.
 
 A fact is the text of a message that stays true: an input is held, a file cannot be taken. A fact that changes is a new
 one, and so is a fact that comes back.

@@ -32,8 +32,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.connections.content import Digests, digests_of, digests_of_extract
-from dataops_assets.connections.databases.extract import Look as DatabaseLook
-from dataops_assets.connections.databases.extract import extract, is_due
+from dataops_assets.connections.databases.extract import ExtractRequest, extract, is_due
 from dataops_assets.connections.databases.opening import database_of, require_declared
 from dataops_assets.connections.databases.position import Position
 from dataops_assets.connections.extract_time import extract_time
@@ -495,7 +494,7 @@ def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea,
     # later than all earlier extracts, even if the clock is wrong
     taken_at = look.now if newest is None else max(look.now, newest + dt.timedelta(microseconds=1))
     raw_names = {item.name: item.raw_name for item in source.columns}
-    asked = DatabaseLook(
+    asked = ExtractRequest(
         connection,
         Position.from_json(last.position or {}),
         last.looked_at,

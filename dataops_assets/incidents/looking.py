@@ -70,7 +70,7 @@ def look(
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decides about an incident. `until` is the end of a mute."""
+    """A decision of a person about an incident. `until` is the end of a mute."""
 
     kind: EventKind
     by: str

@@ -62,7 +62,8 @@ def _fork(settings: dict[str, Any], request: dict[str, Any]) -> tuple[socket.soc
         if answer.isdigit():
             return connection, int(answer)
         connection.close()
-        lock = _lock()
+        # the preloader has it as long as it lives
+        lock = lock_of(FOLDER / "lock")
         if lock is not None and starts == _MOST_STARTS:
             # it ends before it answers, as where a declaration is wrong: the cold process will tell why
             os.close(lock)
@@ -102,9 +103,9 @@ def _start(preloader: list[str], lock: int) -> None:
     os.close(lock)
 
 
-def _lock() -> int | None:
-    """Return the lock of the preloader, or None if one is there."""
-    lock = os.open(FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+def lock_of(file: Path) -> int | None:
+    """Take the lock of a file until this process ends; None if another process has it."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -22,6 +22,8 @@ _LONGEST_FIRST_LINE = 120
 _LONGEST_HOME = 70
 # Dagster waits a minute for the process of a run to begin
 _PATIENCE_SECONDS = 30.0
+# the file whose lock says that the code server of the folder is alive
+_OWNER = "owner"
 _CODE_SERVER = ["api", "grpc"]
 
 
@@ -57,26 +59,15 @@ def own_folder(parent: Path) -> Path:
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
         for other in parent.glob("*/"):
-            lock = _lock_of(other)
+            lock = client.lock_of(other / _OWNER)
             if lock is not None:
                 shutil.rmtree(other, ignore_errors=True)
                 os.close(lock)
         folder = Path(tempfile.mkdtemp(prefix="", dir=parent))
-        _lock_of(folder)
+        client.lock_of(folder / _OWNER)
     finally:
         os.close(turn)
     return folder
-
-
-def _lock_of(folder: Path) -> int | None:
-    """Take the lock of a folder until this process ends; None if another process has it."""
-    lock = os.open(folder / "owner", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def install(

@@ -105,7 +105,7 @@ def _is_same(project: Path, files: Set[FileState], modules: Set[FileState]) -> b
 
 @dataclass(frozen=True)
 class _Request:
-    """What a client asks for: the arguments of multiprocessing, where to run, and the files that the client inherited.
+    """A request of a client: the arguments of multiprocessing, the folder of the run, and the client's inherited files.
 
     `numbers` are the numbers that the files have in the client, `files` the numbers of the same files here.
     """

@@ -12,7 +12,16 @@ import pyarrow as pa
 from duckdb import ColumnExpression, DuckDBPyConnection, DuckDBPyRelation
 
 from dataops_assets.config.databases import DuckDBDatabase
-from dataops_assets.connections.databases.reading import Begin, CursorKind, Field, Kind, Snapshot, Statement, schema_of
+from dataops_assets.connections.databases.reading import (
+    Begin,
+    CursorKind,
+    Field,
+    Kind,
+    Snapshot,
+    Statement,
+    require_file,
+    schema_of,
+)
 from dataops_assets.errors import ConfigError, StorageError
 
 _ROWS = 50_000
@@ -44,8 +53,7 @@ class DuckDBFile:
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a transaction that sees one moment. Raises StorageError and ConfigError."""
         attempted = f"opening {self.place}"
-        if not self._path.is_file():
-            raise ConfigError(attempted, received="no such file", next_step="correct the path of the connection")
+        require_file(self._path, attempted)
         with _told(attempted):
             connection = duckdb.connect(str(self._path), read_only=True)
         with closing(connection):

@@ -50,9 +50,10 @@ _FURTHEST = 1 << 31
 
 @dataclass(frozen=True)
 class Extract:
-    """What a look took. Without a `path` there is nothing new. `rows` is their number, `digest` the sha256 of the file.
+    """The result of a look: a file of the rows that it took, and the position of the next look.
 
-    `position` is that of the next look; the id of the input is not in it yet.
+    Without a `path` there is nothing new. `rows` is the number of rows, `digest` the sha256 of the file. The id of the
+    input is not in `position` yet.
     """
 
     position: Position
@@ -63,8 +64,8 @@ class Extract:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look needs to know.
+class ExtractRequest:
+    """The arguments of an extract.
 
     * `since`: the position. `last_look`: its time, None at the first look. `now`: the time of this look.
     * `key`: columns of the key, to find deleted rows. `earlier`: gives the raw files of inputs, in their order.
@@ -87,22 +88,22 @@ def is_due(
     return now - last_look >= (connection.every if connection.every is not None else every)
 
 
-def extract(look: Look, database: Database, folder: Path) -> Extract:
+def extract(request: ExtractRequest, database: Database, folder: Path) -> Extract:
     """Read what is new into a file in `folder`. Raises StorageError, ConfigError or InputError; then nothing is new."""
-    reads = fingerprint(look.connection)
-    since = look.since if look.since.reads == reads else Position(reads=reads)
-    incremental = look.connection.incremental
-    is_full = incremental is None or _is_full_due(incremental, since, look.now)
-    asked = replace(look, since=replace(since, low="", taken="") if is_full else since)
+    reads = fingerprint(request.connection)
+    since = request.since if request.since.reads == reads else Position(reads=reads)
+    incremental = request.connection.incremental
+    is_full = incremental is None or _is_full_due(incremental, since, request.now)
+    asked = replace(request, since=replace(since, low="", taken="") if is_full else since)
     with database.snapshot() as snapshot:
-        horizon = _horizon(look.connection, snapshot, database)
+        horizon = _horizon(request.connection, snapshot, database)
         statement = _statement(asked, database, horizon, is_first=not since.full_at, is_full=is_full)
-        written = _Written(folder / "read.parquet", incremental, look.connection)
-        snapshot.read(statement, look.connection.table, written.begin)
+        written = _Written(folder / "read.parquet", incremental, request.connection)
+        snapshot.read(statement, request.connection.table, written.begin)
     written.close()
     following = replace(since, reads=reads, settled=horizon.settled if horizon is not None else None)
     if is_full:
-        following = replace(following, full_at=look.now.isoformat())
+        following = replace(following, full_at=request.now.isoformat())
     path = written.path
     if incremental is not None and incremental.cursor != TRANSACTION:
         path, following = _without_taken(written, asked, following)
@@ -114,7 +115,7 @@ def extract(look: Look, database: Database, folder: Path) -> Extract:
     if content == since.content and len(since.since_full) <= 1:
         return Extract(following)
     if incremental is not None and incremental.deleted and since.since_full:
-        path = _with_deleted(path, incremental.deleted, look)
+        path = _with_deleted(path, incremental.deleted, request)
     return _of_file(path, replace(following, since_full=()))
 
 
@@ -143,10 +144,10 @@ def _horizon(connection: DatabaseConnection, snapshot: Snapshot, database: Datab
 
 
 def _statement(
-    look: Look, database: Database, horizon: Transactions | None, *, is_first: bool, is_full: bool
+    request: ExtractRequest, database: Database, horizon: Transactions | None, *, is_first: bool, is_full: bool
 ) -> Statement:
-    connection, since = look.connection, look.since
-    values = {"last_cursor": since.last_cursor(), "last_extract": look.last_look}
+    connection, since = request.connection, request.since
+    values = {"last_cursor": since.last_cursor(), "last_extract": request.last_look}
     if connection.query:
         return Statement(connection.query, values)
     *schema, name = connection.table.split(".")
@@ -266,13 +267,13 @@ def _cursor_kind(cursor: str, fields: Sequence[Field], attempted: str) -> Cursor
     return kind
 
 
-def _without_taken(written: _Written, look: Look, following: Position) -> tuple[Path, Position]:
+def _without_taken(written: _Written, request: ExtractRequest, following: Position) -> tuple[Path, Position]:
     """Return a file without the rows that were taken before, and the position with the cursor values of this look."""
-    incremental = look.connection.incremental
+    incremental = request.connection.incremental
     if incremental is None:
         return written.path, following
     kind, cursor = written.kind, incremental.cursor
-    highest = comparable(look.since.highest or None, kind)
+    highest = comparable(request.since.highest or None, kind)
     for batch in _batches(written.path, [cursor]):
         for value in batch.column(0).to_pylist():
             found = comparable(value, kind)
@@ -280,7 +281,7 @@ def _without_taken(written: _Written, look: Look, following: Position) -> tuple[
                 highest = found
     low = lowered(highest, kind, incremental) if highest is not None else ""
     start = comparable(low or None, kind)
-    before = look.since.taken_rows()
+    before = request.since.taken_rows()
     known: Counter[bytes] = Counter(before)
     taken: list[bytes] = []
     target = written.path.with_name("new.parquet")
@@ -311,9 +312,9 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Record
         yield from opened.iter_batches(batch_size=_ROWS, columns=columns)
 
 
-def _with_deleted(path: Path, deleted: str, look: Look) -> Path:
+def _with_deleted(path: Path, deleted: str, request: ExtractRequest) -> Path:
     """Return a file with the rows of the whole table, and with the rows that it no longer has, marked as deleted."""
-    gone = deleted_rows(look.earlier(look.since.since_full), path, look.key, deleted)
+    gone = deleted_rows(request.earlier(request.since.since_full), path, request.key, deleted)
     if not len(gone):
         return path
     target = path.with_name("marked.parquet")

@@ -30,7 +30,7 @@ _DEFAULT_OVERLAP: Mapping[str, dt.timedelta | int] = {
 
 @dataclass(frozen=True)
 class Position:
-    """What the next look must know.
+    """How far a source was read: the state from which the next look continues.
 
     * `reads`: digest of the part of the declaration that decides which rows are read. If it differs, all is read again.
     * `content`: sha256 of the rows of the whole table, as they were read last.

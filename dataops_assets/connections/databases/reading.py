@@ -1,4 +1,4 @@
-"""What all kinds of database have in common: fields, statements with bound values, and the errors of drivers.
+"""Shared by all kinds of database: fields, statements with bound values, and errors about rows.
 
 Every kind follows one rule for types: the type of a raw column follows from the type of the column in the database
 alone, never from its values. Whole numbers of 64 bits, booleans, doubles and bytes have the same type in the raw file.
@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Literal, Protocol
 
 import pyarrow as pa
 
 from dataops_assets.config.databases import parts_of, tokens_of
-from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.errors import ConfigError, DataOpsError, InputError
 
 Kind = Literal["text", "integer", "double", "boolean", "binary"]
 CursorKind = Literal["", "number", "date", "time", "iso text"]
@@ -70,7 +71,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Transactions:
-    """What a snapshot of PostgreSQL sees: transactions below `settled` have ended, those from `next` on not begun."""
+    """Transactions of a PostgreSQL snapshot: those below `settled` have ended, those from `next` on have not begun."""
 
     settled: int
     next: int
@@ -114,6 +115,12 @@ class Database(Protocol):
 def schema_of(fields: Sequence[Field]) -> pa.Schema:
     """Return the columns of the raw file."""
     return pa.schema([(item.name, ARROW[item.kind]) for item in fields])
+
+
+def require_file(path: Path, attempted: str) -> None:
+    """Raise ConfigError if there is no database file at the path: a library would make an empty one."""
+    if not path.is_file():
+        raise ConfigError(attempted, received="no such file", next_step="correct the path of the connection")
 
 
 def require_columns(fields: Sequence[Field], attempted: str) -> None:

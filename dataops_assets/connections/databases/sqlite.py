@@ -21,6 +21,7 @@ from dataops_assets.connections.databases.reading import (
     Field,
     Snapshot,
     Statement,
+    require_file,
     table_of,
     unfit,
 )
@@ -45,8 +46,7 @@ class Sqlite:
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a transaction that sees one moment. Raises StorageError and ConfigError."""
         attempted = f"opening {self.place}"
-        if not self._path.is_file():
-            raise ConfigError(attempted, received="no such file", next_step="correct the path of the connection")
+        require_file(self._path, attempted)
         with _told(attempted):
             connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None

@@ -14,15 +14,12 @@ from dataops_assets.operations.completion import connection_names
 app = Commands(help="Examine the declared databases.", no_args_is_help=True)
 
 
-_NAME = "test"
-
-
 @app.callback()
 def group() -> None:
     """Make a group of the one command."""
 
 
-@app.command(_NAME, example="dataops connections test", found="a connection does not work")
+@app.command("test", example="dataops connections test", found="a connection does not work")
 def examined(
     name: Annotated[
         str | None,

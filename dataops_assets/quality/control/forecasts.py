@@ -116,13 +116,14 @@ class _Filters:
         expected = self._centre[:, None] + self._state @ effects
         deviation = self._deviations(point, expected) * np.sqrt(factor)
         error = self._series.values[:, point, None] - expected
-        self._tell(point, found, expected, deviation, error)
+        scores = _in_deviations(error, deviation)
+        self._tell(point, found, expected, deviation, scores)
         there = np.isfinite(error)
         error = np.where(there, error, 0)
         limit = np.where(self._seen[:, None] < _UNCLIPPED, np.inf, _CLIP * deviation)
         gains = covered / factor[:, None]
         self._state += np.clip(error, -limit, limit)[:, :, None] * gains
-        self._follow_runs(_in_deviations(error, deviation), error, there)
+        self._follow_runs(np.where(there, scores, 0), error, there)
         self._learn(error, deviation, np.sqrt(factor), there)
         self._accept(point, found)
         self._seen += there[:, 0]
@@ -135,12 +136,11 @@ class _Filters:
         floor = np.where(self._series.counts[:, None], by_counts, floor)
         return np.maximum(np.maximum(self._error * _TO_DEVIATION, floor), 1e-300)
 
-    def _tell(self, point: int, found: Forecasts, expected: Floats, deviation: Floats, error: Floats) -> None:
+    def _tell(self, point: int, found: Forecasts, expected: Floats, deviation: Floats, scores: Floats) -> None:
         best = np.argmin(self._loss, axis=1)
         found.expected[:, point] = expected[self._rows, best]
         found.deviation[:, point] = deviation[self._rows, best]
         ready = self._errors[self._rows, best] >= _ENOUGH
-        scores = _in_deviations(error, deviation)
         found.scores[:, point] = np.where(ready, scores[self._rows, best], np.nan)
         found.fixed[:, point] = np.where(ready, scores[:, _FIXED], np.nan)
 
