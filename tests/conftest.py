@@ -20,6 +20,7 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 from dataops_assets.engines import duckdb
@@ -76,6 +77,23 @@ def _quick_disk() -> Iterator[None]:
 def _without_sync(connection: Any, _record: Any, _proxy: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_compiled_once() -> Iterator[None]:
+    """Each test opens SQLite files of its own; all their engines share one dialect, and the statements compiled for it.
+
+    In a process of a deployment, one engine does all of this.
+    """
+    first = sa.create_engine("sqlite://", query_cache_size=10_000)
+    first.connect().close()
+
+    def engine_created(engine: sa.Engine) -> None:
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SQLiteDialect_pysqlite, engine_created.__name__, staticmethod(engine_created))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
