@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
 from dataops_assets.steps.parsing.typed_rows import type_rows
 from dataops_assets.steps.parsing.typed_values import marks_of
+
+EXTRACT_TIME = dt.datetime(2024, 3, 31, 23, 30, tzinfo=dt.UTC)
 
 
 def parsed(engine: DuckDBEngine, path: Path, source: Source) -> tuple[list[dict[str, Any]], int]:
@@ -32,11 +35,13 @@ def typed(engine: DuckDBEngine, path: Path, source: Source) -> list[dict[str, An
         file = RawFile("one", path.name, path)
         file = unpack(file, compression_of(path.name, "infer"), staging.path(), connection.limits)
         null_words = {item.raw_name: item.null_words for item in source.columns if item.null_words is not None}
-        wanted = Wanted([item.raw_name for item in source.columns], null_words=null_words)
+        wanted = Wanted([item.raw_name for item in source.columns if not item.expression], null_words=null_words)
         found = read(staging, [file], connection.format, wanted, connection.limits)
         for error in found.errors.values():
             raise error
         marks = marks_of(connection.format)
-        raw = RawInputs([(rows, marks) for rows in found.rows], found.headers, {"one": path.name}, found.records, {})
+        rows = [(rows, marks) for rows in found.rows]
+        times = {"one": EXTRACT_TIME}
+        raw = RawInputs(rows, found.headers, {"one": path.name}, found.records, {}, extract_times=times)
         made = type_rows(session, source, raw, Corrected())
         return session.fetch(query("SELECT * FROM $rows AS r ORDER BY s_row_id", rows=made.table)).to_pylist()

@@ -21,6 +21,7 @@ from dataops_assets.steps.cdc import cdc
 from dataops_assets.steps.enrich import enrich
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.merging.change import absence_deletes
+from dataops_assets.steps.merging.row_identity import made_of
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.recording import Step
@@ -236,7 +237,11 @@ def column_lineage(
     found: dict[str, set[tuple[str, str]]] = {}
     if node.name == "parse":
         read = (item for item in source.columns if item.name in columns)
-        return {item.name: {(upstream, name) for name in item.raw_names} for item in read}
+        raw_names = {item.name: item.raw_names for item in source.columns}
+        return {
+            item.name: {(upstream, name) for made in made_of(source, [item.name]) for name in raw_names.get(made, ())}
+            for item in read
+        }
     stage = {"enrich": rules.snapshot, "recalculate": rules.current}.get(node.name)
     computed = {} if stage is None else {name: rule.lineage for name, rule in stage.rules.items()}
     for name in columns:

@@ -15,11 +15,12 @@ from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.connections.stores import require_store
-from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.errors import ConfigError, RuleError, nearest
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import types
 from dataops_assets.steps.merging import merged_values
 from dataops_assets.steps.merging.replace_scope import predicate_names
+from dataops_assets.steps.parsing.computed_columns import computed_columns
 from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
 
 _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
@@ -51,6 +52,7 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
         for index, item in enumerate(source.columns):
             yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
+    yield from _expressions(source)
     yield ("keep_when",), lambda: _require_row_condition(source, "keep_when", source.keep_when)
     yield ("refresh", "delete_when"), lambda: _require_row_condition(source, "delete_when", source.refresh.delete_when)
     for name, how in merged_values.merged_columns(source).items():
@@ -66,6 +68,23 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
         gate = getattr(source.gates, layer)
         if gate is not None:
             yield ("gates", layer, "contract"), functools.partial(_require_contract, gate.contract, tables[step])
+
+
+def _expressions(source: Source) -> Iterator[_PartCheck]:
+    """Return the checks of computed columns, which are compiled together; a problem is told at its own column."""
+    problem: ConfigError | None = None
+    try:
+        computed_columns(source)
+    except ConfigError as error:
+        problem = error
+    for index, item in enumerate(source.columns):
+        if item.expression:
+            yield ("columns", index, "expression"), functools.partial(_refuse_expression, problem, item.name)
+
+
+def _refuse_expression(problem: ConfigError | None, name: str) -> None:
+    if problem is not None and (not isinstance(problem, RuleError) or problem.at.rule == name):
+        raise problem
 
 
 def _require_row_condition(source: Source, field: str, predicate: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.types import suggested_type
@@ -71,6 +71,11 @@ class Column(Declared):
     null_words: tuple[str, ...] | None = Field(
         None, description="Texts that mean null in this column, instead of the format's null_words."
     )
+    expression: str = Field(
+        "",
+        description="SQL expression that computes the column while parsing, from other columns of the row and "
+        "s_extract_time (the input's extract time in discovery.timezone). Such a column is not in the raw data.",
+    )
     default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
 
@@ -94,6 +99,17 @@ class Column(Declared):
             raise ValueError(f"column {value!r}: {problem}; set source_name and another name")
         return value
 
+    @model_validator(mode="after")
+    def _computed_or_read(self) -> Column:
+        unused = ("source_name", "renamed_from", "null_words", "default")
+        given = [name for name in unused if self.expression and getattr(self, name)]
+        if given:
+            raise ValueError(
+                f"column {self.name!r} is computed by its expression, so it has no {' and no '.join(given)}; leave out "
+                "one of them"
+            )
+        return self
+
     @property
     def date_formats(self) -> tuple[str, ...]:
         """Return the formats of dates and times in text, in order; an empty format is ISO 8601."""
@@ -102,13 +118,13 @@ class Column(Declared):
 
     @property
     def raw_name(self) -> str:
-        """Return the column's name in the raw data."""
+        """Return the column's name in the raw data; a computed column has none there."""
         return self.source_name or self.name
 
     @property
     def raw_names(self) -> tuple[str, ...]:
-        """Return all names that the column has or had in the raw data, the present name first."""
-        return (self.raw_name, *self.renamed_from)
+        """Return all names of the column in the raw data, the present one first; none if it is computed."""
+        return () if self.expression else (self.raw_name, *self.renamed_from)
 
 
 class EvolvedColumn(Column):

@@ -28,6 +28,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "description": "Number of the order.",
         "date_format": "%d.%m.%Y",
         "null_words": ["", "NA"],
+        "expression": "coalesce(new_id, old_id)",
         "default": "0",
         "tags": {"pii": "email"},
     },

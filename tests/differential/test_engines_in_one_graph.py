@@ -43,14 +43,22 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
         return [*seen, here.rows("hub/orders", *SEEN)]
 
 
-SEEN = ("id", "amount", "customer_name", "s_input_id", "s_row_id", "s_row_hash", "s_status")
+SEEN = ("id", "amount", "cents", "week_day", "customer_name", "s_input_id", "s_row_id", "s_row_hash", "s_status")
 
 
 def test_a_source_on_spark_beside_one_that_is_embedded(
     spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It waits for the other one and looks up its rows; rows that are kept out are repaired."""
-    waits = {"waits_for": [{"source": "customers", "within": "1 day"}], "validations": [SANE]}
+    computed = [
+        {"name": "cents", "type": "integer", "expression": "cast(amount * 100 as decimal(20,1))"},
+        {"name": "week_day", "expression": "lower(strftime(s_extract_time, '%A')) || coalesce(cents, 0)"},
+    ]
+    waits = {
+        "waits_for": [{"source": "customers", "within": "1 day"}],
+        "validations": [SANE],
+        "columns": [*orders()["columns"], *computed],
+    }
     embedded = kept_out_and_repaired(tmp_path / "one", orders(**waits))
     written: list[str] = []
     write = SparkSqlSession.write
@@ -70,8 +78,12 @@ def test_a_source_on_spark_beside_one_that_is_embedded(
     assert ([row["row"] for row in kept_out], mended) == ([0, 1], [])
     assert current
     assert len(rejected) == 1
-    assert [row[:3] for row in repaired] == [(1, 4.0, "\u00c5sa"), (2, 2.0, "\u00c5sa"), (3, 7.0, "Ada")]
-    assert [row[:2] for row in alone] == [(1, 5.0), (2, 2.0), (3, 0.1)]
+    assert [row[:5] for row in repaired] == [
+        (1, 4.0, 400, "tuesday400", "\u00c5sa"),
+        (2, 2.0, 200, "monday200", "\u00c5sa"),
+        (3, 7.0, 700, "tuesday700", "Ada"),
+    ]
+    assert [row[:3] for row in alone] == [(1, 5.0, 500), (2, 2.0, 200), (3, 0.1, 10)]
     assert set(written) == {
         *("lake/orders", "lake/orders_quarantine", "lake/orders_changes"),
         *("hub/orders_enriched", "hub/orders", "hub/orders_current"),

@@ -205,6 +205,42 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "keep_when: amuont < 0",
         ("did you mean 'amount'?; known: id, customer, amount", "^^^^^^"),
     ),
+    "computed from an unknown column": (
+        with_(
+            columns=[
+                *standalone()["columns"],
+                {"name": "net", "expression": "customer"},
+                {"name": "tax", "expression": "amuont * 2"},
+            ]
+        ),
+        "columns.4.expression",
+        "expression: amuont * 2",
+        ("did you mean 'amount'?", "^^^^^^"),
+    ),
+    "computed from other rows": (
+        with_(columns=[*standalone()["columns"], {"name": "all", "expression": "sum(amount) over ()"}]),
+        "columns.3.expression",
+        "expression: sum(amount) over ()",
+        ("sees one row, but a window function needs other rows",),
+    ),
+    "computed from personal data": (
+        with_(columns=[*standalone()["columns"], {"name": "who", "expression": "customer + 1"}]),
+        "columns.3.expression",
+        "expression: customer + 1",
+        ("computed from a column tagged pii", "tag this column, too"),
+    ),
+    "computed in a circle": (
+        with_(columns=[*standalone()["columns"], {"name": "a", "expression": "b"}, {"name": "b", "expression": "a"}]),
+        "columns.3.expression",
+        "expression: b",
+        ("rules need each other: a → b → a",),
+    ),
+    "computed and read": (
+        with_(columns=[*standalone()["columns"], {"name": "net", "expression": "amount", "source_name": "net"}]),
+        "columns.3",
+        "name: net",
+        ("is computed by its expression, so it has no source_name",),
+    ),
     "merge of an unknown column": (
         keyed(merge={"amuont": "last"}),
         "refresh.merge.amuont",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_count import count_records, levels
+from dataops_assets.connections.formats.json_members import member_names, pointer
+from dataops_assets.connections.formats.nested_names import parts_of
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
 from dataops_assets.errors import DataOpsError, InputError, nearest
@@ -60,7 +63,7 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
         some = _without(every, deep)
         if not some.input_ids:
             continue
-        found = _members(staging, some)
+        found = member_names(staging, some, wanted)
         for input_id in some.input_ids:
             names = found.get(input_id, tuple(wanted.names))
             reading.headers[input_id] = names
@@ -217,10 +220,12 @@ def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) ->
         lines=rows_of,
     )
     # all members at once, because each call parses the text again; as pointers, which accept any name
+    places = {name: _places(name) for name in names}
+    pointed = {path: place for place, path in enumerate(dict.fromkeys(chain.from_iterable(places.values())), 1)}
     exact, inexact = (
         exp.Anonymous(
             this="json_extract_string",
-            expressions=[text, exp.array(*[literal(_pointer(name) + mark) for name in names])],
+            expressions=[text, exp.array(*[literal(pointer(path, mark)) for path in pointed])],
         )
         for text, mark in (
             (column("s_text"), ""),
@@ -244,8 +249,7 @@ def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) ->
     rows = query(
         "SELECT s_input_id, s_row_id, s_line, s_problem, s_record, $fields FROM $extracted AS e",
         fields=[
-            alias(query("list_extract(s_members, $place)", place=index + 1), field.column)
-            for index, field in enumerate(fields)
+            alias(_first([_extracted(pointed[path]) for path in places[field.name]]), field.column) for field in fields
         ],
         extracted=extracted,
     )
@@ -309,26 +313,18 @@ def _repeated(staging: Staging, lines: RawRows) -> Relation | None:
     return found if there.column(0)[0].as_py() else None
 
 
-def _pointer(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+def _places(name: str) -> list[tuple[str, ...]]:
+    """Return the paths of a member, the first one with a value counts: its whole name, then the parts of its name."""
+    return list(dict.fromkeys([(name,), parts_of(name)]))
 
 
-def _members(staging: Staging, lines: RawRows) -> Mapping[str, tuple[str, ...]]:
-    """Return the names of members by input, in order of appearance."""
-    text = column(lines.fields[0].column)
-    found = query(
-        "SELECT s_input_id, s_name FROM (SELECT s_input_id, unnest(s_names) AS s_name, "
-        "generate_subscripts(s_names, 1) AS s_place, s_first FROM ("
-        "SELECT s_input_id, json_keys($text) AS s_names, min(s_row_id) AS s_first FROM $lines AS l "
-        "WHERE s_problem IS NULL AND json_valid($text) GROUP BY s_input_id, s_names) AS k) AS n "
-        "GROUP BY s_input_id, s_name ORDER BY s_input_id, min(s_first), min(s_place)",
-        text=text,
-        lines=lines.query,
-    )
-    members: dict[str, list[str]] = {}
-    for row in staging.session.fetch(found).to_pylist():
-        members.setdefault(row["s_input_id"], []).append(row["s_name"])
-    return {input_id: tuple(names) for input_id, names in members.items()}
+def _extracted(place: int) -> exp.Expr:
+    found: exp.Expr = query("list_extract(s_members, $place)", place=place)
+    return found
+
+
+def _first(values: Sequence[exp.Expr]) -> exp.Expr:
+    return values[0] if len(values) == 1 else exp.func("coalesce", *values)
 
 
 def _as_written(record: Any, mark: str) -> str:

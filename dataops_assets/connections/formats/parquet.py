@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from sqlglot import exp
 
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.json_members import pointer
+from dataops_assets.connections.formats.nested_names import joined, parents_of, parts_of
 from dataops_assets.connections.formats.parquet_values import exact as exact_values
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
@@ -27,7 +29,7 @@ from dataops_assets.connections.formats.staging import (
     paths,
 )
 from dataops_assets.errors import DataOpsError
-from dataops_assets.sql import alias, column, query
+from dataops_assets.sql import alias, column, literal, query
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
@@ -50,9 +52,9 @@ def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, lim
         footers[file.input_id] = found.footer
         if found.layout:
             exact = replace(file, path=found.path)
-            alike.setdefault((found.layout, found.header), []).append(exact)
-    for some in alike.values():
-        _read_alike(staging, some, wanted, reading)
+            alike.setdefault((found.layout, found.names), []).append(exact)
+    for (_, names), some in alike.items():
+        _read_alike(staging, some, names, wanted, reading)
     for file in files:
         if file.input_id in footers and file.input_id not in reading.errors:
             held = attempt(file.name, _undeclared, staging, file, footers[file.input_id], wanted)
@@ -64,13 +66,14 @@ def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, lim
 
 
 class _File(NamedTuple):
-    """A file for the engine: its path, its columns, the storage of their values, and its footer.
+    """A file for the engine: its path, its columns, their names for the contract, their storage, and its footer.
 
     Only files that store their values in the same way are read together: the engine reads all files as it reads the
     first one.
     """
 
     path: Path
+    names: tuple[str, ...]
     header: tuple[str, ...]
     layout: str
     footer: pq.FileMetaData
@@ -100,25 +103,42 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
             if footer.num_rows:
                 raise file.refused(f"{footer.num_rows:,} rows without columns", _DELIVER_AGAIN)
             # the feed had no rows, so the columns are unknown
-            return _File(file.path, tuple(wanted.names), "", footer)
+            return _File(file.path, (), tuple(wanted.names), "", footer)
         path = exact_values(staging, file.path, schema)
         # without its first line, which is the name of the whole
         layout = str(pq.read_metadata(path).schema).partition("\n")[2]
     except (pa.ArrowException, OSError) as error:
         raise file.refused(f"damaged Parquet: {error}", _DELIVER_AGAIN) from error
-    return _File(path, tuple(schema.names), layout, footer)
+    return _File(path, tuple(schema.names), _header(schema, wanted), layout, footer)
 
 
-def _read_alike(staging: Staging, files: Sequence[RawFile], wanted: Wanted, reading: Reading) -> None:
+def _header(schema: pa.Schema, wanted: Wanted) -> tuple[str, ...]:
+    """Return the names of the columns; a struct with values of the contract is replaced by the names of its fields."""
+    parents = {*parents_of([*wanted.names, *wanted.earlier])}
+
+    def names_in(path: tuple[str, ...], kind: pa.DataType) -> Iterator[str]:
+        name = joined(path) if len(path) > 1 else path[0]
+        is_parent = path in parents and pa.types.is_struct(kind)
+        if not is_parent or wanted.knows(name):
+            yield name
+        for inner in kind.fields if is_parent else ():
+            yield from names_in((*path, inner.name), inner.type)
+
+    return tuple(name for item in schema for name in names_in((item.name,), item.type))
+
+
+def _read_alike(
+    staging: Staging, files: Sequence[RawFile], names: Sequence[str], wanted: Wanted, reading: Reading
+) -> None:
     """Read files of one schema by one query; if it fails, read each alone to find the faulty one."""
     header = reading.headers[files[0].input_id]
-    rows = attempt(files[0].name, _rows, staging, files, header, wanted)
+    rows = attempt(files[0].name, _rows, staging, files, names, header, wanted)
     if not isinstance(rows, DataOpsError):
         reading.rows.append(rows)
         return
     if len(files) > 1:
         for file in files:
-            _read_alike(staging, [file], wanted, reading)
+            _read_alike(staging, [file], names, wanted, reading)
         return
     error = files[0].refused(f"damaged Parquet: {rows.received}", _DELIVER_AGAIN) if rows.permanent else rows
     error.__cause__ = rows
@@ -127,7 +147,8 @@ def _read_alike(staging: Staging, files: Sequence[RawFile], wanted: Wanted, read
 
 def _undeclared(staging: Staging, file: RawFile, footer: pq.FileMetaData, wanted: Wanted) -> dict[str, int]:
     """Count the values of each column that is not wanted: by the file's statistics, or by reading it."""
-    names = footer.schema.to_arrow_schema().names
+    schema = footer.schema.to_arrow_schema()
+    names = _header(schema, wanted)
     unknown = [index for index, name in enumerate(names) if not wanted.knows(name)]
     if not unknown:
         return {}
@@ -137,15 +158,17 @@ def _undeclared(staging: Staging, file: RawFile, footer: pq.FileMetaData, wanted
         leaves.setdefault(footer.schema.column(index).path, []).append(index)
     uncounted = []
     for index in unknown:
-        nulls = _nulls(footer, leaves.get(names[index], []))
+        nulls = _nulls(footer, leaves.get(".".join(parts_of(names[index])), []))
         if nulls is None:
             uncounted.append(index)
         else:
             held[names[index]] += footer.num_rows - nulls
     if uncounted:
         one = query("SELECT * FROM read_parquet($paths, hive_partitioning = false)", paths=paths([file.path]))
-        described = list(staging.session.schema(one))
-        counts = [alias(exp.Count(this=column(described[index])), field_name(index)) for index in uncounted]
+        values = _values(schema.names, staging.session.schema(one), [names[index] for index in uncounted])
+        counts = [
+            alias(exp.Count(this=value), field_name(index)) for index, value in zip(uncounted, values, strict=True)
+        ]
         counted = query("SELECT $counts FROM $one AS r", counts=counts, one=one)
         (row,) = staging.session.fetch(counted).to_pylist()
         for index in uncounted:
@@ -174,12 +197,38 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
     return name
 
 
-def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wanted: Wanted) -> RawRows:
+def _values(names: Sequence[str], described: Mapping[str, str], wanted: Sequence[str]) -> list[exp.Expr]:
+    """Return the expressions of columns, or of values within structs.
+
+    `names` are the columns of the file, `described` the same columns as the engine names them, with their types.
+    """
+    there = dict(zip(names, described.items(), strict=True))
+    found: list[exp.Expr] = []
+    for name in wanted:
+        first, *inner = (name,) if name in there else parts_of(name)
+        called, kind = there[first]
+        value: exp.Expr = column(called)
+        if inner and not kind.startswith("STRUCT"):
+            # a struct with values that the engine reads wrongly is given as JSON text
+            value = query("json_extract_string($value, $path)", value=value, path=pointer(inner))
+        else:
+            for part in inner:
+                value = exp.Anonymous(this="struct_extract", expressions=[value, literal(part)])
+        found.append(value)
+    return found
+
+
+def _rows(
+    staging: Staging, files: Sequence[RawFile], names: Sequence[str], header: Sequence[str], wanted: Wanted
+) -> RawRows:
     one = query("SELECT * FROM read_parquet($paths, hive_partitioning = false)", paths=paths([files[0].path]))
     # the engine renames fields that differ only in case, but keeps their order
-    described = list(staging.session.schema(one).items())
-    places = [index for index, name in enumerate(header) if wanted.has(name)]
-    fields = tuple(RawField(header[index], field_name(index), described[index][1]) for index in places)
+    described = staging.session.schema(one)
+    found = [name for name in header if wanted.has(name)]
+    values = _values(names, described, found)
+    given = [alias(value, field_name(index)) for index, value in enumerate(values)]
+    kinds = staging.session.schema(query("SELECT $given FROM $one AS r", given=given, one=one)) if given else {}
+    fields = tuple(RawField(name, field_name(i), kinds[field_name(i)]) for i, name in enumerate(found))
     file_name = _free_name("s_file", header)
     raw = staging.session.create(
         query(
@@ -187,7 +236,7 @@ def _rows(staging: Staging, files: Sequence[RawFile], header: Sequence[str], wan
             "file_row_number = true, filename = $file_name, hive_partitioning = false)",
             file=column(file_name),
             file_name=file_name,
-            fields=[alias(column(described[index][0]), field_name(index)) for index in places],
+            fields=given,
             paths=paths(file.path for file in files),
         )
     )

@@ -5,7 +5,7 @@ They depend only on the row and its input, never on the clock, so the same input
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlglot import exp
 
@@ -105,13 +105,25 @@ def delete_marker(source: Source, table: str = "") -> exp.Expr:
 
 
 def marking_columns(source: Source) -> frozenset[str]:
-    """Return the columns that decide whether a row is a delete marker."""
-    return columns_read(source.refresh.delete_when, source.column_names) if source.refresh.delete_when else frozenset()
+    """Return the columns that decide whether a row is a delete marker, see `made_of`."""
+    return made_of(source, columns_read(source.refresh.delete_when or "TRUE", source.column_names))
 
 
 def filtering_columns(source: Source) -> frozenset[str]:
-    """Return the columns that decide whether a row is kept."""
-    return columns_read(source.keep_when, source.column_names) if source.keep_when else frozenset()
+    """Return the columns that decide whether a row is kept, see `made_of`."""
+    return made_of(source, columns_read(source.keep_when or "TRUE", source.column_names))
+
+
+def made_of(source: Source, names: Iterable[str]) -> frozenset[str]:
+    """Return these columns, and the columns from which the computed ones among them are made."""
+    expressions = {item.name: item.expression for item in source.columns if item.expression}
+    found, waiting = set[str](), set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        if name in expressions:
+            waiting |= columns_read(expressions[name], source.column_names) - found
+    return frozenset(found)
 
 
 def _content(source: Source, table: str, called: Mapping[str, str]) -> exp.Expr:

@@ -34,7 +34,7 @@ def drift_problem(source: Source, header: Sequence[str], undeclared: Mapping[str
 
 def missing_columns(source: Source, header: Sequence[str]) -> list[str]:
     """Return the declared columns that the input lacks under all of their names, by their present raw name."""
-    declared = (item for item in source.columns if not isinstance(item, EvolvedColumn))
+    declared = (item for item in source.columns if not isinstance(item, EvolvedColumn) and not item.expression)
     return [item.raw_name for item in declared if not set(item.raw_names) & set(header)]
 
 
@@ -71,6 +71,7 @@ def added_to_contract(source: Source, headers: Sequence[Sequence[str]]) -> tuple
         if source.drift.missing_column == "evolve"
         and not item.nullable
         and item.default is None
+        and not item.expression
         and any(not header & set(item.raw_names) for header in found)
     ]
     return added, relaxed

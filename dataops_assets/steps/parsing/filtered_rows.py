@@ -14,7 +14,8 @@ from dataops_assets.steps.parsing.rejected_rows import MALFORMED, columns_of_fau
 
 FILTERED = -2
 """The `s_fault` of a row that is filtered."""
-_UNREADABLE = "s_unreadable"
+UNREADABLE = "s_unreadable"
+"""Name of the column that says whether a value of another type hides if a row is kept."""
 
 
 def unreadable_condition(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
@@ -24,7 +25,7 @@ def unreadable_condition(source: Source, wrong: Mapping[int, exp.Expr]) -> list[
     read = filtering_columns(source)
     unreadable = [hit.copy() for index, hit in wrong.items() if source.columns[index].name in read]
     known = query("coalesce($any, FALSE)", any=exp.or_(*unreadable)) if unreadable else exp.false()
-    return [exp.alias_(known, _UNREADABLE)]
+    return [exp.alias_(known, UNREADABLE)]
 
 
 def with_filtered(source: Source, rows: exp.Query) -> exp.Query:

@@ -154,4 +154,5 @@ def _reasons(typed: TypedRows) -> exp.Query:
 def _wrong_type(item: Column) -> str:
     forms = [form or "ISO 8601" for form in item.date_formats]
     form = f" of the form {' or '.join(forms)}" if forms != ["ISO 8601"] else ""
-    return f"not {_KINDS.get(item.type, item.type)}{form}"
+    computed = f", computed as {item.expression}" if item.expression else ""
+    return f"not {_KINDS.get(item.type, item.type)}{form}{computed}"

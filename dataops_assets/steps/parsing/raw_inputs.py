@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ class RawInputs:
     """Raw rows of inputs with their notation, and what is known of each input.
 
     * `rows`: each item has the rows of all inputs with the same columns. Rows of refused inputs may be among them.
-    * `headers`: the raw columns. `names`: the file name. `records`, `undeclared`: see `Reading`.
+    * `headers`: the raw columns. `names`: the file name. `extract_times`: the extract time.
+    * `records`, `undeclared`: see `Reading`.
     * `errors`: the inputs that were refused.
     """
 
@@ -39,6 +41,7 @@ class RawInputs:
     records: Mapping[str, int]
     undeclared: Mapping[str, Mapping[str, int]]
     errors: Mapping[str, DataOpsError] = field(default_factory=dict)
+    extract_times: Mapping[str, dt.datetime] = field(default_factory=dict)
 
     @property
     def input_ids(self) -> list[str]:
@@ -107,7 +110,8 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
         if problem is not None:
             errors[input_id] = files[input_id].refused(*problem)
     names = {input_id: file.name for input_id, file in files.items()}
-    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors)
+    times = {item.input_id: item.extract_time for item in inputs}
+    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, times)
 
 
 def _wanted(source: Source) -> Wanted:
@@ -115,7 +119,7 @@ def _wanted(source: Source) -> Wanted:
         name: item.null_words for item in source.columns if item.null_words is not None for name in item.raw_names
     }
     return Wanted(
-        [item.raw_name for item in source.columns],
+        [item.raw_name for item in source.columns if not item.expression],
         [name for item in source.columns for name in item.renamed_from],
         source.drift.new_column == "evolve",
         null_words,

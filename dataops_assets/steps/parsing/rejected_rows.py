@@ -21,6 +21,7 @@ from dataops_assets.steps.merging.row_identity import (
     delete_marker,
     filtering_columns,
     key_text,
+    made_of,
     marking_columns,
     value_text,
 )
@@ -28,13 +29,14 @@ from dataops_assets.storage.delta import TableVersion
 
 MALFORMED = -1
 """The fault of a record that has no fields at all."""
+UNDECIDED = "s_undecided"
+"""Name of the column that says whether a value of another type hides if a row is a delete marker."""
 _WRONG = "s_wrong"
-_UNDECIDED = "s_undecided"
 
 
 def columns_of_faults(source: Source) -> tuple[str, ...]:
     """Return the names of the columns that `faults_of_types` returns."""
-    return (_WRONG, _UNDECIDED) if source.refresh.delete_when else ()
+    return (_WRONG, UNDECIDED) if source.refresh.delete_when else ()
 
 
 def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
@@ -42,7 +44,7 @@ def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.E
     if not source.refresh.delete_when:
         return []
     names = source.column_names
-    decisive = {*decisive_columns(source), *marking_columns(source), *filtering_columns(source)}
+    decisive = made_of(source, decisive_columns(source)) | marking_columns(source) | filtering_columns(source)
     numbers = [query("CASE WHEN $wrong THEN $n END", wrong=hit.copy(), n=str(index)) for index, hit in wrong.items()]
     undecided = [
         query("coalesce($wrong, FALSE)", wrong=hit) for index, hit in wrong.items() if names[index] in decisive
@@ -50,7 +52,7 @@ def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.E
     joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(","), *numbers])
     return [
         exp.alias_(joined if numbers else exp.cast(exp.null(), "VARCHAR"), _WRONG),
-        exp.alias_(exp.or_(*undecided) if undecided else exp.false(), _UNDECIDED),
+        exp.alias_(exp.or_(*undecided) if undecided else exp.false(), UNDECIDED),
     ]
 
 

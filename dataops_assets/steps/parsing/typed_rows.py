@@ -18,6 +18,7 @@ from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, literal, query, values
 from dataops_assets.steps.merging.row_identity import delete_marker
+from dataops_assets.steps.parsing.computed_columns import Computed, computed_columns, extract_times, with_computed
 from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.filtered_rows import unreadable_condition, with_filtered
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
@@ -65,7 +66,9 @@ def type_rows(session: Session, source: Source, raw: RawInputs, corrected: Corre
     An input whose rows the engine cannot compute gets an error, and the others are computed. Raises ConfigError for a
     wrong default, StorageError where the engine has no room.
     """
-    typing = _Typing(source, raw, corrected, _defaults(source))
+    computed = computed_columns(source)
+    extracted = extract_times(session, source, raw.extract_times) if computed else None
+    typing = _Typing(source, raw, corrected, _defaults(source), computed, extracted)
     wanted, errors = raw.input_ids, dict[str, DataOpsError]()
     while True:
         made = attempt("several inputs", session.create, typing.rows_of(wanted))
@@ -132,12 +135,14 @@ class _TypedColumn:
 
 @dataclass(frozen=True)
 class _Typing:
-    """How raw rows become typed rows: the contract, the corrections, and the defaults by column."""
+    """How raw rows become typed rows: the contract, the corrections, the defaults by column, and what is computed."""
 
     source: Source
     raw: RawInputs
     corrected: Corrected
     defaults: Mapping[str, exp.Expr]
+    computed: Computed | None
+    extracted: Relation | None
 
     def rows_of(self, input_ids: Collection[str]) -> exp.Query:
         """Return the typed rows of these inputs, see `TypedRows`."""
@@ -161,6 +166,7 @@ class _Typing:
         given = [*(item.given for item in typed), *columns(corrected.names)]
         left_out = [item.left_out for item in typed if item.left_out is not None]
         wrong = {index: item.is_wrong.copy() for index, item in enumerate(typed) if item.is_wrong is not None}
+        further = [*faults_of_types(self.source, wrong), *unreadable_condition(self.source, wrong)]
         found = query(
             "SELECT s_input_id, s_row_id, $results, CAST($fault AS INTEGER) AS s_fault, $left_out AS s_left_out, "
             "$wrong FROM (SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
@@ -170,12 +176,14 @@ class _Typing:
             left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
             if left_out
             else exp.cast(exp.null(), "VARCHAR"),
-            wrong=[*faults_of_types(self.source, wrong), *unreadable_condition(self.source, wrong)],
+            wrong=[*further, *(self.computed.unknown(wrong) if self.computed else ())],
             kept=columns(item.alias_or_name for item in given),
             made=[item.made for item in typed],
             given=given,
             rows=raw_rows,
         )
+        if self.computed is not None and self.extracted is not None:
+            found = with_computed(self.computed, found, self.extracted, [item.alias for item in further])
         return with_markers(self.source, with_filtered(self.source, found))
 
     def _column(self, index: int, rows: RawRows, marks: TextMarks, corrected: Corrected) -> _TypedColumn:
@@ -222,7 +230,7 @@ class _Typing:
         return converted(value, raw_type, item, marks)
 
     def _is_null(self, item: Column, made: exp.Column, rows: RawRows) -> exp.Expr | None:
-        if item.nullable or item.name in self.defaults:
+        if item.nullable or item.name in self.defaults or item.expression:
             return None
         is_null: exp.Expr = query("$made IS NULL", made=made)
         if self.source.drift.missing_column == "evolve" and (lacking := self.raw.lacking(rows, item)):

@@ -400,6 +400,9 @@ def _unfit_values(session: Session, source: Source, given: Sequence[Values]) -> 
             problems.append(f"no column {name!r}" + (f", {hint}" if hint else f"; known: {', '.join(columns)}"))
             continue
         item = columns[name]
+        if item.expression:
+            problems.append(f"column {name!r} is computed as {item.expression}: correct the columns that it reads")
+            continue
         own = [values[name] for values in given if name in values]
         # a delete marker needs no other value; a row that is not one will be rejected again
         needed = not source.refresh.delete_when or name in decisive_columns(source)
