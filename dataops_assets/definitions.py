@@ -21,6 +21,7 @@ from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
 from dataops_assets.components.source import declared_once
 from dataops_assets.components.stale_tables import left_undone_sensor
+from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.components.storage_job import storage_job, storage_schedule
 from dataops_assets.components.warm_start.executable import start_runs_warm
 from dataops_assets.config.environment import environment_from
@@ -47,6 +48,7 @@ def defs() -> dg.Definitions:
     They are loaded again only if a file or an environment variable has changed.
     """
     read_migrations_once()
+    compile_statements_once()
     files = project_files(PROJECT)
     if _Loaded.definitions is None or _Loaded.made_of != (files, dict(os.environ)):
         _Loaded.definitions = _load()

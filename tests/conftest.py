@@ -20,10 +20,13 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from xdist.scheduler.loadfile import LoadFileScheduling
 
+from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.engines import duckdb
+
+# as each process of a deployment does; tests have an engine for each of their files
+compile_statements_once()
 
 # Machines are shared, so no example is timed, and neither is drawing one. What fixtures of a test give is the same for
 # all its examples: an engine, an empty database. CI looks at the same examples every time, so that it fails for a
@@ -77,23 +80,6 @@ def _quick_disk() -> Iterator[None]:
 def _without_sync(connection: Any, _record: Any, _proxy: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _statements_compiled_once() -> Iterator[None]:
-    """Each test opens SQLite files of its own; all their engines share one dialect, and the statements compiled for it.
-
-    In a process of a deployment, one engine does all of this.
-    """
-    first = sa.create_engine("sqlite://", query_cache_size=10_000)
-    first.connect().close()
-
-    def engine_created(engine: sa.Engine) -> None:
-        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(SQLiteDialect_pysqlite, engine_created.__name__, staticmethod(engine_created))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

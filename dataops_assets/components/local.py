@@ -32,6 +32,7 @@ from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
+from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.errors import ConfigError, DataOpsError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -74,6 +75,7 @@ def local_runner(
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.filterwarnings("ignore", category=category)
     read_migrations_once()
+    compile_statements_once()
     # a history has thousands of events, and Dagster opens a connection and commits for each one: opening the database
     # and waiting for the disk each time would take longer than the work
     sa.event.listen(sa.Engine, "do_connect", _kept_open)

@@ -30,6 +30,15 @@ SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.databricks.delta.snapshotPartitions": "1",
+    # the default is a share of the heap: 32 MB for each sort of a few rows
+    "spark.buffer.pageSize": "1m",
+    # a process of some minutes does not get back what optimizing its code costs
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MetaspaceSize=256m",
+    # nobody looks at what was done
+    "spark.ui.retainedJobs": "1",
+    "spark.ui.retainedStages": "1",
+    "spark.ui.retainedTasks": "1",
+    "spark.sql.ui.retainedExecutions": "1",
 }
 
 
