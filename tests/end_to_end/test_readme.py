@@ -1,4 +1,7 @@
-"""What README.md tells a newcomer to do is done, in its order, in a fresh copy with an environment of its own."""
+"""What README.md tells a newcomer to do is done, in its order, in a fresh copy.
+
+The environment is the one that `make` made for the tests: .ci/run begins with a fresh clone, as a newcomer does.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,11 @@ def files() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return project_copy(tmp_path_factory.mktemp("newcomer") / "project")
+    copy = project_copy(tmp_path_factory.mktemp("newcomer") / "project")
+    (copy / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+    # else make would install the copy into the environment of the tests
+    run(f"make --question {copy}/.venv/.installed || (echo 'run make setup: the environment is old'; false)", copy)
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +67,13 @@ def demonstrated(copy: Path) -> Path:
     return copy
 
 
-def newcomer() -> dict[str, str]:
-    """The variables of someone who has never worked here: none of this project's, and no active environment."""
+def newcomer(folder: Path) -> dict[str, str]:
+    """The variables of someone who has never worked here; the package is the one of the folder."""
     ours = ("DAGSTER_", "DATAOPS_", "PYTEST_", "VIRTUAL_ENV", "VENV", "MAKE", "MFLAGS", "DBT_")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     active = str(Path(sys.prefix) / "bin")
     variables["PATH"] = os.pathsep.join(part for part in variables["PATH"].split(os.pathsep) if part != active)
-    return variables
+    return variables | {"PYTHONPATH": str(folder)}
 
 
 def run(command: str, folder: Path) -> str:
@@ -74,7 +81,7 @@ def run(command: str, folder: Path) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder,
-        env=newcomer(),
+        env=newcomer(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -92,7 +99,7 @@ def serve(command: str, folder: Path) -> None:
         process = subprocess.Popen(
             ["bash", "-c", command],
             cwd=folder,
-            env=newcomer() | {"PORT": str(port)},
+            env=newcomer(folder) | {"PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -198,6 +205,9 @@ def test_ci_runs_what_the_readme_says() -> None:
     assert files()
     ci = (PROJECT / ".ci" / "run").read_text().splitlines()
     assert all(command in ci for command in ELSEWHERE)
+    # the environment of a fresh clone, before anything else is there
+    assert next(line for line in ci if line.startswith("make ")) == "make lint"
+    assert re.search(r"^lint: setup\b", (PROJECT / "Makefile").read_text(), re.M)
 
 
 def test_what_the_readme_points_at_is_there() -> None:
