@@ -33,7 +33,8 @@ SMALL = {
     # the default is a share of the heap: 32 MB for each sort of a few rows
     "spark.buffer.pageSize": "1m",
     # a process of some minutes does not get back what optimizing its code costs
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MetaspaceSize=256m",
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MetaspaceSize=256m "
+    "-XX:ReservedCodeCacheSize=240m",
     # nobody looks at what was done
     "spark.ui.retainedJobs": "1",
     "spark.ui.retainedStages": "1",
