@@ -69,9 +69,20 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
-def imports(module: str) -> Iterator[str]:
+@cache
+def nodes_of(module: str) -> Sequence[ast.AST]:
+    """All nodes of its tree; most laws look at them."""
+    return list(ast.walk(tree_of(module)))
+
+
+@cache
+def imports(module: str) -> Sequence[str]:
     """Every module that `module` imports, also inside functions and under TYPE_CHECKING."""
-    for node in ast.walk(tree_of(module)):
+    return list(_imports(module))
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -91,7 +102,7 @@ def layer(module: str) -> int:
     return next(rank for rank, names in enumerate(LAYERS) if area in names)
 
 
-def inside(modules: Iterator[str]) -> set[str]:
+def inside(modules: Sequence[str]) -> set[str]:
     return {module for module in modules if module.startswith(f"{PACKAGE}.")}
 
 
@@ -142,8 +153,8 @@ def test_no_module_of_the_steps_imports_a_door() -> None:
     assert not [(module, other) for module in steps for other in doors & set(imports(module))]
 
 
-def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+def functions(module: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in nodes_of(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -159,7 +170,7 @@ def test_functions_are_short_and_take_few_parameters() -> None:
         f"{module.removeprefix(PACKAGE)[1:]}.{function.name}: {lines} lines, {parameters(function)} parameters"
         for module in MODULES
         if not module.startswith(f"{PACKAGE}.metadata.migrations")
-        for function in functions(tree_of(module))
+        for function in functions(module)
         if (lines := (function.end_lineno or 0) - function.lineno + 1) > MOST_LINES
         or parameters(function) > MOST_PARAMETERS
     ]
@@ -195,7 +206,7 @@ def test_excepts_name_what_they_expect() -> None:
         f"{module}:{node.lineno}"
         for module in MODULES
         if module != TAKES_ANY
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or names_in(node.type) & {"Exception", "BaseException"})
     ]
@@ -206,7 +217,7 @@ def test_sql_is_never_put_together_from_text() -> None:
     found = [
         f"{module}:{node.lineno}: {part.value!r}"
         for module in MODULES
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         for part in joined_texts(node)
         if isinstance(part, ast.Constant) and isinstance(part.value, str) and SQL_TEXT.search(part.value)
     ]
@@ -215,7 +226,7 @@ def test_sql_is_never_put_together_from_text() -> None:
 
 def sql_templates(module: str) -> Iterator[tuple[int, str]]:
     """The SQL texts that a module gives to `query`."""
-    for node in ast.walk(tree_of(module)):
+    for node in nodes_of(module):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "query"):
             continue
         if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
@@ -250,7 +261,7 @@ def test_only_the_engines_choose_the_name_of_a_temporary_table() -> None:
         f"{module}:{node.lineno}"
         for module in MODULES
         if not is_engine(module)
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in {"create", "define", "register"}
