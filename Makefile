@@ -27,7 +27,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -55,6 +55,10 @@ docs: setup ## Build the documentation site; a broken link is an error
 
 test: setup ## Run all tests
 	@$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+# on a fresh machine each of the workers would compile all modules, 20 s each
+compiled: setup
+	@found=$$($(VENV)/bin/pytest --collect-only --quiet) || { echo "$$found"; exit 1; }
 
 pictures: setup ## Take the pictures of the tutorial again (needs Chromium)
 	@DATAOPS_SCREENSHOTS=docs/images $(VENV)/bin/pytest --quiet tests/end_to_end/test_tutorial.py
