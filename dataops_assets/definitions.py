@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.automation_sensor import automation_sensor
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
 from dataops_assets.components.migrations_once import read_migrations_once
@@ -27,8 +28,6 @@ from dataops_assets.components.warm_start.executable import start_runs_warm
 from dataops_assets.config.environment import environment_from
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Dagster's default is 30: a new file would wait 15 seconds on average between its hub and the warehouse
-_AUTOMATION_SECONDS = 10
 
 
 class _Loaded:
@@ -79,13 +78,7 @@ def _load() -> dg.Definitions:
     shared = dg.Definitions(
         component_tree=tree,
         sensors=[
-            dg.AutomationConditionSensorDefinition(
-                "automation",
-                target=dg.AssetSelection.all(),
-                default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=_AUTOMATION_SECONDS,
-                description="Requests the tables downstream of the hubs as soon as the hubs are published.",
-            ),
+            automation_sensor(declared),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
             *([incident_sensor(sources, everything.incidents)] if sources else []),
         ],

@@ -9,6 +9,7 @@ from typing import Any, Self
 import dagster as dg
 
 from dataops_assets.components.automation import when_published
+from dataops_assets.components.automation_sensor import QuietAutomation
 
 
 class Graph:
@@ -23,6 +24,9 @@ class Graph:
         self.during: dict[str, Callable[[], object]] = {}
         self._assets: list[dg.AssetsDefinition] = []
         self._cursor: Any = None
+        self.now = 0.0
+        self.told: str | None = None
+        self._sensor = QuietAutomation("automation", lambda: self.now, target=dg.AssetSelection.all())
 
     def add(
         self,
@@ -73,11 +77,22 @@ class Graph:
         return dg.Definitions(assets=self._assets, executor=dg.in_process_executor)
 
     def tick(self) -> set[str]:
-        """What the daemon requests now."""
+        """What the daemon requests now. The sensor that skips evaluations requests the same as one that never does."""
         found = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self._cursor)
         self._cursor = found.cursor
         keys = [key for asset in self._assets for key in asset.keys]
-        return {key.to_user_string() for key in keys if found.get_num_requested(key)}
+        requested = {key.to_user_string() for key in keys if found.get_num_requested(key)}
+        assert {key for request in self.sensor_tick().run_requests or () for key in names_of(request)} == requested
+        return requested
+
+    def sensor_tick(self) -> Any:
+        """What the sensor of automation answers now."""
+        repository = self.definitions.get_repository_def()
+        context = dg.build_sensor_context(self.instance, cursor=self.told, repository_def=repository)
+        with context:
+            answer = self._sensor.evaluate_tick(context)
+        self.told = answer.cursor
+        return answer
 
     def make(
         self,
@@ -101,3 +116,8 @@ class Graph:
             instance=self.instance, partition_key=partition, raise_on_error=False, tags=dict(tags or {}), **selection
         )
         return result.success
+
+
+def names_of(request: dg.RunRequest) -> set[str]:
+    """The assets that a request is for."""
+    return {key.to_user_string() for key in request.asset_selection or ()}
