@@ -18,6 +18,8 @@ export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
 # dagster-dbt and dg start their programs by name
 export PATH := $(VENV)/bin:$(PATH)
+# one event for each asset of a run that is planned, and not for each of its inputs
+export DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS := true
 # if it is set, every process compiles all packages again, 2 s each
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -10,8 +10,6 @@ import io
 import json
 import logging
 import os
-import sqlite3
-import threading
 import time
 import warnings
 from collections import defaultdict
@@ -19,15 +17,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
+from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
@@ -76,10 +74,7 @@ def local_runner(
         warnings.filterwarnings("ignore", category=category)
     read_migrations_once()
     compile_statements_once()
-    # a history has thousands of events, and Dagster opens a connection and commits for each one: opening the database
-    # and waiting for the disk each time would take longer than the work
-    sa.event.listen(sa.Engine, "do_connect", _kept_open)
-    sa.event.listen(sa.Engine, "connect", _without_waiting_for_the_disk)
+    keep_sqlite_open("OFF")
     with _alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
         _end_runs_left_behind(instance)
         try:
@@ -143,34 +138,6 @@ def _planned_at_once() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-class _KeptOpen(sqlite3.Connection):
-    """A SQLite connection that `close` keeps open for its next use in the thread that opened it."""
-
-    free: ClassVar[dict[tuple[str, int], list[_KeptOpen]]] = defaultdict(list)
-    place: tuple[str, int]
-
-    def close(self) -> None:
-        """Roll back the open transaction and keep the connection for its next use."""
-        self.rollback()
-        self.free[self.place].append(self)
-
-
-def _kept_open(dialect: sa.Dialect, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    if dialect.name != "sqlite" or not arguments or arguments[0] in ("", ":memory:"):
-        return None
-    place = (str(arguments[0]), threading.get_ident())
-    if _KeptOpen.free[place]:
-        return _KeptOpen.free[place].pop()
-    made = sqlite3.connect(*arguments, **options, factory=_KeptOpen)
-    made.place = place
-    return made
-
-
-def _without_waiting_for_the_disk(connection: Any, _record: Any) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 class LocalRunner:

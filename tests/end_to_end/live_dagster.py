@@ -55,6 +55,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "DATAOPS_ENV": "test",
         "DATAOPS_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),
+        # as `make` sets it
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         **more,
     }

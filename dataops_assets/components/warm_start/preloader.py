@@ -25,6 +25,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.project_state import FileState, other_modules, project_files
 
 STALE = "stale\n"
@@ -122,6 +123,7 @@ class _Request:
         if not self.asked["ignores_interrupts"]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(self.asked["folder"])
+        keep_sqlite_open("NORMAL")
         sys.argv = ["-c", "--multiprocessing-fork"]
         spawn.spawn_main(tracker_fd=self.asked["tracker_fd"], pipe_handle=self.asked["pipe_handle"])
 

@@ -1,0 +1,76 @@
+"""Makes events cheap in a process that writes many: a run of a thousand inputs writes thousands of them.
+
+For each event, Dagster makes an engine of SQLAlchemy, opens a connection, compiles its statements and commits. To do so
+for each one, and to wait for the disk each time, takes longer than the work of the run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+
+def keep_sqlite_open(synchronous: Literal["OFF", "NORMAL"]) -> None:
+    """Keep connections and compiled statements from now on in this process, for all SQLite databases of SQLAlchemy.
+
+    `synchronous` is SQLite's setting. With NORMAL, which keeps the file whole, a power cut can lose the last events; a
+    sensor reports lost ones again. With OFF, a power cut can damage the file.
+    """
+    registry.register("sqlite", __name__, OneDialect.__name__)
+    sa.event.listen(sa.Engine, "do_connect", _kept_open)
+    sa.event.listen(sa.Engine, "engine_connect", _with_compiled_statements)
+    setting = f"PRAGMA synchronous = {synchronous}"
+
+    def configure(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute(setting)
+
+    sa.event.listen(sa.Engine, "connect", configure)
+
+
+class OneDialect(SQLiteDialect_pysqlite):
+    """The dialect of SQLite, the same for all engines: a statement that one has compiled is compiled for the others."""
+
+    supports_statement_cache = True
+    compiled: ClassVar[dict[Any, Any]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+def _with_compiled_statements(connection: sa.Connection) -> None:
+    if isinstance(connection.dialect, OneDialect):
+        connection.execution_options(compiled_cache=OneDialect.compiled)
+
+
+class _KeptOpen(sqlite3.Connection):
+    """A SQLite connection that `close` keeps open for its next use in the thread that opened it."""
+
+    free: ClassVar[dict[tuple[str, int], list[_KeptOpen]]] = defaultdict(list)
+    place: tuple[str, int]
+
+    def close(self) -> None:
+        """Roll back the open transaction and keep the connection for its next use."""
+        self.rollback()
+        self.free[self.place].append(self)
+
+
+def _kept_open(dialect: sa.Dialect, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    if dialect.name != "sqlite" or not arguments or arguments[0] in ("", ":memory:"):
+        return None
+    place = (str(arguments[0]), threading.get_ident())
+    if _KeptOpen.free[place]:
+        return _KeptOpen.free[place].pop()
+    made = sqlite3.connect(*arguments, **options, factory=_KeptOpen)
+    made.place = place
+    return made
