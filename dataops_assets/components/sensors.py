@@ -23,6 +23,7 @@ from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name
 from dataops_assets.components.platform import NotTaken, Platform
+from dataops_assets.components.quiet_looks import LEFT_OUT, QuietLooks
 from dataops_assets.components.requests import WAITS_AT, batches
 from dataops_assets.components.run_attempts import (
     PARTITION_TAG,
@@ -50,6 +51,8 @@ from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.lost_data import Lost
 
 _SHOWN = 5
+# a look at an object store, a database or a function is a request there
+_REQUESTS_EVERY_SECONDS = 10
 # the cursor of a look that cannot keep one: notes of earlier looks are not told again
 _NO_CURSOR = "-"
 
@@ -60,7 +63,7 @@ class Look:
 
     `not_taken` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
     `told_before` is a message about the facts that an earlier look told. `left` has all messages about files that are
-    not taken, whoever told them.
+    not taken, whoever told them. `is_at_rest` says that nothing is to do, not even later.
     """
 
     new_partitions: Sequence[str] = ()
@@ -72,6 +75,7 @@ class Look:
     told_before: str = ""
     left: NotTaken = field(default_factory=NotTaken)
     cursor: str = ""
+    is_at_rest: bool = False
 
     @property
     def summary(self) -> str:
@@ -144,7 +148,8 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     cursor = " ".join((noted, now_waiting, now_given_up, known_told, once.token)).rstrip()
     events_told = [*told, *checked, *shown, *late]
     before = _told_before(source.name, once.repeated)
-    return Look(new_partitions, requests, events_told, messages, not_taken, refused, before, left, cursor)
+    is_at_rest = not (requests or events_told or running or state.todo or moved or gone or found.settling or found.left)
+    return Look(new_partitions, requests, events_told, messages, not_taken, refused, before, left, cursor, is_at_rest)
 
 
 def _words(cursor: str) -> tuple[str, str, str, str, str]:
@@ -161,21 +166,30 @@ def _told_before(source: str, facts: int) -> str:
 def source_sensor(assets: SourceAssets) -> dg.SensorDefinition:
     """Build the sensor of a source; it starts switched on."""
     source = assets.source
+    seconds = source.discovery.seconds_between_looks(len(assets.sources))
+    quiet = QuietLooks(source, max(seconds, _REQUESTS_EVERY_SECONDS))
 
     @dg.sensor(
         name=partitions_name(source.name),
         target=_target(assets),
-        minimum_interval_seconds=source.discovery.seconds_between_looks(len(assets.sources)),
+        # the daemon looks for due sensors every five seconds: one that is due a moment later would wait for the next
+        minimum_interval_seconds=seconds - 1,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={PLATFORM},
         description=f"Finds new inputs of {source.name} and requests runs for all that are not in its hub yet.",
         tags={SOURCE_TAG: source.name},
     )
     def look_for_inputs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        cursor = context.cursor or ""
+        # without a tick before, a person asks for the look
+        if context.last_tick_completion_time is not None and quiet.is_quiet(cursor):
+            return dg.SensorResult(skip_reason=LEFT_OUT)
         platform: Platform = getattr(context.resources, PLATFORM)
+        before = quiet.surroundings(platform)
         for run_id in end_dead_runs(context.instance):
             context.log.warning(f"run {run_id} is dead: its process was killed")
-        seen = _look(assets, platform, context.instance, context.cursor or "")
+        seen = _look(assets, platform, context.instance, cursor)
+        quiet.looked(platform, before if seen.is_at_rest else None, seen.cursor)
         seen.log(context.log)
         partitions = InputPartitions(name=partitions_name(source.name))
         return dg.SensorResult(

@@ -150,9 +150,10 @@ class PythonConnection(Declared):
 Connection = Annotated[FileConnection | PythonConnection | DatabaseConnection, Field(discriminator="type")]
 
 
-# each look costs Dagster's daemon and the code server a seventh of a CPU second
-_MOST_OFTEN_SECONDS = 10
+_MOST_OFTEN_SECONDS = 5
 _LEAST_OFTEN_SECONDS = 30
+# each look costs Dagster's daemon a thirtieth of a CPU second, so this many sources are looked at in a second
+_SOURCES_A_SECOND = 2
 
 
 class Discovery(Declared):
@@ -161,7 +162,7 @@ class Discovery(Declared):
     every_seconds: int | None = Field(
         None,
         ge=5,
-        description="Seconds between two looks of the sensor. The default is 10 for up to 10 sources in the code "
+        description="Seconds between two looks of the sensor. The default is 5 for up to 10 sources in the code "
         "location, and grows with their number to at most 30.",
     )
     inputs_per_run: int = Field(
@@ -179,4 +180,5 @@ class Discovery(Declared):
 
         Each look costs the same, so more sources are looked at less often.
         """
-        return self.every_seconds or min(max(sources, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
+        usual = min(max(sources // _SOURCES_A_SECOND, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
+        return self.every_seconds or usual

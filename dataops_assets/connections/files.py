@@ -96,13 +96,13 @@ class Files:
         options = options_of(connection, variables)
         self._fs, self._path = open_store(path, options, what)
         self._fixed = open_store(fixed, options, what)[1]
-        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
         self._pattern = Pattern(self._path) if magic else None
         self._shown = connection.path
         self._follow_links = connection.follow_links
         self._depth = _depth(self._path, self._fixed) if magic else None
         self._place = ""
-        if self._is_local and not connection.follow_links:
+        if self.is_local and not connection.follow_links:
             below = open_store(landing, {}, "DATAOPS_LANDING")[1] if scheme_of(landing) in ("", "file", "local") else ""
             is_in_landing = is_below_landing or (below and f"{self._fixed}/".startswith(f"{below.rstrip('/')}/"))
             self._place = below if is_in_landing else self._fixed
@@ -116,7 +116,7 @@ class Files:
         self._fs.invalidate_cache()
         listing = Listing()
         try:
-            if self._is_local:
+            if self.is_local:
                 self._list_local(listing)
             else:
                 self._list_remote(listing)
@@ -125,6 +125,12 @@ class Files:
         finally:
             self._fs.invalidate_cache()
         return listing
+
+    def state(self) -> int:
+        """Return a number that changes if the listing changes. Raises StorageError as `list` does."""
+        listing = self.list()
+        refused = ((origin, str(error)) for origin, error in listing.refused.items())
+        return hash((frozenset(listing.versions), frozenset(refused), frozenset(listing.left_out.items())))
 
     def _list_local(self, listing: Listing) -> None:
         if error := self._led_out(self._fixed):
@@ -181,12 +187,12 @@ class Files:
             self._leave_out(listing, path, path, info, _NEARLY.format(self._shown))
 
     def _leave_out(self, listing: Listing, told: str, path: str, info: Mapping[str, Any], reason: str) -> None:
-        origin = told if self._is_local else self._fs.unstrip_protocol(told)
+        origin = told if self.is_local else self._fs.unstrip_protocol(told)
         readable = origin.encode("utf-8", "backslashreplace").decode()
         if readable in listing.left_out:
             return
         try:
-            if self._is_local:
+            if self.is_local:
                 status = os.lstat(path)
                 version = FileVersion(readable, status.st_size, _utc(status.st_mtime))
             else:
@@ -200,7 +206,7 @@ class Files:
         """Return the file's state now. Raises InputError when it is gone, StorageError when the store fails."""
         self._require_inside(origin)
         with _reading(origin):
-            if self._is_local:
+            if self.is_local:
                 status = os.stat(origin)
                 return FileVersion(origin, status.st_size, _utc(status.st_mtime))
             info = self._fs.info(origin)
@@ -215,11 +221,11 @@ class Files:
 
     def _require_inside(self, origin: str) -> None:
         # a link may have been put there since the file was listed
-        if self._is_local and (error := self._led_out(origin)):
+        if self.is_local and (error := self._led_out(origin)):
             raise error
 
     def _add(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
-        origin = path if self._is_local else self._fs.unstrip_protocol(path)
+        origin = path if self.is_local else self._fs.unstrip_protocol(path)
         try:
             origin.encode()
         except UnicodeEncodeError:
@@ -227,7 +233,7 @@ class Files:
             listing.refused[readable] = _refused(readable, "its name is not UTF-8", "rename the file")
             return
         try:
-            if self._is_local:
+            if self.is_local:
                 self._add_local(listing, origin)
             else:
                 listing.versions.append(FileVersion(origin, int(info["size"]), self._modified(origin, info)))

@@ -7,6 +7,7 @@ sensor, keeps one connection open for that time.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -66,6 +67,24 @@ class Database:
         return (
             f"PostgreSQL database {self._url.database!r} at {self._url.host or 'local socket'}:{self._url.port or 5432}"
         )
+
+    def state_of_file(self) -> tuple[int, ...] | None:
+        """Return numbers that change with each write, read without a connection; None if the database is no file.
+
+        A write changes the log beside the file, and the file when the log is copied into it.
+        """
+        if self.dialect != "sqlite":
+            return None
+        found: list[int] = []
+        for name in (str(self._url.database), f"{self._url.database}-wal"):
+            try:
+                status = os.stat(name)
+            except OSError:
+                # the log is there only while a connection is open
+                continue
+            # an empty log says only that somebody reads
+            found += [status.st_ino, status.st_mtime_ns, status.st_size] if status.st_size else []
+        return tuple(found)
 
     @property
     def _secrets(self) -> list[str]:

@@ -152,6 +152,10 @@ class MetadataStore:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
         self._database.migrate()
 
+    def state_of_file(self) -> tuple[int, ...] | None:
+        """Return numbers that change with each write; None if that is not known without a query."""
+        return self._database.state_of_file()
+
     def kept_open(self) -> AbstractContextManager[None]:
         """Keep one connection open for all reads of this thread within the returned context."""
         return self._database.kept_open("connecting to the metadata")

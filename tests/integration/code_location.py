@@ -13,6 +13,7 @@ import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.quiet_looks import LEFT_OUT
 from dataops_assets.config.environment import environment_from
 from dataops_assets.sql import query
 from dataops_assets.storage.delta import Table
@@ -101,6 +102,7 @@ class CodeLocation:
 
     def restart(self) -> None:
         """A new process: nothing is left but what is on disk."""
+        self.looked_at: set[str] = set()
         self.platform = Platform(self.environment)
         self.definitions = dg.Definitions.merge(
             self._declared, dg.Definitions(resources={"platform": self.platform}, executor=dg.in_process_executor)
@@ -112,23 +114,40 @@ class CodeLocation:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def tick(self, source: str) -> dg.SensorResult:
-        """What a sensor answers; partitions, events and cursor are taken over as the daemon does, runs are not made."""
-        sensor = self.repository.get_sensor_def(f"{source}_inputs")
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(source),
-            repository_def=self.repository,
-            resources={"platform": self.platform},
-        )
-        with context:
-            answer = sensor.evaluate_tick(context)
+    def tick(self, source: str, *, seen_late: bool = False) -> dg.SensorResult:
+        """What a sensor answers; partitions, events and cursor are taken over as the daemon does, runs are not made.
+
+        Wherever the daemon's tick would leave the look out, the look finds nothing, if nothing happens that only a look
+        after half a minute sees (`seen_late`).
+        """
+        is_first = source not in self.looked_at
+        self.looked_at.add(source)
+        answer = self._answer(source, None if is_first or seen_late else 1.0)
+        if answer.skip_message == LEFT_OUT:
+            answer = self._answer(source, None)
+            found = (answer.run_requests, answer.dynamic_partitions_requests, answer.asset_events)
+            assert not any(found), found
+            assert answer.cursor == self.cursors[source]
         self.cursors[source] = answer.cursor
         for request in answer.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         for event in answer.asset_events:
             self.instance.report_runless_asset_event(event)
         return answer
+
+    def _answer(self, source: str, last_tick: float | None) -> dg.SensorResult:
+        context = dg.SensorEvaluationContext(
+            instance_ref=None,
+            instance=self.instance,
+            last_tick_completion_time=last_tick,
+            last_run_key=None,
+            cursor=self.cursors.get(source),
+            repository_name=None,
+            repository_def=self.repository,
+            resources={"platform": self.platform},
+        )
+        with context:
+            return self.repository.get_sensor_def(f"{source}_inputs").evaluate_tick(context)
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         tags = {**request.tags, "dagster/run_key": request.run_key or ""}

@@ -7,7 +7,7 @@ import pytest
 from dataops_assets.config.connection import Discovery
 
 
-@pytest.mark.parametrize(("sources", "seconds"), [(1, 10), (10, 10), (20, 20), (30, 30), (2000, 30)])
+@pytest.mark.parametrize(("sources", "seconds"), [(1, 5), (10, 5), (20, 10), (60, 30), (2000, 30)])
 def test_more_sources_are_looked_at_less_often_at_most_every_half_minute(sources: int, seconds: int) -> None:
     assert Discovery().seconds_between_looks(sources) == seconds
 
