@@ -9,12 +9,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
+
+_MOST_COMPILED = 1000
 
 
 def keep_sqlite_open(synchronous: Literal["OFF", "NORMAL"]) -> None:
@@ -26,20 +29,25 @@ def keep_sqlite_open(synchronous: Literal["OFF", "NORMAL"]) -> None:
     registry.register("sqlite", __name__, OneDialect.__name__)
     sa.event.listen(sa.Engine, "do_connect", _kept_open)
     sa.event.listen(sa.Engine, "engine_connect", _with_compiled_statements)
-    setting = f"PRAGMA synchronous = {synchronous}"
+    sa.event.listen(sa.Engine, "connect", _NEVER_WAITS if synchronous == "OFF" else _SELDOM_WAITS)
 
+
+def _with(setting: str) -> Callable[[Any, Any], None]:
     def configure(connection: Any, _record: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute(setting)
 
-    sa.event.listen(sa.Engine, "connect", configure)
+    return configure
+
+
+_NEVER_WAITS, _SELDOM_WAITS = _with("PRAGMA synchronous = OFF"), _with("PRAGMA synchronous = NORMAL")
 
 
 class OneDialect(SQLiteDialect_pysqlite):
     """The dialect of SQLite, the same for all engines: a statement that one has compiled is compiled for the others."""
 
     supports_statement_cache = True
-    compiled: ClassVar[dict[Any, Any]] = {}
+    compiled: ClassVar[LRUCache[Any, Any]] = LRUCache(_MOST_COMPILED)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
