@@ -25,7 +25,9 @@ def attributes_of(draft: Draft) -> dict[str, Any]:
     """Return the attributes of the source as plain values, without its contract."""
     found: dict[str, Any] = {"name": draft.name, "area": draft.area, "description": draft.description}
     found["connection"] = {"type": "files", "path": draft.path, "format": format_values(draft.layout)}
-    if draft.names.pattern:
+    if draft.of is not None:
+        found["connection"] = {"type": "database", "database": draft.of.database, "table": draft.of.table}
+    elif draft.names.pattern:
         found["connection"]["extract_time"] = draft.names.rule.model_dump(exclude_defaults=True)
     found["columns"] = [column_values(item) for item in draft.columns]
     if draft.drift:
@@ -54,10 +56,10 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(draft: Draft, contract: str) -> Iterator[str]:
-    total = f"{len(draft.file_names)} file{'s' if len(draft.file_names) > 1 else ''}"
+    origin, these = _origin(draft)
     yield from _comment(
-        f"Drafted by `dataops init` from {total} with {draft.rows:,} rows. It loads and runs as it is. Each comment "
-        "with 'suggested' is a guess from these files: check it, and change what you know better. "
+        f"Drafted by `dataops init` from {origin} with {draft.rows:,} rows. It loads and runs as it is. Each comment "
+        f"with 'suggested' is a guess from {these}: check it, and change what you know better. "
         "docs/declare-from-data.md says how each part is decided.",
         "",
     )
@@ -102,13 +104,28 @@ def _lines(draft: Draft, contract: str) -> Iterator[str]:
                 yield f"    {key}: {flow(value)}"
     if draft.findings:
         yield ""
-        yield from _comment("What looks unhealthy in these files:", "")
+        yield from _comment(f"What looks unhealthy in {these}:", "")
         for finding in draft.findings:
             yield from _comment(f"- {finding_text(finding)}", "")
 
 
+def _origin(draft: Draft) -> tuple[str, str]:
+    """Return what the source is drafted from, and words for its rows."""
+    if draft.of is not None:
+        return f"the table {draft.of.table} of the database {draft.of.database}", "these rows"
+    return f"{len(draft.file_names)} file{'s' if len(draft.file_names) > 1 else ''}", "these files"
+
+
 def _connection(draft: Draft, values: Mapping[str, Any]) -> Iterator[str]:
     yield "  connection:"
+    if draft.of is not None:
+        yield "    type: database"
+        yield f"    database: {flow(values['database'])}"
+        yield from _comment(
+            "suggested: each look reads all rows; docs/databases.md says how to take changes alone", "    "
+        )
+        yield f"    table: {flow(values['table'])}"
+        return
     yield "    type: files"
     yield from _comment(draft.path_note, "    ")
     yield f"    path: {flow(values['path'])}"

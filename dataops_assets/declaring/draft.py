@@ -1,4 +1,4 @@
-"""Drafts a source from files: reads them, decides each part of the declaration, and examines the values.
+"""Drafts a source: reads its files or the extract of a table, decides each part of the declaration, examines values.
 
 Nothing is written. Every decision is proved on all rows of the files, with the readers and conversions that parse uses.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataops_assets.config.connection import CsvFormat, FileFormat
@@ -36,11 +36,19 @@ _FLAGS = ("is_deleted", "deleted", "_deleted", "__deleted", "is_removed")
 
 
 @dataclass(frozen=True)
+class DatabaseTable:
+    """A table of a declared database, as 'name' or 'schema.name'."""
+
+    database: str
+    table: str
+
+
+@dataclass(frozen=True)
 class Draft:
     """A drafted source: each part of its declaration, and what looks unhealthy in the files.
 
     `path` is the connection's path and `path_note` says what it is relative to. `deletes` is a predicate that rows of
-    deletions seem to fulfil.
+    deletions seem to fulfil. If `of` names a table, the source is read from it, and the file is its extract.
     """
 
     name: str
@@ -60,17 +68,22 @@ class Draft:
     limits: tuple[SuggestedPart, ...]
     deletes: str = ""
     findings: tuple[Finding, ...] = field(default=())
+    of: DatabaseTable | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a draft: name and area of the source, its files, and the landing area of the deployment."""
+    """A request for a draft: name and area of the source, its files, and the landing area of the deployment.
+
+    `of` is the table that the one file is an extract of.
+    """
 
     name: str
     area: str
     files: tuple[Path, ...]
     landing: str
     now: dt.datetime
+    of: DatabaseTable | None = None
 
 
 def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
@@ -90,9 +103,12 @@ def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
 
 def draft(engine: Engine, request: Request) -> Draft:
     """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
-    _require_name(request)
+    require_name(request.name, request.area)
     path, note, names = _place(request)
     with engine.session() as session, delivered(session, request.files) as rows:
+        if request.of is not None:
+            # an extract has the texts of the server, also of numbers and times
+            rows = replace(rows, is_typed=False)
         facts = column_facts(session, rows)
         suggested = suggest_columns(session, rows, facts)
         times = _times(request.files, names)
@@ -111,6 +127,8 @@ def _drafted(
     order = sorted(range(len(times)), key=lambda index: (times[index], index))
     keys = candidate_keys(session, typed, columns)
     refresh = suggest_refresh(session, typed, columns, keys, order)
+    if request.of is not None:
+        refresh = replace(refresh, why="each look reads the whole table, so the newest input is the table")
     marks = marks_of_layout(suggested.layout)
     today = max(times).date() if names.pattern else request.now.date()
     views = [ColumnView(item.facts, item.declared, max(today, request.now.date()), marks) for item in columns]
@@ -138,6 +156,7 @@ def _drafted(
         tuple(suggest_limits(of_files.column("n").to_pylist(), times if names.pattern else ())),
         _deletes(columns) if refresh.declared["type"] == "key" else "",
         tuple(findings),
+        request.of,
     )
 
 
@@ -146,17 +165,16 @@ def marks_of_layout(layout: FileFormat) -> TextMarks:
     return TextMarks(layout.decimal_mark, layout.thousands_mark) if isinstance(layout, CsvFormat) else TextMarks()
 
 
-def _require_name(request: Request) -> None:
-    if not NAME.match(request.name):
+def require_name(name: str, area: str) -> None:
+    """Raise ConfigError for a name or an area that a source cannot have."""
+    if not NAME.match(name):
         raise ConfigError(
             "declaring a source",
-            received=f"the name {request.name!r}",
+            received=f"the name {name!r}",
             next_step="take lower case letters, digits and _, and begin with a letter",
         )
-    if not AREA.match(request.area):
-        raise ConfigError(
-            "declaring a source", received=f"the area {request.area!r}", next_step="take letters, digits and _"
-        )
+    if not AREA.match(area):
+        raise ConfigError("declaring a source", received=f"the area {area!r}", next_step="take letters, digits and _")
 
 
 def _place(request: Request) -> tuple[str, str, FileNames]:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from dataops_assets.errors import ConfigError
 from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer
 from dataops_assets.operations.command import Commands
+from dataops_assets.operations.completion import connection_names
 from dataops_assets.operations.output import output
 
 app = Commands(panel="Declarations")
@@ -18,13 +20,35 @@ app = Commands(panel="Declarations")
 @app.command(example="dataops init orders .dataops/landing/shop/orders --area shop")
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new source.")],
-    file: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of the feed, or folders of files.")],
+    file: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Files of the feed, or folders of files.")
+    ] = None,
     area: Annotated[str, typer.Option(help="Subject area; default: the name of the source.")] = "",
+    database: Annotated[
+        str, typer.Option(help="Instead of files: a declared database.", autocompletion=connection_names)
+    ] = "",
+    table: Annotated[str, typer.Option(help="Its table or view, as 'name' or 'schema.name'.")] = "",
 ) -> Answer:
-    """Draft a source from files: write its defs.yaml, and list what looks unhealthy. Never writes over a file."""
-    from dataops_assets.operations.declare import Place, init_source
+    """Draft a source from files or from a table: write its defs.yaml, and list what looks unhealthy there.
+
+    Never writes over a file.
+    """
+    from dataops_assets.connections.databases.opening import require_declared
+    from dataops_assets.declaring.draft import DatabaseTable
+    from dataops_assets.operations.declare import Place, init_source, init_table
     from dataops_assets.operations.views import declare as view
 
+    if bool(file) == bool(table) or bool(database) != bool(table):
+        raise ConfigError(
+            f"drafting the source {name!r}",
+            received="files and a table" if file else "a database or a table alone" if database or table else "nothing",
+            next_step="give files, or --database with --table",
+        )
     defs = Place(project.DEFS, ".".join(project.DEFS.relative_to(project.PROJECT).parts))
-    made = init_source(project.environment(), defs, name, area or name, file, output().begin)
+    environment, begin = project.environment(), output().begin
+    if table:
+        of = DatabaseTable(database, table), require_declared(database, project.databases())
+        made = init_table(environment, defs, name, area or name, of, begin)
+    else:
+        made = init_source(environment, defs, name, area or name, file or [], begin)
     return Answer(view.drafted_as_data(made), [*view.drafted(made)])

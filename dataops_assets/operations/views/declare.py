@@ -18,10 +18,14 @@ def drafted(made: Drafted) -> Iterator[Shown]:
     yield f"wrote    {made.file}"
     if made.contract is not None:
         yield f"wrote    {made.contract}"
-    counts = ((draft.file_names, "file"), (range(draft.rows), "row"), (draft.columns, "column"))
+    files = [] if draft.of is not None else [(draft.file_names, "file")]
+    counts = (*files, (range(draft.rows), "row"), (draft.columns, "column"))
     yield f"read     {', '.join(_counted(len(items), what) for items, what in counts)}"
-    yield f"format   {draft.layout.type}"
-    yield f"time     {draft.names.pattern or 'modification time'}: {draft.names.why}"
+    if draft.of is not None:
+        yield f"table    {draft.of.table} of {draft.of.database}"
+    else:
+        yield f"format   {draft.layout.type}"
+        yield f"time     {draft.names.pattern or 'modification time'}: {draft.names.why}"
     yield f"refresh  {draft.refresh.declared['type']}{by}: {draft.refresh.why}"
     yield ""
     if draft.findings:
@@ -44,7 +48,7 @@ def drafted_as_data(made: Drafted) -> dict[str, Any]:
         "file": str(made.file),
         "contract": str(made.contract) if made.contract else None,
         "rows": made.draft.rows,
-        "files": list(made.draft.file_names),
+        "files": [] if made.draft.of is not None else list(made.draft.file_names),
         "attributes": attributes_of(made.draft),
         "refresh_reason": made.draft.refresh.why,
         "candidate_keys": [
