@@ -1,7 +1,7 @@
 """Makes events cheap in a process that writes many: a run of a thousand inputs writes thousands of them.
 
-For each event, Dagster makes an engine of SQLAlchemy, opens a connection, compiles its statements and commits. To do so
-for each one, and to wait for the disk each time, takes longer than the work of the run.
+For each event, Dagster opens a connection and commits. To do so for each one, and to wait for the disk each time, takes
+longer than the work of the run.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.util import LRUCache
-
-_MOST_COMPILED = 1000
 
 
 def keep_sqlite_open(synchronous: Literal["OFF", "NORMAL"]) -> None:
-    """Keep connections and compiled statements from now on in this process, for all SQLite databases of SQLAlchemy.
+    """Keep connections open from now on in this process, for all SQLite databases of SQLAlchemy.
 
     `synchronous` is SQLite's setting. With NORMAL, which keeps the file whole, a power cut can lose the last events; a
     sensor reports lost ones again. With OFF, a power cut can damage the file.
     """
-    registry.register("sqlite", __name__, OneDialect.__name__)
     sa.event.listen(sa.Engine, "do_connect", _kept_open)
-    sa.event.listen(sa.Engine, "engine_connect", _with_compiled_statements)
     sa.event.listen(sa.Engine, "connect", _NEVER_WAITS if synchronous == "OFF" else _SELDOM_WAITS)
 
 
@@ -41,24 +34,6 @@ def _with(setting: str) -> Callable[[Any, Any], None]:
 
 
 _NEVER_WAITS, _SELDOM_WAITS = _with("PRAGMA synchronous = OFF"), _with("PRAGMA synchronous = NORMAL")
-
-
-class OneDialect(SQLiteDialect_pysqlite):
-    """The dialect of SQLite, the same for all engines: a statement that one has compiled is compiled for the others."""
-
-    supports_statement_cache = True
-    compiled: ClassVar[LRUCache[Any, Any]] = LRUCache(_MOST_COMPILED)
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-
-def _with_compiled_statements(connection: sa.Connection) -> None:
-    if isinstance(connection.dialect, OneDialect):
-        connection.execution_options(compiled_cache=OneDialect.compiled)
 
 
 class _KeptOpen(sqlite3.Connection):

@@ -1,4 +1,4 @@
-"""What a process does that writes many events to SQLite: it opens each file once and compiles each statement once."""
+"""What a process does that writes many events to SQLite: it opens each file once in each thread."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ _WRITES = """
 import json, sqlite3, sys, threading
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
-from sqlalchemy.sql.compiler import SQLCompiler
 from dataops_assets.components.kept_connections import keep_sqlite_open
 
-opened, compiled = [], []
-connect, compile_ = sqlite3.connect, SQLCompiler.__init__
+opened = []
+connect = sqlite3.connect
 sqlite3.connect = lambda *given, **options: opened.append(given[0]) or connect(*given, **options)
-SQLCompiler.__init__ = lambda self, *given, **options: compiled.append(1) or compile_(self, *given, **options)
 keep_sqlite_open("NORMAL")
 table = sa.Table("t", sa.MetaData(), sa.Column("a", sa.Integer), sa.Column("b", sa.DateTime))
 
@@ -31,7 +29,6 @@ def write(path, values):
 
 for path in sys.argv[1:]:
     table.create(sa.create_engine(f"sqlite:///{path}", poolclass=NullPool))
-compiled.clear()
 for path in sys.argv[1:]:
     write(path, range(20))
     try:
@@ -45,15 +42,15 @@ thread.start()
 thread.join()
 with sa.create_engine(f"sqlite:///{sys.argv[1]}", poolclass=NullPool).connect() as connection:
     waits = connection.exec_driver_sql("PRAGMA synchronous").scalar()
-print(json.dumps([len(opened), len(compiled), waits]))
+print(json.dumps([len(opened), waits]))
 """
 
 
-def test_files_are_opened_once_a_thread_statements_compiled_once_and_rows_are_all_there(tmp_path: Path) -> None:
+def test_files_are_opened_once_a_thread_and_rows_are_all_there(tmp_path: Path) -> None:
     files = [tmp_path / "one.db", tmp_path / "two.db"]
     done = subprocess.run([sys.executable, "-c", _WRITES, *map(str, files)], capture_output=True, text=True, check=True)
-    opened, compiled, waits = json.loads(done.stdout)
-    assert (opened, compiled, waits) == (3, 1, 1)
+    opened, waits = json.loads(done.stdout)
+    assert (opened, waits) == (3, 1)
     assert rows(files[0]) == list(range(25))
     # what was not committed is not kept with the connection
     assert rows(files[1]) == list(range(20))
