@@ -61,19 +61,44 @@ class Corrections:
 
     def repairs(self, input_ids: Collection[str]) -> list[Repair]:
         """Return the repairs of these inputs, earliest first. Raises StorageError."""
-        names = [name for name in self._folder.names(_FOLDER) if name.split("/")[1] in input_ids]
+        # a killed writer leaves a file with another ending
+        there = [name for name in self._folder.names(_FOLDER) if name.endswith(".json")]
+        names = [name for name in there if name.split("/")[1] in input_ids]
         return [self._read(name) for name in sorted(names, key=lambda name: name.rpartition("/")[2])]
 
-    def corrected(self, input_ids: Collection[str]) -> dict[tuple[str, int], dict[str, str | None]]:
-        """Return the valid values by input and row position: the last one for each column."""
+    def corrected(
+        self, input_ids: Collection[str], until: dt.datetime | None = None
+    ) -> dict[tuple[str, int], dict[str, str | None]]:
+        """Return the valid values by input and row position: the last one for each column.
+
+        With `until`, those that were valid at that time.
+        """
         found: dict[tuple[str, int], dict[str, str | None]] = {}
         for repair in self.repairs(input_ids):
+            if until is not None and repair.made_at > until:
+                continue
             for row, values in repair.rows.items():
                 if values is None:
                     found.pop((repair.input_id, row), None)
                 else:
                     found.setdefault((repair.input_id, row), {}).update(values)
         return found
+
+    def put_back(self, input_ids: Collection[str], until: dt.datetime, made_by: str) -> None:
+        """Make the values valid again that were valid at a time, by further repairs. Doing it again changes nothing.
+
+        Raises StorageError.
+        """
+        now, then = self.corrected(input_ids), self.corrected(input_ids, until)
+        at = dt.datetime.now(dt.UTC)
+        for input_id in sorted({key[0] for key in {*now, *then} if now.get(key) != then.get(key)}):
+            of_now = {row: None for one, row in now if one == input_id}
+            of_then = {row: values for (one, row), values in then.items() if one == input_id}
+            if of_now:
+                self.record(Repair(input_id, made_by, at, of_now))
+            if of_then:
+                # after the withdrawal: repairs are applied in the order of their times
+                self.record(Repair(input_id, made_by, at + dt.timedelta(microseconds=1), of_then))
 
     def _read(self, name: str) -> Repair:
         content = self._folder.read(name)
