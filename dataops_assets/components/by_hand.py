@@ -67,12 +67,14 @@ def run_steps(
 
 def rebuild(context: SourceContext) -> StepReport:
     """Rebuild the hub from the lake. Raises the errors of the step."""
+    _refuse_during_rollback(context, "rebuilding")
     return _tell_of_hub(context, refresh.rebuild(context), "dataops rebuild")
 
 
 def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.DagsterInstance | None = None) -> StepReport:
     """Remove inputs from the hub. Raises InputError for an unknown input, and the errors of the step."""
     context.metadata.inputs(context.source.name, input_ids)
+    _refuse_during_rollback(context, "removing inputs of")
     report = refresh.remove(context, input_ids)
     # without the commit, or without the hub, these inputs must not come back
     context.metadata.record_removal(context.source.name, input_ids)
@@ -83,11 +85,40 @@ def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.Dagste
     return _tell_of_hub(context, report, "dataops remove", standing_for, instance)
 
 
+def tell_of_restored_hub(
+    context: SourceContext, release: str, left_out: Sequence[str], instance: dg.DagsterInstance
+) -> None:
+    """Report to Dagster that a rollback restored the hub, and which inputs it left out.
+
+    So downstream assets follow, and the UI shows each of these inputs as removed.
+    """
+    hub = context.hub.snapshot()
+    if hub is None:
+        return
+    newest = max(HubManifest.read(hub.info).inputs.values(), default=None)
+    standing_for = tuple(InputReport(input_id, {REMOVED: 1}) for input_id in left_out)
+    if newest is not None:
+        standing_for = (*standing_for, InputReport(newest.input_id))
+    report = StepReport(
+        refresh.STEP,
+        f"hub/{context.source.name}",
+        (),
+        hub.rows,
+        hub.version,
+        hub.columns,
+        0.0,
+        notes={"rolled back to": release},
+        commit_id=hub.commit_id,
+    )
+    _tell_of_hub(context, report, "dataops rollback", standing_for, instance)
+
+
 def apply_rules(context: SourceContext) -> StepReport | None:
     """Apply changed snapshot rules and validations to all rows of the hub; return None if nothing changed.
 
     Raises the errors of the step.
     """
+    _refuse_during_rollback(context, "applying the rules of")
     report = refresh.apply_rules(context)
     if report is None:
         return None
@@ -106,6 +137,11 @@ def recalculate(context: SourceContext) -> StepReport:
     report = run_recorded(context, node.as_step, [], [""], "dataops recalculate")
     _tell(context, rules, node, report, [])
     return report
+
+
+def _refuse_during_rollback(context: SourceContext, attempted: str) -> None:
+    name = context.source.name
+    context.metadata.releases.require_no_rollback(name, f"{attempted} {name!r}")
 
 
 def _tell_of_hub(

@@ -31,6 +31,7 @@ from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.components.statements_once import compile_statements_once
+from dataops_assets.config.environment import Environment
 from dataops_assets.errors import ConfigError, DataOpsError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -75,8 +76,8 @@ def local_runner(
     read_migrations_once()
     compile_statements_once()
     keep_sqlite_open("OFF")
-    with _alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
-        _end_runs_left_behind(instance)
+    with alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
+        end_runs_left_behind(instance)
         try:
             definitions = load()
         except dg.DagsterError as error:
@@ -88,9 +89,22 @@ def local_runner(
         yield LocalRunner(definitions, instance, cursor, begin)
 
 
+def cursor_of(environment: Environment) -> Path:
+    """Return the file with the state of automation, which only one process may have."""
+    return environment.home / "local" / "automation.json"
+
+
+def lock_of(environment: Environment) -> Path:
+    """Return the file that a process locks while it runs what is due."""
+    return cursor_of(environment).with_suffix(".lock")
+
+
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Hold a file lock; the system releases it when this process ends, even if it is killed."""
+def alone(file: Path) -> Iterator[None]:
+    """Hold a file lock; the system releases it when this process ends, even if it is killed.
+
+    Raises ConfigError if another process holds it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as held:
         try:
@@ -104,8 +118,11 @@ def _alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _end_runs_left_behind(instance: dg.DagsterInstance) -> None:
-    """Report the runs of a killed runner as failed. No daemon would do so, and their inputs would wait for them."""
+def end_runs_left_behind(instance: dg.DagsterInstance) -> None:
+    """Report the runs of a killed runner as failed. No daemon would do so, and their inputs would wait for them.
+
+    Call it only while this process holds the lock.
+    """
     for run in instance.get_runs(filters=dg.RunsFilter(tags={_LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
         instance.report_run_failed(run, "The process of this run was killed.")
 
@@ -192,6 +209,11 @@ class LocalRunner:
         except DataOpsError as error:
             self._platform.not_taken[source] = NotTaken(refused=[str(error)])
             return ()
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        """Return the Dagster instance that the runner reports to."""
+        return self._instance
 
     @property
     def not_taken(self) -> Mapping[str, NotTaken]:

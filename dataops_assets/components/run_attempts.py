@@ -36,9 +36,8 @@ def input_assets(steps: Sequence[StepNode]) -> list[dg.AssetKey]:
     return [asset_key(key) for node in steps if node.is_per_input for key in (node.key, node.beside) if key]
 
 
-def end_killed(assets: SourceAssets, metadata: MetadataStore, instance: dg.DagsterInstance) -> None:
+def end_killed(source: str, metadata: MetadataStore, instance: dg.DagsterInstance) -> None:
     """Record the steps of killed runs of a source as failed."""
-    source = assets.source.name
     said: dict[str, list[StepStatus]] = {}
     for process in metadata.running(source):
         said.setdefault(process.run_id, []).append(process)

@@ -108,7 +108,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     new = [input_id for input_id in metadata.input_ids(source.name) if input_id not in known]
     new_partitions = [item.input_id for item in metadata.inputs(source.name, new)]
     gone = _lost(assets, platform, order or new, running)
-    end_killed(assets, metadata, instance)
+    end_killed(source.name, metadata, instance)
     read = read_progress(platform.source_context(source, assets.sources))
     state = read.state
     noted, waits_told, given_up_told, known_told, facts_told = _words(cursor)
@@ -260,12 +260,23 @@ def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance
     """Look now; remove secrets from messages and errors."""
     # a look reads the metadata a dozen times
     with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"), platform.metadata.kept_open():
-        seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
+        seen = _during_a_rollback(assets, platform, cursor)
+        if seen is None:
+            seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))
     messages, not_taken, refused = (
         [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)
     )
     platform.not_taken[assets.source.name] = NotTaken(*([mask(text) for text in some] for some in astuple(seen.left)))
     return replace(seen, messages=messages, not_taken=not_taken, refused=refused)
+
+
+def _during_a_rollback(assets: SourceAssets, platform: Platform, cursor: str) -> Look | None:
+    """Return a look that requests nothing, while a rollback of the source is unfinished."""
+    unfinished = platform.metadata.releases.unfinished()
+    if unfinished is None or assets.source.name not in unfinished.sources:
+        return None
+    told = f"nothing is requested during the rollback to {unfinished.release!r}; if its process is gone: "
+    return Look(messages=[f"{told}dataops rollback --resume"], cursor=cursor)
 
 
 def _target(assets: SourceAssets) -> dg.AssetSelection:

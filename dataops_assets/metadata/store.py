@@ -23,6 +23,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.position_store import PositionStore
+from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
@@ -147,6 +148,7 @@ class MetadataStore:
         self._database = Database(url)
         self._insert = insert_of(self._database.dialect)
         self.positions = PositionStore(self._database)
+        self.releases = ReleaseStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
@@ -386,12 +388,14 @@ class MetadataStore:
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
         """Record that a run starts a step for these inputs ('' for the whole table): 'running', one more attempt.
 
-        It replaces the record of an earlier attempt, finished or not. Raises InputError if an input is unknown.
+        It replaces the record of an earlier attempt, finished or not. Raises InputError if an input is unknown or was
+        left out by a rollback, StorageError while a rollback of the source is unfinished.
         """
         if not input_ids:
             return
         with self._database.write(f"starting {step} of source {source!r}") as connection:
             version = _contract_version(connection, source)
+            require_startable(connection, source, step, input_ids)
             _require_inputs(connection, source, input_ids)
             blank = dict.fromkeys(
                 ("asset", "finished_at", "seconds", "table_version", "table_commit", "written", "error_type", "error")
@@ -540,7 +544,7 @@ class MetadataStore:
             return _statuses(connection.execute(statement).mappings())
 
     def unfinished(self, source: str) -> list[Input]:
-        """Return the inputs for which the last step of `PER_INPUT` is not done, in order.
+        """Return the inputs for which the last step of `PER_INPUT` is not done, in order, without those left out.
 
         These are few, even if many inputs are known. So a sensor reads only these.
         """
@@ -552,7 +556,7 @@ class MetadataStore:
             table.c.status == "done",
         )
         with self._database.read(f"reading unfinished inputs of source {source!r}") as connection:
-            return _inputs(connection, source, ~is_done)
+            return _inputs(connection, source, ~is_done, ~is_left_out())
 
     def input_ids(self, source: str) -> list[str]:
         """Return the ids of the source's inputs, in no order."""

@@ -233,6 +233,7 @@ removals = sa.Table(
     sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
     sa.Column("input_id", Text, primary_key=True, comment="The input that was removed from the hub"),
     sa.Column("removed_at", Timestamp, nullable=False, comment="When (UTC)"),
+    sa.Column("rollback_id", sa.BigInteger, comment="The rollback that left it out; null if a person removed it alone"),
     _of_input(),
     comment="One row for each input that a person removed from the hub and that was not merged again",
 )
@@ -442,4 +443,124 @@ notifications = sa.Table(
     sa.Index(None, "incident_id"),
     sa.Index(None, "sent_at", "due_at"),
     comment="One row for each message to a channel: the outbox; a row is sent at least once",
+)
+
+
+def _copied(table: sa.Table, *but: str) -> list[sa.Column[Any]]:
+    """Return the columns of a table for a copy of its rows as they were at a release."""
+    return [sa.Column(item.name, item.type, comment=item.comment) for item in table.columns if item.name not in but]
+
+
+def _of_release() -> sa.Column[str]:
+    return sa.Column(
+        "release",
+        Text,
+        sa.ForeignKey("releases.release", ondelete="CASCADE"),
+        primary_key=True,
+        comment="Name of the release",
+    )
+
+
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("release", Text, primary_key=True, comment="Name of the release"),
+    sa.Column("created_at", Timestamp, nullable=False, comment="When it was made (UTC)"),
+    sa.Column("created_by", Text, nullable=False, comment="Who made it"),
+    sa.Column("note", Text, nullable=False, comment="What its maker wrote"),
+    sa.Column("code_version", Text, nullable=False, comment="Git commit of the code, or DATAOPS_CODE_VERSION"),
+    sa.Column("dbt_digest", Text, nullable=False, comment="SHA-256 of the dbt manifest; empty without a dbt project"),
+    sa.Column("lock_digest", Text, nullable=False, comment="SHA-256 of requirements.lock; empty if there is none"),
+    sa.Column("contracts", Json, nullable=False, comment="JSON object: version of the contract by source"),
+    sa.Column("rules", Json, nullable=False, comment="JSON object: by source, the version of each rule"),
+    sa.Column("last_check", sa.BigInteger, nullable=False, comment="The highest check_result_id at that time"),
+    comment="One row for each release: versions of all tables, with the code that made them",
+)
+
+release_tables = sa.Table(
+    "release_tables",
+    metadata,
+    _of_release(),
+    sa.Column("asset", Text, primary_key=True, comment="Asset key of the table, e.g. hub/sales; or warehouse"),
+    sa.Column("source", Text, comment="Name of the declared source; null for the warehouse"),
+    sa.Column("version", sa.BigInteger, comment="Delta version; null for the warehouse"),
+    sa.Column("commit_id", Text, nullable=False, comment="Id of the commit of that version; empty for the warehouse"),
+    sa.Column("rows", sa.BigInteger, comment="Rows; null for the warehouse"),
+    sa.Column("pin", Text, nullable=False, comment="Path of the copy of the warehouse; empty for a Delta table"),
+    comment="One row for each table of a release",
+)
+
+release_inputs = sa.Table(
+    "release_inputs",
+    metadata,
+    _of_release(),
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("input_id", Text, primary_key=True, comment="An input that was known at the release"),
+    sa.Column("arrival", Timestamp, comment="Its arrival as it was known then (UTC)"),
+    sa.Column("removed_at", Timestamp, comment="When a person had removed it (UTC); null if nobody had"),
+    _of_input(),
+    comment="One row for each input that was known when a release was made",
+)
+
+release_processes = sa.Table(
+    "release_processes",
+    metadata,
+    _of_release(),
+    sa.Column("process_id", Serial, primary_key=True, autoincrement=False, comment="Its key in processes at that time"),
+    *_copied(processes, "process_id"),
+    comment="A copy of the rows of processes as they were at a release",
+)
+
+release_profiles = sa.Table(
+    "release_profiles",
+    metadata,
+    _of_release(),
+    sa.Column("profile_id", Serial, primary_key=True, autoincrement=False, comment="Its key in profiles at that time"),
+    *_copied(profiles, "profile_id"),
+    comment="A copy of the rows of profiles as they were at a release",
+)
+
+release_profile_columns = sa.Table(
+    "release_profile_columns",
+    metadata,
+    _of_release(),
+    sa.Column("profile_id", Serial, primary_key=True, autoincrement=False, comment="The profile it is part of"),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False, comment="Order in the table, from 0"),
+    *_copied(profile_columns, "profile_id", "position"),
+    comment="A copy of the rows of profile_columns as they were at a release",
+)
+
+rollbacks = sa.Table(
+    "rollbacks",
+    metadata,
+    sa.Column("rollback_id", Serial, primary_key=True, comment="Surrogate key; ascends with time"),
+    sa.Column("release", Text, nullable=False, comment="The release that it returned to; it may be dropped since"),
+    sa.Column("area", Text, nullable=False, comment="The subject area that it was about; empty for all"),
+    sa.Column("sources", Json, nullable=False, comment="JSON list of the sources whose tables it restores"),
+    sa.Column("later_inputs", Text, nullable=False, comment="leave-out or replay: the inputs that the release lacks"),
+    sa.Column("inputs", Json, nullable=False, comment="JSON object: by source, the ids of these inputs"),
+    sa.Column("state", Text, nullable=False, comment="begun, done, or cancelled before it changed a table"),
+    sa.Column("begun_by", Text, nullable=False, comment="Who began it"),
+    sa.Column("begun_at", Timestamp, nullable=False, comment="When (UTC)"),
+    sa.Column("ended_at", Timestamp, comment="When it was done or cancelled (UTC)"),
+    sa.CheckConstraint("state IN ('begun', 'done', 'cancelled')", name="state"),
+    sa.CheckConstraint("later_inputs IN ('leave-out', 'replay')", name="later_inputs"),
+    comment="One row for each rollback: the journal that an interrupted one is resumed from",
+)
+
+rollback_tables = sa.Table(
+    "rollback_tables",
+    metadata,
+    sa.Column(
+        "rollback_id",
+        Serial,
+        sa.ForeignKey("rollbacks.rollback_id"),
+        primary_key=True,
+        autoincrement=False,
+        comment="The rollback",
+    ),
+    sa.Column("asset", Text, primary_key=True, comment="Asset key of the table, e.g. hub/sales"),
+    sa.Column("restored", sa.BigInteger, comment="The Delta version of the release; null if it had no such table"),
+    sa.Column("version", sa.BigInteger, comment="The Delta version that was published with the same rows"),
+    comment="One row for each table that a rollback restored",
 )

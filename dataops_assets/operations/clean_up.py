@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.retention import Retained, pending, settle_inputs
+from dataops_assets.storage.delta import Table
 from dataops_assets.storage.vacuum import vacuum
 
 _MOST_DAYS = 36_500
@@ -42,16 +44,19 @@ def versions_kept(days: float | None) -> dt.timedelta | None:
 def clean_up(context: SourceContext, keep: dt.timedelta | None = None) -> CleanUp:
     """Clean up one source; `keep` replaces `retention.versions`.
 
-    A hub that needs a rebuild stops only the settling of its inputs.
+    What a release needs stays. A hub that needs a rebuild stops only the settling of its inputs. Raises StorageError
+    while a rollback of the source is unfinished.
     """
     source = context.source
+    context.metadata.releases.require_no_rollback(source.name, f"cleaning up {source.name!r}")
     retained, error = None, ""
     if source.retention.superseded_inputs is not None:
         try:
             retained = settle_inputs(context, pending(context))
         except ConfigError as raised:
             error = str(raised)
-    done = [vacuum(table, retention=source.retention.versions if keep is None else keep) for table in context.tables]
+    days = source.retention.versions if keep is None else keep
+    done = [vacuum(table, retention=days, pinned=_pinned(context, table)) for table in context.tables]
     return CleanUp(
         source.name,
         retained,
@@ -60,3 +65,7 @@ def clean_up(context: SourceContext, keep: dt.timedelta | None = None) -> CleanU
         sum(item.bytes for item in done),
         sum(item.kept for item in done),
     )
+
+
+def _pinned(context: SourceContext, table: Table) -> Collection[int]:
+    return context.metadata.releases.pinned(table.uri.removeprefix(f"{context.environment.storage}/"))

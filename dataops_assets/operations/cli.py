@@ -15,6 +15,7 @@ from dataops_assets.operations.commands import (
     incidents,
     inputs,
     quarantine,
+    releases,
     rules,
     warehouse,
 )
@@ -25,8 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (daily.app, declare.app, inputs.app, rules.app, doctor.app):
+for group in (daily.app, declare.app, inputs.app, releases.whole, rules.app, doctor.app):
     app.add_typer(group)
+app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
 app.add_typer(warehouse.app, name="warehouse", rich_help_panel="Declarations")
 app.add_typer(connections.app, name="connections", rich_help_panel="Declarations")
 app.add_typer(incidents.app, name="incidents", rich_help_panel="Every day")

@@ -57,6 +57,19 @@ def incident_numbers(incomplete: str) -> list[str]:
     return _beginning(incomplete, _open_incidents)
 
 
+def release_names(incomplete: str) -> list[str]:
+    """Return the names of releases that begin so, the newest first."""
+
+    def known() -> list[str]:
+        url = project.environment().metadata_url
+        # to look into a database that is not there would make it
+        if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+            return []
+        return [item.release for item in project.metadata().releases.releases()]
+
+    return _beginning(incomplete, known)
+
+
 def _open_incidents() -> list[str]:
     url = project.environment().metadata_url
     # to look into a database that is not there would make it

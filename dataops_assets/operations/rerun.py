@@ -26,7 +26,9 @@ def run_again(context: SourceContext, inputs: Sequence[Input], first: str, run_i
 
 
 def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Begin) -> Done:
-    """Forget a step and all later steps of inputs (default: all that are not settled), and run them again.
+    """Forget a step and all later steps of inputs, and run them again.
+
+    The default are all inputs that are not settled and that no rollback left out.
 
     Raises InputError for an input that is unknown or settled.
     """
@@ -36,6 +38,7 @@ def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Be
     if input_ids:
         for error in settled.values():
             raise error
-    inputs = [item for item in known if item.input_id not in settled]
+    out = frozenset() if input_ids else context.metadata.releases.left_out(context.source.name)
+    inputs = [item for item in known if item.input_id not in settled and item.input_id not in out]
     forget(context, step, inputs)
     return run_again(context, inputs, step, "dataops reset", begin)

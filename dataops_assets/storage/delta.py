@@ -17,7 +17,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -270,10 +270,11 @@ class Table:
         state.apply(actions)
         state.commit_id = _commit_id(content, actions)
 
-    def kept_since(self, moment: dt.datetime) -> Kept | None:
+    def kept_since(self, moment: dt.datetime, pinned: Collection[int] = ()) -> Kept | None:
         """Find the files of all versions that were the newest at `moment` or later; None if there is no table.
 
-        The newest version is always among them. Raises StorageError when the log cannot be read.
+        The newest version is always among them, and the versions `pinned` are, too, if the log still has them. The log
+        is kept without a gap from the first of all these versions. Raises StorageError when the log cannot be read.
         """
         newest = self.snapshot()
         if newest is None:
@@ -289,10 +290,40 @@ class Table:
             if _commit_time(actions) <= moment or _log_path(oldest - 1) not in names:
                 break
             oldest -= 1
-        first = self.snapshot(oldest)
-        if first is not None:
-            found.update(_paths(first.files), records.paths(first.records))
-        return Kept(frozenset(found), frozenset(_log_before(oldest, names)))
+        there = {version for version in pinned if _log_path(version) in names}
+        for version in {oldest, *there}:
+            kept = self.snapshot(version)
+            if kept is not None:
+                found.update(_paths(kept.files), records.paths(kept.records))
+        return Kept(frozenset(found), frozenset(_log_before(min([oldest, *there]), names)))
+
+    def paths_of(self, version: int) -> frozenset[str]:
+        """Return the data files, deletion vectors and records of one version; none if the log has no such version.
+
+        Raises StorageError when the log cannot be read.
+        """
+        if self.folder.read(_log_path(version)) is None:
+            return frozenset()
+        found = self.snapshot(version)
+        return frozenset({*_paths(found.files), *records.paths(found.records)}) if found else frozenset()
+
+    def restore(self, wanted: TableVersion, info: Mapping[str, Any]) -> TableVersion:
+        """Publish the files, columns and information of the version `wanted` as the newest version, and return it.
+
+        `info` is recorded in addition. No data are copied: the commit names the same files, so they must still be
+        there. Raises CommitConflict when another writer published first; then nothing is published.
+        """
+        base = self.snapshot()
+        known = {file.identity() for file in base.files} if base else set()
+        again = {file.identity() for file in wanted.files}
+        change = TableChange(
+            operation="RESTORE",
+            columns=wanted.columns,
+            add=[file for file in wanted.files if file.identity() not in known],
+            remove=[file for file in base.files if file.identity() not in again] if base else (),
+            info={**wanted.info, **info},
+        )
+        return self.commit(base, change)
 
     def _last_commit(self, commits: Mapping[int, str], newest: int) -> Mapping[str, Any]:
         # commits before a checkpoint are read only if the later ones, made by other tools, recorded no information

@@ -52,7 +52,7 @@ def examine(table: Table, *, deep: bool) -> list[Damage]:
         return found if known else [Damage(place, error.received, "log")]
     if newest is None:
         return found
-    return [*found, *_missing(table, newest), *(_data_damages(table, newest) if deep else ())]
+    return [*found, *missing(table, newest), *(_data_damages(table, newest) if deep else ())]
 
 
 def _log_damages(table: Table) -> Iterator[Damage]:
@@ -102,7 +102,8 @@ def _checkpoint_damages(table: Table, version: int, *, is_newest: bool) -> Itera
             yield Damage(path, received, "checkpoint")
 
 
-def _missing(table: Table, newest: TableVersion) -> Iterator[Damage]:
+def missing(table: Table, newest: TableVersion) -> Iterator[Damage]:
+    """Find the files of one version that are not there, or have another size."""
     there = {item.path: item.size for item in table.folder.objects()}
     for path in records.paths(newest.records):
         if path not in there:

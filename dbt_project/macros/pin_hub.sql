@@ -27,7 +27,7 @@
     {%- for table in graph.sources.values() if table.source_name in ('hub', 'lake') and table.unique_id in read -%}
       {%- set key = table.source_name ~ '/' ~ table.identifier -%}
       {%- set uri = adapter.escape_sql_string(storage ~ '/' ~ key) -%}
-      {%- set version = newest_version(uri) -%}
+      {%- set version = version_to_read(key, uri) -%}
       {%- if version is none and was_pinned(table) and not has_log(uri) -%}
         {%- do exceptions.raise_compiler_error(
           'the table ' ~ key ~ ' was read before and is not there any more, so nothing is built as if it were empty; '
@@ -65,6 +65,15 @@
       {%- endif -%}
     {%- endfor -%}
   {%- endfor -%}
+{% endmacro %}
+
+{#
+  The version of the variable `table_versions`, if it is given: a JSON object with a version for each table, such as
+  `dataops releases versions` prints for a release. A table that it does not have is empty. Otherwise the newest version.
+#}
+{% macro version_to_read(key, uri) %}
+  {%- set given = var('table_versions', none) -%}
+  {{ return(newest_version(uri) if given is none else given.get(key)) }}
 {% endmacro %}
 
 {# Whether an earlier invocation read rows of the table. #}

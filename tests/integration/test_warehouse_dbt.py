@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -151,6 +152,11 @@ def test_the_hub_is_read_at_the_version_of_the_run(project: DbtProject, warehous
     assert warehouse("select count(*) from hub.weather") == [(2,)]
     assert build(project, "fct_weather").versions == {"hub/weather": 1}
     assert warehouse("select count(*) from hub.weather") == [(3,)]
+    # as of a release
+    given = json.dumps({"table_versions": {"hub/weather": 0}})
+    command = ["--quiet", "build", "--exclude-resource-type", "unit_test", "test", "--select", "fct_weather"]
+    assert invoke(project, [*command, "--vars", given]).versions == {"hub/weather": 0}
+    assert warehouse("select count(*) from fct_weather") == [(2,)]
 
 
 def test_a_new_column_of_a_model_is_filled_for_old_rows_too(

@@ -23,9 +23,14 @@ _ATTENTION = "something is held or failed"
 
 @app.command(example="dataops run orders", found=_ATTENTION)
 def run(source: Sources = None) -> Answer:
-    """Do all that is due now, in this process and without a daemon, and say what was done."""
+    """Do all that is due now, in this process and without a daemon, and say what was done.
+
+    A rollback that was interrupted is resumed first.
+    """
     from dataops_assets.components.local import FinishedRun
+    from dataops_assets.components.rolling_back import resume_alone as resume_interrupted
     from dataops_assets.operations.run import outcome, run_due
+    from dataops_assets.operations.views import releases
     from dataops_assets.operations.views import run as view
 
     project.use_instance("run", make=True)
@@ -33,6 +38,9 @@ def run(source: Sources = None) -> Answer:
     contexts = project.contexts("run", names)
     done: list[FinishedRun] = []
     with _runner() as runner:
+        resumed = resume_interrupted(project.contexts("run"), runner.instance)
+        if resumed is not None:
+            out.say(*releases.rolled_back(resumed))
         for event in run_due(runner, project.metadata(), names):
             out.say(*view.event(event))
             if isinstance(event, FinishedRun):
@@ -100,10 +108,10 @@ def _runner() -> Iterator[LocalRunner]:
     out = output()
     out.say("Loading the code location ...")
     # Dagster takes seconds to import; most commands do without its runs
-    from dataops_assets.components.local import local_runner
+    from dataops_assets.components.local import cursor_of, local_runner
     from dataops_assets.definitions import defs
 
     environment = project.environment()
     environment.home.mkdir(parents=True, exist_ok=True)
-    with local_runner(defs, environment.home / "local" / "automation.json", out.begin) as made:
+    with local_runner(defs, cursor_of(environment), out.begin) as made:
         yield made

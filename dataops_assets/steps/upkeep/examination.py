@@ -17,6 +17,7 @@ from dataops_assets.metadata.store import StepStatus
 from dataops_assets.report import Input
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import lost_data
+from dataops_assets.steps.upkeep.releases import problems_of
 from dataops_assets.storage.delta import Table
 from dataops_assets.storage.examine import Damage, examine
 
@@ -37,6 +38,8 @@ def examine_sources(contexts: Sequence[SourceContext], *, deep: bool, with_wareh
     for context in contexts:
         context.metadata.register_source(context.source)
         findings += diagnose(context, deep=deep)
+    if contexts:
+        findings += of_releases(contexts, with_warehouse=with_warehouse)
     if contexts and with_warehouse:
         findings += of_warehouse(contexts[0].environment, deep=deep)
     return findings
@@ -47,6 +50,26 @@ def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
     inputs = context.metadata.inputs(context.source.name)
     found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
     return [*found, *_of_raw(context, inputs)] if deep else found
+
+
+def of_releases(contexts: Sequence[SourceContext], *, with_warehouse: bool) -> Iterator[Finding]:
+    """Find releases with tables of these sources that can no longer be read, and a rollback that was interrupted."""
+    environment, metadata = contexts[0].environment, contexts[0].metadata
+    names = {context.source.name for context in contexts}
+    for release in metadata.releases.releases():
+        for item in metadata.releases.tables_of(release.release):
+            if item.source in names or (item.source is None and with_warehouse):
+                for problem in problems_of(environment, item):
+                    advice = f"restore the file from a backup, or: dataops releases drop {release.release}"
+                    yield Finding(item.source or "", f"release {release.release}", problem, advice)
+    unfinished = metadata.releases.unfinished()
+    if unfinished is not None and names.intersection(unfinished.sources):
+        yield Finding(
+            "",
+            f"rollback to {unfinished.release}",
+            f"it began at {unfinished.begun_at:%Y-%m-%d %H:%M:%S} UTC and has not ended; no step of its sources starts",
+            "if its process is gone: dataops rollback --resume",
+        )
 
 
 def of_warehouse(environment: Environment, *, deep: bool) -> list[Finding]:

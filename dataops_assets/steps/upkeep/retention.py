@@ -68,7 +68,9 @@ def settle_inputs(context: SourceContext, pending: Iterable[Input] = ()) -> Reta
     with context.engine.session() as session:
         _settle_lake(context, session, manifest, now, old)
         needed = _remove_from_other_tables(context, session, now, old)
-    removed = context.raw.delete(set(old) - needed)
+    # a release returns to the rows that the lake had of these inputs, and they are made of these bytes
+    released = context.metadata.releases.pinned_inputs(context.source.name)
+    removed = context.raw.delete(set(old) - needed - released)
     return Retained(now.before, len(old), removed)
 
 

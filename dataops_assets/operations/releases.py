@@ -1,0 +1,143 @@
+"""Make, list and read releases; tell what a rollback would do, and do it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from sqlglot import exp
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.base import empty
+from dataops_assets.engines.duckdb import TRUSTING, load_extensions
+from dataops_assets.engines.warehouse_copies import copies_of
+from dataops_assets.errors import ConfigError
+from dataops_assets.metadata.release_store import LEAVE_OUT, REPLAY, LaterInputs, Release, ReleaseTable
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.operations.code_version import code_version, dbt_digest, lock_digest
+from dataops_assets.sql import DIALECT, identifier, literal, query
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep import releases
+from dataops_assets.steps.upkeep.releases import WAREHOUSE, Code, MadeRelease, make_release, release_of
+from dataops_assets.steps.upkeep.rollback import scope
+from dataops_assets.storage.delta import Table
+from dataops_assets.storage.objects import is_remote
+
+
+@dataclass(frozen=True)
+class ListedRelease:
+    """A release, the number of its tables, and the bytes that it alone keeps."""
+
+    release: Release
+    tables: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rollback would do: the sources whose tables it restores, and by source the inputs that came since."""
+
+    release: Release
+    sources: Sequence[str]
+    later: Mapping[str, Sequence[str]]
+
+
+def make(contexts: Sequence[SourceContext], name: str, project: Path, note: str = "", by: str = "") -> MadeRelease:
+    """Make a release of all declared sources, whose contexts are given, with the code in `project`.
+
+    Raises ConfigError for code that is not committed, and as `make_release` does.
+    """
+    if not name or any(sign.isspace() or sign in "/\\" for sign in name):
+        raise ConfigError(
+            f"making the release {name!r}", received="a name with blanks or slashes", next_step="write it as v2026.11"
+        )
+    code = Code(
+        code_version(project),
+        dbt_digest(project, contexts[0].environment),
+        lock_digest(project),
+        by or getpass.getuser(),
+        note,
+    )
+    return make_release(contexts, name, code)
+
+
+def listed(contexts: Sequence[SourceContext]) -> list[ListedRelease]:
+    """Return all releases, the newest first, with what they cost."""
+    metadata, environment = contexts[0].metadata, contexts[0].environment
+    retention: dict[str, dt.timedelta] = {item.source.name: item.source.retention.versions for item in contexts}
+    costs = releases.costs(environment, metadata, retention)
+    return [
+        ListedRelease(item, len(metadata.releases.tables_of(item.release)), costs[item.release])
+        for item in metadata.releases.releases()
+    ]
+
+
+def preview(contexts: Sequence[SourceContext], name: str, area: str) -> Preview:
+    """Return what a rollback would do, without doing it. Raises InputError and ConfigError as the rollback does."""
+    metadata = contexts[0].metadata
+    made = release_of(metadata, name)
+    sources = scope(made, contexts[0].sources, area)
+    return Preview(made.release, sources, metadata.releases.later_inputs(name, sources))
+
+
+def later_inputs(answer: str, seen: Preview) -> LaterInputs:
+    """Return what becomes of the later inputs, as a person said. Raises ConfigError for another word."""
+    if answer == REPLAY:
+        return REPLAY
+    # without later inputs it makes no difference
+    if answer == LEAVE_OUT or (not answer and not seen.later):
+        return LEAVE_OUT
+    raise ConfigError(
+        f"rolling back to {seen.release.release!r}",
+        received=f"--later-inputs {answer!r}" if answer else "no --later-inputs",
+        known=[LEAVE_OUT, REPLAY],
+    )
+
+
+def table_versions(metadata: MetadataStore, name: str) -> dict[str, int | None]:
+    """Return the version of each Delta table in a release, None for one without rows: the value for dbt's variable.
+
+    Raises InputError for an unknown release.
+    """
+    return {
+        item.asset: item.version if item.rows else None
+        for item in release_of(metadata, name).tables
+        if item.version is not None
+    }
+
+
+def connect(environment: Environment, metadata: MetadataStore, name: str) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection with the tables of a release, such as `hub.orders` and `warehouse.main.fct_orders`.
+
+    Lake and hub are views of the pinned versions, `warehouse` is the attached copy, read-only. Raises InputError for an
+    unknown release, StorageError if a table can no longer be read.
+    """
+    connection = duckdb.connect(config={**TRUSTING})
+    load_extensions(connection, remote=is_remote(environment.storage))
+    for item in release_of(metadata, name).tables:
+        if item.asset == WAREHOUSE:
+            copy = str(copies_of(Path(environment.warehouse)) / item.pin)
+            connection.execute(query("ATTACH $copy AS warehouse (READ_ONLY)", copy=copy).sql(DIALECT))
+        else:
+            _view(connection, environment, item)
+    return connection
+
+
+def _view(connection: duckdb.DuckDBPyConnection, environment: Environment, item: ReleaseTable) -> None:
+    """Make the view of one table at its pinned version."""
+    schema, _, name = item.asset.partition("/")
+    uri = f"{environment.storage}/{item.asset}"
+    if item.rows:
+        version = exp.EQ(this=exp.to_identifier("version"), expression=literal(item.version))
+        rows: exp.Query = exp.select("*").from_(exp.Anonymous(this="delta_scan", expressions=[literal(uri), version]))
+    else:
+        # DuckDB refuses a table without files
+        found = Table(uri).snapshot(item.version)
+        rows = empty(found.columns if found else {})
+    connection.execute(exp.Create(this=identifier(schema), kind="SCHEMA", exists=True).sql(DIALECT))
+    view = exp.Table(this=identifier(name), db=identifier(schema))
+    connection.execute(exp.Create(this=view, kind="VIEW", expression=rows).sql(DIALECT))
