@@ -21,6 +21,7 @@ from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
 from dataops_assets.components.source import declared_once
+from dataops_assets.components.source_files import find_once
 from dataops_assets.components.stale_tables import left_undone_sensor
 from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.components.storage_job import storage_job, storage_schedule
@@ -63,7 +64,7 @@ def _load() -> dg.Definitions:
     _hide_warnings_of_dagster_about_itself()
     with _without_garbage_collection():
         tree = dg.ComponentTree.for_project(Path(__file__))
-        _find_once(tree)
+        find_once(tree)
         declared = tree.build_defs(tree.defs_module_path)
     automated = [
         spec.key
@@ -115,14 +116,3 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
-
-
-def _find_once(tree: dg.ComponentTree) -> None:
-    """Tell the tree where each component is declared.
-
-    Dagster looks for each component by walking the whole tree, so the time to load would grow with the square of the
-    number of sources.
-    """
-    for top in tree.find_root_decl().iterate_child_component_decls():
-        for place, declaration in top.iterate_loc_component_decl_pairs():
-            tree.state_tracker.set_cache_data(place, component_decl=declaration)

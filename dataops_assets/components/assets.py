@@ -4,6 +4,7 @@ Annotations are not postponed in this module: Dagster reads those of an asset's 
 """
 
 import functools
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,13 @@ RETRIES = 2
 _RETRY_SECONDS = 2.0
 
 
+def _run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    raise NotImplementedError
+
+
+_SIGNATURE = inspect.signature(_run_step)
+
+
 @dataclass(frozen=True)
 class SourceAssets:
     """The assets of one source, made when the code location is loaded."""
@@ -43,6 +51,7 @@ class SourceAssets:
     sources: Mapping[str, Source]
     rules: CompiledRules
     databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
+    declared_at: dg.CodeReferencesMetadataValue | None = None
 
     @functools.cached_property
     def nodes(self) -> tuple[StepNode, ...]:
@@ -57,7 +66,12 @@ class SourceAssets:
     def _definition(self, node: StepNode, partitions: InputPartitions | None) -> dg.AssetsDefinition:
         step = _StepRun(self.source, self.sources, self.rules, node)
 
-        @dg.multi_asset(
+        def run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            yield from step(context)
+
+        # Dagster asks for it sixteen times, and Python would find it out anew each time
+        run_step.__dict__["__signature__"] = _SIGNATURE
+        make = dg.multi_asset(
             name=f"{node.name}_{self.source.name}",
             specs=self._specs(node, partitions),
             check_specs=self._check_specs(node),
@@ -70,10 +84,7 @@ class SourceAssets:
             pool=f"source_{self.source.name}",
             required_resource_keys={PLATFORM},
         )
-        def run_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            yield from step(context)
-
-        return run_step
+        return make(run_step)
 
     def _specs(self, node: StepNode, partitions: InputPartitions | None) -> list[dg.AssetSpec]:
         source = self.source
@@ -86,6 +97,7 @@ class SourceAssets:
             "partitions_def": partitions,
             "tags": {"dataops/source": source.name, "dataops/step": node.name},
         }
+        place = {} if self.declared_at is None else {"dagster/code_references": self.declared_at}
         same = dg.IdentityPartitionMapping() if partitions else None
         whole = dg.AllPartitionMapping() if partitions else None
         reads = [dg.AssetDep(asset_key(key), partition_mapping=same) for key in node.reads]
@@ -98,7 +110,7 @@ class SourceAssets:
                 kinds={node.layer, *node.kinds},
                 freshness_policy=policy if freshness.enabled else None,
                 automation_condition=None if node.is_per_input else when_published(),
-                metadata=events.column_metadata(source, self.rules, node, table_columns(source, node)),
+                metadata=place | events.column_metadata(source, self.rules, node, table_columns(source, node)),
                 **common,
             )
         ]
@@ -111,6 +123,7 @@ class SourceAssets:
                     kinds={node.layer, *node.kinds},
                     # most inputs have no rejected rows
                     skippable=True,
+                    metadata=place,
                     **common,
                 )
             )

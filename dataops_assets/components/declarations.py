@@ -66,6 +66,11 @@ class Declaration:
         """Return file, line and field of a part of the declaration, or the line of the nearest part around it."""
         return _place(self.file, self.lines, path, self.expanded)
 
+    @property
+    def line(self) -> int:
+        """Return the line where the declaration begins."""
+        return self.lines[()]
+
 
 @dataclass(frozen=True)
 class Declarations:
@@ -258,9 +263,9 @@ def _declarations(path: Path, document: yaml.Node, shared: Shared) -> Iterator[D
     expanded = _AS_WRITTEN
     try:
         # first check the declaration as written, so that its errors do not name the sources made from it
-        SourceDeclaration.model_validate(raw)
+        written = SourceDeclaration.model_validate(raw)
         for expanded in expand(raw, shared):
-            source = Source.model_validate(expanded.attributes)
+            source = Source.model_validate(expanded.attributes) if written.is_expanded else written.source
             yield Declaration(source, path, lines, str(raw["name"]), expanded)
     except ValidationError as error:
         raise ConfigError(_told(path, lines, error, expanded)) from error

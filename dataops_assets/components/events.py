@@ -106,7 +106,7 @@ def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types:
         return {}
     descriptions, tags = column_descriptions(source), column_tags(source)
     columns = [
-        dg.TableColumn(name, kind, descriptions.get(name) or None, tags=dict(tags.get(name, {})))
+        _column(name, kind, descriptions.get(name) or None, tuple(tags.get(name, {}).items()))
         for name, kind in types.items()
     ]
     lineage = column_lineage(source, rules, node, list(types))
@@ -118,6 +118,12 @@ def column_metadata(source: Source, rules: CompiledRules, node: StepNode, types:
         "dagster/column_schema": dg.TableSchema(columns),
         "dagster/column_lineage": dg.TableColumnLineage(deps),
     }
+
+
+@functools.lru_cache(maxsize=1_000)
+def _column(name: str, kind: str, description: str | None, tags: tuple[tuple[str, str], ...]) -> dg.TableColumn:
+    """Return a column of a table; six tables of a source have the same one."""
+    return dg.TableColumn(name, kind, description, tags=dict(tags))
 
 
 def undeclared_columns(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
@@ -61,8 +63,12 @@ class SourceComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the definitions of the source or sources. Raises ConfigError if one does not fit the other sources."""
-        declared = declared_once(context.component_tree)
-        return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(self.name)))
+        return source_definitions(self.name, context.component_tree)
+
+    @classmethod
+    def get_code_references_for_yaml(cls, *_: Any) -> Sequence[Any]:
+        """Return nothing: the assets name their place themselves."""
+        return []
 
 
 class _Loading:
@@ -86,6 +92,15 @@ def declared_once(tree: dg.ComponentTree) -> Declarations:
     return _Loading.declared
 
 
+def source_definitions(name: str, tree: dg.ComponentTree) -> dg.Definitions:
+    """Build the definitions of the sources that a declaration makes; `name` is the name that is written in the file.
+
+    Raises ConfigError if one does not fit the other sources.
+    """
+    declared = declared_once(tree)
+    return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(name)))
+
+
 def _require_database(item: Declaration, declared: Declarations) -> None:
     """Raise ConfigError if a source names a database that is not declared."""
     connection = item.source.connection
@@ -96,10 +111,19 @@ def _require_database(item: Declaration, declared: Declarations) -> None:
             raise ConfigError(f"{item.place('connection', 'database')}: {error}") from error
 
 
+def _declared_at(item: Declaration) -> dg.CodeReferencesMetadataValue:
+    """Return the place of a declaration, which the UI links to."""
+    with warnings.catch_warnings():
+        # Dagster itself adds these to the assets of all other components
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        place = dg.LocalFileCodeReference(file_path=str(item.file), line_number=item.line)
+        return dg.CodeReferencesMetadataValue(code_references=[place])
+
+
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
     _require_database(item, declared)
-    assets = SourceAssets(item.source, declared.sources, rules, declared.databases)
+    assets = SourceAssets(item.source, declared.sources, rules, declared.databases, _declared_at(item))
     require_usable(item, assets.nodes)
     require_no_wait_cycle(declared, item.source.name)
     discovery = item.source.discovery

@@ -49,6 +49,17 @@ class SourceDeclaration(Source):
         "", description="Name of a list of parameters. Each entry makes one source; its values replace ${tokens}."
     )
 
+    @property
+    def is_expanded(self) -> bool:
+        """Return whether the sources have other attributes than the declaration."""
+        return bool(self.use or self.for_each)
+
+    @property
+    def source(self) -> Source:
+        """Return the source of a declaration that is not expanded. Its parts are checked already."""
+        given = self.model_fields_set & Source.model_fields.keys()
+        return Source.model_construct(given, **{name: getattr(self, name) for name in Source.model_fields})
+
     @model_validator(mode="wrap")
     @classmethod
     def _tokens_are_filled_later(

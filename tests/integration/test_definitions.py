@@ -12,10 +12,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 LOADED = """
 import gc, json, sys, warnings
 import dagster as dg
+import yaml
 
 walks = []
 find_root_decl = dg.ComponentTree.find_root_decl
 dg.ComponentTree.find_root_decl = lambda tree: walks.append(tree) or find_root_decl(tree)
+parsed_in_python = []
+compose = yaml.composer.Composer.compose_document
+yaml.composer.Composer.compose_document = lambda loader: parsed_in_python.append(loader) or compose(loader)
+made_again = []
+with_attributes = dg.AssetsDefinition.with_attributes
+dg.AssetsDefinition.with_attributes = lambda made, **given: made_again.append(made) or with_attributes(made, **given)
 
 warnings.simplefilter("error", dg.SupersessionWarning)
 warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dagster|will be removed).*")
@@ -26,13 +33,18 @@ collected = []
 gc.callbacks.append(lambda phase, told: collected.append(phase))
 declared = defs()
 while_loading = len(collected)
+of_load = len(parsed_in_python)
 repository = declared.get_repository_def()
+sales = repository.asset_graph.get(dg.AssetKey(["hub", "sales"])).metadata["dagster/code_references"]
 print(json.dumps({
     "assets": sorted("/".join(key.path) for key in repository.asset_graph.get_all_asset_keys()),
     "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
     "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
     "heavy": heavy,
     "walks": len(walks),
+    "parsed_in_python": of_load,
+    "made_again": sorted({made.key.path[0] for assets in made_again for made in assets.specs}),
+    "sales": [[place.file_path, place.line_number] for place in sales.code_references],
     "collected": [while_loading, gc.isenabled()],
 }))
 """
@@ -60,6 +72,12 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     assert found["heavy"] == []
     # once for all components, and not once for each
     assert found["walks"] == 1
+    # libyaml parses what people declare
+    assert found["parsed_in_python"] == 0
+    # Dagster makes the assets of other components once more, to add the place of their file
+    assert not {"raw", "lake", "hub"} & set(found["made_again"])
+    [(file, line)] = found["sales"]
+    assert Path(file).read_text().splitlines()[line - 1] == "attributes:"
     # the first objects of the load may be more than Python makes without looking for garbage
     count, is_enabled = found["collected"]
     assert count <= 20

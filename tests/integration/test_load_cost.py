@@ -12,7 +12,9 @@ from dataops_assets.components import assets
 from dataops_assets.components.declarations import Declaration, Declarations
 from dataops_assets.components.expansion import Expanded
 from dataops_assets.components.graph import lineage_edges
+from dataops_assets.config import source as source_model
 from dataops_assets.config.source import Source
+from dataops_assets.config.templates import SourceDeclaration
 from dataops_assets.rules import compiler
 
 
@@ -77,3 +79,13 @@ def test_the_steps_of_each_source_are_made_once(counted: Any) -> None:
     with loaded(CUSTOMERS, orders()):
         pass
     assert sorted(source.name for source in made) == ["customers", "orders"]
+
+
+def test_a_declaration_without_templates_is_its_source_without_another_check(counted: Any) -> None:
+    written = SourceDeclaration.model_validate(orders())
+    checked = Source.model_validate(orders())
+    made = counted(source_model, "refuse")
+    assert written.source == checked
+    assert written.source.model_fields_set == checked.model_fields_set
+    assert written.source.model_dump(mode="json", by_alias=True) == checked.model_dump(mode="json", by_alias=True)
+    assert not made
