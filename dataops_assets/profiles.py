@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 SHARE = "share"
@@ -12,8 +13,10 @@ SHARE = "share"
 class ColumnProfile:
     """The statistics of one column of one input in one table.
 
-    `min` and `max` are texts as the engine writes them; `mean` and `stddev` are None for what is not a number.
-    `distinct` may be an estimate.
+    * `min` and `max` are texts as the engine writes them; `mean` and `stddev` are None for what is not a number.
+    * `distinct` may be an estimate.
+    * `mean_length`: the mean number of characters of a text.
+    * `frequent`: for a text with few different values, how many rows have each of them.
     """
 
     name: str
@@ -24,6 +27,8 @@ class ColumnProfile:
     max: str | None
     mean: float | None
     stddev: float | None
+    mean_length: float | None = None
+    frequent: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -976,6 +976,9 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
             "max_value": column.max,
             "mean": _finite(column.mean),
             "stddev": _finite(column.stddev),
+            "mean_length": _finite(column.mean_length),
+            # a list, because a database may sort the members of an object
+            "frequent_values": None if column.frequent is None else [[*item] for item in column.frequent.items()],
         }
         for position, column in enumerate(columns)
     ]
@@ -1004,4 +1007,6 @@ def _column_profile(row: Any) -> ColumnProfile:
         max=row.max_value,
         mean=row.mean,
         stddev=row.stddev,
+        mean_length=row.mean_length,
+        frequent=None if row.frequent_values is None else dict(row.frequent_values),
     )

@@ -75,14 +75,15 @@ class Timestamp(sa.types.TypeDecorator[dt.datetime]):
 
 
 class Json(sa.types.TypeDecorator[Any]):
-    """A JSON value; JSONB on PostgreSQL, so that it can be indexed and queried there."""
+    """A JSON value; JSONB on PostgreSQL, so that it can be indexed and queried there. None is no value."""
 
     impl = sa.JSON
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """Return the database's own JSON type."""
-        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.JSON())
+        kind = postgresql.JSONB if dialect.name == "postgresql" else sa.JSON
+        return dialect.type_descriptor(kind(none_as_null=True))
 
     def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> Any:
         """Convert the value to plain JSON."""
@@ -313,6 +314,8 @@ profile_columns = sa.Table(
     sa.Column("max_value", Text, comment="Highest value, as text"),
     sa.Column("mean", sa.Double, comment="Mean of a numeric column"),
     sa.Column("stddev", sa.Double, comment="Sample standard deviation of a numeric column"),
+    sa.Column("mean_length", sa.Double, comment="Mean number of characters of a text column"),
+    sa.Column("frequent_values", Json, comment="JSON list of [value, rows], for a text column with few values"),
     comment="One row a column of a profile",
 )
 

@@ -7,7 +7,8 @@ and an input that was removed, or replaced by another version, is a point no mor
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,6 +26,8 @@ _LEAST_DISTINCT = 0.2
 # part of the deviation of a mean that chance has
 _PART_OF_CHANCE = 0.5
 _LEAST_MEAN = 1e-3
+# a month of daily inputs
+_USUAL = 28
 _Reading = Callable[[Profile, ColumnProfile], float | None]
 
 
@@ -90,6 +93,11 @@ def _of_column(
     ]
     if column.type == "BOOLEAN":
         return [*found, Monitor(column.name, "share of true", "share", means, of_shares)]
+    lengths = read(lambda _, item: item.mean_length)
+    found += [
+        Monitor(column.name, "mean length", "number", lengths, _LEAST_MEAN * _before(np.abs(lengths))),
+        Monitor(column.name, "shift of frequent values", "share", _shifts(items), of_shares),
+    ]
     deviations = read(lambda _, item: item.stddev)
     return [*found, Monitor(column.name, "mean", "number", means, _floor_of_means(means, deviations, rows))]
 
@@ -98,5 +106,28 @@ def _floor_of_means(means: Floats, deviations: Floats, rows: Floats) -> Floats:
     """Return the deviation that chance gives a mean; from the point before, so that no point excuses itself."""
     chance = _PART_OF_CHANCE * np.nan_to_num(deviations) / np.sqrt(np.maximum(rows, 1))
     own = np.hypot(chance, np.where(np.isnan(deviations), _LEAST_MEAN * np.abs(means), 1e-9 * np.abs(means)))
-    before = np.concatenate([[np.nan], own[:-1]])
-    return np.nan_to_num(before)
+    return _before(own)
+
+
+def _before(values: Floats) -> Floats:
+    """Return the value of the point before, 0 where there is none."""
+    return np.nan_to_num(np.concatenate([[np.nan], values[:-1]]))
+
+
+def _shifts(items: Sequence[tuple[Profile, ColumnProfile | None]]) -> Floats:
+    """Return how many of the rows have another value than usual: the total variation from the inputs before.
+
+    Usual is the mean share of each value in the last inputs before that have frequent values. NaN without any.
+    """
+    found = np.full(len(items), np.nan)
+    before: deque[Mapping[str, float]] = deque(maxlen=_USUAL)
+    for place, (profile, item) in enumerate(items):
+        if item is None or item.frequent is None or not profile.rows:
+            continue
+        shares = {value: count / profile.rows for value, count in item.frequent.items()}
+        if before:
+            values = {*shares, *(value for other in before for value in other)}
+            usual = {value: sum(other.get(value, 0.0) for other in before) / len(before) for value in values}
+            found[place] = sum(abs(shares.get(value, 0.0) - usual[value]) for value in values) / 2
+        before.append(shares)
+    return found

@@ -308,7 +308,7 @@ def test_check_results_are_kept_in_order_with_the_input_they_are_about(sales: Me
 
 def profile(input_id: str, rows: int = 5) -> Profile:
     number = ColumnProfile("amount", "DECIMAL(10,2)", 1, rows, "-1.50", "99.00", 12.5, 3.25)
-    text = ColumnProfile("name", "VARCHAR", 0, 2, "a", "\u00e4", None, None)
+    text = ColumnProfile("name", "VARCHAR", 0, 2, "a", "\u00e4", None, None, 1.5, {"\u00e4": rows - 1, "a": 1})
     return Profile("lake/sales", input_id, rows, (number, text))
 
 

@@ -6,7 +6,8 @@ import base64
 import datetime as dt
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -23,6 +24,7 @@ from dataops_assets.quality.control.calendar import design
 from dataops_assets.quality.control.deliveries import kinds
 from dataops_assets.quality.control.forecasts import Series, forecast
 from dataops_assets.quality.control.judging import drifts, judge, repetitions
+from dataops_assets.quality.control.monitors import monitors
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
 from dataops_assets.quality.control.scales import from_scale, to_scale
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
@@ -308,6 +310,63 @@ def test_nulls_and_means_are_judged_by_column() -> None:
     assert not means[0]
     assert means[1].startswith("amount: mean 55, expected ")
     assert outcomes(known, profile(100, rows, amount(200, 55.0)), distribution={"ignore": ["amount"]})[1][0]
+
+
+CITIES = {"Oslo": 0.5, "Rome": 0.3, "Bern": 0.2}
+
+
+def in_cities(day: int, shares: Mapping[str, float], chance: random.Random, length: float = 4.2) -> Profile:
+    """A thousand rows with the given shares of cities, as chance draws them."""
+    drawn = Counter(chance.choices(list(shares), list(shares.values()), k=1000))
+    city = ColumnProfile(
+        "city", "VARCHAR", 0, len(drawn), "a", "z", None, None, chance.gauss(length, 0.05), dict(drawn)
+    )
+    return profile(day, 1000, city)
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        (CITIES, ""),
+        # a new category, a lost one, and two that changed places
+        ({"Oslo": 0.3, "Rome": 0.3, "Bern": 0.2, "OSLO": 0.2}, "city: shift of frequent values"),
+        ({"Oslo": 0.7, "Rome": 0.3}, "city: shift of frequent values"),
+        ({"Rome": 0.5, "Oslo": 0.3, "Bern": 0.2}, "city: shift of frequent values"),
+    ],
+)
+def test_a_swap_of_categories_is_told(shares: dict[str, float], told: str) -> None:
+    chance = random.Random(7)
+    history = [in_cities(day, CITIES, chance) for day in range(60)]
+    last = in_cities(60, shares, chance)
+    found = judged([last], history, Checks(), 1)[last.input_id]
+    alarms = [f"{item.column}: {item.measure} {item.sentence}" for item in found.of_columns if item.is_alarm]
+    assert [text[: len(told)] for text in alarms if "shift" in text] == ([told] if told else [])
+
+
+def test_texts_that_become_longer_are_told() -> None:
+    chance = random.Random(8)
+    history = [in_cities(day, CITIES, chance) for day in range(60)]
+    last = in_cities(60, CITIES, chance, length=5.2)
+    found = judged([last], history, Checks(), 1)[last.input_id]
+    assert [item.measure for item in found.of_columns if item.is_alarm] == ["mean length"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), min_size=1), min_size=1, max_size=6))
+def test_the_shift_is_the_share_of_rows_that_would_have_to_change(counts: list[dict[str, int]]) -> None:
+    profiles = []
+    for day, values in enumerate(counts):
+        city = ColumnProfile("city", "VARCHAR", 0, len(values), "a", "z", None, None, 1.0, values)
+        profiles.append(profile(day, sum(values.values()), city))
+    found = [item.values for item in monitors(profiles) if item.measure == "shift of frequent values"]
+    if len(counts) == 1:
+        assert not found
+        return
+    for place in range(1, len(counts)):
+        own, shares = counts[place], [{v: n / sum(c.values()) for v, n in c.items()} for c in counts[:place]]
+        usual = {value: sum(item.get(value, 0) for item in shares) / place for value in "abc"}
+        # the rows that are too many of one value are those that are too few of others
+        moved = sum(max(own.get(value, 0) / sum(own.values()) - usual[value], 0) for value in "abc")
+        assert found[0][place] == pytest.approx(moved, abs=1e-9)
 
 
 def test_the_newest_input_has_a_chart_that_says_the_same_in_words() -> None:

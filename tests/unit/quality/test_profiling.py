@@ -48,3 +48,24 @@ def test_a_column_is_profiled_alike_alone_and_beside_others(width: int) -> None:
 def test_the_queries_grow_with_the_columns_and_not_with_their_square() -> None:
     (_, narrow), (_, wide) = profiled(32), profiled(256)
     assert wide < 1.1 * 8 * narrow
+
+
+def test_the_values_of_a_text_are_counted_if_they_are_few() -> None:
+    values = "IF(range % 2 = 0, 'x', NULL) AS few, repeat('é', range + 1) AS length, 'a' AS secret, 1 AS number"
+    kinds = {"few": "VARCHAR", "length": "VARCHAR", "secret": "VARCHAR", "number": "INTEGER"}
+    many = query("SELECT 'a' AS s_input_id, CAST(range AS VARCHAR) AS id FROM range(50) AS r")
+    with duckdb.connect() as connection:
+        session = DuckDBSession(connection)
+        found = profile_inputs(session, query(ROWS.format(values)), kinds, "lake/sales", hidden=["secret"])
+        (wide,) = profile_inputs(session, many, {"id": "VARCHAR"}, "lake/sales")
+    told = [{item.name: (item.mean_length, item.frequent) for item in profile.columns} for profile in found]
+    assert told == [
+        {"few": (1, {"x": 1}), "length": (1.5, {"é": 1, "éé": 1}), "secret": (None, None), "number": (None, None)},
+        {
+            "few": (1, {"x": 2}),
+            "length": (4, dict.fromkeys(["ééé", "éééé", "ééééé"], 1)),
+            "secret": (None, None),
+            "number": (None, None),
+        },
+    ]
+    assert wide.columns[0].frequent is None
