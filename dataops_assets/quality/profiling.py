@@ -14,7 +14,7 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
-from dataops_assets.sql import Rows, alias, column, literal, query, values
+from dataops_assets.sql import Rows, alias, column, query
 
 # longer texts add no information, and a profile stays small
 _LARGEST = 1e140
@@ -24,7 +24,7 @@ _LONGEST_TEXT = 100
 _COLUMNS_A_QUERY = 16
 # a text with more values is no category
 _MOST_VALUES = 20
-# each column makes one more row of each row
+# each is one more pass over its column
 _MOST_COUNTED = 20
 
 
@@ -90,19 +90,23 @@ def _frequent(
     wanted = [name for name in names if any((input_id, name) in few for input_id in columns_of)][:_MOST_COUNTED]
     if not wanted:
         return {}
-    value = exp.Case(this=column("s_place", "p"))
-    for place, name in enumerate(wanted):
-        value.append("ifs", exp.If(this=literal(place), true=column(name, "r")))
-    # one pass for all columns
+    selects: list[exp.Query] = [
+        query(
+            "SELECT s_input_id, CAST($place AS INTEGER) AS s_place, $value AS s_value, count(*) AS s_count "
+            "FROM $rows AS r WHERE $value IS NOT NULL GROUP BY s_input_id, $value",
+            place=place,
+            value=column(name),
+            rows=rows,
+        )
+        for place, name in enumerate(wanted)
+    ]
+    # cut when they are few
     counts = query(
-        "SELECT s_input_id, s_place, left(s_value, $longest) AS s_value, count(*) AS s_count "
-        "FROM (SELECT r.s_input_id, p.s_place, $value AS s_value FROM $rows AS r CROSS JOIN $places AS p) AS v "
-        "WHERE s_value IS NOT NULL GROUP BY s_input_id, s_place, left(s_value, $longest) "
+        "SELECT s_input_id, s_place, left(s_value, $longest) AS s_value, CAST(sum(s_count) AS BIGINT) AS s_count "
+        "FROM $counts AS c GROUP BY s_input_id, s_place, left(s_value, $longest) "
         "ORDER BY s_input_id, s_place, s_count DESC, s_value",
         longest=_LONGEST_TEXT,
-        value=value,
-        rows=rows,
-        places=values([{"s_place": place} for place in range(len(wanted))], {"s_place": "INTEGER"}),
+        counts=selects[0] if len(selects) == 1 else exp.union(*selects, distinct=False),
     )
     found: dict[tuple[str, str], dict[str, int]] = {}
     for row in session.fetch(counts).to_pylist():
