@@ -71,7 +71,7 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
 
 
 def _expressions(source: Source) -> Iterator[_PartCheck]:
-    """Return the checks of computed columns, which are compiled together; a problem is told at its own column."""
+    """Return the checks of computed columns. They are compiled together, and an error names its own column."""
     problem: ConfigError | None = None
     try:
         computed_columns(source)

@@ -30,7 +30,10 @@ _LONGEST_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a look depends on. `files` is None if listing them would be a request to a store."""
+    """The state of the files and of the metadata before a look.
+
+    `files` is None if listing them would be a request to a store.
+    """
 
     files: Hashable
     metadata: Hashable

@@ -1,4 +1,4 @@
-"""Roll back with Dagster: no run of the sources is under way, and Dagster is told what was restored.
+"""Roll back while no run of the sources is under way, and report the restored tables to Dagster.
 
 What Dagster is told can be lost with the process that tells it. Then the sensors find out from the versions of the
 tables, as after any run that was killed.

@@ -51,10 +51,10 @@ class _Nested:
     def leaves(self, input_id: str, path: tuple[str, ...]) -> list[str]:
         """Return the name of a member, or of the members in it."""
         if path not in self.names:
-            return [joined(path) if len(path) > 1 else path[0]]
+            return [joined(path)]
         inner = self.names[path].get(input_id, ())
         found = [leaf for name in inner for leaf in self.leaves(input_id, (*path, name))]
-        name = joined(path) if len(path) > 1 else path[0]
+        name = joined(path)
         own = [name] if name in self.declared or input_id in self.other[path] else []
         return [*own, *(found or [item for item in self.declared if parts_of(item)[: len(path)] == path])]
 

@@ -31,7 +31,10 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return the name of a path."""
+    """Return the name of a path; a path of one part has that name, whatever signs it has."""
+    first, *inner = parts = tuple(parts)
+    if not inner:
+        return first
     return ".".join(part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts)
 
 

@@ -117,7 +117,7 @@ def _header(schema: pa.Schema, wanted: Wanted) -> tuple[str, ...]:
     parents = {*parents_of([*wanted.names, *wanted.earlier])}
 
     def names_in(path: tuple[str, ...], kind: pa.DataType) -> Iterator[str]:
-        name = joined(path) if len(path) > 1 else path[0]
+        name = joined(path)
         is_parent = path in parents and pa.types.is_struct(kind)
         if not is_parent or wanted.knows(name):
             yield name

@@ -23,10 +23,9 @@ from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.semantics import of_type
 from dataops_assets.rules.stage import Stage
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, literal, query
-from dataops_assets.steps.merging.input_statistics import decisive_columns
-from dataops_assets.steps.merging.row_identity import filtering_columns, made_of, marking_columns
+from dataops_assets.steps.merging.row_identity import filtering_columns, made_of
 from dataops_assets.steps.parsing.filtered_rows import UNREADABLE
-from dataops_assets.steps.parsing.rejected_rows import UNDECIDED
+from dataops_assets.steps.parsing.rejected_rows import UNDECIDED, deciding_columns
 from dataops_assets.steps.parsing.typed_values import TextMarks, converted
 
 EXTRACT_TIME = "s_extract_time"
@@ -196,8 +195,6 @@ def _with_wrong(computed: Computed, name: str) -> exp.Expr:
     source = computed.source
     if name not in (UNDECIDED, UNREADABLE):
         return column(name, "c")
-    read = filtering_columns(source)
-    if name == UNDECIDED:
-        read |= made_of(source, decisive_columns(source)) | marking_columns(source)
+    read = deciding_columns(source) if name == UNDECIDED else filtering_columns(source)
     wrong = [_is_wrong(computed, i) for i in computed.places if computed.source.columns[i].name in read]
     return alias(exp.or_(column(name, "c"), *wrong), name)

@@ -34,6 +34,11 @@ UNDECIDED = "s_undecided"
 _WRONG = "s_wrong"
 
 
+def deciding_columns(source: Source) -> frozenset[str]:
+    """Return the columns that decide whether a row is kept, is a delete marker, and where its place is."""
+    return made_of(source, decisive_columns(source)) | marking_columns(source) | filtering_columns(source)
+
+
 def columns_of_faults(source: Source) -> tuple[str, ...]:
     """Return the names of the columns that `faults_of_types` returns."""
     return (_WRONG, UNDECIDED) if source.refresh.delete_when else ()
@@ -44,10 +49,10 @@ def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.E
     if not source.refresh.delete_when:
         return []
     names = source.column_names
-    decisive = made_of(source, decisive_columns(source)) | marking_columns(source) | filtering_columns(source)
+    deciding = deciding_columns(source)
     numbers = [query("CASE WHEN $wrong THEN $n END", wrong=hit.copy(), n=str(index)) for index, hit in wrong.items()]
     undecided = [
-        query("coalesce($wrong, FALSE)", wrong=hit) for index, hit in wrong.items() if names[index] in decisive
+        query("coalesce($wrong, FALSE)", wrong=hit) for index, hit in wrong.items() if names[index] in deciding
     ]
     joined = exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(","), *numbers])
     return [
