@@ -156,7 +156,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "templates": {"margin": {"rules": [{"name": "margin", "expression": "${price} - ${cost}"}]}},
         "parameters": {"countries": [{"country": "de", "rate": 0.19}]},
     },
-    "TimestampRefresh": {"range_by": "sold_at"},
+    "TimestampRefresh": {"range_by": "sold_at", "period": "day"},
     "Use": {"template": "margin", "tokens": {"price": "net", "cost": "cost"}},
     "Validation": {
         "name": "amount_not_negative",

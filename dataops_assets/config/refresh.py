@@ -23,6 +23,7 @@ INPUT = "input"
 """Qualifier for columns of the arriving input in the predicate of a custom refresh."""
 
 
+Grain = Literal["hour", "day", "week", "month", "quarter", "year"]
 Take = Literal["last", "first", "greatest", "least", "sum"]
 ALL_COLUMNS = "*"
 """Name in `merge` that stands for all columns that are not named, without key, order, ignored and marking columns."""
@@ -105,10 +106,16 @@ class _RowsWithoutKey(Declared):
 
 
 class TimestampRefresh(_RowsWithoutKey):
-    """An input replaces all rows from its earliest to its latest time. In an overlap the newest input decides."""
+    """An input replaces all rows from its earliest to its latest time, or of its `period`. The newest input decides."""
 
     type: Literal["timestamp"]
     range_by: str = Field(description="Column of type date, timestamp or timestamptz.")
+    period: Grain | None = Field(
+        None,
+        description="An input replaces all rows of the whole hour, day, week, month, quarter or year of its extract "
+        "time, in the time zone of discovery.timezone. So an input with fewer rows, or with none, deletes the others. "
+        "A row outside the period is rejected. Default: an input replaces from its earliest to its latest row.",
+    )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
 

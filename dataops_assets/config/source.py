@@ -19,7 +19,7 @@ from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.quality import Checks, Gates
-from dataops_assets.config.refresh import RANGE_TYPES, AppendRefresh, Refresh, Retention
+from dataops_assets.config.refresh import RANGE_TYPES, AppendRefresh, Refresh, Retention, TimestampRefresh
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -123,6 +123,7 @@ class Source(Declared):
                 *self._repeated_raw_names(),
                 *self._unknown_columns(),
                 *self._unfit_ranges(),
+                *self._unfit_period(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
             ],
@@ -180,6 +181,13 @@ class Source(Declared):
             return
         message = f"column {found.name!r} is {found.type}; a {self.refresh.type} refresh needs {' or '.join(fit)}"
         yield ("refresh", "range_by"), found.name, message
+
+    def _unfit_period(self) -> Iterator[Problem]:
+        if not isinstance(self.refresh, TimestampRefresh) or self.refresh.period != "hour":
+            return
+        found = next((item for item in self.columns if item.name == self.refresh.range_by), None)
+        if found is not None and found.type == "date":
+            yield ("refresh", "period"), "hour", f"column {found.name!r} is a date; its periods have at least a day"
 
     def _idle_parts(self) -> Iterator[Problem]:
         if self.gates.current is not None and not self.keep_current_rules:

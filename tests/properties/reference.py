@@ -130,6 +130,17 @@ def covers_range(column: str) -> Callable[[GivenInput, Row], bool]:
     return covers
 
 
+def covers_days(column: str, days: int) -> Callable[[GivenInput, Row], bool]:
+    """An input covers the day, or the days from Monday on, that have its extract time."""
+
+    def covers(item: GivenInput, row: Row) -> bool:
+        first = item.time.replace(hour=0, minute=0, second=0, microsecond=0)
+        first -= dt.timedelta(days=first.weekday() if days == 7 else 0)
+        return bool(first <= row[column] < first + dt.timedelta(days=days))
+
+    return covers
+
+
 Merge = Callable[[Any, Row], Any]
 
 

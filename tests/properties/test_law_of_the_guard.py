@@ -60,6 +60,7 @@ def guards(kinds: Mapping[str, Kind]) -> list[Any]:
         "full": (everything, True),
         "full_keyless": (everything, True),
         "timestamp": (reference.covers_range("seen"), False),
+        "timestamp_of_a_week": (reference.covers_days("seen", 7), False),
         "sequence": (reference.covers_range("number"), False),
         "custom": (replaces, False),
     }

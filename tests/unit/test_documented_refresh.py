@@ -18,6 +18,7 @@ TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
 DECIDES = "integration/test_verdicts_decide.py::"
+PERIODS = "integration/test_declared_periods.py::"
 MARKERS = "integration/test_delete_markers.py::"
 REJECTED = "integration/test_rejected_keys.py::"
 GUARD_LAW = "properties/test_law_of_the_guard.py::test_what_is_held_is_a_function_of_the_set_of_inputs"
@@ -47,6 +48,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "An input without rows owns and": (
         TYPES + "test_an_empty_input_owns_nothing",
         TYPES + "test_a_custom_input_without_rows_replaces_nothing",
+        PERIODS + "test_an_input_without_rows_that_comes_first_still_decides",
     ),
     "An input is one content at": (
         LAW,
@@ -61,6 +63,15 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
     ),
+    "A file of one day need": (
+        LAW,
+        PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",
+        "unit/steps/test_input_periods.py::test_a_moment_is_in_the_period_that_the_calendar_shows",
+    ),
+    "A row outside the period": (PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",),
+    "Rows without a time.": (PERIODS + "test_the_name_of_the_day_can_be_the_only_one",),
+    "Deliveries that are empty by mistake": (GUARD_LAW,),
+    "A changed period": ("unit/steps/test_input_periods.py::test_other_periods_need_a_rebuild",),
     "With a key, a column of": (LAW,),
     "`ignore_changes_in: [a]`": (LAW, MERGED + "test_a_change_in_place_opens_no_version"),
     "`update_in_place: [a]`": (MERGED_LAW, MERGED + "test_a_change_in_place_opens_no_version"),

@@ -9,7 +9,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.merging import merged_values, replace_scope, settled_inputs
+from dataops_assets.steps.merging import input_periods, merged_values, replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
@@ -62,7 +62,7 @@ def affected_keys(session: Session, delivery: Delivery, hub: exp.Expr | None, la
             start = query("SELECT s.s_key FROM $start AS s", start=settled_start(change, lake))
             keys = exp.union(keys, start, distinct=False)
     elif delivery.late:
-        keys = _affected_keys_late(change, hub, lake)
+        keys = _affected_keys_late(session, change, hub, lake)
     else:
         gone = (
             _keys_absent_from_extracts(change, hub, added)
@@ -79,6 +79,8 @@ def _covers(session: Session, delivery: Delivery, lake: exp.Expr) -> Relation:
     For a change in order only the added inputs count. An incomplete input (`Change.incomplete`) covers
     nothing, because it is not known which other rows it contained.
     """
+    if input_periods.declared_period(delivery.source) is not None:
+        return session.create(_covered_periods(session, delivery))
     rows = query(
         """
         SELECT r.*, i.s_extract_time, i.s_rank, i.s_added FROM $lake AS r
@@ -91,6 +93,21 @@ def _covers(session: Session, delivery: Delivery, lake: exp.Expr) -> Relation:
         rows = rows.where(column("s_added", "i"))
     origin = ("s_input_id", "s_extract_time", "s_rank", "s_added")
     return session.create(replace_scope.covers(delivery.source, rows, origin))
+
+
+def _covered_periods(session: Session, delivery: Delivery) -> exp.Query:
+    change = delivery.change
+    applied = {item.input_id: item.extract_time for item in change.applied_after() if item.complete}
+    wanted = applied if delivery.late else {key: time for key, time in applied.items() if key in set(change.ids)}
+    found: exp.Query = query(
+        """
+        SELECT p.*, i.s_extract_time, i.s_rank, i.s_added FROM $periods AS p
+        JOIN $inputs AS i ON i.s_input_id = p.s_input_id
+        """,
+        periods=input_periods.periods(session, delivery.source, wanted),
+        inputs=delivery.inputs,
+    )
+    return found
 
 
 def _keys_absent_from_coverage(source: Source, hub: exp.Expr, added: Relation, covers: Relation) -> exp.Expr:
@@ -139,7 +156,7 @@ def _keys_absent_from_extracts(change: Change, hub: exp.Expr, added: Relation) -
     )
 
 
-def _affected_keys_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
+def _affected_keys_late(session: Session, change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Expr:
     """Return the keys that a late change can affect.
 
     These are the keys that the reached inputs contain or cover. With full extracts, or where rows of an applied input
@@ -161,7 +178,7 @@ def _affected_keys_late(change: Change, hub: exp.Expr, lake: exp.Expr) -> exp.Ex
         covered = query(
             "SELECT r.s_key FROM $rows AS r SEMI JOIN $reached AS n ON $is_covered",
             rows=rows,
-            reached=replace_scope.covers(source, rows_of(lake, reached), ("s_input_id",)),
+            reached=input_periods.covers_of(session, source, lake, change.times_of(reached)),
             is_covered=replace_scope.is_covered(source, "r", "n", replace_scope.probe(source)),
         )
         keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached)), covered, distinct=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -14,8 +14,8 @@ from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.report import Input
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
-from dataops_assets.steps.merging import merged_values, replace_scope
-from dataops_assets.steps.merging.input_statistics import Extents, between
+from dataops_assets.steps.merging import input_periods, merged_values, replace_scope
+from dataops_assets.steps.merging.input_statistics import Extent, Extents, ValueRange, between
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest, settings_of
 from dataops_assets.steps.merging.row_identity import delete_marker, order_type
 from dataops_assets.storage.delta import TableVersion
@@ -144,8 +144,18 @@ class Change:
         """Return a condition that holds for every row of `table` (hub or lake) that the change can concern."""
         if self.is_remade:
             return exp.true()
-        reached = (self.extents[input_id] for input_id in self.reached if input_id in self.extents)
+        reached = [self.extents[input_id] for input_id in self.reached if input_id in self.extents]
+        if input_periods.declared_period(self.source) is not None:
+            reached += [_extent_of_period(self.source, time) for time in self.times_of(self.reached).values()]
         return between(self.source, reached, table)
+
+    def times_of(self, input_ids: Iterable[str]) -> dict[str, dt.datetime]:
+        """Return the extract times of applied or added inputs."""
+        added = {item.input_id: item.extract_time for item in self.adding}
+        return {
+            input_id: added[input_id] if input_id in added else self.manifest.inputs[input_id].extract_time
+            for input_id in input_ids
+        }
 
     def applied_after(self) -> list[AppliedInput]:
         """Return the inputs of the hub after the change, in order, without settled inputs."""
@@ -167,6 +177,12 @@ class Change:
             }
         )
         return sorted(kept.values())
+
+
+def _extent_of_period(source: Source, extract_time: dt.datetime) -> Extent:
+    """Return the extent of an input that covers a period, whether it has rows or not."""
+    low, high = input_periods.period_of(source, extract_time)
+    return Extent(0, {str(source.refresh.range_by): ValueRange(str(low), str(high), 0)})
 
 
 def settings_match(change: Change) -> bool:

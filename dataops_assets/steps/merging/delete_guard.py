@@ -25,12 +25,12 @@ from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import query
 from dataops_assets.steps.merging import replace_scope
 from dataops_assets.steps.merging.change import Change, absence_deletes, current_row_count
+from dataops_assets.steps.merging.input_periods import covers_of
 from dataops_assets.steps.merging.input_statistics import extents_of
 from dataops_assets.steps.merging.merge import Timeline
 from dataops_assets.steps.merging.single_pass import Pairs
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import TableVersion
-from dataops_assets.storage.publish import rows_of
 
 _EXAMPLES = 3
 
@@ -93,7 +93,7 @@ def with_inputs_to_rejudge(session: Session, change: Change, lake: exp.Expr) -> 
     first, others = min(moved), change.applied_after()
     later = [item.input_id for item in others if item.input_id not in change.moved and item.as_input > first]
     if later and source.refresh.range_by is not None and not change.is_remade:
-        later = _overlapping(session, source, lake, later, change.moved)
+        later = _overlapping(session, change, lake, later)
     if not later:
         return change
     extents = extents_of(session, source, lake, later) if replace_scope.is_partial(source) else {}
@@ -248,18 +248,17 @@ def _without_kept_out(session: Session, losses: Sequence[Loss], timeline: Timeli
     return [replace(item, before=item.before - kept_out.get(item.input_id, 0)) for item in losses]
 
 
-def _overlapping(
-    session: Session, source: Source, lake: exp.Expr, later: Sequence[str], moved: Sequence[str]
-) -> list[str]:
+def _overlapping(session: Session, change: Change, lake: exp.Expr, later: Sequence[str]) -> list[str]:
     """Return the later inputs whose range overlaps the range of a moved input."""
+    source = change.source
     found = session.fetch(
         query(
             """
             SELECT DISTINCT n.s_input_id FROM $later AS n JOIN $moved AS m
               ON n.s_low <= m.s_high AND n.s_high >= m.s_low
             """,
-            later=replace_scope.covers(source, rows_of(lake, later), ("s_input_id",)),
-            moved=replace_scope.covers(source, rows_of(lake, moved), ("s_input_id",)),
+            later=covers_of(session, source, lake, change.times_of(later)),
+            moved=covers_of(session, source, lake, change.times_of(change.moved)),
         )
     )
     hit = set(found.column("s_input_id").to_pylist())

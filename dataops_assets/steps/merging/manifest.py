@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataops_assets.config.contract import EvolvedColumn
+from dataops_assets.config.refresh import TimestampRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.report import Input
 from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tracked_columns
 
+# settings that a hub can be older than
+_ABSENT_BEFORE = ("merge", "update_in_place", "period")
 # positions in the record of an input
 _ID, _WRITTEN = 0, 4
 
@@ -161,14 +164,16 @@ def settings_of(source: Source) -> str:
     if declared.get("unreadable_rows") == "suspend_deletes":
         # the default: hubs that were merged before this setting existed behave like this
         del declared["unreadable_rows"]
-    # hubs that were merged before these settings existed behave as without them
-    declared = {name: value for name, value in declared.items() if value or name not in ("merge", "update_in_place")}
+    # hubs that were merged before these settings existed behave like hubs without them
+    declared = {name: value for name, value in declared.items() if value or name not in _ABSENT_BEFORE}
     decisive: dict[str, Any] = {
         "refresh": declared,
         "order": order_type(source),
         "content": HASHED_AS,
         "columns": [[name, kinds[name]] for name in sorted({*tracked_columns(source), *refresh.key}) if name in kinds],
     }
+    if isinstance(refresh, TimestampRefresh) and refresh.period is not None:
+        decisive["timezone"] = source.discovery.timezone
     if refresh.history:
         decisive["deletions"] = "are versions"
     if source.drift.new_column == "evolve":

@@ -14,7 +14,8 @@ from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import column, columns, query
 from dataops_assets.steps.merging import replace_scope
 from dataops_assets.steps.merging.change import Change, absence_deletes
-from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.input_periods import covers_of
+from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
 from dataops_assets.steps.merging.row_identity import key_text, value_text
 from dataops_assets.storage import publish
 from dataops_assets.storage.delta import TableVersion
@@ -33,7 +34,7 @@ def outcomes(
         explanation = "the newest input deletes what it does not contain"
         numbers: dict[str, float | int | str | None] = {"inputs": 0, "stale": 0, "since": None}
     else:
-        stale = _stale(session, change, run[0].input_id, hub, lake)
+        stale = _stale(session, change, run[0], hub, lake)
         since = f"{run[-1].extract_time:%Y-%m-%d %H:%M:%S} UTC"
         explanation = (
             f"deletes are suspended since {since}: {len(run)} input(s) in a row have rejected rows whose key cannot be "
@@ -44,9 +45,9 @@ def outcomes(
     return (CheckOutcome(f"hub/{source.name}", "suspended_deletes", not run, "warn", explanation, None, numbers),)
 
 
-def _stale(session: Session, change: Change, newest: str, hub: TableVersion, lake: exp.Expr) -> int:
+def _stale(session: Session, change: Change, item: AppliedInput, hub: TableVersion, lake: exp.Expr) -> int:
     """Count the rows of the hub that the newest input would delete if it had no rejected rows."""
-    source = change.source
+    source, newest = change.source, item.input_id
     own = publish.rows_of(lake, [newest])
     probe = replace_scope.probe(source) if replace_scope.is_partial(source) else ()
     rows = query(
@@ -61,7 +62,7 @@ def _stale(session: Session, change: Change, newest: str, hub: TableVersion, lak
         rows = query(
             "SELECT h.* FROM $rows AS h SEMI JOIN $covers AS n ON $is_covered",
             rows=rows,
-            covers=replace_scope.covers(source, own, ("s_input_id",)),
+            covers=covers_of(session, source, lake, {newest: item.extract_time}),
             is_covered=replace_scope.is_covered(source, "h", "n", probe),
         )
     known: exp.Query = query("SELECT $key AS s_key FROM $own AS r", key=key_text(source, "r"), own=own)

@@ -13,6 +13,8 @@ from dataops_assets.sql import column, literal, query, values
 from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.date_advice import looks_like
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, readable_key
+from dataops_assets.steps.parsing.rows_outside_period import REASON as OUTSIDE
+from dataops_assets.steps.parsing.rows_outside_period import fault_outside
 from dataops_assets.steps.parsing.typed_rows import TypedRows, fields_of, is_one_of
 
 NOT_NULL = "null where a value must be"
@@ -134,6 +136,8 @@ def _wrong_value(typed: TypedRows, rows: RawRows, corrected: Corrected) -> exp.E
         if index in corrected.columns:
             text = corrected.raw_text(index, text)
         value.append("ifs", exp.If(this=literal(2 * index), true=text))
+        if item.name == typed.source.refresh.range_by:
+            value.append("ifs", exp.If(this=literal(fault_outside(typed.source)), true=text.copy()))
     return value
 
 
@@ -148,6 +152,8 @@ def _reasons(typed: TypedRows) -> exp.Query:
         for index, item in enumerate(typed.source.columns)
         for is_null in (0, 1)
     ]
+    if (by := typed.source.refresh.range_by) is not None:
+        faults.append({"s_fault": fault_outside(typed.source), "s_reason": OUTSIDE, "s_column": by})
     return values(faults, {"s_fault": "INTEGER", "s_reason": "VARCHAR", "s_column": "VARCHAR"})
 
 

@@ -23,6 +23,7 @@ from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.filtered_rows import unreadable_condition, with_filtered
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, faults_of_types, with_markers
+from dataops_assets.steps.parsing.rows_outside_period import input_periods, with_outside
 from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type
 
 _SYSTEM = {"s_fault": "INTEGER", "s_left_out": "VARCHAR"}
@@ -34,7 +35,8 @@ class TypedRows:
 
     * `table` has the contract's columns, `s_input_id`, `s_row_id`, `s_fault` and `s_left_out`.
     * `s_fault` is null for a row that parsed. It is FILTERED for a row that is not kept, MALFORMED for a record without
-      fields, else twice the number of the first wrong column, plus one for a null that is not allowed.
+      fields, else twice the number of the first wrong column, plus one for a null that is not allowed; or
+      `fault_outside`.
     * `s_left_out` are the numbers of the columns whose value was left out because of its type, as `1,3`.
     * `errors`: the inputs whose rows the engine cannot compute.
     """
@@ -68,7 +70,8 @@ def type_rows(session: Session, source: Source, raw: RawInputs, corrected: Corre
     """
     computed = computed_columns(source)
     extracted = extract_times(session, source, raw.extract_times) if computed else None
-    typing = _Typing(source, raw, corrected, _defaults(source), computed, extracted)
+    periods = input_periods(session, source, raw.extract_times)
+    typing = _Typing(source, raw, corrected, _defaults(source), computed, extracted, periods)
     wanted, errors = raw.input_ids, dict[str, DataOpsError]()
     while True:
         made = attempt("several inputs", session.create, typing.rows_of(wanted))
@@ -135,7 +138,10 @@ class _TypedColumn:
 
 @dataclass(frozen=True)
 class _Typing:
-    """How raw rows become typed rows: the contract, the corrections, the defaults by column, and what is computed."""
+    """How raw rows become typed rows: the contract, the corrections, the defaults by column, and what is computed.
+
+    * `extracted`, `periods`: the extract times and the declared periods of the inputs; None if they are not needed.
+    """
 
     source: Source
     raw: RawInputs
@@ -143,6 +149,7 @@ class _Typing:
     defaults: Mapping[str, exp.Expr]
     computed: Computed | None
     extracted: Relation | None
+    periods: Relation | None
 
     def rows_of(self, input_ids: Collection[str]) -> exp.Query:
         """Return the typed rows of these inputs, see `TypedRows`."""
@@ -184,6 +191,8 @@ class _Typing:
         )
         if self.computed is not None and self.extracted is not None:
             found = with_computed(self.computed, found, self.extracted, [item.alias for item in further])
+        if self.periods is not None:
+            found = with_outside(self.source, found, self.periods, [item.alias for item in further])
         return with_markers(self.source, with_filtered(self.source, found))
 
     def _column(self, index: int, rows: RawRows, marks: TextMarks, corrected: Corrected) -> _TypedColumn:

@@ -1,0 +1,85 @@
+"""A moment is in the period of an input if the calendar of the source shows the same hour, day, … for both."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import pytest
+from declared import source
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dataops_assets.config.source import Source
+from dataops_assets.errors import ConfigError
+from dataops_assets.steps.merging.input_periods import period_of
+from dataops_assets.steps.merging.manifest import settings_of
+
+ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Pacific/Apia")
+UTC_TIMES = st.integers(631_152_000, 2_208_988_800).map(lambda second: dt.datetime.fromtimestamp(second, dt.UTC))
+
+
+def same(grain: str, one: dt.datetime, other: dt.datetime) -> bool:
+    """Whether two local times are in one period."""
+    shown = {
+        "hour": lambda time: (time.date(), time.hour),
+        "day": lambda time: time.date(),
+        "week": lambda time: time.isocalendar()[:2],
+        "month": lambda time: (time.year, time.month),
+        "quarter": lambda time: (time.year, (time.month - 1) // 3),
+        "year": lambda time: time.year,
+    }[grain]
+    return bool(shown(one) == shown(other))
+
+
+def sales(kind: str, grain: str | None, zone: str) -> Source:
+    refresh = {"type": "timestamp", "range_by": "sold", "period": grain}
+    return source("sales", {"sold": kind}, refresh=refresh, discovery={"timezone": zone})
+
+
+def period(kind: str, grain: str, zone: str, time: dt.datetime) -> tuple[dt.date, dt.date]:
+    return period_of(sales(kind, grain, zone), time)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["hour", "day", "week", "month", "quarter", "year"]),
+    st.sampled_from(ZONES),
+    UTC_TIMES,
+    st.timedeltas(-dt.timedelta(days=400), dt.timedelta(days=400)) | st.timedeltas(-dt.timedelta(1), dt.timedelta(1)),
+)
+# the hour that the clock shows twice, the midnight that does not exist, the day that does not exist
+@example("hour", "Europe/Berlin", dt.datetime(2023, 10, 29, 0, 30, tzinfo=dt.UTC), dt.timedelta(minutes=20))
+@example("day", "America/Sao_Paulo", dt.datetime(2018, 11, 4, 12, tzinfo=dt.UTC), dt.timedelta(hours=-9))
+@example("day", "Pacific/Apia", dt.datetime(2011, 12, 31, 12, tzinfo=dt.UTC), dt.timedelta(hours=-3))
+def test_a_moment_is_in_the_period_that_the_calendar_shows(
+    grain: str, zone: str, time: dt.datetime, further: dt.timedelta
+) -> None:
+    other = time + further
+    local, local_other = time.astimezone(ZoneInfo(zone)), other.astimezone(ZoneInfo(zone))
+    low, high = period("timestamptz", grain, zone, time)
+    expected = same(grain, local, local_other)
+    if grain == "hour":
+        expected = expected and local.utcoffset() == local_other.utcoffset()
+    assert (low <= other <= high) == expected
+    low, high = period("timestamp", grain, zone, time)
+    assert (low <= local_other.replace(tzinfo=None) <= high) == same(grain, local, local_other)
+    if grain != "hour":
+        low, high = period("date", grain, zone, time)
+        assert (low <= local_other.date() <= high) == same(grain, local, local_other)
+
+
+def test_the_last_year_has_an_end() -> None:
+    assert period("date", "year", "UTC", dt.datetime(9999, 5, 1, tzinfo=dt.UTC))[1] == dt.date(9999, 12, 31)
+
+
+def test_other_periods_need_a_rebuild() -> None:
+    declared = [("day", "UTC"), ("month", "UTC"), ("day", "Asia/Tokyo"), (None, "UTC")]
+    assert len({settings_of(sales("date", grain, zone)) for grain, zone in declared}) == len(declared)
+    # a hub that was merged before periods could be declared stays as it is
+    assert settings_of(sales("date", None, "UTC")) == settings_of(sales("date", None, "Asia/Tokyo"))
+
+
+def test_an_hour_of_a_date_is_refused() -> None:
+    with pytest.raises((ConfigError, ValueError), match="its periods have at least a day"):
+        period("date", "hour", "UTC", dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
