@@ -236,8 +236,8 @@ _ACTS = (
     _Act(
         APPROVE,
         "approve",
-        "Approves the deletions of inputs that the delete guard holds, like `dataops approve`. Without inputs it lists "
-        "those that are held, and changes nothing.",
+        "Approves inputs that are held for their deletions or an anomaly, like `dataops approve`. Without inputs it "
+        "lists those that are held, and changes nothing.",
         "inputs",
         dg.Field([str], default_value=[], description="Ids of held inputs. Empty: list what is held."),
         _held,

@@ -29,7 +29,7 @@ _FIRST_PAUSE = dt.timedelta(minutes=1)
 _LONGEST_PAUSE = dt.timedelta(hours=1)
 
 JUDGED_FROM = PER_INPUT.index("cdc")
-"""First step to run again for an input that the delete guard must judge again."""
+"""First step to run again for a held input that is judged again."""
 
 WAITS_AT = PER_INPUT.index("enrich")
 """The step before which an input waits for other sources, as a position in PER_INPUT."""
@@ -47,7 +47,7 @@ class Progress:
     """Progress of a source. `todo` has, by input id, the position in PER_INPUT of the first step to run.
 
     `held` has the reason for inputs that are not requested again. `refused` has, for those of them that failed with a
-    permanent error, the failed step; the delete guard holds the others. `failed` has the last attempt of the step to
+    permanent error, the failed step; the others wait for a person. `failed` has the last attempt of the step to
     run, if a retry can help. `again` has, for inputs to judge again, a fingerprint of the inputs that they are compared
     with.
     """
@@ -100,7 +100,7 @@ def progress(
     guarded: Mapping[str, Held] | None = None,
     others_done: int = 0,
 ) -> Progress:
-    """Return the progress of `inputs`; `guarded` are the inputs that the delete guard holds.
+    """Return the progress of `inputs`; `guarded` are the inputs that wait for a person.
 
     `others_done` is the number of inputs that are done and not among `inputs`.
     """
@@ -141,7 +141,7 @@ def _is_done(process: StepStatus | None) -> bool:
 
 
 def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
-    """Return whether a step failed with a permanent error that is not the delete guard's."""
+    """Return whether a step failed with a permanent error other than that it is held."""
     return any(
         process.status == "failed"
         and process.error_type != errors.InputHeld.__name__

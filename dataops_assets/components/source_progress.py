@@ -22,7 +22,7 @@ from dataops_assets.steps.source_context import SourceContext
 class SourceProgress:
     """The unfinished inputs of a source in order, the last attempts of their steps, and what follows from them.
 
-    `guarded` are the inputs that the delete guard holds.
+    `guarded` are the inputs that wait for a person.
     """
 
     inputs: Sequence[Input]

@@ -25,7 +25,7 @@ from dataops_assets.steps.upkeep.quarantine import count_kept_out, kept_out_by_r
 State = Literal["held", "failed", "waiting", "running", "to do"]
 """What is with an input that is not in the hub.
 
-* `held`: the delete guard holds it, until a person approves it.
+* `held`: it deletes too much, or is odd, and waits for a person.
 * `failed`: a step failed. With a permanent error it is not tried again; otherwise `next_step` says when.
 * `waiting`: it waits for another source.
 * `running`: a run works on it.
@@ -196,7 +196,7 @@ def _to_do(
         return UnfinishedInput(item.input_id, item.origin, "waiting", step, message, next_step)
     if running:
         return UnfinishedInput(item.input_id, item.origin, "running", running, "", "")
-    again = "it is judged again by the delete guard" if item.input_id in state.again else ""
+    again = "it was held and is judged again" if item.input_id in state.again else ""
     return UnfinishedInput(item.input_id, item.origin, "to do", step, again, f"dataops run {context.source.name}")
 
 

@@ -180,7 +180,7 @@ class DeleteGuard(Declared):
 
 
 class Gates(Declared):
-    """Checks that must pass before anything is published: contracts by layer, and a limit to implied deletes."""
+    """Checks that must pass before anything is published: contracts by layer, deletes, and anomalies."""
 
     lake: Gate | None = Field(None, description="Contract for parsed rows, checked before the lake is written.")
     hub: Gate | None = Field(None, description="Contract for enriched rows, checked before the hub is changed.")
@@ -188,3 +188,13 @@ class Gates(Declared):
         None, description="Contract for recalculated rows, checked before `<source>_current` is changed."
     )
     deletes: DeleteGuard = Field(DeleteGuard(), description="Limits to the rows that an input deletes by absence.")
+    on_anomaly: Literal["report", "hold"] = Field(
+        "report",
+        description="What becomes of an input whose parsed rows fail the check `volume` or `distribution`: 'report' "
+        "lets it go on; 'hold' keeps it out of the hub until a person approves it.",
+    )
+
+    @property
+    def holds_anomalies(self) -> bool:
+        """Return whether an input with an anomaly waits for a person."""
+        return self.on_anomaly == "hold"

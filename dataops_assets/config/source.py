@@ -126,6 +126,7 @@ class Source(Declared):
                 *self._unfit_period(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
+                *self._unwatched_anomalies(),
             ],
         )
         return self
@@ -188,6 +189,12 @@ class Source(Declared):
         found = next((item for item in self.columns if item.name == self.refresh.range_by), None)
         if found is not None and found.type == "date":
             yield ("refresh", "period"), "hour", f"column {found.name!r} is a date; its periods have at least a day"
+
+    def _unwatched_anomalies(self) -> list[Problem]:
+        if not self.gates.holds_anomalies or self.checks.volume.enabled or self.checks.distribution.enabled:
+            return []
+        message = "on_anomaly 'hold' needs the check volume or distribution, and both are declared off"
+        return [(("gates", "on_anomaly"), self.gates.on_anomaly, message)]
 
     def _idle_parts(self) -> Iterator[Problem]:
         if self.gates.current is not None and not self.keep_current_rules:

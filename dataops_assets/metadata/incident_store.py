@@ -16,6 +16,7 @@ from dataops_assets.errors import InputHeld, InputWaits
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
+from dataops_assets.metadata.store import DELETES
 
 Row = Mapping[str, Any]
 _LOOK_LOCK = 0x49_6E_63_69_64_65_6E_74
@@ -178,7 +179,7 @@ class IncidentStore:
         """Return source and id of the inputs whose deletes a person approved."""
         table = tables.approvals
         with self._database.read("reading approvals") as connection:
-            found = connection.execute(sa.select(table.c.source, table.c.input_id))
+            found = connection.execute(sa.select(table.c.source, table.c.input_id).where(table.c.kind == DELETES))
             return frozenset((row.source, row.input_id) for row in found)
 
     def last_inputs(self) -> dict[str, dt.datetime]:

@@ -67,6 +67,10 @@ class _Existing:
     only_same: tuple[str, ...] = ()
 
 
+DELETES, ANOMALY = "deletes", "anomaly"
+"""Why an input is held: it deletes too much, or its values are not as expected."""
+
+
 @dataclass(frozen=True)
 class Arrival:
     """One version of a file that discovery found, identified by (origin, size, modified).
@@ -114,6 +118,7 @@ class Hold:
     input_id: str
     reason: str
     judged_against: str
+    kind: str = DELETES
 
 
 @dataclass(frozen=True)
@@ -313,10 +318,13 @@ class MetadataStore:
         # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
-    def approve(self, source: str, input_ids: Sequence[str], run_id: str) -> None:
-        """Record that a person approves the deletes of these inputs. Raises InputError if an input is unknown."""
+    def approve(self, source: str, input_ids: Sequence[str], run_id: str, kind: str = DELETES) -> None:
+        """Record that a person approves the deletes (or another kind) of these inputs.
+
+        Raises InputError if an input is unknown.
+        """
         rows = [
-            {"source": source, "input_id": input_id, "run_id": run_id, "approved_at": _now()}
+            {"source": source, "input_id": input_id, "kind": kind, "run_id": run_id, "approved_at": _now()}
             for input_id in sorted(set(input_ids))
         ]
         with self._database.write(f"approving inputs of source {source!r}") as connection:
@@ -324,11 +332,12 @@ class MetadataStore:
             _require_inputs(connection, source, input_ids)
             self._upsert(connection, tables.approvals, rows)
 
-    def approved(self, source: str) -> frozenset[str]:
-        """Return the ids of the inputs whose deletes a person approved."""
+    def approved(self, source: str, kind: str = DELETES) -> frozenset[str]:
+        """Return the ids of the inputs whose deletes (or another kind) a person approved."""
         table = tables.approvals
+        statement = sa.select(table.c.input_id).where(table.c.source == source, table.c.kind == kind)
         with self._database.read(f"reading approvals of source {source!r}") as connection:
-            return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
+            return frozenset(connection.execute(statement).scalars())
 
     def hold(self, source: str, holds: Sequence[Hold]) -> None:
         """Record that these inputs are held for a person. If one was refreshed before, its refresh becomes failed.
@@ -715,8 +724,26 @@ class MetadataStore:
             described = _profile_columns(connection, [row.profile_id for row in found])
         return [Profile(asset, row.input_id or "", row.rows, described[row.profile_id]) for row in found]
 
+    def profiles_of(self, source: str, asset: str, input_ids: Sequence[str]) -> dict[str, Profile]:
+        """Return the profiles of these inputs in a table, by id; an input that was not profiled is not in it."""
+        table = tables.profiles
+        statement = sa.select(table.c.profile_id, table.c.input_id, table.c.rows).where(
+            table.c.source == source, table.c.asset == asset
+        )
+        with self._database.read(f"reading {len(input_ids)} profiles of {asset}") as connection:
+            found = [
+                row
+                for some in portions(sorted(set(input_ids)))
+                for row in connection.execute(statement.where(table.c.input_id.in_(some)))
+            ]
+            described = _profile_columns(connection, [row.profile_id for row in found])
+        return {row.input_id: Profile(asset, row.input_id, row.rows, described[row.profile_id]) for row in found}
+
     def faulty_inputs(self, source: str) -> frozenset[str]:
-        """Return the inputs of incidents of volume or distribution that a person acknowledged: they are not usual."""
+        """Return the inputs of incidents of volume or distribution that a person acknowledged: they are not usual.
+
+        An input whose anomaly a person approved is usual.
+        """
         table = tables.incidents
         statement = sa.select(table.c.inputs).where(
             table.c.source == source,
@@ -724,7 +751,12 @@ class MetadataStore:
             table.c.acknowledged_at.is_not(None),
         )
         with self._database.read(f"reading the acknowledged incidents of {source}") as connection:
-            return frozenset(input_id for inputs in connection.execute(statement).scalars() for input_id in inputs)
+            faulty = {input_id for inputs in connection.execute(statement).scalars() for input_id in inputs}
+            if not faulty:
+                return frozenset()
+            approvals = tables.approvals
+            approved = sa.select(approvals.c.input_id).where(approvals.c.source == source, approvals.c.kind == ANOMALY)
+            return frozenset(faulty.difference(connection.execute(approved).scalars()))
 
     def profile(self, source: str, asset: str, input_id: str) -> Profile | None:
         """Return the profile of one input in a table; None if it has none."""

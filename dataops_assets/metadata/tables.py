@@ -204,11 +204,12 @@ approvals = sa.Table(
     "approvals",
     metadata,
     sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
-    sa.Column("input_id", Text, primary_key=True, comment="The input that may delete what it implies"),
+    sa.Column("input_id", Text, primary_key=True, comment="The input that may go on"),
+    sa.Column("kind", Text, primary_key=True, comment="What a person found right: deletes or anomaly"),
     sa.Column("run_id", Text, nullable=False, comment="Dagster run by which it was approved"),
     sa.Column("approved_at", Timestamp, nullable=False, comment="When (UTC)"),
     _of_input(),
-    comment="One row an input whose deletes a person approved",
+    comment="One row an input, and what of it a person approved",
 )
 
 holds = sa.Table(
@@ -216,16 +217,17 @@ holds = sa.Table(
     metadata,
     sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
     sa.Column("input_id", Text, primary_key=True, comment="The input that is held"),
-    sa.Column("reason", Text, nullable=False, comment="What would be lost, and how to go on"),
+    sa.Column("kind", Text, nullable=False, comment="Why: deletes or anomaly"),
+    sa.Column("reason", Text, nullable=False, comment="What would be lost or is odd, and how to go on"),
     sa.Column(
         "judged_against",
         Text,
         nullable=False,
-        comment="Hash of the inputs before it in the hub, and of the limits; another one: it is judged again",
+        comment="Hash of the inputs before it in the hub, and of the settings; another one: it is judged again",
     ),
     sa.Column("held_at", Timestamp, nullable=False, comment="When it was last judged (UTC)"),
     _of_input(),
-    comment="One row an input that waits for a person, because too much would be lost by it",
+    comment="One row an input that waits for a person: too much would be lost by it, or it is odd",
 )
 
 removals = sa.Table(

@@ -1,4 +1,4 @@
-"""Approve the deletions of inputs that the delete guard holds, in the name of a person."""
+"""Approve held inputs in the name of a person."""
 
 from __future__ import annotations
 

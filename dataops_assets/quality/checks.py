@@ -83,6 +83,18 @@ def input_outcomes(
     return tuple(outcomes)
 
 
+def anomalies(
+    profile: Profile, earlier: Sequence[Profile], checks: Checks, judgement: Judgement | None = None
+) -> list[CheckOutcome]:
+    """Return the failed checks volume and distribution of one input: what a source that holds anomalies waits for."""
+    found = []
+    if checks.volume.enabled:
+        found.append(volume(profile, earlier, checks.volume, judgement=judgement))
+    if checks.distribution.enabled:
+        found.append(distribution(profile, earlier, checks.distribution, judgement))
+    return [outcome for outcome in found if not outcome.passed]
+
+
 def table_outcomes(
     asset: str, rows: int, columns: Mapping[str, str], expected: Mapping[str, str], checks: Checks
 ) -> tuple[CheckOutcome, ...]:

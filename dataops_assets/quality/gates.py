@@ -64,6 +64,20 @@ def blocked(outcome: CheckOutcome) -> GateFailed | None:
     )
 
 
+def stopped(asset: str, outcomes: Mapping[str, Sequence[CheckOutcome]]) -> dict[str, GateFailed]:
+    """Return an error for each input that failed a check of severity 'fail'."""
+    found = {}
+    for input_id, results in outcomes.items():
+        broken = [outcome for outcome in results if not outcome.passed and outcome.severity == "fail"]
+        if broken:
+            found[input_id] = GateFailed(
+                f"letting input {input_id} go on from {asset}",
+                received="; ".join(f"{outcome.check}: {outcome.explanation}" for outcome in broken),
+                next_step="correct the data or the limits, then run the step again",
+            )
+    return found
+
+
 def _outcome(gate: Gate, asset: str, failures: Sequence[ContractFailure], input_id: str | None) -> CheckOutcome:
     # failed checks that only warn do not block, even in a strict gate
     only_warns = bool(failures) and all(failure.severity == "warn" for failure in failures)

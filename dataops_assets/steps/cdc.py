@@ -11,14 +11,15 @@ from sqlglot import exp
 
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
-from dataops_assets.errors import DataOpsError
-from dataops_assets.quality.control.verdicts import HISTORY
+from dataops_assets.errors import DataOpsError, InputHeld
+from dataops_assets.metadata.store import ANOMALY, DELETES
+from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.merging import delete_guard, held_inputs, merge, replace_scope
+from dataops_assets.steps.merging import anomaly_guard, delete_guard, held_inputs, merge, replace_scope
 from dataops_assets.steps.merging.change import ABSENT, Change, absence_deletes, manifest_after
 from dataops_assets.steps.merging.delete_guard import Loss
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
@@ -86,7 +87,13 @@ def _compare_all(tables: ReadTables, manifest: HubManifest, inputs: Sequence[Inp
     losses: dict[str, Loss] = {}
     late = False
     snapshot = version_of(context, context.changes, STEP, ids)
-    while good := tuple(item for item in inputs if item.input_id not in errors):
+    while True:
+        # what is in the hub goes on, so that refresh can remove it
+        arriving = [item for item in inputs if item.input_id not in {*errors, *manifest.inputs}]
+        odd = anomaly_guard.odd_inputs(context, manifest, arriving)
+        good = tuple(item for item in inputs if item.input_id not in {*errors, *odd})
+        if not good:
+            break
         change = change_for(context, session, manifest, good, tables.parsed, extents)
         seen = merge.observe(session, change, tables.base, tables.lake, tables.own)
         timeline = merge.order(session, seen, excluded=merge.nothing_excluded(session))
@@ -95,13 +102,19 @@ def _compare_all(tables: ReadTables, manifest: HubManifest, inputs: Sequence[Inp
         found = [item for item in implied if not _is_for_refresh(change, item, late=late)]
         losses |= {item.input_id: item for item in found}
         if (waiting := _held(context, manifest, found)) is not None:
-            errors[waiting.input_id] = delete_guard.held_error(source, waiting)
-            _hold(context, change, tables.base, errors[waiting.input_id], waiting)
+            errors[waiting.input_id] = error = delete_guard.held_error(source, waiting)
+            _hold(context, change, tables.base, {waiting.input_id: error}, inputs)
             continue
+        errors |= odd
+        _hold(context, change, tables.base, odd, inputs, ANOMALY)
         kinds = merge.classify(session, timeline)
         counts = merge.counts(session, change, kinds)
         notes = ties(session, timeline)
         return _Compared(_publish(tables, timeline, kinds), errors, losses, counts, late, notes)
+    errors |= odd
+    if odd:
+        nothing = change_for(context, session, manifest, (), tables.parsed, {})
+        _hold(context, nothing, tables.base, odd, inputs, ANOMALY)
     return _Compared(snapshot, errors, losses, late=late)
 
 
@@ -138,11 +151,18 @@ def _held(context: SourceContext, manifest: HubManifest, losses: Sequence[Loss])
     return delete_guard.first_held(context, [item for item in losses if item.input_id not in manifest.inputs])
 
 
-def _hold(context: SourceContext, change: Change, base: TableVersion | None, error: DataOpsError, held: Loss) -> None:
-    """Record that an input is held."""
-    (item,) = (item for item in change.adding if item.input_id == held.input_id)
+def _hold(
+    context: SourceContext,
+    change: Change,
+    base: TableVersion | None,
+    errors: Mapping[str, DataOpsError],
+    inputs: Sequence[Input],
+    kind: str = DELETES,
+) -> None:
+    """Record that inputs are held."""
+    held = {item: errors[item.input_id] for item in inputs if isinstance(errors.get(item.input_id), InputHeld)}
     validated = verdict_of(base.info if base else None)
-    held_inputs.record_holds(context, {item: str(error)}, manifest_after(change), validated)
+    held_inputs.record_holds(context, held, manifest_after(change), validated, kind)
 
 
 def _is_for_refresh(change: Change, loss: Loss, *, late: bool) -> bool:
@@ -181,7 +201,7 @@ def _outcomes(
     if not source.checks.look_at_tables:
         return {}
     profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
-    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=HISTORY)
+    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=WINDOW)
     context.metadata.save_profiles(source.name, asset, profiles)
     declared = {item.name: stored_type(item.type) for item in source.columns}
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}

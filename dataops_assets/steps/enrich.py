@@ -11,7 +11,7 @@ from sqlglot import exp
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
-from dataops_assets.quality.gates import blocked
+from dataops_assets.quality.gates import blocked, stopped
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.sql import column, literal, query
@@ -79,6 +79,8 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         judged = _judge(context, session, enriched, unchanged, ids, ambiguous)
         good = [input_id for input_id in ids if input_id not in judged.errors]
         checks = check_inputs(context, session, enriched, _asset(context), good)
+        judged = replace(judged, errors={**judged.errors, **stopped(_asset(context), checks)})
+        good = [input_id for input_id in good if input_id not in judged.errors]
         snapshot = version_of(context, context.enriched, STEP, ids)
         if good:
             snapshot = publish.replace_inputs(

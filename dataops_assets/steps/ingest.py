@@ -19,7 +19,7 @@ from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.quality.checks import earlier_inputs, judged
-from dataops_assets.quality.control.verdicts import HISTORY
+from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
@@ -89,7 +89,7 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
     profiles = [profile for profile, _ in looked_at.values()]
     # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)
-    known = metadata.profiles(source.name, asset, limit=HISTORY + len(profiles)) if profiles else []
+    known = metadata.profiles(source.name, asset, limit=WINDOW + len(profiles)) if profiles else []
     faulty = metadata.faulty_inputs(source.name) if profiles else ()
     told = judged(profiles, known, source.checks, len(context.sources), faulty)
     return {

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
-from dataops_assets.quality.gates import blocked
+from dataops_assets.quality.gates import blocked, stopped
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.evolved_columns import evolved
 from dataops_assets.steps.merging.settled_inputs import settled_of, unless_settled
@@ -71,16 +71,18 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         corrected = corrections_for(context, session, list(raw.headers))
         typed = type_rows(session, context.source, raw, corrected)
         judged = _judge(session, typed, inputs, settled)
+        asset, ids = _asset(context.source), [item.input_id for item in judged.accepted(inputs)]
+        rejecting = [key for key in ids if judged.counts[key]["rejected"]]
+        advice = rejected_dates(session, typed, rejecting)
+        profiles = profile_lake(session, typed, asset, {key: judged.counts[key]["rows"] for key in ids})
+        # before anything is published: what a strict check stops replaces no earlier rows of its input
+        checks = check_profiles(context, typed, profiles, judged.left_out, advice)
+        judged = replace(judged, errors={**judged.errors, **stopped(asset, checks)})
         good = judged.accepted(inputs)
         if good:
             _publish(context, session, typed, good, judged.counts)
         ids = [item.input_id for item in good]
-        rejecting = [key for key in ids if judged.counts[key]["rejected"]]
-        rejected, advice = rejected_by_reason(session, typed, rejecting), rejected_dates(session, typed, rejecting)
-        profiles = profile_lake(
-            session, typed, _asset(context.source), {key: judged.counts[key]["rows"] for key in ids}
-        )
-    checks = check_profiles(context, typed, profiles, judged.left_out, advice)
+        rejected = rejected_by_reason(session, typed, [key for key in rejecting if key in ids])
     report = _report(context, inputs, judged, rejected, checks)
     notes = {"rejected": sum(judged.counts[key]["rejected"] for key in ids)}
     if context.source.keep_when:

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dataops_assets.errors import DataOpsError, GateFailed, StorageError
-from dataops_assets.report import Input, InputReport, StepReport
+from dataops_assets.errors import DataOpsError, GateFailed, StorageError, split_next_step
+from dataops_assets.metadata.store import StepStatus
+from dataops_assets.quality.gates import stopped
+from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
 
 _log = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ def run_recorded(
     """Run the step and return its report. Its start and end are always recorded, also if it fails.
 
     `ids` are the ids of the inputs, or '' for a step over the whole table. An input that failed a strict check has an
-    error, so that nothing of it reaches the hub. Raises the error of the step.
+    error, so that nothing of it reaches the hub. So has an input that has not passed the steps before; the step is not
+    run for it. Raises the error of the step.
     """
     with context.metadata.kept_open():
         return _run_recorded(context, step, inputs, ids, run_id)
@@ -45,6 +48,13 @@ def _run_recorded(
     context: SourceContext, step: Step, inputs: Sequence[Input], ids: Sequence[str], run_id: str
 ) -> StepReport:
     name = context.source.name
+    refused = _not_startable(context, step, ids)
+    barred = tuple(InputReport(input_id, error=error) for input_id, error in refused.items())
+    if barred and len(barred) == len(ids):
+        # nothing of it is recorded: the step before says what is wrong, and this step has not begun
+        return StepReport(step.name, step.asset, barred, None, None, {}, 0.0)
+    ids = [input_id for input_id in ids if input_id not in refused]
+    inputs = [item for item in inputs if item.input_id not in refused]
     context.metadata.start(name, step.name, ids, run_id)
     started = time.perf_counter()
     report: StepReport | None = None
@@ -60,7 +70,7 @@ def _run_recorded(
             seconds = time.perf_counter() - started
             _finish(context, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id)
     _finish(context, report, run_id)
-    return report
+    return replace(report, inputs=(*report.inputs, *barred))
 
 
 def _finish(context: SourceContext, report: StepReport, run_id: str) -> None:
@@ -88,15 +98,46 @@ def _with_failed_checks(report: StepReport) -> StepReport:
     """Return the report with an error for every input that failed a strict check."""
     if report.step in _AFTER_THE_HUB:
         return report
-    inputs = []
-    for item in report.inputs:
-        broken = [outcome for outcome in item.checks if not outcome.passed and outcome.severity == "fail"]
-        if item.error is None and broken:
-            error = GateFailed(
-                f"letting input {item.input_id} go on from {report.asset}",
-                received="; ".join(f"{outcome.check}: {outcome.explanation}" for outcome in broken),
-                next_step="correct the data or the limits, then run the step again",
-            )
-            item = replace(item, error=error)
-        inputs.append(item)
+    found = stopped(report.asset, {item.input_id: item.checks for item in report.inputs if item.error is None})
+    inputs = [replace(item, error=found[item.input_id]) if item.input_id in found else item for item in report.inputs]
     return replace(report, inputs=tuple(inputs))
+
+
+def _not_startable(context: SourceContext, step: Step, ids: Sequence[str]) -> dict[str, DataOpsError]:
+    """Return an error for each input that has not passed the step before.
+
+    Otherwise a run of one step alone would publish what a gate, a check or a guard stopped in an earlier step.
+    """
+    place = PER_INPUT.index(step.name) if step.name in PER_INPUT else 0
+    if place == 0:
+        return {}
+    earlier = PER_INPUT[:place]
+    passed: dict[str, set[str]] = {}
+    last: dict[str, StepStatus] = {}
+    for process in context.metadata.processes(context.source.name, input_ids=ids):
+        if process.step not in earlier:
+            continue
+        if process.status == "done":
+            passed.setdefault(process.input_id, set()).add(process.step)
+        elif process.input_id not in last or earlier.index(process.step) < earlier.index(last[process.input_id].step):
+            last[process.input_id] = process
+    return {
+        input_id: _not_passed(context, step, input_id, last.get(input_id), earlier)
+        for input_id in ids
+        if input_id and len(passed.get(input_id, ())) < len(earlier)
+    }
+
+
+def _not_passed(
+    context: SourceContext, step: Step, input_id: str, process: StepStatus | None, earlier: Sequence[str]
+) -> DataOpsError:
+    name = context.source.name
+    if process is None:
+        received, next_step = f"it has not passed {' and '.join(earlier)} yet", f"run them first: dataops run {name}"
+    elif process.status == "running":
+        received, next_step = f"its step {process.step} is not finished", "nothing; it goes on when that step is done"
+    else:
+        what, then = split_next_step(process.error or "")
+        received = f"its step {process.step} failed: {process.error_type}: {what}"
+        next_step = then or f"dataops status {name}"
+    return GateFailed(f"running {step.name} for input {input_id} of {name!r}", received=received, next_step=next_step)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError
-from dataops_assets.quality.control.verdicts import HISTORY
+from dataops_assets.errors import ConfigError, DataOpsError, InputHeld
+from dataops_assets.metadata.store import ANOMALY
+from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import REMOVED, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
@@ -17,7 +18,14 @@ from dataops_assets.sql import query
 from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.judged_rows import publish_judged
 from dataops_assets.steps.evolved_columns import evolving
-from dataops_assets.steps.merging import delete_guard, held_inputs, merge, merged_values, suspended_deletes
+from dataops_assets.steps.merging import (
+    anomaly_guard,
+    delete_guard,
+    held_inputs,
+    merge,
+    merged_values,
+    suspended_deletes,
+)
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
@@ -129,19 +137,20 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A change without its held inputs, and the loss of each held input.
+    """A change without its held inputs, and why each is held: for its loss, or because it is odd.
 
     `passing` is the difference that the change makes, without rows that fail; None if the change moves no input.
     """
 
     change: Change
     losses: Mapping[Input, Loss]
+    odd: Mapping[Input, DataOpsError]
     passing: PassingDiff | None
 
     @property
-    def held(self) -> Mapping[Input, str]:
-        """Return the error text of each held input."""
-        return {item: str(delete_guard.held_error(self.change.source, loss)) for item, loss in self.losses.items()}
+    def losing(self) -> Mapping[Input, DataOpsError]:
+        """Return the error of each input that is held for its loss."""
+        return {item: delete_guard.held_error(self.change.source, loss) for item, loss in self.losses.items()}
 
 
 def _attempt(context: SourceContext, session: Session, base: TableVersion | None, request: _Request) -> StepReport:
@@ -164,8 +173,7 @@ def _attempt(context: SourceContext, session: Session, base: TableVersion | None
     errors |= _settled_errors(source, manifest, inputs, gone) if replaced is None else _raised(errors)
     good = tuple(item for item in merging if item.input_id not in errors)
     judged = _judge(tables, change_for(context, session, manifest, good, parsed, extents, gone))
-    verdict = compile_rules(source, context.sources).snapshot.verdict
-    held_inputs.record_holds(context, judged.held, manifest_after(judged.change), verdict)
+    _record_holds(context, judged)
     reported = _reported(source, inputs, errors, judged)
     if judged.passing is None:
         return _report(context, base, reported, {}, {}, request.started)
@@ -268,6 +276,14 @@ def _to_merge(
     return list((same | {item.input_id: item for item in known if item.input_id in wanted}).values())
 
 
+def _record_holds(context: SourceContext, judged: _Judged) -> None:
+    verdict = compile_rules(context.source, context.sources).snapshot.verdict
+    after = manifest_after(judged.change)
+    held_inputs.record_holds(context, judged.losing, after, verdict)
+    odd = {item: error for item, error in judged.odd.items() if isinstance(error, InputHeld)}
+    held_inputs.record_holds(context, odd, after, verdict, ANOMALY)
+
+
 def _judge(tables: ReadTables, change: Change) -> _Judged:
     """Compute the difference between the hub as it is and as it should be, without the inputs that must be held.
 
@@ -275,12 +291,16 @@ def _judge(tables: ReadTables, change: Change) -> _Judged:
     that is in the hub already is removed from it. Rows that fail a validation are excluded before: whether a row was
     validated by enrich or is validated only now, it must not decide whether an input is held.
     """
-    session = tables.session
+    session, asked = tables.session, change
     losses: dict[Input, Loss] = {}
     while True:
+        losing = [item.input_id for item in losses]
+        why = anomaly_guard.odd_in_change(tables.context, asked, losing)
+        odd = {_input_of(asked, input_id): error for input_id, error in why.items()}
+        tables, change = _without(tables, asked, [*losing, *why])
         change = delete_guard.with_inputs_to_rejudge(session, change, tables.lake)
         if not change.moved:
-            return _Judged(change, losses, None)
+            return _Judged(change, losses, odd, None)
         timeline = merge.order(session, _observe(tables, change), excluded=known_failures(tables))
         passing = without_failing(tables, timeline, merge.compare(session, timeline))
         waiting = None
@@ -288,17 +308,28 @@ def _judge(tables: ReadTables, change: Change) -> _Judged:
             implied = delete_guard.losses(session, tables.base, passing.timeline)
             waiting = delete_guard.first_held(tables.context, implied)
         if waiting is None:
-            return _Judged(change, losses, passing)
-        added = {item.input_id: item for item in change.adding}
-        applied = change.manifest.inputs.get(waiting.input_id)
-        item = added[waiting.input_id] if applied is None else added.get(waiting.input_id, applied.as_input)
-        losses[item] = waiting
-        change = replace(
-            change,
-            adding=tuple(other for other in change.adding if other.input_id != waiting.input_id),
-            removing=(*change.removing, *([waiting.input_id] if applied is not None else [])),
-            judged=(),
-        )
+            return _Judged(change, losses, odd, passing)
+        losses[_input_of(asked, waiting.input_id)] = waiting
+
+
+def _input_of(change: Change, input_id: str) -> Input:
+    """Return an input that the change adds, or that is in the hub."""
+    added = {item.input_id: item for item in change.adding}
+    return added[input_id] if input_id in added else change.manifest.inputs[input_id].as_input
+
+
+def _without(tables: ReadTables, asked: Change, held: Sequence[str]) -> tuple[ReadTables, Change]:
+    """Return the change without held inputs, and the tables that it reads.
+
+    What is removed although nobody asked for it is read, too: its rows say which keys the change concerns.
+    """
+    change = anomaly_guard.without(asked, held)
+    gone = [input_id for input_id in change.removing if input_id not in asked.removing]
+    if not gone:
+        return tables, change
+    extents = extents_of(tables.session, tables.source, tables.lake, gone)
+    own = lake_rows(tables.session, tables.source, tables.parsed, [*change.ids, *change.removing])
+    return replace(tables, own=own), replace(change, extents={**extents, **change.extents})
 
 
 def _observe(tables: ReadTables, change: Change) -> merge.Seen:
@@ -368,7 +399,7 @@ def _outcomes(
         return ()
     newest = max(after.inputs.values()).input_id
     profile = share_profile(asset, newest, snapshot.rows, wrote)
-    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=HISTORY)
+    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=WINDOW)
     context.metadata.save_profiles(source.name, asset, [profile])
     columns = (snapshot.columns, expected)
     faulty = context.metadata.faulty_inputs(source.name)
@@ -406,6 +437,12 @@ def _reported(
             (delete_guard.check_outcome(source, loss),),
         )
         for item, loss in judged.losses.items()
+    }
+    held |= {
+        item.input_id: InputReport(
+            item.input_id, {REMOVED: 1} if item.input_id in judged.change.removing else {}, error
+        )
+        for item, error in judged.odd.items()
     }
     asked = {item.input_id: InputReport(item.input_id, {}, errors.get(item.input_id)) for item in inputs}
     return list({**asked, **held}.values())

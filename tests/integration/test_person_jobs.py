@@ -93,7 +93,7 @@ def test_a_held_input_is_approved_from_the_list(person: Person) -> None:
     assert not person.context.metadata.approved("orders"), "listing changes nothing"
 
     refused = person.launches("approve_inputs", {"source": "orders", "inputs": [second, first]})
-    assert f"{first}, which the delete guard does not hold; nothing was approved" in failures(refused)[0]
+    assert f"{first}, which are not held; nothing was approved" in failures(refused)[0]
     refused = person.launches("approve_inputs", {"inputs": [second]})
     assert "name the source that they belong to" in failures(refused)[0]
     assert not person.context.metadata.approved("orders")

@@ -127,7 +127,7 @@ def test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step(
 
     refused = person.approves(second, first)
     assert (refused.code, refused.out) == (2, "")
-    assert f"{first}, which the delete guard does not hold; nothing was approved" in refused.err
+    assert f"{first}, which are not held; nothing was approved" in refused.err
     assert not person.here.platform.metadata.approved("orders")
     assert person.approves(second, "--json").data == {"source": "orders", "inputs": [second], "by": "ann"}
     # a corrected file under its own name takes the place of the bad one

@@ -8,41 +8,29 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import reference
 from guard_reference import Guard
+from guarded_world import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from law import as_input, hub_rows, land, workspace_for
+from law import hub_rows, workspace_for
 from law_cases import KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, replaces, source_for
 from reference import GivenInput
 from validated_cases import SANE, VALIDATED, alike
 
-from dataops_assets.components.by_hand import remove
-from dataops_assets.components.requests import progress
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
-from dataops_assets.report import Input, InputReport, StepReport
-from dataops_assets.steps.cdc import cdc
-from dataops_assets.steps.enrich import enrich
-from dataops_assets.steps.merging.held_inputs import held_inputs
-from dataops_assets.steps.recording import Step, run_recorded
-from dataops_assets.steps.refresh import rebuild, refresh
-from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.refresh import rebuild
 
 EXAMPLES = 4
 FEW = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMITS = {"max_share": 0.1, "min_rows": 2}
-STEPS = (
-    Step("cdc", "lake/things_changes", cdc),
-    Step("enrich", "hub/things_enriched", enrich),
-    Step("refresh", "hub/things", refresh),
-)
 
 
 def everything(_item: GivenInput, _row: reference.Row) -> bool:
@@ -82,53 +70,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(home: Path) -> DuckDBEngine:
     return DuckDBEngine(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home))
-
-
-class World:
-    """One source, what arrived of it, and what a person approved or removed."""
-
-    def __init__(self, context: SourceContext) -> None:
-        self.context = context
-        self.given: dict[str, GivenInput] = {}
-        self.approved: set[str] = set()
-        context.metadata.register_source(context.source)
-
-    def arrives(self, group: Sequence[GivenInput]) -> None:
-        metadata, inputs = self.context.metadata, [as_input(item) for item in group]
-        metadata.register_inputs("things", inputs)
-        land(self.context, group)
-        for step in ("ingest", "parse"):
-            reports = tuple(InputReport(item.input_id) for item in inputs)
-            metadata.finish("things", StepReport(step, "lake/things", reports, 0, None, {}, 0.0), "arrival")
-        self.given |= {item.input_id: item for item in group}
-        self.run(inputs)
-
-    def run(self, inputs: Sequence[Input]) -> None:
-        left = list(inputs)
-        for step in STEPS:
-            report = run_recorded(self.context, step, left, [item.input_id for item in left], "run")
-            stopped = {item.input_id for item in report.failures}
-            left = [item for item in left if item.input_id not in stopped]
-
-    def rests(self) -> Collection[str]:
-        """Run what is asked for until nothing is; the result are the ids of what is held then."""
-        metadata = self.context.metadata
-        inputs = [item for item in metadata.inputs("things") if item.input_id in self.given]
-        for _ in range(4 * len(inputs) + 1):
-            guarded = held_inputs(self.context)
-            state = progress(inputs, metadata.processes("things"), guarded)
-            if not state.todo:
-                return state.held.keys()
-            self.run([item for item in inputs if item.input_id in state.todo])
-        raise AssertionError("it never comes to rest")
-
-    def approves(self, input_id: str) -> None:
-        self.context.metadata.approve("things", [input_id], "person")
-        self.approved.add(input_id)
-
-    def removes(self, ids: Sequence[str]) -> None:
-        remove(self.context, ids)
-        self.given = {name: item for name, item in self.given.items() if name not in ids}
 
 
 @pytest.mark.parametrize(("kind", "guard"), guards(KINDS))

@@ -66,7 +66,7 @@ def status(source: AnySource = None) -> Answer:
 
 @app.command(example="dataops approve orders 2024-01-02_3f779a")
 def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noqa: A002
-    """Approve the deletions of inputs that the delete guard holds."""
+    """Approve inputs that are held for their deletions or for an anomaly."""
     from dataops_assets.operations.approval import approve
 
     done = approve(project.context_of("approve", source), input, by)

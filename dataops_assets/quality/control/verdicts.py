@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,13 @@ from dataops_assets.quality.control.monitors import ROWS, Monitor, gaps, monitor
 from dataops_assets.quality.control.scales import from_scale
 
 HISTORY = 400
-"""How many inputs before an input its verdicts use."""
+"""How many inputs before an input its verdicts use at least."""
+
+WINDOW = HISTORY + 128
+"""How many inputs before an input its verdicts use at most."""
+
+# verdicts of inputs that follow each other begin at the same earlier input, so one forecast serves them all
+_ONE_BEGINS_IN = 16
 
 # the rows of an input say most about it, so their monitor gets this part of what the table may spend on false alarms
 _PART_OF_ROWS = 0.25
@@ -104,14 +111,32 @@ def judgements(
     alone = {item.input_id for item in history if inputs_at[dated[item.input_id]] == 1}
     together = {item.input_id for item in tested} & alone
     found: dict[str, Judgement] = {}
-    if together:
-        first = min(place for place, item in enumerate(history) if item.input_id in together)
-        found |= _judged(history[max(0, first - HISTORY) :], dated, together, (settings, ignore))
+    alike: dict[int, list[int]] = {}
+    for place, item in enumerate(history):
+        if item.input_id in together:
+            alike.setdefault(_beginning(history, place), []).append(place)
+    for begin, places in alike.items():
+        some = {history[place].input_id for place in places}
+        found |= _judged(history[begin : places[-1] + 1], dated, some, (settings, ignore))
     for item in tested:
         if item.input_id in dated and item.input_id not in together:
-            before = [other for other in history if dated[other.input_id] < dated[item.input_id]][-HISTORY:]
-            found |= _judged([*before, item], dated, {item.input_id}, (settings, ignore))
+            before = [other for other in history if dated[other.input_id] < dated[item.input_id]]
+            begin = _beginning(before, len(before))
+            found |= _judged([*before[begin:], item], dated, {item.input_id}, (settings, ignore))
     return found
+
+
+def _beginning(history: Sequence[Profile], place: int) -> int:
+    """Return the place of the first input that the verdict on the input at `place` uses.
+
+    It follows from the inputs before alone, and not from what else is judged: a verdict is the same in any run.
+    """
+    for begin in range(place - HISTORY, place - WINDOW, -1):
+        if begin <= 0:
+            return 0
+        if zlib.crc32(history[begin].input_id.encode()) % _ONE_BEGINS_IN == 0:
+            return begin
+    return max(0, place - WINDOW)
 
 
 def extracted(profile: Profile) -> dt.datetime | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import earlier_inputs, input_outcomes, judged
-from dataops_assets.quality.control.verdicts import HISTORY
+from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
@@ -62,7 +62,7 @@ def check_profiles(
     source, asset = typed.source, profiles[0].asset
     # saved first: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
-    known = context.metadata.profiles(source.name, asset, limit=HISTORY + len(profiles))
+    known = context.metadata.profiles(source.name, asset, limit=WINDOW + len(profiles))
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
     faulty = context.metadata.faulty_inputs(source.name) if profiles else ()

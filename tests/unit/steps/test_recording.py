@@ -25,6 +25,9 @@ def recorded(home: Path, *results: InputReport | Exception, rows: int | None = N
     space.metadata.register_source(SALES)
     inputs = [an_input(f"input{place}", place) for place in range(len(results))]
     space.metadata.register_inputs("sales", inputs)
+    ingested = tuple(InputReport(item.input_id) for item in inputs)
+    if ingested:
+        space.metadata.finish("sales", StepReport("ingest", "raw/sales", ingested, None, None, {}, 0.0), "run-1")
 
     def step(_: SourceContext, __: Sequence[Input]) -> StepReport:
         for result in results:
