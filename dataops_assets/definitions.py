@@ -17,6 +17,7 @@ from dataops_assets.components.automation_sensor import automation_sensor
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
 from dataops_assets.components.migrations_once import read_migrations_once
+from dataops_assets.components.output import blocking_checks, require_models
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
@@ -74,6 +75,8 @@ def _load() -> dg.Definitions:
         if spec.automation_condition is not None and spec.partitions_def is None
     ]
     everything = declared_once(tree)
+    made = [spec.key for item in declared.assets or () if isinstance(item, dg.AssetsDefinition) for spec in item.specs]
+    require_models(everything, made)
     sources = everything.sources
     storage_jobs = [storage_job(sources)] if sources else []
     shared = dg.Definitions(
@@ -85,7 +88,7 @@ def _load() -> dg.Definitions:
         ],
         jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
         schedules=[storage_schedule(job) for job in storage_jobs],
-        resources={PLATFORM: Platform(environment_from(os.environ, PROJECT))},
+        resources={PLATFORM: Platform(environment_from(os.environ, PROJECT), blocking_checks(declared.assets or ()))},
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
         # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.
         executor=dg.in_process_executor,

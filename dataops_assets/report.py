@@ -38,7 +38,15 @@ class Input:
 
 
 CheckKind = Literal[
-    "contract", "volume", "schema", "distribution", "validation", "deletes", "suspended_deletes", "waits_for"
+    "contract",
+    "volume",
+    "schema",
+    "distribution",
+    "validation",
+    "deletes",
+    "suspended_deletes",
+    "waits_for",
+    "delivery",
 ]
 
 

@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataops_assets.components.connections import ConnectionsComponent
     from dataops_assets.components.incidents import IncidentsComponent
+    from dataops_assets.components.output import OutputComponent
     from dataops_assets.components.source import SourceComponent
     from dataops_assets.components.templates import TemplatesComponent
     from dataops_assets.components.warehouse import WarehouseComponent
 
-__all__ = ["ConnectionsComponent", "IncidentsComponent", "SourceComponent", "TemplatesComponent", "WarehouseComponent"]
+__all__ = [
+    "ConnectionsComponent",
+    "IncidentsComponent",
+    "OutputComponent",
+    "SourceComponent",
+    "TemplatesComponent",
+    "WarehouseComponent",
+]
 
 _MODULES = {
     "ConnectionsComponent": "connections",
     "IncidentsComponent": "incidents",
+    "OutputComponent": "output",
     "SourceComponent": "source",
     "TemplatesComponent": "templates",
     "WarehouseComponent": "warehouse",

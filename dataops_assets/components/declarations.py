@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from dataops_assets.components.expansion import Expanded, Shared, expand
 from dataops_assets.config.databases import AnyDatabase, Connections
 from dataops_assets.config.incidents import Incidents
+from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.errors import ConfigError, RuleError
@@ -37,6 +38,7 @@ INCIDENT_TYPES = (
     "dataops_assets.components.IncidentsComponent",
     "dataops_assets.components.incidents.IncidentsComponent",
 )
+OUTPUT_TYPES = ("dataops_assets.components.OutputComponent", "dataops_assets.components.output.OutputComponent")
 CONNECTION_TYPES = (
     "dataops_assets.components.ConnectionsComponent",
     "dataops_assets.components.connections.ConnectionsComponent",
@@ -73,12 +75,31 @@ class Declaration:
 
 
 @dataclass(frozen=True)
+class OutputDeclaration:
+    """One declared output with its place in a YAML file."""
+
+    output: Output
+    file: Path
+    lines: Mapping[_Path, int] = field(repr=False)
+
+    def place(self, *path: str | int) -> str:
+        """Return file, line and field of a part of the declaration, or the line of the nearest part around it."""
+        return _place(self.file, self.lines, path)
+
+    @property
+    def line(self) -> int:
+        """Return the line where the declaration begins."""
+        return self.lines[()]
+
+
+@dataclass(frozen=True)
 class Declarations:
-    """All sources and databases of a code location, by name, and the settings of its incidents."""
+    """All sources, databases and outputs of a code location, by name, and the settings of its incidents."""
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
     databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
+    outputs: Mapping[str, OutputDeclaration] = field(default_factory=dict)
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -166,7 +187,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=name,
                     next_step=f"rename one; the other is at {by_name[base].place('name')}",
                 )
-    return Declarations(by_name, _incidents(documents), _databases(documents))
+    return Declarations(by_name, _incidents(documents), _databases(documents), _outputs(documents))
 
 
 def _documents(path: Path) -> list[yaml.Node]:
@@ -240,6 +261,21 @@ def _databases(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, AnyData
                     next_step=f"rename one; the other is at {places[name]}",
                 )
             found[name], places[name] = database, place
+    return found
+
+
+def _outputs(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, OutputDeclaration]:
+    """Collect the outputs of all files. Raises ConfigError for a name that is declared twice."""
+    found: dict[str, OutputDeclaration] = {}
+    for path, lines, output in _of_types(documents, OUTPUT_TYPES, Output):
+        declared = OutputDeclaration(output, path, lines)
+        other = found.setdefault(output.name, declared)
+        if other is not declared:
+            raise ConfigError(
+                f"{declared.place('name')}: the output is declared twice",
+                received=output.name,
+                next_step=f"rename one; the other is at {other.place('name')}",
+            )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dataops_assets.config.environment import EngineName, Environment
@@ -48,11 +49,14 @@ class Platform:
     """Creates source contexts. Its constructor does no I/O; the first use creates or upgrades the metadata tables.
 
     `not_taken` has, by source, what the last look of this process did not take. The threads of a code server share a
-    platform safely.
+    platform safely. `blocking_checks` are the names of the blocking checks by asset key.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(
+        self, environment: Environment, blocking_checks: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> None:
         self.environment = environment
+        self.blocking_checks = blocking_checks
         self.not_taken: dict[str, NotTaken] = {}
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None

@@ -102,6 +102,36 @@ attributes:
 """
 
 
+_OUTPUT = """\
+# A delivery; docs/outputs.md explains every part.
+type: {type_name}
+attributes:
+  name: {name}
+  area: {area}
+  description: Orders for the office, each night.
+  from: hub/orders
+  columns:
+    - {{name: order_no, of: order_id}}
+    - {{name: amount}}
+  to:
+    type: files
+    # below DATAOPS_OUTPUTS, default .dataops/outputs
+    path: {area}
+    name: "{{output}}"
+    format: csv
+"""
+
+
+class OutputScaffolder(dg.Scaffolder):
+    """Writes a defs.yaml with one output to a file."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        """Write the file. Raises ConfigError if the Python format is requested."""
+        folder = request.target_path.parent.name
+        area = folder if AREA.match(folder) and folder != "defs" else request.target_path.name
+        _write(request, _OUTPUT.format(type_name=request.type_name, name=request.target_path.name, area=area))
+
+
 class ConnectionsScaffolder(dg.Scaffolder):
     """Writes a defs.yaml with one database."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -111,19 +112,19 @@ def _require_database(item: Declaration, declared: Declarations) -> None:
             raise ConfigError(f"{item.place('connection', 'database')}: {error}") from error
 
 
-def _declared_at(item: Declaration) -> dg.CodeReferencesMetadataValue:
+def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
     """Return the place of a declaration, which the UI links to."""
     with warnings.catch_warnings():
         # Dagster itself adds these to the assets of all other components
         warnings.simplefilter("ignore", dg.BetaWarning)
-        place = dg.LocalFileCodeReference(file_path=str(item.file), line_number=item.line)
+        place = dg.LocalFileCodeReference(file_path=str(file), line_number=line)
         return dg.CodeReferencesMetadataValue(code_references=[place])
 
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
     _require_database(item, declared)
-    assets = SourceAssets(item.source, declared.sources, rules, declared.databases, _declared_at(item))
+    assets = SourceAssets(item.source, declared.sources, rules, declared.databases, declared_at(item.file, item.line))
     require_usable(item, assets.nodes)
     require_no_wait_cycle(declared, item.source.name)
     discovery = item.source.discovery

@@ -1,4 +1,4 @@
-"""The problems of tables that no source makes, such as dbt models: what Dagster knows of their runs and checks."""
+"""The problems of tables that no source makes, dbt models and outputs: what Dagster knows of their runs and checks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataops_assets.incidents.problem import STALE, Problem
 from dataops_assets.masking import mask
 
 _MOST = 1000
+_LAYERS = ("warehouse", "output")
 
 
 def newest_ended_run(instance: dg.DagsterInstance) -> str:
@@ -25,7 +26,7 @@ def newest_ended_run(instance: dg.DagsterInstance) -> str:
 
 def warehouse_problems(graph: Any, instance: dg.DagsterInstance, lineage: Lineage, now: dt.datetime) -> Seen:
     """Return the problems of the tables below the hubs. `graph` is a Dagster repository's asset graph."""
-    nodes = {key: graph.get(key) for key in graph.get_all_asset_keys() if key.path[0] == "warehouse"}
+    nodes = {key: graph.get(key) for key in graph.get_all_asset_keys() if key.path[0] in _LAYERS}
     problems = [*_stale(nodes, instance, lineage)]
     passed: dict[str, dt.datetime] = {}
     for key, node in sorted(nodes.items()):

@@ -49,6 +49,8 @@ class Environment(BaseModel):
     home: Path
     storage: str
     landing: str
+    # empty where it is not set outside a local deployment: then outputs need absolute paths
+    outputs: str
     # It may contain a password, and the text of a value can get into logs
     metadata_url: str = Field(repr=False)
     warehouse: str
@@ -108,6 +110,7 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             "home": home,
             "storage": storage,
             "landing": setting("DATAOPS_LANDING", str(home / "landing")),
+            "outputs": variables.get("DATAOPS_OUTPUTS", "") or (str(home / "outputs") if local else ""),
             "metadata_url": setting("DATAOPS_METADATA_URL", f"sqlite:///{home / 'metadata.db'}"),
             "warehouse": setting("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),
             "dbt_target": setting("DATAOPS_DBT_TARGET", "duckdb"),

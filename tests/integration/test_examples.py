@@ -13,6 +13,7 @@ import pytest
 from code_location import CodeLocation
 from dagster.components.testing import create_defs_folder_sandbox
 
+from dataops_assets.components.declarations import declared_sources
 from dataops_assets.sql import query
 from dataops_assets.storage.delta import Table
 
@@ -46,7 +47,8 @@ def test_an_example_gives_the_expected_tables(folder: Path, tmp_path: Path) -> N
         with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
             here = CodeLocation(definitions, instance, tmp_path)
             shutil.copytree(folder / "landing", here.landing)
-            sources = [path.parent.name for path in sorted((folder / "defs").rglob("defs.yaml"))]
+            declared = declared_sources(folder / "defs")
+            sources = sorted(declared.sources)
             runs = here.settle(*sources)
             assert runs
             assert all(run.success for run in runs)
@@ -55,6 +57,11 @@ def test_an_example_gives_the_expected_tables(folder: Path, tmp_path: Path) -> N
             if current:
                 assert here.materialize([f"hub/{name}" for name in current], {}).success
             assert tables
+            if declared.outputs:
+                assert here.materialize([f"output/{name}" for name in declared.outputs], {}).success
+            for file in sorted((folder / "delivered").rglob("*.csv")):
+                there = Path(here.environment.outputs) / file.relative_to(folder / "delivered")
+                assert there.read_text() == file.read_text()
             for file in tables:
                 columns, rows = expected(file)
                 table = file.relative_to(folder / "expected").with_suffix("").as_posix()

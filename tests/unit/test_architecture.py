@@ -38,6 +38,7 @@ LAYERS = (
     {"connections"},
     {"quality"},
     {"steps"},
+    {"outputs"},
     {"incidents"},
     {"declaring"},
     {"components"},

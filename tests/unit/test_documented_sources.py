@@ -10,10 +10,17 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from dataops_assets.components import IncidentsComponent, SourceComponent, TemplatesComponent, WarehouseComponent
+from dataops_assets.components import (
+    IncidentsComponent,
+    OutputComponent,
+    SourceComponent,
+    TemplatesComponent,
+    WarehouseComponent,
+)
 from dataops_assets.components.declarations import (
     CONNECTION_TYPES,
     INCIDENT_TYPES,
+    OUTPUT_TYPES,
     SOURCE_TYPES,
     TEMPLATE_TYPES,
     declared_sources,
@@ -21,6 +28,7 @@ from dataops_assets.components.declarations import (
 from dataops_assets.components.graph import nodes
 from dataops_assets.config.databases import Connections
 from dataops_assets.config.incidents import Incidents
+from dataops_assets.config.outputs import Output
 from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
@@ -33,6 +41,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "dataops_assets.components.WarehouseComponent": Warehouse,
     **dict.fromkeys(CONNECTION_TYPES, Connections),
     **dict.fromkeys(INCIDENT_TYPES, Incidents),
+    **dict.fromkeys(OUTPUT_TYPES, Output),
     **dict.fromkeys(TEMPLATE_TYPES, Templates),
     **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),
 }
@@ -91,7 +100,7 @@ def without_columns(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_components_go_by_the_names_that_are_shown() -> None:
-    for component in (IncidentsComponent, SourceComponent, TemplatesComponent, WarehouseComponent):
+    for component in (IncidentsComponent, OutputComponent, SourceComponent, TemplatesComponent, WarehouseComponent):
         assert f"dataops_assets.components.{component.__name__}" in MODELS
 
 

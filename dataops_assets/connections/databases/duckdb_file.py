@@ -47,31 +47,35 @@ class DuckDBFile:
     def __init__(self, declared: DuckDBDatabase) -> None:
         """Opens nothing yet."""
         self.place = f"DuckDB {declared.path}"
-        self._path = Path(declared.path)
+        self.path = Path(declared.path)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a transaction that sees one moment. Raises StorageError and ConfigError."""
         attempted = f"opening {self.place}"
-        require_file(self._path, attempted)
-        with _told(attempted):
-            connection = duckdb.connect(str(self._path), read_only=True)
+        require_file(self.path, attempted)
+        with told(attempted):
+            connection = duckdb.connect(str(self.path), read_only=True)
         with closing(connection):
-            with _told(attempted):
+            with told(attempted):
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.begin()
-            yield _DuckDBSnapshot(connection, self.place)
+            yield DuckDBSnapshot(connection, self.place)
 
 
-class _DuckDBSnapshot:
+class DuckDBSnapshot:
+    """Reads in a transaction of a connection."""
+
     transactions = None
 
     def __init__(self, connection: DuckDBPyConnection, place: str) -> None:
+        """Take an open connection."""
         self._connection = connection
         self._place = place
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
-        with _told(f"reading {table or 'the query'} in {self._place}"):
+        """See `Snapshot`."""
+        with told(f"reading {table or 'the query'} in {self._place}"):
             text, values = statement.bound("?")
             given = [format(value, "f") if isinstance(value, Decimal) else value for value in values]
             rows = self._connection.sql(text, params=given) if given else self._connection.sql(text)
@@ -85,7 +89,8 @@ class _DuckDBSnapshot:
                 take(pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema))
 
     def tables(self) -> list[str]:
-        with _told(f"listing the tables of {self._place}"):
+        """See `Snapshot`."""
+        with told(f"listing the tables of {self._place}"):
             found = self._connection.execute(
                 "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary "
                 "UNION ALL SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE NOT internal"
@@ -93,6 +98,7 @@ class _DuckDBSnapshot:
             return sorted(row[0].removeprefix("main.") for row in found.fetchall())
 
     def server(self) -> str:
+        """See `Snapshot`."""
         return f"DuckDB {duckdb.__version__}"
 
 
@@ -113,7 +119,7 @@ def _as_read(rows: DuckDBPyRelation, fields: list[Field]) -> DuckDBPyRelation:
 
 
 @contextmanager
-def _told(attempted: str) -> Iterator[None]:
+def told(attempted: str) -> Iterator[None]:
     """Turn errors of the library into errors of the platform. DuckDB itself names the tables that are there."""
     try:
         yield

@@ -45,8 +45,9 @@ _CURSORS: dict[int, CursorKind] = {
     FIELD_TYPE.DATE: "date",
     **dict.fromkeys((FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP), "time"),
 }
-# what the server says of a declaration that is wrong: no right, no such database, table or column, wrong syntax
-_WRONG = {1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146}
+# what the server says of a declaration that is wrong: no right, no such database, table or column, wrong syntax; of
+# values that its columns do not take: null, twice, out of range, too long, of another type
+_WRONG = {1044, 1045, 1049, 1054, 1064, 1142, 1143, 1146, *(1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406)}
 _NO_TABLE = 1146
 
 
@@ -64,8 +65,17 @@ class MySql:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read-only transaction that sees one moment. Raises StorageError and ConfigError."""
+        with self.connected() as connection:
+            with told(f"beginning a snapshot of {self.place}"), connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            yield MySqlSnapshot(connection, self.place)
+
+    @contextmanager
+    def connected(self) -> Iterator[pymysql.Connection]:
+        """Open a connection whose times are in UTC. Raises StorageError and ConfigError."""
         declared = self._declared
-        with _told(f"connecting to {self.place}"):
+        with told(f"connecting to {self.place}"):
             connection = pymysql.connect(
                 host=declared.host,
                 port=declared.port,
@@ -81,12 +91,10 @@ class MySql:
                 ssl_verify_identity=True if declared.tls == "verify-full" else None,
             )
         try:
-            with _told(f"beginning a snapshot of {self.place}"), connection.cursor() as cursor:
+            with told(f"opening a session of {self.place}"), connection.cursor() as cursor:
                 # the server may wait long for a reader that writes files meanwhile
                 cursor.execute("SET SESSION time_zone = '+00:00', net_write_timeout = 3600")
-                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            yield _MySqlSnapshot(connection, self.place)
+            yield connection
         finally:
             connection.close()
 
@@ -121,16 +129,20 @@ def _kind_of(item: Any) -> Kind:
     return "binary" if is_bytes or item.type_code == FIELD_TYPE.GEOMETRY else "text"
 
 
-class _MySqlSnapshot:
+class MySqlSnapshot:
+    """Reads in a transaction of a connection."""
+
     transactions = None
 
     def __init__(self, connection: pymysql.Connection, place: str) -> None:
+        """Take an open connection."""
         self._connection = connection
         self._place = place
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
+        """See `Snapshot`."""
         attempted = f"reading {table or 'the query'} in {self._place}"
-        with _told(attempted, self.tables), ExitStack() as cursors:
+        with told(attempted, self.tables), ExitStack() as cursors:
             cursor = self._connection.cursor(_DescribedCursor)
             cursors.push(cursor.abandon)
             text, values = statement.bound("%s", lambda part: part.replace("%", "%%") if statement.values else part)
@@ -142,12 +154,14 @@ class _MySqlSnapshot:
                 take(_table_of(rows, fields, bits, attempted))
 
     def tables(self) -> list[str]:
-        with _told(f"listing the tables of {self._place}"), self._connection.cursor() as cursor:
+        """See `Snapshot`."""
+        with told(f"listing the tables of {self._place}"), self._connection.cursor() as cursor:
             # the server shows only those that the user may see
             cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = database()")
             return sorted(row[0] for row in cursor.fetchall())
 
     def server(self) -> str:
+        """See `Snapshot`."""
         return str(self._connection.get_server_info())
 
 
@@ -168,7 +182,7 @@ def _table_of(rows: Sequence[Sequence[Any]], fields: Sequence[Field], bits: Sequ
 
 
 @contextmanager
-def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
+def told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
     """Turn errors of the driver into ConfigError, if the declaration is wrong, and into StorageError otherwise."""
     try:
         yield
@@ -183,7 +197,7 @@ def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Itera
             attempted,
             received=text,
             known=known() if code == _NO_TABLE and known is not None else (),
-            next_step="correct the declaration, or give the user the right to read",
+            next_step="correct the declaration, or give the user the right to it",
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dataops_assets.config.databases import (
@@ -15,6 +16,7 @@ from dataops_assets.config.databases import (
     SqliteDatabase,
 )
 from dataops_assets.connections.databases.reading import Database
+from dataops_assets.connections.databases.writing import Writer
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.masking import remember
 
@@ -53,6 +55,27 @@ def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ
             from dataops_assets.connections.databases.duckdb_file import DuckDBFile
 
             return DuckDBFile(declared)
+
+
+def written(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) -> AbstractContextManager[Writer]:
+    """Open a declared database to write into it. Its secret is read now. Raises ConfigError and StorageError."""
+    match declared:
+        case PostgresDatabase():
+            from dataops_assets.connections.databases import postgres, postgres_writer
+
+            return postgres_writer.writing(postgres.Postgres(declared, secret_of(declared.password, variables)))
+        case MySqlDatabase():
+            from dataops_assets.connections.databases import mysql, mysql_writer
+
+            return mysql_writer.writing(mysql.MySql(declared, secret_of(declared.password, variables)))
+        case SqliteDatabase():
+            from dataops_assets.connections.databases import sqlite, sqlite_writer
+
+            return sqlite_writer.writing(sqlite.Sqlite(declared))
+        case DuckDBDatabase():
+            from dataops_assets.connections.databases import duckdb_file, duckdb_writer
+
+            return duckdb_writer.writing(duckdb_file.DuckDBFile(declared))
 
 
 def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | None:

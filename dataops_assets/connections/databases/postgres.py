@@ -70,9 +70,23 @@ class Postgres:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read-only transaction that sees one moment. Raises StorageError and ConfigError."""
+        with self.connected() as connection:
+            with told(f"beginning a snapshot of {self.place}"):
+                connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+                with connection.cursor() as cursor:
+                    set_texts(cursor)
+                    cursor.execute(
+                        "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text FROM pg_current_snapshot() AS s"
+                    )
+                    settled, following = cursor.fetchone()
+            yield PostgresSnapshot(connection, self.place, Transactions(int(settled), int(following)))
+
+    @contextmanager
+    def connected(self) -> Iterator[extensions.connection]:
+        """Open a connection. Raises StorageError and ConfigError."""
         import psycopg2
 
-        with _told(f"connecting to {self.place}"):
+        with told(f"connecting to {self.place}"):
             connection = psycopg2.connect(
                 host=self._declared.host,
                 port=self._declared.port,
@@ -85,27 +99,28 @@ class Postgres:
                 client_encoding="UTF8",
             )
         try:
-            with _told(f"beginning a snapshot of {self.place}"):
-                connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-                with connection.cursor() as cursor:
-                    for name, value in _SETTINGS.items():
-                        cursor.execute("SELECT set_config(%s, %s, true)", (name, value))
-                    cursor.execute(
-                        "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text FROM pg_current_snapshot() AS s"
-                    )
-                    settled, following = cursor.fetchone()
-            yield _PostgresSnapshot(connection, self.place, Transactions(int(settled), int(following)))
+            yield connection
         finally:
             connection.close()
 
 
-class _PostgresSnapshot:
-    def __init__(self, connection: extensions.connection, place: str, transactions: Transactions) -> None:
+def set_texts(cursor: extensions.cursor) -> None:
+    """Let the server print values in one form until the transaction ends."""
+    for name, value in _SETTINGS.items():
+        cursor.execute("SELECT set_config(%s, %s, true)", (name, value))
+
+
+class PostgresSnapshot:
+    """Reads in a transaction of a connection."""
+
+    def __init__(self, connection: extensions.connection, place: str, transactions: Transactions | None = None) -> None:
+        """Take a connection in whose transaction `set_texts` was called."""
         self.transactions = transactions
         self._connection = connection
         self._place = place
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
+        """See `Snapshot`."""
         from psycopg2 import sql
 
         attempted = f"reading {table or 'the query'} in {self._place}"
@@ -124,6 +139,7 @@ class _PostgresSnapshot:
             portions.flush()
 
     def tables(self) -> list[str]:
+        """See `Snapshot`."""
         with self._cursor(f"listing the tables of {self._place}") as cursor:
             cursor.execute(
                 "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n "
@@ -134,6 +150,7 @@ class _PostgresSnapshot:
             return sorted(row[0] for row in cursor.fetchall())
 
     def server(self) -> str:
+        """See `Snapshot`."""
         with self._cursor(f"asking {self._place} for its version") as cursor:
             cursor.execute("SHOW server_version")
             return f"PostgreSQL {cursor.fetchone()[0]}"
@@ -147,7 +164,7 @@ class _PostgresSnapshot:
 
     @contextmanager
     def _cursor(self, attempted: str) -> Iterator[extensions.cursor]:
-        with _told(attempted, self._known):
+        with told(attempted, self._known):
             cursor = self._connection.cursor()
             try:
                 yield cursor
@@ -237,7 +254,7 @@ def _bytes_of(column: pa.ChunkedArray, item: Field, attempted: str) -> pa.Array:
 
 
 @contextmanager
-def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
+def told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
     """Turn errors of the driver into StorageError, if another try can help, and into ConfigError otherwise."""
     import psycopg2
     from psycopg2 import errorcodes
@@ -258,6 +275,6 @@ def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Itera
         next_step = (
             "check that the server runs, and the connection's host, user and password"
             if may_pass
-            else ("correct the declaration, or give the user the right to read")
+            else ("correct the declaration, or give the user the right to it")
         )
         raise kind(attempted, received=text, next_step=next_step) from None

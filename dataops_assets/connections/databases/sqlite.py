@@ -28,7 +28,9 @@ from dataops_assets.connections.databases.reading import (
 from dataops_assets.errors import ConfigError, InputError, StorageError
 
 _ROWS = 10_000
-_BUSY_SECONDS = 30.0
+BUSY_SECONDS = 30.0
+"""How long a connection waits for another one that writes."""
+
 _LARGEST = 2**63 - 1
 
 
@@ -40,19 +42,19 @@ class Sqlite:
     def __init__(self, declared: SqliteDatabase) -> None:
         """Opens nothing yet."""
         self.place = f"SQLite {declared.path}"
-        self._path = Path(declared.path)
+        self.path = Path(declared.path)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a transaction that sees one moment. Raises StorageError and ConfigError."""
         attempted = f"opening {self.place}"
-        require_file(self._path, attempted)
-        with _told(attempted):
+        require_file(self.path, attempted)
+        with told(attempted):
             connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+                f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
             )
         with closing(connection):
-            with _told(attempted):
+            with told(attempted):
                 connection.execute("BEGIN")
                 # the moment is that of the first read
                 connection.execute("PRAGMA schema_version").fetchone()
@@ -68,7 +70,7 @@ class _SqliteSnapshot:
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
         attempted = f"reading {table or 'the query'} in {self._place}"
-        with _told(attempted, self.tables), closing(self._connection.cursor()) as cursor:
+        with told(attempted, self.tables), closing(self._connection.cursor()) as cursor:
             types = self._declared_types(table) if table else {}
             text, values = statement.bound("?")
             cursor.execute(text, [_given(value) for value in values])
@@ -81,7 +83,7 @@ class _SqliteSnapshot:
                 take(table_of([_texts(row, fields, attempted) for row in rows], fields, attempted))
 
     def tables(self) -> list[str]:
-        with _told(f"listing the tables of {self._place}"):
+        with told(f"listing the tables of {self._place}"):
             found = self._connection.execute(
                 "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
             )
@@ -122,7 +124,7 @@ def _texts(row: Sequence[Any], fields: Sequence[Field], attempted: str) -> list[
 
 
 @contextmanager
-def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
+def told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterator[None]:
     """Turn errors of the library into errors of the platform: only those of a busy or unreadable file may pass."""
     try:
         yield
@@ -134,6 +136,6 @@ def _told(attempted: str, known: Callable[[], list[str]] | None = None) -> Itera
             raise ConfigError(
                 attempted, received=text, known=known(), next_step="correct the name; write it as in the database"
             ) from error
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
             raise ConfigError(attempted, received=text, next_step="correct the declaration") from error
         raise StorageError(attempted, received=text, next_step="check that the file can be read") from error

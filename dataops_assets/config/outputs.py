@@ -1,0 +1,254 @@
+"""The `Output` model: what leaves the lake, from which table, in which shape, and to which table or files.
+
+Pure pydantic: no I/O, no Dagster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from string import Formatter
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dataops_assets.config.contract import COLUMN_TYPE
+from dataops_assets.config.declared import Declared, Problem, hint, refuse
+from dataops_assets.config.quality import FreshnessCheck, VolumeCheck
+from dataops_assets.config.source import AREA, NAME, OWNER
+
+TOKENS = ("output", "date", "time", "version", "delivery")
+"""The tokens of a file name: the output's name, day and time of the delivery in UTC, the version of the table it is
+made of, and the number of the delivery."""
+
+_FROM = re.compile(r"^(hub|warehouse)/[A-Za-z_][A-Za-z0-9_]*$")
+# a table is named as 'name' or 'schema.name'
+_TABLE = re.compile(r"^[^.{}\s][^.{}]*(\.[^.{}\s][^.{}]*)?$")
+_UNSAFE = re.compile(r"[/\\\x00-\x1f]")
+
+
+class OutputColumn(Declared):
+    """One column of an output."""
+
+    name: str = Field(min_length=1, max_length=63, description="Column name in the output.")
+    of: str = Field("", description="Column of the table that it is, if it has another name there.")
+    expression: str = Field("", description="SQL expression over the columns of one row of the table, instead of `of`.")
+    type: str = Field(
+        "",
+        description="Type in the output: text, boolean, integer, double, decimal(p,s), date, timestamp, timestamptz or "
+        "binary; default: the type of the value. A value that does not fit stops the delivery.",
+    )
+    description: str = Field("", description="What the column means; shown in the UI.")
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value.isprintable() or value != value.strip() or any(sign in value for sign in "{}"):
+            raise ValueError(f"column {value!r}: a name has no braces, control characters or spaces at its ends")
+        return value
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if value and not COLUMN_TYPE.match(value):
+            raise ValueError(f"unknown type {value!r}; known: those of a source's columns, such as decimal(12,2)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> OutputColumn:
+        if self.of and self.expression:
+            raise ValueError(f"column {self.name!r}: give either of (a column) or expression")
+        return self
+
+
+class TableTarget(Declared):
+    """A table in a declared database."""
+
+    type: Literal["table"]
+    database: str = Field(description="Name of the database in a ConnectionsComponent.")
+    table: str = Field(description="Table, as 'name' or 'schema.name', written as in the database.")
+    structure: Literal["create", "alter", "check"] = Field(
+        "create",
+        description="'create': create the table if it is missing; 'alter': also add missing columns; 'check': only "
+        "check that table and columns are there.",
+    )
+
+    @field_validator("table")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not _TABLE.match(value):
+            raise ValueError(f"table is {value!r}; write it as 'name' or 'schema.name'")
+        return value
+
+
+class FilesTarget(Declared):
+    """Files in a folder. A delivery appears whole or not at all, and its manifest says that it is complete."""
+
+    type: Literal["files"]
+    path: str = Field(description="Folder. A relative path is below DATAOPS_OUTPUTS.")
+    name: str = Field(
+        "{output}",
+        description="Name of the file, or of the folder if there are several, without ending. Tokens: {output}, "
+        "{date}, {time}, {version}, {delivery}.",
+    )
+    format: Literal["csv", "jsonl", "parquet", "excel"] = Field("csv", description="File format.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of CSV.")
+    header: bool = Field(True, description="Whether CSV begins with the names of the columns.")
+    compression: Literal["none", "gzip", "zstd"] = Field(
+        "none", description="Compression of CSV and JSON Lines as a whole, of Parquet within the file (none: snappy)."
+    )
+    partition_by: tuple[str, ...] = Field(
+        (), description="Columns by whose values the rows are divided into files, in folders such as country=DE."
+    )
+    keep: int | None = Field(
+        None, ge=1, description="Number of deliveries to keep, with the newest. Older ones leave; default: all stay."
+    )
+    archive: str = Field(
+        "", description="Folder where older deliveries go, on the same disk; without it they are removed."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _known_tokens(cls, value: str) -> str:
+        try:
+            parts = list(Formatter().parse(value))
+        except ValueError as error:
+            raise ValueError(f"name is {value!r}: {error}") from error
+        for _, token, form, conversion in parts:
+            if token is not None and (token not in TOKENS or form or conversion):
+                raise ValueError(f"unknown token {{{token}}}; known: {', '.join(f'{{{item}}}' for item in TOKENS)}")
+        if not value or value.startswith(".") or _UNSAFE.search(value):
+            raise ValueError(f"name is {value!r}; a file name has no slashes, and no dot at its beginning")
+        return value
+
+    @property
+    def is_numbered(self) -> bool:
+        """Return whether each delivery has a name of its own."""
+        return "delivery" in [part[1] for part in Formatter().parse(self.name)]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> FilesTarget:
+        if self.format == "excel" and self.compression != "none":
+            raise ValueError("a workbook is compressed already: leave out compression")
+        if self.partition_by and not self.is_numbered:
+            raise ValueError("files by partition_by appear together as a folder, whose name needs the token {delivery}")
+        if self.archive and self.keep is None:
+            raise ValueError("archive needs keep: the number of deliveries that stay")
+        return self
+
+
+Target = Annotated[TableTarget | FilesTarget, Field(discriminator="type")]
+
+
+class OutputChecks(Declared):
+    """Checks of an output. The check `delivery` is always made: what is in the target is compared with the table."""
+
+    freshness: FreshnessCheck = Field(FreshnessCheck(), description="How recent the delivery must be.")
+    volume: VolumeCheck = Field(
+        VolumeCheck(), description="Limits for the number of rows. With severity fail, nothing is delivered."
+    )
+
+
+class Output(Declared):
+    """A delivery from a hub, a recalculated hub or a warehouse model to a table or to files: `output/<name>`."""
+
+    name: str = Field(description="Output name: lower case letters, digits and underscores.")
+    area: str = Field(description="Subject area; the group in the Dagster UI.")
+    description: str = Field("", description="Who uses it, and for what.")
+    owners: tuple[str, ...] = Field((), description="E-mail addresses or 'team:name'.")
+    source: str = Field(
+        alias="from", description="Table to deliver: hub/<source>, hub/<source>_current or warehouse/<model>."
+    )
+    versions: Literal["current", "all"] = Field(
+        "current", description="Of a hub with history: only the current version of each key, or all versions."
+    )
+    key: tuple[str, ...] = Field(
+        (), description="Output columns that identify a row; default: the key of the source (and s_valid_from)."
+    )
+    columns: tuple[OutputColumn, ...] = Field(
+        (), description="Columns in order; default: all columns of the table, without those of the platform."
+    )
+    keep_when: str = Field("", description="SQL predicate on one row of the table; other rows are not delivered.")
+    mode: Literal["full", "incremental"] = Field(
+        "full", description="'full': all rows each time; 'incremental': only keys that changed since the last delivery."
+    )
+    deletes: Literal["hard", "soft", "ignore"] = Field(
+        "hard",
+        description="What becomes of rows that left the table: removed, flagged in deleted_column, or left alone.",
+    )
+    deleted_column: str = Field("is_deleted", description="Boolean column of the output for `deletes: soft`.")
+    when_held: Literal["wait", "deliver"] = Field(
+        "wait",
+        description="While inputs of the source are held or failed a gate: wait for a person, or deliver the table as "
+        "it is, without them.",
+    )
+    to: Target = Field(description="Where the rows go.")
+    checks: OutputChecks = Field(OutputChecks(), description="Checks of the output.")
+
+    @field_validator("name")
+    @classmethod
+    def _safe_name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError(f"output name {value!r} must match {NAME.pattern}")
+        return value
+
+    @field_validator("area")
+    @classmethod
+    def _known_area(cls, value: str) -> str:
+        if not AREA.match(value):
+            raise ValueError(f"area {value!r} must match {AREA.pattern}")
+        return value
+
+    @field_validator("owners")
+    @classmethod
+    def _known_owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for owner in value:
+            if not OWNER.match(owner):
+                raise ValueError(f"owner {owner!r} is neither an e-mail address nor 'team:name'")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _known_layer(cls, value: str) -> str:
+        if not _FROM.match(value):
+            raise ValueError(f"from is {value!r}; known: hub/<source>, hub/<source>_current, warehouse/<model>")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Output:
+        refuse("Output", [*self._repeated_names(), *self._unfit_modes()])
+        return self
+
+    def _repeated_names(self) -> Iterator[Problem]:
+        seen = {self.deleted_column.lower()} if self.deletes == "soft" else set()
+        for index, item in enumerate(self.columns):
+            if item.name.lower() in seen:
+                yield ("columns", index, "name"), item.name, f"column {item.name!r} is there twice (case is ignored)"
+            seen.add(item.name.lower())
+        names = [item.name for item in self.columns]
+        of_files = self.to.partition_by if isinstance(self.to, FilesTarget) else ()
+        for path, used in {("key",): self.key, ("to", "partition_by"): of_files}.items():
+            for name in used if names else ():
+                if name not in names:
+                    yield (
+                        path,
+                        name,
+                        f"{name!r} is no column of the output{hint(name, names)}; known: {', '.join(names)}",
+                    )
+
+    def _unfit_modes(self) -> Iterator[Problem]:
+        if not isinstance(self.to, FilesTarget):
+            return
+        if self.mode == "incremental":
+            if self.deletes == "hard":
+                message = "files with changes cannot delete: declare soft (a column marks the row) or ignore"
+                yield ("deletes",), self.deletes, message
+            if not self.to.is_numbered:
+                message = "each delivery has other rows, so the name needs the token {delivery}"
+                yield ("to", "name"), self.to.name, message
+            if self.source.startswith("warehouse/"):
+                message = "a model keeps no record of its changes, and files cannot be compared with: declare full"
+                yield ("mode",), self.mode, message
+        elif self.deletes == "soft":
+            message = "a full delivery has no rows that left the table: declare hard, or mode: incremental"
+            yield ("deletes",), self.deletes, message

@@ -1,0 +1,87 @@
+"""The door: deliver one output, as an asset, a command or a test runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dataops_assets.config.outputs import FilesTarget
+from dataops_assets.errors import DataOpsError, GateFailed
+from dataops_assets.outputs.context import OutputContext
+from dataops_assets.outputs.delivery import Delivered, Target
+from dataops_assets.outputs.file_target import deliver_to_files
+from dataops_assets.outputs.readiness import require_ready
+from dataops_assets.outputs.table_target import deliver_to_table
+from dataops_assets.profiles import Profile
+from dataops_assets.quality.checks import volume
+from dataops_assets.report import CheckOutcome, InputReport, StepReport
+
+STEP = "deliver"
+
+
+def deliver(context: OutputContext) -> StepReport:
+    """Bring the target of an output up to date with its table.
+
+    Doing it again changes nothing. The report has one input report (id ''): its counts, and an error if the comparison
+    of the target or the declared volume stopped the delivery. Then the target is as it was. Raises GateFailed while
+    the table is not ready, ConfigError, InputError and StorageError.
+    """
+    started = time.perf_counter()
+    require_ready(context)
+    opened = Target.of(context)
+    stopped = _volume(context, opened)
+    if stopped is not None and not stopped.passed and stopped.severity == "fail":
+        return _report(context, opened, None, (stopped,), started)
+    target = context.output.to
+    if isinstance(target, FilesTarget):
+        done = deliver_to_files(context, target, opened)
+    else:
+        done = deliver_to_table(context, target, opened)
+    return _report(context, opened, done, (*done.checks, *([stopped] if stopped is not None else [])), started)
+
+
+def _volume(context: OutputContext, opened: Target) -> CheckOutcome | None:
+    """Return the outcome of the volume check for the rows that are about to be delivered; None if it is off."""
+    check = context.output.checks.volume
+    if not check.enabled:
+        return None
+    with opened.rows() as (session, table):
+        rows = opened.count(session, table)
+    # limits are not learnt here: they were for the inputs
+    return volume(Profile(context.asset, "", rows, ()), (), check)
+
+
+def _report(
+    context: OutputContext,
+    opened: Target,
+    done: Delivered | None,
+    checks: tuple[CheckOutcome, ...],
+    started: float,
+) -> StepReport:
+    error: DataOpsError | None = None
+    for item in checks:
+        if not item.passed and item.severity == "fail":
+            error = GateFailed(
+                f"delivering output {context.output.name!r}",
+                received=f"{item.check}: {item.explanation}",
+                next_step="correct the rows, the declaration or the target, then run again; the target is as it was",
+            )
+    counts: Mapping[str, int | str] = done.counts if done is not None else {}
+    numbers = {name: value for name, value in counts.items() if isinstance(value, int)}
+    report = StepReport(
+        STEP,
+        context.asset,
+        (InputReport("", numbers, error),),
+        numbers.get("rows"),
+        None,
+        opened.compiled.columns,
+        time.perf_counter() - started,
+        checks,
+    )
+    if done is None:
+        return report
+    notes: dict[str, str | int | float] = {"delivery": done.position.delivery, **done.notes}
+    if not done.is_new and error is None:
+        notes["skipped"] = "the target has this version already"
+    return replace(report, notes=notes, read=done.read if error is None else {})

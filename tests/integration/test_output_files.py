@@ -1,0 +1,286 @@
+"""Outputs to files: formats, names, manifests, older deliveries, increments, and kills at any moment."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import decimal
+import gzip
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from delivered_outputs import OutputPlace
+from openpyxl import load_workbook
+
+from dataops_assets.errors import ConfigError, InputError
+
+VALUES = {
+    "id": pa.array([1, 2, 3], pa.int64()),
+    "text": pa.array(["", 'a "b", \n;', None], pa.string()),
+    "number": pa.array([0.1, 5e-324, None], pa.float64()),
+    "sum": pa.array([decimal.Decimal("1234567890123456789.50"), None, decimal.Decimal("0.01")], pa.decimal128(38, 2)),
+    "yes": pa.array([True, False, None], pa.bool_()),
+    "day": pa.array([dt.date(2024, 5, 1), dt.date(1950, 1, 1), None], pa.date32()),
+    "instant": pa.array([dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC), None, None], pa.timestamp("us", "UTC")),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> OutputPlace:
+    return OutputPlace(tmp_path)
+
+
+def to(**changes: Any) -> dict[str, Any]:
+    return {"type": "files", "path": "crm", **changes}
+
+
+def numbered(ids: range, note: str = "a") -> pa.Table:
+    return pa.table({"id": pa.array(ids, pa.int64()), "note": pa.array([note] * len(ids), pa.string())})
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """A manifest whose control totals are those of the files."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    for item in found["files"]:
+        content = (path.parent / item["path"]).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (item["bytes"], item["sha256"])
+    assert found["bytes"] == sum(item["bytes"] for item in found["files"])
+    assert found["rows"] == sum(item["rows"] for item in found["files"])
+    return found
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and ".dataops" not in path.parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("format_", "compression", "ending"),
+    [
+        ("csv", "none", "csv"),
+        ("csv", "gzip", "csv.gz"),
+        ("jsonl", "zstd", "jsonl.zst"),
+        ("parquet", "zstd", "parquet"),
+        ("excel", "none", "xlsx"),
+    ],
+)
+def test_every_format_is_read_as_it_was_written(
+    format_: str, compression: str, ending: str, place: OutputPlace
+) -> None:
+    table = pa.table(VALUES)
+    if format_ == "excel":
+        # a cell cannot tell an empty text from no text
+        table = table.set_column(1, "text", pa.array(["=1+1", 'b "c"', None], pa.string()))
+    place.publish(table)
+    report = place.deliver(to(format=format_, compression=compression))
+    # the comparison reads every value back
+    assert [item.passed for item in report.outcomes] == [True, True], report.outcomes
+    folder = place.home / "outputs" / "crm"
+    assert names(folder) == [f"things.{ending}", f"things.{ending}.manifest.json"]
+    assert manifest(folder / f"things.{ending}.manifest.json")["rows"] == 3
+    if ending == "csv.gz":
+        text = gzip.decompress((folder / "things.csv.gz").read_bytes()).decode()
+        assert next(csv.reader(text.splitlines())) == list(VALUES)
+    if format_ == "parquet":
+        assert pq.read_table(folder / "things.parquet").column("sum").to_pylist() == VALUES["sum"].to_pylist()
+    if format_ == "excel":
+        assert load_workbook(folder / "things.xlsx").worksheets[0]["C2"].value == 0.1
+
+
+def test_files_by_partition_appear_as_one_folder(place: OutputPlace) -> None:
+    rows = pa.table({"id": [1, 2, 3, 4], "country": ["DE", "A/T", None, ""], "note": ["a", "b", "c", "d"]})
+    place.publish(rows)
+    place.deliver(to(name="{output}_{delivery}", partition_by=["country"], keep=1, archive="old"))
+    folder = place.home / "outputs" / "crm"
+    assert names(folder) == [
+        "things_1/country=A%2FT/rows.csv",
+        "things_1/country=DE/rows.csv",
+        "things_1/country=__empty__/rows.csv",
+        "things_1/country=__null__/rows.csv",
+        "things_1/manifest.json",
+    ]
+    assert (folder / "things_1/country=DE/rows.csv").read_text() == "id,note\n1,a\n"
+    manifest(folder / "things_1" / "manifest.json")
+    place.publish(rows.slice(1))
+    place.deliver(to(name="{output}_{delivery}", partition_by=["country"], keep=1, archive="old"))
+    assert {name.split("/")[0] for name in names(folder)} == {"things_2", "old"}
+    assert manifest(folder / "old" / "things_1" / "manifest.json")["rows"] == 4
+
+
+def test_a_file_that_keeps_its_name_is_replaced_and_archived(place: OutputPlace) -> None:
+    folder = place.home / "outputs" / "crm"
+    for note in "abc":
+        place.publish(numbered(range(2), note))
+        place.deliver(to(keep=1, archive="old"))
+    assert (folder / "things.csv").read_text() == "id,note\n0,c\n1,c\n"
+    assert names(folder) == [
+        "old/things_1.csv",
+        "old/things_1.csv.manifest.json",
+        "old/things_2.csv",
+        "old/things_2.csv.manifest.json",
+        "things.csv",
+        "things.csv.manifest.json",
+    ]
+    manifest(folder / "old" / "things_2.csv.manifest.json")
+    assert manifest(folder / "things.csv.manifest.json")["position"]["delivery"] == 3
+    # the same version again is no delivery, unless the file is gone
+    assert place.deliver(to(keep=1, archive="old")).notes["skipped"]
+    (folder / "things.csv").unlink()
+    assert place.deliver(to(keep=1, archive="old")).notes["delivery"] == 4
+
+
+def test_increments_have_only_changed_keys_also_if_readers_take_them_away(place: OutputPlace) -> None:
+    target, folder = to(name="{output}_{delivery}"), place.home / "outputs" / "crm"
+    declared = {"mode": "incremental", "deletes": "soft"}
+    place.publish(numbered(range(4)))
+    place.deliver(target, **declared)
+    for path in folder.glob("things_1*"):
+        path.unlink()
+    place.publish(pa.table({"id": [0, 1, 9], "note": ["a", "b", "new"]}))
+    place.deliver(target, **declared)
+    assert (folder / "things_2.csv").read_text() == "id,note,is_deleted\n1,b,false\n2,,true\n3,,true\n9,new,false\n"
+    assert place.deliver(target, **declared).notes["skipped"]
+    # another declaration is delivered in full
+    place.deliver(target, **declared, keep_when="id > 0")
+    assert (folder / "things_3.csv").read_text() == "id,note,is_deleted\n1,b,false\n9,new,false\n"
+
+
+def test_a_delivery_without_rows_is_a_file_with_a_header(place: OutputPlace) -> None:
+    place.publish(numbered(range(2)))
+    volume = {"checks": {"volume": {"min_rows": 0}}}
+    place.deliver(to(), keep_when="id > 5", **volume)
+    assert (place.home / "outputs" / "crm" / "things.csv").read_text() == "id,note\n"
+    # declared as needed, so nothing is delivered
+    report = place.deliver(to(path="other"), keep_when="id > 5", checks={"volume": {"severity": "fail"}})
+    assert "rows 0, expected at least 1" in str(report.inputs[0].error)
+    assert not (place.home / "outputs" / "other").exists()
+
+
+def test_a_model_of_the_warehouse_is_delivered_by_comparing(tmp_path: Path) -> None:
+    target = tmp_path / "target.duckdb"
+    place = OutputPlace(tmp_path, {"office": {"type": "duckdb", "path": str(target)}})
+    declared: dict[str, Any] = {"from": "warehouse/weekly", "key": ["week"], "mode": "incremental"}
+    table = {"type": "table", "database": "office", "table": "weekly"}
+    with pytest.raises(InputError, match="materialize warehouse/weekly first"):
+        place.deliver(table, **declared)
+    with duckdb.connect(place.environment.warehouse) as warehouse:
+        warehouse.execute(
+            "CREATE SCHEMA marts; CREATE TABLE marts.weekly AS SELECT range::INT AS week, 1.5 AS sum FROM range(5)"
+        )
+    assert place.deliver(table, **declared).inputs[0].counts["inserted"] == 5
+    with duckdb.connect(place.environment.warehouse) as warehouse:
+        warehouse.execute("UPDATE marts.weekly SET sum = 2 WHERE week = 3; DELETE FROM marts.weekly WHERE week = 0")
+    report = place.deliver(table, **declared)
+    assert report.inputs[0].counts == {"rows": 4, "inserted": 0, "updated": 1, "deleted": 1}
+    # a model tells no version, so nothing is claimed of what was read
+    assert report.read == {}
+
+
+def test_a_history_is_delivered_with_all_its_versions(tmp_path: Path) -> None:
+    target = tmp_path / "target.sqlite"
+    place = OutputPlace(tmp_path, {"office": {"type": "sqlite", "path": str(target)}})
+    days = [dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3)]
+
+    def versions(*rows: tuple[int, int, int | None, bool]) -> pa.Table:
+        made = [
+            {
+                "id": i,
+                "s_valid_from": days[a],
+                "s_valid_to": None if b is None else days[b],
+                "s_is_current": b is None,
+                "s_is_deleted": gone,
+            }
+            for i, a, b, gone in rows
+        ]
+        kinds = [pa.int64(), pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC"), pa.bool_(), pa.bool_()]
+        names_ = ["id", "s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted"]
+        return pa.Table.from_pylist(made, pa.schema(list(zip(names_, kinds, strict=True))))
+
+    columns = [{"name": "id"}, {"name": "since", "of": "s_valid_from"}, {"name": "until", "of": "s_valid_to"}]
+    table = {"type": "table", "database": "office", "table": "things"}
+    declared = {"versions": "all", "columns": columns, "mode": "incremental"}
+    place.publish(versions((1, 0, None, False), (2, 0, None, False)))
+    place.deliver(table, **declared)
+    place.publish(versions((1, 0, 2, False), (1, 2, None, True), (2, 0, None, False)))
+    assert place.deliver(table, **declared).inputs[0].counts == {"rows": 3, "inserted": 1, "updated": 1, "deleted": 0}
+    with closing(sqlite3.connect(target)) as connection:
+        found = connection.execute(
+            "SELECT id, substr(since, 1, 10), substr(until, 1, 10) FROM things ORDER BY id, since"
+        )
+        assert found.fetchall() == [(1, "2024-01-01", "2024-01-03"), (1, "2024-01-03", None), (2, "2024-01-01", None)]
+    # without the versions, a deleted key has no row
+    place.deliver({**table, "table": "now"}, columns=columns)
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("SELECT id FROM now").fetchall() == [(2,)]
+
+
+def test_what_a_format_cannot_hold_is_refused(place: OutputPlace) -> None:
+    place.publish(pa.table({"id": [1], "n": [float("inf")]}))
+    with pytest.raises(InputError, match="1 values that are infinite"):
+        place.deliver(to(format="jsonl"))
+    with pytest.raises(ConfigError, match="s3://bucket"):
+        place.deliver(to(path="s3://bucket/folder"))
+    assert names(place.home / "outputs" / "crm") == []
+
+
+_CHILD = """
+import json, sys
+from pathlib import Path
+from delivered_outputs import OutputPlace
+place = OutputPlace(Path(sys.argv[1]))
+to, declared = json.loads(sys.argv[2])
+print("begins", flush=True)
+place.deliver(to, **declared)
+print("ended", flush=True)
+"""
+
+
+def test_a_delivery_that_is_killed_at_any_moment_shows_nothing_half(place: OutputPlace) -> None:
+    """Whatever has a manifest is whole, and all that changed is delivered."""
+    target, folder = to(name="{output}_{delivery}", partition_by=["part"]), place.home / "outputs" / "crm"
+    declared = {
+        "mode": "incremental",
+        "deletes": "ignore",
+        "columns": [{"name": "id"}, {"name": "v"}, {"name": "part", "expression": "id % 5"}],
+    }
+    chosen = random.Random(20)
+    latest: dict[int, int] = {}
+    command = [sys.executable, "-c", _CHILD, str(place.home), json.dumps([target, declared])]
+    search = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for turn in range(4):
+        latest |= dict.fromkeys(chosen.sample(range(100_000), 40_000), turn)
+        place.publish(pa.table({"id": list(latest), "v": list(latest.values())}))
+        child = subprocess.Popen(command, env=search, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(chosen.uniform(0.0, 0.6))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        for path in folder.glob("things_*/manifest.json"):
+            manifest(path)
+        assert all((path / "manifest.json").exists() for path in folder.glob("things_*"))
+    place.deliver(target, **declared)
+    got: dict[int, int] = {}
+    deliveries = sorted(folder.glob("things_*"), key=lambda path: int(path.name.partition("_")[2]))
+    assert [path.name for path in deliveries] == [f"things_{number}" for number in range(1, len(deliveries) + 1)]
+    for delivery in deliveries:
+        for file in delivery.rglob("rows.csv"):
+            got |= {int(row["id"]): int(row["v"]) for row in csv.DictReader(file.open())}
+    assert got == latest

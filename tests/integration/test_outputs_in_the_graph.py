@@ -1,0 +1,169 @@
+"""Outputs as assets: delivered after their table by `dataops run` and automation, refused while it is not ready."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+import yaml
+from code_location import SOURCE_TYPE, CodeLocation, checks, failures, standalone
+from dagster.components.testing import create_defs_folder_sandbox
+
+from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.local import local_runner
+from dataops_assets.components.output import blocking_checks, require_models
+from dataops_assets.errors import ConfigError
+
+TYPE = "dataops_assets.components.OutputComponent"
+OUTPUT: dict[str, Any] = {
+    "name": "orders_for_crm",
+    "area": "crm",
+    "from": "hub/orders",
+    "columns": [
+        {"name": "order_no", "of": "id", "description": "Number."},
+        {"name": "cents", "expression": "amount * 100"},
+    ],
+    "to": {"type": "files", "path": "crm"},
+}
+
+
+def written(folder: Path, *declared: tuple[str, dict[str, Any]]) -> None:
+    for kind, attributes in declared:
+        place = folder / str(attributes.get("name", "connections"))
+        place.mkdir(parents=True)
+        (place / "defs.yaml").write_text(yaml.safe_dump({"type": kind, "attributes": attributes}))
+
+
+def guarded() -> dict[str, Any]:
+    return standalone() | {
+        "refresh": {"type": "full", "key": ["id"]},
+        "gates": {"deletes": {"max_share": 0.4, "min_rows": 1}},
+    }
+
+
+def test_an_output_follows_its_table_and_waits_while_an_input_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    file = tmp_path / "outputs" / "crm" / "orders_for_crm.csv"
+    with create_defs_folder_sandbox() as sandbox:
+        written(sandbox.defs_folder_path, (SOURCE_TYPE, guarded()), (TYPE, OUTPUT))
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.get() as instance:
+            here = CodeLocation(definitions, instance, tmp_path)
+
+            def run() -> list[str]:
+                with local_runner(lambda: here.definitions, tmp_path / "cursor", lambda _: None) as runner:
+                    done = [*runner.run_new_inputs(), *runner.run_automation()]
+                return [item.what for item in done if item.succeeded]
+
+            here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,7,1\n2,7,2.5\n")
+            assert "output/orders_for_crm" in run()
+            assert file.read_text() == "order_no,cents\n1,100.0\n2,250.0\n"
+            assert run() == []
+            made = here.materialized("output/orders_for_crm")[""].metadata
+            assert made["dagster/row_count"].value == 2
+            assert made["hub_versions"].value == {"hub/orders": 0}
+            lineage = here.declared("output/orders_for_crm")["dagster/column_lineage"].deps_by_column
+            assert [(item.asset_key.path, item.column_name) for item in lineage["cents"]] == [
+                (["hub", "orders"], "amount")
+            ]
+
+            # too many rows would go: the input is held, and so is the delivery, also by hand
+            here.land("orders", "orders_2024-01-02.csv", "id,customer,amount\n1,7,9\n")
+            run()
+            by_hand = here.materialize(["output/orders_for_crm"], {})
+            assert not by_hand.success
+            assert "is held" in failures(by_hand)[0]
+            assert file.read_text().count("\n") == 3
+            (held,) = here.platform.metadata.holds("orders")
+            here.platform.metadata.approve("orders", [held], "a person")
+            assert "output/orders_for_crm" in run()
+            assert file.read_text() == "order_no,cents\n1,900.0\n"
+
+
+def test_an_output_of_a_table_whose_blocking_check_failed_is_refused(tmp_path: Path) -> None:
+    source = standalone() | {"checks": {"volume": {"min_rows": 2, "severity": "fail"}}}
+    with create_defs_folder_sandbox() as sandbox:
+        written(sandbox.defs_folder_path, (SOURCE_TYPE, source), (TYPE, OUTPUT))
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
+            here = CodeLocation(definitions, instance, tmp_path)
+            here.platform.blocking_checks = blocking_checks(definitions.assets or ())
+            assert "volume" in here.platform.blocking_checks["hub/orders"]
+            here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,7,1\n2,7,1\n")
+            here.settle("orders")
+            # as if a later version of the table had failed it
+            table = dg.AssetKey(["hub", "orders"])
+            failed = dg.AssetCheckEvaluation(
+                table, "volume", False, {}, None, dg.AssetCheckSeverity.ERROR, "too few rows"
+            )
+            instance.report_runless_asset_event(failed)
+            run = here.materialize(["output/orders_for_crm"], {})
+            assert "its blocking check volume failed: too few rows" in failures(run)[0]
+            assert not (tmp_path / "outputs").exists()
+
+
+def test_a_failed_comparison_is_a_failed_check_and_delivers_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "target.duckdb"
+    with duckdb.connect(str(target)) as connection:
+        connection.execute("CREATE TABLE orders (order_no BIGINT, cents FLOAT)")
+    connections = {"connections": {"office": {"type": "duckdb", "path": str(target)}}}
+    to = {"type": "table", "database": "office", "table": "orders"}
+    with create_defs_folder_sandbox() as sandbox:
+        kinds = "dataops_assets.components.ConnectionsComponent"
+        written(
+            sandbox.defs_folder_path, (SOURCE_TYPE, standalone()), (kinds, connections), (TYPE, OUTPUT | {"to": to})
+        )
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
+            here = CodeLocation(definitions, instance, tmp_path)
+            here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,7,167772.17\n")
+            here.settle("orders")
+            run = here.materialize(["output/orders_for_crm"], {})
+            assert not run.success
+            check = checks(run)["output/orders_for_crm:delivery"]
+            assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+            assert "values in the target differ" in (check.description or "")
+            assert here.materialized("output/orders_for_crm") == {}
+            with duckdb.connect(str(target)) as connection:
+                assert connection.execute("SELECT count(*) FROM orders").fetchall() == [(0,)]
+                connection.execute("ALTER TABLE orders ALTER cents TYPE DOUBLE")
+            run = here.materialize(["output/orders_for_crm"], {})
+            assert run.success
+            assert checks(run)["output/orders_for_crm:delivery"].passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"from": "hub/order"}, "did you mean 'hub/orders'"),
+        ({"columns": [{"name": "amuont"}]}, "did you mean 'amount'"),
+        ({"columns": [{"name": "x", "expression": "sum(amount) over ()"}]}, "an output computes each row alone"),
+        ({"columns": [{"name": "x", "expression": "read_csv('/etc/passwd')"}]}, "reads nothing outside its row"),
+        ({"keep_when": "amonut > 1"}, "did you mean 'amount'"),
+        ({"versions": "all"}, "keeps no history"),
+        ({"key": ["id"]}, "'id' is no column of the output"),
+        ({"to": {"type": "table", "database": "nowhere", "table": "t"}}, "looking for the database 'nowhere'"),
+        ({"to": {"type": "files", "path": "x", "name": "{day}"}}, "unknown token {day}"),
+        ({"mode": "incremental"}, "files with changes cannot delete"),
+        ({"from": "lake/orders"}, "known: hub/<source>"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_with_its_place(changes: dict[str, Any], told: str) -> None:
+    with create_defs_folder_sandbox() as sandbox:
+        written(sandbox.defs_folder_path, (SOURCE_TYPE, standalone()), (TYPE, OUTPUT | changes))
+        with pytest.raises(Exception) as caught, sandbox.build_all_defs():  # noqa: PT011  Dagster wraps it
+            pass
+        text = str(caught.value.__cause__ or caught.value)
+        assert told in text
+        assert f"orders_for_crm{os.sep}defs.yaml" in text
+
+
+def test_a_model_that_nothing_makes_is_refused(tmp_path: Path) -> None:
+    written(tmp_path, (SOURCE_TYPE, standalone()), (TYPE, OUTPUT | {"from": "warehouse/ordres"}))
+    with pytest.raises(ConfigError, match="did you mean 'warehouse/orders'"):
+        require_models(declared_sources(tmp_path), [dg.AssetKey(["warehouse", "orders"])])
