@@ -35,6 +35,7 @@ _NOT_SOURCE = {"target", "logs", "dbt_packages", ".user.yml"}
 _PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
 _ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
 _KEPT = 4
+_SETTINGS = ("incremental_strategy", "materialized", "on_schema_change", "unique_key")
 _FILE = "catalogue.json"
 
 
@@ -76,7 +77,11 @@ class SourceEntry(TableEntry):
 
 
 class ModelEntry(TableEntry):
-    """A model (or seed, or snapshot). `selector` selects it alone; `reads` are the asset keys it depends on."""
+    """A model (or seed, or snapshot). `selector` selects it alone; `reads` are the asset keys it depends on.
+
+    `macros` are the hashes of the project's macros that it uses, also through others; `settings` those of its
+    configuration that decide how its table is made.
+    """
 
     name: str
     unique_id: str
@@ -90,6 +95,8 @@ class ModelEntry(TableEntry):
     code_version: str | None
     materialized: str
     tests: tuple[TestEntry, ...]
+    macros: dict[str, str] = {}
+    settings: dict[str, Any] = {}
 
 
 class Catalogue(_Value):
@@ -254,7 +261,27 @@ def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique
         code_version=spec.code_version,
         materialized=node["config"]["materialized"],
         tests=tuple(sorted(tests, key=lambda test: test.name)),
+        macros=_macros(manifest, node),
+        settings={name: node["config"].get(name) for name in _SETTINGS},
     )
+
+
+def _macros(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, str]:
+    """Return the project's own macros that a node uses, with a hash of each."""
+    own, known = manifest["metadata"]["project_name"], manifest["macros"]
+    waiting = list(node["depends_on"].get("macros", ()))
+    # dbt finds the macro of an incremental strategy by its name
+    strategy = node["config"].get("incremental_strategy")
+    waiting += [f"macro.{own}.get_incremental_{strategy}_sql"] if strategy else []
+    found: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        macro = known.get(name)
+        if macro is None or macro["package_name"] != own or macro["name"] in found:
+            continue
+        found[macro["name"]] = hashlib.sha256(macro["macro_sql"].encode()).hexdigest()[:16]
+        waiting += macro["depends_on"]["macros"]
+    return dict(sorted(found.items()))
 
 
 def _selector(node: Mapping[str, Any]) -> str:

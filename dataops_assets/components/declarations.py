@@ -23,6 +23,7 @@ from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
+from dataops_assets.config.warehouse import Warehouse
 from dataops_assets.errors import ConfigError, RuleError
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ OUTPUT_TYPES = ("dataops_assets.components.OutputComponent", "dataops_assets.com
 CONNECTION_TYPES = (
     "dataops_assets.components.ConnectionsComponent",
     "dataops_assets.components.connections.ConnectionsComponent",
+)
+WAREHOUSE_TYPES = (
+    "dataops_assets.components.WarehouseComponent",
+    "dataops_assets.components.warehouse.WarehouseComponent",
 )
 # endings that the steps add to a source's name to name their tables
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
@@ -94,12 +99,13 @@ class OutputDeclaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All sources, databases and outputs of a code location, by name, and the settings of its incidents."""
+    """All sources, databases and outputs of a code location, by name, its warehouses, and the settings of incidents."""
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
     databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
     outputs: Mapping[str, OutputDeclaration] = field(default_factory=dict)
+    warehouses: Sequence[Warehouse] = ()
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -187,7 +193,9 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=name,
                     next_step=f"rename one; the other is at {by_name[base].place('name')}",
                 )
-    return Declarations(by_name, _incidents(documents), _databases(documents), _outputs(documents))
+    return Declarations(
+        by_name, _incidents(documents), _databases(documents), _outputs(documents), _warehouses(documents)
+    )
 
 
 def _documents(path: Path) -> list[yaml.Node]:
@@ -277,6 +285,18 @@ def _outputs(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, OutputDec
                 next_step=f"rename one; the other is at {other.place('name')}",
             )
     return found
+
+
+def _warehouses(documents: Sequence[tuple[Path, yaml.Node]]) -> list[Warehouse]:
+    # unlike the others, it may be declared without any attribute
+    without = [
+        Warehouse()
+        for _, document in documents
+        if (kind := _children(document).get("type")) is not None
+        and kind.value in WAREHOUSE_TYPES
+        and "attributes" not in _children(document)
+    ]
+    return [*without, *(item for _, _, item in _of_types(documents, WAREHOUSE_TYPES, Warehouse))]
 
 
 def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:

@@ -35,7 +35,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Release:
-    """A named set of table versions with the code that made them; `contracts` and `rules` are versions by source."""
+    """A named set of table versions with the code that made them; `contracts` and `rules` are versions by source.
+
+    `load_id` is the load of declarations that was in force; None if none was recorded.
+    """
 
     release: str
     created_at: dt.datetime
@@ -46,6 +49,7 @@ class Release:
     lock_digest: str
     contracts: Mapping[str, int]
     rules: Mapping[str, Mapping[str, str]]
+    load_id: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, StorageError, nearest
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.declaration_store import DeclarationStore
+from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
@@ -109,6 +111,24 @@ class StepStatus:
     error: str | None
     table_commit: str | None = None
     written: str | None = None
+    declared: str | None = None
+
+
+@dataclass(frozen=True)
+class ParsedInput:
+    """An input that a parse was tried for, and the hash of the declaration that it was parsed with, if known."""
+
+    input_id: str
+    declared: str | None
+
+
+@dataclass(frozen=True)
+class StepTotal:
+    """The rows, seconds and inputs of all last attempts of a step of a source that are done."""
+
+    rows: int
+    seconds: float
+    inputs: int
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,8 @@ class MetadataStore:
         self._insert = insert_of(self._database.dialect)
         self.positions = PositionStore(self._database)
         self.releases = ReleaseStore(self._database)
+        self.declarations = DeclarationStore(self._database)
+        self.plans = PlanStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
@@ -394,10 +416,11 @@ class MetadataStore:
 
     # --- what was done -----------------------------------------------------------------------------------------------
 
-    def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str) -> None:
+    def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str, declared: str | None = None) -> None:
         """Record that a run starts a step for these inputs ('' for the whole table): 'running', one more attempt.
 
-        It replaces the record of an earlier attempt, finished or not. Raises InputError if an input is unknown or was
+        It replaces the record of an earlier attempt, finished or not. `declared` is the hash of the declaration that
+        decides the step's rows. Raises InputError if an input is unknown or was
         left out by a rollback, StorageError while a rollback of the source is unfinished.
         """
         if not input_ids:
@@ -417,6 +440,7 @@ class MetadataStore:
                 "run_id": run_id,
                 "contract_version": version,
                 "started_at": _now(),
+                "declared": declared,
                 **blank,
                 **_counts({}),
             }
@@ -646,6 +670,34 @@ class MetadataStore:
         with self._database.read(f"counting done steps of source {source!r}") as connection:
             count, last = connection.execute(statement).one()
         return count, last
+
+    def parsed_inputs(self) -> dict[str, list[ParsedInput]]:
+        """Return by source the inputs that a parse ended for, without those that are removed or left out."""
+        table, removed = tables.processes, tables.removals
+        was_removed = sa.exists().where(removed.c.source == table.c.source, removed.c.input_id == table.c.input_id)
+        wanted = sa.select(table.c.source, table.c.input_id, table.c.declared).where(
+            table.c.step == "parse", table.c.status.in_(("done", "failed")), table.c.input_id.is_not(None), ~was_removed
+        )
+        found: dict[str, list[ParsedInput]] = {}
+        with self._database.read("reading with what declarations inputs were parsed") as connection:
+            for source, input_id, declared in connection.execute(wanted):
+                found.setdefault(source, []).append(ParsedInput(input_id, declared))
+        return found
+
+    def step_totals(self) -> dict[tuple[str, str], StepTotal]:
+        """Return what the steps of each source have done, by source and step; of each input the last attempt."""
+        table = tables.processes
+        sums = (sa.func.sum(table.c.rows), sa.func.sum(table.c.seconds), sa.func.count())
+        wanted = (
+            sa.select(table.c.source, table.c.step, *sums)
+            .where(table.c.status == "done")
+            .group_by(table.c.source, table.c.step)
+        )
+        with self._database.read("adding up what steps have done") as connection:
+            return {
+                (source, step): StepTotal(int(rows or 0), float(seconds or 0.0), count)
+                for source, step, rows, seconds, count in connection.execute(wanted)
+            }
 
     def check_results(self, source: str, asset: str | None = None) -> list[CheckResult]:
         """Return all results of a source's checks, or of one asset, in the order of recording."""

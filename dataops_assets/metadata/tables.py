@@ -259,6 +259,7 @@ processes = sa.Table(
     sa.Column("table_version", sa.BigInteger, comment="Delta version of the table after the step"),
     sa.Column("table_commit", Text, comment="Id of the commit that made that version; the number alone can recur"),
     sa.Column("written", Text, comment="Id of the write that has the input's rows in the table (refresh: in the lake)"),
+    sa.Column("declared", Text, comment="Hash of the declaration that decides the step's rows; null: not known"),
     sa.Column("rows", sa.BigInteger, comment="Rows the step handled"),
     sa.Column("new", sa.BigInteger, comment="Rows with a key the hub did not have"),
     sa.Column("changed", sa.BigInteger, comment="Rows that change a row of the hub"),
@@ -479,6 +480,7 @@ releases = sa.Table(
     sa.Column("contracts", Json, nullable=False, comment="JSON object: version of the contract by source"),
     sa.Column("rules", Json, nullable=False, comment="JSON object: by source, the version of each rule"),
     sa.Column("last_check", sa.BigInteger, nullable=False, comment="The highest check_result_id at that time"),
+    sa.Column("load_id", sa.BigInteger, comment="The declarations in force at that time; null if none were recorded"),
     comment="One row for each release: versions of all tables, with the code that made them",
 )
 
@@ -568,4 +570,69 @@ rollback_tables = sa.Table(
     sa.Column("restored", sa.BigInteger, comment="The Delta version of the release; null if it had no such table"),
     sa.Column("version", sa.BigInteger, comment="The Delta version that was published with the same rows"),
     comment="One row for each table that a rollback restored",
+)
+
+declarations = sa.Table(
+    "declarations",
+    metadata,
+    sa.Column("digest", Text, primary_key=True, comment="SHA-256 of kind, name and content"),
+    sa.Column("kind", Text, nullable=False, comment="source, database, contract, model, warehouse or incidents"),
+    sa.Column("name", Text, nullable=False, comment="Name of the source, the model, ..."),
+    sa.Column("content", Json, nullable=False, comment="JSON of the whole declaration"),
+    sa.Index(None, "kind", "name"),
+    comment="One row for each declaration that a deployment ran with, however often it did",
+)
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("load_id", Serial, primary_key=True, comment="Surrogate key; the highest is in force"),
+    sa.Column("digest", Text, nullable=False, comment="SHA-256 of all its declarations"),
+    sa.Column("loaded_at", Timestamp, nullable=False, comment="When the deployment began to run with them (UTC)"),
+    comment="One row each time a deployment began to run with other declarations",
+)
+
+load_declarations = sa.Table(
+    "load_declarations",
+    metadata,
+    sa.Column(
+        "load_id",
+        Serial,
+        sa.ForeignKey("loads.load_id"),
+        primary_key=True,
+        autoincrement=False,
+        comment="The load",
+    ),
+    sa.Column(
+        "digest", Text, sa.ForeignKey("declarations.digest"), primary_key=True, comment="A declaration it ran with"
+    ),
+    comment="One row for each declaration of a load",
+)
+
+plans = sa.Table(
+    "plans",
+    metadata,
+    sa.Column("plan_id", Text, primary_key=True, comment="First digits of the SHA-256 of all that it compares"),
+    sa.Column("created_at", Timestamp, nullable=False, comment="When it was made first (UTC)"),
+    sa.Column("created_by", Text, nullable=False, comment="Who made it"),
+    sa.Column("against", Text, nullable=False, comment="Release that it compares with; empty: what is in force"),
+    sa.Column("load_id", sa.BigInteger, comment="The load that it compares with; null if nothing was ever loaded"),
+    sa.Column("declared", Text, nullable=False, comment="SHA-256 of the declarations of the working tree"),
+    sa.Column("content", Json, nullable=False, comment="JSON of the plan, as dataops plan --json prints it"),
+    comment="One row for each plan",
+)
+
+applies = sa.Table(
+    "applies",
+    metadata,
+    sa.Column("apply_id", Serial, primary_key=True, comment="Surrogate key; ascends with time"),
+    sa.Column("plan_id", Text, sa.ForeignKey("plans.plan_id"), nullable=False, comment="The plan that it does"),
+    sa.Column("state", Text, nullable=False, comment="begun, done, or failed: then the plan can be applied again"),
+    sa.Column("begun_by", Text, nullable=False, comment="Who began it"),
+    sa.Column("begun_at", Timestamp, nullable=False, comment="When (UTC)"),
+    sa.Column("ended_at", Timestamp, comment="When it was done or failed (UTC); null while it runs or was killed"),
+    sa.Column("outcome", Json, nullable=False, comment="JSON list: of each piece of work, what was predicted and done"),
+    sa.CheckConstraint("state IN ('begun', 'done', 'failed')", name="state"),
+    sa.Index(None, "plan_id"),
+    comment="One row each time a plan was applied",
 )

@@ -108,6 +108,31 @@ def load_contract(reference: str) -> DataFrameSchema:
     return schema
 
 
+def described(schema: DataFrameSchema) -> dict[str, Any]:
+    """Return a contract as values of JSON: the types, limits and checks of its columns and of the table."""
+    return {
+        "columns": {
+            str(name): {
+                "type": str(item.dtype),
+                "nullable": bool(item.nullable),
+                "required": bool(item.required),
+                "unique": bool(item.unique),
+                "checks": sorted(map(_told, item.checks)),
+            }
+            for name, item in schema.columns.items()
+        },
+        "checks": sorted(map(_told, schema.checks)),
+        "unique": [list(names) for names in _unique_sets(schema)],
+        "strict": str(schema.strict),
+        "ordered": bool(schema.ordered),
+    }
+
+
+def _told(check: Check) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in sorted((check.statistics or {}).items()))
+    return f"{_label(check)}({given}), {_severity(check)}"
+
+
 def validate_contract(schema: DataFrameSchema, types: Mapping[str, str]) -> None:
     """Raise ConfigError if a check does not fit its column, given the table's columns and SQL types."""
     _compiled(schema, types)

@@ -15,6 +15,7 @@ from dataops_assets.errors import DataOpsError, GateFailed, StorageError, split_
 from dataops_assets.metadata.store import StepStatus
 from dataops_assets.quality.gates import stopped
 from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
+from dataops_assets.steps.parsing.declared_as import declared_as
 from dataops_assets.steps.source_context import SourceContext
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def _run_recorded(
         return StepReport(step.name, step.asset, barred, None, None, {}, 0.0)
     ids = [input_id for input_id in ids if input_id not in refused]
     inputs = [item for item in inputs if item.input_id not in refused]
-    context.metadata.start(name, step.name, ids, run_id)
+    context.metadata.start(name, step.name, ids, run_id, declared_as(context.source, step.name))
     started = time.perf_counter()
     report: StepReport | None = None
     try:

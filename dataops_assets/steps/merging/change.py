@@ -16,7 +16,7 @@ from dataops_assets.report import Input
 from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
 from dataops_assets.steps.merging import input_periods, merged_values, replace_scope
 from dataops_assets.steps.merging.input_statistics import Extent, Extents, ValueRange, between
-from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest, settings_of
+from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
 from dataops_assets.steps.merging.row_identity import delete_marker, order_type
 from dataops_assets.storage.delta import TableVersion
 
@@ -187,7 +187,7 @@ def _extent_of_period(source: Source, extract_time: dt.datetime) -> Extent:
 
 def settings_match(change: Change) -> bool:
     """Whether the hub was merged with the settings that are declared now."""
-    return not change.manifest.inputs or change.manifest.settings == settings_of(change.source)
+    return not change.manifest.inputs or change.manifest.is_of(change.source)
 
 
 def manifest_after(change: Change) -> HubManifest:

@@ -67,13 +67,15 @@ class HubManifest:
     """The inputs of one hub version, and the settings with which they were merged.
 
     Inputs from before the `horizon` are settled or being settled: the hub takes no other input of that age. `removed`
-    are the inputs that a person removed, so that the check for lost data does not report them.
+    are the inputs that a person removed, so that the check for lost data does not report them. `hashed` are the
+    declared columns of the row hash, in order; empty for a hub from before this was recorded.
     """
 
     settings: str = ""
     inputs: Mapping[str, AppliedInput] = field(default_factory=dict)
     horizon: dt.datetime | None = None
     removed: frozenset[str] = frozenset()
+    hashed: tuple[str, ...] = ()
 
     @classmethod
     def read_without_inputs(cls, info: Mapping[str, Any] | None) -> HubManifest:
@@ -92,6 +94,7 @@ class HubManifest:
             {item.input_id: item for item in found},
             dt.datetime.fromisoformat(horizon) if horizon else None,
             frozenset(info.get("removed", ())),
+            tuple(info.get("hashed", ())),
         )
 
     @staticmethod
@@ -106,6 +109,7 @@ class HubManifest:
             "inputs": {item.input_id: item.record() for item in sorted(self.inputs.values())},
             **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
             **({"removed": sorted(self.removed)} if self.removed else {}),
+            **({"hashed": list(self.hashed)} if self.hashed else {}),
         }
 
     def after(self, source: Source, adding: Iterable[AppliedInput], removing: Iterable[str]) -> HubManifest:
@@ -114,7 +118,11 @@ class HubManifest:
         kept = {input_id: item for input_id, item in self.inputs.items() if input_id not in gone}
         added = {item.input_id: item for item in adding}
         removed = frozenset((self.removed | gone) - added.keys())
-        return HubManifest(settings_of(source), {**kept, **added}, self.horizon, removed)
+        return HubManifest(settings_of(source), {**kept, **added}, self.horizon, removed, hashed_columns(source))
+
+    def is_of(self, source: Source) -> bool:
+        """Whether the hub was merged with the settings that are declared now. Otherwise it needs a rebuild."""
+        return self.settings == settings_of(source) and self.hashed in ((), hashed_columns(source))
 
     def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
         """Return the inputs with one of these contents, in order."""
@@ -151,6 +159,12 @@ def _records(info: Mapping[str, Any]) -> Iterable[Sequence[Any]]:
     inputs: Any = info["inputs"]
     found: Iterable[Sequence[Any]] = inputs.values() if isinstance(inputs, Mapping) else inputs
     return found
+
+
+def hashed_columns(source: Source) -> tuple[str, ...]:
+    """Return the declared columns whose values make the row hash, in the order in which they do."""
+    undeclared = {item.name for item in source.columns if isinstance(item, EvolvedColumn)}
+    return tuple(name for name in tracked_columns(source) if name not in undeclared)
 
 
 def settings_of(source: Source) -> str:

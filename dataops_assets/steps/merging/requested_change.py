@@ -60,7 +60,8 @@ def change_for(
     if not settings_match(change):
         raise ConfigError(
             f"changing the hub of {context.source.name!r}",
-            received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
+            received="a key, order, refresh type, tracked column or order of the columns that differs from the one "
+            "the hub was built with",
             next_step=f"rebuild the hub from the lake: dataops rebuild {context.source.name}",
         )
     return change

@@ -202,6 +202,7 @@ def _make(contexts: Sequence[SourceContext], name: str, code: Code) -> MadeRelea
         lock_digest=code.lock_digest,
         contracts={context.source.name: metadata.register_source(context.source) for context in contexts},
         rules={context.source.name: _rules(context) for context in contexts},
+        load_id=in_force.load_id if (in_force := metadata.declarations.in_force()) else None,
     )
     metadata.releases.make(release, pinned, sources, seen)
     return MadeRelease(release, pinned)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlglot import exp
@@ -145,6 +145,24 @@ def _has_other_verdict(base: TableVersion, rules: CompiledRules) -> bool:
 def _to_merge(base: TableVersion | None) -> Sequence[str]:
     found: Sequence[str] = base.info.get(TO_MERGE, ()) if base else ()
     return found
+
+
+@dataclass(frozen=True)
+class OutdatedRules:
+    """What a table has otherwise than declared: rules that changed or are new, removed rules, and the validations."""
+
+    changed: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    verdict: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.removed or self.verdict)
+
+
+def outdated_rules(base: TableVersion, rules: CompiledRules) -> OutdatedRules:
+    """Return what a backfill of the enriched rows or of the hub would change."""
+    verdict = _has_other_verdict(base, rules) or bool(_to_merge(base))
+    return OutdatedRules(_changed(base, rules), _removed(base, rules), verdict)
 
 
 def _is_outdated(base: TableVersion, rules: CompiledRules) -> bool:

@@ -1,0 +1,77 @@
+"""All that a code location declares, as values of JSON: what is in force when it runs, and what a plan compares.
+
+It contains no secret: declarations only name the variables and files that hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, prepare
+from dataops_assets.components.declarations import Declarations
+from dataops_assets.config.environment import Environment
+from dataops_assets.config.source import Source
+from dataops_assets.metadata.declaration_store import Declaration
+from dataops_assets.quality.contracts import described, load_contract
+from dataops_assets.steps.parsing.declared_as import parsed_as
+
+PARSED_AS = "parsed_as"
+"""Key in the content of a source: the hash of what decides its parsed rows."""
+
+
+def declared_state(
+    declared: Declarations, project: Path, environment: Environment
+) -> tuple[list[Declaration], Sequence[tuple[Path, Catalogue]]]:
+    """Return all declarations, and the folder and catalogue of each dbt project.
+
+    Raises ConfigError for a contract that cannot be loaded or a dbt project that is not valid.
+    """
+    found = [Declaration("source", name, _source(source)) for name, source in declared.sources.items()]
+    found += [
+        Declaration("database", name, item.model_dump(mode="json", by_alias=True))
+        for name, item in declared.databases.items()
+    ]
+    found += _contracts(declared)
+    if declared.incidents.model_fields_set:
+        found.append(Declaration("incidents", "incidents", declared.incidents.model_dump(mode="json", by_alias=True)))
+    projects = []
+    for warehouse in declared.warehouses:
+        folder = project / warehouse.project
+        content = warehouse.model_dump(mode="json", by_alias=True)
+        found.append(Declaration("warehouse", warehouse.project, content))
+        _, catalogue = prepare(folder, environment)
+        projects.append((folder, catalogue))
+        found += [Declaration("model", model.name, _model(model)) for model in catalogue.models]
+    return found, projects
+
+
+def _source(source: Source) -> dict[str, object]:
+    return {**source.model_dump(mode="json", by_alias=True), PARSED_AS: parsed_as(source)}
+
+
+def _contracts(declared: Declarations) -> Iterator[Declaration]:
+    """Return the pandera schemas that gates check."""
+    gates = (
+        gate
+        for source in declared.sources.values()
+        for gate in (source.gates.lake, source.gates.hub, source.gates.current)
+        if gate is not None
+    )
+    for reference in sorted({gate.contract for gate in gates}):
+        yield Declaration("contract", reference, described(load_contract(reference)))
+
+
+def _model(model: ModelEntry) -> dict[str, object]:
+    return {
+        "columns": [item.model_dump() for item in model.columns],
+        "reads": ["/".join(key) for key in model.reads],
+        "description": model.description,
+        "group": model.group,
+        "owners": list(model.owners),
+        "tags": dict(model.tags),
+        "code": model.code_version,
+        "macros": dict(model.macros),
+        "settings": {**model.settings, "materialized": model.materialized},
+        "tests": {item.name: {"description": item.description, "blocking": item.blocking} for item in model.tests},
+    }

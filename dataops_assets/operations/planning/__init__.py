@@ -1,0 +1,1 @@
+"""Plans: what the declarations of this working tree would change in the deployment, and how that is done."""

@@ -1,0 +1,43 @@
+"""Computes the hash of the part of a declaration that decides the rows which parse makes of an input's bytes.
+
+The metadata keep it for each input that was parsed. So it is known which inputs would give other rows today.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.source import Source
+
+_PARSE = "parse"
+# words about a column, which no row depends on
+_WORDS = {"description", "tags"}
+_EXTRACT_TIME = "s_extract_time"
+
+
+def declared_as(source: Source, step: str) -> str | None:
+    """Return the hash of what decides the rows of a step; None for a step whose tables tell it themselves."""
+    return parsed_as(source) if step == _PARSE else None
+
+
+def parsed_as(source: Source) -> str:
+    """Return the hash of what decides the parsed rows: format, columns, drift, filter; equal for equal rows."""
+    columns = [item.model_dump(mode="json", exclude=_WORDS) for item in source.columns]
+    decisive: dict[str, Any] = {
+        # in any order: the columns of a row are found by their names
+        "columns": sorted(columns, key=lambda item: str(item["name"])),
+        "drift": source.drift.model_dump(mode="json"),
+        "keep_when": source.keep_when,
+    }
+    if isinstance(source.connection, FileConnection):
+        decisive["format"] = source.connection.format.model_dump(mode="json")
+    if any(_EXTRACT_TIME in item.expression for item in source.columns):
+        decisive["timezone"] = source.discovery.timezone
+    if source.refresh.delete_when:
+        # a row that deletes its key is kept, whatever its other columns have
+        decisive["refresh"] = source.refresh.model_dump(mode="json")
+    text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
