@@ -14,6 +14,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.automation_sensor import automation_sensor
+from dataops_assets.components.declared_state import declared_state
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
 from dataops_assets.components.migrations_once import read_migrations_once
@@ -78,6 +79,7 @@ def _load() -> dg.Definitions:
     made = [spec.key for item in declared.assets or () if isinstance(item, dg.AssetsDefinition) for spec in item.specs]
     require_models(everything, made)
     sources = everything.sources
+    environment = environment_from(os.environ, PROJECT)
     storage_jobs = [storage_job(sources)] if sources else []
     shared = dg.Definitions(
         component_tree=tree,
@@ -88,7 +90,13 @@ def _load() -> dg.Definitions:
         ],
         jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
         schedules=[storage_schedule(job) for job in storage_jobs],
-        resources={PLATFORM: Platform(environment_from(os.environ, PROJECT), blocking_checks(declared.assets or ()))},
+        resources={
+            PLATFORM: Platform(
+                environment,
+                blocking_checks(declared.assets or ()),
+                lambda: declared_state(everything, PROJECT, environment)[0],
+            )
+        },
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its
         # start. Runs themselves are processes of their own. See docs/decisions/0002-executor.md.
         executor=dg.in_process_executor,

@@ -42,15 +42,18 @@ def run_steps(
     run_id: str,
     begin: Callable[[str], None],
     instance: dg.DagsterInstance | None = None,
+    *,
+    last: str = PER_INPUT[-1],
 ) -> Done:
-    """Run the steps from `first` to the hub for these inputs. An input that fails a step is left out of the next ones.
+    """Run the steps from `first` to `last` for these inputs. An input that fails a step is left out of the next ones.
 
     `run_id` is recorded in the metadata; `begin` is called with the name of each step. Raises the errors of the steps.
     """
     source = context.source
     context.metadata.register_source(source)
     rules = compile_rules(source, context.sources)
-    steps = [node for node in nodes(source, rules) if node.name in PER_INPUT[PER_INPUT.index(first) :]]
+    wanted = PER_INPUT[PER_INPUT.index(first) : PER_INPUT.index(last) + 1]
+    steps = [node for node in nodes(source, rules) if node.name in wanted]
     left, errors = list(inputs), dict[str, DataOpsError]()
     report: StepReport | None = None
     for node in steps:

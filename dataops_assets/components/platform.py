@@ -13,6 +13,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
+from dataops_assets.metadata.declaration_store import Declaration
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.source_context import SourceContext
 
@@ -53,10 +54,15 @@ class Platform:
     """
 
     def __init__(
-        self, environment: Environment, blocking_checks: Mapping[str, Sequence[str]] = MappingProxyType({})
+        self,
+        environment: Environment,
+        blocking_checks: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        declared: Callable[[], Sequence[Declaration]] | None = None,
     ) -> None:
+        """Take the environment; `declared` returns all that the code location declares."""
         self.environment = environment
         self.blocking_checks = blocking_checks
+        self._declared = declared
         self.not_taken: dict[str, NotTaken] = {}
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None
@@ -71,6 +77,15 @@ class Platform:
                 store.migrate()
                 self._metadata = store
             return self._metadata
+
+    def record_declarations(self) -> None:
+        """Record once in this process with what declarations the deployment runs.
+
+        Sensors call it: they belong to the code that is deployed. A run may have begun with the code before.
+        """
+        declared, self._declared = self._declared, None
+        if declared is not None:
+            self.metadata.declarations.record(declared())
 
     @property
     def engine(self) -> Engine:

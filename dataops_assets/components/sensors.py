@@ -260,6 +260,7 @@ def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance
     """Look now; remove secrets from messages and errors."""
     # a look reads the metadata a dozen times
     with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"), platform.metadata.kept_open():
+        platform.record_declarations()
         seen = _during_a_rollback(assets, platform, cursor)
         if seen is None:
             seen = look(assets, platform, instance, cursor, dt.datetime.now(dt.UTC))

@@ -14,6 +14,7 @@ from dataops_assets.operations.commands import (
     doctor,
     incidents,
     inputs,
+    plan,
     quarantine,
     releases,
     rules,
@@ -26,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (daily.app, declare.app, inputs.app, releases.whole, rules.app, doctor.app):
+for group in (daily.app, declare.app, plan.app, inputs.app, releases.whole, rules.app, doctor.app):
     app.add_typer(group)
 app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
 app.add_typer(warehouse.app, name="warehouse", rich_help_panel="Declarations")

@@ -70,6 +70,19 @@ def release_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, known)
 
 
+def plan_ids(incomplete: str) -> list[str]:
+    """Return the ids of plans that begin so, the newest first."""
+
+    def known() -> list[str]:
+        url = project.environment().metadata_url
+        # to look into a database that is not there would make it
+        if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+            return []
+        return project.metadata().plans.plan_ids()
+
+    return _beginning(incomplete, known)
+
+
 def _open_incidents() -> list[str]:
     url = project.environment().metadata_url
     # to look into a database that is not there would make it

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from dataops_assets.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from dataops_assets.components.declarations import Declarations
     from dataops_assets.config.databases import AnyDatabase
     from dataops_assets.config.environment import Environment
     from dataops_assets.config.source import Source
     from dataops_assets.metadata.incident_store import IncidentStore
     from dataops_assets.metadata.store import MetadataStore
+    from dataops_assets.operations.planning.plan import Tree
     from dataops_assets.steps.source_context import SourceContext
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,27 @@ def declared() -> dict[str, Source]:
     from dataops_assets.components.declarations import declared_sources
 
     return dict(declared_sources(DEFS).sources)
+
+
+def declarations() -> Declarations:
+    """Return all that is declared. Raises ConfigError for a wrong declaration."""
+    from dataops_assets.components.declarations import declared_sources
+
+    return declared_sources(DEFS)
+
+
+def tree() -> Tree:
+    """Return the declarations of this folder with its dbt projects. Raises ConfigError for a wrong one."""
+    from dataops_assets.operations.planning.plan import Tree
+
+    return Tree.of(declarations(), PROJECT, environment())
+
+
+def migrated_metadata() -> MetadataStore:
+    """Return the metadata store; its tables are made or upgraded."""
+    store = metadata()
+    store.migrate()
+    return store
 
 
 def databases() -> dict[str, AnyDatabase]:

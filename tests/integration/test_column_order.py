@@ -1,4 +1,4 @@
-"""The order of the declared columns is part of the row hash, so a hub with another order is built again, not compared."""
+"""The order of the declared columns is part of the row hash, so a hub with another order is built again."""
 
 from __future__ import annotations
 

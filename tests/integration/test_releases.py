@@ -139,7 +139,7 @@ def test_a_rollback_waits_for_no_run_and_excludes_those_to_come(
     assert begun.state == "begun"
     # the next run resumes it, and then does what is due
     runner = LocalRunner(here.definitions, here.instance, here.environment.home / "automation.json", str)
-    monkeypatch.setattr(daily, "_runner", lambda: nullcontext(runner))
+    monkeypatch.setattr(daily, "open_runner", lambda: nullcontext(runner))
     monkeypatch.setattr(project, "metadata", lambda: context.metadata)
     done = dataops([context], "run", "orders")
     assert done.code == 0, done.err

@@ -57,7 +57,7 @@ class Person:
             yield self.runner
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(daily, "_runner", opened)
+            patched.setattr(daily, "open_runner", opened)
             patched.setattr(project, "metadata", lambda: self.here.platform.metadata)
             done = dataops(self.contexts, "run", *sources)
             self.text = done.out

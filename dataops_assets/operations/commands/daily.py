@@ -37,7 +37,7 @@ def run(source: Sources = None) -> Answer:
     out, names = output(), source or []
     contexts = project.contexts("run", names)
     done: list[FinishedRun] = []
-    with _runner() as runner:
+    with open_runner() as runner:
         resumed = resume_interrupted(project.contexts("run"), runner.instance)
         if resumed is not None:
             out.say(*releases.rolled_back(resumed))
@@ -86,7 +86,7 @@ def demo() -> Answer:
     project.use_instance("demo", make=True)
     out, contexts = output(), project.contexts("demo")
     done: list[FinishedRun] = []
-    with _runner() as runner:
+    with open_runner() as runner:
         events = run_demo(project.environment(), runner, [context.source.name for context in contexts])
         while True:
             try:
@@ -103,7 +103,7 @@ def demo() -> Answer:
 
 
 @contextmanager
-def _runner() -> Iterator[LocalRunner]:
+def open_runner() -> Iterator[LocalRunner]:
     """Open the runner of this process on the code location."""
     out = output()
     out.say("Loading the code location ...")

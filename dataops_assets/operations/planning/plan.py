@@ -19,7 +19,8 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.declaration_store import Declaration, Load, by_name, digest_of
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.planning.changes import Change, changes
-from dataops_assets.operations.planning.reach import ROWS, Graph, Node, graph_of
+from dataops_assets.operations.planning.reach import ROWS, graph_of
+from dataops_assets.operations.planning.starts import starts_of
 from dataops_assets.operations.planning.work import (
     BuiltModel,
     Past,
@@ -33,6 +34,7 @@ from dataops_assets.steps.upkeep.outdated import Outdated, outdated
 from dataops_assets.steps.upkeep.releases import release_of
 
 _DIGITS = 12
+_NEW = "it is new"
 _ENDINGS = ("_quarantine", "_changes", "_enriched", "_current")
 
 
@@ -89,9 +91,9 @@ class Plan:
 
     @property
     def effect(self) -> str:
-        """Return what the work does to rows, in one word: nothing, recalculates or rebuilds."""
+        """Return what the work does to rows, in one word: nothing, adds, recalculates or rebuilds."""
         found = {item.effect for item in self.work}
-        return next((one for one in ("rebuilds", "recalculates") if one in found), "nothing")
+        return next((one for one in ("rebuilds", "recalculates", "adds") if one in found), "nothing")
 
     @property
     def owners(self) -> list[str]:
@@ -127,7 +129,7 @@ def make_plan(tree: Tree, contexts: Sequence[SourceContext], metadata: MetadataS
     states = _outdated(tree, contexts, metadata, old)
     work = _work(tree, contexts, states, found, past)
     graph = graph_of(tree.declared, [(known, _lineage(folder, contexts)) for folder, known in tree.projects if work])
-    starts = [node for item in work for node in _starts(item, found, tree, graph)]
+    starts = [node for item in work if not item.is_new for node in starts_of(item, found, tree.declared, graph)]
     reached = list(_reached(tree, graph.reached(starts)))
     touched = {item.subject for item in work} | {name for item in reached for name in _names(item.table)}
     tables = dict(_commits(contexts, [states[name] for name in sorted(touched & states.keys())]))
@@ -222,54 +224,19 @@ def _work(
 
 def _models(tree: Tree, found: Sequence[Change]) -> Iterator[BuiltModel]:
     why = {
-        item.subject: "it is new" if item.action == "added" else "it is declared otherwise"
+        item.subject: _NEW if item.action == "added" else "it is declared otherwise"
         for item in found
         if item.kind in ("model", "model column") and item.weight in ("breaking", "additive")
     }
     for _, catalogue in tree.projects:
         for model in catalogue.models:
             reads = ["/".join(key) for key in model.reads]
-            yield BuiltModel(model.name, "/".join(model.key), reads, why.get(model.name, ""))
+            told = why.get(model.name, "")
+            yield BuiltModel(model.name, "/".join(model.key), reads, told, told == _NEW)
 
 
 def _lineage(folder: Path, contexts: Sequence[SourceContext]) -> Mapping[str, Any]:
     return model_lineage(folder, contexts[0].environment) if contexts else {}
-
-
-def _starts(work: Work, found: Sequence[Change], tree: Tree, graph: Graph) -> Iterator[Node]:
-    """Return the nodes that a piece of work changes itself."""
-    name = work.subject
-    if work.kind in ("apply rules", "recalculate"):
-        tables = [work.table] if work.kind == "recalculate" else [work.table, f"hub/{name}_enriched"]
-        yield from ((table, column) for table in tables for column in work.columns)
-        stops = any(item.severity != "warn" for item in tree.declared.sources[name].validations)
-        changed = (item for item in found if item.kind == "validation" and item.subject == name)
-        lifted = any(field.name == "severity" or item.action == "removed" for item in changed for field in _any(item))
-        if "s_status" in work.columns and (stops or lifted):
-            yield work.table, ROWS
-        return
-    columns = [
-        item.name.partition(".")[2]
-        for item in found
-        if item.kind == "column" and item.subject == name and item.weight in ("breaking", "additive")
-    ]
-    others = any(
-        item.subject == name and item.kind in ("columns", "drift", "filter", "format", "refresh") for item in found
-    )
-    if work.kind in ("build", "judge again") or others or not columns:
-        yield work.table, ROWS
-        return
-    refresh = tree.declared.sources[name].refresh
-    for column in columns:
-        yield work.table, column
-        yield from ((f"hub/{name}", one) for one in (column, "s_row_hash", "s_updated_at"))
-        if (refresh.history or not refresh.key) and column not in graph.columns.get(f"lake/{name}", ()):
-            # what is gone has no edges, but it made versions
-            yield f"hub/{name}", ROWS
-
-
-def _any(item: Change) -> Sequence[Any]:
-    return item.fields or [item]
 
 
 def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:

@@ -27,7 +27,8 @@ class Work:
     * `columns`: the rules or columns that it computes; empty for all.
     * `rows`: at most so many rows are computed; None if that is not known.
     * `seconds`: estimated from what the same steps took before; None if they never ran.
-    * `inputs`: the number of inputs that are parsed again.
+    * `inputs`: the number of inputs that are parsed or judged again.
+    * `is_new`: whether its table is made for the first time.
     """
 
     kind: WorkKind
@@ -38,11 +39,12 @@ class Work:
     rows: int | None = None
     seconds: float | None = None
     inputs: int = 0
+    is_new: bool = False
 
     @property
     def effect(self) -> str:
-        """Return what it does to the rows of its table, in one word."""
-        return _HEAVIEST.get(self.kind, "recalculates")
+        """Return what it does to the rows of its table, in one word: adds, recalculates or rebuilds."""
+        return "adds" if self.is_new else _HEAVIEST.get(self.kind, "recalculates")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class BuiltModel:
     table: str
     reads: Sequence[str]
     why: str = ""
+    is_new: bool = False
 
 
 def work_of_models(
@@ -154,5 +157,5 @@ def work_of_models(
                 touched.add(model.table)
                 count = rows.get(model.name)
                 seconds = past.seconds("build", model.name, count, ())
-                found.append(Work("build", model.name, model.table, why, (), count, seconds))
+                found.append(Work("build", model.name, model.table, why, (), count, seconds, is_new=model.is_new))
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.source import Source
+from dataops_assets.steps.parsing.rejected_rows import place_columns
 
 _PARSE = "parse"
 # words about a column, which no row depends on
@@ -36,6 +37,9 @@ def parsed_as(source: Source) -> str:
         decisive["format"] = source.connection.format.model_dump(mode="json")
     if any(_EXTRACT_TIME in item.expression for item in source.columns):
         decisive["timezone"] = source.discovery.timezone
+    if place := place_columns(source.refresh):
+        # the quarantine has the place of a rejected row in the hub
+        decisive["place"] = [source.refresh.type, *place]
     if source.refresh.delete_when:
         # a row that deletes its key is kept, whatever its other columns have
         decisive["refresh"] = source.refresh.model_dump(mode="json")

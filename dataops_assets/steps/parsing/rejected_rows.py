@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.config.refresh import FullRefresh
+from dataops_assets.config.refresh import FullRefresh, Refresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import column, columns, conjunction, query
@@ -126,13 +126,18 @@ def rejected_keys(session: Session, source: Source, quarantine: TableVersion | N
     )
 
 
+def place_columns(refresh: Refresh) -> tuple[str, ...]:
+    """Return the columns that say which rows a rejected row stands for; none if absence does not delete."""
+    return refresh.key if isinstance(refresh, FullRefresh) else tuple(filter(None, [refresh.range_by]))
+
+
 def readable_key(source: Source, table: str) -> exp.Expr:
     """Return the `s_key` of a rejected row, or the text of its value in the range column, if it can be read.
 
     Null if it cannot be read, or if absence does not delete, because then it is not needed.
     """
     refresh = source.refresh
-    asked = refresh.key if isinstance(refresh, FullRefresh) else tuple(filter(None, [refresh.range_by]))
+    asked = place_columns(refresh)
     kinds = {item.name: item.type for item in source.columns}
     # the default is also used for a value that cannot be read
     if not asked or any(item.default is not None for item in source.columns if item.name in asked):

@@ -120,7 +120,11 @@ def _why_rebuild(context: SourceContext, tables: Tables) -> str:
 
 
 def _rules(tables: Tables, rules: CompiledRules) -> OutdatedRules:
-    found = [outdated_rules(table, rules) for table in (tables.enriched, tables.hub) if table is not None]
+    found = [
+        outdated_rules(table, rules, is_hub=table is tables.hub)
+        for table in (tables.enriched, tables.hub)
+        if table is not None
+    ]
     return OutdatedRules(
         list(dict.fromkeys(name for item in found for name in item.changed)),
         list(dict.fromkeys(name for item in found for name in item.removed)),

@@ -159,9 +159,10 @@ class OutdatedRules:
         return bool(self.changed or self.removed or self.verdict)
 
 
-def outdated_rules(base: TableVersion, rules: CompiledRules) -> OutdatedRules:
+def outdated_rules(base: TableVersion, rules: CompiledRules, *, is_hub: bool) -> OutdatedRules:
     """Return what a backfill of the enriched rows or of the hub would change."""
-    verdict = _has_other_verdict(base, rules) or bool(_to_merge(base))
+    # the enriched rows keep the list of inputs to merge, and the hub forgets it when they are merged
+    verdict = _has_other_verdict(base, rules) or (is_hub and bool(_to_merge(base)))
     return OutdatedRules(_changed(base, rules), _removed(base, rules), verdict)
 
 

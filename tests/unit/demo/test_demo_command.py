@@ -52,7 +52,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened() -> Iterator[Played]:
         yield Played()
 
-    monkeypatch.setattr(daily, "_runner", opened)
+    monkeypatch.setattr(daily, "open_runner", opened)
 
 
 def test_the_demo_tells_each_stage_and_ends_well_although_files_fail(capsys: pytest.CaptureFixture[str]) -> None:

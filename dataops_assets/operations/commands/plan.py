@@ -1,0 +1,93 @@
+"""The commands for changes of declarations: say what they would change, and carry it out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+from typing import Annotated
+
+import typer
+
+from dataops_assets.operations import project
+from dataops_assets.operations.answer import Answer, Raw, Shown
+from dataops_assets.operations.command import Commands
+from dataops_assets.operations.commands.words import By
+from dataops_assets.operations.completion import plan_ids, release_names
+from dataops_assets.operations.output import output
+
+app = Commands(panel="Declarations")
+
+
+@app.command(example="dataops plan --markdown", found="something differs, or is to do")
+def plan(
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="RELEASE",
+            help="A release to compare with; default: the declarations that the deployment runs now.",
+            autocompletion=release_names,
+        ),
+    ] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
+    by: By = "",
+) -> Answer:
+    """Say what the declarations of this folder would change in the deployment. Nothing is changed.
+
+    Declarations that differ, the work that follows for stored rows, the tables and columns below, and their owners.
+    """
+    from dataops_assets.metadata.plan_store import StoredPlan
+    from dataops_assets.operations.planning.plan import make_plan
+    from dataops_assets.operations.views import plan as view
+
+    contexts = project.contexts("plan")
+    metadata = contexts[0].metadata if contexts else project.migrated_metadata()
+    made = make_plan(project.tree(), contexts, metadata, against)
+    stored = StoredPlan(
+        made.plan_id,
+        dt.datetime.now(dt.UTC),
+        by or getpass.getuser(),
+        against,
+        made.load_id,
+        made.declared,
+        made.as_data(),
+    )
+    metadata.plans.save(stored)
+    shown: list[Shown] = [Raw(view.markdown(made))] if markdown else [*view.plan(made)]
+    return Answer(made.as_data(), shown, found=not made.is_empty)
+
+
+@app.command(example="dataops apply 3f9a1c0b7e2d", found="a piece of work failed, or something is held or failed")
+def apply(
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="Id of the plan, as dataops plan shows it.", autocompletion=plan_ids)
+    ],
+    by: By = "",
+) -> Answer:
+    """Do exactly the work of a plan, then all that is due, and tell what became of the prediction.
+
+    Refused if the declarations or the tables changed since the plan. An apply that was killed or failed is continued.
+    """
+    from dataops_assets.components.local import FinishedRun
+    from dataops_assets.operations.commands import daily
+    from dataops_assets.operations.planning import apply as work
+    from dataops_assets.operations.run import outcome, run_due
+    from dataops_assets.operations.views import plan as view
+    from dataops_assets.operations.views import run as run_view
+
+    project.use_instance("apply", make=True)
+    out, contexts = output(), project.contexts("apply")
+    metadata = contexts[0].metadata if contexts else project.migrated_metadata()
+    with daily.open_runner() as runner:
+        applying = work.begin(plan, project.tree(), contexts, metadata, by or getpass.getuser())
+        done = list(work.carry_out(applying, contexts, metadata, runner.run_tables, out.begin))
+        runs = []
+        if not any(item.error for item in done):
+            for event in run_due(runner, metadata, ()):
+                out.say(*run_view.event(event))
+                runs += [event] if isinstance(event, FinishedRun) else []
+        work.end(applying, metadata, done)
+        result = outcome(runner, contexts)
+    found = [item.as_data() for item in done]
+    data = {"plan_id": plan, "work": found, **run_view.outcome_as_data(result, runs)}
+    shown = [*view.applied(plan, found), *run_view.outcome(result)]
+    return Answer(data, shown, found=not result.is_well or any(item.error for item in done))

@@ -1,0 +1,245 @@
+"""`dataops plan` and `dataops apply` as a person uses them: read, refused, applied, continued after a failure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from code_location import CUSTOMERS, CodeLocation, declaration, loaded, orders
+from command_line import Ended, dataops
+
+from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, ModelEntry, SourceEntry
+from dataops_assets.components.dbt_lineage import LineageReader
+from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.local import LocalRunner
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.environment import environment_from
+from dataops_assets.config.source import Source
+from dataops_assets.errors import StorageError
+from dataops_assets.metadata.declaration_store import Declaration
+from dataops_assets.operations import code_version, project
+from dataops_assets.operations.commands import daily
+from dataops_assets.operations.planning import source_work
+from dataops_assets.operations.planning.changes import changes
+from dataops_assets.operations.planning.reach import graph_of
+
+SHOP = orders(
+    rules=[
+        {"name": "customer_name", "expression": "who.name"},
+        {"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"},
+    ]
+)
+HEAD = "id,customer,amount\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(project, "PROJECT", tmp_path)
+    monkeypatch.setattr(project, "DEFS", tmp_path / "defs")
+    monkeypatch.setenv("DATAOPS_ENV", "test")
+    monkeypatch.setenv("DATAOPS_HOME", str(tmp_path))
+    monkeypatch.setenv(code_version.VARIABLE, "abc")
+    return tmp_path
+
+
+def declare(home: Path, *sources: Mapping[str, Any]) -> None:
+    for source in sources:
+        file = home / "defs" / str(source["name"]) / "defs.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(declaration(source))
+
+
+@contextmanager
+def running(home: Path, instance: dg.DagsterInstance, *sources: Mapping[str, Any]) -> Iterator[CodeLocation]:
+    """The code location of these sources, whose daemon records what it runs."""
+    with loaded(*sources) as definitions:
+        yield CodeLocation(definitions, instance, home)
+
+
+def does(here: CodeLocation, sources: Sequence[Mapping[str, Any]], *words: str) -> Ended:
+    declared = {str(item["name"]): Source.model_validate(item) for item in sources}
+    contexts = [here.platform.source_context(source, declared) for source in declared.values()]
+    runner = LocalRunner(here.definitions, here.instance, here.environment.home / "automation.json", str)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(daily, "open_runner", lambda: nullcontext(runner))
+        return dataops(contexts, *words)
+
+
+def test_a_plan_is_read_and_then_applied_or_refused(
+    home: Path, instance_of_commands: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = instance_of_commands
+    then = [CUSTOMERS, SHOP]
+    declare(home, *then)
+    with running(home, instance, *then) as here:
+        here.land("customers", "customers_2024-01-01.csv", "id,name\n7,Ann\n")
+        here.land("orders", "orders_2024-01-01.csv", f"{HEAD}1,7,5\n2,7,400\n")
+        first = does(here, then, "plan", "--json")
+        assert (first.code, first.data["effect"], first.data["load_id"]) == (1, "nothing", None)
+        assert does(here, then, "apply", first.data["plan_id"]).code == 0
+        assert here.rows("hub/orders_current", "id", "customer_name", "of_customer") == [
+            (1, "Ann", 405.0),
+            (2, "Ann", 405.0),
+        ]
+        assert does(here, then, "release", "v1").code == 0
+        # nothing differs and nothing is to do
+        assert does(here, then, "plan").code == 0
+        told = does(here, then, "apply", first.data["plan_id"])
+        assert (told.code, "a plan that is applied" in told.err) == (2, True)
+
+    now = copy.deepcopy(then)
+    now[1]["rules"][1]["expression"] = "max(amount) over (partition by customer)"
+    now[1]["columns"][2]["description"] = "In euros."
+    now[1]["validations"][0]["severity"] = "fail"
+    declare(home, *now)
+    with running(home, instance, *now) as here:
+        read = does(here, now, "plan", "--json")
+        assert read.code == 1
+        weights = {item["name"]: item["weight"] for item in read.data["changes"]}
+        assert weights == {"orders.of_customer": "breaking", "orders.positive": "breaking", "orders.amount": "words"}
+        work = {(item["kind"], item["table"]): item["rows"] for item in read.data["work"]}
+        assert work == {("apply rules", "hub/orders"): 2, ("recalculate", "hub/orders_current"): 2}
+        assert all(item["seconds"] is not None for item in read.data["work"]), "the steps have been timed"
+        assert read.data["owners"] == ["team:shop"]
+        reached = {item["table"]: item["columns"] for item in read.data["reached"]}
+        assert "of_customer" in reached["hub/orders_current"]
+        plan = read.data["plan_id"]
+        shown = does(here, now, "plan")
+        assert f"next: dataops apply {plan}" in shown.out, "the same state gives the same plan"
+        pull_request = does(here, now, "plan", "--markdown").out
+        assert f"## Plan `{plan}`" in pull_request
+        assert "| breaking | changed rule | `orders.of_customer` |" in pull_request
+        against = does(here, now, "plan", "--against", "v1", "--json")
+        assert {item["name"]: item["weight"] for item in against.data["changes"]} == weights
+        refused = does(here, now, "apply", against.data["plan_id"])
+        assert (refused.code, "only to be read" in refused.err) == (2, True)
+        assert does(here, now, "plan", "--against", "v2").code == 2
+        assert "did you mean" in does(here, now, "apply", plan[:-1]).err
+
+        # the tables moved, the tree moved
+        here.land("orders", "orders_2024-01-02.csv", f"{HEAD}3,7,8\n")
+        here.settle("orders")
+        assert "tables that changed since the plan: lake/orders" in does(here, now, "apply", plan).err
+        plan = does(here, now, "plan", "--json").data["plan_id"]
+        other = copy.deepcopy(now)
+        other[1]["rules"][0]["expression"] = "upper(who.name)"
+        declare(home, *other)
+        assert "declarations of this folder that changed" in does(here, now, "apply", plan).err
+        declare(home, *now)
+
+        # its process is killed, or storage fails: the same plan is continued
+        with monkeypatch.context() as patched:
+
+            def failing(_context: object) -> None:
+                raise StorageError("recalculating", received="no room")
+
+            patched.setattr(source_work, "recalculated", failing)
+            patched.setattr("dataops_assets.operations.planning.apply.recalculated", failing)
+            failed = does(here, now, "apply", plan, "--json")
+        assert (failed.code, [item["error"] for item in failed.data["work"]][-1]) == (
+            1,
+            "recalculating; received: no room",
+        )
+        done = does(here, now, "apply", plan, "--json")
+        assert done.code == 0, done.err
+        assert [item["changed"] for item in done.data["work"]][-1] == 3
+        assert [row[1] for row in here.rows("hub/orders_current", "id", "of_customer")] == [400.0, 400.0, 400.0]
+        assert does(here, now, "plan").code == 0
+
+
+def test_nothing_is_compared_with_a_deployment_that_never_said_what_it_runs(home: Path) -> None:
+    declare(home, CUSTOMERS)
+    with dg.DagsterInstance.ephemeral() as instance, running(home, instance, CUSTOMERS) as here:
+        here.platform.metadata.register_source(Source.model_validate(CUSTOMERS))
+        told = does(here, [CUSTOMERS], "plan")
+    assert (told.code, "run `dataops run` once" in told.err) == (2, True)
+
+
+def test_the_sensors_of_a_deployment_record_once_what_it_runs(tmp_path: Path) -> None:
+    asked = []
+
+    def declared() -> list[Declaration]:
+        asked.append(1)
+        return [Declaration("source", "a", {"x": 1})]
+
+    platform = Platform(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path), declared)
+    platform.record_declarations()
+    platform.record_declarations()
+    load = platform.metadata.declarations.in_force()
+    assert load is not None
+    assert (asked, [(item.kind, item.name) for item in load.declarations]) == ([1], [("source", "a")])
+
+
+def test_a_change_reaches_through_models_to_the_column(home: Path) -> None:
+    declare(home, CUSTOMERS, SHOP)
+    known = Catalogue(
+        dialect="duckdb", models=(_model("daily", "hub/orders_current"),), sources=(_hub("orders_current"),)
+    )
+    compiled = "select customer, max(of_customer) as most from hub.orders_current where amount > 0 group by customer"
+    lineage = {known.models[0].unique_id: LineageReader(known).read(compiled)}
+    graph = graph_of(declared_sources(home / "defs"), [(known, lineage)])
+    assert graph.reached([("hub/orders", "of_customer"), ("hub/orders_current", "of_customer")])["warehouse/daily"] == [
+        "most"
+    ]
+    # a column of the condition decides which rows there are
+    assert graph.reached([("lake/orders", "amount")])["warehouse/daily"] == ["*", "customer", "most"]
+    assert "warehouse/daily" not in graph.reached([("lake/customers", "name")])
+
+
+def _model(name: str, reads: str) -> ModelEntry:
+    return ModelEntry(
+        key=("warehouse", name),
+        relation=f"main.{name}",
+        columns=(),
+        name=name,
+        unique_id=f"model.{name}",
+        selector=f"fqn:{name}",
+        reads=(tuple(reads.split("/")),),
+        description="",
+        group="shop",
+        owners=(),
+        tags={},
+        kinds=(),
+        code_version="1",
+        materialized="table",
+        tests=(),
+    )
+
+
+def _hub(table: str) -> SourceEntry:
+    columns = tuple(
+        ColumnEntry(name=name, type="bigint", description="") for name in ("customer", "of_customer", "amount")
+    )
+    return SourceEntry(key=("hub", table), relation=f"hub.{table}", columns=columns, file="sources.yml")
+
+
+def test_changes_of_models_checks_and_contracts_have_their_weight() -> None:
+    model = {
+        "columns": [{"name": "a", "type": "text", "description": ""}],
+        "reads": ["hub/x"],
+        "description": "",
+        "group": "g",
+        "owners": [],
+        "tags": {},
+        "code": "1",
+        "macros": {"m": "1"},
+        "settings": {"materialized": "table"},
+        "tests": {},
+    }
+    edits: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {
+        "code": ({"code": "2"}, [("model", "m", "breaking")]),
+        "macro": ({"macros": {"m": "2"}}, [("model", "m", "breaking")]),
+        "words": ({"description": "x"}, [("model", "m (words)", "words")]),
+        "tests": ({"tests": {"unique": {"blocking": True}}}, [("test", "m", "operational")]),
+        "column": ({"columns": []}, [("model column", "m.a", "breaking")]),
+    }
+    for edit, expected in edits.values():
+        found = changes({("model", "m"): model}, {("model", "m"): {**model, **edit}})
+        assert [(item.kind, item.name, item.weight) for item in found] == expected
+    assert [item.weight for item in changes({}, {("contract", "c"): {}})] == ["operational"]
+    assert [item.weight for item in changes({("model", "m"): model}, {})] == ["breaking"]
