@@ -13,7 +13,6 @@ from dataops_assets.components.declarations import Declarations
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.source import Source
 from dataops_assets.metadata.declaration_store import Declaration
-from dataops_assets.quality.contracts import described, load_contract
 from dataops_assets.steps.parsing.declared_as import parsed_as
 
 PARSED_AS = "parsed_as"
@@ -52,6 +51,9 @@ def _source(source: Source) -> dict[str, object]:
 
 def _contracts(declared: Declarations) -> Iterator[Declaration]:
     """Return the pandera schemas that gates check."""
+    # a process that only loads the code location needs no pandera
+    from dataops_assets.quality.contracts import described, load_contract
+
     gates = (
         gate
         for source in declared.sources.values()
