@@ -31,6 +31,10 @@ def declared_state(
         Declaration("database", name, item.model_dump(mode="json", by_alias=True))
         for name, item in declared.databases.items()
     ]
+    found += [
+        Declaration("output", name, item.output.model_dump(mode="json", by_alias=True))
+        for name, item in declared.outputs.items()
+    ]
     found += _contracts(declared)
     if declared.incidents.model_fields_set:
         found.append(Declaration("incidents", "incidents", declared.incidents.model_dump(mode="json", by_alias=True)))

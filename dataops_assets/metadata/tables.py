@@ -576,7 +576,7 @@ declarations = sa.Table(
     "declarations",
     metadata,
     sa.Column("digest", Text, primary_key=True, comment="SHA-256 of kind, name and content"),
-    sa.Column("kind", Text, nullable=False, comment="source, database, contract, model, warehouse or incidents"),
+    sa.Column("kind", Text, nullable=False, comment="source, database, output, contract, model, ..."),
     sa.Column("name", Text, nullable=False, comment="Name of the source, the model, ..."),
     sa.Column("content", Json, nullable=False, comment="JSON of the whole declaration"),
     sa.Index(None, "kind", "name"),

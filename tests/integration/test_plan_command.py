@@ -167,7 +167,9 @@ def test_the_sensors_of_a_deployment_record_once_what_it_runs(tmp_path: Path) ->
         asked.append(1)
         return [Declaration("source", "a", {"x": 1})]
 
-    platform = Platform(environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path), declared)
+    platform = Platform(
+        environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path)}, tmp_path), declared=declared
+    )
     platform.record_declarations()
     platform.record_declarations()
     load = platform.metadata.declarations.in_force()

@@ -58,13 +58,15 @@ def changes(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str
             found += _of_source(name, old, new)
         elif kind == "model":
             found += _of_model(name, old, new)
+        elif kind == "output":
+            found += _of_output(name, old, new)
         else:
             found.append(Change(kind, name, "changed", "operational", name, list(_fields(old, new))))
     return sorted(found, key=lambda item: (WEIGHTS.index(item.weight), item.kind, item.name))
 
 
 def _whole(kind: str, name: str, old: Any) -> Change:
-    tables = kind in ("source", "model")
+    tables = kind in ("source", "model", "output")
     if old is None:
         return Change(kind, name, "added", "additive" if tables else "operational", name)
     return Change(kind, name, "removed", "breaking" if tables else "operational", name)
@@ -202,6 +204,15 @@ def _same_sql(before: str, after: str) -> bool:
     except SqlglotError:
         return False
     return texts[0] == texts[1]
+
+
+def _of_output(name: str, old: Content, new: Content) -> Iterator[Change]:
+    for key in sorted({*old, *new}):
+        if fields := list(_fields({key: old.get(key)}, {key: new.get(key)})):
+            weight: Weight = (
+                "words" if key in _WORDS else "operational" if key in ("checks", "when_held") else "breaking"
+            )
+            yield Change("output", f"{name}.{key}", "changed", weight, name, fields)
 
 
 # --- models ----------------------------------------------------------------------------------------------------------

@@ -241,6 +241,7 @@ def _lineage(folder: Path, contexts: Sequence[SourceContext]) -> Mapping[str, An
 
 def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:
     owners = {f"warehouse/{model.name}": model.owners for _, known in tree.projects for model in known.models}
+    owners |= {f"output/{name}": item.output.owners for name, item in tree.declared.outputs.items()}
     default = [owner for warehouse in tree.declared.warehouses for owner in warehouse.owners]
     for table, columns in reached.items():
         of_source = [
@@ -249,7 +250,7 @@ def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reach
             if name in tree.declared.sources
             for owner in tree.declared.sources[name].owners
         ]
-        of_table = list(owners.get(table, ())) or (default if table in owners else of_source)
+        of_table = list(owners.get(table, ())) or (default if table.startswith("warehouse/") else of_source)
         named = [name for name in columns if name != ROWS]
         yield Reached(table, named, ROWS in columns, list(dict.fromkeys(of_table)))
 

@@ -16,6 +16,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue
 from dataops_assets.components.dbt_lineage import QueryLineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.graph import StepNode, column_lineage, nodes, table_columns
+from dataops_assets.config.outputs import Output
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.rules.compiler import CompiledRules
@@ -69,7 +70,28 @@ def graph_of(declared: Declarations, models: Iterable[tuple[Catalogue, Mapping[s
             graph.columns[table] = list(found.columns) or [item.name for item in model.columns]
             reads = ["/".join(key) for key in model.reads]
             _add_model(graph, table, reads, found)
+    for item in declared.outputs.values():
+        _add_output(graph, item.output)
     return graph
+
+
+def _add_output(graph: Graph, output: Output) -> None:
+    table = f"output/{output.name}"
+    known = graph.columns.get(output.source, [])
+    graph.below[output.source, ROWS].add((table, ROWS))
+    for name in known:
+        # what a filter reads is not looked for
+        if output.keep_when:
+            graph.below[output.source, name].add((table, ROWS))
+        if not output.columns and not name.startswith("s_"):
+            graph.below[output.source, name].add((table, name))
+    for column in output.columns:
+        # an expression may read any column
+        for origin in known if column.expression else [column.of or column.name]:
+            graph.below[output.source, origin].add((table, column.name))
+    graph.columns[table] = [item.name for item in output.columns] or [
+        name for name in known if not name.startswith("s_")
+    ]
 
 
 def _add_model(graph: Graph, table: str, reads: Sequence[str], found: QueryLineage) -> None:

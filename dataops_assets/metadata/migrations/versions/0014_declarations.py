@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -46,7 +46,10 @@ def _loads() -> None:
         "declarations",
         sa.Column("digest", sa.Text(), nullable=False, comment="SHA-256 of kind, name and content"),
         sa.Column(
-            "kind", sa.Text(), nullable=False, comment="source, database, contract, model, warehouse or incidents"
+            "kind",
+            sa.Text(),
+            nullable=False,
+            comment="source, database, output, contract, model, ...",
         ),
         sa.Column("name", sa.Text(), nullable=False, comment="Name of the source, the model, ..."),
         sa.Column("content", _JSON, nullable=False, comment="JSON of the whole declaration"),
