@@ -20,6 +20,7 @@ from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import types
 from dataops_assets.steps.merging import merged_values
 from dataops_assets.steps.merging.replace_scope import predicate_names
+from dataops_assets.steps.merging.row_identity import group_deletes
 from dataops_assets.steps.parsing.computed_columns import computed_columns
 from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
 
@@ -55,6 +56,9 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
     yield from _expressions(source)
     yield ("keep_when",), lambda: _require_row_condition(source, "keep_when", source.keep_when)
     yield ("refresh", "delete_when"), lambda: _require_row_condition(source, "delete_when", source.refresh.delete_when)
+    for index, marker in enumerate(group_deletes(source)):
+        of_group = functools.partial(_require_row_condition, source, "when", marker.when)
+        yield ("refresh", "group_deletes", index, "when"), of_group
     for name, how in merged_values.merged_columns(source).items():
         if name in source.refresh.merge and how.when:
             place = ("refresh", "merge", name, "when")

@@ -90,10 +90,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "deleted": "is_deleted",
     },
     "JsonFormat": {"records": "result.orders"},
+    "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},
     "KeyRefresh": {
         "key": ["order_id"],
         "order_by": "updated_at",
         "delete_when": "op = 'D'",
+        "group_deletes": [{"when": "op = 'truncate'"}],
         "ignore_changes_in": ["exported_at"],
         "update_in_place": ["last_seen"],
         "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},

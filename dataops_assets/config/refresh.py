@@ -50,6 +50,15 @@ Merged = Annotated[MergedColumn, BeforeValidator(_in_full, json_schema_input_typ
 """How a column is merged; a word alone is its `take`."""
 
 
+class GroupDelete(Declared):
+    """A row that deletes many keys: all, or those with its values in some key columns."""
+
+    when: str = Field(min_length=1, description="SQL predicate on a row of the input; such a row deletes a group.")
+    by: tuple[str, ...] = Field(
+        (), description="Key columns. All rows with the marker's values in them are deleted; default: all rows."
+    )
+
+
 class _Keyed(Declared):
     """Base of the refresh types with a key: what they do with the values of single columns."""
 
@@ -90,6 +99,11 @@ class KeyRefresh(_Keyed):
     unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
     order_by: str | None = Field(None, description="Column that orders the rows of a key; default: the extract time.")
     delete_when: str = Field("", description="SQL predicate; a row for which it is true deletes its key.")
+    group_deletes: tuple[GroupDelete, ...] = Field(
+        (),
+        description="Rows that delete many keys, such as truncate events. Each deletes the rows that come before it in "
+        "the order, also those that arrive later. Such a row is no row of its own key.",
+    )
     history: bool = _HISTORY
     range_by: ClassVar[None] = None
 

@@ -19,7 +19,15 @@ from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.quality import Checks, Gates
-from dataops_assets.config.refresh import RANGE_TYPES, AppendRefresh, Refresh, Retention, TimestampRefresh
+from dataops_assets.config.refresh import (
+    RANGE_TYPES,
+    AppendRefresh,
+    GroupDelete,
+    KeyRefresh,
+    Refresh,
+    Retention,
+    TimestampRefresh,
+)
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -124,6 +132,7 @@ class Source(Declared):
                 *self._unknown_columns(),
                 *self._unfit_ranges(),
                 *self._unfit_period(),
+                *self._unfit_groups(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
                 *self._unwatched_anomalies(),
@@ -163,6 +172,8 @@ class Source(Declared):
             used["refresh", "range_by"] = (self.refresh.range_by,)
         used["refresh", "ignore_changes_in"] = self.refresh.ignore_changes_in
         used["refresh", "update_in_place"] = self.refresh.update_in_place
+        for index, marker in enumerate(self._group_deletes()):
+            used["refresh", "group_deletes", index, "by"] = marker.by
         for index, validation in enumerate(self.validations):
             used["validations", index, "unique"] = validation.unique
         for relation_name, relation in self.relations.items():
@@ -182,6 +193,19 @@ class Source(Declared):
             return
         message = f"column {found.name!r} is {found.type}; a {self.refresh.type} refresh needs {' or '.join(fit)}"
         yield ("refresh", "range_by"), found.name, message
+
+    def _group_deletes(self) -> tuple[GroupDelete, ...]:
+        return self.refresh.group_deletes if isinstance(self.refresh, KeyRefresh) else ()
+
+    def _unfit_groups(self) -> Iterator[Problem]:
+        key = set(self.refresh.key)
+        for index, marker in enumerate(self._group_deletes()):
+            path: FieldPath = ("refresh", "group_deletes", index, "by")
+            if unknown := [name for name in marker.by if name not in key]:
+                known = ", ".join(self.refresh.key)
+                yield path, unknown[0], f"{unknown[0]!r} is no column of the key; known: {known}"
+            elif set(marker.by) == key:
+                yield path, marker.by[0], "these columns are the whole key: declare delete_when instead"
 
     def _unfit_period(self) -> Iterator[Problem]:
         if not isinstance(self.refresh, TimestampRefresh) or self.refresh.period != "hour":

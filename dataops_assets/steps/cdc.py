@@ -20,7 +20,7 @@ from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import anomaly_guard, delete_guard, held_inputs, merge, replace_scope
-from dataops_assets.steps.merging.change import ABSENT, Change, absence_deletes, manifest_after
+from dataops_assets.steps.merging.change import Change, deletes_without_rows, has_no_row, manifest_after
 from dataops_assets.steps.merging.delete_guard import Loss
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
 from dataops_assets.steps.merging.manifest import HubManifest
@@ -225,15 +225,15 @@ def _change_set(change: Change, own: exp.Expr, kinds: Relation) -> exp.Query:
         kinds=kinds,
         rows=publish.rows_of(own, change.ids),
     )
-    if not absence_deletes(change.source):
+    if not deletes_without_rows(change.source):
         return found
-    # a deletion by absence has no row; its carried columns give the key, or the place in the range
+    # such a deletion has no row; its carried columns give the key, or the place in the range
     carried = replace_scope.carried_as(change.source)
     absent = query(
-        "SELECT $columns, $system FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND k.s_row_id = $absent",
+        "SELECT $columns, $system FROM $kinds AS k WHERE k.s_change <> 'unchanged' AND $rowless",
         columns=[alias(column(carried[name], "k") if name in carried else exp.null(), name) for name in names],
         system=columns(system, "k"),
         kinds=kinds,
-        absent=ABSENT,
+        rowless=has_no_row("k"),
     )
     return exp.union(found, absent, distinct=False)

@@ -64,7 +64,7 @@ def story(source: Source, home: Path, engines: tuple[Engine, Engine, Engine]) ->
 STORIES = [
     ("key", False, "sds"),
     ("key_ordered", True, "dds"),
-    ("key_deletes", True, "sdd"),
+    ("key_groups", True, "sdd"),
     ("full", True, "dsd"),
     ("full_keyless", False, "dds"),
     # the rows of a declared period; those of a range are covered by `sequence`

@@ -76,6 +76,27 @@ KINDS = {
         {"type": "key", "key": KEY, "order_by": "at", "delete_when": "op = 'D'", "ignore_changes_in": ["ignored"]},
         keyed(order_by="at", tracked=TRACKED, is_delete=lambda row: row["op"] == "D"),
     ),
+    "key_groups": Kind(
+        {
+            "type": "key",
+            "key": KEY,
+            "order_by": "at",
+            "delete_when": "op = 'D'",
+            "group_deletes": [{"when": "n = 1.5 and op <> 'I'", "by": ["part"]}, {"when": "ignored = '0:'"}],
+        },
+        keyed(
+            order_by="at",
+            is_delete=lambda row: row["op"] == "D",
+            groups=[
+                (lambda row: row["n"] == 1.5 and row["op"] != "I", ["part"]),
+                (lambda row: row["ignored"] == "0:", []),
+            ],
+        ),
+    ),
+    "key_groups_in_order_of_rows": Kind(
+        {"type": "key", "key": KEY, "group_deletes": [{"when": "op = 'D' and ignored <> 'x'", "by": ["k"]}]},
+        keyed(groups=[(lambda row: row["op"] == "D" and row["ignored"] not in (None, "x"), ["k"])]),
+    ),
     "full": Kind({"type": "full", "key": KEY}, keyed(covers=lambda _item, _row: True)),
     "full_keyless": Kind(
         {"type": "full"}, lambda inputs: reference.whole_rows(inputs, COLUMNS, lambda _item, _row: True)
@@ -123,6 +144,7 @@ MERGED = {
             "key": KEY,
             "order_by": "at",
             "delete_when": "op = 'D'",
+            "group_deletes": [{"when": "op = 'D' and v = 'x'", "by": ["part"]}],
             "merge": {
                 "v": {"take": "last", "when": "op = 'U' or v <> 'x'"},
                 "n": "greatest",
@@ -135,6 +157,7 @@ MERGED = {
             order_by="at",
             tracked=("at", "v", "op", "seen", "ignored"),
             is_delete=lambda row: row["op"] == "D",
+            groups=[(lambda row: row["op"] == "D" and row["v"] == "x", ["part"])],
             merge={
                 "v": last("v", lambda row: row["op"] == "U" or (row["v"] is not None and row["v"] != "x")),
                 "n": known("n", max),

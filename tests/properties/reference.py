@@ -10,6 +10,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -69,6 +70,7 @@ def keyed(
     fails: Callable[[Row], bool] = lambda _row: False,
     merge: Mapping[str, Merge] | None = None,
     in_place: Sequence[str] = (),
+    groups: Sequence[tuple[Callable[[Row], bool], Sequence[str]]] = (),
 ) -> list[Version]:
     """Every version of every key.
 
@@ -77,16 +79,45 @@ def keyed(
     version; a delete ends it and starts one that has nothing but the key. An input deletes a key that it covers and
     does not contain. A row that fails, and is no delete, is in its input and says nothing. A column of `merge` has the
     value that its function makes of the value so far and of the row, since the last delete. Columns `in_place` start
-    no version, but the present one takes their values.
+    no version, but the present one takes their values. A row for which the predicate of one of `groups` holds is no row
+    of its key: it deletes, at its place, every key that has its values in the named columns.
     """
 
     def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
         return tuple(row[name] for name in key)
 
-    observations = _observations(inputs, identity, order_by, is_delete, covers, fails)
+    markers, rows = _without_markers(inputs, [marks for marks, _ in groups])
+    observations = _observations(rows, identity, order_by, is_delete, covers, fails)
+    for (_, by), marked in zip(groups, markers, strict=True):
+        for item, position, row in marked:
+            order = item.time if order_by is None else row[order_by]
+            for name, found in observations.items():
+                if all(name[key.index(part)] == row[part] for part in by):
+                    found.append((order, place(item), position, GROUP))
     return _versions(
         {name: _merged(found, merge or {}) for name, found in observations.items()}, tracked, key, in_place
     )
+
+
+GROUP: Row = MappingProxyType({})
+"""In the place of a row: its key is deleted with its group."""
+NO_ROW: Row = MappingProxyType({"s_no_row": True})
+
+
+def _without_markers(
+    inputs: Iterable[GivenInput], marks: Sequence[Callable[[Row], bool]]
+) -> tuple[list[list[tuple[GivenInput, int, Row]]], list[GivenInput]]:
+    """The rows that each predicate marks, with their input and position, and the inputs with NO_ROW in their places."""
+    inputs = list(inputs)
+    markers = [
+        [(item, position, row) for item in inputs for position, row in enumerate(item.rows) if is_marked(row)]
+        for is_marked in marks
+    ]
+    left = [
+        replace(item, rows=tuple(NO_ROW if any(marked(row) for marked in marks) else row for row in item.rows))
+        for item in inputs
+    ]
+    return markers, left
 
 
 def whole_rows(
@@ -151,7 +182,7 @@ def _merged(found: list[Observation], merge: Mapping[str, Merge]) -> list[Observ
     result: list[Observation] = []
     so_far: dict[str, Any] = {}
     for order, when, position, row in sorted(found, key=lambda entry: entry[:3]):
-        if row is None:
+        if row is None or row is GROUP:
             so_far = {}
         else:
             so_far = {name: how(so_far.get(name), row) for name, how in merge.items()}
@@ -178,6 +209,8 @@ def _observations(
     for item in inputs:
         seen = set()
         for position, row in enumerate(item.rows):
+            if row is NO_ROW:
+                continue
             name = identity(item, position, row)
             seen.add(name)
             any_row[name] = row
@@ -213,7 +246,8 @@ def _replayed(
     present: Version | None = None
     gone: Version | None = None
     for order, (time, _, input_id), position, row in last_of_order.values():
-        if row is None:
+        if row is None or row is GROUP:
+            position = position if row is None else -2 - position
             if present is not None:
                 versions.append(_ended(present, order))
                 only_key = defaultdict(lambda: None, {name: present.row[name] for name in key})

@@ -21,7 +21,7 @@ import pytest
 from declared import arrived
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from law import hub_rows, workspace_for
+from law import as_input, hub_rows, workspace_for
 from law_cases import COLUMNS, KINDS, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
 from reference import GivenInput, Row
 
@@ -63,10 +63,9 @@ class Damaged:
 
     @property
     def item(self) -> Input:
-        content = self.content
-        return arrived(
-            self.good.time, self.good.input_id, hashlib.sha256(content).hexdigest(), "things.jsonl", len(content)
-        )
+        content, digest = self.content, hashlib.sha256(self.content).hexdigest()
+        arrival = as_input(self.good).arrival
+        return arrived(self.good.time, self.good.input_id, digest, "things.jsonl", len(content), arrival=arrival)
 
     @property
     def content(self) -> bytes:

@@ -19,6 +19,7 @@ KEYS = "integration/test_keys_and_orders.py::"
 GUARD = "integration/test_delete_guard.py::"
 DECIDES = "integration/test_verdicts_decide.py::"
 PERIODS = "integration/test_declared_periods.py::"
+GROUPS = "integration/test_group_deletes.py::"
 MARKERS = "integration/test_delete_markers.py::"
 REJECTED = "integration/test_rejected_keys.py::"
 GUARD_LAW = "properties/test_law_of_the_guard.py::test_what_is_held_is_a_function_of_the_set_of_inputs"
@@ -63,6 +64,16 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
     ),
+    "A log can tell that a": (LAW, GROUPS + "test_rows_that_come_before_a_marker_are_deleted"),
+    "Place in the order.": (
+        LAW,
+        GROUPS + "test_rows_that_come_before_a_marker_are_deleted",
+        GROUPS + "test_a_removed_marker_gives_the_rows_back",
+    ),
+    "No row of its key.": (GROUPS + "test_rows_that_come_before_a_marker_are_deleted",),
+    "History.": (LAW,),
+    "Counts.": (GROUPS + "test_a_removed_marker_gives_the_rows_back",),
+    "Cost.": (GROUPS + "test_rows_that_come_before_a_marker_are_deleted",),
     "A file of one day need": (
         LAW,
         PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",

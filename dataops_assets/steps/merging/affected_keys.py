@@ -9,11 +9,11 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.merging import input_periods, merged_values, replace_scope, settled_inputs
+from dataops_assets.steps.merging import group_deletes, input_periods, merged_values, replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
-    differs,
+    is_event,
     is_gone,
     no_hub_rows,
     observed_columns,
@@ -64,12 +64,11 @@ def affected_keys(session: Session, delivery: Delivery, hub: exp.Expr | None, la
     elif delivery.late:
         keys = _affected_keys_late(session, change, hub, lake)
     else:
-        gone = (
-            _keys_absent_from_extracts(change, hub, added)
-            if covers is None
-            else _keys_absent_from_coverage(source, hub, added, covers)
-        )
-        keys = exp.union(_changed_keys(source, hub, added), gone, distinct=False)
+        keys = _changed_keys(source, hub, added)
+        if covers is not None:
+            keys = exp.union(keys, _keys_absent_from_coverage(source, hub, added, covers), distinct=False)
+        elif absence_deletes(source):
+            keys = exp.union(keys, _keys_absent_from_extracts(change, hub, added), distinct=False)
     return AffectedKeys(session.create(query("SELECT DISTINCT s_key FROM $keys AS k", keys=keys)), added, covers)
 
 
@@ -124,19 +123,19 @@ def _keys_absent_from_coverage(source: Source, hub: exp.Expr, added: Relation, c
     )
 
 
-def _changed_keys(source: Source, hub: exp.Expr, added: Relation) -> exp.Expr:
-    """Return the keys whose row in an added input differs from the hub."""
+def _changed_keys(source: Source, hub: exp.Expr, added: Relation) -> exp.Query:
+    """Return the keys whose row in an added input differs from the hub, or that an added input deletes."""
     if merged_values.merges(source):
         # the values of a row are not those of the hub
         return query("SELECT a.s_key FROM $added AS a", added=added)
     return query(
         """
         SELECT a.s_key FROM $added AS a LEFT JOIN $hub AS h ON h.s_key = a.s_key
-        WHERE $differs
+        WHERE $is_event
         """,
         added=added,
         hub=hub,
-        differs=differs("a", "h", is_gone(source, "h")),
+        is_event=is_event("a", "h", is_gone(source, "h")),
     )
 
 
@@ -174,6 +173,9 @@ def _affected_keys_late(session: Session, change: Change, hub: exp.Expr, lake: e
         return exp.union(keys, query("SELECT h.s_key FROM $hub AS h", hub=hub), distinct=False)
     if not absence_deletes(source):
         keys = query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached))
+        if change.deletes_groups(reached):
+            deleted = group_deletes.keys_in_groups(source, rows, rows_of(lake, reached))
+            keys = exp.union(keys, deleted, distinct=False)
     elif replace_scope.is_partial(source):
         covered = query(
             "SELECT r.s_key FROM $rows AS r SEMI JOIN $reached AS n ON $is_covered",
@@ -198,7 +200,7 @@ def observe_keys(
         )
     )
     if delivery.late:
-        rows = session.create(observed_in_lake(delivery, affected.keys, lake))
+        rows = session.create(observed_in_lake(session, delivery, affected.keys, lake))
     else:
         rows = session.define(_observed_in_order(delivery, affected, None if hub is None else existing, lake))
     return Observed(delivery, rows, existing, affected.covers)

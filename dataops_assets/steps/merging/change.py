@@ -13,11 +13,11 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.report import Input
-from dataops_assets.sql import DIALECT, alias, column, columns, literal, query
+from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.merging import input_periods, merged_values, replace_scope
 from dataops_assets.steps.merging.input_statistics import Extent, Extents, ValueRange, between
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
-from dataops_assets.steps.merging.row_identity import delete_marker, order_type
+from dataops_assets.steps.merging.row_identity import delete_marker, group_deletes, order_type
 from dataops_assets.storage.delta import TableVersion
 
 VALIDITY = ("s_valid_from", "s_valid_to", "s_is_current", "s_is_deleted")
@@ -28,6 +28,11 @@ ABSENT = -1
 def absence_deletes(source: Source) -> bool:
     """Whether a row can be deleted by its absence from an input."""
     return isinstance(source.refresh, FullRefresh) or replace_scope.is_partial(source)
+
+
+def deletes_without_rows(source: Source) -> bool:
+    """Whether a row can be deleted without a row of its key: by its absence, or with a group of keys."""
+    return absence_deletes(source) or bool(group_deletes(source))
 
 
 def keeps_deletions(source: Source) -> bool:
@@ -51,9 +56,15 @@ def is_deletion(source: Source, table: str) -> exp.Expr:
     """Whether a row of a change set is a deletion, in order or late. Deletions are not validated."""
     return exp.or_(
         column("s_change", table).eq("deleted"),
-        column("s_row_id", table).eq(literal(ABSENT)),
+        has_no_row(table),
         delete_marker(source, table),
     )
+
+
+def has_no_row(table: str) -> exp.Expr:
+    """Whether an observation is a deletion without a row of its own: by absence, or by a row that deletes a group."""
+    found: exp.Expr = query("$row <= $absent", row=column("s_row_id", table), absent=ABSENT)
+    return found
 
 
 def observed_columns(source: Source) -> tuple[str, ...]:
@@ -142,12 +153,16 @@ class Change:
 
     def concerned(self, table: str) -> exp.Expr:
         """Return a condition that holds for every row of `table` (hub or lake) that the change can concern."""
-        if self.is_remade:
+        if self.is_remade or self.deletes_groups(self.reached):
             return exp.true()
         reached = [self.extents[input_id] for input_id in self.reached if input_id in self.extents]
         if input_periods.declared_period(self.source) is not None:
             reached += [_extent_of_period(self.source, time) for time in self.times_of(self.reached).values()]
         return between(self.source, reached, table)
+
+    def deletes_groups(self, input_ids: Iterable[str]) -> bool:
+        """Whether one of these added or removed inputs has rows that delete many keys."""
+        return any(self.extents[input_id].deletes_groups for input_id in input_ids if input_id in self.extents)
 
     def times_of(self, input_ids: Iterable[str]) -> dict[str, dt.datetime]:
         """Return the extract times of applied or added inputs."""

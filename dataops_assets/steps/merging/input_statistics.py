@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.config.refresh import KeyRefresh
+from dataops_assets.config.refresh import GroupDelete, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.rules.row_condition import row_condition
 from dataops_assets.sql import DIALECT, alias, column, conjunction, literal, query
+from dataops_assets.steps.merging.row_identity import group_deletes, group_marker
 from dataops_assets.storage.publish import rows_of
 
 _EXAMPLES = 3
@@ -42,10 +44,14 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class Extent:
-    """Row count of one input, and the value range of each decisive column."""
+    """Row count of one input, and the value range of each decisive column.
+
+    * `deletes_groups`: the input has rows that delete many keys.
+    """
 
     rows: int
     spans: Mapping[str, ValueRange]
+    deletes_groups: bool = False
 
 
 Extents = Mapping[str, Extent]
@@ -69,10 +75,10 @@ def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequ
         facts += [
             alias(query("CAST(min($value) AS VARCHAR)", value=value), f"low.{number}"),
             alias(query("CAST(max($value) AS VARCHAR)", value=value), f"high.{number}"),
-            alias(
-                query("sum(CASE WHEN $bad THEN 1 ELSE 0 END)", bad=is_missing(source, name, "r")), f"missing.{number}"
-            ),
+            alias(query("sum(CASE WHEN $bad THEN 1 ELSE 0 END)", bad=_is_bad(source, name, "r")), f"missing.{number}"),
         ]
+    if group_deletes(source):
+        facts.append(alias(query("max(CASE WHEN $marks THEN 1 ELSE 0 END)", marks=group_marker(source, "r")), "groups"))
     found = session.fetch(
         query(
             "SELECT r.s_input_id, $facts FROM $rows AS r GROUP BY r.s_input_id",
@@ -87,6 +93,7 @@ def extents_of(session: Session, source: Source, lake: exp.Expr, input_ids: Sequ
                 name: ValueRange(row[f"low.{number}"], row[f"high.{number}"], int(row[f"missing.{number}"]))
                 for number, name in enumerate(names)
             },
+            bool(row.get("groups")),
         )
         for row in found.to_pylist()
     }
@@ -107,7 +114,7 @@ def incomparable_input_errors(
             ORDER BY r.s_input_id, r.s_row_id
             """,
             rows=rows_of(lake, bad),
-            missing=exp.or_(*[is_missing(source, name, "r") for name in decisive_columns(source)]),
+            missing=exp.or_(*[_is_bad(source, name, "r") for name in decisive_columns(source)]),
             examples=_EXAMPLES,
         )
     )
@@ -165,3 +172,16 @@ def is_missing(source: Source, name: str, table: str) -> exp.Expr:
     if declared == "double":
         return query("$value IS NULL OR isnan($value)", value=value)
     return query("$value IS NULL", value=value)
+
+
+def needed_by_marker(source: Source, item: GroupDelete) -> tuple[str, ...]:
+    """Return the columns that must have a value in a row that deletes a group."""
+    return tuple(dict.fromkeys(filter(None, (*item.by, source.refresh.order_by))))
+
+
+def _is_bad(source: Source, name: str, table: str) -> exp.Expr:
+    """Whether a decisive column of a row has no comparable value, and needs one: see `needed_by_marker`."""
+    without = [item for item in group_deletes(source) if name not in needed_by_marker(source, item)]
+    marks = [row_condition(item.when, source.column_names, table) for item in without]
+    bad = is_missing(source, name, table)
+    return exp.and_(exp.paren(bad), exp.not_(exp.paren(exp.or_(*marks)))) if marks else bad

@@ -27,18 +27,25 @@ from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import Relation, column, columns, literal, query, values
-from dataops_assets.steps.merging import merged_values, replace_scope
+from dataops_assets.steps.merging import group_deletes, merged_values, replace_scope
 from dataops_assets.steps.merging.affected_keys import AffectedKeys, Observed, affected_keys, observe_keys
 from dataops_assets.steps.merging.change import (
-    ABSENT,
     Change,
+    has_no_row,
     hub_rows,
     keeps_deletions,
     no_hub_rows,
     system_columns,
 )
 from dataops_assets.steps.merging.hub_diff import HubDiff, hub_diff
-from dataops_assets.steps.merging.observations import Delivery, is_late, observations, ranked_inputs, spared_keys
+from dataops_assets.steps.merging.observations import (
+    Delivery,
+    is_late,
+    observations,
+    ranked_inputs,
+    settled_start,
+    spared_keys,
+)
 from dataops_assets.steps.merging.single_pass import (
     Pairs,
     ended_versions,
@@ -93,6 +100,9 @@ def observe(session: Session, change: Change, base: TableVersion | None, lake: e
     hub = hub_rows(session, change, base, late=late)
     if isinstance(change.source.refresh, AppendRefresh):
         return _own_rows(session, Delivery(change, inputs, rows, late), hub)
+    if not late and change.deletes_groups(change.ids):
+        before = settled_start(change, lake) if hub is None and change.settled is not None else hub
+        rows = _with_group_deletes(session, rows, inputs, before, rows_of(own, change.ids), change.source)
     delivery = Delivery(change, inputs, rows, late, spared=spared_keys(session, change, inputs, late=late))
     found: Pairs | AffectedKeys | None = None
     if not late and pairs_suffice(change, base):
@@ -101,6 +111,21 @@ def observe(session: Session, change: Change, base: TableVersion | None, lake: e
     if isinstance(found, Pairs):
         return found
     return observe_keys(session, delivery, found or affected_keys(session, delivery, hub, lake), hub, lake)
+
+
+def _with_group_deletes(
+    session: Session, rows: Relation, inputs: Relation, before: exp.Expr | None, own: exp.Expr, source: Source
+) -> Relation:
+    """Return the observations `rows` of the added inputs, with the deletions of groups of keys, in order.
+
+    `before` has the rows with which the timelines start, `own` the parsed rows of the added inputs.
+    """
+    stored = session.create(query("SELECT r.* FROM $rows AS r", rows=rows))
+    delivered = query("SELECT s.* FROM $stored AS s", stored=stored)
+    keys = group_deletes.keys_once(session, source, [delivered] if before is None else [delivered, before])
+    return session.define(
+        exp.union(delivered.copy(), group_deletes.deletions(source, own, inputs, keys), distinct=False)
+    )
 
 
 def observe_change_set(
@@ -277,16 +302,17 @@ def classify(session: Session, timeline: Timeline) -> Relation:
                         WHEN s_deleted_before IS NULL OR s_deleted_before THEN 'new'
                         WHEN $changes THEN 'changed'
                         ELSE 'unchanged' END AS s_change, $carried
-            FROM $timeline AS t WHERE s_added AND (s_row_id <> $absent OR s_is_event)
+            FROM $timeline AS t WHERE s_added AND (s_is_event OR NOT $rowless)
             UNION ALL
             SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, 'old' AS s_change, $carried
-            FROM $lost AS o WHERE s_added AND s_row_id <> $absent
+            FROM $lost AS o WHERE s_added AND NOT $rowless_lost
             """,
             carried=columns(replace_scope.carried_names(source)),
             changes=query("s_is_event OR s_updates") if source.refresh.update_in_place else column("s_is_event"),
             timeline=timeline.ordered.rows,
             lost=timeline.ordered.lost,
-            absent=ABSENT,
+            rowless=has_no_row("t"),
+            rowless_lost=has_no_row("o"),
         )
     )
 
@@ -296,11 +322,11 @@ def counts(session: Session, change: Change, kinds: Relation) -> dict[str, dict[
     found = session.fetch(
         query(
             """
-            SELECT s_input_id, s_change, count(*) AS n, count(CASE WHEN s_row_id <> $absent THEN 1 END) AS delivered
+            SELECT s_input_id, s_change, count(*) AS n, count(CASE WHEN NOT $rowless THEN 1 END) AS delivered
             FROM $kinds AS k WHERE s_change <> 'unchanged' GROUP BY s_input_id, s_change
             """,
             kinds=kinds,
-            absent=ABSENT,
+            rowless=has_no_row("k"),
         )
     )
     result = {input_id: {**dict.fromkeys(KINDS, 0), "unchanged": change.rows(input_id)} for input_id in change.ids}

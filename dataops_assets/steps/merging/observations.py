@@ -11,9 +11,10 @@ from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import DIALECT, Relation, column, columns, query
-from dataops_assets.steps.merging import merged_values, replace_scope, settled_inputs
+from dataops_assets.steps.merging import group_deletes, merged_values, replace_scope, settled_inputs
 from dataops_assets.steps.merging.change import Change, observed_columns
 from dataops_assets.steps.merging.row_identity import delete_marker, key_text, order_type, order_value, row_hash
+from dataops_assets.steps.merging.row_identity import group_deletes as declared_groups
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,11 @@ def spared_keys(session: Session, change: Change, inputs: Relation, *, late: boo
 
 
 def observations(source: Source, rows: exp.Expr, inputs: Relation) -> exp.Query:
-    """Return the observations of parsed rows: identity, key, order, content hash, delete marker."""
-    return query(
+    """Return the observations of parsed rows: identity, key, order, content hash, delete marker.
+
+    Rows that delete groups of keys are left out, see `group_deletes`.
+    """
+    found = query(
         """
         SELECT r.s_input_id, r.s_row_id, $key AS s_key, $order AS s_order, $hash AS s_row_hash,
                i.s_extract_time, i.s_rank, i.s_added, $deleted AS s_deleted, $carried
@@ -132,10 +136,24 @@ def observations(source: Source, rows: exp.Expr, inputs: Relation) -> exp.Query:
         rows=rows,
         inputs=inputs,
     )
+    return group_deletes.without_markers(source, found, "r")
 
 
-def observed_in_lake(delivery: Delivery, keys: Relation, lake: exp.Expr) -> exp.Query:
+def observed_in_lake(session: Session, delivery: Delivery, keys: Relation, lake: exp.Expr) -> exp.Query:
     """Return the observations of the whole timelines of these keys."""
+    rows = _rows_in_lake(delivery, keys, lake)
+    if not declared_groups(delivery.source):
+        return rows
+    stored = session.create(rows)
+    of_keys = group_deletes.keys_once(session, delivery.source, [query("SELECT s.* FROM $stored AS s", stored=stored)])
+    deleted = query(
+        "SELECT d.*, d.s_extract_time AS s_created_at FROM $deletions AS d",
+        deletions=group_deletes.deletions(delivery.source, lake, delivery.inputs, of_keys),
+    )
+    return exp.union(query("SELECT s.* FROM $stored AS s", stored=stored), deleted, distinct=False)
+
+
+def _rows_in_lake(delivery: Delivery, keys: Relation, lake: exp.Expr) -> exp.Query:
     change, source = delivery.change, delivery.source
     rows = query("SELECT r.* FROM $lake AS r WHERE $concerned", lake=lake, concerned=change.concerned("r"))
     # the key of a row without key columns is its content and its place, so it needs all equal rows of its input

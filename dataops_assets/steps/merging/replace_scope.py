@@ -15,6 +15,7 @@ from dataops_assets.config.refresh import INPUT, CustomRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.rules.semantics import attempt, total
 from dataops_assets.sql import DIALECT, alias, column, query
+from dataops_assets.steps.merging.row_identity import group_deletes
 
 LOW = "s_low"
 HIGH = "s_high"
@@ -37,7 +38,8 @@ def carried(source: Source) -> tuple[str, ...]:
     """Return the columns that observations carry: the probe, or the key where a deletion may have no row."""
     if is_partial(source):
         return probe(source)
-    return source.refresh.key if source.refresh.history or isinstance(source.refresh, FullRefresh) else ()
+    has_rowless_deletions = isinstance(source.refresh, FullRefresh) or bool(group_deletes(source))
+    return source.refresh.key if source.refresh.history or has_rowless_deletions else ()
 
 
 def carried_as(source: Source) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlglot import exp
 
 from dataops_assets.config.contract import EvolvedColumn
-from dataops_assets.config.refresh import AppendRefresh, CustomRefresh, KeyRefresh
+from dataops_assets.config.refresh import AppendRefresh, CustomRefresh, GroupDelete, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.rules.row_condition import columns_read, row_condition
@@ -97,16 +97,52 @@ def tracked_columns(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.column_names if name not in left_out)
 
 
+def group_deletes(source: Source) -> tuple[GroupDelete, ...]:
+    """Return the declared markers that delete many keys."""
+    return source.refresh.group_deletes if isinstance(source.refresh, KeyRefresh) else ()
+
+
+def group_marker(source: Source, table: str = "") -> exp.Expr:
+    """Return the condition that a row deletes a group of keys."""
+    return exp.or_(
+        exp.false(), *[row_condition(item.when, source.column_names, table) for item in group_deletes(source)]
+    )
+
+
+OF_GROUPS = -2
+"""Where the positions of deletions of groups begin: the row at position n of an input makes those at -2 - n."""
+
+
+def position_in_input(source: Source, table: str) -> exp.Expr:
+    """Return the position that orders an observation within its input: that of its row, or of the marker."""
+    row = column("s_row_id", table)
+    if not group_deletes(source):
+        return row
+    return query("CASE WHEN $row <= $first THEN $first - $row ELSE $row END", row=row, first=OF_GROUPS)
+
+
+def has_markers(source: Source) -> bool:
+    """Whether rows can be delete markers."""
+    return bool(source.refresh.delete_when or group_deletes(source))
+
+
 def delete_marker(source: Source, table: str = "") -> exp.Expr:
-    """Return the condition that a row is a delete marker. It is false where `delete_when` cannot be computed."""
-    if not isinstance(source.refresh, KeyRefresh) or not source.refresh.delete_when:
+    """Return the condition that a row is a delete marker, of its key or of a group.
+
+    It is false where a predicate cannot be computed.
+    """
+    if not isinstance(source.refresh, KeyRefresh) or not has_markers(source):
         return exp.false()
-    return row_condition(source.refresh.delete_when, source.column_names, table)
+    conditions = [item.when for item in group_deletes(source)]
+    if source.refresh.delete_when:
+        conditions.append(source.refresh.delete_when)
+    return exp.or_(*[row_condition(text, source.column_names, table) for text in conditions])
 
 
 def marking_columns(source: Source) -> frozenset[str]:
     """Return the columns that decide whether a row is a delete marker, see `made_of`."""
-    return made_of(source, columns_read(source.refresh.delete_when or "TRUE", source.column_names))
+    conditions = [source.refresh.delete_when or "TRUE", *(item.when for item in group_deletes(source))]
+    return made_of(source, {name for text in conditions for name in columns_read(text, source.column_names)})
 
 
 def filtering_columns(source: Source) -> frozenset[str]:

@@ -52,6 +52,9 @@ def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
     if change.source.refresh.update_in_place or (change.source.refresh.merge and is_one_extract):
         # a version can change where none begins; a full extract is compared without its equal rows
         return False
+    if change.deletes_groups(change.ids):
+        # one row concerns many keys
+        return False
     if change.is_sparing(late=False):
         # a key without a parsed row can be present in the extract, as a rejected row
         return False

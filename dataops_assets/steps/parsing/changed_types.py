@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.sql import query
+from dataops_assets.steps.merging.row_identity import has_markers
 from dataops_assets.steps.parsing.quarantined_rows import NOT_NULL, quarantined, rejected_dates
 from dataops_assets.steps.parsing.typed_rows import TypedRows, fields_of, is_one_of
 
@@ -64,7 +65,7 @@ def values_left_out(session: Session, typed: TypedRows, input_ids: Sequence[str]
 
     `drift.changed_type: ignore` leaves them out, and a delete marker is accepted without them.
     """
-    if typed.source.drift.changed_type != "ignore" and not typed.source.refresh.delete_when:
+    if typed.source.drift.changed_type != "ignore" and not has_markers(typed.source):
         return {}
     found = session.fetch(
         query(

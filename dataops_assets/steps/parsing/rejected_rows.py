@@ -14,12 +14,14 @@ from sqlglot import exp
 from dataops_assets.config.refresh import FullRefresh, Refresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
+from dataops_assets.rules.row_condition import row_condition
 from dataops_assets.sql import column, columns, conjunction, query
 from dataops_assets.steps.merging.change import absence_deletes
-from dataops_assets.steps.merging.input_statistics import decisive_columns, is_missing
+from dataops_assets.steps.merging.input_statistics import decisive_columns, is_missing, needed_by_marker
 from dataops_assets.steps.merging.row_identity import (
-    delete_marker,
     filtering_columns,
+    group_deletes,
+    has_markers,
     key_text,
     made_of,
     marking_columns,
@@ -41,12 +43,12 @@ def deciding_columns(source: Source) -> frozenset[str]:
 
 def columns_of_faults(source: Source) -> tuple[str, ...]:
     """Return the names of the columns that `faults_of_types` returns."""
-    return (_WRONG, UNDECIDED) if source.refresh.delete_when else ()
+    return (_WRONG, UNDECIDED) if has_markers(source) else ()
 
 
 def faults_of_types(source: Source, wrong: Mapping[int, exp.Expr]) -> list[exp.Expr]:
     """Return the columns that `with_markers` needs besides `s_fault`, from the wrong types by column number."""
-    if not source.refresh.delete_when:
+    if not has_markers(source):
         return []
     names = source.column_names
     deciding = deciding_columns(source)
@@ -66,14 +68,12 @@ def with_markers(source: Source, rows: exp.Query) -> exp.Query:
 
     Values of a delete marker with a wrong type become null and are counted as left out.
     """
-    if not source.refresh.delete_when:
+    if not has_markers(source):
         return rows
-    has_key = [exp.not_(exp.paren(is_missing(source, name, "p"))) for name in decisive_columns(source)]
     is_marker = query(
-        "p.s_fault > $malformed AND NOT p.s_undecided AND $has_key AND $marker",
+        "p.s_fault > $malformed AND NOT p.s_undecided AND $marker",
         malformed=MALFORMED,
-        has_key=conjunction(has_key),
-        marker=delete_marker(source, "p"),
+        marker=exp.or_(*_markers_with_their_columns(source, "p")),
     )
     left_out = exp.Anonymous(
         this="concat_ws",
@@ -91,6 +91,20 @@ def with_markers(source: Source, rows: exp.Query) -> exp.Query:
         rows=rows,
     )
     return found
+
+
+def _markers_with_their_columns(source: Source, table: str) -> list[exp.Expr]:
+    """Return a condition for each kind of marker: the row is one, and the columns that it needs have a value."""
+    kinds = [(item.when, needed_by_marker(source, item)) for item in group_deletes(source)]
+    if source.refresh.delete_when:
+        kinds.append((source.refresh.delete_when, decisive_columns(source)))
+    return [
+        exp.and_(
+            row_condition(text, source.column_names, table),
+            *[exp.not_(exp.paren(is_missing(source, name, table))) for name in needed],
+        )
+        for text, needed in kinds
+    ]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.rules.types import types
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, literal, query, values
-from dataops_assets.steps.merging.row_identity import delete_marker
+from dataops_assets.steps.merging.row_identity import delete_marker, has_markers
 from dataops_assets.steps.parsing.computed_columns import Computed, computed_columns, extract_times, with_computed
 from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.filtered_rows import unreadable_condition, with_filtered
@@ -59,7 +59,7 @@ class TypedRows:
     def without_markers(self, input_ids: Sequence[str]) -> exp.Query:
         """Return the parsed rows but delete markers, because contracts and distributions do not apply to them."""
         rows = self.parsed(input_ids)
-        return rows.where(exp.not_(delete_marker(self.source, "t"))) if self.source.refresh.delete_when else rows
+        return rows.where(exp.not_(delete_marker(self.source, "t"))) if has_markers(self.source) else rows
 
 
 def type_rows(session: Session, source: Source, raw: RawInputs, corrected: Corrected) -> TypedRows:

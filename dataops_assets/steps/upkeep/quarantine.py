@@ -24,6 +24,7 @@ from dataops_assets.sql import alias, column, literal, query
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.input_statistics import decisive_columns
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.row_identity import has_markers
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.parsing.corrections import unconvertible
 from dataops_assets.steps.parsing.quarantined_rows import rejected_by
@@ -405,7 +406,7 @@ def _unfit_values(session: Session, source: Source, given: Sequence[Values]) -> 
             continue
         own = [values[name] for values in given if name in values]
         # a delete marker needs no other value; a row that is not one will be rejected again
-        needed = not source.refresh.delete_when or name in decisive_columns(source)
+        needed = not has_markers(source) or name in decisive_columns(source)
         if None in own and not item.nullable and item.default is None and needed:
             problems.append(f"column {name!r} must have a value")
         if HIDDEN in own and name in hidden:
