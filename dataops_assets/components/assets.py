@@ -20,7 +20,7 @@ from dataops_assets.components.input_partitions import InputPartitions, partitio
 from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.source_progress import newest_done
-from dataops_assets.config.databases import AnyDatabase
+from dataops_assets.config.databases import AnyConnection
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import cut_secrets
@@ -50,7 +50,7 @@ class SourceAssets:
     source: Source
     sources: Mapping[str, Source]
     rules: CompiledRules
-    databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
+    databases: Mapping[str, AnyConnection] = field(default_factory=dict)
     declared_at: dg.CodeReferencesMetadataValue | None = None
 
     @functools.cached_property

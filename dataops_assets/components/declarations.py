@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
-from dataops_assets.config.databases import AnyDatabase, Connections
+from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
@@ -103,7 +103,7 @@ class Declarations:
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
-    databases: Mapping[str, AnyDatabase] = field(default_factory=dict)
+    databases: Mapping[str, AnyConnection] = field(default_factory=dict)
     outputs: Mapping[str, OutputDeclaration] = field(default_factory=dict)
     warehouses: Sequence[Warehouse] = ()
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
@@ -256,9 +256,9 @@ def _shared(documents: Sequence[tuple[Path, yaml.Node]]) -> Shared:
     return Shared(found["templates"], found["parameters"], places)
 
 
-def _databases(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, AnyDatabase]:
+def _databases(documents: Sequence[tuple[Path, yaml.Node]]) -> dict[str, AnyConnection]:
     """Collect the databases of all files. Raises ConfigError for a name that is declared twice."""
-    found: dict[str, AnyDatabase] = {}
+    found: dict[str, AnyConnection] = {}
     places: dict[str, str] = {}
     for path, lines, declared in _of_types(documents, CONNECTION_TYPES, Connections):
         for name, database in declared.connections.items():

@@ -12,6 +12,7 @@ from typing import Any
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.quality import Gate
+from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
 from dataops_assets.report import CheckKind, Input, StepReport
@@ -296,6 +297,8 @@ def column_tags(source: Source) -> dict[str, Mapping[str, str]]:
 def _raw_kinds(source: Source) -> frozenset[str]:
     if isinstance(source.connection, FileConnection):
         return frozenset({"file", _FORMAT_KINDS[source.connection.format.type]})
+    if isinstance(source.connection, RestConnection):
+        return frozenset({"api", "json"})
     return frozenset({"database" if isinstance(source.connection, DatabaseConnection) else "python"})
 
 

@@ -18,8 +18,9 @@ from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
 from dataops_assets.components.wait_cycles import require_no_wait_cycle
 from dataops_assets.config.databases import DatabaseConnection
+from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.templates import SourceDeclaration
-from dataops_assets.connections.databases.opening import require_declared
+from dataops_assets.connections.databases.opening import require_api, require_declared
 from dataops_assets.errors import ConfigError
 
 
@@ -102,14 +103,19 @@ def source_definitions(name: str, tree: dg.ComponentTree) -> dg.Definitions:
     return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(name)))
 
 
-def _require_database(item: Declaration, declared: Declarations) -> None:
-    """Raise ConfigError if a source names a database that is not declared."""
+def _require_connection(item: Declaration, declared: Declarations) -> None:
+    """Raise ConfigError if a source names a database or an API that is not declared."""
     connection = item.source.connection
     if isinstance(connection, DatabaseConnection):
         try:
             require_declared(connection.database, declared.databases)
         except ConfigError as error:
             raise ConfigError(f"{item.place('connection', 'database')}: {error}") from error
+    if isinstance(connection, RestConnection):
+        try:
+            require_api(connection.api, declared.databases)
+        except ConfigError as error:
+            raise ConfigError(f"{item.place('connection', 'api')}: {error}") from error
 
 
 def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
@@ -123,7 +129,7 @@ def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
-    _require_database(item, declared)
+    _require_connection(item, declared)
     assets = SourceAssets(item.source, declared.sources, rules, declared.databases, declared_at(item.file, item.line))
     require_usable(item, assets.nodes)
     require_no_wait_cycle(declared, item.source.name)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.limits import Limits
+from dataops_assets.config.rest import RestConnection
 
 
 class CsvFormat(Declared):
@@ -147,7 +148,9 @@ class PythonConnection(Declared):
     limits: Limits = Field(Limits(), description="Limits for reading one extract.")
 
 
-Connection = Annotated[FileConnection | PythonConnection | DatabaseConnection, Field(discriminator="type")]
+Connection = Annotated[
+    FileConnection | PythonConnection | DatabaseConnection | RestConnection, Field(discriminator="type")
+]
 
 
 _MOST_OFTEN_SECONDS = 5

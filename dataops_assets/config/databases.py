@@ -14,6 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared, Duration
 from dataops_assets.config.limits import Limits
+from dataops_assets.config.rest import RestApi
+from dataops_assets.config.secrets import Secret
 
 _TOKEN = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _QUOTED_TOKEN = re.compile(r"['\"]\s*\{\{[^{}]*\}\}\s*['\"]")
@@ -24,22 +26,6 @@ TRANSACTION = "xmin"
 """The name of the cursor that is PostgreSQL's own: the transaction that wrote a row."""
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-
-
-class Secret(Declared):
-    """A reference to a secret: an environment variable or a file. It is read each time a connection is opened."""
-
-    env: str = Field("", description="Name of the environment variable that holds the secret.")
-    file: str = Field("", description="Path of the file that holds the secret; a line end at its end is ignored.")
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Secret:
-        if bool(self.env) == bool(self.file):
-            raise ValueError("give either env (the name of a variable) or file (a path)")
-        if self.env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.env):
-            # the value is not shown: it may be the secret itself
-            raise ValueError("env is the name of an environment variable, and not the secret")
-        return self
 
 
 class PostgresDatabase(Declared):
@@ -85,14 +71,19 @@ class DuckDBDatabase(Declared):
 AnyDatabase = Annotated[PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase, Field(discriminator="type")]
 
 
-class Connections(Declared):
-    """Databases that sources share, by name."""
+AnyConnection = Annotated[
+    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | RestApi, Field(discriminator="type")
+]
 
-    connections: dict[str, AnyDatabase] = Field(description="Databases by name.")
+
+class Connections(Declared):
+    """Databases and APIs that sources and outputs share, by name."""
+
+    connections: dict[str, AnyConnection] = Field(description="Databases and APIs by name.")
 
     @field_validator("connections")
     @classmethod
-    def _plain_names(cls, value: dict[str, AnyDatabase]) -> dict[str, AnyDatabase]:
+    def _plain_names(cls, value: dict[str, AnyConnection]) -> dict[str, AnyConnection]:
         for name in value:
             if not _NAME.match(name):
                 raise ValueError(f"the name of a connection, {name!r}, must match {_NAME.pattern}")

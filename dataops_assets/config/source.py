@@ -15,7 +15,7 @@ from pydantic_core import InitErrorDetails
 from dataops_assets.config.column_settings import column_problems
 from dataops_assets.config.connection import Connection, Discovery
 from dataops_assets.config.contract import Column, Drift
-from dataops_assets.config.databases import DatabaseConnection
+from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.quality import Checks, Gates
@@ -28,6 +28,7 @@ from dataops_assets.config.refresh import (
     Retention,
     TimestampRefresh,
 )
+from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -229,7 +230,10 @@ class Source(Declared):
             yield ("retention", "superseded_inputs"), self.retention.superseded_inputs, needed
 
     def _unfit_increments(self) -> Iterator[Problem]:
-        if not isinstance(self.connection, DatabaseConnection) or (taken := self.connection.incremental) is None:
+        if not isinstance(self.connection, DatabaseConnection | RestConnection):
+            return
+        taken = self.connection.incremental
+        if taken is None:
             return
         place = ("connection", "incremental")
         if self.refresh.type == "full":
@@ -237,6 +241,8 @@ class Source(Declared):
             yield place, taken.cursor, message
         if taken.full_every is not None and isinstance(self.refresh, AppendRefresh):
             yield (*place, "full_every"), taken.full_every, "append would keep the rows of each full extract again"
+        if not isinstance(taken, Incremental):
+            return
         if taken.deleted and not self.refresh.key:
             yield (*place, "deleted"), taken.deleted, "deleted rows are found by their key: declare refresh.key"
         if taken.deleted and self.retention.superseded_inputs is not None:

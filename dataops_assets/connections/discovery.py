@@ -27,13 +27,14 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataops_assets.config.connection import FileConnection, PythonConnection
-from dataops_assets.config.databases import AnyDatabase, DatabaseConnection
+from dataops_assets.config.databases import AnyConnection, AnyDatabase, DatabaseConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.refresh import AppendRefresh
+from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.content import Digests, digests_of, digests_of_extract
-from dataops_assets.connections.databases.extract import ExtractRequest, extract, is_due
-from dataops_assets.connections.databases.opening import database_of, require_declared
+from dataops_assets.connections.databases.extract import Extract, ExtractRequest, extract, is_due
+from dataops_assets.connections.databases.opening import database_of, require_api, require_declared
 from dataops_assets.connections.databases.position import Position
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
@@ -56,7 +57,7 @@ _DIGITS = (6, 12, 24, 64)
 _CHUNK = 1 << 20
 # between two looks at a database, if nothing else is declared
 _EVERY = dt.timedelta(hours=1)
-_NO_DATABASES: Mapping[str, AnyDatabase] = MappingProxyType({})
+_NO_DATABASES: Mapping[str, AnyConnection] = MappingProxyType({})
 _Clock = Callable[[], float]
 
 
@@ -163,7 +164,7 @@ def discover(
     metadata: MetadataStore,
     *,
     now: dt.datetime,
-    databases: Mapping[str, AnyDatabase] = _NO_DATABASES,
+    databases: Mapping[str, AnyConnection] = _NO_DATABASES,
     limit: ReadingTime = _USUAL_TIME,
 ) -> FoundInputs:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock.
@@ -184,6 +185,8 @@ def discover(
     raw = RawArea.of(environment.storage, source.name)
     if isinstance(source.connection, DatabaseConnection):
         _look_at_database(look, source.connection, raw, require_declared(source.connection.database, databases))
+    elif isinstance(source.connection, RestConnection):
+        _look_at_api(look, source.connection, raw, require_api(source.connection.api, databases))
     else:
         _look_at_extracts(look, source.connection, raw, limit.budget_seconds, limit.clock)
     return look.found
@@ -490,9 +493,7 @@ def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea,
     def earlier(ids: Sequence[str]) -> list[Path]:
         return [raw.sound_path(item) for item in metadata.inputs(source.name, ids)]
 
-    newest = look.inventory.newest()
-    # later than all earlier extracts, even if the clock is wrong
-    taken_at = look.now if newest is None else max(look.now, newest + dt.timedelta(microseconds=1))
+    taken_at = _taken_at(look)
     raw_names = {item.name: item.raw_name for item in source.columns}
     asked = ExtractRequest(
         connection,
@@ -504,18 +505,63 @@ def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea,
     )
     with tempfile.TemporaryDirectory(prefix="extract-") as folder:
         taken = extract(asked, database_of(declared), Path(folder))
-        position, item = taken.position, None
-        if taken.path is not None:
-            name = f"{connection.table or source.name}_{taken_at:%Y%m%dT%H%M%S%f}.parquet"
-            version = FileVersion(f"database:{connection.database}/{name}", taken.size, taken_at)
-            digests = Digests(taken.digest, taken.digest, taken.size)
-            item = look.input_of(version, taken_at, look.arrives(), digests)
-            with taken.path.open("rb") as stream:
-                raw.put(item, iter(lambda: stream.read(_CHUNK), b""))
-            raw.sync()
-            position = position.after(item.input_id, connection.incremental)
-    metadata.register_source(source)
-    metadata.positions.record(FinishedLook(source.name, last.looks, look.now, position.as_json(), item))
+        name = f"{connection.table or source.name}_{taken_at:%Y%m%dT%H%M%S%f}.parquet"
+        _record(look, raw, _Taken(taken, f"database:{connection.database}/{name}", taken_at, last.looks))
+
+
+def _look_at_api(look: _Look, connection: RestConnection, raw: RawArea, declared: RestApi) -> None:
+    """Take an extract if one is due, as from a database."""
+    # the library of requests is imported only where an API is a source
+    from dataops_assets.connections.rest.client import Patience, RestClient
+    from dataops_assets.connections.rest.extract import RestRequest, extract_api
+    from dataops_assets.connections.rest.signing import signing_of
+
+    source = look.source
+    last = look.metadata.positions.last_look(source.name)
+    every = dt.timedelta(0) if source.discovery.schedule else _EVERY
+    if not is_due(connection, last.looked_at, look.now, every):
+        return
+    taken_at = _taken_at(look)
+    since = Position.from_json(last.position or {})
+    asked = RestRequest(connection, since, look.now, has_key=bool(source.refresh.key))
+    patience = Patience(declared.longest_wait.total_seconds())
+    client = RestClient(declared, signing_of(declared, os.environ), patience, connection.limits.document_bytes)
+    with tempfile.TemporaryDirectory(prefix="extract-") as folder, client.session:
+        taken = extract_api(asked, client, Path(folder))
+        name = f"{source.name}_{taken_at:%Y%m%dT%H%M%S%f}.jsonl"
+        _record(look, raw, _Taken(taken, f"rest:{connection.api}/{name}", taken_at, last.looks))
+
+
+def _taken_at(look: _Look) -> dt.datetime:
+    """Return the time of an extract: later than all earlier extracts, even if the clock is wrong."""
+    newest = look.inventory.newest()
+    return look.now if newest is None else max(look.now, newest + dt.timedelta(microseconds=1))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """An extract with its origin and time, and the number of looks that were recorded when it began."""
+
+    extract: Extract
+    origin: str
+    at: dt.datetime
+    before: int
+
+
+def _record(look: _Look, raw: RawArea, taken: _Taken) -> None:
+    """Put the bytes of an extract into the raw area, and then record input and position together."""
+    source, found = look.source, taken.extract
+    position, item = found.position, None
+    if found.path is not None:
+        version = FileVersion(taken.origin, found.size, taken.at)
+        item = look.input_of(version, taken.at, look.arrives(), Digests(found.digest, found.digest, found.size))
+        with found.path.open("rb") as stream:
+            raw.put(item, iter(lambda: stream.read(_CHUNK), b""))
+        raw.sync()
+        if isinstance(source.connection, DatabaseConnection | RestConnection):
+            position = position.after(item.input_id, source.connection.incremental)
+    look.metadata.register_source(source)
+    look.metadata.positions.record(FinishedLook(source.name, taken.before, look.now, position.as_json(), item))
     if item is not None:
         look.found.new.append(item)
 

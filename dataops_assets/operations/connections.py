@@ -6,7 +6,9 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dataops_assets.config.databases import AnyDatabase, DatabaseConnection
+from dataops_assets.config.databases import AnyConnection, DatabaseConnection
+from dataops_assets.config.outputs import Output, TableTarget
+from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
 from dataops_assets.errors import DataOpsError
@@ -35,6 +37,7 @@ class ConnectionReport:
     sources: Sequence[SourceUse]
     error: str
     next_step: str
+    outputs: Sequence[str] = ()
 
     @property
     def is_well(self) -> bool:
@@ -43,34 +46,74 @@ class ConnectionReport:
 
 
 def examine(
-    databases: Mapping[str, AnyDatabase], sources: Mapping[str, Source], positions: PositionStore
+    databases: Mapping[str, AnyConnection],
+    sources: Mapping[str, Source],
+    positions: PositionStore,
+    outputs: Mapping[str, Output],
 ) -> Iterator[ConnectionReport]:
-    """Open each database and yield what was found. An error is part of the report."""
+    """Open each database or API and yield what was found. An error is part of the report."""
     for name, declared in databases.items():
-        of_this = {
-            key: source.connection
-            for key, source in sources.items()
-            if isinstance(source.connection, DatabaseConnection) and source.connection.database == name
-        }
+        of_this = {key: (reads, table) for key, reads, table in _uses(name, sources)}
         looks = {key: positions.last_look(key).looked_at for key in of_this}
-        place, server, tables, error, next_step = "", "", list[str](), "", ""
-        try:
-            database = database_of(declared)
-            place = database.place
-            with database.snapshot() as snapshot:
-                server, tables = snapshot.server(), snapshot.tables()
-        except DataOpsError as failed:
-            error, next_step = failed.received or str(failed), failed.next_step
+        found = _look(declared, [reads for reads, _ in of_this.values()])
         uses = [
-            SourceUse(key, used.table or "a query", looks[key], "" if error else _problem(used.table, tables))
-            for key, used in of_this.items()
+            SourceUse(key, reads, looks[key], "" if found.error else _problem(table, found.tables))
+            for key, (reads, table) in of_this.items()
         ]
+        written = [key for key, output in outputs.items() if _target_of(output) == name]
+        next_step = found.next_step
         missing = next((use for use in uses if use.problem), None)
         if missing is not None:
             next_step = f"correct connection.table of {missing.source}, or give the user the right to read it"
-        elif not error:
-            next_step = f"dataops run {uses[0].source}" if uses else "declare a source that names it"
-        yield ConnectionReport(name, declared.type, place, server, tables, uses, error, next_step)
+        elif not found.error:
+            next_step = f"dataops run {uses[0].source}" if uses else _unused(written)
+        yield ConnectionReport(
+            name, declared.type, found.place, found.server, found.tables, uses, found.error, next_step, written
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a look at a connection found."""
+
+    place: str = ""
+    server: str = ""
+    tables: Sequence[str] = ()
+    error: str = ""
+    next_step: str = ""
+
+
+def _look(declared: AnyConnection, paths: Sequence[str]) -> _Found:
+    place = declared.url if isinstance(declared, RestApi) else ""
+    try:
+        if isinstance(declared, RestApi):
+            from dataops_assets.connections.rest.examine import answered
+
+            return _Found(place, answered(declared, declared.test_path or next(iter(paths), "")))
+        database = database_of(declared)
+        place = database.place
+        with database.snapshot() as snapshot:
+            return _Found(place, snapshot.server(), snapshot.tables())
+    except DataOpsError as failed:
+        return _Found(place, error=failed.received or str(failed), next_step=failed.next_step)
+
+
+def _uses(name: str, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, str]]:
+    """Yield the sources of a connection, with what each reads, and its table; '' for a query and a path of an API."""
+    for key, source in sources.items():
+        connection = source.connection
+        if isinstance(connection, DatabaseConnection) and connection.database == name:
+            yield key, connection.table or "a query", connection.table
+        if isinstance(connection, RestConnection) and connection.api == name:
+            yield key, connection.path, ""
+
+
+def _target_of(output: Output) -> str:
+    return output.to.database if isinstance(output.to, TableTarget) else ""
+
+
+def _unused(outputs: Sequence[str]) -> str:
+    return f"dataops run; it delivers output {outputs[0]}" if outputs else "declare a source that names it"
 
 
 def _problem(table: str, tables: Sequence[str]) -> str:

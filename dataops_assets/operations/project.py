@@ -15,8 +15,9 @@ from dataops_assets.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from dataops_assets.components.declarations import Declarations
-    from dataops_assets.config.databases import AnyDatabase
+    from dataops_assets.config.databases import AnyConnection
     from dataops_assets.config.environment import Environment
+    from dataops_assets.config.outputs import Output
     from dataops_assets.config.source import Source
     from dataops_assets.metadata.incident_store import IncidentStore
     from dataops_assets.metadata.store import MetadataStore
@@ -79,11 +80,18 @@ def migrated_metadata() -> MetadataStore:
     return store
 
 
-def databases() -> dict[str, AnyDatabase]:
+def databases() -> dict[str, AnyConnection]:
     """Return the declared databases by name. Raises ConfigError for a wrong declaration."""
     from dataops_assets.components.declarations import declared_sources
 
     return dict(declared_sources(DEFS).databases)
+
+
+def outputs() -> dict[str, Output]:
+    """Return the declared outputs by name. Raises ConfigError for a wrong declaration."""
+    from dataops_assets.components.declarations import declared_sources
+
+    return {name: item.output for name, item in declared_sources(DEFS).outputs.items()}
 
 
 def context_of(command: str, name: str) -> SourceContext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dataops_assets.config.databases import AnyDatabase
+from dataops_assets.config.databases import AnyConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
@@ -35,7 +35,7 @@ class OutputContext:
     environment: Environment
     output: Output
     sources: Mapping[str, Source]
-    databases: Mapping[str, AnyDatabase]
+    databases: Mapping[str, AnyConnection]
     engine: DuckDBEngine
     metadata: MetadataStore
 

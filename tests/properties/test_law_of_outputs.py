@@ -18,7 +18,7 @@ from law_cases import COLUMNS as COLUMNS_OF_HUB
 from law_cases import KINDS, Delivery, deliveries, source_for
 from reference import GivenInput
 
-from dataops_assets.config.databases import AnyDatabase, DuckDBDatabase, SqliteDatabase
+from dataops_assets.config.databases import AnyConnection, DuckDBDatabase, SqliteDatabase
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.outputs import Output
 from dataops_assets.engines.duckdb import DuckDBEngine
@@ -56,7 +56,7 @@ def output(table: str, kind: str, **changes: Any) -> Output:
 
 
 def delivered(context: SourceContext, home: Path, declared: Output) -> StepReport:
-    databases: Mapping[str, AnyDatabase] = {
+    databases: Mapping[str, AnyConnection] = {
         "sqlite": SqliteDatabase(type="sqlite", path=str(home / "target.sqlite")),
         "duckdb": DuckDBDatabase(type="duckdb", path=str(home / "target.duckdb")),
     }

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from dataops_assets.config.databases import TRANSACTION, DatabaseConnection, Incremental
+from dataops_assets.config.rest import RestConnection
 from dataops_assets.connections.databases.deletions import deleted_rows
 from dataops_assets.connections.databases.position import (
     Position,
@@ -80,7 +81,10 @@ class ExtractRequest:
 
 
 def is_due(
-    connection: DatabaseConnection, last_look: dt.datetime | None, now: dt.datetime, every: dt.timedelta
+    connection: DatabaseConnection | RestConnection,
+    last_look: dt.datetime | None,
+    now: dt.datetime,
+    every: dt.timedelta,
 ) -> bool:
     """Return whether the time of the next look has come. If the clock was set back, it has."""
     if last_look is None or now < last_look:

@@ -5,32 +5,58 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from dataops_assets.config.databases import (
+    AnyConnection,
     AnyDatabase,
     DuckDBDatabase,
     MySqlDatabase,
     PostgresDatabase,
-    Secret,
     SqliteDatabase,
 )
+from dataops_assets.config.rest import RestApi
 from dataops_assets.connections.databases.reading import Database
 from dataops_assets.connections.databases.writing import Writer
+from dataops_assets.connections.secrets import secret_of
 from dataops_assets.errors import ConfigError, nearest
-from dataops_assets.masking import remember
 
 
-def require_declared(name: str, databases: Mapping[str, AnyDatabase]) -> AnyDatabase:
+def require_connection(name: str, connections: Mapping[str, AnyConnection]) -> AnyConnection:
+    """Return the declaration of the database or API with this name. Raises ConfigError if there is none."""
+    if name not in connections:
+        raise ConfigError(
+            f"looking for the connection {name!r}",
+            received="no connection of that name",
+            known=sorted(connections),
+            next_step=nearest(name, list(connections)) or "declare it in a ConnectionsComponent",
+        )
+    return connections[name]
+
+
+def require_declared(name: str, connections: Mapping[str, AnyConnection]) -> AnyDatabase:
     """Return the declaration of the database with this name. Raises ConfigError if there is none."""
-    if name not in databases:
+    known = {key: item for key, item in connections.items() if not isinstance(item, RestApi)}
+    if name not in known:
         raise ConfigError(
             f"looking for the database {name!r}",
-            received="no connection of that name",
-            known=sorted(databases),
-            next_step=nearest(name, list(databases)) or "declare it in a ConnectionsComponent",
+            received="an API" if name in connections else "no connection of that name",
+            known=sorted(known),
+            next_step=nearest(name, list(known)) or "declare it in a ConnectionsComponent",
         )
-    return databases[name]
+    return known[name]
+
+
+def require_api(name: str, connections: Mapping[str, AnyConnection]) -> RestApi:
+    """Return the declaration of the API with this name. Raises ConfigError if there is none."""
+    known = {key: item for key, item in connections.items() if isinstance(item, RestApi)}
+    if name not in known:
+        raise ConfigError(
+            f"looking for the API {name!r}",
+            received="a database" if name in connections else "no connection of that name",
+            known=sorted(known),
+            next_step=nearest(name, list(known)) or "declare it in a ConnectionsComponent",
+        )
+    return known[name]
 
 
 def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) -> Database:
@@ -76,28 +102,3 @@ def written(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) ->
             from dataops_assets.connections.databases import duckdb_file, duckdb_writer
 
             return duckdb_writer.writing(duckdb_file.DuckDBFile(declared))
-
-
-def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | None:
-    """Return the secret that is referred to, and mask it from now on. Raises ConfigError if it is not there."""
-    if reference is None:
-        return None
-    if reference.env:
-        if reference.env not in variables:
-            raise ConfigError(
-                f"reading the secret in the environment variable {reference.env}",
-                received="no such variable",
-                next_step=f"set {reference.env} in the environment of the daemon and of the code location",
-            )
-        found = variables[reference.env]
-    else:
-        try:
-            found = Path(reference.file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"reading the secret in the file {reference.file}",
-                received=type(error).__name__,
-                next_step="correct the path, and let this user read the file",
-            ) from None
-    remember([found])
-    return found

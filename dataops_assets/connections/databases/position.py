@@ -16,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dataops_assets.config.databases import DatabaseConnection, Incremental
+from dataops_assets.config.rest import RestIncremental
 from dataops_assets.connections.databases.reading import Bound, CursorKind
 
 _DIGEST_BYTES = 16
@@ -57,7 +58,7 @@ class Position:
         """Return a stored position; unknown parts are left out."""
         return cls(**{name: value for name, value in stored.items() if name in cls.__dataclass_fields__})
 
-    def after(self, input_id: str, incremental: Incremental | None) -> Position:
+    def after(self, input_id: str, incremental: Incremental | RestIncremental | None) -> Position:
         """Return the position after an extract became this input."""
         is_followed = incremental is not None and incremental.full_every is not None
         return replace(self, since_full=(*self.since_full, input_id)) if is_followed else self
@@ -122,7 +123,7 @@ def comparable(value: object, kind: CursorKind) -> Comparable | None:
     return found
 
 
-def lowered(highest: Comparable, kind: CursorKind, incremental: Incremental) -> str:
+def lowered(highest: Comparable, kind: CursorKind, incremental: Incremental | RestIncremental) -> str:
     """Return the value from which the next look reads: `overlap` below the highest one."""
     overlap = incremental.overlap if incremental.overlap is not None else _DEFAULT_OVERLAP[kind]
     if isinstance(highest, int | Decimal):

@@ -23,7 +23,8 @@ def json_text(value: Any) -> str:
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return json.dumps(value.isoformat())
     if isinstance(value, (decimal.Decimal, float)):
-        if not math.isfinite(value):
+        # a decimal may be larger than any double
+        if not (value.is_finite() if isinstance(value, decimal.Decimal) else math.isfinite(value)):
             raise TypeError(f"{value} inside a nested value")
         return str(value)
     if value is None or isinstance(value, (str, bool, int)):

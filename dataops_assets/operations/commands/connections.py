@@ -11,7 +11,7 @@ from dataops_assets.operations.answer import Answer
 from dataops_assets.operations.command import Commands
 from dataops_assets.operations.completion import connection_names
 
-app = Commands(help="Examine the declared databases.", no_args_is_help=True)
+app = Commands(help="Examine the declared databases and APIs.", no_args_is_help=True)
 
 
 @app.callback()
@@ -26,15 +26,15 @@ def examined(
         typer.Argument(metavar="NAME", help="One connection; default: all.", autocompletion=connection_names),
     ] = None,
 ) -> Answer:
-    """Open the declared databases: say what works, what may be read, when sources looked last, and what to do."""
-    from dataops_assets.connections.databases.opening import require_declared
+    """Open the declared databases and APIs: say what works, what may be read, the last looks, and what to do."""
+    from dataops_assets.connections.databases.opening import require_connection
     from dataops_assets.operations.connections import examine
     from dataops_assets.operations.views import connections as view
 
     databases = project.databases()
     if name is not None:
-        databases = {name: require_declared(name, databases)}
+        databases = {name: require_connection(name, databases)}
     metadata = project.metadata()
     metadata.migrate()
-    found = list(examine(databases, project.declared(), metadata.positions))
+    found = list(examine(databases, project.declared(), metadata.positions, project.outputs()))
     return Answer(view.as_data(found), [*view.reports(found)], found=not all(item.is_well for item in found))

@@ -49,8 +49,10 @@ def _found(item: ConnectionReport) -> str:
         return item.error
     more = f" and {len(item.tables) - _SHOWN:,} more" if len(item.tables) > _SHOWN else ""
     names = ", ".join(item.tables[:_SHOWN]) or "nothing"
+    reads = "" if item.type == "rest" else f"; may read {names}{more}"
+    writes = "".join(f"; output {name}" for name in item.outputs)
     uses = "".join(f"; {_use(use)}" for use in item.sources)
-    return f"{item.server}; may read {names}{more}{uses}"
+    return f"{item.server}{reads}{uses}{writes}"
 
 
 def _use(use: SourceUse) -> str:

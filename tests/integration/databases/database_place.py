@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pymysql
 
-from dataops_assets.config.databases import AnyDatabase, Connections
+from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import FoundInputs, discover
@@ -70,7 +70,7 @@ class DatabasePlace:
     environment: Environment
     metadata: MetadataStore
     source: Source
-    databases: Mapping[str, AnyDatabase]
+    databases: Mapping[str, AnyConnection]
     now: dt.datetime = NOON
     inputs: list[Input] = field(default_factory=list)
 

@@ -1,0 +1,1 @@
+"""REST APIs as sources: requests that are tried again, pages, and extracts."""
