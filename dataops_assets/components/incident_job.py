@@ -49,8 +49,7 @@ def incident_job() -> dg.JobDefinition:
         platform: Platform = getattr(context.resources, PLATFORM)
         try:
             platform.metadata.migrate()
-            store = IncidentStore(platform.environment.metadata_url)
-            context.add_output_metadata(_decide(context, store))
+            context.add_output_metadata(_decide(context, platform.incidents))
         except DataOpsError as error:
             raise failure_of(error) from error
 

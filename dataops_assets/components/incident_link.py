@@ -32,9 +32,10 @@ def filled_launchpad(run: dg.DagsterRun | None, number: int, decision: str) -> s
 
 
 def incident_link(metadata_url: str, run: dg.DagsterRun | None) -> Callable[[str, str], Mapping[str, Any]]:
-    """Return a function that gives, for an asset key and a check, metadata with a link to the open incident.
+    """Return a function that gives, for an asset key and a failed check, metadata with a link to the open incident.
 
-    It gives nothing if there is none: the first failure of a check is reported before its incident is opened.
+    The first failure of a check is reported before its incident is opened. Then the link is to the job as it is, which
+    lists the incidents.
     """
 
     @functools.cache
@@ -45,7 +46,8 @@ def incident_link(metadata_url: str, run: dg.DagsterRun | None) -> Callable[[str
         return ()
 
     def linked(asset: str, check: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = {}
+        later = f"[the next look opens one: list them]({launchpad(run, JOB, OP, filled([], 'acknowledge'))})"
+        found: Mapping[str, Any] = {"incident": dg.MetadataValue.md(later)}
         for row in incidents():
             if f"{asset} {check}" in row["problems"]:
                 number = row["incident_id"]

@@ -30,7 +30,6 @@ from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.journal import Change, Incident
 from dataops_assets.incidents.looking import look
 from dataops_assets.incidents.reading import Watched, next_late, read_problems
-from dataops_assets.metadata.incident_store import IncidentStore
 
 SENSOR = "incidents"
 
@@ -60,7 +59,7 @@ def tick(
     sources, settings = declared
     # the first use makes or upgrades the tables
     platform.metadata.migrate()
-    store = IncidentStore(platform.environment.metadata_url)
+    store = platform.incidents
     before = json.loads(cursor or "{}")
     seen_before = f"{store.fingerprint()}|{newest_ended_run(instance)}"
     if before.get("seen") == seen_before and now < dt.datetime.fromisoformat(before["next"]):

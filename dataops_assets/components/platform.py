@@ -14,6 +14,7 @@ from dataops_assets.engines.base import Engine
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.declaration_store import Declaration
+from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.source_context import SourceContext
 
@@ -66,6 +67,7 @@ class Platform:
         self.not_taken: dict[str, NotTaken] = {}
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None
+        self._incidents: IncidentStore | None = None
         self._engines: dict[EngineName, Engine] = {}
 
     @property
@@ -86,6 +88,14 @@ class Platform:
         declared, self._declared = self._declared, None
         if declared is not None:
             self.metadata.declarations.record(declared())
+
+    @property
+    def incidents(self) -> IncidentStore:
+        """Return the store of incidents; one for all looks, which keeps its connections."""
+        with self._lock:
+            if self._incidents is None:
+                self._incidents = IncidentStore(self.environment.metadata_url)
+            return self._incidents
 
     @property
     def engine(self) -> Engine:

@@ -44,11 +44,13 @@ class Series:
 
     * `floors`: the least deviation to assume.
     * `counts`: by monitor, whether it is on the scale of counts, whose least deviation depends on what is expected.
+    * `rests`: at which points equal values in a row say nothing; None: at no point.
     """
 
     values: Floats
     floors: Floats
     counts: npt.NDArray[np.bool_]
+    rests: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

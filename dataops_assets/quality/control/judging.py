@@ -55,6 +55,8 @@ def judge(series: Series, forecasts: Forecasts, points: Sequence[int], level: fl
     """Judge the given points (by number), each against the points before it. `level` (by monitor) makes the limits."""
     drift = drifts(forecasts.fixed)
     repeats = repetitions(series.values)
+    if series.rests is not None:
+        repeats = np.where(series.rests, np.minimum(repeats, 1), repeats)
     return [_judged(forecasts, (drift, repeats), point, level) for point in points]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from dataops_assets.profiles import SHARE, ColumnProfile, Profile
 from dataops_assets.quality.control.forecasts import Series
@@ -26,6 +27,8 @@ _LEAST_DISTINCT = 0.2
 # part of the deviation of a mean that chance has
 _PART_OF_CHANCE = 0.5
 _LEAST_MEAN = 1e-3
+# columns with at most so many different values have all of them in each input
+_FEW = 100
 # a month of daily inputs
 _USUAL = 28
 _Reading = Callable[[Profile, ColumnProfile], float | None]
@@ -33,13 +36,18 @@ _Reading = Callable[[Profile, ColumnProfile], float | None]
 
 @dataclass(frozen=True)
 class Monitor:
-    """One measure of a table. `column` is '' for the rows; `values` are NaN where there is none."""
+    """One measure of a table. `column` is '' for the rows; `values` are NaN where there is none.
+
+    `rests`: at which points equal values in a row say nothing, because they are an estimate, or because the column had
+    only few different values up to there. None: at no point.
+    """
 
     column: str
     measure: str
     scale: Scale
     values: Floats
     floors: Floats
+    rests: npt.NDArray[np.bool_] | None = None
 
 
 def monitors(profiles: Sequence[Profile], ignore: Sequence[str] = ()) -> list[Monitor]:
@@ -71,6 +79,7 @@ def series_of(found: Sequence[Monitor]) -> Series:
         np.stack([to_scale(item.scale, item.values) for item in found]),
         np.stack([item.floors for item in found]),
         np.array([item.scale == "count" for item in found]),
+        np.stack([np.zeros(len(item.values), bool) if item.rests is None else item.rests for item in found]),
     )
 
 
@@ -89,17 +98,26 @@ def _of_column(
     distinct = read(lambda _, item: item.distinct or None)
     found = [
         Monitor(column.name, "null share", "share", nulls, of_shares),
-        Monitor(column.name, "distinct values", "count", distinct, np.full(len(rows), _LEAST_DISTINCT)),
+        Monitor(
+            column.name,
+            "distinct values",
+            "count",
+            distinct,
+            np.full(len(rows), _LEAST_DISTINCT),
+            np.ones(len(rows), dtype=bool),
+        ),
     ]
     if column.type == "BOOLEAN":
         return [*found, Monitor(column.name, "share of true", "share", means, of_shares)]
     lengths = read(lambda _, item: item.mean_length)
+    # the hours of full days have one mean, and codes of one length one mean length
+    few = np.maximum.accumulate(np.nan_to_num(distinct)) <= _FEW
     found += [
-        Monitor(column.name, "mean length", "number", lengths, _LEAST_MEAN * _before(np.abs(lengths))),
+        Monitor(column.name, "mean length", "number", lengths, _LEAST_MEAN * _before(np.abs(lengths)), few),
         Monitor(column.name, "shift of frequent values", "share", _shifts(items), of_shares),
     ]
     deviations = read(lambda _, item: item.stddev)
-    return [*found, Monitor(column.name, "mean", "number", means, _floor_of_means(means, deviations, rows))]
+    return [*found, Monitor(column.name, "mean", "number", means, _floor_of_means(means, deviations, rows), few)]
 
 
 def _floor_of_means(means: Floats, deviations: Floats, rows: Floats) -> Floats:

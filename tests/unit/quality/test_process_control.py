@@ -498,6 +498,22 @@ def test_kinds_of_delivery_are_told_from_size_and_the_time_they_cover() -> None:
     assert with_it == without
 
 
+def test_what_rests_by_nature_is_not_frozen() -> None:
+    """A column of minutes: its estimated number of distinct values and its mean are those of the full hour again."""
+    made = []
+    for day, item in enumerate(feed(100)):
+        is_full = day >= 95
+        estimate, mean = (61, 29.5) if is_full else (60 + (day * 7) % 4, 29.5 + ((day * 13) % 7 - 3) / 500)
+        minute = ColumnProfile("minute", "BIGINT", 0, estimate, "0", "59", mean, 17.3)
+        made.append(replace(item, columns=(*item.columns, minute)))
+    found = judgements(made[95:], made, HOW)
+    told = [verdict for one in found.values() for verdict in one.of_columns if verdict.column == "minute"]
+    assert len(told) == 3 * len(made[95:])
+    assert not [verdict.sentence for verdict in told if "in a row" in verdict.sentence or verdict.is_alarm]
+    many = [replace(item, columns=tuple(replace(one, distinct=5000) for one in item.columns)) for item in made]
+    assert "in a row" in judgements([many[-1]], many, HOW)[many[-1].input_id].of_columns[-1].sentence
+
+
 def test_a_frozen_column_and_a_slow_drift_are_seen() -> None:
     frozen = feed(100)
     stuck = frozen[95].columns
