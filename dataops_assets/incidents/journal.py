@@ -183,7 +183,8 @@ def _found(incident: Incident, event: Event) -> None:
         incident.acknowledged_at, incident.acknowledged_by = None, ""
         incident.resolved_at, incident.resolved_by, incident.joined = None, "", None
         incident.changes.append(Change("reopened", event, incident.openings + 1))
-    elif (was, problem.severity) == ("warn", "fail"):
+    elif (was, problem.severity) == ("warn", "fail") and event.recorded_at > incident.opened_at:
+        # what the look that opened it found is told by its opening
         incident.changes.append(Change("worsened", event, incident.openings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,12 @@ def day(number: int) -> str:
 class Team:
     """A code location with its incident sensor, its web hook, and a person at the command line."""
 
-    def __init__(self, here: CodeLocation, hook: str, messages: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, here: CodeLocation, hook: str, messages: list[dict[str, Any]], declared: Mapping[str, Any] = ORDERS
+    ) -> None:
         self.here = here
         self.messages = messages
-        self.sources = {"orders": Source.model_validate(ORDERS)}
+        self.sources = {"orders": Source.model_validate(declared)}
         self.settings = Incidents.model_validate(
             {"channels": {"hook": {"url": "${TEAM_HOOK}"}}, "routes": [{"to": ["hook"], "owners": ["team:shop"]}]}
         )
@@ -160,7 +162,8 @@ def test_a_failed_check_links_to_its_incident_which_closes_when_it_passes(team: 
         return checks(result)["lake/orders:volume"]
 
     # the first failure opens it
-    assert "incident" not in landed(1, 1).metadata
+    first = str(landed(1, 1).metadata["incident"].value)
+    assert first.startswith("[the next look opens one: list them](/locations/dataops_assets/jobs/incidents/playground/")
     assert team.rows == [(1, "open", "lake/orders", "volume")]
     link = str(landed(2, 1).metadata["incident"].value)
     assert link.startswith("[incident 1, open](/locations/dataops_assets/jobs/incidents/playground/setup?config=")

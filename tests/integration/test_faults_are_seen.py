@@ -1,0 +1,193 @@
+"""The tests of the tests: known faults are put into deliveries, and all that should follow is asserted.
+
+For each fault: which check or gate fires, that nothing bad is published, that exactly one incident opens (or comes
+back) and closes, who is told, and that the repair brings the hub to what it is without the fault. The faults come one
+after the other, each on a day of its own, into one home: each repair is the clean history of the next fault.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandera.pandas as pa
+import pytest
+from code_location import CodeLocation, checks, day_of, loaded, standalone
+from test_incidents import Team
+from web_hook import web_hook
+
+from dataops_assets.components.by_hand import remove
+
+UNIQUE = pa.DataFrameSchema({"id": pa.Column(int, coerce=False)}, unique=["id"])
+DECLARED = standalone() | {
+    "columns": [*standalone()["columns"], {"name": "state", "type": "text"}],
+    "rules": [{"name": "doubled", "expression": "amount * 2"}],
+    "gates": {"lake": {"contract": f"{__name__}:UNIQUE"}, "on_anomaly": "hold"},
+}
+HISTORY = 42
+DIST = "lake/orders:distribution"
+FIRST = dt.date(2024, 1, 1)
+COLUMNS = ("id", "customer", "amount", "state")
+Row = dict[str, Any]
+
+
+def rows_of(day: int) -> list[Row]:
+    """The right delivery of a day: fewer rows at weekends, a growing id."""
+    chance = random.Random(day)
+    count = round((60 if (FIRST + dt.timedelta(days=day)).weekday() > 4 else 200) * math.exp(chance.gauss(0, 0.03)))
+    return [
+        {
+            "id": 1000 * day + number,
+            "customer": chance.randint(1, 400),
+            "amount": round(chance.gauss(50, 10), 2),
+            "state": chance.choices(("open", "paid", "sent"), (1, 6, 3))[0],
+        }
+        for number in range(count)
+    ]
+
+
+def text_of(rows: list[Row]) -> str:
+    lines = (",".join("" if row[name] is None else str(row[name]) for name in COLUMNS) for row in rows)
+    return "\n".join([",".join(COLUMNS), *lines]) + "\n"
+
+
+def every(rows: list[Row], nth: int, change: Callable[[Row], Row]) -> list[Row]:
+    return [row | change(row) if place % nth == 0 else row for place, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a delivery, the check that must say it, with which words, and whether a person removes it."""
+
+    change: Callable[[list[Row]], list[Row]]
+    check: str
+    words: str
+    is_removed: bool = False
+
+
+FAULTS: Mapping[str, Fault] = {
+    "truncated extract": Fault(lambda rows: rows[: len(rows) // 2], "lake/orders:volume", "rows "),
+    "doubled file": Fault(lambda rows: rows * 2, "lake/orders:contract", "id"),
+    "unit x 10": Fault(lambda rows: every(rows, 1, lambda row: {"amount": row["amount"] * 10}), DIST, "amount: mean"),
+    "null burst": Fault(lambda rows: every(rows, 3, lambda _: {"amount": None}), DIST, "amount: null share", True),
+    "category swap": Fault(
+        lambda rows: every(rows, 1, lambda row: {"state": {"open": "paid", "paid": "open"}.get(row["state"], "sent")}),
+        DIST,
+        "state: shift of frequent values",
+    ),
+    "swapped columns": Fault(
+        lambda rows: every(rows, 1, lambda row: {"customer": round(row["amount"]), "amount": row["customer"]}),
+        DIST,
+        "amount: mean",
+        True,
+    ),
+    "typos": Fault(lambda rows: every(rows, 5, lambda row: {"state": row["state"][:-1]}), DIST, "state: "),
+    "duplicates": Fault(lambda rows: [*rows, *rows[::10]], "lake/orders:contract", "id"),
+    # on a Tuesday: the file of the Monday again
+    "frozen values": Fault(
+        lambda rows: rows_of(rows[0]["id"] // 1000 - 1), "lake/orders_changes:distribution", "share new", True
+    ),
+}
+
+
+class Shop:
+    """A code location with a clean history, and the team that is told of what is wrong."""
+
+    def __init__(self, team: Team) -> None:
+        self.team, self.here = team, team.here
+        self.right: dict[int, list[Row]] = {}
+
+    def delivers(self, day: int, rows: list[Row]) -> dict[str, dg.AssetCheckEvaluation]:
+        """A file lands under the name of its day, and the sensors do their work."""
+        self.here.land("orders", f"orders_{FIRST + dt.timedelta(days=day)}.csv", text_of(rows))
+        found: dict[str, dg.AssetCheckEvaluation] = {}
+        for result in self.here.settle("orders"):
+            found |= checks(result)
+        self.team.looks()
+        return found
+
+    def delivers_right(self, day: int) -> dict[str, dg.AssetCheckEvaluation]:
+        self.right[day] = rows_of(day)
+        return self.delivers(day, self.right[day])
+
+    def newest(self, day: int) -> str:
+        wanted = f"{FIRST + dt.timedelta(days=day):%Y%m%d}"
+        items = self.here.platform.metadata.inputs("orders")
+        return [item.input_id for item in items if day_of(item.input_id) == wanted][-1]
+
+    @property
+    def open_incidents(self) -> list[str]:
+        return [f"{asset} {kind}" for _, state, asset, kind in self.team.rows if state == "open"]
+
+    def told(self, since: int) -> list[str]:
+        """What the owner's web hook was told of incidents, in the order of the messages."""
+        return [title.partition(" Incident ")[2].split()[1].rstrip(":") for title in self.team.titles[since:]]
+
+    def assert_clean(self, what: str) -> None:
+        """The hub is what the right deliveries give, nothing less and nothing more."""
+        expected = sorted(
+            (*(row[name] for name in COLUMNS), row["amount"] * 2) for rows in self.right.values() for row in rows
+        )
+        found = self.here.rows("hub/orders", *COLUMNS, "doubled")
+        assert found == expected, what
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with (
+        loaded(DECLARED) as definitions,
+        dg.instance_for_test() as instance,
+        web_hook() as (url, messages),
+    ):
+        here = CodeLocation(definitions, instance, Path(tmp_path_factory.mktemp("faults")))
+        found = Shop(Team(here, url, messages, DECLARED))
+        for day in range(HISTORY - 1):
+            found.right[day] = rows_of(day)
+            here.land("orders", f"orders_{FIRST + dt.timedelta(days=day)}.csv", text_of(found.right[day]))
+        found.delivers_right(HISTORY - 1)
+        found.assert_clean("history")
+        assert found.team.rows == []
+        yield found
+
+
+@pytest.mark.parametrize(("place", "name"), enumerate(FAULTS), ids=str)
+def test_a_fault_is_seen_kept_out_told_once_and_repaired(shop: Shop, place: int, name: str) -> None:
+    fault, day = FAULTS[name], HISTORY + place
+    since = len(shop.team.titles)
+    found = shop.delivers(day, fault.change(rows_of(day)))
+    check = found[fault.check]
+    assert not check.passed
+    assert fault.words in (check.description or ""), check.description
+    shop.assert_clean(f"{name}: nothing bad is published")
+    assert len(shop.open_incidents) == 1, shop.team.rows
+    assert shop.told(since) in (["opened"], ["reopened"])
+
+    if fault.is_removed:
+        context = shop.here.platform.source_context(shop.team.sources["orders"], shop.team.sources)
+        remove(context, [shop.newest(day)], shop.here.instance)
+        shop.team.looks()
+        shop.assert_clean(f"{name}: removed")
+    shop.delivers_right(day)
+    shop.assert_clean(f"{name}: repaired")
+    assert not shop.open_incidents
+    assert shop.told(since)[1:] == ["resolved"]
+
+
+def test_a_dropped_day_is_told_by_the_next_one_and_over_when_it_comes_late(shop: Shop) -> None:
+    day = HISTORY + len(FAULTS)
+    since = len(shop.team.titles)
+    found = shop.delivers_right(day + 1)
+    assert not found["raw/orders:distribution"].passed
+    assert "inputs: hours since the one before 48" in (found["raw/orders:distribution"].description or "")
+    shop.assert_clean("the day after is taken")
+    assert len(shop.open_incidents) == 1, shop.team.rows
+    shop.delivers_right(day)
+    shop.assert_clean("the late day is taken at its place")
+    assert not shop.open_incidents
+    assert shop.told(since)[1:] == ["resolved"]
