@@ -22,6 +22,7 @@ from dataops_assets.components.output import blocking_checks, require_models
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
+from dataops_assets.components.quality_report import report_asset, report_schedule
 from dataops_assets.components.source import declared_once
 from dataops_assets.components.source_files import find_once
 from dataops_assets.components.stale_tables import left_undone_sensor
@@ -89,7 +90,8 @@ def _load() -> dg.Definitions:
             *([incident_sensor(sources, everything.incidents)] if sources else []),
         ],
         jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
-        schedules=[storage_schedule(job) for job in storage_jobs],
+        assets=[report_asset(sources, everything.data_products, everything.incidents.link)] if sources else [],
+        schedules=[*(storage_schedule(job) for job in storage_jobs), *([report_schedule()] if sources else [])],
         resources={
             PLATFORM: Platform(
                 environment,

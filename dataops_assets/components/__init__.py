@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataops_assets.components.connections import ConnectionsComponent
+    from dataops_assets.components.data_products import DataProductsComponent
     from dataops_assets.components.incidents import IncidentsComponent
     from dataops_assets.components.output import OutputComponent
     from dataops_assets.components.source import SourceComponent
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConnectionsComponent",
+    "DataProductsComponent",
     "IncidentsComponent",
     "OutputComponent",
     "SourceComponent",
@@ -28,6 +30,7 @@ __all__ = [
 
 _MODULES = {
     "ConnectionsComponent": "connections",
+    "DataProductsComponent": "data_products",
     "IncidentsComponent": "incidents",
     "OutputComponent": "output",
     "SourceComponent": "source",

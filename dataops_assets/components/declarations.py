@@ -18,13 +18,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
+from dataops_assets.config.data_products import DataProduct, DataProducts
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
-from dataops_assets.errors import ConfigError, RuleError
+from dataops_assets.errors import ConfigError, RuleError, nearest
 
 if TYPE_CHECKING:
     from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
@@ -34,6 +35,10 @@ SOURCE_TYPES = ("dataops_assets.components.SourceComponent", "dataops_assets.com
 TEMPLATE_TYPES = (
     "dataops_assets.components.TemplatesComponent",
     "dataops_assets.components.templates.TemplatesComponent",
+)
+PRODUCT_TYPES = (
+    "dataops_assets.components.DataProductsComponent",
+    "dataops_assets.components.data_products.DataProductsComponent",
 )
 INCIDENT_TYPES = (
     "dataops_assets.components.IncidentsComponent",
@@ -99,13 +104,14 @@ class OutputDeclaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All sources, databases and outputs of a code location, by name, its warehouses, and the settings of incidents."""
+    """All sources, databases, outputs and data products, by name, the warehouses, and the settings of incidents."""
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
     databases: Mapping[str, AnyConnection] = field(default_factory=dict)
     outputs: Mapping[str, OutputDeclaration] = field(default_factory=dict)
     warehouses: Sequence[Warehouse] = ()
+    data_products: DataProducts = field(default_factory=DataProducts)
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -194,7 +200,12 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     next_step=f"rename one; the other is at {by_name[base].place('name')}",
                 )
     return Declarations(
-        by_name, _incidents(documents), _databases(documents), _outputs(documents), _warehouses(documents)
+        by_name,
+        _incidents(documents),
+        _databases(documents),
+        _outputs(documents),
+        _warehouses(documents),
+        _data_products(documents, list(by_name)),
     )
 
 
@@ -297,6 +308,24 @@ def _warehouses(documents: Sequence[tuple[Path, yaml.Node]]) -> list[Warehouse]:
         and "attributes" not in _children(document)
     ]
     return [*without, *(item for _, _, item in _of_types(documents, WAREHOUSE_TYPES, Warehouse))]
+
+
+def _data_products(documents: Sequence[tuple[Path, yaml.Node]], sources: Sequence[str]) -> DataProducts:
+    """Collect the data products of all files. Raises ConfigError for a repeated name or an unknown source."""
+    found: dict[str, DataProduct] = {}
+    for path, lines, declared in _of_types(documents, PRODUCT_TYPES, DataProducts):
+        for name, product in declared.products.items():
+            place = f"{path}:{lines['products', name]} attributes.products.{name}"
+            if name in found:
+                raise ConfigError(f"{place}: declared twice", next_step="rename one of the two")
+            columns = [item.partition(".")[0] for item in product.critical_columns]
+            for source in (*product.sources, *columns):
+                if source not in sources:
+                    raise ConfigError(
+                        f"{place}: unknown source", received=source, known=sources, next_step=nearest(source, sources)
+                    )
+            found[name] = product
+    return DataProducts(products=found)
 
 
 def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:

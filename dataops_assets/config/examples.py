@@ -40,6 +40,14 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "CsvFormat": {"thousands_mark": ","},
     "Cursor": {"cursor_at": "meta.next_cursor"},
     "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
+    "DataProduct": {
+        "description": "What the shop sells, by day and store.",
+        "owner": "team:shop",
+        "sources": ["orders"],
+        "objectives": {"freshness": {"within": "26 hours"}, "completeness": {"target": 0.999}},
+        "critical_columns": ["orders.amount"],
+    },
+    "DataProducts": {"products": {"sales": {"sources": ["orders"], "owner": "team:shop"}}},
     "DatabaseConnection": {
         "database": "shop",
         "table": "public.orders",
@@ -59,6 +67,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "extract_time": {"pattern": "orders_%Y-%m-%d.csv"},
         "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},
         "limits": _LIMITS,
+    },
+    "FreshnessObjective": {
+        "within": "26 hours",
+        "hours": {"timezone": "Europe/Berlin", "begin": "08:00", "end": "18:00"},
     },
     "FullRefresh": {
         "key": ["order_id"],
@@ -95,6 +107,13 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "JsonFormat": {"records": "result.orders"},
     "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},
+    "Objectives": {
+        "freshness": {"within": "26 hours"},
+        "completeness": {"target": 0.999},
+        "correctness": {"target": 0.95},
+        "incidents": {"within": "2 days"},
+    },
+    "ResolutionObjective": {"within": "2 days"},
     "KeyRefresh": {
         "key": ["order_id"],
         "order_by": "updated_at",

@@ -88,6 +88,15 @@ class Hours(Declared):
                 return max(time, begin.astimezone(dt.UTC))
         raise AssertionError("some day of a week is open")
 
+    def closes(self, time: dt.datetime) -> dt.datetime:
+        """Return the end of the hours that are open at `time`."""
+        zone = ZoneInfo(self.timezone)
+        day = time.astimezone(zone).date()
+        if self.end == dt.time.max:
+            # midnight is the next day's
+            return dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), zone).astimezone(dt.UTC)
+        return dt.datetime.combine(day, self.end, zone).astimezone(dt.UTC)
+
 
 class Route(Declared):
     """Sends the incidents that it matches to channels. An empty choice matches all incidents."""

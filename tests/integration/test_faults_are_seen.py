@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from test_incidents import Team
 from web_hook import web_hook
 
 from dataops_assets.components.by_hand import remove
+from dataops_assets.components.quality_report import report_asset
+from dataops_assets.config.data_products import DataProducts
+from dataops_assets.reporting.making import make_report
+from dataops_assets.reporting.page import page
 
 UNIQUE = pa.DataFrameSchema({"id": pa.Column(int, coerce=False)}, unique=["id"])
 DECLARED = standalone() | {
@@ -30,6 +35,24 @@ DECLARED = standalone() | {
     "rules": [{"name": "doubled", "expression": "amount * 2"}],
     "gates": {"lake": {"contract": f"{__name__}:UNIQUE"}, "on_anomaly": "hold"},
 }
+PRODUCTS = DataProducts.model_validate(
+    {
+        "products": {
+            "shop": {
+                "description": "What is sold, by day.",
+                "owner": "team:shop",
+                "sources": ["orders"],
+                "critical_columns": ["orders.amount"],
+                "objectives": {
+                    "freshness": {"within": "26 hours", "hours": {"begin": "06:00", "end": "22:00"}},
+                    "completeness": {"target": 0.999},
+                    "correctness": {"target": 0.95},
+                    "incidents": {"within": "2 days"},
+                },
+            }
+        }
+    }
+)
 HISTORY = 42
 DIST = "lake/orders:distribution"
 FIRST = dt.date(2024, 1, 1)
@@ -138,14 +161,14 @@ class Shop:
         assert found == expected, what
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
     with (
         loaded(DECLARED) as definitions,
         dg.instance_for_test() as instance,
         web_hook() as (url, messages),
     ):
-        here = CodeLocation(definitions, instance, Path(tmp_path_factory.mktemp("faults")))
+        here = CodeLocation(definitions, instance, tmp_path)
         found = Shop(Team(here, url, messages, DECLARED))
         for day in range(HISTORY - 1):
             found.right[day] = rows_of(day)
@@ -156,13 +179,20 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield found
 
 
-@pytest.mark.parametrize(("place", "name"), enumerate(FAULTS), ids=str)
-def test_a_fault_is_seen_kept_out_told_once_and_repaired(shop: Shop, place: int, name: str) -> None:
+def test_known_faults_are_seen_kept_out_told_once_and_repaired(shop: Shop) -> None:
+    # one test, because each fault comes after the ones before
+    for place, name in enumerate(FAULTS):
+        assert_seen_and_repaired(shop, place, name)
+    assert_dropped_day_is_seen(shop)
+    assert_report_shows_what_is_red(shop)
+
+
+def assert_seen_and_repaired(shop: Shop, place: int, name: str) -> None:
     fault, day = FAULTS[name], HISTORY + place
     since = len(shop.team.titles)
     found = shop.delivers(day, fault.change(rows_of(day)))
     check = found[fault.check]
-    assert not check.passed
+    assert not check.passed, name
     assert fault.words in (check.description or ""), check.description
     shop.assert_clean(f"{name}: nothing bad is published")
     assert len(shop.open_incidents) == 1, shop.team.rows
@@ -179,7 +209,8 @@ def test_a_fault_is_seen_kept_out_told_once_and_repaired(shop: Shop, place: int,
     assert shop.told(since)[1:] == ["resolved"]
 
 
-def test_a_dropped_day_is_told_by_the_next_one_and_over_when_it_comes_late(shop: Shop) -> None:
+def assert_dropped_day_is_seen(shop: Shop) -> None:
+    """The day after tells it, and it is over when the missing one comes late."""
     day = HISTORY + len(FAULTS)
     since = len(shop.team.titles)
     found = shop.delivers_right(day + 1)
@@ -191,3 +222,68 @@ def test_a_dropped_day_is_told_by_the_next_one_and_over_when_it_comes_late(shop:
     shop.assert_clean("the late day is taken at its place")
     assert not shop.open_incidents
     assert shop.told(since)[1:] == ["resolved"]
+
+
+def assert_report_shows_what_is_red(shop: Shop) -> None:
+    """The page of the morning after a day that is held and one with a rejected row."""
+    day = HISTORY + len(FAULTS) + 2
+    shop.delivers(day, rows_of(day)[:50])
+    shop.delivers(day + 1, every(rows_of(day + 1), 500, lambda _: {"amount": "x"}))
+    sources, now = shop.team.sources, dt.datetime.now(dt.UTC)
+    report = make_report(shop.here.environment.metadata_url, sources, PRODUCTS, now, "https://dagster.example.com/")
+    levels = {level.name: level for level in report.products["shop"][1]}
+    assert levels["freshness"].is_met
+    assert levels["completeness"].good == pytest.approx(1 - 1 / sum(row["rows"] for row in report.facts.loaded))
+    assert levels["incidents"].good == 1.0
+    assert 0.5 < (levels["correctness"].good or 0) < 1
+    scores = {item.asset: item for item in report.scores}
+    assert scores["raw/orders"].score <= 100
+    assert any("1 of" in loss.why and loss.rows == 1 for loss in scores["lake/orders"].losses)
+    assert report.rejected == [{"source": "orders", "rule": "does not fit the contract", "rows": 1}]
+    text = page(report)
+    assert f"dataops approve orders {shop.newest(day)}" in text
+    assert "nobody yet" in text
+    assert "<svg" in text
+    assert "https://dagster.example.com/assets/hub/orders" in text
+    well_formed(text)
+    asset = report_asset(sources, PRODUCTS, "")
+    made = dg.materialize([asset], instance=shop.here.instance, resources={"platform": shop.here.platform})
+    (event,) = made.asset_materializations_for_node("platform__quality_report")
+    assert str(event.metadata["shop"].value).endswith("missed: nothing")
+    written = (Path(shop.here.environment.home) / "reports" / "quality.html").read_text(encoding="utf-8")
+    assert "Skip to the content" in written
+
+
+def well_formed(text: str) -> None:
+    """Every element is closed, tables have captions, and nothing is loaded from anywhere."""
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert reader.tables == reader.captions > 3
+    assert not reader.loads
+
+
+class Reader(HTMLParser):
+    """Reads a page as a checker of accessibility does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tables = self.captions = 0
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        named = dict(attrs)
+        if tag in ("script", "link", "img", "iframe") or "src" in named:
+            self.loads.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        # parts of a picture
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag

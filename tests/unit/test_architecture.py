@@ -40,6 +40,7 @@ LAYERS = (
     {"steps"},
     {"outputs"},
     {"incidents"},
+    {"reporting"},
     {"declaring"},
     {"components"},
     {"definitions", "defs"},

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from dataops_assets.components import (
+    DataProductsComponent,
     IncidentsComponent,
     OutputComponent,
     SourceComponent,
@@ -21,11 +22,13 @@ from dataops_assets.components.declarations import (
     CONNECTION_TYPES,
     INCIDENT_TYPES,
     OUTPUT_TYPES,
+    PRODUCT_TYPES,
     SOURCE_TYPES,
     TEMPLATE_TYPES,
     declared_sources,
 )
 from dataops_assets.components.graph import nodes
+from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.databases import Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
@@ -42,6 +45,7 @@ MODELS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(CONNECTION_TYPES, Connections),
     **dict.fromkeys(INCIDENT_TYPES, Incidents),
     **dict.fromkeys(OUTPUT_TYPES, Output),
+    **dict.fromkeys(PRODUCT_TYPES, DataProducts),
     **dict.fromkeys(TEMPLATE_TYPES, Templates),
     **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),
 }
@@ -100,7 +104,14 @@ def without_columns(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_components_go_by_the_names_that_are_shown() -> None:
-    for component in (IncidentsComponent, OutputComponent, SourceComponent, TemplatesComponent, WarehouseComponent):
+    for component in (
+        DataProductsComponent,
+        IncidentsComponent,
+        OutputComponent,
+        SourceComponent,
+        TemplatesComponent,
+        WarehouseComponent,
+    ):
         assert f"dataops_assets.components.{component.__name__}" in MODELS
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
+from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.databases import Connections
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.examples import EXAMPLES
@@ -16,7 +17,7 @@ from dataops_assets.config.outputs import Output
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
 
-COMPONENTS = (Connections, Incidents, Output, SourceDeclaration, Templates, Warehouse)
+COMPONENTS = (Connections, DataProducts, Incidents, Output, SourceDeclaration, Templates, Warehouse)
 
 
 def models_of(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,0 +1,81 @@
+"""The asset of the report, and the schedule that makes it each morning.
+
+Annotations are not postponed in this module: Dagster reads those of an asset's function.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.events import failure_of
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.data_products import DataProducts
+from dataops_assets.config.source import Source
+from dataops_assets.errors import DataOpsError, StorageError
+from dataops_assets.reporting.making import make_report
+from dataops_assets.reporting.page import page
+from dataops_assets.reporting.scores import mean_score
+
+ASSET = ("platform", "quality_report")
+"""The key of the asset."""
+
+_EVERY_MORNING = "0 6 * * *"
+_FILE = "quality.html"
+
+
+def report_asset(sources: Mapping[str, Source], declared: DataProducts, link: str) -> dg.AssetsDefinition:
+    """Return the asset that writes the report as one HTML page into the folder `reports` of the home."""
+
+    @dg.asset(
+        key=dg.AssetKey(ASSET),
+        group_name="platform",
+        kinds={"html"},
+        description="Service levels, quality scores, incidents and costs of all data products on one page.",
+        required_resource_keys={PLATFORM},
+    )
+    def quality_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        platform: Platform = getattr(context.resources, PLATFORM)
+        try:
+            # the first use makes or upgrades the tables
+            platform.metadata.migrate()
+            report = make_report(platform.environment.metadata_url, sources, declared, dt.datetime.now(dt.UTC), link)
+            target = Path(platform.environment.home) / "reports" / _FILE
+            _write(target, page(report))
+        except DataOpsError as error:
+            raise failure_of(error) from error
+        metadata: dict[str, Any] = {"page": dg.MetadataValue.path(target)}
+        for name, (product, levels) in report.products.items():
+            score = mean_score(report.scores, product.sources)
+            missed = [level.name for level in levels if level.is_met is False]
+            told = f"{'no score' if score is None else f'{score:.1f} points'}; missed: {', '.join(missed) or 'nothing'}"
+            metadata[name] = told
+        return dg.MaterializeResult(metadata=metadata)
+
+    return quality_report
+
+
+def _write(target: Path, text: str) -> None:
+    """Write the page whole: a reader sees the one before or the new one."""
+    new = target.with_name(f"{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        new.replace(target)
+    except OSError as error:
+        raise StorageError(f"writing the report {target}", received=str(error)) from error
+
+
+def report_schedule() -> dg.ScheduleDefinition:
+    """Return the schedule that makes the report each morning; it starts switched on."""
+    return dg.ScheduleDefinition(
+        name="quality_report_daily",
+        target=dg.AssetSelection.assets(dg.AssetKey(ASSET)),
+        cron_schedule=_EVERY_MORNING,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Makes the report of service levels and quality each morning.",
+    )

@@ -1,0 +1,79 @@
+"""Reads what the report is made of: publications, loaded rows, check results and costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from dataops_assets.metadata import tables
+from dataops_assets.metadata.database import Database
+
+Row = Mapping[str, Any]
+
+
+class ReportStore:
+    """The metadata as the report reads it; it changes nothing."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+
+    def published(self) -> dict[str, list[dt.datetime]]:
+        """Return by source when inputs reached its hub, in order."""
+        table = tables.processes
+        statement = (
+            sa.select(table.c.source, table.c.finished_at)
+            .where(table.c.step == "refresh", table.c.status == "done", table.c.finished_at.is_not(None))
+            .order_by(table.c.finished_at)
+        )
+        found: dict[str, list[dt.datetime]] = {}
+        for row in self._rows(statement, "reading publications"):
+            found.setdefault(row["source"], []).append(row["finished_at"])
+        return found
+
+    def loaded(self, since: dt.datetime) -> list[Row]:
+        """Return for each input that was parsed since a time its rows, and the rows of it that are kept out."""
+        parse, enrich = tables.processes.alias("parse"), tables.processes.alias("enrich")
+        quarantined = sa.func.coalesce(enrich.c.counts["quarantined"].as_integer(), 0)
+        same = sa.and_(
+            enrich.c.source == parse.c.source, enrich.c.input_id == parse.c.input_id, enrich.c.step == "enrich"
+        )
+        rejected = sa.func.coalesce(parse.c.rejected, 0)
+        statement = (
+            sa.select(
+                parse.c.source,
+                parse.c.input_id,
+                parse.c.finished_at.label("at"),
+                (sa.func.coalesce(parse.c.rows, 0) + rejected).label("rows"),
+                rejected.label("rejected"),
+                (rejected + quarantined).label("kept_out"),
+            )
+            .select_from(parse.outerjoin(enrich, same))
+            .where(parse.c.step == "parse", parse.c.status == "done", parse.c.finished_at >= since)
+            .order_by(parse.c.finished_at)
+        )
+        return self._rows(statement, "reading loaded rows")
+
+    def results(self, since: dt.datetime) -> list[Row]:
+        """Return the check results since a time, in the order of recording."""
+        table = tables.check_results
+        statement = sa.select(table).where(table.c.checked_at >= since).order_by(table.c.check_result_id)
+        return self._rows(statement, "reading check results")
+
+    def costs(self) -> dict[str, Row]:
+        """Return by source the seconds of all its steps, and the bytes and number of its inputs."""
+        processes, inputs = tables.processes, tables.inputs
+        seconds = sa.select(processes.c.source, sa.func.sum(processes.c.seconds).label("seconds"))
+        size = sa.select(inputs.c.source, sa.func.sum(inputs.c.size).label("bytes"), sa.func.count().label("inputs"))
+        found: dict[str, dict[str, Any]] = {}
+        for statement in (seconds.group_by(processes.c.source), size.group_by(inputs.c.source)):
+            for row in self._rows(statement, "adding up costs"):
+                blank = {"seconds": 0.0, "bytes": 0, "inputs": 0}
+                found.setdefault(row["source"], blank).update({k: v or 0 for k, v in row.items() if k != "source"})
+        return dict(found)
+
+    def _rows(self, statement: sa.Select[Any], what: str) -> list[Row]:
+        with self._database.read(what) as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]

@@ -1,0 +1,1 @@
+"""Service levels, quality scores, and the page that shows them."""

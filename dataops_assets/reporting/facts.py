@@ -1,0 +1,31 @@
+"""The stored facts that the report is computed from, as plain values."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the metadata know, at the time `now` (UTC).
+
+    * `published`: by source, when inputs reached its hub, in order.
+    * `loaded`: a row for each input that was parsed: `source`, `input_id`, `at`, `rows`, `rejected`,
+      `kept_out` (rejected or kept out by a validation).
+    * `results`: check results of the window, in the order of recording. `in_force`: the newest report of each check.
+    * `incidents`: those that stand alone (not part of another one), the newest first.
+    * `costs`: by source, `seconds` of all steps, `bytes` and number of `inputs`.
+    """
+
+    now: dt.datetime
+    published: Mapping[str, Sequence[dt.datetime]] = field(default_factory=dict)
+    loaded: Sequence[Row] = ()
+    results: Sequence[Row] = ()
+    in_force: Sequence[Row] = ()
+    incidents: Sequence[Row] = ()
+    costs: Mapping[str, Row] = field(default_factory=dict)

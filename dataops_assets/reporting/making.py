@@ -1,0 +1,92 @@
+"""Makes the report from the metadata: one page about the service levels and the quality of all data products."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from dataops_assets.config.data_products import DataProducts
+from dataops_assets.config.source import Source
+from dataops_assets.metadata.incident_store import IncidentStore
+from dataops_assets.metadata.report_store import ReportStore
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.quality.checks import judged
+from dataops_assets.quality.control.charts import Trend
+from dataops_assets.quality.control.verdicts import WINDOW
+from dataops_assets.reporting.facts import Facts, Row
+from dataops_assets.reporting.page import Report
+from dataops_assets.reporting.scores import table_scores
+from dataops_assets.reporting.service_levels import service_levels
+
+_LEAST_WINDOW = dt.timedelta(days=28)
+
+
+def make_report(
+    url: str, sources: Mapping[str, Source], declared: DataProducts, now: dt.datetime, link: str = ""
+) -> Report:
+    """Return the report of these sources and data products. `url` is that of the metadata, `link` of the Dagster UI.
+
+    Raises StorageError if the metadata cannot be read.
+    """
+    metadata = MetadataStore(url)
+    facts = read_facts(url, sources, declared, now)
+    critical = {
+        column: product.critical_weight for product in declared.products.values() for column in product.critical_columns
+    }
+    trends = {name: trend for name in sources if (trend := _trend(metadata, sources, name)) is not None}
+    return Report(
+        facts,
+        {name: (product, service_levels(product, facts)) for name, product in declared.products.items()},
+        table_scores(facts, critical),
+        trends,
+        {name: source.area for name, source in sources.items()},
+        _kept_out(facts, sources),
+        link.rstrip("/"),
+    )
+
+
+def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, now: dt.datetime) -> Facts:
+    """Read the facts of the longest window of all objectives, of the declared sources alone."""
+    store, incidents = ReportStore(url), IncidentStore(url)
+    since = now - max((item.objectives.window for item in declared.products.values()), default=_LEAST_WINDOW)
+
+    def ours(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if row["source"] in sources]
+
+    alone = [row for row in incidents.incidents(also_resolved=True) if row["joined"] is None]
+    return Facts(
+        now,
+        store.published(),
+        ours(store.loaded(since)),
+        ours(store.results(since)),
+        ours(incidents.checks(None)),
+        sorted(alone, key=lambda row: row["opened_at"], reverse=True),
+        {name: cost for name, cost in store.costs().items() if name in sources},
+    )
+
+
+def _trend(metadata: MetadataStore, sources: Mapping[str, Source], name: str) -> Trend | None:
+    """Return the rows of the last inputs of a source with what was expected; None with too few inputs."""
+    profiles = metadata.profiles(name, f"lake/{name}", limit=WINDOW)
+    if not profiles:
+        return None
+    newest = max(profiles, key=lambda item: (item.extracted, item.input_id))
+    told = judged([newest], profiles, sources[name].checks, len(sources), metadata.faulty_inputs(name))
+    return told[newest.input_id].trend if newest.input_id in told else None
+
+
+def _kept_out(facts: Facts, sources: Mapping[str, Source]) -> list[Row]:
+    """Return the rows that are kept out by source and rule, the most first; of each input the newest result."""
+    found: dict[tuple[str, str], int] = {}
+    for row in facts.loaded:
+        if row["rejected"]:
+            key = row["source"], "does not fit the contract"
+            found[key] = found.get(key, 0) + row["rejected"]
+    newest = {(row["source"], row["input_id"]): row for row in facts.results if row["kind"] == "validation"}
+    for (source, _), row in newest.items():
+        for rule in sources[source].validations:
+            count = row["numbers"].get(rule.name)
+            if rule.severity == "quarantine" and isinstance(count, int) and count:
+                found[source, rule.name] = found.get((source, rule.name), 0) + count
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return [{"source": source, "rule": rule, "rows": rows} for (source, rule), rows in ordered]
