@@ -52,7 +52,17 @@ SYSTEM_COLUMNS: Mapping[str, str] = {
 }
 
 _TABLE_KINDS = frozenset({"duckdb", "deltalake"})
-_FORMAT_KINDS = {"csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "excel": "excel"}
+_FORMAT_KINDS = {
+    "csv": "csv",
+    "fixed_width": "text",
+    "json": "json",
+    "jsonl": "json",
+    "xml": "xml",
+    "parquet": "parquet",
+    "orc": "orc",
+    "avro": "avro",
+    "excel": "excel",
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,14 @@ from dataops_assets.config.limits import Limits
 from dataops_assets.config.rest import RestConnection
 
 
+def _known_encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"unknown encoding {value!r}; known: those of Python, such as utf-8 or latin-1") from error
+    return value
+
+
 class CsvFormat(Declared):
     """Delimited text (CSV), with the settings that such files need."""
 
@@ -36,11 +44,7 @@ class CsvFormat(Declared):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        try:
-            codecs.lookup(value)
-        except (LookupError, ValueError) as error:
-            raise ValueError(f"unknown encoding {value!r}; known: those of Python, such as utf-8 or latin-1") from error
-        return value
+        return _known_encoding(value)
 
 
 class JsonFormat(Declared):
@@ -72,8 +76,78 @@ class ExcelFormat(Declared):
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
 
 
+class OrcFormat(Declared):
+    """Apache ORC."""
+
+    type: Literal["orc"]
+
+
+class AvroFormat(Declared):
+    """An Apache Avro file with its schema."""
+
+    type: Literal["avro"]
+
+
+class XmlFormat(Declared):
+    """XML: each element at the path `records` is a record, and its elements and attributes are the fields."""
+
+    type: Literal["xml"]
+    records: str = Field(
+        pattern=r"^[^.\s]+(\.[^.\s]+)+$",
+        description="Path from the root to the elements that are records, e.g. orders.order. Children are fields by "
+        "name, attributes by @name, the text beside attributes by #text; inner elements by dotted names.",
+    )
+
+
+class FixedField(Declared):
+    """One field of a line with fixed positions."""
+
+    name: str = Field(min_length=1, description="Name of the field.")
+    start: int = Field(ge=1, description="Position of its first character; the first one of the line is 1.")
+    width: int = Field(ge=1, description="Number of characters.")
+
+
+class FixedWidthFormat(Declared):
+    """Text in which each line is a record, and each field has its place in the line."""
+
+    type: Literal["fixed_width"]
+    fields: tuple[FixedField, ...] = Field(min_length=1, description="The fields. Blanks around a value are removed.")
+    encoding: str = Field("utf-8", description="Encoding of the text, such as utf-8, latin-1 or cp037 (EBCDIC).")
+    skip_rows: int = Field(0, ge=0, description="Lines to skip at the start of the file.")
+    short_lines: Literal["reject", "pad"] = Field(
+        "reject",
+        description="A line that ends before the last field: `reject` rejects it, because it can be cut off; `pad` "
+        "reads the missing characters as blanks.",
+    )
+    null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
+    decimal_mark: str = Field(".", description="Decimal mark of numbers.")
+    thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        return _known_encoding(value)
+
+    @field_validator("fields")
+    @classmethod
+    def _different_names(cls, fields: tuple[FixedField, ...]) -> tuple[FixedField, ...]:
+        names = [item.name for item in fields]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two fields have the name {twice[0]!r}")
+        return fields
+
+
 FileFormat = Annotated[
-    CsvFormat | JsonFormat | JsonLinesFormat | ParquetFormat | ExcelFormat, Field(discriminator="type")
+    CsvFormat
+    | FixedWidthFormat
+    | JsonFormat
+    | JsonLinesFormat
+    | XmlFormat
+    | ParquetFormat
+    | OrcFormat
+    | AvroFormat
+    | ExcelFormat,
+    Field(discriminator="type"),
 ]
 
 

@@ -39,6 +39,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Connections": {"connections": {"shop": {"type": "postgres", **_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}}}},
     "CsvFormat": {"thousands_mark": ","},
     "Cursor": {"cursor_at": "meta.next_cursor"},
+    "FixedField": {"name": "amount", "start": 7, "width": 12},
+    "FixedWidthFormat": {
+        "fields": [{"name": "order_id", "start": 1, "width": 6}, {"name": "amount", "start": 7, "width": 12}],
+        "short_lines": "pad",
+        "thousands_mark": ",",
+    },
     "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
     "DataProduct": {
         "description": "What the shop sells, by day and store.",
@@ -106,6 +112,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "deleted": "is_deleted",
     },
     "JsonFormat": {"records": "result.orders"},
+    "XmlFormat": {"records": "orders.order"},
     "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},
     "Objectives": {
         "freshness": {"within": "26 hours"},

@@ -12,11 +12,13 @@ from tempfile import TemporaryDirectory
 from sqlglot import exp
 
 from dataops_assets.config.connection import (
+    AvroFormat,
     CsvFormat,
     ExcelFormat,
     FileFormat,
     JsonFormat,
     JsonLinesFormat,
+    OrcFormat,
     ParquetFormat,
 )
 from dataops_assets.config.limits import Limits
@@ -98,6 +100,10 @@ def format_of_files(files: Sequence[RawFile]) -> FileFormat:
     match next(iter(kinds.values())):
         case "parquet":
             return ParquetFormat(type="parquet")
+        case "ORC":
+            return OrcFormat(type="orc")
+        case "Avro":
+            return AvroFormat(type="avro")
         case "excel":
             return ExcelFormat(type="excel")
         case "jsonl":
@@ -111,13 +117,13 @@ def _kind(file: RawFile) -> str:
     with file.path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     kind = kind_of(head)
-    if kind in ("parquet", "zip"):
+    if kind in ("parquet", "ORC", "Avro", "zip"):
         return "excel" if kind == "zip" else kind
     if kind:
         raise InputError(
             f"finding the format of {file.name}",
             received=kind,
-            known=["delimited text", "json", "json lines", "parquet", "excel (.xlsx)"],
+            known=["delimited text", "json", "json lines", "parquet", "orc", "avro", "excel (.xlsx)"],
         )
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith("{"):

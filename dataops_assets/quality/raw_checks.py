@@ -16,7 +16,7 @@ from dataops_assets.quality.control.verdicts import Judgement
 from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18
-_SIGNATURES = {"parquet": "parquet", "excel": "zip"}
+_SIGNATURES = {"parquet": "parquet", "orc": "ORC", "avro": "Avro", "excel": "zip"}
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,27 @@ import os
 from collections.abc import Sequence
 
 from dataops_assets.config.connection import (
+    AvroFormat,
     Connection,
     CsvFormat,
     ExcelFormat,
     FileConnection,
     FileFormat,
+    FixedWidthFormat,
     JsonFormat,
     JsonLinesFormat,
+    OrcFormat,
     ParquetFormat,
+    XmlFormat,
 )
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.delimited import read_delimited
+from dataops_assets.connections.formats.fixed_width import read_fixed_width
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import read_json, read_json_lines
 from dataops_assets.connections.formats.null_words import NullWords
+from dataops_assets.connections.formats.orc import read_orc
 from dataops_assets.connections.formats.parquet import read_parquet
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
 from dataops_assets.errors import DataOpsError
@@ -32,6 +38,8 @@ _BY_ENDING: dict[str, FileFormat] = {
     ".jsonl": JsonLinesFormat(type="jsonl"),
     ".ndjson": JsonLinesFormat(type="jsonl"),
     ".parquet": ParquetFormat(type="parquet"),
+    ".orc": OrcFormat(type="orc"),
+    ".avro": AvroFormat(type="avro"),
     ".xlsx": ExcelFormat(type="excel"),
 }
 
@@ -73,15 +81,28 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
             reading = read_json(staging, files, layout, wanted, limits)
         case JsonLinesFormat():
             reading = read_json_lines(staging, files, wanted, limits)
+        case FixedWidthFormat():
+            reading = read_fixed_width(staging, files, layout)
         case ParquetFormat():
             reading = read_parquet(staging, files, wanted, limits)
+        case OrcFormat():
+            reading = read_orc(staging, files, wanted, limits)
+        case AvroFormat():
+            # few sources have such files, and the libraries take time to import
+            from dataops_assets.connections.formats.avro import read_avro
+
+            reading = read_avro(staging, files, wanted, limits)
+        case XmlFormat():
+            from dataops_assets.connections.formats.xml_records import read_xml
+
+            reading = read_xml(staging, files, layout, wanted, limits)
         case ExcelFormat():
             # the library of workbooks takes long to import, and few sources have them
             from dataops_assets.connections.formats.excel import read_excel
 
             reading = read_excel(staging, files, layout, wanted, limits)
     NullWords(layout, wanted).tell(reading)
-    if isinstance(layout, CsvFormat | ExcelFormat):
+    if isinstance(layout, CsvFormat | FixedWidthFormat | ExcelFormat):
         _count_undeclared(staging, reading, wanted)
     return reading
 
@@ -92,6 +113,6 @@ def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted) -> Non
         unknown = [item for item in rows.fields if not wanted.knows(item.name)]
         held = staging.held(rows.query, rows.input_ids, unknown)
         for input_id in rows.input_ids:
-            empty = {name for name in reading.unnamed[input_id] if not held[input_id].get(name, 1)}
+            empty = {name for name in reading.unnamed.get(input_id, ()) if not held[input_id].get(name, 1)}
             reading.headers[input_id] = tuple(name for name in reading.headers[input_id] if name not in empty)
             reading.undeclared[input_id] = {name: count for name, count in held[input_id].items() if name not in empty}
