@@ -43,8 +43,10 @@ class OutputColumn(Declared):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not value.isprintable() or value != value.strip() or any(sign in value for sign in "{}"):
-            raise ValueError(f"column {value!r}: a name has no braces, control characters or spaces at its ends")
+        if not value.isprintable() or value != value.strip() or any(sign in value for sign in "{}%"):
+            raise ValueError(
+                f"column {value!r}: a name has no braces, percent signs, control characters or spaces at its ends"
+            )
         return value
 
     @field_validator("type")

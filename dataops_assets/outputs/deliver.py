@@ -30,26 +30,28 @@ def deliver(context: OutputContext) -> StepReport:
     started = time.perf_counter()
     require_ready(context)
     opened = Target.of(context)
-    stopped = _volume(context, opened)
-    if stopped is not None and not stopped.passed and stopped.severity == "fail":
-        return _report(context, opened, None, (stopped,), started)
+    check = context.output.checks.volume
+    if check.enabled and check.severity == "fail":
+        # nothing may be delivered if it fails, so the rows are counted before
+        with opened.rows() as (session, table):
+            counted = _volume(context, opened.count(session, table))
+        if not counted.passed:
+            return _report(context, opened, None, (counted,), started)
     target = context.output.to
     if isinstance(target, FilesTarget):
         done = deliver_to_files(context, target, opened)
     else:
         done = deliver_to_table(context, target, opened)
-    return _report(context, opened, done, (*done.checks, *([stopped] if stopped is not None else [])), started)
+    checks = done.checks
+    rows = done.counts.get("rows")
+    if check.enabled and isinstance(rows, int):
+        checks += (_volume(context, rows),)
+    return _report(context, opened, done, checks, started)
 
 
-def _volume(context: OutputContext, opened: Target) -> CheckOutcome | None:
-    """Return the outcome of the volume check for the rows that are about to be delivered; None if it is off."""
-    check = context.output.checks.volume
-    if not check.enabled:
-        return None
-    with opened.rows() as (session, table):
-        rows = opened.count(session, table)
+def _volume(context: OutputContext, rows: int) -> CheckOutcome:
     # limits are not learnt here: they were for the inputs
-    return volume(Profile(context.asset, "", rows, ()), (), check)
+    return volume(Profile(context.asset, "", rows, ()), (), context.output.checks.volume)
 
 
 def _report(

@@ -47,7 +47,7 @@ class Target:
     @classmethod
     def of(cls, context: OutputContext) -> Target:
         """Compile the output over its table as it is now. Raises ConfigError, InputError and StorageError."""
-        with context.engine.session() as session, opened(context, session) as table:
+        with context.engine.session() as session, opened(context, session, columns_alone=True) as table:
             return cls(context, _compiled(context, table))
 
     @contextmanager

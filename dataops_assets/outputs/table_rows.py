@@ -16,7 +16,7 @@ from sqlglot import exp
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs.context import OutputContext
-from dataops_assets.sql import DIALECT, Relation, column, conjunction, query
+from dataops_assets.sql import DIALECT, Relation, column, query
 from dataops_assets.steps.recalculating.version_difference import differing_rows
 from dataops_assets.storage.delta import Table, TableVersion
 
@@ -43,13 +43,16 @@ class TableRows(Protocol):
 
 
 @contextmanager
-def opened(context: OutputContext, session: DuckDBSession) -> Iterator[TableRows]:
-    """Open the newest version of the table. Raises InputError if it was not made yet, StorageError if it is locked."""
+def opened(context: OutputContext, session: DuckDBSession, *, columns_alone: bool = False) -> Iterator[TableRows]:
+    """Open the newest version of the table; `columns_alone` may leave out its rows.
+
+    Raises InputError if the table was not made yet, StorageError if another process has locked it.
+    """
     if context.output.source.startswith("hub/"):
         yield _hub(context, session)
         return
     with tempfile.TemporaryDirectory(prefix="dataops-output-") as folder:
-        yield _model(context, session, Path(folder))
+        yield _model(context, session, Path(folder), 0 if columns_alone else None)
 
 
 def _hub(context: OutputContext, session: DuckDBSession) -> HubRows:
@@ -78,14 +81,11 @@ class HubRows:
 
     def rows(self) -> exp.Expr:
         """See `TableRows`."""
-        conditions: list[exp.Expr] = []
+        found: exp.Select = query("SELECT * FROM $rows AS h", rows=self.session.scan(self.snapshot))
         if not self.all_versions and "s_is_current" in self.columns:
-            conditions.append(column("s_is_current", "h"))
-        if not self.all_versions and "s_is_deleted" in self.columns:
-            conditions.append(query("NOT h.s_is_deleted"))
-        scanned = self.session.scan(self.snapshot)
-        found: exp.Select = query("SELECT * FROM $rows AS h", rows=scanned)
-        return exp.Subquery(this=found.where(conjunction(conditions)))
+            # a deleted key has no current version
+            found = found.where(column("s_is_current", "h"))
+        return exp.Subquery(this=found)
 
     def changed(self, before: Sequence[int | str]) -> Relation | None:
         """See `TableRows`. It reads only files that one of the two versions has alone."""
@@ -114,7 +114,7 @@ class ModelRows:
         return
 
 
-def _model(context: OutputContext, session: DuckDBSession, folder: Path) -> ModelRows:
+def _model(context: OutputContext, session: DuckDBSession, folder: Path, most_rows: int | None) -> ModelRows:
     name = context.output.source.partition("/")[2]
     attempted = f"reading {context.output.source}"
     if context.environment.dbt_target != "duckdb":
@@ -139,7 +139,8 @@ def _model(context: OutputContext, session: DuckDBSession, folder: Path) -> Mode
         if not found:
             raise _not_made(context)
         rows = query("SELECT * FROM $table AS m", table=exp.table_(name, db=found[0][0], quoted=True))
-        connection.sql(rows.sql(DIALECT)).write_parquet(str(file))
+        copied = rows if most_rows is None else rows.limit(most_rows)
+        connection.sql(copied.sql(DIALECT)).write_parquet(str(file))
     return ModelRows(session.create(query("SELECT * FROM read_parquet($file)", file=str(file))))
 
 

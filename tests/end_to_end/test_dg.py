@@ -107,6 +107,7 @@ def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg)
         f"scaffold defs {WAREHOUSE} warehouse",
         f"scaffold defs {INCIDENTS} incidents",
         f"scaffold defs {CONNECTIONS} databases",
+        f"scaffold defs {OUTPUT} crm/orders_for_crm",
         "check yaml",
         "check defs",
     ):
@@ -119,6 +120,8 @@ def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg)
     assets = {item["asset_key"]: item for item in found["assets"]}
     assert {key for key in assets if assets[key]["group_name"] == "shop"} == {step.format("orders") for step in STEPS}
     assert assets["hub/orders"]["dependency_keys"] == ["hub/orders_enriched"]
+    assert assets["output/orders_for_crm"]["dependency_keys"] == ["hub/orders"]
+    assert assets["output/orders_for_crm"]["group_name"] == "crm"
     models = {path.stem for path in (dg.project / "dbt_project" / "models").rglob("*.sql")}
     assert {f"warehouse/{model}" for model in models} <= set(assets)
     assert "orders_inputs" in {item["name"] for item in found["sensors"]}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -193,6 +194,21 @@ def test_a_model_of_the_warehouse_is_delivered_by_comparing(tmp_path: Path) -> N
     assert report.read == {}
 
 
+def test_a_hub_that_was_made_again_is_compared_in_full(tmp_path: Path) -> None:
+    target = tmp_path / "target.sqlite"
+    place = OutputPlace(tmp_path, {"office": {"type": "sqlite", "path": str(target)}})
+    table = {"type": "table", "database": "office", "table": "things"}
+    place.publish(numbered(range(3)))
+    place.deliver(table, mode="incremental")
+    # another commit has the number of the version that the target knows
+    shutil.rmtree(tmp_path / "storage" / "hub" / "things")
+    place.publish(numbered(range(1, 4), "b"))
+    report = place.deliver(table, mode="incremental")
+    assert report.inputs[0].counts == {"rows": 3, "inserted": 1, "updated": 2, "deleted": 1}
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("SELECT * FROM things ORDER BY id").fetchall() == [(1, "b"), (2, "b"), (3, "b")]
+
+
 def test_a_history_is_delivered_with_all_its_versions(tmp_path: Path) -> None:
     target = tmp_path / "target.sqlite"
     place = OutputPlace(tmp_path, {"office": {"type": "sqlite", "path": str(target)}})
@@ -204,7 +220,7 @@ def test_a_history_is_delivered_with_all_its_versions(tmp_path: Path) -> None:
                 "id": i,
                 "s_valid_from": days[a],
                 "s_valid_to": None if b is None else days[b],
-                "s_is_current": b is None,
+                "s_is_current": b is None and not gone,
                 "s_is_deleted": gone,
             }
             for i, a, b, gone in rows
