@@ -16,7 +16,7 @@ from dataops_assets.components.platform import Platform
 from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, StorageError
-from dataops_assets.reporting.making import make_report
+from dataops_assets.reporting.making import make_report, save_results
 from dataops_assets.reporting.page import page
 from dataops_assets.reporting.scores import mean_score
 
@@ -45,6 +45,7 @@ def report_asset(sources: Mapping[str, Source], declared: DataProducts, link: st
             report = make_report(platform.environment.metadata_url, sources, declared, dt.datetime.now(dt.UTC), link)
             target = Path(platform.environment.home) / "reports" / _FILE
             _write(target, page(report))
+            save_results(platform.environment.metadata_url, report)
         except DataOpsError as error:
             raise failure_of(error) from error
         metadata: dict[str, Any] = {"page": dg.MetadataValue.path(target)}

@@ -1,9 +1,9 @@
-"""Reads what the report is made of: publications, loaded rows, check results and costs."""
+"""What the report is made of (publications, loaded rows, check results and costs), and its results."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 class ReportStore:
-    """The metadata as the report reads it; it changes nothing."""
+    """The metadata as the report reads it, and the results of reports."""
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
@@ -73,6 +73,19 @@ class ReportStore:
                 blank = {"seconds": 0.0, "bytes": 0, "inputs": 0}
                 found.setdefault(row["source"], blank).update({k: v or 0 for k, v in row.items() if k != "source"})
         return dict(found)
+
+    def save(self, levels: Sequence[Row], scores: Sequence[Row]) -> None:
+        """Record the results of one report: rows of `service_levels` and of `quality_scores`."""
+        with self._database.write("recording the results of a report") as connection:
+            for table, rows in ((tables.service_levels, levels), (tables.quality_scores, scores)):
+                if rows:
+                    connection.execute(table.insert(), [dict(row) for row in rows])
+
+    def scores(self, scope: str, since: dt.datetime) -> list[Row]:
+        """Return the scores of the earlier reports since a time, oldest first."""
+        table = tables.quality_scores
+        statement = sa.select(table).where(table.c.scope == scope, table.c.reported_at >= since)
+        return self._rows(statement.order_by(table.c.reported_at, table.c.name), "reading earlier scores")
 
     def _rows(self, statement: sa.Select[Any], what: str) -> list[Row]:
         with self._database.read(what) as connection:

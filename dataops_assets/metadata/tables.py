@@ -400,6 +400,32 @@ incidents = sa.Table(
     comment="One row for each incident as it is now; it follows from its events",
 )
 
+service_levels = sa.Table(
+    "service_levels",
+    metadata,
+    sa.Column("reported_at", Timestamp, primary_key=True, comment="When the report was made (UTC)"),
+    sa.Column("product", Text, primary_key=True, comment="Name of the data product"),
+    sa.Column("objective", Text, primary_key=True, comment="freshness, completeness, correctness or incidents"),
+    sa.Column("target", sa.Double, nullable=False, comment="Least good share that is promised"),
+    sa.Column("good", sa.Double, comment="Good share of the window; null if nothing happened in it"),
+    sa.Column("budget_left", sa.Double, comment="Share of the error budget that is left; negative if it is missed"),
+    sa.Column("burn_rate", sa.Double, comment="How many times as fast as allowed it was spent in the last day"),
+    comment="One row for each objective of a data product in each report",
+)
+
+quality_scores = sa.Table(
+    "quality_scores",
+    metadata,
+    sa.Column("reported_at", Timestamp, primary_key=True, comment="When the report was made (UTC)"),
+    sa.Column("scope", Text, primary_key=True, comment="table, area or product"),
+    sa.Column("name", Text, primary_key=True, comment="Asset key of the table, or name of the area or data product"),
+    sa.Column("score", sa.Double, nullable=False, comment="0 to 100"),
+    sa.Column(
+        "losses", Json, nullable=False, comment="JSON list of [points, why, rows] of what a table lost points for"
+    ),
+    comment="One row for each quality score in each report",
+)
+
 incident_events = sa.Table(
     "incident_events",
     metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.data_products import DataProducts
@@ -15,10 +16,11 @@ from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.reporting.facts import Facts, Row
 from dataops_assets.reporting.page import Report
-from dataops_assets.reporting.scores import table_scores
+from dataops_assets.reporting.scores import mean_score, table_scores
 from dataops_assets.reporting.service_levels import service_levels
 
 _LEAST_WINDOW = dt.timedelta(days=28)
+_HISTORY = dt.timedelta(days=92)
 
 
 def make_report(
@@ -42,7 +44,42 @@ def make_report(
         {name: source.area for name, source in sources.items()},
         _kept_out(facts, sources),
         link.rstrip("/"),
+        _history(url, now),
     )
+
+
+def save_results(url: str, report: Report) -> None:
+    """Record service levels and scores of a report, so that they can be queried and their history is known."""
+    at = report.facts.now
+    levels = [
+        {
+            "reported_at": at,
+            "product": name,
+            "objective": level.name,
+            "target": level.target,
+            "good": level.good,
+            "budget_left": level.budget_left,
+            "burn_rate": level.burn_rate,
+        }
+        for name, (_, found) in report.products.items()
+        for level in found
+    ]
+    scores = [
+        ("table", item.asset, item.score, [[loss.points, loss.why, loss.rows] for loss in item.losses])
+        for item in report.scores
+    ]
+    for area in sorted(set(report.areas.values())):
+        of_area = [source for source, name in report.areas.items() if name == area]
+        if (score := mean_score(report.scores, of_area)) is not None:
+            scores.append(("area", area, score, []))
+    for name, (product, _) in report.products.items():
+        if (score := mean_score(report.scores, product.sources)) is not None:
+            scores.append(("product", name, score, []))
+    rows = [
+        {"reported_at": at, "scope": scope, "name": name, "score": score, "losses": losses}
+        for scope, name, score, losses in scores
+    ]
+    ReportStore(url).save(levels, rows)
 
 
 def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, now: dt.datetime) -> Facts:
@@ -73,6 +110,23 @@ def _trend(metadata: MetadataStore, sources: Mapping[str, Source], name: str) ->
     newest = max(profiles, key=lambda item: (item.extracted, item.input_id))
     told = judged([newest], profiles, sources[name].checks, len(sources), metadata.faulty_inputs(name))
     return told[newest.input_id].trend if newest.input_id in told else None
+
+
+def _history(url: str, now: dt.datetime) -> dict[str, Trend]:
+    """Return the scores of data products in earlier reports, of those with at least two."""
+    found: dict[str, list[Row]] = {}
+    for row in ReportStore(url).scores("product", now - _HISTORY):
+        found.setdefault(row["name"], []).append(row)
+    return {
+        name: Trend(
+            [row["reported_at"] for row in rows],
+            [row["score"] for row in rows],
+            [math.nan] * len(rows),
+            [math.nan] * len(rows),
+        )
+        for name, rows in found.items()
+        if len(rows) > 1
+    }
 
 
 def _kept_out(facts: Facts, sources: Mapping[str, Source]) -> list[Row]:

@@ -54,7 +54,10 @@ figure { margin: 0; } figure svg { width: 100%; height: auto; } figcaption { fon
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. `link`: address of the Dagster UI; '' for links within it. `trends`: by source."""
+    """What the page shows. `link`: address of the Dagster UI; '' for links within it.
+
+    `trends`: rows of inputs, by source. `history`: scores in earlier reports, by data product.
+    """
 
     facts: Facts
     products: Mapping[str, tuple[DataProduct, Sequence[ServiceLevel]]] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class Report:
     areas: Mapping[str, str] = field(default_factory=dict)
     rejected: Sequence[Row] = ()
     link: str = ""
+    history: Mapping[str, Trend] = field(default_factory=dict)
 
 
 def page(report: Report) -> str:
@@ -136,6 +140,9 @@ def _product(report: Report, name: str) -> str:
         f"{', '.join(_asset(report, f'hub/{source}', source) for source in product.sources)}.</p>",
         f'<p><span class="number">{_NONE if score is None else f"{score:.0f}"}</span> of 100 quality points</p>',
     ]
+    if (history := report.history.get(name)) is not None:
+        told = f"quality points of {name} in {len(history.values)} reports, the last with {history.values[-1]:.1f}"
+        lines.append(f"<figure>{svg(history, told)}<figcaption>{_text(told)}</figcaption></figure>")
     for level in levels:
         lines.append(f"<p>{_level(level)}</p>")
     return f'<article class="card">{"".join(lines)}</article>'

@@ -26,8 +26,9 @@ from web_hook import web_hook
 from dataops_assets.components.by_hand import remove
 from dataops_assets.components.quality_report import report_asset
 from dataops_assets.config.data_products import DataProducts
-from dataops_assets.reporting.making import make_report
+from dataops_assets.reporting.making import make_report, save_results
 from dataops_assets.reporting.page import page
+from dataops_assets.reporting.scores import mean_score
 
 UNIQUE = pa.DataFrameSchema({"id": pa.Column(int, coerce=False)}, unique=["id"])
 DECLARED = standalone() | {
@@ -252,6 +253,12 @@ def assert_report_shows_what_is_red(shop: Shop) -> None:
     assert str(event.metadata["shop"].value).endswith("missed: nothing")
     written = (Path(shop.here.environment.home) / "reports" / "quality.html").read_text(encoding="utf-8")
     assert "Skip to the content" in written
+    assert "reports, the last with" not in written, "there was no report before"
+    later = make_report(shop.here.environment.metadata_url, sources, PRODUCTS, now + dt.timedelta(days=1))
+    save_results(shop.here.environment.metadata_url, later)
+    again = make_report(shop.here.environment.metadata_url, sources, PRODUCTS, now + dt.timedelta(days=1))
+    assert again.history["shop"].values == [mean_score(item.scores, ["orders"]) for item in (report, later)]
+    assert "quality points of shop in 2 reports" in page(again)
 
 
 def well_formed(text: str) -> None:

@@ -25,6 +25,7 @@ from dataops_assets.incidents.problem import Problem
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import HEAD
 from dataops_assets.metadata.incident_store import IncidentStore
+from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
@@ -72,6 +73,8 @@ EXPECTED = {
         (1, "acknowledged", "fail", "shop", "lake/sales", "failed", "bad file", "mend it", "2013-01-01 00:00", "ann")
     ],
     "How fast incidents are found, taken and resolved": [("shop", 1, 0.0, 60.0, None, 0)],
+    "What data products promise, and what is left of it": [("shop", "completeness", 0.99, 0.995, 0.5, 2.0)],
+    "How the quality scores of data products developed": [("2013-01-01 00:00", "shop", 99.5)],
     "What happened to each incident": [
         (1, "2013-01-01 00:00", "found", "lake/sales failed", "", ""),
         (1, "2013-01-01 00:01", "acknowledged", "", "ann", "on it"),
@@ -162,6 +165,11 @@ def _comparable(value: object) -> object:
 def test_every_ready_query_gives_the_same_answer_on_both_databases(store: MetadataStore, url: str) -> None:
     _history(store)
     _incident(IncidentStore(url))
+    level = {"product": "shop", "objective": "completeness", "target": 0.99, "good": 0.995}
+    ReportStore(url).save(
+        [{"reported_at": START, **level, "budget_left": 0.5, "burn_rate": 2.0}],
+        [{"reported_at": START, "scope": "product", "name": "shop", "score": 99.5, "losses": []}],
+    )
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         answers = {
             title: [tuple(_comparable(value) for value in row) for row in connection.exec_driver_sql(text)]
