@@ -528,7 +528,8 @@ def _look_at_api(look: _Look, connection: RestConnection, raw: RawArea, declared
     client = RestClient(declared, signing_of(declared, os.environ), patience, connection.limits.document_bytes)
     with tempfile.TemporaryDirectory(prefix="extract-") as folder, client.session:
         taken = extract_api(asked, client, Path(folder))
-        name = f"{source.name}_{taken_at:%Y%m%dT%H%M%S%f}.jsonl"
+        ending = taken.path.suffix if taken.path is not None else ""
+        name = f"{source.name}_{taken_at:%Y%m%dT%H%M%S%f}{ending}"
         _record(look, raw, _Taken(taken, f"rest:{connection.api}/{name}", taken_at, last.looks))
 
 

@@ -136,7 +136,9 @@ class _Delivery:
             shutil.rmtree(self._staging)
             return Delivered(now, sent, counts, checked, False)
         name = self._name(now)
-        manifest = manifest_of((self._output.name, self._output.mode), name, now, staged.files, types)
+        manifest = manifest_of(
+            (self._output.name, "full" if found.is_whole else "incremental"), name, now, staged.files, types
+        )
         place = self._publish(manifest)
         self._keep_newest()
         return Delivered(now, sent, counts, checked, True, read, {"delivered": str(place)})

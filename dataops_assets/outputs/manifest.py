@@ -31,7 +31,10 @@ class DeliveredFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A delivery: `name` is that of the file or folder. Totals are over all files; the checksum is of the rows."""
+    """A delivery: `name` is that of the file or folder; totals are over all files.
+
+    A delivery of mode 'full' has all rows and replaces what a reader has; 'incremental' has changed keys alone.
+    """
 
     output: str
     name: str

@@ -71,7 +71,8 @@ def compiled(output: Output, table: Mapping[str, str], key: Sequence[str] = ()) 
     told = [
         *(output.source, output.versions, list(found_key), output.keep_when, output.deletes, output.deleted_column),
         *[[name, columns[name], value.sql(DIALECT)] for name, value in values.items()],
-        output.to.model_dump(mode="json"),
+        # what becomes of older deliveries, and of missing columns, changes no row
+        output.to.model_dump(mode="json", exclude={"keep", "archive", "structure"}),
     ]
     return Compiled(
         columns,

@@ -161,6 +161,11 @@ def test_increments_have_only_changed_keys_also_if_readers_take_them_away(place:
     # another declaration is delivered in full
     place.deliver(target, **declared, keep_when="id > 0")
     assert (folder / "things_3.csv").read_text() == "id,note,is_deleted\n1,b,false\n9,new,false\n"
+    # and the manifest tells the reader, who would keep a row that left otherwise
+    modes = [manifest(folder / f"things_{number}.csv.manifest.json")["mode"] for number in (2, 3)]
+    assert modes == ["incremental", "full"]
+    # how many deliveries stay changes no row
+    assert place.deliver(target | {"keep": 9}, **declared, keep_when="id > 0").notes["skipped"]
 
 
 def test_a_delivery_without_rows_is_a_file_with_a_header(place: OutputPlace) -> None:

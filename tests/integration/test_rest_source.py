@@ -19,7 +19,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
 from dataops_assets.connections.rest import client as rest_client
-from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError, StorageError
+from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError, InputHeld, StorageError
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.connections import examine
@@ -47,6 +47,7 @@ class Place:
         self.api: dict[str, Any] = {"type": "rest", "url": server.url, "tries": 3}
         self.connection: dict[str, Any] = {"type": "rest", "api": "shop", "path": "orders"}
         self.refresh: dict[str, Any] = {"type": "key", "key": ["id"]}
+        self.missing = "ignore"
         self.now = NOON
 
     @property
@@ -58,7 +59,7 @@ class Place:
                 "area": "shop",
                 "connection": self.connection,
                 "columns": columns,
-                "drift": {"missing_column": "ignore"},
+                "drift": {"missing_column": self.missing},
                 "refresh": self.refresh,
             }
         )
@@ -428,6 +429,24 @@ def test_nested_records_become_rows_of_the_hub(place: Place) -> None:
         assert snapshot is not None
         rows = session.fetch(query("SELECT id, at, city FROM $hub AS h ORDER BY id", hub=session.scan(snapshot)))
     assert rows.to_pylist() == [{"id": 1, "at": None, "city": "Köln"}, {"id": 2, "at": "x", "city": None}]
+
+
+def test_an_empty_collection_deletes_nothing_until_it_is_told_to(place: Place) -> None:
+    place.refresh, place.missing = {"type": "full", "key": ["id"]}, "fail"
+    place.server.answer = lambda _: Reply([{"id": n, "at": "x", "to": {"city": "y"}} for n in range(200)])
+    steps = (ingest, parse, cdc, enrich, refresh)
+    context = Platform(place.environment).source_context(place.source, {"orders": place.source})
+    items = place.look()
+    for step in steps:
+        assert not step(context, items).failures
+    place.server.answer = lambda _: Reply([])
+    items = place.look()
+    assert place.rows(items) == [[]]
+    assert not ingest(context, items).failures
+    assert not parse(context, items).failures
+    assert isinstance(cdc(context, items).failures[0].error, InputHeld)
+    # the same answer again is no further input
+    assert place.look() == []
 
 
 def test_a_connection_is_examined(place: Place) -> None:

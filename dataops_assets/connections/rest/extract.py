@@ -26,6 +26,7 @@ from dataops_assets.errors import InputError, StorageError
 
 _RESTARTS = 3
 _DIGEST_BYTES = 16
+_EMPTY = b"[]\n"
 _DATE = len("2024-01-01")
 
 
@@ -62,8 +63,14 @@ def extract_api(request: RestRequest, client: RestClient, folder: Path) -> Extra
     if is_full:
         following = replace(following, full_at=request.now.isoformat())
     size = path.stat().st_size
-    if not is_full and not size:
+    # of changes, none say nothing; of all records, none say that the collection is empty
+    if incremental is not None and not size:
         return Extract(following)
+    if not size:
+        # a file without bytes looks like a delivery that broke off
+        path = path.with_suffix(".json")
+        path.write_bytes(_EMPTY)
+        size = len(_EMPTY)
     digest = _digest(path)
     if is_full:
         following = replace(following, content=digest)
