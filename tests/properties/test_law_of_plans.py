@@ -68,8 +68,12 @@ def without_remains(rows: Rows, like: Rows) -> Rows:
 @example(names=["another key", "a narrower type"])
 def test_what_a_plan_predicts_is_what_happens(base: Path, names: Sequence[str]) -> None:
     changed = declarations()
-    for name in names:
-        EDITS[name](changed)
+    try:
+        for name in names:
+            EDITS[name](changed)
+    except StopIteration:
+        # the first edit took away what the second one changes
+        assume(False)
     with tempfile.TemporaryDirectory() as place:
         home = Path(place) / "home"
         shutil.copytree(base / "home", home)

@@ -128,9 +128,7 @@ def make_plan(tree: Tree, contexts: Sequence[SourceContext], metadata: MetadataS
     past = _past(metadata)
     states = _outdated(tree, contexts, metadata, old)
     work = _work(tree, contexts, states, found, past)
-    graph = graph_of(tree.declared, [(known, _lineage(folder, contexts)) for folder, known in tree.projects if work])
-    starts = [node for item in work if not item.is_new for node in starts_of(item, found, tree.declared, graph)]
-    reached = list(_reached(tree, graph.reached(starts)))
+    reached = _reached_by(tree, [item for item in work if not item.is_new], found, contexts)
     touched = {item.subject for item in work} | {name for item in reached for name in _names(item.table)}
     tables = dict(_commits(contexts, [states[name] for name in sorted(touched & states.keys())]))
     settled = {name: state.settled for name, state in states.items() if state.settled}
@@ -237,6 +235,16 @@ def _models(tree: Tree, found: Sequence[Change]) -> Iterator[BuiltModel]:
 
 def _lineage(folder: Path, contexts: Sequence[SourceContext]) -> Mapping[str, Any]:
     return model_lineage(folder, contexts[0].environment) if contexts else {}
+
+
+def _reached_by(
+    tree: Tree, work: Sequence[Work], found: Sequence[Change], contexts: Sequence[SourceContext]
+) -> list[Reached]:
+    if not work:
+        return []
+    graph = graph_of(tree.declared, [(known, _lineage(folder, contexts)) for folder, known in tree.projects])
+    starts = [node for item in work for node in starts_of(item, found, tree.declared, graph)]
+    return list(_reached(tree, graph.reached(starts)))
 
 
 def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:

@@ -93,21 +93,21 @@ def outdated(
         tables,
         [item for item in inputs if item.input_id not in settled],
         len(settled),
-        _why_rebuild(context, tables),
+        _why_rebuild(context, tables, rules),
         _rules(tables, rules),
         _current(context, tables, rules),
         sorted(input_id for input_id, held in held_inputs(context).items() if held.again),
     )
 
 
-def _why_rebuild(context: SourceContext, tables: Tables) -> str:
+def _why_rebuild(context: SourceContext, tables: Tables, rules: CompiledRules) -> str:
     hub = tables.hub
     if hub is None or not HubManifest.writes(hub.info):
         return ""
     source = evolving(context, tables.lake).source
     if not HubManifest.read_without_inputs(hub.info).is_of(source):
         return "its key, order, refresh type, or a column that makes versions (or their order) is declared otherwise"
-    columns = compile_rules(source, context.sources).hub_columns
+    columns = {**rules.hub_columns, **_evolved(context, tables)}
     own = {name: kind for name, kind in columns.items() if name not in {rule.name for rule in source.rules}}
     if other := retyped(hub, own):
         return f"{', '.join(other)} has another type in it"
