@@ -72,7 +72,8 @@ def _model(model: ModelEntry) -> dict[str, object]:
     return {
         "columns": [item.model_dump() for item in model.columns],
         "reads": ["/".join(key) for key in model.reads],
-        "description": model.description,
+        # dagster-dbt adds the query
+        "description": model.description.partition("#### Raw SQL")[0].strip(),
         "group": model.group,
         "owners": list(model.owners),
         "tags": dict(model.tags),

@@ -30,6 +30,7 @@ from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.journal import Change, Incident
 from dataops_assets.incidents.looking import look
 from dataops_assets.incidents.reading import Watched, next_late, read_problems
+from dataops_assets.storage.links import is_private
 
 SENSOR = "incidents"
 
@@ -76,7 +77,8 @@ def tick(
 
     looked = look(store, read, lineage, settings, now, last)
     channels = {name: AppriseChannel(item.variable, os.environ) for name, item in settings.channels.items()}
-    refused = deliver(store, channels, settings, now)
+    is_told = not is_private(platform.environment.home)
+    refused = deliver(store, channels, settings, now) if is_told else []
     once = ToldOnce(before.get("told", ""))
     fresh = once.fresh(refused)
     times = (looked.next_time, next_late(store, watched, now), store.next_message(), now + _AT_LEAST_EVERY)

@@ -44,6 +44,18 @@ def copy_warehouse(warehouse: Path) -> Path | None:
     return target
 
 
+def copy_to(warehouse: Path, target: Path) -> bool:
+    """Copy the warehouse as it is now to another file; return whether there is one.
+
+    Raises StorageError while another process writes it, or when the disk fails.
+    """
+    if not warehouse.exists():
+        return False
+    with _unchanging(warehouse, f"copying {warehouse}"):
+        _copy(warehouse, target)
+    return True
+
+
 def put_back(copy: Path, warehouse: Path) -> None:
     """Make a copy the warehouse, in one step. Doing it again is harmless.
 

@@ -86,6 +86,26 @@ class Database:
             found += [status.st_ino, status.st_mtime_ns, status.st_size] if status.st_size else []
         return tuple(found)
 
+    def copy_to(self, target: Path) -> None:
+        """Copy an SQLite database to another file, as it is at one moment.
+
+        Raises ConfigError for another database, StorageError if it cannot be read or written.
+        """
+        attempted = f"copying the metadata to {target}"
+        if self.dialect != "sqlite":
+            raise ConfigError(
+                attempted,
+                received=f"the {self.where}",
+                next_step="copy the database with its own tools, and set DATAOPS_METADATA_URL to the copy",
+            )
+        with self._clear_errors(attempted):
+            origin, copy = sqlite3.connect(str(self._url.database)), sqlite3.connect(target)
+            try:
+                origin.backup(copy)
+            finally:
+                origin.close()
+                copy.close()
+
     @property
     def _secrets(self) -> list[str]:
         in_query = [str(value) for name, value in self._url.query.items() if "password" in name]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -180,6 +181,10 @@ class MetadataStore:
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
         self._database.migrate()
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the metadata to another SQLite file, as they are at one moment. Raises ConfigError for PostgreSQL."""
+        self._database.copy_to(target)
 
     def state_of_file(self) -> tuple[int, ...] | None:
         """Return numbers that change with each write; None if that is not known without a query."""

@@ -70,6 +70,17 @@ def release_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, known)
 
 
+def environment_names(incomplete: str) -> list[str]:
+    """Return the names of private environments that begin so."""
+
+    def known() -> list[str]:
+        from dataops_assets.operations.environments import environments
+
+        return [item.name for item in environments(project.environment())]
+
+    return _beginning(incomplete, known)
+
+
 def plan_ids(incomplete: str) -> list[str]:
     """Return the ids of plans that begin so, the newest first."""
 

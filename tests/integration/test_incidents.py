@@ -25,6 +25,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.operations import project
 from dataops_assets.operations.completion import incident_numbers
+from dataops_assets.storage.links import PRIVATE
 
 ORDERS = standalone() | {
     "refresh": {"type": "full", "key": ["id"]},
@@ -286,3 +287,12 @@ def test_a_table_of_the_warehouse_that_fails_is_stale_and_so_is_what_lies_below(
     fails = False
     assert seen() == {"warehouse/sales complete": ("warn", ("team:bi",))}
     assert sensor_module.SENSOR == "incidents"
+
+
+def test_no_message_leaves_a_private_environment(team: Team) -> None:
+    (team.here.environment.home / PRIVATE).write_text("{}")
+    team.here.land("orders", day(1), "not,what,was,agreed\n1,2,3,4\n")
+    team.here.settle("orders")
+    team.looks()
+    assert [state for _, state, _, _ in team.rows] == ["open"]
+    assert team.messages == []

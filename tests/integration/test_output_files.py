@@ -28,6 +28,7 @@ from delivered_outputs import OutputPlace
 from openpyxl import load_workbook
 
 from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.storage.links import PRIVATE
 
 VALUES = {
     "id": pa.array([1, 2, 3], pa.int64()),
@@ -177,6 +178,13 @@ def test_a_delivery_without_rows_is_a_file_with_a_header(place: OutputPlace) -> 
     report = place.deliver(to(path="other"), keep_when="id > 5", checks={"volume": {"severity": "fail"}})
     assert "rows 0, expected at least 1" in str(report.inputs[0].error)
     assert not (place.home / "outputs" / "other").exists()
+
+
+def test_no_row_leaves_a_private_environment(place: OutputPlace) -> None:
+    place.publish(numbered(range(2)))
+    (place.home / PRIVATE).write_text("{}")
+    assert "private environment" in str(place.deliver(to()).notes["skipped"])
+    assert not (place.home / "outputs").exists()
 
 
 def test_a_model_of_the_warehouse_is_delivered_by_comparing(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Private environments: the tables, inputs and metadata of a deployment at one moment, to try changes on.
+
+An environment is a home of its own below its parent's home. Its tables begin as second names of the parent's files, so
+nothing of them is copied; what it writes is its own. All commands, the daemon and the UI run in it by DATAOPS_HOME.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.warehouse_copies import copy_to
+from dataops_assets.errors import CommitConflict, ConfigError, InputError, StorageError, nearest
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage.links import PRIVATE, Linked, link_tree, own_bytes
+from dataops_assets.storage.objects import is_remote
+
+_FOLDER = "environments"
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class PrivateEnvironment:
+    """A private environment. `parent` and `home` are folders, `landing` is the one that its inputs come from."""
+
+    name: str
+    home: str
+    parent: str
+    landing: str
+    created_at: dt.datetime
+    created_by: str
+    expires_at: dt.datetime | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the variables with which commands, daemon and UI run in it."""
+        return {"DATAOPS_ENV": "local", "DATAOPS_HOME": self.home, "DATAOPS_LANDING": self.landing}
+
+    def is_expired(self, now: dt.datetime) -> bool:
+        """Return whether its time has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True)
+class MadeEnvironment:
+    """A new environment, and the files that it shares with its parent."""
+
+    environment: PrivateEnvironment
+    linked: Linked
+
+
+def create(
+    parent: Environment, metadata: MetadataStore, sources: Sequence[str], wanted: PrivateEnvironment
+) -> MadeEnvironment:
+    """Make a private environment of `parent` as it is now; `wanted` has its name, maker and end.
+
+    It appears complete or not at all. Raises ConfigError for a name that cannot be a folder's and where storage,
+    metadata or warehouse are not local files, InputError for a name that is taken, StorageError while a step runs.
+    """
+    attempted = f"making the environment {wanted.name!r}"
+    _require_local(parent, wanted.name, attempted)
+    home = Path(wanted.home)
+    if home.exists():
+        raise InputError(attempted, received="an environment of this name", next_step=f"dataops env drop {wanted.name}")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    for left in home.parent.glob(f".{wanted.name}.*"):
+        # a killed process left it
+        shutil.rmtree(left, ignore_errors=True)
+    staged = home.parent / f".{wanted.name}.{uuid.uuid4().hex}"
+    try:
+        linked = _filled(parent, metadata, sources, staged, attempted)
+        content = {**asdict(wanted), "created_at": wanted.created_at.isoformat()}
+        content["expires_at"] = wanted.expires_at.isoformat() if wanted.expires_at else None
+        (staged / PRIVATE).write_text(json.dumps(content, indent=1))
+        staged.rename(home)
+    except OSError as error:
+        raise StorageError(attempted, received=f"{type(error).__name__}: {error}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return MadeEnvironment(wanted, linked)
+
+
+def described(parent: Environment, name: str, by: str, keep: dt.timedelta | None) -> PrivateEnvironment:
+    """Return the description of an environment that is made now. `keep`: how long it is kept; None: until dropped."""
+    now = dt.datetime.now(dt.UTC)
+    home = parent.home / _FOLDER / name
+    return PrivateEnvironment(
+        name, str(home), str(parent.home), parent.landing, now, by, now + keep if keep is not None else None
+    )
+
+
+def environments(parent: Environment) -> list[PrivateEnvironment]:
+    """Return the private environments of a deployment, by name."""
+    found = []
+    for file in sorted((parent.home / _FOLDER).glob(f"[!.]*/{PRIVATE}")):
+        content = json.loads(file.read_text())
+        ends = content["expires_at"]
+        content["created_at"] = dt.datetime.fromisoformat(content["created_at"])
+        content["expires_at"] = dt.datetime.fromisoformat(ends) if ends else None
+        found.append(PrivateEnvironment(**content))
+    return found
+
+
+def environment_named(parent: Environment, name: str) -> PrivateEnvironment:
+    """Return one environment. Raises InputError for an unknown name."""
+    known = {item.name: item for item in environments(parent)}
+    if name not in known:
+        hint = nearest(name, list(known)) or "dataops env list"
+        raise InputError(f"finding the environment {name!r}", known=list(known), next_step=hint)
+    return known[name]
+
+
+def drop(item: PrivateEnvironment) -> int:
+    """Remove an environment and all that it alone has; return the bytes that this frees.
+
+    Its name is free at once; if the process is killed, the next environment of the name removes the rest.
+    """
+    home = Path(item.home)
+    freed = own_bytes(home)
+    gone = home.parent / f".{item.name}.{uuid.uuid4().hex}"
+    try:
+        home.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise StorageError(
+            f"dropping the environment {item.name!r}",
+            received=f"{type(error).__name__}: {error}",
+            next_step="end the processes that run in it, then drop it again",
+        ) from error
+    return freed
+
+
+def _require_local(parent: Environment, name: str, attempted: str) -> None:
+    if not _NAME.match(name):
+        raise ConfigError(attempted, received=f"a name that does not match {_NAME.pattern}")
+    if is_remote(parent.storage) or parent.dbt_target != "duckdb":
+        raise ConfigError(
+            attempted,
+            received=f"storage {parent.storage}, dbt target {parent.dbt_target}",
+            known=["local storage with the embedded warehouse"],
+            next_step="an object store has no second names for a file: copy the storage, and set DATAOPS_STORAGE",
+        )
+
+
+def _filled(
+    parent: Environment, metadata: MetadataStore, sources: Sequence[str], staged: Path, attempted: str
+) -> Linked:
+    """Fill the folder of an environment with one moment of its parent: no step ran meanwhile."""
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        seen = metadata.releases.activity(sources)
+        linked = link_tree(Path(parent.storage), staged / "storage")
+        copy_to(Path(parent.warehouse), staged / "warehouse.duckdb")
+        metadata.copy_to(staged / "metadata.db")
+        if metadata.releases.activity(sources) == seen:
+            return linked
+    raise CommitConflict(attempted, received="steps that ran meanwhile", next_step="try again when fewer inputs arrive")

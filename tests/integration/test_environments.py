@@ -1,0 +1,129 @@
+"""A private environment begins with its parent's tables, and from then on neither sees what the other does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Ended, dataops
+from planned_cases import NOW, Deployment, declarations, deliver
+
+from dataops_assets.connections.discovery import discover
+from dataops_assets.operations import environments, project
+from dataops_assets.operations.planning.plan import make_plan
+from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.storage.examine import Damage, examine
+from dataops_assets.storage.links import is_private
+from dataops_assets.storage.vacuum import vacuum
+
+LATER = "sales_2024-01-03.csv"
+
+
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    deliver(tmp_path / "landing")
+    made = Deployment(tmp_path / "home", tmp_path / "landing")
+    tree = made.write(declarations())
+    assert made.run(tree) == []
+    made.platform.metadata.declarations.record(tree.state)
+    monkeypatch.setattr(project, "environment", lambda: made.environment)
+    return made
+
+
+def does(contexts: list[SourceContext], *words: str) -> Ended:
+    return dataops(contexts, "env", *words, "--json")
+
+
+def inside(parent: Deployment, name: str) -> Deployment:
+    """The deployment of an environment, with the variables that its command prints."""
+    found = environments.environment_named(parent.environment, name)
+    return Deployment(Path(found.home), Path(found.landing))
+
+
+def test_parent_and_environment_share_files_and_nothing_else(parent: Deployment, tmp_path: Path) -> None:
+    tree = parent.write(declarations())
+    contexts = parent.contexts(tree)
+    before = parent.rows(tree)
+    made = does(contexts, "create", "pr-42", "--keep-days", "7", "--by", "a person")
+    assert (made.code, made.data["created_by"]) == (0, "a person"), made.err
+    assert made.data["variables"]["DATAOPS_HOME"] == made.data["home"]
+    assert does(contexts, "create", "pr-42").code == 2, "the name is taken"
+    assert does(contexts, "create", "../x").code == 2
+    child = inside(parent, "pr-42")
+    assert is_private(child.home)
+    changed = declarations()
+    changed["sales"]["rules"][0]["expression"] = "amount * 3"
+    child_tree = child.write(changed)
+    assert child.rows(child_tree) == before
+    # what is done there is not done here: a changed rule, a late file, a vacuum that removes all old versions
+    assert make_plan(child_tree, child.contexts(child_tree), child.platform.metadata).effect == "recalculates"
+    assert child.run(child_tree) == [], "what was done in the parent is done"
+    (tmp_path / "landing" / LATER).write_text("id,at,shop,amount,note,extra\n1,9,a,100,x,p\n")
+    os.utime(tmp_path / "landing" / LATER, (1_704_200_000, 1_704_200_000))
+    assert child.run(child_tree) == []
+    ahead = child.rows(child_tree)
+    assert [row["doubled"] for row in ahead["hub/sales"] if row["id"] == 1] == [300.0]
+    assert parent.rows(tree) == before
+    own = next(item for item in does(contexts, "list").data if item["name"] == "pr-42")["own_bytes"]
+    assert own > 0
+    # the parent goes on, and removes what it does not need: the environment still has it
+    assert parent.run(tree) == []
+    _vacuum_everything(contexts)
+    assert child.rows(child_tree) == ahead
+    assert [
+        damage for one in child.contexts(child_tree) for table in one.tables for damage in examine(table, deep=True)
+    ] == []
+    _vacuum_everything(child.contexts(child_tree))
+    after = parent.rows(tree)
+    assert [row["doubled"] for row in after["hub/sales"] if row["id"] == 1] == [200.0]
+    assert does(contexts, "drop", "pr-42").data.keys() == {"pr-42"}
+    assert parent.rows(tree) == after
+    assert damages(contexts) == []
+    assert not list((parent.home / "environments").iterdir())
+
+
+def damages(contexts: list[SourceContext]) -> list[Damage]:
+    return [damage for one in contexts for table in one.tables for damage in examine(table, deep=True)]
+
+
+def _vacuum_everything(contexts: list[SourceContext]) -> None:
+    at_once: Any = {
+        "retention": dt.timedelta(0),
+        "young": dt.timedelta(0),
+        "now": dt.datetime.now(dt.UTC) + dt.timedelta(1),
+    }
+    removed = [vacuum(table, **at_once).removed for context in contexts for table in context.tables]
+    assert sum(removed) > 0
+
+
+def test_environments_end_and_leftovers_go(parent: Deployment) -> None:
+    contexts = parent.contexts(parent.write(declarations()))
+    left = parent.home / "environments" / ".b.killed"
+    left.mkdir(parents=True)
+    assert does(contexts, "create", "a", "--keep-days", "0").code == 0
+    assert does(contexts, "create", "b").code == 0
+    assert not left.exists()
+    listed = does(contexts, "list")
+    assert (listed.code, [(item["name"], item["is_expired"]) for item in listed.data]) == (
+        1,
+        [("a", True), ("b", False)],
+    )
+    assert does(contexts, "drop", "--expired").data.keys() == {"a"}
+    assert does(contexts, "drop").code == 2
+    assert "did you mean" in does(contexts, "drop", "bb").err
+    shell = dataops(contexts, "env", "variables", "b").out
+    assert f"export DATAOPS_HOME={parent.home}/environments/b\n" in shell
+
+
+def test_an_environment_shows_one_moment(parent: Deployment) -> None:
+    contexts = parent.contexts(parent.write(declarations()))
+    context = next(item for item in contexts if item.source.name == "sales")
+    discover(context.source, parent.environment, context.metadata, now=NOW)
+    one = context.metadata.input_ids("sales")[0]
+    context.metadata.start("sales", "parse", [one], "a run")
+    refused = does(contexts, "create", "c")
+    assert (refused.code, "parse of sales is running in run a run" in refused.err) == (2, True)
+    assert environments.environments(parent.environment) == []
