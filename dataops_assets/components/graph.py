@@ -248,7 +248,7 @@ def column_lineage(
     found: dict[str, set[tuple[str, str]]] = {}
     if node.name == "parse":
         read = (item for item in source.columns if item.name in columns)
-        raw_names = {item.name: item.raw_names for item in source.columns}
+        raw_names = {item.name: (item.presence_of,) if item.presence_of else item.raw_names for item in source.columns}
         return {
             item.name: {(upstream, name) for made in made_of(source, [item.name]) for name in raw_names.get(made, ())}
             for item in read

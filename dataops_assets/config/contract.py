@@ -41,6 +41,7 @@ def name_problem(name: str) -> str:
     return ""
 
 
+_PRESENCE = "\N{THERE EXISTS}"
 COLUMN_TYPE = re.compile(
     r"^(text|boolean|integer|double|date|timestamp|timestamptz|binary|decimal\(\d{1,2},\d{1,2}\))$"
 )
@@ -76,6 +77,11 @@ class Column(Declared):
         description="SQL expression that computes the column while parsing, from other columns of the row and "
         "s_extract_time (the input's extract time in discovery.timezone). Such a column is not in the raw data.",
     )
+    presence_of: str = Field(
+        "",
+        description="Name of a field in the raw data: the column says whether a record has this field, also with a "
+        "null. Its type is boolean.",
+    )
     default: str | None = Field(None, description='SQL literal that replaces null while parsing, e.g. "0" or "\'\'".')
     tags: dict[str, str] = Field({}, description="Free tags, e.g. {pii: email}.")
 
@@ -110,6 +116,19 @@ class Column(Declared):
             )
         return self
 
+    @model_validator(mode="after")
+    def _presence_alone(self) -> Column:
+        if not self.presence_of:
+            return self
+        unused = ("expression", "source_name", "renamed_from", "null_words", "date_format", "default")
+        if given := [name for name in unused if getattr(self, name)]:
+            raise ValueError(
+                f"column {self.name!r} says whether a field is there, so it has no {' and no '.join(given)}"
+            )
+        if self.type != "boolean":
+            raise ValueError(f"column {self.name!r} says whether a field is there, so its type is boolean")
+        return self
+
     @property
     def date_formats(self) -> tuple[str, ...]:
         """Return the formats of dates and times in text, in order; an empty format is ISO 8601."""
@@ -118,8 +137,11 @@ class Column(Declared):
 
     @property
     def raw_name(self) -> str:
-        """Return the column's name in the raw data; a computed column has none there."""
-        return self.source_name or self.name
+        """Return the column's name in the raw data; a computed column has none there.
+
+        The presence of a field has a name of its own there.
+        """
+        return _PRESENCE + self.presence_of if self.presence_of else self.source_name or self.name
 
     @property
     def raw_names(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "date_format": "%d.%m.%Y",
         "null_words": ["", "NA"],
         "expression": "coalesce(new_id, old_id)",
+        "presence_of": "note",
         "default": "0",
         "tags": {"pii": "email"},
     },

@@ -105,10 +105,6 @@ KINDS = {
         {"type": "timestamp", "range_by": "seen"},
         lambda inputs: reference.whole_rows(inputs, COLUMNS, reference.covers_range("seen")),
     ),
-    "timestamp_of_a_day": Kind(
-        {"type": "timestamp", "range_by": "seen", "period": "day"},
-        lambda inputs: reference.whole_rows(inputs, COLUMNS, reference.covers_days("seen", 1)),
-    ),
     "timestamp_of_a_week": Kind(
         {"type": "timestamp", "range_by": "seen", "period": "week"},
         lambda inputs: reference.whole_rows(inputs, COLUMNS, reference.covers_days("seen", 7)),

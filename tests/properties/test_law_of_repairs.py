@@ -45,6 +45,9 @@ BAD = "BAD"
 SANE = {"name": "sane", "expression": f"v <> '{BAD}'", "severity": "quarantine"}
 FILES = {"type": "files", "path": "things", "format": {"type": "jsonl"}}
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
+# the marker of a group is the same row for a repair, whatever orders it
+REPAIRED = {name: kind for name, kind in KINDS.items() if name != "key_groups_in_order_of_rows"}
+REPAIRED["append"] = Kind({"type": "append"}, None)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,7 @@ def once(delivery: Delivery) -> list[list[GivenInput]]:
 
 
 @pytest.mark.parametrize("history", [False, True], ids=["latest", "history"])
-@pytest.mark.parametrize("kind", [*KINDS.values(), Kind({"type": "append"}, None)], ids=[*KINDS, "append"])
+@pytest.mark.parametrize("kind", REPAIRED.values(), ids=REPAIRED)
 @settings(max_examples=EXAMPLES, phases=PHASES)
 @given(delivery=deliveries(families=30), seed=st.integers(0, 2**32))
 def test_a_repaired_hub_is_one_whose_rows_had_never_failed(

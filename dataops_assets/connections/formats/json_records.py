@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,18 @@ from dataops_assets.connections.formats.json_count import count_records, levels
 from dataops_assets.connections.formats.json_members import member_names, pointer
 from dataops_assets.connections.formats.nested_names import parts_of
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawField, RawFile, RawRows, Reading, Staging, Wanted, field_name
+from dataops_assets.connections.formats.staging import (
+    RawField,
+    RawFile,
+    RawRows,
+    Reading,
+    Staging,
+    Wanted,
+    field_name,
+    presence_fields,
+)
 from dataops_assets.errors import DataOpsError, InputError, nearest
-from dataops_assets.sql import Relation, alias, column, literal, query
+from dataops_assets.sql import Relation, alias, column, columns, literal, query
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 # JSON text holds no raw control character, so each line is one field
@@ -66,7 +75,7 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
         found = member_names(staging, some, wanted)
         for input_id in some.input_ids:
             names = found.get(input_id, tuple(wanted.names))
-            reading.headers[input_id] = names
+            reading.headers[input_id] = (*names, *wanted.presences)
             if len(names) > limits.columns:
                 reading.errors[input_id] = names_of[input_id].refused(
                     f"{len(names):,} different members, more than limits.columns ({limits.columns:,})",
@@ -74,15 +83,15 @@ def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, 
                 )
         names_found = sorted({name for names in found.values() for name in names[: limits.columns]})
         there = [name for name in names_found if wanted.has(name) and name not in wanted.names]
-        objects = _objects(some, [*wanted.names, *there], _repeated(staging, some))
+        objects = _objects(some, [*wanted.names, *there], _repeated(staging, some), wanted.presences)
         reading.rows.append(objects)
         unknown = [name for name in names_found if not wanted.knows(name)]
         if unknown:
-            others = _objects(some, unknown, None)
+            others = _objects(some, unknown, None, {})
             held = staging.held(others.query, some.input_ids, others.fields)
             for input_id in some.input_ids:
-                names = reading.headers[input_id]
-                reading.undeclared[input_id] = {name: held[input_id][name] for name in unknown if name in names}
+                header = reading.headers[input_id]
+                reading.undeclared[input_id] = {name: held[input_id][name] for name in unknown if name in header}
     return reading
 
 
@@ -205,11 +214,15 @@ def _has_repeated(value: Any) -> bool:
     return isinstance(value, list) and any(map(_has_repeated, value))
 
 
-def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) -> RawRows:
-    """Return the members `names` of lines. The table `repeated` has the rows with two members of one name."""
+def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None, presences: Mapping[str, str]) -> RawRows:
+    """Return the members `names` of lines, and whether other members are there, see `Wanted.presences`.
+
+    The table `repeated` has the rows with two members of one name.
+    """
     text = column(lines.fields[0].column)
     rows_of = lines.query if repeated is None else _with_repeated(lines, repeated)
     fields = tuple(RawField(name, field_name(index)) for index, name in enumerate(names))
+    told = presence_fields(presences)
     known = query(
         "SELECT s_input_id, s_row_id, s_line, coalesce(s_record, $text) AS s_text, CASE "
         "WHEN s_problem IS NOT NULL THEN s_problem "
@@ -242,18 +255,29 @@ def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None) ->
     extracted = query(
         "SELECT s_input_id, s_row_id, s_line, s_problem, "
         "CASE WHEN s_problem = 'not JSON' THEN CAST(to_json(s_text) AS VARCHAR) ELSE s_text END AS s_record, "
-        "CASE WHEN s_problem IS NULL THEN $members END AS s_members FROM $known AS k",
+        "CASE WHEN s_problem IS NULL THEN $members END AS s_members, $there FROM $known AS k",
         members=members,
+        there=[alias(_is_there(presences[item.name]), item.column) for item in told],
         known=known,
     )
     rows = query(
         "SELECT s_input_id, s_row_id, s_line, s_problem, s_record, $fields FROM $extracted AS e",
         fields=[
-            alias(_first([_extracted(pointed[path]) for path in places[field.name]]), field.column) for field in fields
+            *[
+                alias(_first([_extracted(pointed[path]) for path in places[field.name]]), field.column)
+                for field in fields
+            ],
+            *columns([item.column for item in told]),
         ],
         extracted=extracted,
     )
-    return RawRows(lines.input_ids, fields, rows)
+    return RawRows(lines.input_ids, (*fields, *told), rows)
+
+
+def _is_there(name: str) -> exp.Expr:
+    """Return whether the record has a member, also with a null."""
+    found = [query("json_exists(s_text, $path)", path=pointer(path)) for path in _places(name)]
+    return query("CASE WHEN s_problem IS NULL THEN $found END", found=exp.or_(*found))
 
 
 def _unmarked() -> exp.Expr:

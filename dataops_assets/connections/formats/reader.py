@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlglot import exp
 
 from dataops_assets.config.connection import (
     AvroFormat,
@@ -28,8 +31,15 @@ from dataops_assets.connections.formats.json_records import read_json, read_json
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.orc import read_orc
 from dataops_assets.connections.formats.parquet import read_parquet
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
+from dataops_assets.connections.formats.staging import (
+    RawFile,
+    Reading,
+    Staging,
+    Wanted,
+    presence_fields,
+)
 from dataops_assets.errors import DataOpsError
+from dataops_assets.sql import alias, query
 
 _BY_ENDING: dict[str, FileFormat] = {
     ".csv": CsvFormat(),
@@ -101,10 +111,22 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
             from dataops_assets.connections.formats.excel import read_excel
 
             reading = read_excel(staging, files, layout, wanted, limits)
+    if wanted.presences and not isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat):
+        _tell_presences(reading, wanted)
     NullWords(layout, wanted).tell(reading)
     if isinstance(layout, CsvFormat | FixedWidthFormat | ExcelFormat):
         _count_undeclared(staging, reading, wanted)
     return reading
+
+
+def _tell_presences(reading: Reading, wanted: Wanted) -> None:
+    """Add whether fields are there, for formats in which all records of an input have the same fields."""
+    fields = presence_fields(wanted.presences)
+    for index, rows in enumerate(reading.rows):
+        known = [alias(exp.convert(wanted.presences[item.name] in rows.by_name), item.column) for item in fields]
+        told = query("SELECT r.*, $known FROM $rows AS r", known=known, rows=rows.query)
+        reading.rows[index] = replace(rows, fields=(*rows.fields, *fields), query=told)
+    reading.headers = {input_id: (*names, *wanted.presences) for input_id, names in reading.headers.items()}
 
 
 def _count_undeclared(staging: Staging, reading: Reading, wanted: Wanted) -> None:

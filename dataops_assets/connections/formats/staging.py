@@ -56,13 +56,15 @@ class Wanted:
 
     `names` are the contract's raw names in order; without a header they are the names of the fields. `earlier` are
     names that its columns had before. With `every`, all fields are read. `null_words` are the null words of the columns
-    that have their own, by raw name.
+    that have their own, by raw name. `presences` are the names of fields whose presence in a record is wanted, by the
+    name of the field that says so.
     """
 
     names: Sequence[str]
     earlier: Sequence[str] = ()
     every: bool = False
     null_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    presences: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
         """Return whether a field of this name is read."""
@@ -216,6 +218,11 @@ class Staging:
         for key, values in zip(("s_lines", "s_skip"), facts[1:], strict=False):
             columns[key] = pa.array(values, pa.int64())
         return self.session.register(pa.table(columns))
+
+
+def presence_fields(presences: Mapping[str, str]) -> tuple[RawField, ...]:
+    """Return the fields that say whether other fields are there, see `Wanted.presences`."""
+    return tuple(RawField(name, f"s_there_{index}", "BOOLEAN") for index, name in enumerate(presences))
 
 
 def field_name(index: int) -> str:

@@ -119,10 +119,11 @@ def _wanted(source: Source) -> Wanted:
         name: item.null_words for item in source.columns if item.null_words is not None for name in item.raw_names
     }
     return Wanted(
-        [item.raw_name for item in source.columns if not item.expression],
+        [item.raw_name for item in source.columns if not (item.expression or item.presence_of)],
         [name for item in source.columns for name in item.renamed_from],
         source.drift.new_column == "evolve",
         null_words,
+        {item.raw_name: item.presence_of for item in source.columns if item.presence_of},
     )
 
 
