@@ -72,7 +72,7 @@ class OutputComponent(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the asset. Raises ConfigError with file and line if the output does not fit its table."""
         declared = declared_once(context.component_tree)
-        return dg.Definitions(assets=[_asset(declared.outputs[self.name], declared)])
+        return dg.Definitions(assets=[output_asset(declared.outputs[self.name], declared)])
 
     @classmethod
     def get_code_references_for_yaml(cls, *_: Any) -> Sequence[Any]:
@@ -106,7 +106,8 @@ def blocking_checks(assets: Iterable[object]) -> dict[str, list[str]]:
     return found
 
 
-def _asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDefinition:
+def output_asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDefinition:
+    """Return the asset of an output. Raises ConfigError with file and line if the output does not fit its table."""
     output = item.output
     of_table = _over_hub(item, declared)
     if isinstance(output.to, TableTarget):

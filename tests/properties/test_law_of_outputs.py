@@ -28,7 +28,7 @@ from dataops_assets.report import StepReport
 from dataops_assets.steps.source_context import SourceContext
 
 # of 12 families each, in up to five deliveries
-EXAMPLES = 3
+EXAMPLES = 2
 COLUMNS = [{"name": "k"}, {"name": "part"}, {"name": "what", "of": "v"}, {"name": "twice", "expression": "at * 2"}]
 
 Key = tuple[str, ...]

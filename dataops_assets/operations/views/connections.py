@@ -16,7 +16,7 @@ _SHOWN = 20
 def reports(found: Sequence[ConnectionReport]) -> Iterator[Shown]:
     """Return each connection with what it found, and the next step."""
     if not found:
-        yield "no connection is declared; see docs/databases.md"
+        yield "no connection is declared; see docs/databases.md and docs/apis.md"
         return
     columns = (Column("connection"), Column("state"), Column("found"), Column("next"))
     yield Table(
