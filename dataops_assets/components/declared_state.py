@@ -38,6 +38,9 @@ def declared_state(
     found += _contracts(declared)
     if declared.incidents.model_fields_set:
         found.append(Declaration("incidents", "incidents", declared.incidents.model_dump(mode="json", by_alias=True)))
+    if declared.data_products.model_fields_set:
+        content = declared.data_products.model_dump(mode="json", by_alias=True)
+        found.append(Declaration("data products", "data products", content))
     projects = []
     for warehouse in declared.warehouses:
         folder = project / warehouse.project

@@ -90,11 +90,16 @@ def create(
 
 def described(parent: Environment, name: str, by: str, keep: dt.timedelta | None) -> PrivateEnvironment:
     """Return the description of an environment that is made now. `keep`: how long it is kept; None: until dropped."""
-    now = dt.datetime.now(dt.UTC)
+    made = now()
     home = parent.home / _FOLDER / name
     return PrivateEnvironment(
-        name, str(home), str(parent.home), parent.landing, now, by, now + keep if keep is not None else None
+        name, str(home), str(parent.home), parent.landing, made, by, made + keep if keep is not None else None
     )
+
+
+def now() -> dt.datetime:
+    """Return the present time in UTC."""
+    return dt.datetime.now(dt.UTC)
 
 
 def environments(parent: Environment) -> list[PrivateEnvironment]:

@@ -114,6 +114,19 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         pull_request = does(here, now, "plan", "--markdown").out
         assert f"## Plan `{plan}`" in pull_request
         assert "| breaking | changed rule | `orders.of_customer` |" in pull_request
+        before = here.rows("hub/orders_current", "id", "of_customer")
+        tried = does(here, now, "plan", "--data", "--json")
+        assert (tried.data["plan_id"], tried.data["data"]["errors"]) == (plan, []), tried.err
+        (current,) = [item for item in tried.data["data"]["tables"] if item["table"] == "hub/orders_current"]
+        assert [current[key] for key in ("rows_before", "rows_after", "added", "removed", "changed")] == [2, 2, 0, 0, 2]
+        (column,) = current["columns"]
+        assert (column["name"], column["changed"], len(column["examples"])) == ("of_customer", 2, 2)
+        assert {item["before"] for item in column["examples"]} <= {"405.0", "hidden"}
+        assert here.rows("hub/orders_current", "id", "of_customer") == before
+        assert not list((home / "environments").iterdir())
+        shown = does(here, now, "plan", "--data").out
+        assert "of_customer: 2 values differ, null before in 0, after in 0; such as" in shown
+        assert "### Data" in does(here, now, "plan", "--data", "--markdown").out
         against = does(here, now, "plan", "--against", "v1", "--json")
         assert {item["name"]: item["weight"] for item in against.data["changes"]} == weights
         refused = does(here, now, "apply", against.data["plan_id"])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dataops_assets.errors import ConfigError
 from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer, Raw, Shown
 from dataops_assets.operations.command import Commands
@@ -28,6 +29,10 @@ def plan(
             autocompletion=release_names,
         ),
     ] = "",
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Do the work in a private environment, and show how the rows differ afterwards."),
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
     by: By = "",
 ) -> Answer:
@@ -41,7 +46,8 @@ def plan(
 
     contexts = project.contexts("plan")
     metadata = contexts[0].metadata if contexts else project.migrated_metadata()
-    made = make_plan(project.tree(), contexts, metadata, against)
+    tree = project.tree()
+    made = make_plan(tree, contexts, metadata, against)
     stored = StoredPlan(
         made.plan_id,
         dt.datetime.now(dt.UTC),
@@ -53,7 +59,18 @@ def plan(
     )
     metadata.plans.save(stored)
     shown: list[Shown] = [Raw(view.markdown(made))] if markdown else [*view.plan(made)]
-    return Answer(made.as_data(), shown, found=not made.is_empty)
+    answer = made.as_data()
+    if data and contexts:
+        from dataops_assets.operations.planning.trial import try_plan
+        from dataops_assets.operations.views import plan_data
+
+        if against:
+            received = "--against and --data: only what is in force has data"
+            raise ConfigError("plan", received=received, next_step="give one of both")
+        tried = try_plan(made, tree, contexts, project.PROJECT, output().begin)
+        answer["data"] = plan_data.as_data(tried)
+        shown += [Raw(plan_data.markdown(tried))] if markdown else [*plan_data.trial(tried)]
+    return Answer(answer, shown, found=not made.is_empty)
 
 
 @app.command(example="dataops apply 3f9a1c0b7e2d", found="a piece of work failed, or something is held or failed")

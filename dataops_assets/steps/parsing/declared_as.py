@@ -35,6 +35,7 @@ def parsed_as(source: Source) -> str:
     }
     if isinstance(source.connection, FileConnection):
         decisive["format"] = source.connection.format.model_dump(mode="json")
+        decisive["compression"] = source.connection.compression
     if any(_EXTRACT_TIME in item.expression for item in source.columns):
         decisive["timezone"] = source.discovery.timezone
     if place := place_columns(source.refresh):
