@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from command_line import Ended, dataops
-from planned_cases import NOW, Deployment, declarations, deliver
+from planned_cases import EDITS, NOW, Deployment, declarations, deliver
 
 from dataops_assets.connections.discovery import discover
+from dataops_assets.metadata.plan_store import StoredPlan
 from dataops_assets.operations import environments, project
+from dataops_assets.operations.planning import apply
 from dataops_assets.operations.planning.plan import make_plan
+from dataops_assets.operations.planning.trial import try_plan
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.examine import Damage, examine
 from dataops_assets.storage.links import is_private
@@ -127,3 +130,37 @@ def test_an_environment_shows_one_moment(parent: Deployment) -> None:
     refused = does(contexts, "create", "c")
     assert (refused.code, "parse of sales is running in run a run" in refused.err) == (2, True)
     assert environments.environments(parent.environment) == []
+
+
+@pytest.mark.parametrize("edit", ["a filter", "history", "a validation lets rows in", "a wider type"])
+def test_a_trial_says_what_an_apply_then_does(parent: Deployment, edit: str) -> None:
+    changed = declarations()
+    EDITS[edit](changed)
+    tree = parent.write(changed)
+    contexts, metadata = parent.contexts(tree), parent.platform.metadata
+    plan = make_plan(tree, contexts, metadata)
+    before = parent.rows(tree)
+    tried = try_plan(plan, tree, contexts, parent.home, str)
+    assert tried.errors == []
+    assert parent.rows(tree) == before
+    metadata.plans.save(StoredPlan(plan.plan_id, NOW, "", "", plan.load_id, plan.declared, plan.as_data()))
+    applying = apply.begin(plan.plan_id, tree, contexts, metadata, "a person")
+    list(apply.carry_out(applying, contexts, metadata, lambda _tables: {}, str))
+    after = parent.rows(tree)
+    assert {item.table for item in tried.tables} >= {"hub/sales", "hub/sales_current"}
+    for item in tried.tables:
+        old, new = (keyed(rows.get(item.table, []), edit) for rows in (before, after))
+        common = [name for name in item_columns(old) if name in item_columns(new) and not name.startswith("s_")]
+        differing = {name: sum(old[key][name] != new[key][name] for key in old.keys() & new.keys()) for name in common}
+        assert (item.added, item.removed) == (len(new.keys() - old.keys()), len(old.keys() - new.keys())), item
+        if edit != "a wider type":
+            assert {one.name: one.changed for one in item.columns} == {key: n for key, n in differing.items() if n}
+
+
+def item_columns(rows: dict[Any, dict[str, Any]]) -> list[str]:
+    return list(next(iter(rows.values()), {}))
+
+
+def keyed(rows: list[dict[str, Any]], edit: str) -> dict[Any, dict[str, Any]]:
+    """Rows by key; if history is new, only the current ones."""
+    return {row["s_key"]: row for row in rows if edit != "history" or row.get("s_valid_to") is None}

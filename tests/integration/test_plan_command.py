@@ -126,6 +126,12 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         assert not list((home / "environments").iterdir())
         shown = does(here, now, "plan", "--data").out
         assert "of_customer: 2 values differ, null before in 0, after in 0; such as" in shown
+        bad = copy.deepcopy(now)
+        bad[1]["validations"][0]["expression"] = "amount > 100"
+        declare(home, *bad)
+        (error,) = does(here, bad, "plan", "--data", "--json").data["data"]["errors"]
+        assert "positive does not hold in 1 rows" in error
+        declare(home, *now)
         assert "### Data" in does(here, now, "plan", "--data", "--markdown").out
         against = does(here, now, "plan", "--against", "v1", "--json")
         assert {item["name"]: item["weight"] for item in against.data["changes"]} == weights

@@ -12,6 +12,7 @@ from dataops_assets.sql import Relation, alias, column, query
 from dataops_assets.storage.delta import TableVersion
 
 _EXAMPLES = 3
+_FROM = "s_valid_from"
 _LONGEST = 60
 HIDDEN = "hidden"
 """What is shown instead of a value of a personal column."""
@@ -56,7 +57,10 @@ class TableDifference:
 def difference(
     session: Session, table: str, before: TableVersion | None, after: TableVersion | None, personal: Collection[str]
 ) -> TableDifference:
-    """Compare two versions of a table, whose rows are found by their keys; values of `personal` columns stay hidden."""
+    """Compare two versions of a table, whose rows are found by their keys; values of `personal` columns stay hidden.
+
+    If only one of them has history, its current rows are compared.
+    """
     old_columns, new_columns = (dict(item.columns) if item is not None else {} for item in (before, after))
     new = [name for name in new_columns if name not in old_columns]
     gone = [name for name in old_columns if name not in new_columns]
@@ -82,7 +86,7 @@ def difference(
 
 def _joined(session: Session, before: TableVersion, after: TableVersion, common: Sequence[str]) -> exp.Query:
     """Return each key of the two with its values as texts, and which of the two has it."""
-    keys = [name for name in ("s_key", "s_valid_from") if name in before.columns and name in after.columns]
+    keys = [name for name in ("s_key", _FROM) if name in before.columns and name in after.columns]
     conditions = [query("$old IS NOT DISTINCT FROM $new", old=column(key, "o"), new=column(key, "n")) for key in keys]
     values: list[exp.Expr] = []
     for index, name in enumerate(common):
@@ -96,9 +100,22 @@ def _joined(session: Session, before: TableVersion, after: TableVersion, common:
         FROM $old AS o FULL JOIN $new AS n ON $same
         """,
         values=values,
-        old=session.scan(before),
-        new=session.scan(after),
+        old=_comparable(session, before, after),
+        new=_comparable(session, after, before),
         same=exp.and_(*conditions),
+    )
+    return found
+
+
+def _comparable(session: Session, one: TableVersion, other: TableVersion) -> exp.Expr:
+    """Return the rows of a version; only the current ones if the other version has no history."""
+    rows = session.scan(one)
+    if _FROM not in one.columns or _FROM in other.columns:
+        return rows
+    found: exp.Query = query(
+        "SELECT r.* FROM $rows AS r WHERE r.s_valid_to IS NULL AND NOT coalesce($gone, FALSE)",
+        rows=rows,
+        gone=column("s_is_deleted", "r") if "s_is_deleted" in one.columns else exp.false(),
     )
     return found
 
