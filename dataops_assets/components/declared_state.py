@@ -1,5 +1,6 @@
 """All that a code location declares, as values of JSON: what is in force when it runs, and what a plan compares.
 
+What is as by default is left out: a setting that a new version of the software brings is no change of a declaration.
 It contains no secret: declarations only name the variables and files that hold them.
 """
 
@@ -28,23 +29,29 @@ def declared_state(
     """
     found = [Declaration("source", name, _source(source)) for name, source in declared.sources.items()]
     found += [
-        Declaration("database", name, item.model_dump(mode="json", by_alias=True))
+        Declaration("database", name, item.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         for name, item in declared.databases.items()
     ]
     found += [
-        Declaration("output", name, item.output.model_dump(mode="json", by_alias=True))
+        Declaration("output", name, item.output.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         for name, item in declared.outputs.items()
     ]
     found += _contracts(declared)
     if declared.incidents.model_fields_set:
-        found.append(Declaration("incidents", "incidents", declared.incidents.model_dump(mode="json", by_alias=True)))
+        found.append(
+            Declaration(
+                "incidents",
+                "incidents",
+                declared.incidents.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+            )
+        )
     if declared.data_products.model_fields_set:
-        content = declared.data_products.model_dump(mode="json", by_alias=True)
+        content = declared.data_products.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         found.append(Declaration("data products", "data products", content))
     projects = []
     for warehouse in declared.warehouses:
         folder = project / warehouse.project
-        content = warehouse.model_dump(mode="json", by_alias=True)
+        content = warehouse.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         found.append(Declaration("warehouse", warehouse.project, content))
         _, catalogue = prepare(folder, environment)
         projects.append((folder, catalogue))
@@ -53,7 +60,7 @@ def declared_state(
 
 
 def _source(source: Source) -> dict[str, object]:
-    return {**source.model_dump(mode="json", by_alias=True), PARSED_AS: parsed_as(source)}
+    return {**source.model_dump(mode="json", by_alias=True, exclude_defaults=True), PARSED_AS: parsed_as(source)}
 
 
 def _contracts(declared: Declarations) -> Iterator[Declaration]:

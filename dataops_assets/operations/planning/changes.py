@@ -97,8 +97,8 @@ _ROWS = ("filter", "format", "refresh")
 
 def _of_source(name: str, old: Content, new: Content) -> Iterator[Change]:
     for key, kind in _PARTS.items():
-        yield from _parts(name, kind, _by_name(old[key]), _by_name(new[key]))
-    yield from _parts(name, "relation", old["relations"], new["relations"])
+        yield from _parts(name, kind, _by_name(old.get(key, ())), _by_name(new.get(key, ())))
+    yield from _parts(name, "relation", old.get("relations", {}), new.get("relations", {}))
     yield from _order(name, old, new)
     for key in sorted({*old, *new} - {*_PARTS, "relations", "name", PARSED_AS}):
         yield from _setting(name, key, old.get(key), new.get(key))
@@ -116,12 +116,13 @@ def _setting(name: str, key: str, old: Any, new: Any) -> Iterator[Change]:
         return
     kind = _SETTINGS.get(key, key)
     if key == "connection" and (old or {}).get("format") != (new or {}).get("format"):
-        fields = list(_fields(old.get("format"), new.get("format")))
+        fields = list(_fields(old.get("format") or {}, new.get("format") or {}))
         yield Change("format", f"{name}.connection.format", "changed", "breaking", name, fields)
         old, new = {**old, "format": None}, {**new, "format": None}
         if old == new:
             return
-    fields = list(_fields(old, new)) if isinstance(old, Mapping) else [FieldChange(key, old, new)]
+    nested = isinstance(old, Mapping) or isinstance(new, Mapping)
+    fields = list(_fields(old or {}, new or {})) if nested else [FieldChange(key, old, new)]
     yield Change(kind, f"{name}.{key}", "changed", _weight_of_setting(kind, old, new), name, fields)
 
 
@@ -131,7 +132,8 @@ def _weight_of_setting(kind: str, old: Any, new: Any) -> Weight:
     if kind in _ROWS:
         return "breaking"
     if kind == "drift":
-        evolves = new["new_column"] == "evolve" and {**old, "new_column": "evolve"} == new
+        was, now = old or {}, new or {}
+        evolves = now.get("new_column") == "evolve" and {**was, "new_column": "evolve"} == now
         return "additive" if evolves else "breaking"
     return "operational"
 
@@ -162,10 +164,11 @@ def _weight_of_column(before: Content | None, after: Content | None, fields: set
         return "breaking"
     if fields <= {"description"} or all(item.startswith("tags") or item == "description" for item in fields):
         # what is personal is hidden
-        hides = ("pii" in before["tags"]) != ("pii" in after["tags"])
+        hides = ("pii" in before.get("tags", {})) != ("pii" in after.get("tags", {}))
         return "operational" if hides else "words"
-    widens = fields <= {"nullable", "renamed_from", "description"} and after["nullable"] >= before["nullable"]
-    keeps = set(before["renamed_from"]) <= set(after["renamed_from"])
+    widens = fields <= {"nullable", "renamed_from", "description"}
+    widens = widens and after.get("nullable", True) >= before.get("nullable", True)
+    keeps = set(before.get("renamed_from", ())) <= set(after.get("renamed_from", ()))
     return "additive" if widens and keeps else "breaking"
 
 
@@ -180,7 +183,7 @@ def _weight_of_rule(before: Content | None, after: Content | None, fields: set[s
 
 def _weight_of_validation(before: Content | None, after: Content | None, fields: set[str]) -> Weight:
     if before is None:
-        return "additive" if after is not None and after["severity"] == "warn" else "breaking"
+        return "additive" if after is not None and after.get("severity", "warn") == "warn" else "breaking"
     return "words" if after is not None and fields <= {"description"} else "breaking"
 
 

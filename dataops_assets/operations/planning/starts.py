@@ -62,5 +62,6 @@ def _can_reject(name: str, item: Change, source: Source) -> bool:
     if now is None:
         # a row that was rejected for it may be kept now
         return True
-    was_strict = before.get("type", now.type) != "text" or not before.get("nullable", now.nullable)
+    # a field that is not there is as by default: text, and nulls are allowed
+    was_strict = (before.get("type", now.type) or "text") != "text" or before.get("nullable", now.nullable) is False
     return bool(was_strict) or now.type != "text" or not now.nullable

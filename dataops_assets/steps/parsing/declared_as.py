@@ -25,16 +25,19 @@ def declared_as(source: Source, step: str) -> str | None:
 
 
 def parsed_as(source: Source) -> str:
-    """Return the hash of what decides the parsed rows: format, columns, drift, filter; equal for equal rows."""
-    columns = [item.model_dump(mode="json", exclude=_WORDS) for item in source.columns]
+    """Return the hash of what decides the parsed rows: format, columns, drift, filter; equal for equal rows.
+
+    What is as by default does not count: a setting that a new version of the software brings changes no hash.
+    """
+    columns = [item.model_dump(mode="json", exclude=_WORDS, exclude_defaults=True) for item in source.columns]
     decisive: dict[str, Any] = {
         # in any order: the columns of a row are found by their names
         "columns": sorted(columns, key=lambda item: str(item["name"])),
-        "drift": source.drift.model_dump(mode="json"),
+        "drift": source.drift.model_dump(mode="json", exclude_defaults=True),
         "keep_when": source.keep_when,
     }
     if isinstance(source.connection, FileConnection):
-        decisive["format"] = source.connection.format.model_dump(mode="json")
+        decisive["format"] = source.connection.format.model_dump(mode="json", exclude_defaults=True)
         decisive["compression"] = source.connection.compression
     if any(_EXTRACT_TIME in item.expression for item in source.columns):
         decisive["timezone"] = source.discovery.timezone
@@ -43,6 +46,6 @@ def parsed_as(source: Source) -> str:
         decisive["place"] = [source.refresh.type, *place]
     if source.refresh.delete_when:
         # a row that deletes its key is kept, whatever its other columns have
-        decisive["refresh"] = source.refresh.model_dump(mode="json")
+        decisive["refresh"] = source.refresh.model_dump(mode="json", exclude_defaults=True)
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
