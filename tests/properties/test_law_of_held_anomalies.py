@@ -91,7 +91,7 @@ GUARDS = [
 
 
 @pytest.mark.parametrize(("kind", "deletes"), GUARDS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(groups=stories(), data=st.data())
 def test_what_is_held_follows_from_the_inputs_and_approved_it_is_as_without_hold(
     kind: Kind, deletes: Guard | None, groups: list[list[GivenInput]], data: st.DataObject
