@@ -119,7 +119,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
         artifacts.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=artifacts.parent, prefix="preparing-") as scratch:
             made = Path(scratch) / "made"
-            _make(DbtProject(folder, made, environment))
+            make_apart(__name__, DbtProject(folder, made, environment), "parsing", "dbt parse")
             # another process may have been quicker; its result is the same
             if not artifacts.exists():
                 made.rename(artifacts)
@@ -151,11 +151,15 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _make(project: DbtProject) -> None:
-    """Parse and translate in a separate process, so that this one does not keep the hundreds of modules of dbt."""
+def make_apart(module: str, project: DbtProject, attempted: str, command: str) -> None:
+    """Run a module that makes a file of a dbt project, in a separate process.
+
+    So this process does not keep the hundreds of modules of dbt. Raises ConfigError with dbt's message; `command` is
+    the one of dbt that shows the fault, too.
+    """
     package = Path(__file__).resolve().parents[2]
-    done = subprocess.run(  # noqa: S603  this module, by this interpreter
-        [sys.executable, "-m", __name__, str(project.folder), str(project.artifacts)],
+    done = subprocess.run(  # noqa: S603  a module of this package, by this interpreter
+        [sys.executable, "-m", module, str(project.folder), str(project.artifacts)],
         env={**os.environ, **project.variables},
         cwd=package,
         stdin=subprocess.DEVNULL,
@@ -165,9 +169,9 @@ def _make(project: DbtProject) -> None:
     )
     if done.returncode:
         raise ConfigError(
-            f"parsing the dbt project {project.folder.name}",
+            f"{attempted} the dbt project {project.folder.name}",
             received=done.stderr.strip(),
-            next_step="correct the fault that dbt names; `dbt parse` in that folder shows it, too",
+            next_step=f"correct the fault that dbt names; `{command}` in that folder shows it, too",
         )
 
 

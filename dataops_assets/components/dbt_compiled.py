@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataops_assets.components.dbt_catalogue import Catalogue, prepare
+from dataops_assets.components.dbt_catalogue import Catalogue, make_apart, prepare
 from dataops_assets.components.dbt_lineage import LineageReader, QueryLineage
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.engines.dbt import DbtProject, invoke
-from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.errors import DataOpsError
 
 _FILE = "lineage.json"
 # neither hooks nor tests; one thread, because dbt closes all connections when the first one ends
@@ -35,28 +34,9 @@ def model_lineage(folder: Path, environment: Environment) -> Mapping[str, QueryL
     project, _ = prepare(folder, environment)
     kept = project.artifacts / _FILE
     if not kept.exists():
-        _make(project)
+        make_apart(__name__, project, "compiling", "dbt compile")
     found = json.loads(kept.read_bytes())
     return {unique_id: _read(item) for unique_id, item in found.items()}
-
-
-def _make(project: DbtProject) -> None:
-    package = Path(__file__).resolve().parents[2]
-    done = subprocess.run(  # noqa: S603  this module, by this interpreter
-        [sys.executable, "-m", __name__, str(project.folder), str(project.artifacts)],
-        env={**os.environ, **project.variables},
-        cwd=package,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ConfigError(
-            f"compiling the dbt project {project.folder.name}",
-            received=done.stderr.strip(),
-            next_step="correct the fault that dbt names; `dbt compile` in that folder shows it, too",
-        )
 
 
 def main(folder: str, artifacts: str) -> None:

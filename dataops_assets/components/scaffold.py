@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import AREA, NAME
+from dataops_assets.config.names import AREA, NAME
 from dataops_assets.errors import ConfigError
 
 

@@ -14,8 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.contract import COLUMN_TYPE
 from dataops_assets.config.declared import Declared, Problem, hint, refuse
+from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import FreshnessCheck, VolumeCheck
-from dataops_assets.config.source import AREA, NAME, OWNER
 
 TOKENS = ("output", "date", "time", "version", "delivery")
 """The tokens of a file name: the output's name, day and time of the delivery in UTC, the version of the table it is
@@ -154,10 +154,10 @@ class OutputChecks(Declared):
 class Output(Declared):
     """A delivery from a hub, a recalculated hub or a warehouse model to a table or to files: `output/<name>`."""
 
-    name: str = Field(description="Output name: lower case letters, digits and underscores.")
-    area: str = Field(description="Subject area; the group in the Dagster UI.")
+    name: Name = Field(description="Output name: lower case letters, digits and underscores.")
+    area: Area = Field(description="Subject area; the group in the Dagster UI.")
     description: str = Field("", description="Who uses it, and for what.")
-    owners: tuple[str, ...] = Field((), description="E-mail addresses or 'team:name'.")
+    owners: tuple[Owner, ...] = Field((), description="E-mail addresses or 'team:name'.")
     source: str = Field(
         alias="from", description="Table to deliver: hub/<source>, hub/<source>_current or warehouse/<model>."
     )
@@ -186,28 +186,6 @@ class Output(Declared):
     )
     to: Target = Field(description="Where the rows go.")
     checks: OutputChecks = Field(OutputChecks(), description="Checks of the output.")
-
-    @field_validator("name")
-    @classmethod
-    def _safe_name(cls, value: str) -> str:
-        if not NAME.match(value):
-            raise ValueError(f"output name {value!r} must match {NAME.pattern}")
-        return value
-
-    @field_validator("area")
-    @classmethod
-    def _known_area(cls, value: str) -> str:
-        if not AREA.match(value):
-            raise ValueError(f"area {value!r} must match {AREA.pattern}")
-        return value
-
-    @field_validator("owners")
-    @classmethod
-    def _known_owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for owner in value:
-            if not OWNER.match(owner):
-                raise ValueError(f"owner {owner!r} is neither an e-mail address nor 'team:name'")
-        return value
 
     @field_validator("source")
     @classmethod

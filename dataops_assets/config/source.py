@@ -5,7 +5,6 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.environment import EngineName
+from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import Checks, Gates
 from dataops_assets.config.refresh import (
     RANGE_TYPES,
@@ -31,23 +31,14 @@ from dataops_assets.config.refresh import (
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 
-NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-
-
-# names that Dagster accepts for a group
-AREA = re.compile(r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*$")
-
-
-OWNER = re.compile(r"^(team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
-
 
 class Source(Declared):
     """A declared feed with a table shape: connection, columns, refresh type, rules and checks."""
 
-    name: str = Field(description="Source name: lower case letters, digits and underscores.")
-    area: str = Field(description="Subject area; the group in the Dagster UI.")
+    name: Name = Field(description="Source name: lower case letters, digits and underscores.")
+    area: Area = Field(description="Subject area; the group in the Dagster UI.")
     description: str = Field("", description="What one row is, and where the data comes from.")
-    owners: tuple[str, ...] = Field((), description="E-mail addresses or 'team:name'.")
+    owners: tuple[Owner, ...] = Field((), description="E-mail addresses or 'team:name'.")
     connection: Connection = Field(description="Origin of the data.")
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
     drift: Drift = Field(Drift(), description="Policies for inputs whose columns differ from the contract.")
@@ -89,28 +80,6 @@ class Source(Declared):
                     for item in error.errors(include_url=False)
                 ],
             ) from error
-
-    @field_validator("name")
-    @classmethod
-    def _safe_name(cls, value: str) -> str:
-        if not NAME.match(value):
-            raise ValueError(f"source name {value!r} must match {NAME.pattern}")
-        return value
-
-    @field_validator("area")
-    @classmethod
-    def _known_area(cls, value: str) -> str:
-        if not AREA.match(value):
-            raise ValueError(f"area {value!r} must match {AREA.pattern}")
-        return value
-
-    @field_validator("owners")
-    @classmethod
-    def _known_owners(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for owner in value:
-            if not OWNER.match(owner):
-                raise ValueError(f"owner {owner!r} is neither an e-mail address nor 'team:name'")
-        return value
 
     @field_validator("rules")
     @classmethod

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataops_assets.config.connection import CsvFormat, FileFormat
-from dataops_assets.config.source import AREA, NAME
+from dataops_assets.config.names import AREA, NAME
 from dataops_assets.connections.names import unfinished
 from dataops_assets.declaring.candidate_keys import CandidateKey, candidate_keys
 from dataops_assets.declaring.column_facts import column_facts

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_assets.config.source import NAME, Source
+from dataops_assets.config.names import NAME
+from dataops_assets.config.source import Source
 from dataops_assets.declaring.output_models import HubTable, model_name, output_model, with_table
 from dataops_assets.errors import ConfigError
 from dataops_assets.rules.compiler import compile_rules

@@ -6,7 +6,8 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -14,11 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.parquet import read_parquet
-from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
+from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
-from dataops_assets.errors import DataOpsError
 
 _ROWS_AT_ONCE = 10_000
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
@@ -58,30 +57,15 @@ def read_avro(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits
 
     A value of a union of several types is given as JSON text. The number of records of a file is that of its blocks.
     """
-    errors: dict[str, DataOpsError] = {}
-    records: dict[str, int] = {}
-    rewritten = []
-    for file in files:
-        found = attempt(file.name, _rewritten, staging, file)
-        if isinstance(found, DataOpsError):
-            errors[file.input_id] = found
-            continue
-        same, records[file.input_id] = found
-        rewritten.append(same)
-    reading = read_parquet(staging, rewritten, wanted, limits)
-    reading.records = {input_id: records[input_id] for input_id in reading.records}
-    reading.errors |= errors
-    return reading
+    return read_rewritten(
+        files,
+        lambda file: _rewritten(staging, file),
+        lambda rewritten: read_parquet(staging, rewritten, wanted, limits),
+    )
 
 
-def _rewritten(staging: Staging, file: RawFile) -> tuple[RawFile, int]:
-    with file.path.open("rb") as stream:
-        kind = kind_of(stream.read(HEAD_BYTES))
-    if kind != "Avro":
-        raise file.refused(
-            f"{kind or 'bytes of another kind'}, not Avro",
-            "correct format and compression, or deliver the right file",
-        )
+def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
+    require_kind(file, "Avro", "Avro")
     path = staging.path()
     try:
         with file.path.open("rb") as stream:
@@ -94,7 +78,7 @@ def _rewritten(staging: Staging, file: RawFile) -> tuple[RawFile, int]:
                 for batch in _batches(map(row.made, reader)):
                     writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
         with file.path.open("rb") as stream:
-            return replace(file, path=path), sum(block.num_records for block in fastavro.block_reader(stream))
+            return path, sum(block.num_records for block in fastavro.block_reader(stream))
     except (pa.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError, zlib.error) as error:
         # all that the reader raises for bytes that do not follow their schema
         raise file.refused(f"damaged Avro: {error}", _DELIVER_AGAIN) from error

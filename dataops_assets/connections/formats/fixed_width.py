@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataops_assets.config.connection import FixedWidthFormat
 from dataops_assets.connections.formats.isolated_input import attempt
-from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
+from dataops_assets.connections.formats.rewritten_files import require_kind
 from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging
 from dataops_assets.errors import DataOpsError
 
@@ -38,10 +38,7 @@ def read_fixed_width(staging: Staging, files: Sequence[RawFile], layout: FixedWi
 
 
 def _rewritten(staging: Staging, file: RawFile, layout: FixedWidthFormat) -> tuple[Path, int]:
-    with file.path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    if kind := kind_of(head):
-        raise file.refused(f"{kind}, not text", "correct format and compression, or deliver the right file")
+    require_kind(file, "", "text")
     try:
         path = staging.rewrite(len(layout.fields), (_record(line, text, layout) for line, text in _lines(file, layout)))
         return path, sum(1 for _ in _lines(file, layout))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
@@ -16,11 +17,9 @@ import xmltodict
 
 from dataops_assets.config.connection import XmlFormat
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import read_json_lines
-from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
+from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
 from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
-from dataops_assets.errors import DataOpsError
 from dataops_assets.sql import columns, query
 
 _DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
@@ -31,19 +30,11 @@ def read_xml(staging: Staging, files: Sequence[RawFile], layout: XmlFormat, want
 
     The number of records is counted in a pass of its own over the elements.
     """
-    errors: dict[str, DataOpsError] = {}
-    records: dict[str, int] = {}
-    rewritten = []
-    for file in files:
-        found = attempt(file.name, _rewritten, staging, file, layout, limits)
-        if isinstance(found, DataOpsError):
-            errors[file.input_id] = found
-            continue
-        same, records[file.input_id] = found
-        rewritten.append(same)
-    reading = read_json_lines(staging, rewritten, wanted, limits)
-    reading.records = {input_id: records[input_id] for input_id in reading.records}
-    reading.errors |= errors
+    reading = read_rewritten(
+        files,
+        lambda file: _rewritten(staging, file, layout, limits),
+        lambda rewritten: read_json_lines(staging, rewritten, wanted, limits),
+    )
     # the lines of the rewritten file are not those of the delivered one
     reading.rows = [
         replace(
@@ -60,11 +51,8 @@ def read_xml(staging: Staging, files: Sequence[RawFile], layout: XmlFormat, want
     return reading
 
 
-def _rewritten(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limits) -> tuple[RawFile, int]:
-    with file.path.open("rb") as stream:
-        kind = kind_of(stream.read(HEAD_BYTES))
-    if kind:
-        raise file.refused(f"{kind}, not XML", "correct format and compression, or deliver the right file")
+def _rewritten(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limits) -> tuple[Path, int]:
+    require_kind(file, "", "XML")
     tags = layout.records.split(".")
     path = staging.path()
     try:
@@ -80,7 +68,7 @@ def _rewritten(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limit
             xmltodict.parse(stream, item_depth=len(tags), item_callback=write)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise file.refused(f"damaged XML: {error}", _DELIVER_AGAIN) from error
-    return replace(file, path=path), records
+    return path, records
 
 
 def _count(file: RawFile, tags: Sequence[str], limits: Limits) -> int:
