@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         connection(format={"type": "cvs"}),
         "connection.format",
         "format:",
-        ("'cvs'", "'csv', 'json', 'jsonl', 'parquet', 'excel'"),
+        ("'cvs'", "'csv', 'fixed_width', 'json', 'jsonl', 'xml', 'parquet', 'orc', 'avro', 'excel'"),
     ),
     "unknown compression": (
         connection(compression="gz"),
