@@ -213,7 +213,9 @@ class _Run:
             raise _stopped(context, error) from error
         error_found = report.inputs[0].error
         if error_found is None:
-            yield dg.MaterializeResult(asset_key=events.asset_key(report.asset), metadata=_metadata(report))
+            # the asset of a run of checks alone has delivered, too, but can have no result
+            made = dg.MaterializeResult if context.selected_asset_keys else dg.AssetMaterialization
+            yield made(asset_key=events.asset_key(report.asset), metadata=_metadata(report))
         wanted = {key.name for key in context.selected_asset_check_keys}
         declared: dict[CheckKind, bool] = {name: True for name in _CHECKS if name in wanted}
         yield from events.check_results(report, {report.asset: declared})

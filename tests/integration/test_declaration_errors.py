@@ -402,8 +402,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
     "area with a dash": (with_(area="my-shop"), "area", "area: my-shop", ("'my-shop' must match",)),
     "owner that is nobody": (
         with_(owners=["bob"]),
-        "owners",
-        "owners:",
+        "owners.0",
+        "bob",
         ("owner 'bob' is neither an e-mail address nor 'team:name'",),
     ),
     "freshness that fails before it warns": (
@@ -478,7 +478,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
     with pytest.raises(ComponentTreeException) as caught, loaded(source):
         pass
     text = "\n".join(told(caught.value))
-    for field in ("owners", "area", "connection.compression"):
+    for field in ("owners.0", "area", "connection.compression"):
         assert f"attributes.{field} at " in text
 
 

@@ -70,6 +70,16 @@ def test_an_output_follows_its_table_and_waits_while_an_input_is_held(tmp_path: 
                 (["hub", "orders"], "amount")
             ]
 
+            # "Execute" on its check: the delivery is compared again, and there is nothing new to deliver
+            graph = here.repository.asset_graph
+            wanted = graph.get(dg.AssetKey(["output", "orders_for_crm"])).check_keys
+            job = here.repository.get_implicit_global_asset_job_def().get_subset(asset_check_selection=wanted)
+            executed = job.execute_in_process(instance=instance, raise_on_error=False)
+            assert executed.success, failures(executed)
+            assert {item.check_name for item in executed.get_asset_check_evaluations()} == {"volume", "delivery"}
+            assert all(item.passed for item in executed.get_asset_check_evaluations())
+            assert file.read_text() == "order_no,cents\n1,100.0\n2,250.0\n"
+
             # too many rows would go: the input is held, and so is the delivery, also by hand
             here.land("orders", "orders_2024-01-02.csv", "id,customer,amount\n1,7,9\n")
             run()
