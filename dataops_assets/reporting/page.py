@@ -204,7 +204,7 @@ def _scores(report: Report) -> str:
         (
             _asset(report, item.asset),
             f"{item.score:.1f}",
-            "<br>".join(f"-{loss.points:.2g}: {_text(loss.why)}" for loss in item.losses),
+            "<br>".join(f"{_points_lost(loss.points)}: {_text(loss.why)}" for loss in item.losses),
         )
         for item in losing
     ]
@@ -295,6 +295,13 @@ def _asset(report: Report, key: str, shown: str = "") -> str:
 
 def _word(word: str, kind: str) -> str:
     return f'<span class="{kind}">{_text(word)}</span>'
+
+
+def _points_lost(points: float) -> str:
+    """Return lost points as people write them: -33, -0.4, and 'under 0.1' for less."""
+    if points < 0.1:
+        return "under 0.1"
+    return f"-{points:.0f}" if points >= 1 else f"-{points:.1f}"
 
 
 def _text(text: str) -> str:
