@@ -35,7 +35,8 @@ def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
     An id starts with the extract time. Inputs of the same extract time, such as two versions of a file, are not
     compared with each other.
     """
-    before = [other for other in known if other.input_id and other.extracted < profile.extracted]
+    own = profile.extracted
+    before = [other for other in known if other.input_id and other.extracted < own]
     return sorted(before, key=attrgetter("extracted", "input_id"))[-BASELINE:]
 
 

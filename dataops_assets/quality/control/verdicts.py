@@ -24,11 +24,11 @@ from dataops_assets.quality.control.scales import from_scale
 HISTORY = 400
 """How many inputs before an input its verdicts use at least."""
 
-WINDOW = HISTORY + 128
+WINDOW = HISTORY + 256
 """How many inputs before an input its verdicts use at most."""
 
 # verdicts of inputs that follow each other begin at the same earlier input, so one forecast serves them all
-_ONE_BEGINS_IN = 16
+_ONE_BEGINS_IN = 64
 
 # the rows of an input say most about it, so their monitor gets this part of what the table may spend on false alarms
 _PART_OF_ROWS = 0.25
