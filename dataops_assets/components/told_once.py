@@ -1,4 +1,4 @@
-"""Separates the new facts of a look from those that the last look told, so that each fact is told once.
+"""Picks the facts that the last run of a sensor did not report, so that each fact is reported once.
 
 A fact is the text of a message that stays true: an input is held, a file cannot be taken. A fact that changes is a new
 one, and so is a fact that comes back.

@@ -1,4 +1,4 @@
-"""The messages about incidents: who is told of a change, when, and in which words.
+"""Writes the messages about incidents: to which channel, when, and with which text.
 
 Each message has an id that follows from what it tells. So it is put into the outbox once, however often it is made.
 """
@@ -37,7 +37,7 @@ class Message:
 def messages_of(
     incidents: Mapping[int, Incident], settings: Incidents, now: dt.datetime, location: str = "dataops_assets"
 ) -> list[Message]:
-    """Return the messages about changes that nobody was told of, ends of mutes, and incidents that nobody took."""
+    """Return the messages about new changes, ended mutes, and incidents that nobody acknowledged."""
     found: dict[str, Message] = {}
     for incident in incidents.values():
         for message in _of_incident(incident, settings, now, location):

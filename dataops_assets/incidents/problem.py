@@ -49,7 +49,7 @@ class Problem:
         return f"{self.asset} {self.kind}"
 
     def is_like(self, other: Problem) -> bool:
-        """Return whether people would be told the same of both."""
+        """Return whether a message about the other problem would say the same."""
         return (self.severity, self.inputs, self.columns, self.rows) == (
             other.severity,
             other.inputs,

@@ -37,7 +37,7 @@ _COMMITTED_WITHIN = dt.timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Watched:
-    """What is watched: the declared sources, and which table is made from which."""
+    """The declared sources, and the tables that each table is made from."""
 
     sources: Mapping[str, Source]
     lineage: Lineage

@@ -1,4 +1,4 @@
-"""What the report is made of (publications, loaded rows, check results and costs), and its results."""
+"""Reads publications, loaded rows, check results and costs for the report, and stores its results."""
 
 from __future__ import annotations
 

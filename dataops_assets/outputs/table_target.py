@@ -209,12 +209,11 @@ class _Delivery:
         gone = self._gone(found)
         if not self._flag:
             return self._writer.run(exp.Delete(this=self._table.copy(), where=exp.Where(this=gone)))
-        flag = column(self._flag, self._table.name)
         return self._writer.run(
             exp.Update(
                 this=self._table.copy(),
                 expressions=[exp.EQ(this=exp.column(identifier(self._flag)), expression=exp.true())],
-                where=exp.Where(this=exp.and_(gone, query("$flag IS DISTINCT FROM TRUE", flag=flag))),
+                where=exp.Where(this=exp.and_(gone, self._unflagged())),
             )
         )
 

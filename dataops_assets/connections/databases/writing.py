@@ -1,4 +1,4 @@
-"""What a database offers to whoever writes into it: one transaction, statements, and rows in bulk.
+"""The interface of a database that is written to: one transaction, statements, and rows in bulk.
 
 Statements are expressions; each writer renders them in its dialect. Nothing is visible to others before `commit`, but
 for structure in MariaDB, where a statement such as CREATE TABLE commits by itself.

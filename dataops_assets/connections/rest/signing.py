@@ -22,7 +22,7 @@ _USUAL_SECONDS = 300.0
 
 
 class Signing(Protocol):
-    """What a request is signed with."""
+    """Signs requests: with headers and query parameters that prove who asks."""
 
     can_renew: bool
 

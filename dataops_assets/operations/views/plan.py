@@ -37,9 +37,7 @@ def plan(made: Plan) -> Iterator[Shown]:
         found = [item for item in made.changes if item.weight == weight]
         if found:
             yield from ("", f"{weight}: {_MEANING[weight]}")
-            yield from (
-                Item(_SIGNS[item.action], f"{item.kind} {item.name}", list(_lines(item.fields))) for item in found
-            )
+            yield from map(_change, found)
     yield from ("", _SUMMARY[made.effect])
     if made.work:
         yield _work_table(made.work)
@@ -84,7 +82,7 @@ def markdown(made: Plan) -> str:
         ]
         lines += ["", "</details>", ""]
     lines += [*_settled(made), f"Owners: {', '.join(made.owners)}" if made.owners else ""]
-    return "\n".join([*(line for line in lines), f"Apply it: `dataops apply {made.plan_id}`", ""])
+    return "\n".join([*lines, f"Apply it: `dataops apply {made.plan_id}`", ""])
 
 
 def applied(plan_id: str, outcome: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
