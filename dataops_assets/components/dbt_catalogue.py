@@ -119,7 +119,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
         artifacts.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=artifacts.parent, prefix="preparing-") as scratch:
             made = Path(scratch) / "made"
-            make_apart(__name__, DbtProject(folder, made, environment), "parsing", "dbt parse")
+            make_apart(__name__, DbtProject(folder, made, environment), attempted="parsing", command="dbt parse")
             # another process may have been quicker; its result is the same
             if not artifacts.exists():
                 made.rename(artifacts)
