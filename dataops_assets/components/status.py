@@ -65,7 +65,7 @@ class SourceStatus:
     * `taken`: number of inputs in the hub. `inputs` are the others.
     * `rejected`: number of rows that do not fit the contract. `kept_out`: number of rows that fail a validation which
       keeps them out of the hub. `by_rule`: both by rule, if it was asked for.
-    * `filtered`: number of rows that `keep_when` does not keep.
+    * `filtered`: number of rows that `keep_when` does not keep, and of records of other types.
     * `last_arrival`: when the newest input was made.
     """
 
@@ -114,7 +114,7 @@ def source_status(context: SourceContext, *, in_depth: bool = False) -> SourceSt
         tables,
         "",
         kept_out_by_rule(context) if in_depth else {},
-        metadata.filtered_rows(name) if context.source.keep_when else 0,
+        metadata.filtered_rows(name) if context.source.filters_rows else 0,
     )
     return replace(found, next_step=_next_step(found, context))
 

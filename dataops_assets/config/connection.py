@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import codecs
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.limits import Limits
+from dataops_assets.config.names import Encoding
 from dataops_assets.config.rest import RestConnection
+from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile
 
 
-def _known_encoding(value: str) -> str:
-    try:
-        codecs.lookup(value)
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"unknown encoding {value!r}; known: those of Python, such as utf-8 or latin-1") from error
-    return value
-
-
-class CsvFormat(Declared):
+class CsvFormat(TextFile):
     """Delimited text (CSV), with the settings that such files need."""
 
     type: Literal["csv"] = "csv"
     delimiter: str = Field(",", min_length=1, description="Field separator.")
     quote: str = Field('"', description="Quote character; empty for none.")
     escape: str = Field('"', description="Escape character inside quoted fields.")
-    encoding: str = Field("utf-8", description="Text encoding, any name Python knows (utf-8, latin-1, utf-16, ...).")
+    encoding: Encoding = Field(
+        "utf-8", description="Text encoding, any name Python knows (utf-8, latin-1, utf-16, ...)."
+    )
     header: bool = Field(True, description="Whether the first row (after skip_rows) names the columns.")
     skip_rows: int = Field(0, ge=0, description="Rows to skip before the header.")
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
@@ -40,11 +35,20 @@ class CsvFormat(Declared):
     )
     decimal_mark: str = Field(".", description="Decimal mark of numbers.")
     thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
+    record_type: FieldRecordType | None = Field(
+        None,
+        description="For a file with records of several types: those that this source takes. The others are counted "
+        "as filtered.",
+    )
 
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        return _known_encoding(value)
+    @model_validator(mode="after")
+    def _one_header_for_one_type(self) -> CsvFormat:
+        if self.record_type is not None and self.header:
+            raise ValueError(
+                "a header names the fields of one type of records: set header to false beside record_type (skip_rows "
+                "or header_lines skip a header of the file)"
+            )
+        return self
 
 
 class JsonFormat(Declared):
@@ -107,12 +111,12 @@ class FixedField(Declared):
     width: int = Field(ge=1, description="Number of characters.")
 
 
-class FixedWidthFormat(Declared):
+class FixedWidthFormat(TextFile):
     """Text in which each line is a record, and each field has its place in the line."""
 
     type: Literal["fixed_width"]
     fields: tuple[FixedField, ...] = Field(min_length=1, description="The fields. Blanks around a value are removed.")
-    encoding: str = Field("utf-8", description="Encoding of the text, such as utf-8, latin-1 or cp037 (EBCDIC).")
+    encoding: Encoding = Field("utf-8", description="Encoding of the text, such as utf-8, latin-1 or cp037 (EBCDIC).")
     skip_rows: int = Field(0, ge=0, description="Lines to skip at the start of the file.")
     short_lines: Literal["reject", "pad"] = Field(
         "reject",
@@ -122,11 +126,11 @@ class FixedWidthFormat(Declared):
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
     decimal_mark: str = Field(".", description="Decimal mark of numbers.")
     thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        return _known_encoding(value)
+    record_type: PlaceRecordType | None = Field(
+        None,
+        description="For a file with records of several types: those that this source takes. The others are counted "
+        "as filtered.",
+    )
 
     @field_validator("fields")
     @classmethod

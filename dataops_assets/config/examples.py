@@ -38,13 +38,20 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "Comparison": {"column": "sold_on", "related": "valid_from"},
     "Connections": {"connections": {"shop": {"type": "postgres", **_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}}}},
-    "CsvFormat": {"thousands_mark": ","},
+    "ControlLine": {
+        "pattern": "TRAILER;(?P<rows>[0-9,]+);(?P<amount>[0-9,.]+)",
+        "decimal_mark": ".",
+        "thousands_mark": ",",
+    },
+    "CsvFormat": {"thousands_mark": ",", "record_type": {"field": 1, "values": ["DTL"]}},
     "Cursor": {"cursor_at": "meta.next_cursor"},
+    "FieldRecordType": {"values": ["DTL"]},
     "FixedField": {"name": "amount", "start": 7, "width": 12},
     "FixedWidthFormat": {
         "fields": [{"name": "order_id", "start": 1, "width": 6}, {"name": "amount", "start": 7, "width": 12}],
         "short_lines": "pad",
         "thousands_mark": ",",
+        "record_type": {"start": 1, "width": 2, "values": ["D1"]},
     },
     "CustomRefresh": {"delete_where": "region = input.region and day >= input.day"},
     "DataProduct": {
@@ -163,6 +170,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "scope": "orders.read",
     },
     "PageNumber": {"pages_at": "meta.pages"},
+    "PlaceRecordType": {"width": 2, "values": ["D1"]},
     "PostgresDatabase": {**_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}},
     "MergedColumn": {"take": "last", "when": "note <> '__debezium_unavailable_value' or note is null"},
     "ProcessControl": {"country": "DE", "new_normal": ["2024-05-01"]},
@@ -253,6 +261,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "Templates": {
         "templates": {"margin": {"rules": [{"name": "margin", "expression": "${price} - ${cost}"}]}},
         "parameters": {"countries": [{"country": "de", "rate": 0.19}]},
+    },
+    "TextFile": {
+        "header_lines": [{"pattern": "HEADER;[0-9]{8}"}],
+        "trailer_lines": [{"pattern": "TRAILER;(?P<rows>[0-9,]+);(?P<amount>[0-9,.]+)"}],
     },
     "TimestampRefresh": {"range_by": "sold_at", "period": "day"},
     "Use": {"template": "margin", "tokens": {"price": "net", "cost": "cost"}},

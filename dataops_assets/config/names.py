@@ -1,7 +1,8 @@
-"""Names that several declarations have: of sources and outputs, of subject areas, and of owners."""
+"""Names that several declarations have: of sources and outputs, subject areas, owners, and encodings."""
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated
 
@@ -31,9 +32,19 @@ def _known_owner(value: str) -> str:
     return value
 
 
+def _known_encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"unknown encoding {value!r}; known: those of Python, such as utf-8 or latin-1") from error
+    return value
+
+
 Name = Annotated[str, AfterValidator(_safe_name)]
 """A name that is safe in paths, asset keys and SQL."""
 Area = Annotated[str, AfterValidator(_known_area)]
 """A subject area, which is a group in the Dagster UI."""
 Owner = Annotated[str, AfterValidator(_known_owner)]
 """An e-mail address, or `team:` with the name of a team."""
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+"""The name of a text encoding that Python knows."""

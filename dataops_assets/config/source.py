@@ -12,7 +12,13 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, Validati
 from pydantic_core import InitErrorDetails
 
 from dataops_assets.config.column_settings import column_problems
-from dataops_assets.config.connection import Connection, Discovery
+from dataops_assets.config.connection import (
+    Connection,
+    CsvFormat,
+    Discovery,
+    FileConnection,
+    FixedWidthFormat,
+)
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
@@ -103,6 +109,7 @@ class Source(Declared):
                 *self._unfit_ranges(),
                 *self._unfit_period(),
                 *self._unfit_groups(),
+                *self._unfit_totals(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
                 *self._unwatched_anomalies(),
@@ -184,6 +191,29 @@ class Source(Declared):
         if found is not None and found.type == "date":
             yield ("refresh", "period"), "hour", f"column {found.name!r} is a date; its periods have at least a day"
 
+    def _unfit_totals(self) -> Iterator[Problem]:
+        layout = self._text_format()
+        if layout is None:
+            return
+        summed = [
+            item.name
+            for item in self.columns
+            if not item.expression and item.type.split("(")[0] in ("integer", "decimal")
+        ]
+        for field in ("header_lines", "trailer_lines"):
+            for index, line in enumerate(getattr(layout, field)):
+                for name in line.sums:
+                    if name not in summed:
+                        message = (
+                            f"group {name!r} of the pattern is no column of whole or decimal numbers"
+                            f"{hint(name, summed)}; known: rows, all_rows, {', '.join(summed)}"
+                        )
+                        yield ("connection", "format", field, index, "pattern"), line.pattern, message
+
+    def _text_format(self) -> CsvFormat | FixedWidthFormat | None:
+        layout = self.connection.format if isinstance(self.connection, FileConnection) else None
+        return layout if isinstance(layout, CsvFormat | FixedWidthFormat) else None
+
     def _unwatched_anomalies(self) -> list[Problem]:
         if not self.gates.holds_anomalies or self.checks.volume.enabled or self.checks.distribution.enabled:
             return []
@@ -234,6 +264,12 @@ class Source(Declared):
     def column_names(self) -> tuple[str, ...]:
         """Return the names of the contract's columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def filters_rows(self) -> bool:
+        """Return whether records can be filtered: by `keep_when`, or because their type is another."""
+        layout = self._text_format()
+        return bool(self.keep_when) or (layout is not None and layout.record_type is not None)
 
     @property
     def snapshot_rules(self) -> tuple[Rule, ...]:

@@ -16,7 +16,6 @@ from dataops_assets.outputs.position import Position
 ENDING = ".manifest.json"
 """How the name of a manifest ends beside a file; in a folder it is `manifest.json`."""
 IN_FOLDER = "manifest.json"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,9 @@ class Manifest:
 
 def described(folder: Path, path: Path, rows: int) -> DeliveredFile:
     """Return a file of a delivery with its control totals."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return DeliveredFile(path.relative_to(folder).as_posix(), rows, path.stat().st_size, digest.hexdigest())
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return DeliveredFile(path.relative_to(folder).as_posix(), rows, path.stat().st_size, digest)
 
 
 def manifest_of(

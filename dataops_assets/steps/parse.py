@@ -56,7 +56,7 @@ class _Judged:
 
 
 def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
-    """Parse `inputs` into the lake; counts are rows, rejected, and with `keep_when` filtered.
+    """Parse `inputs` into the lake; counts are rows, rejected, and filtered where the source filters rows.
 
     An input's error is InputError (its bytes or columns are not what is declared, or it is settled), GateFailed, or
     StorageError (its bytes are not in the raw area). Raises ConfigError for a declaration that cannot be carried out,
@@ -85,7 +85,7 @@ def parse(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
         rejected = rejected_by_reason(session, typed, [key for key in rejecting if key in ids])
     report = _report(context, inputs, judged, rejected, checks)
     notes = {"rejected": sum(judged.counts[key]["rejected"] for key in ids)}
-    if context.source.keep_when:
+    if context.source.filters_rows:
         notes["filtered"] = sum(judged.counts[key]["filtered"] for key in ids)
     return replace(report, notes={**notes, **_ignored(corrected)}, seconds=time.perf_counter() - started)
 

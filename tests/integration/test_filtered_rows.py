@@ -44,5 +44,5 @@ def test_rows_that_are_not_kept_are_in_no_table_and_counted(instance: dg.Dagster
         assert shown == [(5, 2, 0, 3), (6, 1, 3, 2)]
         source = Source.model_validate(FEED)
         context = here.platform.source_context(source, {source.name: source})
-        assert "rows of orders that keep_when filters: 5" in dataops([context], "status", "orders").out
+        assert "filtered rows of orders: 5" in dataops([context], "status", "orders").out
         assert dataops([context], "status", "--json").data[0]["filtered"] == 5

@@ -15,12 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.formats.parquet import read_parquet
-from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
+from dataops_assets.connections.formats.rewritten_files import read_as_parquet, require_kind
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Staging, Wanted
 
 _ROWS_AT_ONCE = 10_000
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 _PLAIN = {
     "null": pa.null(),
     "boolean": pa.bool_(),
@@ -57,11 +55,7 @@ def read_avro(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits
 
     A value of a union of several types is given as JSON text. The number of records of a file is that of its blocks.
     """
-    return read_rewritten(
-        files,
-        lambda file: _rewritten(staging, file),
-        lambda rewritten: read_parquet(staging, rewritten, wanted, limits),
-    )
+    return read_as_parquet(staging, files, _rewritten, wanted, limits)
 
 
 def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
@@ -81,7 +75,7 @@ def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
             return path, sum(block.num_records for block in fastavro.block_reader(stream))
     except (pa.ArrowException, ArithmeticError, LookupError, OSError, TypeError, ValueError, zlib.error) as error:
         # all that the reader raises for bytes that do not follow their schema
-        raise file.refused(f"damaged Avro: {error}", _DELIVER_AGAIN) from error
+        raise file.refused(f"damaged Avro: {error}", DELIVER_AGAIN) from error
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -17,7 +17,7 @@ import zstandard
 
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawFile
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile
 
 Compression = Literal["none", "gzip", "zip", "zstd"]
 
@@ -41,7 +41,6 @@ _DAMAGED: dict[Compression, tuple[type[Exception], ...]] = {
     "zip": (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, LookupError, RuntimeError),
 }
 _DEFLATE = "compress it with deflate"
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", "zstd"]) -> Compression:
@@ -122,9 +121,9 @@ def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
     try:
         yield from _unpacked(stream, compression)
     except EOFError as error:
-        raise NotReadable(f"a {compression} file that is cut off", _DELIVER_AGAIN) from error
+        raise NotReadable(f"a {compression} file that is cut off", DELIVER_AGAIN) from error
     except _DAMAGED[compression] as error:
-        raise NotReadable(f"a damaged {compression} file: {error}", _DELIVER_AGAIN) from error
+        raise NotReadable(f"a damaged {compression} file: {error}", DELIVER_AGAIN) from error
 
 
 def _unpacked(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:

@@ -25,6 +25,7 @@ from dataops_assets.connections.formats.header import named, unnamed_name
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.null_words import NullWords, without
 from dataops_assets.connections.formats.record_count import Marks, RecordCount, whole_lines
+from dataops_assets.connections.formats.record_types import RecordTypes
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
     RawField,
@@ -38,10 +39,10 @@ from dataops_assets.connections.formats.staging import (
     no_text,
     paths,
 )
+from dataops_assets.connections.formats.text_encoding import as_utf8, undecodable
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
 from dataops_assets.sql import Relation, alias, column, literal, query, table
 
-_CHUNK = 8 << 20
 _SAMPLE = 100
 # where no value is null to the engine: an unquoted field cannot hold a line break, and a quoted one is never null
 _NO_NULL = "\n"
@@ -109,11 +110,13 @@ def read_delimited(
             reading.rows.append(rows)
     rewritten = []
     for text in odd:
-        path = attempt(text.file.name, staging.rewrite, len(text.header), _records(text, dialect, words))
+        types = RecordTypes(layout.record_type)
+        path = attempt(text.file.name, staging.rewrite, len(text.header), _records(text, layout, words, types))
         if isinstance(path, DataOpsError):
             reading.errors[text.file.input_id] = path
         else:
             rewritten.append((path, text.file, text.header))
+            reading.filtered[text.file.input_id] = types.filtered
     reading.rows += staging.rewritten(rewritten)
     return reading
 
@@ -149,13 +152,13 @@ def _inspected(
     if kind:
         raise file.refused(f"{kind}, not delimited text", "correct format and compression, or deliver the right file")
     try:
-        text = _as_utf8(staging, file, layout.encoding)
+        text = as_utf8(staging, file, layout.encoding)
         # before anything else is read of it: this keeps the limits
         look = _looked_through(text, dialect, layout.skip_rows, limits, words.in_quotes())
         header = _header_of(text, layout, dialect, wanted.names)
     except UnicodeError as error:
         raise file.refused(
-            _undecodable(file, layout.encoding, error), "set the format's encoding to the file's"
+            undecodable(file, layout.encoding, error), "set the format's encoding to the file's"
         ) from error
     if len(header.names) > limits.columns:
         raise file.refused(
@@ -171,39 +174,13 @@ def _inspected(
         look.lines,
         look.count.records(has_header=layout.header, keeps_blank=keeps_blank),
         keeps_blank,
-        look.is_plain and header.is_simple and not (look.has_quoted_word and words.for_engine(header.names) is None),
+        layout.record_type is None
+        and look.is_plain
+        and header.is_simple
+        and not (look.has_quoted_word and words.for_engine(header.names) is None),
         look.has_nul,
         look.ends_with_delimiter,
     )
-
-
-def _as_utf8(staging: Staging, file: RawFile, encoding: str) -> RawFile:
-    """Return the file in UTF-8. A file declared as UTF-8 is not copied; `_looked_through` verifies it."""
-    try:
-        if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
-            return file
-        target = staging.path()
-        with (
-            file.path.open(encoding=encoding, newline="") as stream,
-            target.open("w", encoding="utf-8", newline="") as out,
-        ):
-            while text := stream.read(_CHUNK):
-                out.write(text)
-    except LookupError as error:
-        raise ConfigError(
-            "reading the format's encoding", received=repr(encoding), next_step="name an encoding that Python knows"
-        ) from error
-    return RawFile(file.input_id, file.name, target)
-
-
-def _undecodable(file: RawFile, encoding: str, error: UnicodeError) -> str:
-    with file.path.open("rb") as stream:
-        start = stream.read(2)
-    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return f"text in utf-16, not {encoding}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"text that is not {encoding}: byte 0x{error.object[error.start]:02X} ({error.reason})"
-    return f"text that is not {encoding}: {error}"
 
 
 def _lines(file: RawFile, skip: int) -> Iterator[str]:
@@ -233,15 +210,15 @@ def _header_of(file: RawFile, layout: CsvFormat, dialect: Dialect, names: Sequen
     is_simple = not dialect.quote or not any(dialect.quote in line for line in skipped)
     taken = itertools.count()
     lines = (line for line, _ in zip(_lines(file, layout.skip_rows), taken, strict=False))
-    found = records(lines, dialect)
     if not layout.header:
+        found = _taken(records(lines, dialect), layout, RecordTypes(layout.record_type))
         widths = [len(item.fields) for item in itertools.islice(found, _SAMPLE) if not item.problem]
         # one bad first row does not decide how many fields the file has
         width = len(names) if len(names) in widths or not widths else widths[0]
         known = names[:width]
         unknown = [unnamed_name(index) for index in range(len(known), width)]
         return _Header((*known, *unknown), frozenset(unknown), layout.skip_rows, is_simple)
-    first = next(found, None)
+    first = next(records(lines, dialect), None)
     if first is None:
         raise file.refused("no header row", "deliver the file with its header, or correct skip_rows")
     if first.problem:
@@ -324,13 +301,30 @@ def _is_known_to_engine(dialect: Dialect) -> bool:
 # --- the two ways to read --------------------------------------------------------------------------------------------
 
 
-def _records(text: _Text, dialect: Dialect, words: NullWords) -> Iterator[Record]:
-    """Yield the file's records after its header, by `csv_text`. One with another number of fields has a problem."""
+def _taken(found: Iterator[Record], layout: CsvFormat, types: RecordTypes) -> Iterator[Record]:
+    """Yield the records of the declared type; `types` counts the others."""
+    if layout.record_type is None:
+        yield from found
+        return
+    place = layout.record_type.field - 1
+    for record in found:
+        is_told = not record.problem and place < len(record.fields)
+        value = (record.fields[place] or "").strip() if is_told else None
+        if types.takes(value):
+            yield record
+
+
+def _records(text: _Text, layout: CsvFormat, words: NullWords, types: RecordTypes) -> Iterator[Record]:
+    """Yield the records that are taken of those after the header, by `csv_text`.
+
+    One with another number of fields has a problem.
+    """
     width = len(text.header)
     nulls = [words.unquoted(name) for name in text.header]
     if_quoted = frozenset[str]().union(*nulls)
     lines = _lines(text.file, text.skip)
-    for record in records(lines, dialect, text.skip + 1, keeps_blank=text.keeps_blank, if_quoted=if_quoted):
+    found = records(lines, _dialect(layout), text.skip + 1, keeps_blank=text.keeps_blank, if_quoted=if_quoted)
+    for record in _taken(found, layout, types):
         problem = record.problem
         if problem is None and len(record.fields) != width:
             problem = f"{len(record.fields)} fields where the file has {width}"

@@ -20,13 +20,12 @@ from dataops_assets.connections.formats.header import named
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawFile, Reading, Record, Staging, Wanted
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Record, Staging, Wanted
 from dataops_assets.connections.formats.workbook import OddCell, Sheet, cell_name, look_at_sheet
 from dataops_assets.errors import DataOpsError
 
 # how the reader shows a number that has the format of a date and is none
 _NO_DATE = "#VALUE!"
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def read_excel(
@@ -70,11 +69,11 @@ def _rewritten(
             header, unnamed, records = _table(file, cells.iter_rows(values_only=True), sheet, layout, wanted)
             path = staging.rewrite(len(header), records)
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
-        raise file.refused(f"a damaged workbook: {error}", _DELIVER_AGAIN) from error
+        raise file.refused(f"a damaged workbook: {error}", DELIVER_AGAIN) from error
     except IndexError as error:
         # so says that reader of a cell whose number leads nowhere
         missing = "a damaged workbook: a cell refers to a shared text or a style that is not in it"
-        raise file.refused(missing, _DELIVER_AGAIN) from error
+        raise file.refused(missing, DELIVER_AGAIN) from error
     return path, header, unnamed, sheet.rows - layout.header
 
 

@@ -25,6 +25,7 @@ from dataops_assets.connections.formats.json_members import member_names, pointe
 from dataops_assets.connections.formats.nested_names import parts_of
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
+    DELIVER_AGAIN,
     RawField,
     RawFile,
     RawRows,
@@ -37,7 +38,6 @@ from dataops_assets.connections.formats.staging import (
 from dataops_assets.errors import DataOpsError, InputError, nearest
 from dataops_assets.sql import Relation, alias, column, columns, literal, query
 
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 # JSON text holds no raw control character, so each line is one field
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
 # texts, and all signs but brackets
@@ -179,7 +179,7 @@ def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limit
         out.writelines(_as_written(record, mark) + "\n" for record in records)
     count = count_records(file.path, names)
     if count is None:
-        raise file.refused("a document whose records cannot be counted", _DELIVER_AGAIN)
+        raise file.refused("a document whose records cannot be counted", DELIVER_AGAIN)
     return path, count
 
 

@@ -9,11 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.formats.parquet import read_parquet
-from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
-
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
+from dataops_assets.connections.formats.rewritten_files import read_as_parquet, require_kind
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Staging, Wanted
 
 
 def read_orc(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
@@ -21,11 +18,7 @@ def read_orc(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits:
 
     The number of records of a file is that of its footer.
     """
-    return read_rewritten(
-        files,
-        lambda file: _rewritten(staging, file),
-        lambda rewritten: read_parquet(staging, rewritten, wanted, limits),
-    )
+    return read_as_parquet(staging, files, _rewritten, wanted, limits)
 
 
 def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
@@ -41,4 +34,4 @@ def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
                 writer.write_batch(opened.read_stripe(stripe))
         return path, opened.nrows
     except (pa.ArrowException, OSError) as error:
-        raise file.refused(f"damaged ORC: {error}", _DELIVER_AGAIN) from error
+        raise file.refused(f"damaged ORC: {error}", DELIVER_AGAIN) from error

@@ -18,6 +18,7 @@ from dataops_assets.connections.formats.nested_names import joined, parents_of, 
 from dataops_assets.connections.formats.parquet_values import exact as exact_values
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import (
+    DELIVER_AGAIN,
     RawField,
     RawFile,
     RawRows,
@@ -30,8 +31,6 @@ from dataops_assets.connections.formats.staging import (
 )
 from dataops_assets.errors import DataOpsError
 from dataops_assets.sql import alias, column, literal, query
-
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def read_parquet(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
@@ -93,7 +92,7 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
         groups = sum(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
         if groups != footer.num_rows:
             raise file.refused(
-                f"damaged Parquet: {footer.num_rows:,} rows in all, {groups:,} in its row groups", _DELIVER_AGAIN
+                f"damaged Parquet: {footer.num_rows:,} rows in all, {groups:,} in its row groups", DELIVER_AGAIN
             )
         if len(schema.names) > limits.columns:
             raise file.refused(
@@ -101,14 +100,14 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
             )
         if not schema.names:
             if footer.num_rows:
-                raise file.refused(f"{footer.num_rows:,} rows without columns", _DELIVER_AGAIN)
+                raise file.refused(f"{footer.num_rows:,} rows without columns", DELIVER_AGAIN)
             # the feed had no rows, so the columns are unknown
             return _File(file.path, (), tuple(wanted.names), "", footer)
         path = exact_values(staging, file.path, schema)
         # without its first line, which is the name of the whole
         layout = str(pq.read_metadata(path).schema).partition("\n")[2]
     except (pa.ArrowException, OSError) as error:
-        raise file.refused(f"damaged Parquet: {error}", _DELIVER_AGAIN) from error
+        raise file.refused(f"damaged Parquet: {error}", DELIVER_AGAIN) from error
     return _File(path, tuple(schema.names), _header(schema, wanted), layout, footer)
 
 
@@ -140,7 +139,7 @@ def _read_alike(
         for file in files:
             _read_alike(staging, [file], names, wanted, reading)
         return
-    error = files[0].refused(f"damaged Parquet: {rows.received}", _DELIVER_AGAIN) if rows.permanent else rows
+    error = files[0].refused(f"damaged Parquet: {rows.received}", DELIVER_AGAIN) if rows.permanent else rows
     error.__cause__ = rows
     reading.errors[files[0].input_id] = error
 

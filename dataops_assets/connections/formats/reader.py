@@ -24,6 +24,7 @@ from dataops_assets.config.connection import (
 )
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of
+from dataops_assets.connections.formats.control_lines import records_of
 from dataops_assets.connections.formats.delimited import read_delimited
 from dataops_assets.connections.formats.fixed_width import read_fixed_width
 from dataops_assets.connections.formats.isolated_input import attempt
@@ -84,6 +85,22 @@ def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted:
 
 
 def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
+    if not (isinstance(layout, CsvFormat | FixedWidthFormat) and layout.control_lines):
+        return _read_records(staging, files, layout, wanted, limits)
+    reading = Reading()
+    for file in files:
+        found = attempt(file.name, records_of, staging, file, layout, limits)
+        if isinstance(found, DataOpsError):
+            reading.errors[file.input_id] = found
+            continue
+        reading.join(_read_records(staging, [found.file], found.layout, wanted, limits))
+        reading.totals[file.input_id] = found.totals
+    return reading
+
+
+def _read_records(
+    staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits
+) -> Reading:
     match layout:
         case CsvFormat():
             reading = read_delimited(staging, files, layout, wanted, limits)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.parquet import read_parquet
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
-from dataops_assets.connections.formats.staging import RawFile, Reading
+from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
 from dataops_assets.errors import DataOpsError
 
 
@@ -35,6 +37,21 @@ def read_rewritten(
     reading.records = {input_id: records[input_id] for input_id in reading.records}
     reading.errors |= errors
     return reading
+
+
+def read_as_parquet(
+    staging: Staging,
+    files: Sequence[RawFile],
+    rewrite: Callable[[Staging, RawFile], tuple[Path, int]],
+    wanted: Wanted,
+    limits: Limits,
+) -> Reading:
+    """Return the wanted fields of `files`, each rewritten as Parquet; see `read_rewritten`."""
+    return read_rewritten(
+        files,
+        lambda file: rewrite(staging, file),
+        lambda rewritten: read_parquet(staging, rewritten, wanted, limits),
+    )
 
 
 def require_kind(file: RawFile, kind: str, name: str) -> None:

@@ -21,6 +21,8 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.sql import Relation, alias, column, literal, query
 
+DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
+"""The next step for bytes that are not what their format says."""
 _ROWS_AT_ONCE = 10_000
 
 
@@ -95,19 +97,33 @@ class RawRows:
         return {item.name: item for item in self.fields}
 
 
+class ControlTotal(NamedTuple):
+    """A total that a control line tells: its name (`rows`, `all_rows`, or a column), its text, and its notation."""
+
+    name: str
+    text: str
+    place: str
+    decimal_mark: str
+    thousands_mark: str
+
+
 @dataclass
 class Reading:
     """The result of a reader: rows, each input's columns in raw order, and the inputs that cannot be read.
 
-    `records` is the number of records of each input, counted independently of the rows. `unnamed` are the columns of
+    `records` is the number of records of each input, counted independently of the rows; `filtered` of them are of
+    types that the source does not take, and not among the rows. `unnamed` are the columns of
     the header without a name in the input. `undeclared` is the number of values of each column that is not wanted.
+    `totals` are what the control lines of an input tell.
     """
 
     rows: list[RawRows] = field(default_factory=list)
     headers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
     unnamed: dict[str, frozenset[str]] = field(default_factory=dict)
     undeclared: dict[str, dict[str, int]] = field(default_factory=dict)
+    totals: dict[str, tuple[ControlTotal, ...]] = field(default_factory=dict)
     errors: dict[str, DataOpsError] = field(default_factory=dict)
 
     def join(self, other: Reading) -> None:
@@ -115,8 +131,10 @@ class Reading:
         self.rows += other.rows
         self.headers |= other.headers
         self.records |= other.records
+        self.filtered |= other.filtered
         self.unnamed |= other.unnamed
         self.undeclared |= other.undeclared
+        self.totals |= other.totals
         self.errors |= other.errors
 
 

@@ -15,10 +15,9 @@ from xml.parsers import expat
 
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import IN_STEPS
-from dataops_assets.connections.formats.staging import RawFile
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile
 from dataops_assets.errors import InputError, nearest
 
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 _CHUNK = 1 << 20
 _MOST_ROWS, _MOST_COLUMNS = 1_048_576, 16_384
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships id"
@@ -69,7 +68,7 @@ def look_at_sheet(file: RawFile, name: str, skip_rows: int, limits: Limits) -> S
                     found.parser.Parse(chunk, False)
                 found.parser.Parse(b"", True)
         except (expat.ExpatError, KeyError) as error:
-            raise file.refused(f"a damaged workbook: {error}", _DELIVER_AGAIN) from error
+            raise file.refused(f"a damaged workbook: {error}", DELIVER_AGAIN) from error
     return found.sheet
 
 
@@ -77,7 +76,7 @@ def _sheet_part(file: RawFile, archive: zipfile.ZipFile, name: str) -> tuple[str
     """Return the name of the sheet and its path in the archive."""
     office = [target for target, kind, _ in _relations(archive, "_rels/.rels", "") if kind.endswith("/officeDocument")]
     if not office:
-        raise file.refused("a damaged workbook: it names no main part", _DELIVER_AGAIN)
+        raise file.refused("a damaged workbook: it names no main part", DELIVER_AGAIN)
     folder, _, main = office[0].rpartition("/")
     relations = _relations(archive, posixpath.join(folder, "_rels", f"{main}.rels"), folder)
     parts = {key: target for target, kind, key in relations if kind.endswith("/worksheet")}
@@ -94,7 +93,7 @@ def _sheet_part(file: RawFile, archive: zipfile.ZipFile, name: str) -> tuple[str
             f"reading {file.name}", received=f"no sheet {name!r}", known=known, next_step=nearest(name, known)
         )
     if not sheets:
-        raise file.refused("a workbook without sheets", _DELIVER_AGAIN)
+        raise file.refused("a workbook without sheets", DELIVER_AGAIN)
     wanted = name or next(iter(sheets))
     if sheets[wanted] not in parts:
         raise file.refused(f"{wanted!r}, which is no sheet of cells", "set the format's sheet to one that has cells")
@@ -199,7 +198,7 @@ class _Cells:
             self.sheet.odd.setdefault(self._row, []).append(cell)
 
     def _refused(self, received: str) -> InputError:
-        return self._file.refused(f"a damaged workbook: {received}", _DELIVER_AGAIN)
+        return self._file.refused(f"a damaged workbook: {received}", DELIVER_AGAIN)
 
 
 def _column(reference: str) -> int:

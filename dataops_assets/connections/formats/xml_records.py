@@ -19,10 +19,8 @@ from dataops_assets.config.connection import XmlFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.json_records import read_json_lines
 from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
-from dataops_assets.connections.formats.staging import RawFile, Reading, Staging, Wanted
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Staging, Wanted
 from dataops_assets.sql import columns, query
-
-_DELIVER_AGAIN = "the file is damaged or incomplete: deliver it again"
 
 
 def read_xml(staging: Staging, files: Sequence[RawFile], layout: XmlFormat, wanted: Wanted, limits: Limits) -> Reading:
@@ -67,7 +65,7 @@ def _rewritten(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limit
 
             xmltodict.parse(stream, item_depth=len(tags), item_callback=write)
     except (expat.ExpatError, ValueError, LookupError) as error:
-        raise file.refused(f"damaged XML: {error}", _DELIVER_AGAIN) from error
+        raise file.refused(f"damaged XML: {error}", DELIVER_AGAIN) from error
     return path, records
 
 

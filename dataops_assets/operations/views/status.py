@@ -51,7 +51,7 @@ def details(statuses: Sequence[SourceStatus], *, only_wrong: bool = False) -> It
             lines = [*failed.message.splitlines(), f"next: {failed.next_step}"]
             yield from ("", Item("failed", failed.table, lines))
         if status.filtered and not only_wrong:
-            yield f"\nrows of {status.source} that keep_when filters: {status.filtered:,}"
+            yield f"\nfiltered rows of {status.source}: {status.filtered:,}"
         if status.by_rule and not only_wrong:
             yield "\nrows that are kept out, by rule:"
             for rule, count in sorted(status.by_rule.items(), key=lambda item: (-item[1], item[0])):

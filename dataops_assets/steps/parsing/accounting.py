@@ -15,7 +15,7 @@ from dataops_assets.steps.parsing.typed_rows import TypedRows
 def row_counts(session: Session, typed: TypedRows, input_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return for each input the number of parsed rows, of rejected rows, and of records in its bytes.
 
-    With `keep_when`, `filtered` is the number of rows that are not kept.
+    `filtered` is the number of rows that `keep_when` does not keep, and of records of other types.
     """
     found = session.fetch(
         query(
@@ -27,7 +27,10 @@ def row_counts(session: Session, typed: TypedRows, input_ids: Sequence[str]) -> 
     counts = {row["s_input_id"]: {"rows": row["rows"], "rejected": row["rejected"]} for row in found}
     for input_id, filtered in _filtered_rows(session, typed).items():
         counts[input_id] |= {"rejected": counts[input_id]["rejected"] - filtered, "filtered": filtered}
-    kinds = ("rows", "rejected", *(["filtered"] if typed.source.keep_when else []))
+    for input_id, others in typed.raw.filtered.items():
+        count = counts.setdefault(input_id, {})
+        count["filtered"] = count.get("filtered", 0) + others
+    kinds = ("rows", "rejected", *(["filtered"] if typed.source.filters_rows else []))
     return {
         input_id: {kind: counts.get(input_id, {}).get(kind, 0) for kind in kinds}
         | {"records": typed.raw.records[input_id]}

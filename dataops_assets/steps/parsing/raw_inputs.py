@@ -20,6 +20,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.report import Input
 from dataops_assets.sql import query, values
+from dataops_assets.steps.parsing.control_totals import wrong_totals
 from dataops_assets.steps.parsing.drift import drift_problem
 from dataops_assets.steps.parsing.typed_values import TextMarks, marks_of
 from dataops_assets.steps.source_context import SourceContext
@@ -31,7 +32,7 @@ class RawInputs:
 
     * `rows`: each item has the rows of all inputs with the same columns. Rows of refused inputs may be among them.
     * `headers`: the raw columns. `names`: the file name. `extract_times`: the extract time.
-    * `records`, `undeclared`: see `Reading`.
+    * `records`, `filtered`, `undeclared`: see `Reading`.
     * `errors`: the inputs that were refused.
     """
 
@@ -42,6 +43,7 @@ class RawInputs:
     undeclared: Mapping[str, Mapping[str, int]]
     errors: Mapping[str, DataOpsError] = field(default_factory=dict)
     extract_times: Mapping[str, dt.datetime] = field(default_factory=dict)
+    filtered: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def input_ids(self) -> list[str]:
@@ -102,6 +104,8 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
     for layout, some in by_format.values():
         marks = marks_of(layout)
         found = read(staging, some, layout, _wanted(source), source.connection.limits)
+        for input_id, wrong in wrong_totals(staging.session, source, found, marks).items():
+            found.errors[input_id] = wrong if isinstance(wrong, DataOpsError) else files[input_id].refused(*wrong)
         reading.join(found)
         rows += [(raw, marks) for raw in found.rows]
     errors |= reading.errors
@@ -111,7 +115,7 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
             errors[input_id] = files[input_id].refused(*problem)
     names = {input_id: file.name for input_id, file in files.items()}
     times = {item.input_id: item.extract_time for item in inputs}
-    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, times)
+    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, times, reading.filtered)
 
 
 def _wanted(source: Source) -> Wanted:
