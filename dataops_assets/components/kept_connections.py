@@ -6,6 +6,7 @@ longer than the work of the run.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections import defaultdict
@@ -36,11 +37,15 @@ def _with(setting: str) -> Callable[[Any, Any], None]:
 _NEVER_WAITS, _SELDOM_WAITS = _with("PRAGMA synchronous = OFF"), _with("PRAGMA synchronous = NORMAL")
 
 
-class _KeptOpen(sqlite3.Connection):
-    """A SQLite connection that `close` keeps open for its next use in the thread that opened it."""
+# file, process and thread: a fork must not use a connection of the process that it comes from
+_Place = tuple[str, int, int]
 
-    free: ClassVar[dict[tuple[str, int], list[_KeptOpen]]] = defaultdict(list)
-    place: tuple[str, int]
+
+class _KeptOpen(sqlite3.Connection):
+    """A SQLite connection that `close` keeps open for its next use in the process and thread that opened it."""
+
+    free: ClassVar[dict[_Place, list[_KeptOpen]]] = defaultdict(list)
+    place: _Place
 
     def close(self) -> None:
         """Roll back the open transaction and keep the connection for its next use."""
@@ -51,7 +56,7 @@ class _KeptOpen(sqlite3.Connection):
 def _kept_open(dialect: sa.Dialect, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
     if dialect.name != "sqlite" or not arguments or arguments[0] in ("", ":memory:"):
         return None
-    place = (str(arguments[0]), threading.get_ident())
+    place = (str(arguments[0]), os.getpid(), threading.get_ident())
     if _KeptOpen.free[place]:
         return _KeptOpen.free[place].pop()
     made = sqlite3.connect(*arguments, **options, factory=_KeptOpen)

@@ -1,6 +1,7 @@
-"""Run sensors, their runs and automation in this process, without a daemon: for `dataops run` and the demonstration.
+"""Run sensors, their runs and automation without a daemon: for `dataops run` and the demonstration.
 
-The sensors, the runs and the instance are the same as with a daemon. Only waiting and new processes are missing.
+The sensors, the runs and the instance are the same as with a daemon; only waiting is missing. Forks of this process do
+the runs of different sources side by side, if it may have forks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import logging
 import os
 import time
+import uuid
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
+from dataops_assets.components.run_queue import RunQueue
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.config.environment import Environment
@@ -37,6 +40,7 @@ from dataops_assets.errors import ConfigError, DataOpsError
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
 _LOCAL_TAG = "dataops/local_runner"
+_KILLED = "The process of this run was killed."
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class FinishedRun:
     seconds: float
     source: str = ""
     input_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run to do. It has an id before it begins, so that it can be found if its process is killed."""
+
+    what: str
+    keys: Sequence[dg.AssetKey]
+    request: dg.RunRequest | None
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,9 @@ def local_runner(
                 received=str(error.__cause__ or error),
                 next_step="dg check defs shows it all",
             ) from error
-        yield LocalRunner(definitions, instance, cursor, begin)
+        runner = LocalRunner(definitions, instance, cursor, begin)
+        with runner.queue:
+            yield runner
 
 
 def cursor_of(environment: Environment) -> Path:
@@ -124,7 +140,7 @@ def end_runs_left_behind(instance: dg.DagsterInstance) -> None:
     Call it only while this process holds the lock.
     """
     for run in instance.get_runs(filters=dg.RunsFilter(tags={_LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
-        instance.report_run_failed(run, "The process of this run was killed.")
+        instance.report_run_failed(run, _KILLED)
 
 
 @contextmanager
@@ -167,15 +183,23 @@ class LocalRunner:
     def __init__(
         self, definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: Path, begin: Callable[[str], None]
     ) -> None:
-        """Take the objects to work with; `begin` is called with a description of each run before it starts."""
+        """Take the objects to work with; `begin` is called with a description of each run before it starts.
+
+        Leaving the context of `queue` ends the forks of the runner.
+        """
         self._definitions = definitions
         self._instance = instance
         self._cursor = cursor
         self._sensors = cursor.with_name("sensors.json")
         self._begin = begin
+        self._pid = os.getpid()
         self._repository = definitions.get_repository_def()
         self._platform: Platform = (definitions.resources or {})[PLATFORM]
+        self._looks = self._looks_by_source()
         self.notes: list[str] = []
+        self.queue: RunQueue[_Job, FinishedRun] = RunQueue(
+            self._do, lambda job: begin(job.what), self._lost, side_by_side=len(self._looks) > 1
+        )
 
     def run_new_inputs(self, sources: Collection[str] = ()) -> Iterator[FinishedRun]:
         """Look for inputs of these sources (default: all), run what is requested, and repeat until nothing is.
@@ -184,22 +208,47 @@ class LocalRunner:
         at each source did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
         """
         told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
-        looks: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
+        looks = {name: each for name, each in self._looks.items() if not sources or name in sources}
+        queue, followers = self.queue, self._followers()
+        left = Counter(dict.fromkeys(looks, _ROUNDS))
+        due, was_due = dict.fromkeys(looks), False
+        while True:
+            for source in [name for name in due if name not in queue.names and left[name]]:
+                left[source] -= 1
+                requests = self._look(looks[source], source, told)
+                queue.add(source, [_Job(_described(one), one.asset_selection or (), one) for one in requests])
+                was_due = was_due or bool(requests)
+                del due[source]
+            if queue.names:
+                done = queue.next()
+                yield done
+                # the runs of a source are done in order; its next look comes after all of them
+                changed = {done.source, *followers[done.source]} if done.source not in queue.names else set()
+                due |= {name: None for name in looks if name in changed}
+                continue
+            _store(self._sensors, json.dumps(told))
+            if not was_due:
+                return
+            due, was_due = dict.fromkeys(looks), False
+
+    def _looks_by_source(self) -> dict[str, dg.SensorDefinition | dg.ScheduleDefinition]:
+        """Return by source what looks for its inputs."""
+        found: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
             *self._repository.sensor_defs,
             *self._repository.schedule_defs,
         ]
-        for _ in range(_ROUNDS):
-            requested = False
-            for each in looks:
-                source = each.tags.get(SOURCE_TAG, "")
-                if not source or (sources and source not in sources):
-                    continue
-                for request in self._look(each, source, told):
-                    requested = True
-                    yield self._run(_described(request), request.asset_selection or (), request)
-                _store(self._sensors, json.dumps(told))
-            if not requested:
-                return
+        return {each.tags[SOURCE_TAG]: each for each in found if each.tags.get(SOURCE_TAG)}
+
+    def _followers(self) -> Mapping[str, set[str]]:
+        """Return by source the others whose inputs can wait for it."""
+        specs = {spec.key: spec for spec in self._definitions.resolve_all_asset_specs()}
+        found: dict[str, set[str]] = defaultdict(set)
+        for spec in specs.values():
+            for dep in spec.deps:
+                upstream = specs[dep.asset_key].tags.get(SOURCE_TAG) if dep.asset_key in specs else None
+                if upstream and (source := spec.tags.get(SOURCE_TAG)) and source != upstream:
+                    found[upstream].add(source)
+        return found
 
     def _look(
         self, each: dg.SensorDefinition | dg.ScheduleDefinition, source: str, told: dict[str, str]
@@ -325,34 +374,53 @@ class LocalRunner:
 
     def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:
         self._begin(what)
-        started = time.perf_counter()
+        return self._executed(_Job(what, keys, request), self._instance)
+
+    def _do(self, job: _Job) -> FinishedRun:
+        """Do a run of inputs, in this process or in a fork of it."""
+        if self._pid == os.getpid():
+            return self._executed(job, self._instance)
+        with dg.DagsterInstance.get() as instance:
+            return self._executed(job, instance)
+
+    def _lost(self, job: _Job) -> FinishedRun:
+        """Report a run as failed whose fork was killed."""
+        run = self._instance.get_run_by_id(job.run_id)
+        if run is not None and not run.is_finished:
+            self._instance.report_run_failed(run, _KILLED)
+        return FinishedRun(job.what, False, (_KILLED,), 0.0, *_inputs_of(job.request, self._instance))
+
+    def _executed(self, job: _Job, instance: dg.DagsterInstance) -> FinishedRun:
+        started, request = time.perf_counter(), job.request
         tags = {_LOCAL_TAG: "true", **(request.tags if request else {})}
         if request and request.run_key:
             tags["dagster/run_key"] = request.run_key
         with _planned_at_once() if RANGE_START_TAG in tags else nullcontext():
             result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
-                instance=self._instance,
-                asset_selection=list(keys),
+                instance=instance,
+                asset_selection=list(job.keys),
                 partition_key=request.partition_key if request else None,
                 tags=tags,
                 run_config=_QUIET,
                 raise_on_error=False,
+                run_id=job.run_id,
             )
         failures = tuple(map(_failure, result.filter_events(lambda item: item.is_step_failure)))
-        source, input_ids = self._inputs_of(request)
-        return FinishedRun(what, result.success, failures, time.perf_counter() - started, source, input_ids)
+        seconds = time.perf_counter() - started
+        return FinishedRun(job.what, result.success, failures, seconds, *_inputs_of(request, instance))
 
-    def _inputs_of(self, request: dg.RunRequest | None) -> tuple[str, tuple[str, ...]]:
-        """Return the source and the inputs of a run request."""
-        source = request.tags.get(SOURCE_TAG, "") if request else ""
-        if request is None or not source:
-            return "", ()
-        one = request.partition_key or request.tags.get(PARTITION_TAG)
-        first, last = one or request.tags.get(RANGE_START_TAG), one or request.tags.get(RANGE_END_TAG)
-        order = list(self._instance.get_dynamic_partitions(partitions_name(source)))
-        if first not in order or last not in order:
-            return source, ()
-        return source, tuple(order[order.index(first) : order.index(last) + 1])
+
+def _inputs_of(request: dg.RunRequest | None, instance: dg.DagsterInstance) -> tuple[str, tuple[str, ...]]:
+    """Return the source and the inputs of a run request."""
+    source = request.tags.get(SOURCE_TAG, "") if request else ""
+    if request is None or not source:
+        return "", ()
+    one = request.partition_key or request.tags.get(PARTITION_TAG)
+    first, last = one or request.tags.get(RANGE_START_TAG), one or request.tags.get(RANGE_END_TAG)
+    order = list(instance.get_dynamic_partitions(partitions_name(source)))
+    if first not in order or last not in order:
+        return source, ()
+    return source, tuple(order[order.index(first) : order.index(last) + 1])
 
 
 def _store(file: Path, text: str) -> None:

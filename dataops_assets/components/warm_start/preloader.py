@@ -25,6 +25,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_assets.components.forking import end_idle_threads, end_with, has_threads, import_without_threads
 from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.project_state import FileState, other_modules, project_files
 
@@ -36,9 +37,6 @@ _FIRST_FREE = 3
 _USED_BY_RUNS = ("alembic.command", "deltalake", "duckdb", "pyarrow.parquet")
 _USED_BY_WAREHOUSE = ("dbt.cli.main", "dbt.adapters.duckdb.connections", "dbt.adapters.duckdb.impl")
 _WAREHOUSE = "dataops_assets.components.warehouse"
-# threads that forks do without: the memory allocator of Arrow and DuckDB prepares itself for a fork
-_HARMLESS = {"jemalloc_bg_thd"}
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def main(folder: Path) -> None:
@@ -50,7 +48,7 @@ def main(folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     owner = os.pidfd_open(settings["owner"])
     # a fork would lack other threads, and what these lock would stay locked
-    if _load(settings) != project or _has_threads():
+    if _load(settings) != project or has_threads():
         return
     modules = other_modules()
     gc.collect()
@@ -67,12 +65,7 @@ def main(folder: Path) -> None:
 
 def _load(settings: dict[str, Any]) -> Path:
     """Import what the code server has imported, load the definitions as a run does, and return their project."""
-    before = os.environ.get(_BLAS_THREADS)
-    os.environ[_BLAS_THREADS] = "1"
-    import_module("numpy")
-    del os.environ[_BLAS_THREADS]
-    if before is not None:
-        os.environ[_BLAS_THREADS] = before
+    import_without_threads()
     for name in settings["modules"]:
         with suppress(ImportError):
             import_module(name)
@@ -89,15 +82,8 @@ def _load(settings: dict[str, Any]) -> Path:
     with dg.DagsterInstance.local_temp() as instance:
         # what Dagster reads and compiles for the first instance of a process
         instance.get_runs(limit=1)
-    # DuckDB opens a database when it is imported, with threads that wait for work
-    import_module("duckdb").default_connection().close()
+    end_idle_threads()
     return Path(loaded.PROJECT)
-
-
-def _has_threads() -> bool:
-    own = str(os.getpid())
-    others = [task for task in Path("/proc/self/task").iterdir() if task.name != own]
-    return any((task / "comm").read_text().strip() not in _HARMLESS for task in others)
 
 
 def _is_same(project: Path, files: Set[FileState], modules: Set[FileState]) -> bool:
@@ -119,7 +105,7 @@ class _Request:
     def do(self) -> None:
         """Become the process that multiprocessing wanted to start. Ends this process."""
         kept = _moved(self.numbers, self.files, self.connection.detach())
-        threading.Thread(target=_end_with_client, args=(kept,), daemon=True).start()
+        threading.Thread(target=end_with, args=(kept,), daemon=True).start()
         if not self.asked["ignores_interrupts"]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(self.asked["folder"])
@@ -141,13 +127,6 @@ def _moved(numbers: tuple[int, ...], files: tuple[int, ...], connection: int) ->
         os.dup2(file, number)
         os.close(file)
     return kept
-
-
-def _end_with_client(connection: int) -> None:
-    """Wait until the client is gone, then kill this process."""
-    while os.read(connection, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass

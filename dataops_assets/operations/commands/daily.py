@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from dataops_assets.components.forking import import_without_threads
 from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer
 from dataops_assets.operations.command import Commands
@@ -27,6 +28,7 @@ def run(source: Sources = None) -> Answer:
 
     A rollback that was interrupted is resumed first.
     """
+    import_without_threads()
     from dataops_assets.components.local import FinishedRun
     from dataops_assets.components.rolling_back import resume_alone as resume_interrupted
     from dataops_assets.operations.run import outcome, run_due
@@ -78,6 +80,7 @@ def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noq
 @app.command(example="dataops demo")
 def demo() -> Answer:
     """Run two subject areas from raw data to the warehouse. Its bad files fail on purpose: the exit code is 0."""
+    import_without_threads()
     from dataops_assets.components.local import FinishedRun
     from dataops_assets.operations.demo import run_demo
     from dataops_assets.operations.run import outcome
