@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dataops_assets.components.declarations import Declaration
-from dataops_assets.components.graph import StepNode
+from dataops_assets.components.declarations import Declaration, Declarations
+from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.merged_value_checks import rules_on_merged_values
+from dataops_assets.components.output_checks import over_hub, require_target
+from dataops_assets.components.wait_cycles import require_no_wait_cycle
 from dataops_assets.config.connection import FileConnection, PythonConnection
+from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
+from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Validation
 from dataops_assets.config.source import Source
+from dataops_assets.connections.databases.opening import require_api, require_declared
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.connections.stores import require_store
@@ -28,16 +35,66 @@ _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
 _PartCheck = tuple[tuple[str | int, ...], Callable[[], object]]
 
 
-def require_usable(declared: Declaration, steps: Sequence[StepNode]) -> None:
+def faults(declared: Declarations) -> list[str]:
+    """Return a text with file and line for each source and output that the load would refuse, in the load's words."""
+    found = []
+    for item in declared.by_name.values():
+        try:
+            require_usable(item, declared, nodes(item.source, declared.rules(item.source.name)))
+        except ConfigError as error:
+            found.append(str(error))
+    for output in declared.outputs.values():
+        try:
+            over_hub(output, declared)
+            require_target(output, declared)
+        except ConfigError as error:
+            found.append(str(error))
+    # a wrong rule of a related source is named by each source that looks it up
+    return list(dict.fromkeys(found))
+
+
+def require_usable(item: Declaration, declared: Declarations, steps: Sequence[StepNode]) -> None:
     """Check that runs can use every part of a source, whose `steps` are given. Raises ConfigError with file and line.
 
     Imports the modules of the source's contracts and of its Python hook.
     """
-    for path, check in _part_checks(declared.source, steps):
+    for path, check in chain(_references(item.source, declared), _part_checks(item.source, steps)):
         try:
             check()
         except ConfigError as error:
-            raise ConfigError(f"{declared.place(*path)}: {error}") from error
+            raise ConfigError(f"{item.place(*path)}: {error}") from error
+    require_no_wait_cycle(declared, item.source.name)
+
+
+def _references(source: Source, declared: Declarations) -> Iterator[_PartCheck]:
+    """Return the checks of what a source refers to: databases, time zones."""
+    connection = source.connection
+    if isinstance(connection, DatabaseConnection):
+        yield ("connection", "database"), lambda: require_declared(connection.database, declared.databases)
+    if isinstance(connection, RestConnection):
+        yield ("connection", "api"), lambda: require_api(connection.api, declared.databases)
+    yield ("discovery", "timezone"), lambda: _require_zone(source.discovery.timezone)
+    if source.discovery.schedule:
+        yield ("discovery", "schedule"), lambda: _require_schedule(source.discovery.schedule)
+
+
+def _require_zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(
+            "no such zone", received=repr(name), next_step="use an IANA name such as Europe/Berlin"
+        ) from error
+
+
+def _require_schedule(cron: str) -> None:
+    # Dagster takes seconds to import, and decides what a schedule is
+    import dagster as dg
+
+    try:
+        dg.ScheduleDefinition(name="checked", cron_schedule=cron, target="*")
+    except dg.DagsterInvalidDefinitionError as error:
+        raise ConfigError(str(error), received=cron) from error
 
 
 def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartCheck]:

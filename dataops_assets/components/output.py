@@ -16,18 +16,17 @@ from dataops_assets.components import events
 from dataops_assets.components.assets import PLATFORM, RETRIES
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.declarations import Declarations, OutputDeclaration
-from dataops_assets.components.graph import nodes, table_columns
+from dataops_assets.components.output_checks import over_hub, require_target
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.scaffold import OutputScaffolder
 from dataops_assets.components.source import declared_at, declared_once
-from dataops_assets.config.outputs import FilesTarget, Output, TableTarget
-from dataops_assets.connections.databases.opening import require_declared
+from dataops_assets.config.outputs import FilesTarget, Output
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, DataOpsError, GateFailed, nearest
 from dataops_assets.masking import cut_secrets
-from dataops_assets.outputs.context import OutputContext, source_of
+from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.deliver import deliver
-from dataops_assets.outputs.mapping import Compiled, compiled
+from dataops_assets.outputs.mapping import Compiled
 from dataops_assets.report import CheckKind, StepReport
 
 _RETRY_SECONDS = 5.0
@@ -109,12 +108,8 @@ def blocking_checks(assets: Iterable[object]) -> dict[str, list[str]]:
 def output_asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDefinition:
     """Return the asset of an output. Raises ConfigError with file and line if the output does not fit its table."""
     output = item.output
-    of_table = _over_hub(item, declared)
-    if isinstance(output.to, TableTarget):
-        try:
-            require_declared(output.to.database, declared.databases)
-        except ConfigError as error:
-            raise ConfigError(f"{item.place('to', 'database')}: {error}") from error
+    of_table = over_hub(item, declared)
+    require_target(item, declared)
     run = _Run(output, declared)
     checks = [name for name in _CHECKS if name != "volume" or output.checks.volume.enabled]
 
@@ -134,33 +129,6 @@ def output_asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDe
         yield from run(context)
 
     return run_delivery
-
-
-def _over_hub(item: OutputDeclaration, declared: Declarations) -> Compiled | None:
-    """Return the output over the declared columns of its hub; None for a model, whose columns dbt knows."""
-    output = item.output
-    if not output.source.startswith("hub/"):
-        return None
-    source = source_of(output, declared.sources)
-    tables = {} if source is None else {node.key: node for node in nodes(source, declared.rules(source.name))}
-    if source is None or output.source not in tables:
-        known = [f"hub/{name}" for name in declared.sources]
-        raise ConfigError(
-            f"{item.place('from')}: no declared source makes it",
-            received=output.source,
-            known=known,
-            next_step=nearest(output.source, known),
-        )
-    if output.versions == "all" and not (source.refresh.history and output.source == f"hub/{source.name}"):
-        raise ConfigError(
-            f"{item.place('versions')}: {output.source} keeps no history",
-            received="all",
-            next_step="declare refresh.history: true for the source, or versions: current",
-        )
-    try:
-        return compiled(output, table_columns(source, tables[output.source]), source.refresh.key)
-    except ConfigError as error:
-        raise ConfigError(f"{item.place('columns')}: {error}") from error
 
 
 def _spec(item: OutputDeclaration, of_table: Compiled | None) -> dg.AssetSpec:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 from pydantic import BaseModel
@@ -16,11 +15,7 @@ from dataops_assets.components.declarations import Declaration, Declarations, de
 from dataops_assets.components.load_checks import require_usable
 from dataops_assets.components.scaffold import SourceScaffolder
 from dataops_assets.components.sensors import source_schedule, source_sensor
-from dataops_assets.components.wait_cycles import require_no_wait_cycle
-from dataops_assets.config.databases import DatabaseConnection
-from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.templates import SourceDeclaration
-from dataops_assets.connections.databases.opening import require_api, require_declared
 from dataops_assets.errors import ConfigError
 
 
@@ -103,21 +98,6 @@ def source_definitions(name: str, tree: dg.ComponentTree) -> dg.Definitions:
     return dg.Definitions.merge(*(_definitions(item, declared) for item in declared.made_of(name)))
 
 
-def _require_connection(item: Declaration, declared: Declarations) -> None:
-    """Raise ConfigError if a source names a database or an API that is not declared."""
-    connection = item.source.connection
-    if isinstance(connection, DatabaseConnection):
-        try:
-            require_declared(connection.database, declared.databases)
-        except ConfigError as error:
-            raise ConfigError(f"{item.place('connection', 'database')}: {error}") from error
-    if isinstance(connection, RestConnection):
-        try:
-            require_api(connection.api, declared.databases)
-        except ConfigError as error:
-            raise ConfigError(f"{item.place('connection', 'api')}: {error}") from error
-
-
 def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
     """Return the place of a declaration, which the UI links to."""
     with warnings.catch_warnings():
@@ -129,23 +109,9 @@ def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
 
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
     rules = declared.rules(item.source.name)
-    _require_connection(item, declared)
     assets = SourceAssets(item.source, declared.sources, rules, declared.databases, declared_at(item.file, item.line))
-    require_usable(item, assets.nodes)
-    require_no_wait_cycle(declared, item.source.name)
+    require_usable(item, declared, assets.nodes)
     discovery = item.source.discovery
-    try:
-        ZoneInfo(discovery.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(
-            f"{item.place('discovery', 'timezone')}: no such zone",
-            received=repr(discovery.timezone),
-            next_step="use an IANA name such as Europe/Berlin",
-        ) from error
     if not discovery.schedule:
         return dg.Definitions(assets=assets.definitions(), sensors=[source_sensor(assets)])
-    try:
-        schedule = source_schedule(assets)
-    except dg.DagsterInvalidDefinitionError as error:
-        raise ConfigError(f"{item.place('discovery', 'schedule')}: {error}", received=discovery.schedule) from error
-    return dg.Definitions(assets=assets.definitions(), schedules=[schedule])
+    return dg.Definitions(assets=assets.definitions(), schedules=[source_schedule(assets)])
