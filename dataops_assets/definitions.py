@@ -30,6 +30,7 @@ from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.components.storage_job import storage_job, storage_schedule
 from dataops_assets.components.warm_start.executable import start_runs_warm
 from dataops_assets.config.environment import environment_from
+from dataops_assets.masking import mask_logs, remember_variables
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +51,8 @@ def defs() -> dg.Definitions:
 
     They are loaded again only if a file or an environment variable has changed.
     """
+    mask_logs()
+    remember_variables(os.environ)
     read_migrations_once()
     compile_statements_once()
     files = project_files(PROJECT)

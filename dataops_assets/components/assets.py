@@ -19,6 +19,7 @@ from dataops_assets.components.incident_link import incident_link
 from dataops_assets.components.input_partitions import InputPartitions, partitions_name, partitions_read_once
 from dataops_assets.components.looks import step_look
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.secrets_removed import SecretsRemoved
 from dataops_assets.components.source_progress import newest_done
 from dataops_assets.config.databases import AnyConnection
 from dataops_assets.config.source import Source
@@ -177,14 +178,14 @@ class _StepRun:
         ids = _partitions_of(context) if self.node.is_per_input else [""]
         known: dict[str, Input] = {}
         try:
-            source_context = platform.source_context(self.source, self.sources)
-            source_context.metadata.register_source(self.source)
-            ids = ids or [newest_done(source_context, self.node.name)]
-            if self.node.is_per_input:
-                known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}
-            report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
+            with SecretsRemoved(f"{self.node.name} of {self.source.name!r}"):
+                source_context = platform.source_context(self.source, self.sources)
+                source_context.metadata.register_source(self.source)
+                ids = ids or [newest_done(source_context, self.node.name)]
+                if self.node.is_per_input:
+                    known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}
+                report = run_recorded(source_context, self.node.as_step, list(known.values()), ids, context.run.run_id)
         except DataOpsError as error:
-            cut_secrets(error)
             reports = [InputReport(input_id, error=error) for input_id in ids]
             raise self._failure(context, reports, known, len(ids)) from error
         yield from self._events(context, source_context, report, known)

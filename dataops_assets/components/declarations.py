@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataops_assets.components.expansion import Expanded, Shared, expand
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.data_products import DataProduct, DataProducts
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.incidents import Incidents
@@ -25,7 +27,9 @@ from dataops_assets.config.outputs import Output
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
+from dataops_assets.connections.secrets import secret_options, secret_variables
 from dataops_assets.errors import ConfigError, RuleError, nearest
+from dataops_assets.masking import remember_variables
 
 if TYPE_CHECKING:
     from dataops_assets.rules.compiler import CompiledRules, RulesCompiler
@@ -137,6 +141,16 @@ class Declarations:
             found.setdefault(declared.written, []).append(declared)
         return found
 
+    @functools.cached_property
+    def secret_variables(self) -> Sequence[str]:
+        """Return the names of the environment variables that hold secrets of databases, APIs, stores and channels."""
+        stores = [item.connection for item in self.sources.values() if isinstance(item.connection, FileConnection)]
+        return [
+            *(name for item in self.databases.values() for name in secret_variables(item)),
+            *(name for item in stores for name in secret_options(item)),
+            *(channel.variable for channel in self.incidents.channels.values()),
+        ]
+
     def rules(self, name: str) -> CompiledRules:
         """Return the compiled rules of a source.
 
@@ -168,7 +182,9 @@ def declared_sources(folder: Path) -> Declarations:
     Raises ConfigError with file, line and field for a wrong declaration, and for a name that is declared twice.
     """
     files = sorted(path for name in _FILES for path in folder.rglob(name))
-    return _read(tuple((path, *_version(path)) for path in files))
+    found = _read(tuple((path, *_version(path)) for path in files))
+    remember_variables(os.environ, found.secret_variables)
+    return found
 
 
 def _version(path: Path) -> tuple[int, int]:

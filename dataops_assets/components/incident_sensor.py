@@ -19,6 +19,7 @@ from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.events import asset_key
 from dataops_assets.components.incident_link import filled_launchpad
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.secrets_removed import SecretsRemoved
 from dataops_assets.components.told_once import ToldOnce
 from dataops_assets.components.warehouse_problems import newest_ended_run, warehouse_problems
 from dataops_assets.config.incidents import Incidents
@@ -115,14 +116,15 @@ def incident_sensor(sources: Mapping[str, Source], settings: Incidents) -> dg.Se
         platform: Platform = getattr(context.resources, PLATFORM)
         if context.repository_def is None:
             return dg.SensorResult(skip_reason="no code location")
-        found = tick(
-            context.repository_def,
-            platform,
-            context.instance,
-            (sources, settings),
-            context.cursor or "",
-            dt.datetime.now(dt.UTC),
-        )
+        with SecretsRemoved("looking for incidents"):
+            found = tick(
+                context.repository_def,
+                platform,
+                context.instance,
+                (sources, settings),
+                context.cursor or "",
+                dt.datetime.now(dt.UTC),
+            )
         for message in found.refused:
             context.log.error(message)
         told = [_told(incident, change) for incident, change in found.changes]

@@ -19,11 +19,11 @@ from dataops_assets.components.declarations import Declarations, OutputDeclarati
 from dataops_assets.components.output_checks import over_hub, require_target
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.scaffold import OutputScaffolder
+from dataops_assets.components.secrets_removed import SecretsRemoved
 from dataops_assets.components.source import declared_at, declared_once
 from dataops_assets.config.outputs import FilesTarget, Output
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, DataOpsError, GateFailed, nearest
-from dataops_assets.masking import cut_secrets
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.deliver import deliver
 from dataops_assets.outputs.mapping import Compiled
@@ -174,10 +174,10 @@ class _Run:
         """Deliver and report. Raises RetryRequested if a retry can help, and Failure if not."""
         platform: Platform = getattr(context.resources, PLATFORM)
         try:
-            self._require_passed(context, platform)
-            report = deliver(self._context(platform))
+            with SecretsRemoved(f"delivering output {self.output.name!r}"):
+                self._require_passed(context, platform)
+                report = deliver(self._context(platform))
         except DataOpsError as error:
-            cut_secrets(error)
             raise _stopped(context, error) from error
         error_found = report.inputs[0].error
         if error_found is None:

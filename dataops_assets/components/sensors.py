@@ -12,7 +12,6 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 import dagster as dg
@@ -36,13 +35,14 @@ from dataops_assets.components.run_attempts import (
     observed,
     request,
 )
+from dataops_assets.components.secrets_removed import SecretsRemoved
 from dataops_assets.components.source_progress import read_progress, unsettled
 from dataops_assets.components.told_once import ToldOnce
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.connections.discovery import SETTLING, FoundInputs, discover
-from dataops_assets.errors import DataOpsError, GivenUp, InputWaits, StorageError
-from dataops_assets.masking import cut_secrets, has_secret, mask
+from dataops_assets.errors import GivenUp, InputWaits
+from dataops_assets.masking import mask
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps import waits
@@ -236,30 +236,10 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
     return look_for_inputs
 
 
-class _SecretsRemoved:
-    """Removes secrets from errors raised in its block: Dagster shows the texts of an error and of all its causes."""
-
-    def __init__(self, attempted: str) -> None:
-        self._attempted = attempted
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        cut_secrets(error)
-        if error is not None and not isinstance(error, DataOpsError) and has_secret(f"{error} {error!r}"):
-            # an error of a hook, which may have the URL of a request in its message
-            raise StorageError(
-                self._attempted,
-                received=f"{type(error).__name__}: {error}",
-                next_step="correct the cause that the error names; the next tick tries again",
-            ) from None
-
-
 def _look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance, cursor: str) -> Look:
     """Look now; remove secrets from messages and errors."""
     # a look reads the metadata a dozen times
-    with _SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"), platform.metadata.kept_open():
+    with SecretsRemoved(f"looking for new inputs of {assets.source.name!r}"), platform.metadata.kept_open():
         platform.record_declarations()
         seen = _during_a_rollback(assets, platform, cursor)
         if seen is None:

@@ -17,6 +17,14 @@ from dataops_assets.errors import ConfigError
 
 EnvironmentName = Literal["local", "test", "staging", "production"]
 EngineName = Literal["duckdb", "spark"]
+VARIABLES = tuple(
+    f"DATAOPS_{name}"
+    for name in (
+        *("ENV", "ENGINE", "MEMORY", "HOME", "STORAGE", "LANDING", "OUTPUTS", "METADATA_URL", "WAREHOUSE"),
+        *("DBT_TARGET", "SPARK_MASTER", "SPARK_JARS", "SPARK_CONF", "CODE_VERSION", "WARM_RUNS"),
+    )
+)
+"""The variables that set something of a deployment."""
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9._=/-]+")
 

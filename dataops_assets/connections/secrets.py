@@ -1,13 +1,20 @@
-"""Reads the secrets that declarations refer to."""
+"""Reads the secrets that declarations refer to, and knows the variables that hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.secrets import Secret
 from dataops_assets.errors import ConfigError
-from dataops_assets.masking import remember
+from dataops_assets.masking import is_secret_name, remember
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""A variable in the option of a store."""
 
 
 def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | None:
@@ -33,3 +40,30 @@ def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | N
             ) from None
     remember([found])
     return found
+
+
+def secrets_in(declared: BaseModel) -> Iterator[tuple[str, Secret]]:
+    """Yield the references to secrets in a declaration, at any depth, each with the dotted path of its field."""
+    for name in type(declared).model_fields:
+        value = getattr(declared, name)
+        if isinstance(value, Secret):
+            yield name, value
+        elif isinstance(value, BaseModel):
+            yield from ((f"{name}.{path}", found) for path, found in secrets_in(value))
+
+
+def secret_variables(declared: BaseModel) -> Iterator[str]:
+    """Yield the names of the environment variables that a declaration refers to as secrets, at any depth."""
+    yield from (found.env for _, found in secrets_in(declared) if found.env)
+
+
+def is_secret_option(name: str, value: str) -> bool:
+    """Return whether an option of a store holds a secret, as its name or that of its variable says."""
+    return is_secret_name(name) or any(is_secret_name(used) for used in VARIABLE.findall(value))
+
+
+def secret_options(connection: FileConnection) -> Iterator[str]:
+    """Yield the names of the environment variables in the options of a store that are secrets."""
+    for name, value in connection.storage_options.items():
+        if is_secret_option(name, value):
+            yield from VARIABLE.findall(value)

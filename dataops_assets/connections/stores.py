@@ -11,13 +11,12 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.connections.secrets import VARIABLE, is_secret_option
 from dataops_assets.errors import ConfigError, nearest
-from dataops_assets.masking import has_secret, is_secret_name, remember
+from dataops_assets.masking import has_secret, remember
 
 SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Stores whose listings give size and modification time of each file, by which versions are distinguished."""
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def scheme_of(path: str) -> str:
@@ -52,7 +51,7 @@ def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict
     found: dict[str, Any] = {}
     for name, value in connection.storage_options.items():
         text = _filled(name, value, variables)
-        if is_secret_name(name) or any(is_secret_name(used) for used in _VARIABLE.findall(value)):
+        if is_secret_option(name, value):
             remember([text])
         found[name] = {"true": True, "false": False}.get(text.lower(), text)
     return found
@@ -104,4 +103,4 @@ def _filled(name: str, value: str, variables: Mapping[str, str]) -> str:
             )
         return variables[match[1]]
 
-    return _VARIABLE.sub(filled, value)
+    return VARIABLE.sub(filled, value)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 import typer
 
+from dataops_assets.masking import mask, mask_logs, remember_variables
 from dataops_assets.operations.commands import (
     connections,
     daily,
@@ -55,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def program() -> None:
     """Run one command and end this process. An error that nobody expected ends it with 2, after its traceback."""
     sys.excepthook = _unexpected
+    mask_logs()
+    remember_variables(os.environ)
     sys.exit(main())
 
 
-def _unexpected(*error: object) -> None:
-    sys.__excepthook__(*error)  # type: ignore[arg-type]
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
     # 1, which is Python's own code, would say that something is held or failed
     sys.exit(2)
 

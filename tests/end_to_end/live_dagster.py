@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 PROJECT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -111,8 +111,11 @@ class LiveDagster:
             data=json.dumps({"query": query, "variables": variables}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=600) as response:
-            answer = json.load(response)
+        try:
+            with urllib.request.urlopen(request, timeout=600) as response:
+                answer = json.load(response)
+        except HTTPError as error:
+            raise AssertionError(f"{error}: {error.read().decode(errors='replace')[:4000]}") from error
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataops_assets.errors import StorageError
-from dataops_assets.masking import cut_secrets, is_secret_name, mask, remember
+from dataops_assets.masking import cut_secrets, is_secret_name, mask, mask_logs, remember, remember_variables
 
 SECRET = st.text("abcXYZ019+/=_-", min_size=6, max_size=30)
 
@@ -64,3 +67,41 @@ def test_an_error_masks_itself_and_loses_the_causes_that_would_tell() -> None:
     cut_secrets(error)
     assert str(error.__cause__) == "harmless"
     assert error.__cause__.__cause__ is None
+
+
+def test_the_secrets_of_an_environment_are_known_by_name_by_place_and_by_declaration() -> None:
+    remember_variables(
+        {
+            "SNOWFLAKE_PASSWORD": "pl4nted-by-name",
+            "PATH_OF_SECRETS": "/a/path-that-stays",
+            "PWD": "/the/folder-that-stays",
+            "SHORT_TOKEN": "usual",
+            "DB_URL": "postgresql://user:pl4nted%2Fplace@host/db?token=pl4nted-query&assignee=stays",
+            "DATAOPS_SPARK_CONF": '{"fs.s3a.secret.key": "pl4nted-conf", "spark.executor.memory": "stays-8g"}',
+            "CRM": "pl4nted-declared",
+            "BROKEN": "://[",
+        },
+        ["CRM", "NOT_SET"],
+    )
+    secrets = ["pl4nted-by-name", "pl4nted/place", "pl4nted-query", "pl4nted-conf", "pl4nted-declared"]
+    assert mask(" ".join(secrets)) == " ".join(["***"] * 5)
+    kept = "/a/path-that-stays /the/folder-that-stays usual stays stays-8g"
+    assert mask(kept) == kept
+
+
+def test_log_records_and_their_tracebacks_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = logging.getLogRecordFactory()
+    monkeypatch.setattr(logging, "setLogRecordFactory", lambda factory: setattr(logging, "_of_this_test", factory))
+    remember(["pl4nted-in-log"])
+    mask_logs()
+    factory = logging.__dict__.pop("_of_this_test")
+    assert logging.getLogRecordFactory() is made
+    try:
+        raise ValueError("with pl4nted-in-log")
+    except ValueError:
+        record = factory("a", logging.ERROR, "f", 1, "asked %s with %s", ("x", "pl4nted-in-log"), sys.exc_info())
+    told = logging.Formatter().format(record)
+    assert told.startswith("asked x with ***\nTraceback")
+    assert told.endswith("ValueError: with ***")
+    # arguments that do not fit are left to the handler, as without this
+    assert factory("a", logging.ERROR, "f", 1, "%d", ("x",), None).args == ("x",)

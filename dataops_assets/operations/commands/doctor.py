@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -24,8 +25,9 @@ def doctor(
         typer.Option("--repair", help="Make lost and damaged data again, where possible; implies --deep."),
     ] = False,
 ) -> Answer:
-    """Compare the metadata with the stored data, and say what to do."""
+    """Compare the metadata with the stored data, look for missing settings and secrets, and say what to do."""
     from dataops_assets.operations import doctor as work
+    from dataops_assets.operations.settings import settings_findings
     from dataops_assets.operations.views import doctor as view
     from dataops_assets.steps.upkeep.examination import examine_sources
 
@@ -34,5 +36,6 @@ def doctor(
     if repair:
         for context in contexts:
             out.say(*view.repairs(work.repair(context, out.begin)))
-    found = examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)
+    unset = [] if source else settings_findings(project.declarations(), project.environment(), os.environ)
+    found = [*unset, *examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)]
     return Answer(view.findings_as_data(found), [*view.findings(found)], found=bool(found))
