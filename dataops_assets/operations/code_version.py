@@ -47,6 +47,15 @@ def code_version(project: Path) -> str:
     return commit.strip()
 
 
+def present_code(project: Path) -> str:
+    """Return the version of the code as it is, with the number of files that differ from it; empty if it is unknown."""
+    commit = _git(project, "rev-parse", "HEAD") if (project / ".git").exists() else None
+    if commit is None:
+        return os.environ.get(VARIABLE, "")
+    changed = (_git(project, "status", "--porcelain", "--", *_CODE) or "").splitlines()
+    return commit.strip() + (f" with {len(changed)} changed files" if changed else "")
+
+
 def lock_digest(project: Path) -> str:
     """Return the SHA-256 of the locked packages; empty if the project has no lock."""
     lock = project / _LOCK

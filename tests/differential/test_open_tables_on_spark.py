@@ -26,7 +26,15 @@ def test_delta_lake_finds_the_rows_after_every_operation(
     drawn = [(operation, seed) for seed, operation in enumerate(("append", "evolve", *OPERATIONS))]
     story = Story(str(tmp_path / "table"), engines[writer])
     with spark.session() as session:
+        reader = session.spark.read.format("delta")
         for operation, seed in drawn:
             story.do(operation, seed)
-            found = session.spark.read.format("delta").load(story.table.uri).toArrow()
+            found = reader.load(story.table.uri).toArrow()
             assert bag_of(found, list(story.columns)) == bag(story.shown()), operation
+            if seed == 1:
+                newest = story.table.newest()
+                assert newest is not None
+                pinned = (newest.version, list(story.columns), bag(story.shown()))
+        # as a release is read
+        version, columns, rows = pinned
+        assert bag_of(reader.option("versionAsOf", version).load(story.table.uri).toArrow(), columns) == rows

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import polars as pl
+import pyarrow as pa
 import pytest
 from code_location import CodeLocation, failures, loaded, orders
 from command_line import Ended, dataops
+from deltalake import DeltaTable, QueryBuilder
 
 from dataops_assets.components.local import LocalRunner
 from dataops_assets.config.source import Source
@@ -164,6 +167,10 @@ def test_a_release_is_read_in_several_ways_and_dropped(here: CodeLocation) -> No
         assert then.sql("SELECT count(*) FROM hub.orders_current").fetchall() == [(3,)]
         assert then.sql("SELECT built FROM warehouse.main.fct_orders").fetchall() == [("then",)]
     versions = does(here, "releases", "versions", "v1").data["table_versions"]
+    hub = f"{context.environment.storage}/hub/orders"
+    assert sorted(pl.read_delta(hub, version=versions["hub/orders"])["id"].to_list()) == [1, 2, 3]
+    at_release = QueryBuilder().register("t", DeltaTable(hub, version=versions["hub/orders"]))
+    assert sorted(pa.table(at_release.execute("SELECT id FROM t").read_all())["id"].to_pylist()) == [1, 2, 3]
     (listed,) = does(here, "releases", "list").data
     shown = does(here, "releases", "show", "v1")
     assert (shown.code, shown.data["problems"]) == (0, [])

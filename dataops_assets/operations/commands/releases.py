@@ -92,6 +92,23 @@ def rollback(
     return Answer(view.rolled_back_as_data(done), [*view.rolled_back(done)])
 
 
+@whole.command(example="dataops reproduce v2026.10", found="a table differs, or could not be made again")
+def reproduce(
+    release: OneRelease,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the private environment, to look at it.")] = False,
+) -> Answer:
+    """Make the tables of a release again from raw in a private environment, and compare every row and column.
+
+    It says what differs, and what can be the reason. dbt models are not built.
+    """
+    from dataops_assets.operations import reproduce as work
+    from dataops_assets.operations.output import output
+    from dataops_assets.operations.views import reproduce as view
+
+    found = work.reproduce(_contexts("reproduce"), release, project.PROJECT, output().begin, keep=keep)
+    return Answer(view.as_data(found), [*view.shown(found)], found=not found.is_equal)
+
+
 @app.command("list", example="dataops releases list")
 def list_() -> Answer:
     """List the releases, with the bytes that each alone keeps from being removed."""

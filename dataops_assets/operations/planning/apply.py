@@ -96,7 +96,7 @@ def _all(
 ) -> Iterator[DoneWork]:
     parsed = metadata.parsed_inputs()
     failed: set[str] = set()
-    for context in _ordered(contexts):
+    for context in ordered(contexts):
         name = context.source.name
         planned = [item for item in applying.work if item.subject == name and item.kind != "build"]
         before = applying.before.get(name, "")
@@ -130,7 +130,7 @@ def _built(models: Sequence[Work], build: BuildTables) -> Iterator[DoneWork]:
         yield DoneWork(item.kind, item.subject, item.table, item.rows, item.seconds, item.rows, None, seconds, error)
 
 
-def _ordered(contexts: Sequence[SourceContext]) -> list[SourceContext]:
+def ordered(contexts: Sequence[SourceContext]) -> list[SourceContext]:
     """Return the contexts so that a source comes after those that it looks up, as far as there is such an order."""
     waiting = {context.source.name: context for context in contexts}
     found: list[SourceContext] = []

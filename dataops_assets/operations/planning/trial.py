@@ -58,7 +58,7 @@ def try_plan(
     with _private(parent, metadata, [context.source.name for context in contexts], plan, project) as inside:
         platform = Platform(inside)
         theirs = [platform.source_context(context.source, context.sources) for context in contexts]
-        with _unreported():
+        with unreported():
             done = list(_work(plan, tree, theirs, platform.metadata, say))
         say("compare the tables")
         with DuckDBEngine(parent).session() as session:
@@ -103,7 +103,7 @@ def _private(
 
 
 @contextmanager
-def _unreported() -> Iterator[None]:
+def unreported() -> Iterator[None]:
     """Let steps report to no Dagster instance in this block."""
     home = os.environ.pop("DAGSTER_HOME", None)
     try:

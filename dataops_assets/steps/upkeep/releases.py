@@ -201,7 +201,7 @@ def _make(contexts: Sequence[SourceContext], name: str, code: Code) -> MadeRelea
         dbt_digest=code.dbt_digest,
         lock_digest=code.lock_digest,
         contracts={context.source.name: metadata.register_source(context.source) for context in contexts},
-        rules={context.source.name: _rules(context) for context in contexts},
+        rules={context.source.name: rule_versions(context) for context in contexts},
         load_id=in_force.load_id if (in_force := metadata.declarations.in_force()) else None,
     )
     metadata.releases.make(release, pinned, sources, seen)
@@ -221,6 +221,7 @@ def _versions(contexts: Sequence[SourceContext]) -> list[ReleaseTable]:
     return found
 
 
-def _rules(context: SourceContext) -> dict[str, str]:
+def rule_versions(context: SourceContext) -> dict[str, str]:
+    """Return the versions of the rules of a source, by name."""
     compiled = compile_rules(context.source, context.sources)
     return {**compiled.snapshot.versions, **compiled.current.versions}
