@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,51 @@ def test_what_a_killed_runner_left_under_way_is_done_by_the_next(landed: Path, t
     assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
     # what was killed is tried again in halves
     assert ends == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+
+# in a process without threads, which may have forks
+_SIDE_BY_SIDE = """
+import json, os, signal, sys
+from pathlib import Path
+from dataops_assets.components.forking import import_without_threads
+
+import_without_threads()
+os.cpu_count = lambda: 2
+import dagster as dg
+from code_location import CodeLocation, loaded, standalone
+from dataops_assets.components.local import local_runner
+from dataops_assets.engines.duckdb import DuckDBSession
+
+home, own = Path(sys.argv[1]), os.getpid()
+write = DuckDBSession.write
+
+def killed_once(*given):
+    if os.getpid() != own and not (home / "killed").exists():
+        (home / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(*given)
+
+DuckDBSession.write = killed_once
+with loaded(standalone(), standalone() | {"name": "returns"}) as definitions, dg.DagsterInstance.get() as instance:
+    here = CodeLocation(definitions, instance, home)
+    with local_runner(lambda: here.definitions, home / "cursor", lambda _: None) as runner:
+        failures = [list(run.failures) for run in runner.run_new_inputs() if not run.succeeded]
+    rows = [here.rows(f"hub/{name}", "id", "amount") for name in ("orders", "returns")]
+    print(json.dumps([failures, rows, sorted(run.status.value for run in instance.get_runs())]))
+"""
+
+
+def test_a_killed_fork_loses_its_run_alone_which_is_tried_again(landed: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SIDE_BY_SIDE, str(landed)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "integration")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    failures, rows, ends = json.loads(done.stdout.splitlines()[-1])
+    assert (landed / "killed").exists()
+    assert failures == [["The process of this run was killed."]]
+    assert rows == [[[1, 1.0], [2, 2.0], [3, 3.0]]] * 2
+    # one in each half, and the other source's run
+    assert ends == ["FAILURE", "SUCCESS", "SUCCESS", "SUCCESS"]
