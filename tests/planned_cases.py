@@ -238,6 +238,22 @@ EDITS: Mapping[str, Edit] = {
     "a change that is ignored": _put(
         "sales", "refresh", {"type": "key", "key": ["id"], "order_by": "at", "ignore_changes_in": ["note"]}
     ),
+    "rows that delete many keys": _put(
+        "sales",
+        "refresh",
+        {"type": "key", "key": ["id"], "order_by": "at", "group_deletes": [{"when": "note = 'y'"}]},
+    ),
+    "markers": _put("sales", "refresh", {"type": "key", "key": ["id"], "order_by": "at", "delete_when": "note = 'y'"}),
+    "values of several rows": _put(
+        "sales", "refresh", {"type": "key", "key": ["id"], "order_by": "at", "merge": {"note": "last"}}
+    ),
+    "ranges": _put("sales", "refresh", {"type": "sequence", "range_by": "at"}),
+    "periods": lambda declared: [
+        _add("sales", "columns", {"name": "day", "type": "date", "expression": "cast('2024-01-0' || at as date)"})(
+            declared
+        ),
+        _put("sales", "refresh", {"type": "timestamp", "range_by": "day", "period": "day"})(declared),
+    ],
     "a key of the other source": _put("shops", "refresh", {"type": "full"}),
     "a type of the other source": _set("shops", "columns", "size", type="double"),
     "another join": lambda declared: declared["sales"]["relations"]["where_"].update({"on": {"note": "shop"}}),

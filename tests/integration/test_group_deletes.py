@@ -68,7 +68,8 @@ def test_rows_that_come_before_a_marker_are_deleted(
             assert all(result.success for result in here.settle("orders"))
         assert here.rows("hub/orders", "tenant", "id", "amount") == [(1, 1, 60), (2, 2, 50)]
         rejected = here.rows("lake/orders_quarantine", "s_row_id", "s_column")
-        assert rejected == [(2, "tenant")]
+        # id is missing, too: of several faults the first name counts
+        assert rejected == [(2, "id")]
         # of the eight rows, only the markers would fail the validation
         assert {row[0] for row in here.rows("hub/orders", "s_status")} == {"pass"}
 

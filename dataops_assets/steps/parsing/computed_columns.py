@@ -181,7 +181,7 @@ def _is_wrong(computed: Computed, index: int) -> exp.Expr:
 
 def _first_fault(computed: Computed) -> exp.Expr:
     fault = query("CASE WHEN NOT c.s_fault IS NULL THEN c.s_fault END")
-    for index in sorted(computed.places):
+    for index in sorted(computed.places, key=lambda place: computed.source.columns[place].name):
         item = computed.source.columns[index]
         fault.append("ifs", exp.If(this=_is_wrong(computed, index), true=literal(2 * index)))
         if not item.nullable:

@@ -179,7 +179,7 @@ class _Typing:
             "$wrong FROM (SELECT s_input_id, s_row_id, s_problem, $kept, $made FROM ("
             "SELECT s_input_id, s_row_id, s_problem, $given FROM $rows AS r) AS g) AS m",
             results=[item.result for item in typed],
-            fault=_first_fault(typed),
+            fault=_first_fault(self.source, typed),
             left_out=exp.Anonymous(this="concat_ws", expressions=[literal(","), *left_out])
             if left_out
             else exp.cast(exp.null(), "VARCHAR"),
@@ -253,11 +253,15 @@ def _raw_value(fields: Sequence[RawField]) -> exp.Expr:
     return texts[0] if len(texts) == 1 else exp.func("coalesce", *texts)
 
 
-def _first_fault(typed: Sequence[_TypedColumn]) -> exp.Expr:
-    """Return the `s_fault` of a row. A value of another type comes before a null."""
+def _first_fault(source: Source, typed: Sequence[_TypedColumn]) -> exp.Expr:
+    """Return the `s_fault` of a row. A value of another type comes before a null, then the name of the column decides.
+
+    The order of the contract decides nothing: columns in another order give the same quarantine.
+    """
     fault: exp.Expr = query("CASE WHEN s_problem IS NOT NULL THEN $malformed END", malformed=MALFORMED)
-    wrong = [(item.is_wrong, 2 * index) for index, item in enumerate(typed)]
-    nulls = [(item.is_null, 2 * index + 1) for index, item in enumerate(typed)]
+    places = sorted(range(len(typed)), key=lambda index: source.columns[index].name)
+    wrong = [(typed[index].is_wrong, 2 * index) for index in places]
+    nulls = [(typed[index].is_null, 2 * index + 1) for index in places]
     for condition, number in (*wrong, *nulls):
         if condition is not None:
             fault.append("ifs", exp.If(this=condition, true=literal(number)))
