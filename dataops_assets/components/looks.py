@@ -79,7 +79,8 @@ def hidden_columns(source: Source, rules: CompiledRules) -> frozenset[str]:
     # the platform's key and order are made of these columns; versions of a row begin and end at its order value
     key = {"s_key"} if tagged.intersection(source.refresh.key) else set()
     order = {"s_order", "s_valid_from", "s_valid_to"} if source.refresh.order_by in tagged else set()
-    return frozenset(tagged | key | order | {name for name, rule in computed.items() if rule.personal})
+    begin = {"s_valid_from", "s_valid_to"} if source.refresh.valid_from in tagged else set()
+    return frozenset(tagged | key | order | begin | {name for name, rule in computed.items() if rule.personal})
 
 
 def personal_columns(declared: Declarations) -> Iterator[Origin]:

@@ -1,4 +1,4 @@
-"""Checks the settings of single columns under `refresh`: what is merged, updated in place or ignored."""
+"""Checks the settings of single columns under `refresh`: merged, updated in place, ignored, or where versions begin."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ _SUMMED = ("integer", "decimal")
 
 
 def column_problems(refresh: Refresh, columns: Sequence[Column]) -> Iterator[Problem]:
-    """Yield the problems of `merge` and `update_in_place`: path, given value and message."""
+    """Yield the problems of `merge`, `update_in_place` and `valid_from`: path, given value and message."""
     kinds = {item.name: item.type.split("(")[0] for item in columns}
     if not refresh.key:
         for field in ("merge", "update_in_place"):
             if given := getattr(refresh, field):
                 yield ("refresh", field), given, "values are merged by key; declare refresh.key"
+        if refresh.valid_from is not None:
+            yield ("refresh", "valid_from"), refresh.valid_from, "versions are those of a key; declare refresh.key"
         return
+    yield from _valid_from_problems(refresh, kinds)
     for name, how in refresh.merge.items():
         for problem in _merge_problems(refresh, kinds, name, how.take):
             yield ("refresh", "merge", name), how.take, problem
@@ -30,6 +33,27 @@ def column_problems(refresh: Refresh, columns: Sequence[Column]) -> Iterator[Pro
             yield path, name, f"{name!r} is a column of the key, which never changes"
         if name in refresh.ignore_changes_in:
             yield path, name, f"{name!r} is in ignore_changes_in, too: there it keeps the value that it had first"
+
+
+def _valid_from_problems(refresh: Refresh, kinds: dict[str, str]) -> Iterator[Problem]:
+    name = refresh.valid_from
+    if name is None:
+        return
+    path = ("refresh", "valid_from")
+    if not refresh.history:
+        yield path, name, "without history no version has a beginning; declare history: true"
+    if name not in kinds:
+        yield (
+            path,
+            name,
+            f"refresh.valid_from names {name!r}{hint(name, list(kinds))}; known columns: {', '.join(kinds)}",
+        )
+    elif kinds[name] != "timestamptz":
+        yield path, name, f"column {name!r} is {kinds[name]}; a version begins at a timestamptz, as extracts do"
+    elif name in refresh.key:
+        yield path, name, f"{name!r} is a column of the key, which never changes"
+    elif name in refresh.update_in_place or name in refresh.merge:
+        yield path, name, f"{name!r} is in update_in_place or merge, too: a version begins at the time of one row"
 
 
 def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: str) -> Iterator[str]:

@@ -88,6 +88,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "FullRefresh": {
         "key": ["order_id"],
+        "valid_from": "updated_at",
         "ignore_changes_in": ["exported_at"],
         "update_in_place": ["last_seen"],
         "merge": {"first_channel": "first"},

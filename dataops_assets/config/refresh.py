@@ -82,6 +82,11 @@ class FullRefresh(_Keyed):
 
     type: Literal["full"]
     key: tuple[str, ...] = Field((), description="Key columns. Without them whole rows are compared.")
+    valid_from: str | None = Field(
+        None,
+        description="Column of type timestamptz, such as updated_at: with history, a version of a row begins at this "
+        "time and not at the extract time. A row without a time, and a deletion, begin at the extract time.",
+    )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE
     # extracts are ordered only by their extract time, and a missing row is a delete
@@ -98,6 +103,8 @@ class KeyRefresh(_Keyed):
     # a missing row deletes nothing
     unreadable_rows: ClassVar[UnreadableRows] = "suspend_deletes"
     order_by: str | None = Field(None, description="Column that orders the rows of a key; default: the extract time.")
+    # the order says when a version begins
+    valid_from: ClassVar[None] = None
     delete_when: str = Field("", description="SQL predicate; a row for which it is true deletes its key.")
     group_deletes: tuple[GroupDelete, ...] = Field(
         (),
@@ -113,6 +120,7 @@ class _RowsWithoutKey(Declared):
 
     key: ClassVar[tuple[str, ...]] = ()
     order_by: ClassVar[None] = None
+    valid_from: ClassVar[None] = None
     delete_when: ClassVar[str] = ""
     ignore_changes_in: ClassVar[tuple[str, ...]] = ()
     update_in_place: ClassVar[tuple[str, ...]] = ()

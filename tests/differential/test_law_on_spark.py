@@ -9,7 +9,7 @@ from typing import Any
 import law
 import pytest
 from both_engines import assert_same
-from law_cases import HUGE, KINDS, MERGED, NUMBERS, VALUES, source_for
+from law_cases import HISTORIC, HUGE, KINDS, MERGED, NUMBERS, VALUES, source_for
 from reference import GivenInput
 
 from dataops_assets.config.source import Source
@@ -74,6 +74,7 @@ STORIES = [
     ("append", False, "dss"),
     ("key_merged", True, "dds"),
     ("full_merged", True, "dsd"),
+    ("full_valid_from_untracked", True, "dss"),
 ]
 
 
@@ -81,7 +82,7 @@ STORIES = [
 def test_a_table_may_change_engines(
     kind: str, history: bool, who: str, spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path
 ) -> None:
-    kinds = KINDS | MERGED
+    kinds = KINDS | MERGED | HISTORIC
     refresh = kinds[kind].refresh if kind in kinds else {"type": kind}
     source = source_for({**refresh, "history": True} if history else refresh)
     alone = story(source, tmp_path / "embedded", (duckdb, duckdb, duckdb))

@@ -120,6 +120,31 @@ KINDS = {
 }
 
 
+# kinds whose settings have a meaning with history alone
+HISTORIC = {
+    "full_valid_from": Kind(
+        {"type": "full", "key": KEY, "valid_from": "seen"}, keyed(covers=lambda _item, _row: True, begins="seen")
+    ),
+    "full_valid_from_untracked": Kind(
+        {
+            "type": "full",
+            "key": KEY,
+            "valid_from": "seen",
+            "ignore_changes_in": ["seen", "ignored", "number", "at"],
+            "update_in_place": ["n"],
+            "merge": {"v": "last"},
+        },
+        keyed(
+            covers=lambda _item, _row: True,
+            tracked=("v", "op"),
+            merge={"v": last("v")},
+            in_place=("n",),
+            begins="seen",
+        ),
+    ),
+}
+
+
 # values of columns that are made of several rows
 MERGED = {
     "key_partial": Kind(
@@ -257,6 +282,12 @@ def deliveries(draw: st.DrawFn, families: int) -> Delivery:
     return Delivery(groups, removed)
 
 
+def one_after_another(families: int, count: int = 4) -> Delivery:
+    """Inputs that come in their order, each in a run of its own; one in the middle leaves."""
+    inputs = [GivenInput(at(day), f"{day}-{day}", _rows(range(families), day, (0, STEPS), 0)) for day in range(count)]
+    return Delivery([[item] for item in inputs], [inputs[count // 2].input_id])
+
+
 def _rows(seeds: Sequence[int], index: int, window: Sequence[int], since: int) -> tuple[reference.Row, ...]:
     rows = []
     for family, seed in enumerate(seeds):
@@ -280,6 +311,16 @@ def _row(chosen: random.Random, family: int, low: int, high: int, since: int) ->
     }
 
 
+def without_some_times(delivery: Delivery) -> Delivery:
+    """The delivery where some rows say no time."""
+
+    def timeless(item: GivenInput) -> GivenInput:
+        rows = [{**row, "seen": None} if row["n"] is None else row for row in item.rows]
+        return replace(item, rows=tuple(rows))
+
+    return replace(delivery, groups=[[timeless(item) for item in group] for group in delivery.groups])
+
+
 def content(row: Any) -> tuple[Any, ...]:
     """The contract columns of a row."""
     return tuple(_utc(row[name]) for name in COLUMNS)
@@ -291,7 +332,7 @@ def expected_rows(versions: list[Version], order_by: str | None, history: bool) 
     rows = set()
     for version in kept:
         row = (*content(version.row), version.input_id, version.row_id, version.order, version.created, version.updated)
-        validity = (version.order, version.valid_to, version.is_current, version.is_deleted)
+        validity = (version.valid_from, version.valid_to, version.is_current, version.is_deleted)
         rows.add((*row, *validity) if history else row)
     return rows
 

@@ -40,6 +40,11 @@ class Version:
     updated: dt.datetime
     valid_to: Any
     is_deleted: bool = False
+    told_from: Any = None
+
+    @property
+    def valid_from(self) -> Any:
+        return self.order if self.told_from is None else self.told_from
 
     @property
     def is_current(self) -> bool:
@@ -71,6 +76,7 @@ def keyed(
     merge: Mapping[str, Merge] | None = None,
     in_place: Sequence[str] = (),
     groups: Sequence[tuple[Callable[[Row], bool], Sequence[str]]] = (),
+    begins: str | None = None,
 ) -> list[Version]:
     """Every version of every key.
 
@@ -80,7 +86,8 @@ def keyed(
     does not contain. A row that fails, and is no delete, is in its input and says nothing. A column of `merge` has the
     value that its function makes of the value so far and of the row, since the last delete. Columns `in_place` start
     no version, but the present one takes their values. A row for which the predicate of one of `groups` holds is no row
-    of its key: it deletes, at its place, every key that has its values in the named columns.
+    of its key: it deletes, at its place, every key that has its values in the named columns. A version `begins` at the
+    time in this column of its row, see `_begun`.
     """
 
     def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
@@ -94,9 +101,26 @@ def keyed(
             for name, found in observations.items():
                 if all(name[key.index(part)] == row[part] for part in by):
                     found.append((order, place(item), position, GROUP))
-    return _versions(
+    versions = _versions(
         {name: _merged(found, merge or {}) for name, found in observations.items()}, tracked, key, in_place
     )
+    return versions if begins is None else _begun(versions, begins)
+
+
+def _begun(versions: Iterable[Version], begins: str) -> list[Version]:
+    """The versions from the time in their rows on, until a later one of the key begins; some never were valid."""
+    of_key: dict[Any, list[Version]] = defaultdict(list)
+    for version in versions:
+        told = None if version.is_deleted else version.row[begins]
+        of_key[version.key].append(replace(version, told_from=told))
+    found: list[Version] = []
+    for some in of_key.values():
+        some.sort(key=lambda version: version.order)
+        for number, version in enumerate(some):
+            end = min((later.valid_from for later in some[number + 1 :]), default=None)
+            if end is None or version.valid_from < end:
+                found.append(replace(version, valid_to=end))
+    return found
 
 
 GROUP: Row = MappingProxyType({})

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from law import arrive, hub_rows, leave, workspace_for
-from law_cases import KINDS, MERGED, Delivery, Kind, assert_law, deliveries, source_for
+from law_cases import (
+    HISTORIC,
+    KINDS,
+    MERGED,
+    Delivery,
+    Kind,
+    assert_law,
+    deliveries,
+    one_after_another,
+    source_for,
+    without_some_times,
+)
 from reference import GivenInput
 
 from dataops_assets.config.environment import environment_from
@@ -43,6 +54,14 @@ def test_merged_values_of_the_hub_are_a_function_of_its_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
     assert_law(kind, history, delivery, engine)
+
+
+@pytest.mark.parametrize("kind", HISTORIC.values(), ids=HISTORIC.keys())
+@settings(max_examples=1, deadline=None)
+@given(delivery=deliveries(families=30))
+@example(delivery=one_after_another(30))
+def test_versions_of_the_hub_begin_where_their_rows_say(kind: Kind, delivery: Delivery, engine: DuckDBEngine) -> None:
+    assert_law(kind, True, without_some_times(delivery), engine)
 
 
 @settings(max_examples=2 * EXAMPLES, deadline=None)

@@ -11,9 +11,21 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from law import ARROW, as_input
-from law_cases import KINDS, MERGED, Delivery, Kind, actual_rows, deliveries, expected_rows, source_for
+from law_cases import (
+    HISTORIC,
+    KINDS,
+    MERGED,
+    Delivery,
+    Kind,
+    actual_rows,
+    deliveries,
+    expected_rows,
+    one_after_another,
+    source_for,
+    without_some_times,
+)
 from reference import GivenInput
 from sqlglot import exp
 
@@ -183,6 +195,14 @@ def test_merged_values_are_a_function_of_the_set_of_inputs(
     kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine
 ) -> None:
     assert_law(kind, history, delivery, engine)
+
+
+@pytest.mark.parametrize("kind", HISTORIC.values(), ids=HISTORIC.keys())
+@settings(max_examples=SCENARIOS // FAMILIES // 5, deadline=None)
+@given(delivery=deliveries(families=FAMILIES))
+@example(delivery=one_after_another(FAMILIES))
+def test_versions_begin_where_their_rows_say(kind: Kind, delivery: Delivery, engine: DuckDBEngine) -> None:
+    assert_law(kind, True, without_some_times(delivery), engine)
 
 
 def assert_law(kind: Kind, history: bool, delivery: Delivery, engine: DuckDBEngine) -> None:

@@ -13,6 +13,9 @@ TESTS = Path(__file__).resolve().parents[1]
 PAGE = TESTS.parent / "docs" / "refresh.md"
 LAW = "properties/test_law_of_the_hub.py::test_hub_is_a_function_of_its_set_of_inputs"
 MERGED_LAW = "properties/test_law_of_the_hub.py::test_merged_values_of_the_hub_are_a_function_of_its_set_of_inputs"
+BEGINS_LAW = "properties/test_law_of_the_hub.py::test_versions_of_the_hub_begin_where_their_rows_say"
+BEGINS = "integration/test_begin_of_versions.py::"
+NEWEST = BEGINS + "test_the_newest_extract_says_what_was_valid_from_the_time_in_its_row_on"
 MERGED = "integration/test_merged_values.py::"
 TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
@@ -64,6 +67,13 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",
     ),
+    "A version begins at its order:": (BEGINS_LAW,),
+    "Which versions there are": (BEGINS_LAW, BEGINS + "test_versions_begin_at_the_time_in_their_rows_in_any_order"),
+    "The newest extract decides.": (BEGINS_LAW, NEWEST),
+    "A version that never was valid": (BEGINS_LAW, NEWEST),
+    "A row that comes back": (BEGINS_LAW, NEWEST),
+    "A row without a time": (BEGINS_LAW, BEGINS + "test_a_row_without_a_time_begins_at_the_extract_time"),
+    "`s_order`": (BEGINS_LAW,),
     "A log can tell that a": (LAW, GROUPS + "test_rows_that_come_before_a_marker_are_deleted"),
     "Place in the order.": (
         LAW,

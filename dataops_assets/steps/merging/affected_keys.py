@@ -9,7 +9,14 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.merging import group_deletes, input_periods, merged_values, replace_scope, settled_inputs
+from dataops_assets.steps.merging import (
+    group_deletes,
+    input_periods,
+    merged_values,
+    replace_scope,
+    settled_inputs,
+    validity,
+)
 from dataops_assets.steps.merging.change import (
     Change,
     absence_deletes,
@@ -64,6 +71,7 @@ def affected_keys(session: Session, delivery: Delivery, hub: exp.Expr | None, la
     elif delivery.late:
         keys = _affected_keys_late(session, change, hub, lake)
     else:
+        hub = validity.newest(source, hub)
         keys = _changed_keys(source, hub, added)
         if covers is not None:
             keys = exp.union(keys, _keys_absent_from_coverage(source, hub, added, covers), distinct=False)
@@ -225,10 +233,10 @@ def _observed_in_order(
         """
         SELECT s_input_id, s_row_id, s_key, s_order, s_row_hash, s_updated_at AS s_extract_time,
                CAST(0 AS BIGINT) AS s_rank, FALSE AS s_added, $gone AS s_deleted, $carried, s_created_at
-        FROM $existing AS e
+        FROM $newest AS e
         """,
         gone=is_gone(source, "e"),
         carried=columns((*replace_scope.carried_names(source), *merged_values.carried_names(source)), "e"),
-        existing=existing,
+        newest=validity.newest(source, query("SELECT x.* FROM $existing AS x", existing=existing)),
     )
     return exp.union(own, start, distinct=False)

@@ -221,7 +221,10 @@ def manifest_after(change: Change) -> HubManifest:
 
 
 def hub_rows(session: Session, change: Change, base: TableVersion | None, *, late: bool) -> exp.Query | None:
-    """Return the hub rows that the change can concern, with file and position. In order: only the newest versions."""
+    """Return the hub rows that the change can concern, with file and position.
+
+    In order only the newest versions, unless a new version can change older ones.
+    """
     if base is None:
         return None
     source = change.source
@@ -232,7 +235,8 @@ def hub_rows(session: Session, change: Change, base: TableVersion | None, *, lat
         hub=session.scan(base, positions=True),
         concerned=change.concerned("h"),
     )
-    return rows.where(column("s_valid_to", "h").is_(exp.null())) if not late and source.refresh.history else rows
+    is_newest_enough = not late and source.refresh.history and source.refresh.valid_from is None
+    return rows.where(column("s_valid_to", "h").is_(exp.null())) if is_newest_enough else rows
 
 
 def no_hub_rows(source: Source) -> exp.Query:

@@ -27,7 +27,7 @@ from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import Relation, column, columns, literal, query, values
-from dataops_assets.steps.merging import group_deletes, merged_values, replace_scope
+from dataops_assets.steps.merging import group_deletes, merged_values, replace_scope, validity
 from dataops_assets.steps.merging.affected_keys import AffectedKeys, Observed, affected_keys, observe_keys
 from dataops_assets.steps.merging.change import (
     Change,
@@ -151,7 +151,12 @@ def observe_change_set(
     hub = hub_rows(session, change, base, late=False)
     if isinstance(change.source.refresh, AppendRefresh):
         return _own_rows(session, delivery, hub)
-    found = pairs_by_key(session, delivery, hub)
+    found: Pairs | AffectedKeys
+    if validity.begins_in_rows(change.source):
+        keys = query("SELECT DISTINCT d.s_key FROM $rows AS d", rows=delivery.rows)
+        found = AffectedKeys(session.create(keys), delivery.rows)
+    else:
+        found = pairs_by_key(session, delivery, hub)
     return found if isinstance(found, Pairs) else observe_keys(session, delivery, found, hub, lake)
 
 
@@ -180,7 +185,7 @@ def order(session: Session, seen: Seen, excluded: Relation) -> Timeline:
         return Timeline(seen, excluded, found, session.define(_appended(rows)))
     else:
         found = ordered(session, seen, excluded)
-    return Timeline(seen, excluded, found, session.define(_versions(source, found.rows)))
+    return Timeline(seen, excluded, found, session.define(_versions(seen, found.rows)))
 
 
 def compare(session: Session, timeline: Timeline) -> HubDiff:
@@ -261,22 +266,27 @@ def _version_columns(source: Source) -> tuple[str, ...]:
     return (*system_columns(source), *carried, *merged_values.value_names(source))
 
 
-def _versions(source: Source, timeline: Relation) -> exp.Query:
+def _versions(seen: Seen, timeline: Relation) -> exp.Query:
     """Return the hub rows of the affected keys as they should be: one a key, or with history one a version."""
+    source = seen.delivery.source
     carried = replace_scope.carried_names(source) if keeps_deletions(source) else ()
     versions = query(
         """
         SELECT s_key, s_input_id, s_row_id, s_order, CASE WHEN NOT s_deleted THEN s_row_hash END AS s_row_hash,
-               s_life_started_at AS s_created_at, $changed_at AS s_updated_at, s_order AS s_valid_from,
+               s_life_started_at AS s_created_at, $changed_at AS s_updated_at, $begin AS s_valid_from,
                s_next AS s_valid_to, s_next IS NULL AND NOT s_deleted AS s_is_current, s_deleted AS s_is_deleted,
                $carried
         FROM $timeline AS t WHERE s_is_event
         """,
         carried=[*columns(carried), *merged_values.of_versions(source, "t")],
         changed_at=column(merged_values.CHANGED_AT if source.refresh.update_in_place else "s_extract_time"),
+        begin=validity.begin(source, "t"),
         timeline=timeline,
     )
-    kept = query("SELECT $names FROM $versions AS v", names=columns(_version_columns(source), "v"), versions=versions)
+    names = _version_columns(source)
+    if isinstance(seen, Observed) and validity.begins_in_rows(source):
+        return validity.placed(versions, None if seen.delivery.late else seen.existing, names)
+    kept = query("SELECT $names FROM $versions AS v", names=columns(names, "v"), versions=versions)
     if not keeps_deletions(source):
         kept = kept.where(exp.not_(column("s_is_deleted", "v")))
     return kept if source.refresh.history else kept.where(column("s_is_current", "v"))

@@ -43,7 +43,7 @@ def merged_columns(source: Source) -> dict[str, MergedColumn]:
     declared = source.refresh.merge
     rest = declared.get(ALL_COLUMNS)
     refresh = source.refresh
-    others = {*refresh.key, refresh.order_by, *refresh.ignore_changes_in, *marking_columns(source)}
+    others = {*refresh.key, refresh.order_by, refresh.valid_from, *refresh.ignore_changes_in, *marking_columns(source)}
     found: dict[str, MergedColumn] = {}
     for item in source.columns:
         how = declared.get(item.name)

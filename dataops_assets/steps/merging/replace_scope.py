@@ -35,11 +35,15 @@ def probe(source: Source) -> tuple[str, ...]:
 
 
 def carried(source: Source) -> tuple[str, ...]:
-    """Return the columns that observations carry: the probe, or the key where a deletion may have no row."""
+    """Return the columns that observations carry: the probe, or the key where a deletion may have no row.
+
+    With `valid_from`, the time at which a version begins, too.
+    """
     if is_partial(source):
         return probe(source)
     has_rowless_deletions = isinstance(source.refresh, FullRefresh) or bool(group_deletes(source))
-    return source.refresh.key if source.refresh.history or has_rowless_deletions else ()
+    begins = tuple(filter(None, [source.refresh.valid_from]))
+    return (*source.refresh.key, *begins) if source.refresh.history or has_rowless_deletions else ()
 
 
 def carried_as(source: Source) -> dict[str, str]:

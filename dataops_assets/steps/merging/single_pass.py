@@ -15,7 +15,7 @@ from dataops_assets.config.refresh import FullRefresh, KeyRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
-from dataops_assets.steps.merging import merged_values, replace_scope
+from dataops_assets.steps.merging import merged_values, replace_scope, validity
 from dataops_assets.steps.merging.affected_keys import AffectedKeys
 from dataops_assets.steps.merging.change import (
     ABSENT,
@@ -51,6 +51,9 @@ def pairs_suffice(change: Change, base: TableVersion | None) -> bool:
     is_one_extract = isinstance(change.source.refresh, FullRefresh) and len(change.adding) == 1
     if change.source.refresh.update_in_place or (change.source.refresh.merge and is_one_extract):
         # a version can change where none begins; a full extract is compared without its equal rows
+        return False
+    if validity.begins_in_rows(change.source):
+        # a new version can change older ones
         return False
     if change.deletes_groups(change.ids):
         # one row concerns many keys
