@@ -93,6 +93,7 @@ class FullRefresh(_Keyed):
     order_by: ClassVar[None] = None
     range_by: ClassVar[None] = None
     delete_when: ClassVar[str] = ""
+    ties: ClassVar[None] = None
 
 
 class KeyRefresh(_Keyed):
@@ -111,6 +112,11 @@ class KeyRefresh(_Keyed):
         description="Rows that delete many keys, such as truncate events. Each deletes the rows that come before it in "
         "the order, also those that arrive later. Such a row is no row of its own key.",
     )
+    ties: Literal["delete", "row"] | None = Field(
+        None,
+        description="What wins at one order: `delete`: a row that deletes, wherever it comes from; `row`: a row that "
+        "does not delete. Default: the newest one, by extract time, arrival, input and place in it.",
+    )
     history: bool = _HISTORY
     range_by: ClassVar[None] = None
 
@@ -122,6 +128,7 @@ class _RowsWithoutKey(Declared):
     order_by: ClassVar[None] = None
     valid_from: ClassVar[None] = None
     delete_when: ClassVar[str] = ""
+    ties: ClassVar[None] = None
     ignore_changes_in: ClassVar[tuple[str, ...]] = ()
     update_in_place: ClassVar[tuple[str, ...]] = ()
     merge: ClassVar[Mapping[str, MergedColumn]] = {}

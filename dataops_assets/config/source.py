@@ -176,6 +176,8 @@ class Source(Declared):
 
     def _unfit_groups(self) -> Iterator[Problem]:
         key = set(self.refresh.key)
+        if self.refresh.ties is not None and not (self.refresh.delete_when or self._group_deletes()):
+            yield ("refresh", "ties"), self.refresh.ties, "no row deletes: declare delete_when or group_deletes, too"
         for index, marker in enumerate(self._group_deletes()):
             path: FieldPath = ("refresh", "group_deletes", index, "by")
             if unknown := [name for name in marker.by if name not in key]:

@@ -290,6 +290,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "- amount",
         ("in ignore_changes_in, too",),
     ),
+    "ties without deletes": (
+        keyed(ties="delete"),
+        "refresh.ties",
+        "ties: delete",
+        ("declare delete_when or group_deletes",),
+    ),
     "snapshot rule on a merged column": (
         keyed(merge={"*": "last"}) | {"rules": [{"name": "twice", "expression": "Amount * 2"}]},
         "rules.0.expression",

@@ -73,8 +73,15 @@ KINDS = {
     "key": Kind({"type": "key", "key": KEY}, keyed()),
     "key_ordered": Kind({"type": "key", "key": KEY, "order_by": "at"}, keyed(order_by="at")),
     "key_deletes": Kind(
-        {"type": "key", "key": KEY, "order_by": "at", "delete_when": "op = 'D'", "ignore_changes_in": ["ignored"]},
-        keyed(order_by="at", tracked=TRACKED, is_delete=lambda row: row["op"] == "D"),
+        {
+            "type": "key",
+            "key": KEY,
+            "order_by": "at",
+            "delete_when": "op = 'D'",
+            "ignore_changes_in": ["ignored"],
+            "ties": "delete",
+        },
+        keyed(order_by="at", tracked=TRACKED, is_delete=lambda row: row["op"] == "D", ties="delete"),
     ),
     "key_groups": Kind(
         {
@@ -173,9 +180,11 @@ MERGED = {
                 "ignored": "first",
             },
             "update_in_place": ["n", "number"],
+            "ties": "row",
         },
         keyed(
             order_by="at",
+            ties="row",
             tracked=("at", "v", "op", "seen", "ignored"),
             is_delete=lambda row: row["op"] == "D",
             groups=[(lambda row: row["op"] == "D" and row["v"] == "x", ["part"])],

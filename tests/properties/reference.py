@@ -77,6 +77,7 @@ def keyed(
     in_place: Sequence[str] = (),
     groups: Sequence[tuple[Callable[[Row], bool], Sequence[str]]] = (),
     begins: str | None = None,
+    ties: str | None = None,
 ) -> list[Version]:
     """Every version of every key.
 
@@ -87,7 +88,7 @@ def keyed(
     value that its function makes of the value so far and of the row, since the last delete. Columns `in_place` start
     no version, but the present one takes their values. A row for which the predicate of one of `groups` holds is no row
     of its key: it deletes, at its place, every key that has its values in the named columns. A version `begins` at the
-    time in this column of its row, see `_begun`.
+    time in this column of its row, see `_begun`. `ties` says what wins at one order: a delete, a row, or the last.
     """
 
     def identity(_item: GivenInput, _nth: int, row: Row) -> Any:
@@ -102,7 +103,11 @@ def keyed(
                 if all(name[key.index(part)] == row[part] for part in by):
                     found.append((order, place(item), position, GROUP))
     versions = _versions(
-        {name: _merged(found, merge or {}) for name, found in observations.items()}, tracked, key, in_place
+        {name: _merged(_sorted(found, ties), merge or {}) for name, found in observations.items()},
+        tracked,
+        key,
+        in_place,
+        ties,
     )
     return versions if begins is None else _begun(versions, begins)
 
@@ -205,7 +210,7 @@ def _merged(found: list[Observation], merge: Mapping[str, Merge]) -> list[Observ
         return found
     result: list[Observation] = []
     so_far: dict[str, Any] = {}
-    for order, when, position, row in sorted(found, key=lambda entry: entry[:3]):
+    for order, when, position, row in found:
         if row is None or row is GROUP:
             so_far = {}
         else:
@@ -213,6 +218,16 @@ def _merged(found: list[Observation], merge: Mapping[str, Merge]) -> list[Observ
             row = {**row, **so_far}
         result.append((order, when, position, row))
     return result
+
+
+def _sorted(found: list[Observation], ties: str | None) -> list[Observation]:
+    """The observations of a key in order."""
+
+    def rule(row: Row | None) -> int:
+        is_delete = row is None or row is GROUP
+        return 0 if ties is None else int(is_delete == (ties == "delete"))
+
+    return sorted(found, key=lambda entry: (entry[0], rule(entry[3]), entry[1], entry[2]))
 
 
 Observation = tuple[Any, tuple[dt.datetime, int, str], int, Row | None]
@@ -253,10 +268,11 @@ def _versions(
     tracked: Sequence[str],
     key: Sequence[str] = (),
     in_place: Sequence[str] = (),
+    ties: str | None = None,
 ) -> list[Version]:
     versions: list[Version] = []
     for name, found in observations.items():
-        versions.extend(_replayed(name, found, tracked, key, in_place))
+        versions.extend(_replayed(name, _sorted(found, ties), tracked, key, in_place))
     return versions
 
 
@@ -265,7 +281,7 @@ def _replayed(
 ) -> list[Version]:
     versions: list[Version] = []
     last_of_order: dict[Any, Observation] = {}
-    for observation in sorted(found, key=lambda entry: entry[:3]):
+    for observation in found:
         last_of_order[observation[0]] = observation
     present: Version | None = None
     gone: Version | None = None

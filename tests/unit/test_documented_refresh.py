@@ -63,6 +63,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
     ),
+    "`ties: delete` lets a row that": (
+        LAW,
+        MERGED_LAW,
+        "integration/test_declaration_errors.py::test_a_wrong_declaration_says_where_and_why",
+    ),
     "With `history`, a version is valid": (
         LAW,
         TYPES + "test_delete_return_delete_are_versions_whatever_came_first",

@@ -20,7 +20,7 @@ from dataops_assets.report import Input
 from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tracked_columns
 
 # settings that a hub can be older than
-_ABSENT_BEFORE = ("merge", "update_in_place", "period", "group_deletes", "valid_from")
+_ABSENT_BEFORE = ("merge", "update_in_place", "period", "group_deletes", "valid_from", "ties")
 # positions in the record of an input
 _ID, _WRITTEN = 0, 4
 

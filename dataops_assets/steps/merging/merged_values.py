@@ -22,7 +22,13 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type, stored_type
 from dataops_assets.rules.row_condition import row_condition
 from dataops_assets.sql import DIALECT, Relation, alias, column, columns, query
-from dataops_assets.steps.merging.row_identity import hash_with, marking_columns, position_in_input, value_text
+from dataops_assets.steps.merging.row_identity import (
+    hash_with,
+    marking_columns,
+    position_in_input,
+    rank_in_order,
+    value_text,
+)
 
 CHANGED_AT = "s_changed_at"
 """Extract time of the row that last changed the version: the one that opened it, or one that updated it in place."""
@@ -128,25 +134,27 @@ def merged(source: Source, seen: Relation, names: Sequence[str]) -> exp.Query:
         unchanged: exp.Query = query("SELECT o.* FROM $seen AS o", seen=seen)
         return unchanged
     kinds = {item.name: item.type for item in source.columns}
-    position = position_in_input(source, "o")
+    rank, position = rank_in_order(source, "o"), position_in_input(source, "o")
     lives = query(
         """
         SELECT o.*, coalesce(sum(CASE WHEN o.s_deleted THEN 1 ELSE 0 END) OVER (
-                   PARTITION BY o.s_key ORDER BY o.s_order, o.s_rank, $position
+                   PARTITION BY o.s_key ORDER BY o.s_order, $rank, $position
                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS s_life
         FROM $seen AS o
         """,
+        rank=rank,
         position=position,
         seen=seen,
     )
     rows = query(
         """
         SELECT $names, $values FROM $lives AS o
-        WINDOW w AS (PARTITION BY o.s_key, o.s_life ORDER BY o.s_order, o.s_rank, $position
+        WINDOW w AS (PARTITION BY o.s_key, o.s_life ORDER BY o.s_order, $rank, $position
                      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
         """,
         names=columns([name for name in names if name not in {_VALUE + taken for taken in takes}], "o"),
         values=[alias(_taken(name, how, kinds[name]), _VALUE + name) for name, how in takes.items()],
+        rank=rank.copy(),
         position=position.copy(),
         lives=lives,
     )

@@ -121,6 +121,25 @@ def position_in_input(source: Source, table: str) -> exp.Expr:
     return query("CASE WHEN $row <= $first THEN $first - $row ELSE $row END", row=row, first=OF_GROUPS)
 
 
+_BEYOND_ALL_INPUTS = 1 << 40
+
+
+def rank_in_order(source: Source, table: str) -> exp.Expr:
+    """Return the number that orders observations of a key at one order: the rank of their input.
+
+    With `ties`, all deletions come after all rows, or before them.
+    """
+    rank = column("s_rank", table)
+    rule = source.refresh.ties
+    if rule is None:
+        return rank
+    is_last = column("s_deleted", table) if rule == "delete" else exp.not_(column("s_deleted", table))
+    found: exp.Expr = query(
+        "CASE WHEN $is_last THEN $rank + $beyond ELSE $rank END", is_last=is_last, rank=rank, beyond=_BEYOND_ALL_INPUTS
+    )
+    return found
+
+
 def has_markers(source: Source) -> bool:
     """Whether rows can be delete markers."""
     return bool(source.refresh.delete_when or group_deletes(source))

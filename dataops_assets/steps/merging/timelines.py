@@ -18,7 +18,7 @@ from dataops_assets.steps.merging.change import (
     null_carried_columns,
     observed_columns,
 )
-from dataops_assets.steps.merging.row_identity import order_type, position_in_input, value_text
+from dataops_assets.steps.merging.row_identity import order_type, position_in_input, rank_in_order, value_text
 
 _FACTS = ("s_deleted_before", "s_is_old", "s_is_event", "s_life_started_at", "s_next")
 
@@ -237,7 +237,7 @@ def _sorted_timelines(source: Source, seen: Relation, repeated: Relation) -> exp
         WITH latest AS (
             SELECT o.* FROM $seen AS o SEMI JOIN $repeated AS r ON r.s_key = o.s_key
             QUALIFY row_number() OVER (
-                PARTITION BY s_key, s_order ORDER BY s_rank DESC, $position DESC
+                PARTITION BY s_key, s_order ORDER BY $rank DESC, $position DESC
             ) = 1
         ), placed AS (
             SELECT o.*,
@@ -265,6 +265,7 @@ def _sorted_timelines(source: Source, seen: Relation, repeated: Relation) -> exp
         FROM marked AS t
         """,
         names=columns(observed_columns(source), "t"),
+        rank=rank_in_order(source, "o"),
         position=position_in_input(source, "o"),
         seen=seen,
         repeated=repeated,

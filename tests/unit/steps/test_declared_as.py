@@ -49,6 +49,7 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         "read by cdc and refresh",
     ),
     ("FullRefresh", "valid_from"): "read by cdc and refresh",
+    ("KeyRefresh", "ties"): "read by cdc and refresh",
     ("CustomRefresh", "delete_where"): "read by cdc and refresh",
     ("CustomRefresh", "type"): "its rows have no place of their own",
     ("AppendRefresh", "type"): "its rows have no place of their own",
