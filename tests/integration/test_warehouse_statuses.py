@@ -20,6 +20,15 @@ from dataops_assets.engines.dbt import DbtProject, Invocation, invoke
 from dataops_assets.errors import ConfigError
 
 COLUMNS = [("Store", "bigint"), ("s_status", "varchar"), ("s_input_id", "varchar"), ("s_row_id", "bigint")]
+MOVES = [
+    ("number", "bigint"),
+    ("s_key", "varchar"),
+    ("s_input_id", "varchar"),
+    ("s_row_id", "bigint"),
+    ("s_valid_from", "bigint"),
+    ("s_valid_to", "bigint"),
+    ("s_is_deleted", "boolean"),
+]
 QUARANTINE = [("s_input_id", "varchar"), ("s_row_id", "bigint"), ("s_reason", "varchar")]
 MODELS = {
     "chosen_all": "select Store, s_status from {{ hub_rows('visits') }}",
@@ -29,6 +38,8 @@ MODELS = {
     "chosen_every": "select Store, s_status from {{ hub_rows('visits', ['pass', 'warn', 'fail']) }}",
     "chosen_current": "select Store, s_status from {{ hub_rows('visits_current', ['warn', 'fail']) }}",
     "declared": "select Store, s_status from {{ hub_rows('strict') }}",
+    "moved": "select number, ends, {{ valid_at('3', 'moves') }} as is_valid from "
+    "{{ hub_versions('moves', valid_to='ends', open_end='99', version_key='move_key') }} where move_key is not null",
     "rejected": "select s_row_id, s_reason from {{ source('lake', 'visits_quarantine') }}",
     "rejected_nothing": "select s_row_id, s_reason from {{ source('lake', 'strict_quarantine') }}",
 }
@@ -51,9 +62,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     def table(name: str, columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return {"name": name, "columns": [{"name": column, "data_type": kind} for column, kind in columns]}
 
-    hub = ("visits", "visits_current", "visits_enriched", "strict")
+    hub = [
+        table(name, MOVES if name == "moves" else COLUMNS)
+        for name in ("visits", "visits_current", "visits_enriched", "strict", "moves")
+    ]
     sources = [
-        {"name": "hub", "schema": "hub", "tables": [table(name, COLUMNS) for name in hub]},
+        {"name": "hub", "schema": "hub", "tables": hub},
         {
             "name": "lake",
             "schema": "lake",
@@ -69,6 +83,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DbtProject:
     write(made, "hub/visits_enriched", [*rows, (4, "fail")])
     quarantine = pa.table({"s_input_id": ["a"], "s_row_id": [9], "s_reason": ["not a number"]})
     write_deltalake(f"{made.environment.storage}/lake/visits_quarantine", quarantine)
+    moves = [(1, "k", "a", 0, 1, 3, False), (0, "k", "b", -1, 3, 3, True), (2, "k", "c", 0, 3, None, False)]
+    versions = pa.Table.from_pylist([dict(zip([name for name, _ in MOVES], row, strict=True)) for row in moves])
+    write_deltalake(f"{made.environment.storage}/hub/moves", versions)
     return made
 
 
@@ -110,6 +127,7 @@ def rows_of(project: DbtProject, built: Invocation) -> Callable[[str], list[Any]
         ("chosen_every", [(1, "pass"), (2, "warn"), (3, "pass"), (4, "fail")]),
         ("chosen_current", [(2, "warn"), (4, "fail")]),
         ("declared", [(1, "pass"), (3, "pass")]),
+        ("moved", [(1, 3, False), (2, 99, True)]),
         ("rejected", [(9, "not a number")]),
         ("rejected_nothing", []),
     ],
