@@ -135,6 +135,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "order_by": "updated_at",
         "delete_when": "op = 'D'",
         "group_deletes": [{"when": "op = 'truncate'"}],
+        "ties": "delete",
         "ignore_changes_in": ["exported_at"],
         "update_in_place": ["last_seen"],
         "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},
@@ -230,6 +231,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "SqliteDatabase": {"path": "/data/shop.sqlite"},
     "SequenceRefresh": {"range_by": "entry_no"},
     "Source": {
+        "envelope": "debezium",
         "name": "orders",
         "area": "shop",
         "description": "One row for each order. Daily files.",

@@ -5,7 +5,7 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, field_validator, model_validator
@@ -22,6 +22,7 @@ from dataops_assets.config.connection import (
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
+from dataops_assets.config.envelopes import Envelope, expanded
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import Checks, Gates
@@ -46,6 +47,11 @@ class Source(Declared):
     description: str = Field("", description="What one row is, and where the data comes from.")
     owners: tuple[Owner, ...] = Field((), description="E-mail addresses or 'team:name'.")
     connection: Connection = Field(description="Origin of the data.")
+    envelope: Envelope | None = Field(
+        None,
+        description="Preset for a change feed: names of values, filter, order and delete markers, which are declared "
+        "otherwise by hand. It expands into these settings when the declaration is loaded.",
+    )
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
     drift: Drift = Field(Drift(), description="Policies for inputs whose columns differ from the contract.")
     keep_when: str = Field(
@@ -86,6 +92,11 @@ class Source(Declared):
                     for item in error.errors(include_url=False)
                 ],
             ) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _envelopes_expand(cls, data: Any) -> Any:
+        return expanded(data) if isinstance(data, Mapping) and data.get("envelope") else data
 
     @field_validator("rules")
     @classmethod

@@ -23,6 +23,7 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         [("Source", name) for name in ("relations", "compatible", "rules", "validations", "waits_for")],
         "read by enrich and later steps",
     ),
+    ("Source", "envelope"): "expands into other settings when it is loaded",
     ("Source", "gates"): "decides whether an input is published, and no row of it",
     ("Source", "checks"): "decides whether an input is published, and no row of it",
     ("Source", "retention"): "read by vacuum",
