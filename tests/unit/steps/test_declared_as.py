@@ -14,6 +14,9 @@ from dataops_assets.config.refresh import Refresh
 from dataops_assets.config.source import Source
 from dataops_assets.steps.parsing.declared_as import parsed_as
 
+# the values that are tried need not be valid
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")
+
 # why a setting cannot change the rows that an input gives, once its bytes are there
 NOT_DECISIVE: Mapping[tuple[str, str], str] = {
     **dict.fromkeys(
