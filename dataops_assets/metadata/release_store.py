@@ -18,6 +18,7 @@ from dataops_assets.errors import CommitConflict, InputError, StorageError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.statements import insert_of, portions
+from dataops_assets.metadata.token_store import revoke_dropped, revoke_later
 from dataops_assets.report import PER_INPUT
 
 LaterInputs = Literal["leave-out", "replay"]
@@ -156,6 +157,7 @@ class ReleaseStore:
                     raise _interrupted(attempted, unfinished)
             for table in (tables.release_profile_columns, tables.release_profiles, tables.release_processes):
                 connection.execute(table.delete().where(table.c.release == release))
+            revoke_dropped(connection, release)
             connection.execute(tables.releases.delete().where(tables.releases.c.release == release))
 
     def pinned(self, asset: str) -> frozenset[int]:
@@ -256,6 +258,8 @@ class ReleaseStore:
     def finish(self, rollback: Rollback, restored: Sequence[RestoredTable]) -> None:
         """Put the metadata of the sources back to the release, and record the end of the rollback: all or nothing.
 
+        Tokens of later releases are revoked.
+
         A rollback that has ended already is not changed.
         """
         with self._database.write(f"finishing the rollback to {rollback.release!r}") as connection:
@@ -267,6 +271,8 @@ class ReleaseStore:
                 connection.execute(tables.rollback_tables.insert(), rows)
             for source in rollback.sources:
                 _put_back(connection, rollback, source)
+            reason = f"rollback {rollback.rollback_id} to {rollback.release}"
+            revoke_later(connection, rollback.release, rollback.sources, reason)
 
     def take_back(self, source: str, input_ids: Sequence[str]) -> None:
         """Record that a person wants inputs again that a rollback left out."""

@@ -28,6 +28,7 @@ from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
+from dataops_assets.metadata.token_store import TokenStore
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
@@ -177,6 +178,7 @@ class MetadataStore:
         self.releases = ReleaseStore(self._database)
         self.declarations = DeclarationStore(self._database)
         self.plans = PlanStore(self._database)
+        self.tokens = TokenStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""

@@ -598,6 +598,24 @@ rollback_tables = sa.Table(
     comment="One row for each table that a rollback restored",
 )
 
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("token", Text, primary_key=True, comment="Hash of consumer, table and release"),
+    sa.Column("consumer", Text, nullable=False, comment="Who took it, such as the name of a model"),
+    sa.Column("asset", Text, nullable=False, comment="Asset key of the table, e.g. hub/sales"),
+    sa.Column("source", Text, comment="Its source; null for a table of the warehouse"),
+    sa.Column("release", Text, nullable=False, comment="The release whose version it is; may be dropped since"),
+    sa.Column("released_at", Timestamp, nullable=False, comment="When that release was made (UTC)"),
+    sa.Column("version", sa.BigInteger, comment="Delta version; null for a table of the warehouse"),
+    sa.Column("commit_id", Text, nullable=False, comment="Id of the commit of that version; empty for the warehouse"),
+    sa.Column("given_at", Timestamp, nullable=False, comment="When it was taken (UTC)"),
+    sa.Column("given_by", Text, nullable=False, comment="Who took it for the consumer"),
+    sa.Column("revoked_at", Timestamp, comment="When it was revoked (UTC); null while it is approved"),
+    sa.Column("reason", Text, nullable=False, comment="Why it was revoked; empty while it is approved"),
+    comment="One row for each version of a table that a consumer took",
+)
+
 declarations = sa.Table(
     "declarations",
     metadata,

@@ -202,3 +202,47 @@ def test_the_version_of_the_code_is_a_commit_without_changes(tmp_path: Path, mon
     (tmp_path / "dbt_project" / "other.sql").write_text("select 2")
     with pytest.raises(ConfigError, match=r"dbt_project/other\.sql"):
         code_version.code_version(tmp_path)
+
+
+def test_a_consumer_takes_the_newest_approved_version_and_a_rollback_revokes_it(
+    here: CodeLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "environment", lambda: here.environment)
+    first = does(here, "tokens", "take", "hub/orders", "--consumer", "churn")
+    assert (first.code, first.data["release"], first.data["is_approved"]) == (0, "v1", True), first.err
+    model = does(here, "tokens", "take", "warehouse/fct_orders", "--consumer", "churn").data
+    assert (model["release"], model["version"], model["source"]) == ("v1", None, None)
+    # what came since is not approved until a release has it
+    here.land("orders", "orders_2024-01-03.csv", f"{HEAD}4,7,1\n")
+    go_on(here)
+    again = does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data
+    assert again == first.data
+    assert does(here, "release", "v2").code == 0
+    second = does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data
+    assert second["release"] == "v2"
+    assert second["version"] > first.data["version"]
+    newer = does(here, "tokens", "take", "warehouse/fct_orders", "--consumer", "churn").data
+    assert does(here, "tokens", "check", second["token"]).code == 0
+
+    done = does(here, "rollback", "v1", "--later-inputs", "leave-out")
+    assert set(done.data["revoked_tokens"]) == {second["token"], newer["token"]}
+    refused = does(here, "tokens", "check", second["token"])
+    assert (refused.code, "rollback 1 to v1" in refused.err) == (2, True)
+    listed = does(here, "tokens", "list")
+    assert listed.code == 1
+    approved = {item["token"]: item["is_approved"] for item in listed.data}
+    assert approved == {first.data["token"]: True, model["token"]: True, second["token"]: False, newer["token"]: False}
+    # the newest approved version is that of the release which it returned to, and then that of the next release
+    assert does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data == first.data
+    assert does(here, "release", "v3").code == 0
+    assert does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data["release"] == "v3"
+    # a dropped release revokes, too
+    assert does(here, "releases", "drop", "v1").code == 0
+    assert "was dropped" in does(here, "tokens", "check", first.data["token"]).err
+
+    assert does(here, "tokens", "take", "hub/orders", "--consumer", " ").code == 2
+    assert "did you mean" in does(here, "tokens", "take", "hub/order", "--consumer", "churn").err
+    assert "dataops tokens take" in does(here, "tokens", "check", "x").err
+    context = context_of(here)
+    rollback.begin(context.metadata, context.sources, Wanted("v3", "replay", "a person"))
+    assert "dataops rollback --resume" in does(here, "tokens", "take", "hub/orders", "--consumer", "churn").err

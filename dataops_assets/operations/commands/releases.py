@@ -89,7 +89,10 @@ def rollback(
         done = rolling_back.roll_back(contexts, Wanted(release, later, by or getpass.getuser(), area))
     if done is None:
         return Answer(None, ["no rollback is unfinished"])
-    return Answer(view.rolled_back_as_data(done), [*view.rolled_back(done)])
+    ended = done.rollback.rollback_id
+    revoked = [item for item in contexts[0].metadata.tokens.tokens() if item.reason.startswith(f"rollback {ended} ")]
+    data = {**view.rolled_back_as_data(done), "revoked_tokens": [item.token for item in revoked]}
+    return Answer(data, [*view.rolled_back(done), *view.revoked(revoked)])
 
 
 @whole.command(example="dataops reproduce v2026.10", found="a table differs, or could not be made again")

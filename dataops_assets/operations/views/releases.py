@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dataops_assets.metadata.release_store import LEAVE_OUT, Release, Rollback
+from dataops_assets.metadata.token_store import Token
 from dataops_assets.operations.answer import Column, Item, Shown, Table
 from dataops_assets.operations.releases import ListedRelease, Preview
 from dataops_assets.operations.views.status import shown_time
@@ -97,6 +98,12 @@ def rolled_back(done: RolledBack) -> Iterator[Shown]:
             yield f"{source}: {len(ids)} later inputs are left out; to take one back: {back}"
         else:
             yield f"{source}: {len(ids)} later inputs are merged again by the daemon, or by: dataops run {source}"
+
+
+def revoked(tokens: Sequence[Token]) -> Iterator[str]:
+    """Return who took versions that a rollback revoked."""
+    for item in tokens:
+        yield f"revoked: {item.consumer} took {item.asset} of {item.release} (token {item.token})"
 
 
 def rolled_back_as_data(done: RolledBack) -> dict[str, Any]:

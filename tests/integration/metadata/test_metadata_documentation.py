@@ -27,6 +27,7 @@ from dataops_assets.metadata.database import HEAD
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import Arrival, MetadataStore
+from dataops_assets.metadata.token_store import Token
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
 
@@ -37,6 +38,9 @@ FIRST, SECOND, THIRD = INPUTS = [an_input(number) for number in range(3)]
 TYPES = {"TIMESTAMP": "timestamptz", "BIGINT": "bigint", "JSON": "json"}
 
 EXPECTED = {
+    "Who took a version that is not approved any more": [
+        ("churn", "hub/sales", "v1", 7, f"{START:%Y-%m-%d %H:%M}", "rollback 1 to v0")
+    ],
     "What each source holds": [("shop", "sales", "append", 3, 33, "2013-01-01 00:00", "2013-01-03 00:00")],
     "What the newest inputs change": [
         ("2013-01-02 00:00", SECOND.origin, 1, 2, 3, 0, 0),
@@ -170,6 +174,9 @@ def test_every_ready_query_gives_the_same_answer_on_both_databases(store: Metada
         [{"reported_at": START, **level, "budget_left": 0.5, "burn_rate": 2.0}],
         [{"reported_at": START, "scope": "product", "name": "shop", "score": 99.5, "losses": []}],
     )
+    token = Token("t1", "churn", "hub/sales", "sales", "v2", START, 7, "c", START, "ann")
+    store.tokens.give(token)
+    store.tokens.give(replace(token, token="t2", release="v1", revoked_at=START, reason="rollback 1 to v0"))
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         answers = {
             title: [tuple(_comparable(value) for value in row) for row in connection.exec_driver_sql(text)]
