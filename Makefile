@@ -29,7 +29,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency benchmark-new-file mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -89,6 +89,9 @@ benchmark-detection: setup ## Compare how many faults the checks find with other
 
 benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py
+
+benchmark-new-file: setup $(PEERS)/.installed ## Compare the time of one new file to the warehouse with other tools
+	@PYTHONPATH=tests/end_to_end PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/one_new_file.py
 
 mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)

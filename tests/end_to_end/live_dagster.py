@@ -234,7 +234,7 @@ class LiveDagster:
         """Newest first."""
         data = self.ask(
             """query($filter: RunsFilter) { runsOrError(filter: $filter, limit: 500) { ... on Runs { results {
-              runId status jobName tags { key value } assetSelection { path } } } } }""",
+              runId status jobName startTime tags { key value } assetSelection { path } } } } }""",
             filter={"statuses": list(statuses)} if statuses else {},
         )
         found = data["runsOrError"]["results"]
