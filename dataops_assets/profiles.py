@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 SHARE = "share"
 """The type of a column that has a share (0 to 1) of the rows as its mean, such as the share of new rows."""
@@ -43,7 +44,7 @@ class Profile:
     rows: int
     columns: tuple[ColumnProfile, ...]
 
-    @property
+    @cached_property
     def extracted(self) -> str:
         """Return the extract time with which the input's id begins, as text that sorts: '20240504T061500'.
 

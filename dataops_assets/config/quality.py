@@ -154,6 +154,11 @@ class Checks(Declared):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     @property
+    def compare_inputs(self) -> bool:
+        """Return whether any check compares an input with the inputs before it."""
+        return self.volume.enabled or self.distribution.enabled
+
+    @property
     def look_at_tables(self) -> bool:
         """Return whether any check examines the table that a step wrote."""
         return self.volume.enabled or self.table_schema.enabled or self.distribution.enabled

@@ -1075,29 +1075,37 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
     ]
 
 
+# as the fields of a ColumnProfile
+_IN_A_PROFILE = tuple(
+    tables.profile_columns.c[name]
+    for name in (
+        "profile_id",
+        "name",
+        "type",
+        "nulls",
+        "distinct_values",
+        "min_value",
+        "max_value",
+        "mean",
+        "stddev",
+        "mean_length",
+        "frequent_values",
+    )
+)
+
+
 def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[ColumnProfile, ...]]:
     """Return the columns of profiles, in order, by the id of the profile."""
     columns = tables.profile_columns
     found: dict[int, list[ColumnProfile]] = {profile_id: [] for profile_id in ids}
     for some in portions(list(found)):
         statement = (
-            sa.select(columns).where(columns.c.profile_id.in_(some)).order_by(columns.c.profile_id, columns.c.position)
+            sa.select(*_IN_A_PROFILE)
+            .where(columns.c.profile_id.in_(some))
+            .order_by(columns.c.profile_id, columns.c.position)
         )
-        for row in connection.execute(statement):
-            found[row.profile_id].append(_column_profile(row))
+        # by place: there are thousands
+        for profile_id, *facts in connection.execute(statement).all():
+            facts[-1] = None if facts[-1] is None else dict(facts[-1])
+            found[profile_id].append(ColumnProfile(*facts))
     return {profile_id: tuple(described) for profile_id, described in found.items()}
-
-
-def _column_profile(row: Any) -> ColumnProfile:
-    return ColumnProfile(
-        name=row.name,
-        type=row.type,
-        nulls=row.nulls,
-        distinct=row.distinct_values,
-        min=row.min_value,
-        max=row.max_value,
-        mean=row.mean,
-        stddev=row.stddev,
-        mean_length=row.mean_length,
-        frequent=None if row.frequent_values is None else dict(row.frequent_values),
-    )

@@ -22,6 +22,9 @@ COUNTS = ("rows", "new", "changed", "unchanged", "old", "deleted", "rejected")
 
 def storable(text: str) -> str:
     """Return `text` with escapes for characters that no database stores (NUL, surrogates of undecodable names)."""
+    # nearly every text, and there are many
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 

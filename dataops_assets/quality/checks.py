@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
@@ -29,15 +30,21 @@ _WIDE_SHIFT = 6.0
 _NOT_COMPARED = ("correction", "backfill")
 
 
-def earlier_inputs(profile: Profile, known: Iterable[Profile]) -> list[Profile]:
-    """Return the last inputs of `known` that were extracted before the profile's input, oldest first.
+class EarlierInputs:
+    """The inputs of a table in the order of their extract times.
 
     An id starts with the extract time. Inputs of the same extract time, such as two versions of a file, are not
     compared with each other.
     """
-    own = profile.extracted
-    before = [other for other in known if other.input_id and other.extracted < own]
-    return sorted(before, key=attrgetter("extracted", "input_id"))[-BASELINE:]
+
+    def __init__(self, known: Iterable[Profile]) -> None:
+        self._ordered = sorted((item for item in known if item.input_id), key=attrgetter("extracted", "input_id"))
+        self._times = [item.extracted for item in self._ordered]
+
+    def before(self, profile: Profile) -> list[Profile]:
+        """Return the last inputs that were extracted before the profile's input, oldest first."""
+        end = bisect_left(self._times, profile.extracted)
+        return self._ordered[max(0, end - BASELINE) : end]
 
 
 def judged(
@@ -51,7 +58,7 @@ def judged(
 
     Inputs in `faulty` are no history for others, except from a day on that is declared as a new normal.
     """
-    if not (checks.volume.enabled or checks.distribution.enabled):
+    if not checks.compare_inputs:
         return {}
     control = checks.control
     share = control.false_alarms_a_day / (max(sources, 1) * len(PER_INPUT))
@@ -251,6 +258,8 @@ def _beyond_declared(
     learning = not told.of_columns
     increase = check.max_null_share_increase or (_WIDE_INCREASE if learning else None)
     shift = check.max_mean_shift or (_WIDE_SHIFT if learning else None)
+    if increase is None and shift is None:
+        return []
     columns = [(other.rows, {item.name: item for item in other.columns}) for other in compared]
     problems = []
     for item in looked_at:

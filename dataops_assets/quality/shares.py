@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dataops_assets.config.quality import Checks, DistributionCheck
 from dataops_assets.profiles import SHARE, ColumnProfile, Profile
-from dataops_assets.quality.checks import distribution, earlier_inputs, judged, table_schema, volume
+from dataops_assets.quality.checks import EarlierInputs, distribution, judged, table_schema, volume
 from dataops_assets.report import CheckOutcome
 
 # a whole table has no series to learn from
@@ -63,8 +63,9 @@ def share_outcomes(
     result = {}
     everything = [*known, *profiles]
     told = judged(profiles, everything, checks, sources, faulty)
+    earlier_inputs = EarlierInputs(everything)
     for profile in profiles:
-        earlier = earlier_inputs(profile, everything)
+        earlier = earlier_inputs.before(profile)
         outcomes = []
         if checks.volume.enabled:
             outcomes.append(volume(profile, (), limits))

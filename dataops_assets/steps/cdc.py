@@ -201,7 +201,8 @@ def _outcomes(
     if not source.checks.look_at_tables:
         return {}
     profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
-    known = context.metadata.profiles(source.name, asset, exclude=list(counts), limit=WINDOW)
+    new = list(counts)
+    known = context.metadata.profiles(source.name, asset, new, WINDOW) if source.checks.compare_inputs else []
     context.metadata.save_profiles(source.name, asset, profiles)
     declared = {item.name: stored_type(item.type) for item in source.columns}
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}

@@ -18,7 +18,7 @@ from dataops_assets.connections.files import Files
 from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
-from dataops_assets.quality.checks import earlier_inputs, judged
+from dataops_assets.quality.checks import EarlierInputs, judged
 from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
@@ -89,11 +89,16 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
     profiles = [profile for profile, _ in looked_at.values()]
     # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)
-    known = metadata.profiles(source.name, asset, limit=WINDOW + len(profiles)) if profiles else []
+    known = (
+        metadata.profiles(source.name, asset, limit=WINDOW + len(profiles))
+        if profiles and source.checks.compare_inputs
+        else []
+    )
     faulty = metadata.faulty_inputs(source.name) if profiles else ()
     told = judged(profiles, known, source.checks, len(context.sources), faulty)
+    earlier = EarlierInputs(known)
     return {
-        input_id: raw_outcomes(profile, kind, earlier_inputs(profile, known), source.checks, told.get(input_id))
+        input_id: raw_outcomes(profile, kind, earlier.before(profile), source.checks, told.get(input_id))
         for input_id, (profile, kind) in looked_at.items()
     }
 

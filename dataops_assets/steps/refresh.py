@@ -399,7 +399,8 @@ def _outcomes(
         return ()
     newest = max(after.inputs.values()).input_id
     profile = share_profile(asset, newest, snapshot.rows, wrote)
-    known = context.metadata.profiles(source.name, asset, exclude=[newest], limit=WINDOW)
+    new = [newest]
+    known = context.metadata.profiles(source.name, asset, new, WINDOW) if source.checks.compare_inputs else []
     context.metadata.save_profiles(source.name, asset, [profile])
     columns = (snapshot.columns, expected)
     faulty = context.metadata.faulty_inputs(source.name)

@@ -13,11 +13,12 @@ import functools
 import math
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ print("cpu", time.process_time())
 """
 
 
+WITHOUT_CONTROL = {"volume": {"enabled": False}, "distribution": {"enabled": False}}
+
+
 def declared(number: int = 0, columns: int = 10) -> dict[str, Any]:
     """A source of some columns; `number` tells it from others."""
     return {
@@ -69,8 +73,8 @@ def declared(number: int = 0, columns: int = 10) -> dict[str, Any]:
 class Deployment:
     """One source with a history of inputs, driven step by step as a run does."""
 
-    def __init__(self, home: Path, columns: int = 10) -> None:
-        self.source = Source.model_validate(declared(columns=columns))
+    def __init__(self, home: Path, columns: int = 10, checks: Mapping[str, Any] | None = None) -> None:
+        self.source = Source.model_validate(declared(columns=columns) | {"checks": checks or {}})
         self.environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
         self.platform = Platform(self.environment)
         self.landing = home / "landing" / self.source.name
@@ -179,6 +183,28 @@ def of_inputs(sizes: Sequence[int]) -> None:
     table("What a run records in its commits, by known inputs", "kB", commits)
 
 
+def of_process_control(sizes: Sequence[int]) -> None:
+    """By the inputs that a source has already: what process control adds to one more input and to 500 more.
+
+    Both deployments take the same inputs in turn, so that a machine that is busy for some time is busy for both.
+    """
+    for size in sizes:
+        with temporary() as first, temporary() as second:
+            controlled, plain = Deployment(first), Deployment(second, checks=WITHOUT_CONTROL)
+            for here in (controlled, plain):
+                here.take(size)
+            one: dict[bool, list[float]] = {True: [], False: []}
+            many: dict[bool, list[float]] = {True: [], False: []}
+            for files, times, found in ((1, 7, one), (500, 3, many)):
+                for _ in range(times):
+                    found[True].append(cpu(functools.partial(controlled.take, files)))
+                    found[False].append(cpu(functools.partial(plain.take, files)))
+        for title, found in (("One more input", one), ("500 more inputs", many)):
+            on, off = (statistics.median(found[key]) for key in (True, False))
+            print(f"\n{title}, all steps, {size:,} known inputs, with and without process control")
+            print(f"  {on:.3f} and {off:.3f} CPU s: {on / off:.2f} times", flush=True)
+
+
 def load_seconds(home: Path, sources: Sequence[dict[str, Any]]) -> float:
     """The CPU seconds of a process that loads a code location of these sources, from its start.
 
@@ -241,11 +267,12 @@ def of_columns(sizes: Sequence[int], rows: int) -> None:
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--inputs", type=int, nargs="+", default=[100, 1_000, 5_000])
+    given.add_argument("--control", type=int, nargs="+", default=[100, 1_000])
     given.add_argument("--sources", type=int, nargs="+", default=[10, 100, 300])
     given.add_argument("--chains", type=int, nargs="+", default=[60, 300])
     given.add_argument("--columns", type=int, nargs="+", default=[10, 100, 300])
     given.add_argument("--rows", type=int, default=10_000)
-    given.add_argument("--only", choices=("inputs", "sources", "columns"))
+    given.add_argument("--only", choices=("inputs", "control", "sources", "columns"))
     options = given.parse_args()
     if options.only in (None, "sources"):
         of_sources(options.sources, options.chains)
@@ -253,6 +280,8 @@ def main() -> None:
         of_columns(options.columns, options.rows)
     if options.only in (None, "inputs"):
         of_inputs(options.inputs)
+    if options.only in (None, "control"):
+        of_process_control(options.control)
 
 
 if __name__ == "__main__":

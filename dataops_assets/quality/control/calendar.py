@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,14 +63,37 @@ def design(
 
 def effects_at(times: Sequence[dt.datetime]) -> tuple[bool, bool]:
     """Return whether weekdays and hours count: if there are several of them, and several points a day for hours."""
-    several_a_day = cadence(times) <= dt.timedelta(hours=_HOURS_APART)
-    return len({time.weekday() for time in times}) > 1, several_a_day and len({time.hour for time in times}) > 1
+    return rhythms(times)[-1].effects if times else (False, False)
 
 
-def cadence(times: Sequence[dt.datetime]) -> dt.timedelta:
-    """Return the usual time between two points; a day if it is not known."""
-    gaps = sorted(later - earlier for earlier, later in pairwise(times) if later > earlier)
-    return gaps[len(gaps) // 2] if gaps else dt.timedelta(days=1)
+@dataclass(frozen=True)
+class Rhythm:
+    """What points up to one of them have in common.
+
+    `effects`: whether weekdays and hours count. `cadence`: the usual time between two points; a day if it is not known.
+    """
+
+    effects: tuple[bool, bool]
+    cadence: dt.timedelta
+
+
+def rhythms(times: Sequence[dt.datetime]) -> list[Rhythm]:
+    """Return for each point the rhythm of the points up to it; times are in ascending order."""
+    found: list[Rhythm] = []
+    gaps: list[dt.timedelta] = []
+    weekdays: set[int] = set()
+    hours: set[int] = set()
+    before: dt.datetime | None = None
+    for time in times:
+        if before is not None and time > before:
+            insort(gaps, time - before)
+        before = time
+        weekdays.add(time.weekday())
+        hours.add(time.hour)
+        cadence = gaps[len(gaps) // 2] if gaps else dt.timedelta(days=1)
+        several_a_day = cadence <= dt.timedelta(hours=_HOURS_APART)
+        found.append(Rhythm((len(weekdays) > 1, several_a_day and len(hours) > 1), cadence))
+    return found
 
 
 def holiday(day: dt.date, country: str) -> str | None:

@@ -9,6 +9,7 @@ import datetime as dt
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from dataops_assets.profiles import ColumnProfile, Profile
@@ -98,6 +99,7 @@ def _range(column: ColumnProfile) -> _Covered | None:
     return _Covered(start, end) if start is not None and end is not None else None
 
 
+@lru_cache(maxsize=8192)
 def _time(text: str | None) -> dt.datetime | None:
     if text is None:
         return None

@@ -12,8 +12,9 @@ and each point is forecast by the filter that had the least error before it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ _FORGET = 0.98
 _SCALE_GAIN = 0.02
 _TO_DEVIATION = 1.2533
 _AGAIN = 1e4
+# what is forecast at once, so that the arrays of a pass stay below 100 MB
+_MOST_VALUES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -68,119 +71,234 @@ class Forecasts:
     fixed: Floats
     explained: npt.NDArray[np.int64]
 
-    def known_scores(self, point: int, most: int) -> Floats:
-        """Return at most `most` scores before a point, without those that a new level explains by then."""
-        before = slice(max(0, point - most), point)
-        return np.where(self.explained[:, before] <= point, np.nan, self.scores[:, before])
+
+@dataclass(frozen=True)
+class Task:
+    """Series to forecast over their points. `restarts`: the points at which a person says that a new level begins."""
+
+    series: Series
+    design: Design
+    accept_after: int
+    restarts: frozenset[int] = frozenset()
 
 
 def forecast(series: Series, design: Design, accept_after: int, restarts: Collection[int] = ()) -> Forecasts:
-    """Forecast each point. `restarts` are the points (by number) at which a person says a new level begins."""
-    monitors, points = series.values.shape
-    filters = _Filters(series, design, accept_after)
-    never = np.full((monitors, points), points + 1)
-    expected, deviation, scores, fixed = (np.full((monitors, points), np.nan) for _ in range(4))
-    found = Forecasts(expected, deviation, scores, fixed, never)
-    for point in range(points):
-        if point in restarts:
-            filters.restart()
-        filters.step(point, found)
+    """Forecast each point of one task."""
+    return forecast_all([Task(series, design, accept_after, frozenset(restarts))])[0]
+
+
+def forecast_all(tasks: Sequence[Task]) -> list[Forecasts]:
+    """Forecast each point of several tasks in one pass over the points, each as if it were alone.
+
+    A pass costs as many steps as there are points, however many monitors there are. So many short tasks cost little
+    more than one.
+    """
+    found: list[Forecasts] = []
+    for some in _portions(tasks):
+        filters = _Filters(some)
+        for point in range(filters.points):
+            filters.step(point)
+        found += filters.forecasts()
     return found
 
 
+def _portions(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Split tasks so that the values of each part need little memory."""
+    some: list[Task] = []
+    size = 0
+    for task in tasks:
+        if some and size + task.series.values.size > _MOST_VALUES:
+            yield some
+            some, size = [], 0
+        some.append(task)
+        size += task.series.values.size
+    if some:
+        yield some
+
+
+@dataclass(frozen=True)
+class _Gains:
+    """How much each filter learns from the error at each point; it follows from the calendar alone.
+
+    `of_effects` by point, effect and filter; `roots` by point and filter: the deviation of a forecast with what is not
+    known of its effects, in units of the noise's.
+    """
+
+    of_effects: Floats
+    roots: Floats
+
+
+# the tables of one source have the same calendar
+@lru_cache(maxsize=16)
+def _gains(effects: bytes, variances: bytes, restarts: frozenset[int]) -> _Gains:
+    first = np.frombuffer(variances)
+    by_point = np.frombuffer(effects).reshape(-1, len(first))
+    variance = np.broadcast_to(np.diag(first), (len(_MOVES), len(first), len(first))).copy()
+    gains = np.empty((len(by_point), len(first), len(_MOVES)))
+    roots = np.empty((len(by_point), len(_MOVES)))
+    for point, row in enumerate(by_point):
+        if point in restarts:
+            variance[:, 0, 0] += _AGAIN
+        covered = variance @ row
+        factor = covered @ row + 1
+        gain = covered / factor[:, None]
+        gains[point] = gain.T
+        roots[point] = np.sqrt(factor)
+        variance -= gain[:, :, None] * covered[:, None, :]
+        variance[:, 0, 0] += _MOVES
+    return _Gains(gains, roots)
+
+
 class _Filters:
-    def __init__(self, series: Series, design: Design, accept_after: int) -> None:
-        monitors, filters, effects = len(series.values), len(_MOVES), design.effects.shape[1]
-        self._series, self._design, self._accept_after = series, design, accept_after
-        self._centre = _first(series.values)
-        self._state = np.zeros((monitors, filters, effects))
-        self._variance = np.broadcast_to(np.diag(design.variances), (filters, effects, effects)).copy()
-        self._error = np.zeros((monitors, filters))
-        self._errors = np.zeros((monitors, filters))
-        self._loss = np.zeros((monitors, filters))
-        self._seen = np.zeros(monitors)
-        self._run = np.zeros((monitors, filters))
-        self._run_sum = np.zeros((monitors, filters))
+    """The filters of several tasks. Arrays are by filter and monitor; states by effect, filter and monitor.
+
+    Sums over effects are sums over the first axis, which numpy adds in order. So effects of other tasks, which are 0
+    here, change no bit of a result.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self.points = max(task.series.values.shape[1] for task in tasks)
+        monitors = [len(task.series.values) for task in tasks]
+        effects, all_monitors = max(len(task.design.variances) for task in tasks), sum(monitors)
+        self._task = np.repeat(np.arange(len(tasks)), monitors)
+        self._ends = np.cumsum([0, *monitors])
+        self._values = np.full((self.points, all_monitors), np.nan)
+        self._floors = np.zeros((self.points, all_monitors))
+        self._effects = np.zeros((self.points, effects, len(tasks)))
+        self._gains = np.zeros((self.points, effects, len(_MOVES), len(tasks)))
+        self._roots = np.ones((self.points, len(_MOVES), len(tasks)))
+        for number, task in enumerate(tasks):
+            self._place(number, task)
+        # the same for all monitors of one task
+        if len(tasks) == 1:
+            self._task = np.zeros(1, dtype=int)
+        self._counts = np.concatenate([task.series.counts for task in tasks])
+        self._accept_after = np.repeat([task.accept_after for task in tasks], monitors)
+        self._centre = np.concatenate([_first(task.series.values) for task in tasks])
+        self._rows = np.arange(all_monitors)
+        self._state = np.zeros((effects, len(_MOVES), all_monitors))
+        self._changes = np.empty_like(self._state)
+        self._error, self._errors, self._loss, self._run, self._run_sum = np.zeros((5, len(_MOVES), all_monitors))
         # what the errors of a run have added, which is taken back if the run is a new level
-        self._run_loss = np.zeros((monitors, filters))
-        self._error_before = np.zeros((monitors, filters))
+        self._run_loss, self._error_before = np.zeros((2, len(_MOVES), all_monitors))
         # whether the filter was the best one when its run began
-        self._led = np.zeros((monitors, filters), dtype=bool)
-        self._rows = np.arange(monitors)
+        self._led = np.zeros((len(_MOVES), all_monitors), dtype=bool)
+        self._seen = np.zeros(all_monitors)
+        self._has_runs = False
+        self._expected, self._deviation, self._scores, self._fixed = np.full((4, self.points, all_monitors), np.nan)
+        self._explained = np.full((self.points, all_monitors), self.points + 1)
 
-    def restart(self) -> None:
-        self._variance[:, 0, 0] += _AGAIN
+    def _place(self, number: int, task: Task) -> None:
+        rows = slice(self._ends[number], self._ends[number + 1])
+        points, effects = task.design.effects.shape
+        gains = _gains(
+            np.ascontiguousarray(task.design.effects).tobytes(), task.design.variances.tobytes(), task.restarts
+        )
+        self._values[:points, rows] = task.series.values.T
+        self._floors[:points, rows] = task.series.floors.T
+        self._effects[:points, :effects, number] = task.design.effects
+        self._gains[:points, :effects, :, number] = gains.of_effects
+        self._roots[:points, :, number] = gains.roots
 
-    def step(self, point: int, found: Forecasts) -> None:
-        effects = self._design.effects[point]
-        covered = self._variance @ effects
-        factor = covered @ effects + 1
-        expected = self._centre[:, None] + self._state @ effects
-        deviation = self._deviations(point, expected) * np.sqrt(factor)
-        error = self._series.values[:, point, None] - expected
+    def forecasts(self) -> list[Forecasts]:
+        """Return the forecasts of each task."""
+        found = []
+        for number, task in enumerate(self._tasks):
+            rows, points = slice(self._ends[number], self._ends[number + 1]), task.series.values.shape[1]
+            parts = (self._expected, self._deviation, self._scores, self._fixed)
+            expected, deviation, scores, fixed = (np.ascontiguousarray(part[:points, rows].T) for part in parts)
+            explained = np.ascontiguousarray(self._explained[:points, rows].T)
+            found.append(Forecasts(expected, deviation, scores, fixed, explained))
+        return found
+
+    def step(self, point: int) -> None:
+        """Forecast a point, and learn from it."""
+        effects = self._effects[point].take(self._task, axis=1)
+        root = self._roots[point].take(self._task, axis=1)
+        np.multiply(self._state, effects[:, None, :], out=self._changes)
+        expected = np.add.reduce(self._changes, axis=0)
+        expected += self._centre
+        usual = self._deviations(point, expected)
+        deviation = usual * root
+        error = self._values[point] - expected
         scores = _in_deviations(error, deviation)
-        self._tell(point, found, expected, deviation, scores)
+        best = self._loss.argmin(axis=0)
+        self._tell(point, best, (expected, deviation, scores))
         there = np.isfinite(error)
-        error = np.where(there, error, 0)
-        limit = np.where(self._seen[:, None] < _UNCLIPPED, np.inf, _CLIP * deviation)
-        gains = covered / factor[:, None]
-        self._state += np.clip(error, -limit, limit)[:, :, None] * gains
-        self._follow_runs(np.where(there, scores, 0), error, there)
-        self._learn(error, deviation, np.sqrt(factor), there)
-        self._accept(point, found)
-        self._seen += there[:, 0]
-        self._variance -= gains[:, :, None] * covered[:, None, :]
-        self._variance[:, 0, 0] += _MOVES
+        if not there.all():
+            error = np.where(there, error, 0)
+            scores = np.where(there, scores, 0)
+        limit = np.where(self._seen < _UNCLIPPED, np.inf, _CLIP * deviation)
+        limited = np.minimum(np.maximum(error, -limit), limit)
+        np.multiply(self._gains[point].take(self._task, axis=2), limited, out=self._changes)
+        self._state += self._changes
+        self._follow_runs(scores, error, (there, best))
+        self._learn(np.abs(error), (usual, deviation, root), there)
+        if self._has_runs:
+            self._accept(point)
+        self._seen += there[0]
 
     def _deviations(self, point: int, expected: Floats) -> Floats:
-        floor = self._series.floors[:, point, None]
-        by_counts = np.hypot(floor, floor_of_counts(expected))
-        floor = np.where(self._series.counts[:, None], by_counts, floor)
+        """Return the deviation of the noise: what the errors were so far, and not less than chance."""
+        floor = self._floors[point]
+        if self._counts.any():
+            floor = np.where(self._counts, np.hypot(floor, floor_of_counts(expected)), floor)
         return np.maximum(np.maximum(self._error * _TO_DEVIATION, floor), 1e-300)
 
-    def _tell(self, point: int, found: Forecasts, expected: Floats, deviation: Floats, scores: Floats) -> None:
-        best = np.argmin(self._loss, axis=1)
-        found.expected[:, point] = expected[self._rows, best]
-        found.deviation[:, point] = deviation[self._rows, best]
-        ready = self._errors[self._rows, best] >= _ENOUGH
-        found.scores[:, point] = np.where(ready, scores[self._rows, best], np.nan)
-        found.fixed[:, point] = np.where(ready, scores[:, _FIXED], np.nan)
+    def _tell(self, point: int, best: npt.NDArray[np.int64], told: tuple[Floats, Floats, Floats]) -> None:
+        expected, deviation, scores = told
+        place = best * len(self._rows) + self._rows
+        self._expected[point] = expected.take(place)
+        self._deviation[point] = deviation.take(place)
+        ready = self._errors.take(place) >= _ENOUGH
+        self._scores[point] = np.where(ready, scores.take(place), np.nan)
+        self._fixed[point] = np.where(ready, scores[_FIXED], np.nan)
 
-    def _learn(self, error: Floats, deviation: Floats, root: Floats, there: npt.NDArray[np.bool_]) -> None:
+    def _learn(self, size: Floats, told: tuple[Floats, Floats, Floats], there: npt.NDArray[np.bool_]) -> None:
         """Update the usual size of the errors, and which filter has the least."""
+        usual, deviation, root = told
         counted = there & (root**2 < _KNOWN)
-        size = np.abs(error) / root
-        few = self._errors < _ENOUGH
-        limited = np.where(few, size, np.minimum(size, _CLIP * deviation / root))
-        gain = np.where(counted, np.maximum(1 / (self._errors + 1), _SCALE_GAIN), 0)
+        own = size / root
+        limited = np.where(self._errors < _ENOUGH, own, np.minimum(own, _CLIP * usual))
+        gain = np.maximum(1 / (self._errors + 1), _SCALE_GAIN) * counted
         self._error += gain * (limited - self._error)
         self._errors += counted
-        most = _CLIP * deviation.min(axis=1, keepdims=True)
-        ready = there & (self._seen[:, None] >= _UNCLIPPED)
-        loss = np.where(ready, np.minimum(np.abs(error), most), 0)
-        self._loss = np.where(ready, _FORGET * self._loss, self._loss) + loss
-        self._run_loss = np.where(self._run != 0, self._run_loss + loss, 0)
+        ready = there & (self._seen >= _UNCLIPPED)
+        loss = np.minimum(size, _CLIP * deviation.min(axis=0)) * ready
+        self._loss *= np.where(ready, _FORGET, 1.0)
+        self._loss += loss
+        if self._has_runs:
+            self._run_loss = np.where(self._run != 0, self._run_loss + loss, 0)
 
-    def _follow_runs(self, score: Floats, error: Floats, there: npt.NDArray[np.bool_]) -> None:
+    def _follow_runs(
+        self, scores: Floats, error: Floats, at: tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
+    ) -> None:
         """Count the points in a row that are far away on one side."""
-        side = np.where(np.abs(score) > _FAR, np.sign(score), 0)
-        goes_on = (side != 0) & (np.sign(self._run) == side)
+        there, best = at
+        far = np.abs(scores) > _FAR
+        if not self._has_runs and not far.any():
+            return
+        side = np.sign(scores) * far
+        goes_on = far & (np.sign(self._run) == side)
         self._error_before = np.where(goes_on, self._error_before, self._error)
-        best = np.argmin(self._loss, axis=1)[:, None] == np.arange(len(_MOVES))
-        self._led = np.where(goes_on, self._led, best)
+        self._led = np.where(goes_on, self._led, best == np.arange(len(_MOVES))[:, None])
         run = np.where(goes_on, self._run + side, side)
-        total = np.where(goes_on, self._run_sum + error, np.where(side != 0, error, 0))
+        total = np.where(goes_on, self._run_sum + error, error * far)
         self._run = np.where(there, run, self._run)
         self._run_sum = np.where(there, total, self._run_sum)
+        if not self._has_runs:
+            self._run_loss = np.zeros_like(self._run_loss)
+        self._has_runs = bool(self._run.any())
 
-    def _accept(self, point: int, found: Forecasts) -> None:
+    def _accept(self, point: int) -> None:
         """Move the level to points that stay far away on one side for long enough."""
         accepted = np.abs(self._run) >= self._accept_after
         if not accepted.any():
             return
-        explained = (accepted & self._led).any(axis=1)
-        found.explained[explained, max(0, point + 1 - self._accept_after) : point + 1] = point + 1
-        self._state[:, :, 0] += np.where(accepted, self._run_sum / np.maximum(np.abs(self._run), 1), 0)
+        for row in np.flatnonzero((accepted & self._led).any(axis=0)):
+            self._explained[max(0, point + 1 - self._accept_after[row]) : point + 1, row] = point + 1
+        self._state[0] += np.where(accepted, self._run_sum / np.maximum(np.abs(self._run), 1), 0)
         self._error = np.where(accepted, self._error_before, self._error)
         self._loss -= np.where(accepted, self._run_loss, 0)
         for kept in (self._run, self._run_sum, self._run_loss):
@@ -190,7 +308,7 @@ class _Filters:
 def _in_deviations(error: Floats, deviation: Floats) -> Floats:
     """Return errors in standard deviations. They are finite, because what is not finite counts as missing."""
     with np.errstate(over="ignore"):
-        return np.clip(error / deviation, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        return np.minimum(np.maximum(error / deviation, -_MOST_DEVIATIONS), _MOST_DEVIATIONS)
 
 
 def _first(values: Floats) -> Floats:

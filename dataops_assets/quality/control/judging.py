@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ import numpy.typing as npt
 from dataops_assets.quality.control.forecasts import Forecasts, Series
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
 from dataops_assets.quality.control.scales import Floats
+
+Number = TypeVar("Number", np.float64, np.int64)
 
 KINDS = ("sudden", "drift", "frozen")
 """What a verdict can be about, in the order of `Judged.kind`."""
@@ -31,6 +34,10 @@ _MOST = 3.0
 _RESTS = 20
 # scores before the point that it is ranked among
 _HISTORY = 400
+# points are judged together in parts whose scores need 16 MB
+_MOST_SCORES = 1 << 21
+# the tail is a tenth of the scores, and more of few scores
+_MAY_BE_IN_TAIL = 0.35
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,30 @@ def judge(series: Series, forecasts: Forecasts, points: Sequence[int], level: fl
     repeats = repetitions(series.values)
     if series.rests is not None:
         repeats = np.where(series.rests, np.minimum(repeats, 1), repeats)
-    return [_judged(forecasts, (drift, repeats), point, level) for point in points]
+    levels = np.broadcast_to(np.asarray(level, dtype=float), len(series.values))
+    at_once = max(1, _MOST_SCORES // (max(len(series.values), 1) * _HISTORY))
+    found: list[Judged] = []
+    for start in range(0, len(points), at_once):
+        some = np.array(points[start : start + at_once], dtype=int)
+        found += _judged(forecasts, (drift, repeats), some, np.tile(levels, len(some)))
+    return found
 
 
 def drifts(fixed: Floats) -> Floats:
-    """Return the exponentially weighted mean of the scores against a fixed level (an EWMA chart)."""
-    found = np.full_like(fixed, np.nan)
-    mean = np.zeros(len(fixed))
-    for point in range(fixed.shape[1]):
-        score = fixed[:, point]
-        there = np.isfinite(score)
-        mean = np.where(there, mean + _NEWEST * (np.clip(np.nan_to_num(score), -_MOST, _MOST) - mean), mean)
-        found[:, point] = np.where(there, mean, np.nan)
-    return found
+    """Return the exponentially weighted mean of the scores against a fixed level (an EWMA chart).
+
+    Each value follows from the one before it: mean = kept * mean before + added. Two such steps are one of the same
+    form. So the steps are joined two by two, then four by four: few passes over all points instead of one for each.
+    """
+    there = np.isfinite(fixed)
+    added = np.where(there, _NEWEST * np.minimum(np.maximum(fixed, -_MOST), _MOST), 0.0)
+    kept = np.where(there, 1 - _NEWEST, 1.0)
+    reach = 1
+    while reach < fixed.shape[1]:
+        added[:, reach:] += kept[:, reach:] * added[:, :-reach]
+        kept[:, reach:] *= kept[:, :-reach].copy()
+        reach *= 2
+    return np.where(there, added, np.nan)
 
 
 def repetitions(values: Floats) -> npt.NDArray[np.int64]:
@@ -77,67 +95,112 @@ def repetitions(values: Floats) -> npt.NDArray[np.int64]:
 
     0 and a share of 1 are the ends of scales, where values rest by nature: each counts as 1.
     """
-    found = np.zeros(values.shape, dtype=np.int64)
-    last = np.full(len(values), np.nan)
-    run = np.zeros(len(values), dtype=np.int64)
-    for point in range(values.shape[1]):
-        value = values[:, point]
-        there = np.isfinite(value)
-        goes_on = (value == last) & (value != 0) & (value != np.pi / 2)
-        run = np.where(there, np.where(goes_on, run + 1, 1), run)
-        last = np.where(there, value, last)
-        found[:, point] = np.where(there, run, 0)
-    return found
+    there = np.isfinite(values)
+    if not there.size:
+        return np.zeros(values.shape, dtype=np.int64)
+    number = np.cumsum(there, axis=1)
+    last = np.maximum.accumulate(np.where(there, np.arange(values.shape[1]), -1), axis=1)
+    before = np.concatenate([np.full((len(values), 1), -1), last[:, :-1]], axis=1)
+    earlier = np.take_along_axis(values, np.maximum(before, 0), axis=1)
+    goes_on = there & (before >= 0) & (values == earlier) & (values != 0) & (values != np.pi / 2)
+    began = np.maximum.accumulate(np.where(there & ~goes_on, number, 0), axis=1)
+    return np.where(there, number - began + 1, 0)
 
 
 def _judged(
     forecasts: Forecasts,
     over_time: tuple[Floats, npt.NDArray[np.int64]],
-    point: int,
-    level: float | Floats,
-) -> Judged:
+    points: npt.NDArray[np.int64],
+    level: Floats,
+) -> list[Judged]:
+    """Judge points together: a row for each monitor of the first point, then for each of the second, and so on."""
     drift, repeats = over_time
-    before = slice(max(0, point - _HISTORY), point)
-    scores, score = forecasts.known_scores(point, _HISTORY), forecasts.scores[:, point]
+    scores, score = _known_scores(forecasts, points), _at(forecasts.scores, points)
     above, below = calibrate(scores), calibrate(-scores)
     sudden = np.fmin(p_values(above, score), p_values(below, -score))
     parts = np.stack(
         [
             np.where(np.abs(score) < _NEAR, np.maximum(sudden, 1), sudden) / _SUDDEN,
-            _drift(drift[:, before], drift[:, point]) / _DRIFT,
-            _frozen(repeats[:, before], repeats[:, point]) / _FROZEN,
+            _drift(_before(drift, points, np.nan), _at(drift, points)) / _DRIFT,
+            _frozen(repeats, points) / _FROZEN,
         ]
     )
     # without enough points nothing is told, so a monitor that repeats its first values is not frozen
     learning = np.isnan(parts[0])
     kind = np.argmin(np.where(np.isnan(parts), np.inf, parts), axis=0)
-    expected, deviation = forecasts.expected[:, point], forecasts.deviation[:, point]
-    return Judged(
-        p=np.where(learning, np.nan, np.minimum(np.nanmin(np.where(learning, 1.0, parts), axis=0), 1)),
-        kind=kind,
-        expected=expected,
-        low=expected - deviation * np.maximum(threshold(below, level * _SUDDEN), _NEAR),
-        high=expected + deviation * np.maximum(threshold(above, level * _SUDDEN), _NEAR),
-        repeats=repeats[:, point],
+    expected, deviation = _at(forecasts.expected, points), _at(forecasts.deviation, points)
+    found = (
+        np.where(learning, np.nan, np.minimum(np.fmin.reduce(np.where(learning, 1.0, parts), axis=0), 1)),
+        kind,
+        expected,
+        expected - deviation * np.maximum(threshold(below, level * _SUDDEN), _NEAR),
+        expected + deviation * np.maximum(threshold(above, level * _SUDDEN), _NEAR),
+        _at(repeats, points),
     )
+    by_point = [item.reshape(len(points), -1) for item in found]
+    return [Judged(*(item[place] for item in by_point)) for place in range(len(points))]
+
+
+def _at(values: npt.NDArray[Number], points: npt.NDArray[np.int64]) -> npt.NDArray[Number]:
+    """Return the values of all monitors at each point, one point after another."""
+    return values[:, points].T.ravel()
+
+
+def _before(values: npt.NDArray[Number], points: npt.NDArray[np.int64], nothing: float) -> npt.NDArray[Number]:
+    """Return the values of all monitors before each point as a row, `nothing` in front where there are fewer."""
+    most = int(min(_HISTORY, points.max(initial=0)))
+    if len(points) == 1:
+        return values[:, points[0] - most : points[0]]
+    filled = np.concatenate([np.full((len(values), most), nothing, dtype=values.dtype), values], axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(filled, most, axis=1)
+    return np.swapaxes(windows[:, points], 0, 1).reshape(-1, most)
+
+
+def _known_scores(forecasts: Forecasts, points: npt.NDArray[np.int64]) -> Floats:
+    """Return the scores before each point, without those that a new level explains by then."""
+    scores = _before(forecasts.scores, points, np.nan)
+    rows = np.flatnonzero((forecasts.explained <= points.max(initial=0)).any(axis=1))
+    if not len(rows):
+        return scores
+    found = scores.copy()
+    explained = _before(forecasts.explained[rows], points, np.iinfo(np.int64).max)
+    places = (np.arange(len(points))[:, None] * len(forecasts.scores) + rows).ravel()
+    found[places] = np.where(explained <= np.repeat(points, len(rows))[:, None], np.nan, scores[places])
+    return found
 
 
 def _drift(before: Floats, now: Floats) -> Floats:
-    up = p_values(calibrate(before, keep_faults=True), now)
-    down = p_values(calibrate(-before, keep_faults=True), -now)
-    return np.fmin(up, down)
+    return np.fmin(_rising(before, now), _rising(-before, -now))
 
 
-def _frozen(before: npt.NDArray[np.int64], now: npt.NDArray[np.int64]) -> Floats:
+def _rising(before: Floats, now: Floats) -> Floats:
+    """Return how seldom a drift is as far up. A tail is fitted only where the drift is in it; elsewhere ranks count."""
+    number = np.isfinite(before).sum(axis=1)
+    at_least = (before >= now[:, None]).sum(axis=1)
+    ranked = (1 + at_least) / (number + 1)
+    found = np.where((number >= FEWEST) & np.isfinite(now), np.minimum(ranked, 1), np.nan)
+    in_tail = np.flatnonzero(ranked <= _MAY_BE_IN_TAIL)
+    found[in_tail] = p_values(calibrate(before[in_tail], keep_faults=True), now[in_tail])
+    return found
+
+
+def _frozen(repeats: npt.NDArray[np.int64], points: npt.NDArray[np.int64]) -> Floats:
     """Return how seldom so many equal values follow each other, from how often a value was repeated before.
 
     The repetitions of the run itself are left out: they are what is judged. A monitor that hardly moved before, or that
     rests for long already, is not frozen but constant.
     """
-    run = np.maximum(now - 1, 0)
-    points = (before > 0).sum(axis=1) - run
+    now = _at(repeats, points)
+    found = np.ones(len(now))
+    rows = np.flatnonzero((now > 1) & (now <= _RESTS + 1))
+    if not len(rows):
+        return found
+    before = _before(repeats, points, 0)[rows]
+    run = now[rows] - 1
+    known = (before > 0).sum(axis=1) - run
     repeated = (before > 1).sum(axis=1) - np.maximum(run - 1, 0)
-    as_long = (before >= now[:, None]).sum(axis=1)
-    often = np.clip((repeated + 1) / (np.maximum(points, 0) + 2), 0, 1)
-    seldom = np.maximum(often**run, as_long / (np.maximum(points, 0) + 1))
-    return np.where((run > 0) & (run <= _RESTS) & (points >= FEWEST), np.minimum(seldom, 1), 1.0)
+    as_long = (before >= now[rows, None]).sum(axis=1)
+    often = np.clip((repeated + 1) / (np.maximum(known, 0) + 2), 0, 1)
+    seldom = np.maximum(often**run, as_long / (np.maximum(known, 0) + 1))
+    found[rows] = np.where(known >= FEWEST, np.minimum(seldom, 1), 1.0)
+    return found

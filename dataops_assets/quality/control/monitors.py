@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,7 +31,6 @@ _LEAST_MEAN = 1e-3
 _FEW = 100
 # a month of daily inputs
 _USUAL = 28
-_Reading = Callable[[Profile, ColumnProfile], float | None]
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,72 @@ class Monitor:
     rests: npt.NDArray[np.bool_] | None = None
 
 
-def monitors(profiles: Sequence[Profile], ignore: Sequence[str] = ()) -> list[Monitor]:
-    """Return the monitors of a table, from the profiles of its inputs in the order of their times.
+@dataclass(frozen=True)
+class _Values:
+    """The statistics of one column in each input; NaN where there is none."""
 
-    The columns are those of the last profile, without those to `ignore`.
-    """
-    rows = np.array([profile.rows for profile in profiles], dtype=float)
+    nulls: Floats
+    distinct: Floats
+    means: Floats
+    deviations: Floats
+    lengths: Floats
+    frequent: Sequence[Mapping[str, int] | None]
+
+    def part(self, places: npt.NDArray[np.int64]) -> _Values:
+        return _Values(
+            self.nulls[places],
+            self.distinct[places],
+            self.means[places],
+            self.deviations[places],
+            self.lengths[places],
+            [self.frequent[place] for place in places],
+        )
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the profiles of a table's inputs measure, by column: a value for each input, in the order of their times."""
+
+    rows: Floats
+    columns: Mapping[str, _Values]
+
+    def part(self, places: npt.NDArray[np.int64]) -> Readings:
+        """Return the readings of the inputs at these places."""
+        return Readings(self.rows[places], {name: item.part(places) for name, item in self.columns.items()})
+
+
+def read(profiles: Sequence[Profile]) -> Readings:
+    """Read the statistics of profiles once, however many windows of them are judged."""
+    by_name: dict[str, list[tuple[int, ColumnProfile]]] = {}
+    for place, profile in enumerate(profiles):
+        if profile.rows:
+            for item in profile.columns:
+                by_name.setdefault(item.name, []).append((place, item))
+    return Readings(
+        np.array([profile.rows for profile in profiles], dtype=float),
+        {name: _values(items, len(profiles)) for name, items in by_name.items()},
+    )
+
+
+def _values(items: Sequence[tuple[int, ColumnProfile]], number: int) -> _Values:
+    found = np.full((5, number), np.nan)
+    # None becomes NaN
+    told = [(item.nulls, item.distinct or None, item.mean, item.stddev, item.mean_length) for _, item in items]
+    found[:, [place for place, _ in items]] = np.array(told, dtype=float).T
+    frequent: list[Mapping[str, int] | None] = [None] * number
+    for place, item in items:
+        frequent[place] = item.frequent
+    return _Values(found[0], found[1], found[2], found[3], found[4], frequent)
+
+
+def monitors(readings: Readings, columns: Sequence[ColumnProfile], ignore: Sequence[str] = ()) -> list[Monitor]:
+    """Return the monitors of a table: of its rows, and of these columns without those to `ignore`."""
+    rows = readings.rows
     found = [Monitor("", ROWS, "count", rows, np.zeros(len(rows)))]
-    if not profiles:
-        return found
-    by_name = [{item.name: item for item in profile.columns} for profile in profiles]
-    for column in profiles[-1].columns:
-        if column.name not in ignore:
-            items = [named.get(column.name) for named in by_name]
-            found += _of_column(column, rows, list(zip(profiles, items, strict=True)))
+    of_shares = floor_of_shares(rows)
+    for column in columns:
+        if column.name not in ignore and column.name in readings.columns:
+            found += _of_column(column, rows, readings.columns[column.name], of_shares)
     return [item for item in found if np.isfinite(item.values).any()]
 
 
@@ -83,41 +134,27 @@ def series_of(found: Sequence[Monitor]) -> Series:
     )
 
 
-def _of_column(
-    column: ColumnProfile, rows: Floats, items: Sequence[tuple[Profile, ColumnProfile | None]]
-) -> list[Monitor]:
-    def read(reading: _Reading) -> Floats:
-        values = [reading(profile, item) if item is not None and profile.rows else None for profile, item in items]
-        return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-    of_shares = floor_of_shares(rows)
-    means = read(lambda _, item: item.mean)
+def _of_column(column: ColumnProfile, rows: Floats, values: _Values, of_shares: Floats) -> list[Monitor]:
     if column.type == SHARE:
-        return [Monitor(column.name, "share", "share", means, of_shares)]
-    nulls = read(lambda profile, item: item.nulls / profile.rows)
-    distinct = read(lambda _, item: item.distinct or None)
+        return [Monitor(column.name, "share", "share", values.means, of_shares)]
+    estimated = np.ones(len(rows), dtype=bool)
+    least = np.full(len(rows), _LEAST_DISTINCT)
     found = [
-        Monitor(column.name, "null share", "share", nulls, of_shares),
-        Monitor(
-            column.name,
-            "distinct values",
-            "count",
-            distinct,
-            np.full(len(rows), _LEAST_DISTINCT),
-            np.ones(len(rows), dtype=bool),
-        ),
+        Monitor(column.name, "null share", "share", values.nulls / np.maximum(rows, 1), of_shares),
+        Monitor(column.name, "distinct values", "count", values.distinct, least, estimated),
     ]
     if column.type == "BOOLEAN":
-        return [*found, Monitor(column.name, "share of true", "share", means, of_shares)]
-    lengths = read(lambda _, item: item.mean_length)
+        return [*found, Monitor(column.name, "share of true", "share", values.means, of_shares)]
     # the hours of full days have one mean, and codes of one length one mean length
-    few = np.maximum.accumulate(np.nan_to_num(distinct)) <= _FEW
-    found += [
-        Monitor(column.name, "mean length", "number", lengths, _LEAST_MEAN * _before(np.abs(lengths)), few),
-        Monitor(column.name, "shift of frequent values", "share", _shifts(items), of_shares),
+    few = np.maximum.accumulate(np.nan_to_num(values.distinct)) <= _FEW
+    of_lengths = _LEAST_MEAN * _before(np.abs(values.lengths))
+    of_means = _floor_of_means(values.means, values.deviations, rows)
+    return [
+        *found,
+        Monitor(column.name, "mean length", "number", values.lengths, of_lengths, few),
+        Monitor(column.name, "shift of frequent values", "share", _shifts(rows, values.frequent), of_shares),
+        Monitor(column.name, "mean", "number", values.means, of_means, few),
     ]
-    deviations = read(lambda _, item: item.stddev)
-    return [*found, Monitor(column.name, "mean", "number", means, _floor_of_means(means, deviations, rows), few)]
 
 
 def _floor_of_means(means: Floats, deviations: Floats, rows: Floats) -> Floats:
@@ -132,20 +169,36 @@ def _before(values: Floats) -> Floats:
     return np.nan_to_num(np.concatenate([[np.nan], values[:-1]]))
 
 
-def _shifts(items: Sequence[tuple[Profile, ColumnProfile | None]]) -> Floats:
+def _shifts(rows: Floats, frequent: Sequence[Mapping[str, int] | None]) -> Floats:
     """Return how many of the rows have another value than usual: the total variation from the inputs before.
 
     Usual is the mean share of each value in the last inputs before that have frequent values. NaN without any.
     """
-    found = np.full(len(items), np.nan)
-    before: deque[Mapping[str, float]] = deque(maxlen=_USUAL)
-    for place, (profile, item) in enumerate(items):
-        if item is None or item.frequent is None or not profile.rows:
+    found = np.full(len(rows), np.nan)
+    before: deque[Mapping[str, float]] = deque()
+    # sums over the inputs before: of each value, and of all together
+    of_value: dict[str, float] = {}
+    of_all = 0.0
+    for place, counted in enumerate(frequent):
+        if counted is None or not rows[place]:
             continue
-        shares = {value: count / profile.rows for value, count in item.frequent.items()}
-        if before:
-            values = {*shares, *(value for other in before for value in other)}
-            usual = {value: sum(other.get(value, 0.0) for other in before) / len(before) for value in values}
-            found[place] = sum(abs(shares.get(value, 0.0) - usual[value]) for value in values) / 2
+        shares = {value: count / rows[place] for value, count in counted.items()}
+        number = len(before)
+        if number:
+            other, known = 0.0, 0.0
+            for value, share in shares.items():
+                usual = of_value.get(value, 0.0) / number
+                other += abs(share - usual)
+                known += usual
+            # and the values that this input lacks; rounded, so that equal shifts are equal
+            found[place] = round((other + max(of_all / number - known, 0.0)) / 2, 12)
+        if number == _USUAL:
+            gone = before.popleft()
+            of_all -= sum(gone.values())
+            for value, share in gone.items():
+                of_value[value] -= share
         before.append(shares)
+        of_all += sum(shares.values())
+        for value, share in shares.items():
+            of_value[value] = of_value.get(value, 0.0) + share
     return found

@@ -52,5 +52,5 @@ def floor_of_shares(rows: Floats) -> Floats:
 
 def floor_of_counts(expected: Floats) -> Floats:
     """Return the least deviation to assume where so much (on the scale) is expected."""
-    chance = _PART_OF_CHANCE / np.cosh(np.clip(np.sqrt(_A) / 2 * expected, 0, 300))
+    chance = _PART_OF_CHANCE / np.cosh(np.minimum(np.maximum(np.sqrt(_A) / 2 * expected, 0), 300))
     return np.hypot(chance, _LEAST_RATIO / np.sqrt(_A))

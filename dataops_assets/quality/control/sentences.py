@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Calendar:
         name = holiday(time.date(), self.country) if self.country is not None else None
         if name is not None:
             return f" on {name}"
-        several = len({item.weekday() for item in self.times[: point + 1]}) > 1
+        several = any(item.weekday() != time.weekday() for item in islice(self.times, point))
         return f" on a {WEEKDAYS[time.weekday()]}" if several else ""
 
 

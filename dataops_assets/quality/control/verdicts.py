@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from operator import attrgetter
 
 import numpy as np
+import numpy.typing as npt
 
 from dataops_assets.profiles import Profile
 from dataops_assets.quality.control import sentences
-from dataops_assets.quality.control.calendar import cadence, design, effects_at
+from dataops_assets.quality.control.calendar import Rhythm, design, rhythms
 from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.deliveries import Kind, kinds
-from dataops_assets.quality.control.forecasts import Forecasts, forecast
+from dataops_assets.quality.control.forecasts import Forecasts, Task, forecast_all
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
-from dataops_assets.quality.control.monitors import ROWS, Monitor, gaps, monitors, series_of
-from dataops_assets.quality.control.scales import from_scale
+from dataops_assets.quality.control.monitors import ROWS, Monitor, Readings, gaps, monitors, read, series_of
+from dataops_assets.quality.control.scales import Floats, from_scale
 
 HISTORY = 400
 """How many inputs before an input its verdicts use at least."""
@@ -60,7 +63,7 @@ class Verdict:
     """What is said of one monitor of one input.
 
     `p`: how seldom something as odd happens by chance. `is_alarm`: it is below the level of the monitor. `low`, `high`:
-    between these the value is no sudden change. `sentence`: the value and what was expected, without the name.
+    between these the value is no sudden change.
     """
 
     column: str
@@ -70,7 +73,12 @@ class Verdict:
     high: float
     p: float
     is_alarm: bool
-    sentence: str
+    tell: Callable[[], str] = field(compare=False, repr=False)
+
+    @property
+    def sentence(self) -> str:
+        """Return the value and what was expected, without the name. Made when asked for: few verdicts are told."""
+        return self.tell()
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Judgement:
         """Return the verdict on the number of rows (or bytes)."""
         return next((item for item in self.verdicts if item.measure == ROWS), None)
 
-    @property
+    @cached_property
     def of_columns(self) -> tuple[Verdict, ...]:
         """Return the verdicts on columns."""
         return tuple(item for item in self.verdicts if item.column)
@@ -110,20 +118,21 @@ def judgements(
     inputs_at = Counter(times)
     alone = {item.input_id for item in history if inputs_at[dated[item.input_id]] == 1}
     together = {item.input_id for item in tested} & alone
-    found: dict[str, Judgement] = {}
     alike: dict[int, list[int]] = {}
     for place, item in enumerate(history):
         if item.input_id in together:
             alike.setdefault(_beginning(history, place), []).append(place)
+    windows: list[tuple[_Window, Collection[str]]] = []
+    everything = _Window.of(history if alike else (), dated)
     for begin, places in alike.items():
         some = {history[place].input_id for place in places}
-        found |= _judged(history[begin : places[-1] + 1], dated, some, (settings, ignore))
+        windows.append((everything.part(np.arange(begin, places[-1] + 1)), some))
     for item in tested:
         if item.input_id in dated and item.input_id not in together:
-            before = [other for other in history if dated[other.input_id] < dated[item.input_id]]
+            before = history[: bisect_left(times, dated[item.input_id])]
             begin = _beginning(before, len(before))
-            found |= _judged([*before[begin:], item], dated, {item.input_id}, (settings, ignore))
-    return found
+            windows.append((_Window.of([*before[begin:], item], dated), {item.input_id}))
+    return _judged(windows, settings, ignore)
 
 
 def _beginning(history: Sequence[Profile], place: int) -> int:
@@ -150,72 +159,131 @@ def extracted(profile: Profile) -> dt.datetime | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Window:
+    """Inputs of a table in the order of their times, and what they measure."""
+
+    profiles: Sequence[Profile]
+    times: Sequence[dt.datetime]
+    readings: Readings
+
+    @classmethod
+    def of(cls, profiles: Sequence[Profile], dated: Mapping[str, dt.datetime]) -> _Window:
+        return cls(profiles, [dated[item.input_id] for item in profiles], read(profiles))
+
+    def part(self, places: npt.NDArray[np.int64]) -> _Window:
+        """Return the window of the inputs at these places."""
+        profiles, times = ([items[place] for place in places] for items in (self.profiles, self.times))
+        return _Window(profiles, times, self.readings.part(places))
+
+
+# What is to be equal for inputs that are judged together, so that each is judged as if it were alone: columns, and the
+# rhythm of the inputs up to it.
+_Shape = tuple[tuple[tuple[str, str], ...], Rhythm]
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """Inputs of one shape at `places` of a window: their monitors, the levels of these, and what to forecast."""
+
+    window: _Window
+    places: Sequence[int]
+    measured: Sequence[Monitor]
+    levels: Floats
+    task: Task
+
+
 def _judged(
-    profiles: Sequence[Profile],
-    dated: Mapping[str, dt.datetime],
-    tested: Collection[str],
-    how: tuple[Settings, Sequence[str]],
+    windows: Sequence[tuple[_Window, Collection[str]]], settings: Settings, ignore: Sequence[str]
 ) -> dict[str, Judgement]:
-    by_id = dict(zip((item.input_id for item in profiles), kinds(profiles), strict=True))
-    found = {input_id: Judgement(by_id[input_id]) for input_id in tested}
-    regular = [item for item in profiles if by_id[item.input_id] == "regular"]
-    times = [dated[item.input_id] for item in regular]
-    alike: dict[_Shape, list[int]] = {}
-    for place, item in enumerate(regular):
-        if item.input_id in tested:
-            alike.setdefault(_shape(item, times[: place + 1]), []).append(place)
-    for shape, places in alike.items():
-        end = places[-1] + 1
-        verdicts = _verdicts(regular[:end], times[:end], places, (shape, *how))
-        found |= {regular[place].input_id: item for place, item in zip(places, verdicts, strict=True)}
+    """Judge the inputs that each window is given with; all windows are forecast together."""
+    found: dict[str, Judgement] = {}
+    judgings: list[_Judging] = []
+    for window, tested in windows:
+        by_place = kinds(window.profiles)
+        for item, kind in zip(window.profiles, by_place, strict=True):
+            if item.input_id in tested:
+                found[item.input_id] = Judgement(kind)
+        regular = window.part(np.flatnonzero([kind == "regular" for kind in by_place]))
+        judgings += _judgings(regular, tested, settings, ignore)
+    for judging, forecasts in zip(judgings, forecast_all([item.task for item in judgings]), strict=True):
+        verdicts = _verdicts(judging, forecasts, settings.country)
+        ids = [judging.window.profiles[place].input_id for place in judging.places]
+        found |= dict(zip(ids, verdicts, strict=True))
     return found
 
 
-# What is to be equal for inputs that are judged together, so that each is judged as if it were alone: columns, the
-# effects that the calendar has, and the usual time between inputs.
-_Shape = tuple[tuple[tuple[str, str], ...], tuple[bool, bool], dt.timedelta]
-
-
-def _shape(profile: Profile, times: Sequence[dt.datetime]) -> _Shape:
-    return tuple((item.name, item.type) for item in profile.columns), effects_at(times), cadence(times)
-
-
-def _verdicts(
-    profiles: Sequence[Profile],
-    times: Sequence[dt.datetime],
-    places: Sequence[int],
-    how: tuple[_Shape, Settings, Sequence[str]],
-) -> list[Judgement]:
-    (_, effects, usual), settings, ignore = how
-    measured = monitors(profiles, ignore)
-    if profiles[-1].asset.startswith(_RAW) and len(times) > 1:
-        measured.append(gaps(times))
-    series = series_of(measured)
-    accept_after = int(np.clip(round(settings.accept_after / usual), _FEWEST_ACCEPTED, _MOST_ACCEPTED))
-    restarts = {
-        next((place for place, time in enumerate(times) if time.date() >= day), len(times))
-        for day in settings.new_normal
-    }
-    forecasts = forecast(series, design(times, settings.country, effects), accept_after, restarts)
-    levels = _levels(measured, settings.alarms_a_day * (usual / dt.timedelta(days=1)))
-    calendar = sentences.Calendar(times, settings.country)
-    found = judge(series, forecasts, places, levels)
-    told = [
-        Judgement(
-            "regular",
-            tuple(
-                _verdict(monitor, judged, row, (point, levels[row]), calendar)
-                for row, monitor in enumerate(measured)
-                if np.isfinite(judged.p[row])
-            ),
-            point,
+def _judgings(
+    regular: _Window, tested: Collection[str], settings: Settings, ignore: Sequence[str]
+) -> Iterator[_Judging]:
+    alike: dict[_Shape, list[int]] = {}
+    for place, (item, rhythm) in enumerate(zip(regular.profiles, rhythms(regular.times), strict=True)):
+        if item.input_id in tested:
+            shape = tuple((column.name, column.type) for column in item.columns), rhythm
+            alike.setdefault(shape, []).append(place)
+    for (_, rhythm), places in alike.items():
+        window = regular.part(np.arange(places[-1] + 1))
+        newest, times, usual = window.profiles[-1], window.times, rhythm.cadence
+        measured = monitors(window.readings, newest.columns, ignore)
+        if newest.asset.startswith(_RAW) and len(times) > 1:
+            measured.append(gaps(times))
+        accept_after = int(np.clip(round(settings.accept_after / usual), _FEWEST_ACCEPTED, _MOST_ACCEPTED))
+        restarts = frozenset(
+            next((place for place, time in enumerate(times) if time.date() >= day), len(times))
+            for day in settings.new_normal
         )
-        for point, judged in zip(places, found, strict=True)
-    ]
+        task = Task(series_of(measured), design(times, settings.country, rhythm.effects), accept_after, restarts)
+        levels = _levels(measured, settings.alarms_a_day * (usual / dt.timedelta(days=1)))
+        yield _Judging(window, places, measured, levels, task)
+
+
+def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> list[Judgement]:
+    measured, places, times = judging.measured, judging.places, judging.window.times
+    calendar = sentences.Calendar(times, country)
+    found = judge(judging.task.series, forecasts, places, judging.levels)
+    low, high = (
+        _from_scales(measured, np.stack(ends, axis=1))
+        for ends in ([judged.low for judged in found], [judged.high for judged in found])
+    )
+    told = []
+    for number, (point, judged) in enumerate(zip(places, found, strict=True)):
+        limits = np.stack([low[:, number], high[:, number]], axis=1).tolist()
+        is_alarm = judged.p <= judging.levels
+        verdicts = tuple(
+            Verdict(
+                measured[row].column,
+                measured[row].measure,
+                float(measured[row].values[point]),
+                limits[row][0],
+                limits[row][1],
+                float(judged.p[row]),
+                bool(is_alarm[row]),
+                partial(_sentence, measured[row], (judged, row, point), (limits[row][0], limits[row][1]), calendar),
+            )
+            for row in np.flatnonzero(np.isfinite(judged.p)).tolist()
+        )
+        told.append(Judgement("regular", verdicts, point))
     # one chart is enough for all inputs of a run
     if told[-1].of_rows is not None:
         told[-1] = replace(told[-1], trend=_trend(measured[0], forecasts, places[-1], found[-1], times))
     return told
+
+
+def _from_scales(measured: Sequence[Monitor], values: Floats) -> Floats:
+    """Return values of monitors (rows), which are on their scales, as the original ones."""
+    found = np.empty_like(values)
+    for scale in {item.scale for item in measured}:
+        rows = [row for row, item in enumerate(measured) if item.scale == scale]
+        found[rows] = from_scale(scale, values[rows])
+    return found
+
+
+def _sentence(
+    monitor: Monitor, at: tuple[Judged, int, int], limits: tuple[float, float], calendar: sentences.Calendar
+) -> str:
+    judged, row, point = at
+    told = sentences.Told(monitor.scale, monitor.values[: point + 1], limits, int(judged.repeats[row]))
+    return sentences.sentence(told, KINDS[int(judged.kind[row])], calendar)
 
 
 def _trend(rows: Monitor, forecasts: Forecasts, point: int, judged: Judged, times: Sequence[dt.datetime]) -> Trend:
@@ -231,27 +299,8 @@ def _trend(rows: Monitor, forecasts: Forecasts, point: int, judged: Judged, time
     return Trend(times[shown], rows.values[shown].tolist(), low.tolist(), high.tolist())
 
 
-def _levels(measured: Sequence[Monitor], alarms: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _levels(measured: Sequence[Monitor], alarms: float) -> Floats:
     """Return the level of each monitor, so that they sum up to the false alarms that one input may raise."""
     others = len(measured) - 1
     shares = [_PART_OF_ROWS if item.measure == ROWS else (1 - _PART_OF_ROWS) / max(others, 1) for item in measured]
     return np.minimum(np.array(shares) * alarms, _MOST_LEVEL)
-
-
-def _verdict(
-    monitor: Monitor, judged: Judged, row: int, at: tuple[int, float], calendar: sentences.Calendar
-) -> Verdict:
-    point, level = at
-    low, high = (float(from_scale(monitor.scale, end[row : row + 1])[0]) for end in (judged.low, judged.high))
-    kind = KINDS[int(judged.kind[row])]
-    told = sentences.Told(monitor.scale, monitor.values[: point + 1], (low, high), int(judged.repeats[row]))
-    return Verdict(
-        monitor.column,
-        monitor.measure,
-        float(monitor.values[point]),
-        low,
-        high,
-        float(judged.p[row]),
-        bool(judged.p[row] <= level),
-        sentences.sentence(told, kind, calendar),
-    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import distribution, earlier_inputs, judged, table_schema, volume
+from dataops_assets.quality.checks import EarlierInputs, distribution, judged, table_schema, volume
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
@@ -54,6 +54,7 @@ def check_inputs(
     faulty = context.metadata.faulty_inputs(source.name)
     told = judged(profiles, known, checks, len(context.sources), faulty)
     outcomes = {}
+    earlier_inputs = EarlierInputs(known)
     for profile in profiles:
         found: list[CheckOutcome] = []
         if checks.volume.enabled:
@@ -61,7 +62,7 @@ def check_inputs(
         if checks.table_schema.enabled:
             found.append(table_schema(asset, kinds, expected, checks.table_schema, profile.input_id))
         if checks.distribution.enabled:
-            earlier, judgement = earlier_inputs(profile, known), told.get(profile.input_id)
+            earlier, judgement = earlier_inputs.before(profile), told.get(profile.input_id)
             found.append(distribution(profile, earlier, checks.distribution, judgement))
         outcomes[profile.input_id] = tuple(found)
     return outcomes

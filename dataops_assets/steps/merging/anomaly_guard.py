@@ -15,7 +15,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError, InputHeld
 from dataops_assets.metadata.store import ANOMALY
 from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import anomalies, earlier_inputs, judged
+from dataops_assets.quality.checks import EarlierInputs, anomalies, judged
 from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.report import CheckOutcome, Input
 from dataops_assets.steps.merging.change import Change
@@ -116,8 +116,9 @@ def _judged(
 ) -> Mapping[str, Sequence[CheckOutcome]]:
     checks, faulty = context.source.checks, context.metadata.faulty_inputs(context.source.name)
     told = judged(tested, known, checks, len(context.sources), faulty)
+    earlier = EarlierInputs(known)
     return {
-        profile.input_id: anomalies(profile, earlier_inputs(profile, known), checks, told.get(profile.input_id))
+        profile.input_id: anomalies(profile, earlier.before(profile), checks, told.get(profile.input_id))
         for profile in tested
     }
 

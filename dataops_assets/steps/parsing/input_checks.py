@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.quality.checks import earlier_inputs, input_outcomes, judged
+from dataops_assets.quality.checks import EarlierInputs, input_outcomes, judged
 from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
@@ -62,12 +62,14 @@ def check_profiles(
     source, asset = typed.source, profiles[0].asset
     # saved first: of several versions of one file in this run only the last is history for the others
     context.metadata.save_profiles(source.name, asset, profiles)
-    known = context.metadata.profiles(source.name, asset, limit=WINDOW + len(profiles))
+    most = WINDOW + len(profiles)
+    known = context.metadata.profiles(source.name, asset, limit=most) if source.checks.compare_inputs else []
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
-    faulty = context.metadata.faulty_inputs(source.name) if profiles else ()
+    faulty = context.metadata.faulty_inputs(source.name)
     told = judged(profiles, known, source.checks, len(context.sources), faulty)
     outcomes = {}
+    earlier = EarlierInputs(known)
     for profile in profiles:
         note = "; ".join(
             [
@@ -77,7 +79,7 @@ def check_profiles(
         )
         outcomes[profile.input_id] = input_outcomes(
             profile,
-            earlier_inputs(profile, known),
+            earlier.before(profile),
             source.checks,
             expected,
             note,

@@ -13,8 +13,8 @@ from dataops_assets.config.quality import Checks, DistributionCheck, VolumeCheck
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import (
     BASELINE,
+    EarlierInputs,
     distribution,
-    earlier_inputs,
     input_outcomes,
     table_outcomes,
     volume,
@@ -90,7 +90,7 @@ def test_an_input_without_rows_or_without_inputs_before_it_is_not_judged_by_dist
 
 @given(days=st.lists(st.integers(1, 60), unique=True), day=st.integers(1, 60))
 def test_an_input_is_compared_with_the_last_before_it_only(days: list[int], day: int) -> None:
-    found = earlier_inputs(profile(day), [profile(other) for other in days])
+    found = EarlierInputs([profile(other) for other in days]).before(profile(day))
     expected = sorted(other for other in days if other < day)[-BASELINE:]
     assert [item.input_id for item in found] == [profile(other).input_id for other in expected]
 
@@ -98,7 +98,8 @@ def test_an_input_is_compared_with_the_last_before_it_only(days: list[int], day:
 def test_inputs_of_one_extract_time_are_no_history_of_each_other() -> None:
     own, other = (replace(profile(9), input_id=f"{profile(9).input_id}{version}") for version in "ba")
     before = [profile(day) for day in (3, 5)]
-    assert earlier_inputs(own, [other, own, *before]) == earlier_inputs(other, [other, own, *before]) == before
+    known = EarlierInputs([other, own, *before])
+    assert known.before(own) == known.before(other) == before
 
 
 def test_columns_and_types_are_compared_with_the_declared_ones() -> None:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from dataops_assets.config.quality import Checks
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.quality.checks import distribution, earlier_inputs, judged, volume
+from dataops_assets.quality.checks import EarlierInputs, distribution, judged, volume
 from dataops_assets.quality.control.calendar import design
 from dataops_assets.quality.control.deliveries import kinds
 from dataops_assets.quality.control.forecasts import Series, forecast
 from dataops_assets.quality.control.judging import drifts, judge, repetitions
-from dataops_assets.quality.control.monitors import monitors
+from dataops_assets.quality.control.monitors import monitors, read
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
 from dataops_assets.quality.control.scales import from_scale, to_scale
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
@@ -233,7 +233,9 @@ def test_verdicts_depend_on_neither_the_order_of_arrival_nor_on_what_else_is_jud
     for item in tested:
         before = [other for other in known if other.input_id < item.input_id]
         # as if it had been the newest when it came
-        assert judgements([item], [*before, item], HOW)[item.input_id] == together[item.input_id]
+        alone = judgements([item], [*before, item], HOW)[item.input_id]
+        assert alone == together[item.input_id]
+        assert [one.sentence for one in alone.verdicts] == [one.sentence for one in together[item.input_id].verdicts]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_versions_of_one_time_are_not_compared_with_each_other() -> None:
 def outcomes(known: Sequence[Profile], tested: Profile, **checks: object) -> tuple[tuple[bool, str], tuple[bool, str]]:
     declared = Checks.model_validate({"control": {"country": "DE"}, **checks})
     told = judged([tested], [*known, tested], declared, 1)[tested.input_id]
-    earlier = earlier_inputs(tested, known)
+    earlier = EarlierInputs(known).before(tested)
     found = (
         volume(tested, earlier, declared.volume, judgement=told),
         distribution(tested, earlier, declared.distribution, told),
@@ -357,7 +359,11 @@ def test_the_shift_is_the_share_of_rows_that_would_have_to_change(counts: list[d
     for day, values in enumerate(counts):
         city = ColumnProfile("city", "VARCHAR", 0, len(values), "a", "z", None, None, 1.0, values)
         profiles.append(profile(day, sum(values.values()), city))
-    found = [item.values for item in monitors(profiles) if item.measure == "shift of frequent values"]
+    found = [
+        item.values
+        for item in monitors(read(profiles), profiles[-1].columns)
+        if item.measure == "shift of frequent values"
+    ]
     if len(counts) == 1:
         assert not found
         return
@@ -374,7 +380,7 @@ def test_the_newest_input_has_a_chart_that_says_the_same_in_words() -> None:
     tested = [profile(100, 900, amount(20, 50.0)), profile(101, 112, amount(2, 50.0))]
     told = judged(tested, [*known, *tested], Checks(), 1)
     charts = [
-        volume(item, earlier_inputs(item, known), Checks().volume, judgement=told[item.input_id]).chart
+        volume(item, EarlierInputs(known).before(item), Checks().volume, judgement=told[item.input_id]).chart
         for item in tested
     ]
     assert charts[0] == ""
