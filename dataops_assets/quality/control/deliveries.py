@@ -6,7 +6,7 @@ A small correction is not compared with full days, and neither is a first load.
 from __future__ import annotations
 
 import datetime as dt
-import statistics
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -43,7 +43,7 @@ def kinds(profiles: Sequence[Profile]) -> list[Kind]:
     * `backfill`: it covers more than five times the usual time, with more than twice the usual rows.
     """
     found: list[Kind] = []
-    rows: list[int] = []
+    rows = _Known()
     columns: dict[str, _Times] = {}
     for profile in profiles:
         ranges = {
@@ -53,14 +53,31 @@ def kinds(profiles: Sequence[Profile]) -> list[Kind]:
         }
         best = max(columns.values(), key=lambda item: item.grown, default=None)
         kind: Kind = "regular" if found else "first load"
-        if best is not None and best.grown > _MOSTLY and best.name in ranges and len(rows) >= _ENOUGH:
-            kind = _kind(profile.rows, ranges[best.name], best, statistics.median(rows))
+        if best is not None and best.grown > _MOSTLY and best.name in ranges and len(rows.ascending) >= _ENOUGH:
+            kind = _kind(profile.rows, ranges[best.name], best, rows.median)
         found.append(kind)
         if kind == "regular":
-            rows.append(profile.rows)
+            rows.add(profile.rows)
         for name, covered in ranges.items():
             columns.setdefault(name, _Times(name)).add(covered, is_regular=kind == "regular")
     return found
+
+
+@dataclass
+class _Known:
+    """Numbers in ascending order, so that their median costs nothing."""
+
+    ascending: list[float] = field(default_factory=list)
+
+    def add(self, number: float) -> None:
+        insort(self.ascending, number)
+
+    @property
+    def median(self) -> float:
+        middle = len(self.ascending) // 2
+        if len(self.ascending) % 2:
+            return self.ascending[middle]
+        return (self.ascending[middle - 1] + self.ascending[middle]) / 2
 
 
 @dataclass
@@ -71,25 +88,26 @@ class _Times:
     latest: dt.datetime | None = None
     inputs: int = 0
     later: int = 0
-    days: list[float] = field(default_factory=list)
+    days: _Known = field(default_factory=_Known)
 
     @property
     def grown(self) -> float:
         """Return the share of inputs that end later than all before; near 1 for the time that an input covers."""
-        return self.later / (self.inputs - 1) if self.inputs > _ENOUGH and self.days else 0.0
+        return self.later / (self.inputs - 1) if self.inputs > _ENOUGH and self.days.ascending else 0.0
 
     def add(self, covered: _Covered, *, is_regular: bool) -> None:
         if self.latest is not None:
             self.later += covered.end > self.latest
         self.inputs += 1
         self.latest = covered.end if self.latest is None else max(self.latest, covered.end)
-        self.days += [covered.days] if is_regular else []
+        if is_regular:
+            self.days.add(covered.days)
 
 
 def _kind(rows: int, own: _Covered, before: _Times, usual: float) -> Kind:
     if before.latest is not None and own.end <= before.latest and rows < _SMALL * usual:
         return "correction"
-    if own.days > _LONG * statistics.median(before.days) and rows > _LARGE * usual:
+    if own.days > _LONG * before.days.median and rows > _LARGE * usual:
         return "backfill"
     return "regular"
 

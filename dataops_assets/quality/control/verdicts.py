@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,10 +118,11 @@ def judgements(
     inputs_at = Counter(times)
     alone = {item.input_id for item in history if inputs_at[dated[item.input_id]] == 1}
     together = {item.input_id for item in tested} & alone
+    beginnings = _beginnings(history)
     alike: dict[int, list[int]] = {}
     for place, item in enumerate(history):
         if item.input_id in together:
-            alike.setdefault(_beginning(history, place), []).append(place)
+            alike.setdefault(_beginning(beginnings, place), []).append(place)
     windows: list[tuple[_Window, Collection[str]]] = []
     everything = _Window.of(history if alike else (), dated)
     for begin, places in alike.items():
@@ -130,22 +131,26 @@ def judgements(
     for item in tested:
         if item.input_id in dated and item.input_id not in together:
             before = history[: bisect_left(times, dated[item.input_id])]
-            begin = _beginning(before, len(before))
+            begin = _beginning(beginnings, len(before))
             windows.append((_Window.of([*before[begin:], item], dated), {item.input_id}))
     return _judged(windows, settings, ignore)
 
 
-def _beginning(history: Sequence[Profile], place: int) -> int:
+def _beginnings(history: Sequence[Profile]) -> list[int]:
+    """Return the places at which windows may begin: of one input in so many, whatever else is there."""
+    return [place for place, item in enumerate(history) if zlib.crc32(item.input_id.encode()) % _ONE_BEGINS_IN == 0]
+
+
+def _beginning(beginnings: Sequence[int], place: int) -> int:
     """Return the place of the first input that the verdict on the input at `place` uses.
 
     It follows from the inputs before alone, and not from what else is judged: a verdict is the same in any run.
     """
-    for begin in range(place - HISTORY, place - WINDOW, -1):
-        if begin <= 0:
-            return 0
-        if zlib.crc32(history[begin].input_id.encode()) % _ONE_BEGINS_IN == 0:
-            return begin
-    return max(0, place - WINDOW)
+    if place <= HISTORY:
+        return 0
+    number = bisect_right(beginnings, place - HISTORY)
+    found = beginnings[number - 1] if number else 0
+    return max(0, place - WINDOW) if found <= place - WINDOW else found
 
 
 def extracted(profile: Profile) -> dt.datetime | None:
