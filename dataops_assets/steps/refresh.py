@@ -34,6 +34,7 @@ from dataops_assets.steps.merging.change import (
 from dataops_assets.steps.merging.delete_guard import Loss
 from dataops_assets.steps.merging.hub_diff import new_rows
 from dataops_assets.steps.merging.input_statistics import extents_of, incomparable_input_errors
+from dataops_assets.steps.merging.judged_contracts import judge_rows, judged_by
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for, plan_name
@@ -87,7 +88,8 @@ def rebuild(context: SourceContext) -> StepReport:
     """Rebuild the hub from the lake with the settings declared now, in one commit; readers keep the old version.
 
     If the folder of the hub is gone, it is made of the inputs that it had according to the metadata.
-    Raises InputError for an input that cannot be merged with these settings; then nothing is published.
+    Contracts that were declared since judge all rows. Raises InputError for an input that cannot be merged with these
+    settings, GateFailed for one that a contract refuses; then nothing is published.
     """
     started = time.perf_counter()
     backfilled = backfill_rules(context)
@@ -225,7 +227,9 @@ def _merge(
     insert_columns = session.schema(insert)
     _require_types(source, base, insert_columns)
     wrote = _wrote(base, change.manifest, after, diff.counts)
-    info = {**after.record(), _WROTE: wrote, **({TO_MERGE: left} if left else {})}
+    contracts = judge_rows(tables, passing) if request.replaced is not None else ()
+    judged = judged_by(source, base.info if base is not None else None)
+    info = {**after.record(), **judged, _WROTE: wrote, **({TO_MERGE: left} if left else {})}
     snapshot = publish.apply(
         session,
         context.hub,
@@ -249,7 +253,7 @@ def _merge(
     }
     report = _report(context, snapshot, reported, counts, notes, request.started)
     suspended = suspended_deletes.outcomes(session, change, after, snapshot, tables.lake)
-    return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *suspended))
+    return replace(report, checks=(*_outcomes(context, snapshot, after, wrote, insert_columns), *suspended, *contracts))
 
 
 def _contents(manifest: HubManifest, inputs: Sequence[Input], gone: Sequence[str]) -> Collection[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandera.pandas as pa
 import pytest
 from refresh_scenarios import Scenario
 
-from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.errors import ConfigError, GateFailed, InputError
+from dataops_assets.steps.upkeep.outdated import outdated
 
 
 @pytest.fixture
@@ -185,6 +187,31 @@ def test_what_decides_the_hub_is_changed_by_a_rebuild(scenario: Any, after: dict
     assert changed.rows("k", "v", "w") == before
     changed.rebuilds()
     assert changed.rows("k", "v", "w") == rows
+
+
+SMALL = pa.DataFrameSchema({"v": pa.Column(int, pa.Check.le(100))})
+LARGE = pa.DataFrameSchema({"v": pa.Column(int, pa.Check.le(10_000))})
+
+
+@pytest.mark.parametrize("layer", ["lake", "hub"])
+def test_a_contract_that_is_declared_later_judges_the_rows_that_are_there(scenario: Any, layer: str) -> None:
+    """A rebuild judges them, and until then the source says that it needs one; a refused rebuild publishes nothing."""
+    columns = {"k": "text", "v": "integer"}
+    scenario(BEFORE, columns).arrives(1, [("a", 1), ("b", 5000)])
+    strict, loose = (
+        scenario(BEFORE, columns, gates={layer: {"contract": f"{__name__}:{name}"}}) for name in ("SMALL", "LARGE")
+    )
+    assert f"{__name__}:SMALL" in outdated(strict.context, [], "").rebuild
+    with pytest.raises(GateFailed, match="v"):
+        strict.rebuilds()
+    assert strict.rows("k", "v") == [("a", 1), ("b", 5000)]
+    assert outdated(strict.context, [], "").rebuild
+    loose.rebuilds()
+    assert not outdated(loose.context, [], "").rebuild
+    # a later input is judged alone, and the rows before it stay judged by what judged them
+    loose.arrives(2, [("c", 2)])
+    assert not outdated(loose.context, [], "").rebuild
+    assert f"{__name__}:SMALL" in outdated(strict.context, [], "").rebuild
 
 
 def test_a_rebuild_compares_anew_what_came_in_one_run(scenario: Any) -> None:

@@ -14,6 +14,7 @@ from dataops_assets.report import Input
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.held_inputs import held_inputs
+from dataops_assets.steps.merging.judged_contracts import not_judged
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.parsing.declared_as import parsed_as
@@ -116,6 +117,8 @@ def _why_rebuild(context: SourceContext, tables: Tables, rules: CompiledRules) -
     known = {*columns, *hub.info.get("rules", {})}
     if left := [name for name in hub.columns if name not in known and not name.startswith(_SYSTEM)]:
         return f"it has the column {', '.join(left)}, which is not declared any more"
+    if contracts := not_judged(source, hub.info):
+        return f"its rows were not judged by the contract {', '.join(contracts)} as it is declared"
     return ""
 
 
