@@ -118,9 +118,16 @@ def use_instance(command: str, *, make: bool = False) -> None:
     """Set DAGSTER_HOME if it is not set: the command reports to that instance, so that the warehouse follows.
 
     The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. A command that begins from nothing
-    (`make`) makes it on a machine of a developer. Raises ConfigError if there is none.
+    (`make`) makes it on a machine of a developer. Raises ConfigError if there is none, also if DAGSTER_HOME names none.
     """
-    if os.environ.get("DAGSTER_HOME"):
+    given = os.environ.get("DAGSTER_HOME")
+    if given and not Path(given).is_dir():
+        raise ConfigError(
+            f"reporting what {command} does to Dagster",
+            received=f"DAGSTER_HOME={given}, which is no folder; nothing was done",
+            next_step="make that folder, or unset DAGSTER_HOME: the default is in DATAOPS_HOME",
+        )
+    if given:
         return
     here = environment()
     home = here.home / "dagster"

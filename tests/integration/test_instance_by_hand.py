@@ -33,6 +33,13 @@ def test_without_an_instance_a_command_says_so_and_changes_nothing(tmp_path: Pat
     assert not home.exists()
 
 
+def test_an_instance_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    done = dataops(tmp_path, "run", DATAOPS_HOME=str(tmp_path / "home"), DAGSTER_HOME=str(missing))
+    assert done.returncode == 2
+    assert f"DAGSTER_HOME={missing}, which is no folder; nothing was done" in done.stderr
+
+
 def test_the_instance_is_found_below_the_home_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     (home / "dagster").mkdir(parents=True)
