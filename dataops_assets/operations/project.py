@@ -54,9 +54,7 @@ def incident_store() -> IncidentStore:
 
 def declared() -> dict[str, Source]:
     """Return the declared sources by name. Raises ConfigError for a wrong declaration."""
-    from dataops_assets.components.declarations import declared_sources
-
-    return dict(declared_sources(DEFS).sources)
+    return dict(declarations().sources)
 
 
 def declarations() -> Declarations:
@@ -82,16 +80,12 @@ def migrated_metadata() -> MetadataStore:
 
 def databases() -> dict[str, AnyConnection]:
     """Return the declared databases by name. Raises ConfigError for a wrong declaration."""
-    from dataops_assets.components.declarations import declared_sources
-
-    return dict(declared_sources(DEFS).databases)
+    return dict(declarations().databases)
 
 
 def outputs() -> dict[str, Output]:
     """Return the declared outputs by name. Raises ConfigError for a wrong declaration."""
-    from dataops_assets.components.declarations import declared_sources
-
-    return {name: item.output for name, item in declared_sources(DEFS).outputs.items()}
+    return {name: item.output for name, item in declarations().outputs.items()}
 
 
 def context_of(command: str, name: str) -> SourceContext:
