@@ -1,4 +1,4 @@
-"""What a process needs that forks: no threads, because a fork lacks them, and what they have locked stays locked."""
+"""Keeps a process free of threads, so that it may fork: a fork lacks them, and what they have locked stays locked."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ app = Commands(panel="Declarations")
 
 @app.command(example="dataops check", found="a declaration is wrong")
 def check() -> Answer:
-    """Check all declarations as the load does, in its words. Takes no part of Dagster's start, and reads no data.
+    """List what the load would refuse, in its words, with file and line. It does not start Dagster and reads no data.
 
-    A file that cannot be read, or has a wrong field, is reported alone; otherwise every wrong source and output.
+    A file with a wrong field is listed alone. When all fields are right, every wrong source and output is listed.
     """
     from dataops_assets.components.load_checks import faults
 
