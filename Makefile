@@ -46,6 +46,8 @@ demo: setup ## Run two subject areas from raw data to the warehouse
 
 dev: setup ## Open the Dagster UI on the result, with its daemon
 	@echo 'Dagster UI: http://127.0.0.1:$(PORT) answers in some seconds; Ctrl-C ends it'
+	@# in a new home dbt parses its project while Dagster starts
+	@[ -d $(DATAOPS_HOME)/dbt ] || $(VENV)/bin/dataops warehouse prepare > /dev/null 2>&1 &
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
 		$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 

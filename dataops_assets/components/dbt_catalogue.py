@@ -8,6 +8,7 @@ module. Any change gives another hash, so a catalogue is never out of date.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -110,21 +111,32 @@ class Catalogue(_Value):
 def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalogue]:
     """Return the project in `folder` and its catalogue; make the catalogue first if there is none (ten seconds).
 
-    Any number of processes may prepare at once. Raises ConfigError with dbt's message if the project is not valid.
+    Any number of processes may prepare at once: one does, and the others wait for it. Raises ConfigError with dbt's
+    message if the project is not valid.
     """
     settled = DbtProject(folder, environment.home / "dbt" / "unknown", environment)
     artifacts = environment.home / "dbt" / _state(settled)
     project = DbtProject(folder, artifacts, environment)
     if not (artifacts / _FILE).exists():
-        artifacts.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=artifacts.parent, prefix="preparing-") as scratch:
-            made = Path(scratch) / "made"
-            make_apart(__name__, DbtProject(folder, made, environment), attempted="parsing", command="dbt parse")
-            # another process may have been quicker; its result is the same
-            if not artifacts.exists():
-                made.rename(artifacts)
-        _forget_old(artifacts)
+        _make(project)
     return project, Catalogue.model_validate_json((artifacts / _FILE).read_bytes())
+
+
+def _make(project: DbtProject) -> None:
+    """Make the catalogue of a project, or wait until another process has made it."""
+    others = project.artifacts.parent
+    others.mkdir(parents=True, exist_ok=True)
+    # the system releases the lock if the process is killed
+    with (others / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (project.artifacts / _FILE).exists():
+            return
+        with tempfile.TemporaryDirectory(dir=others, prefix="preparing-") as scratch:
+            made = Path(scratch) / "made"
+            apart = DbtProject(project.folder, made, project.environment)
+            make_apart(__name__, apart, attempted="parsing", command="dbt parse")
+            made.rename(project.artifacts)
+        _forget_old(project.artifacts)
 
 
 def _state(project: DbtProject) -> str:

@@ -14,11 +14,6 @@ from dataops_assets.operations.commands.words import OneSource
 app = Commands(help="Work on the models of the warehouse.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Keep `scaffold` a word of its own while the group has no other command."""
-
-
 @app.command(example="dataops warehouse scaffold sales --model fct_all_sales")
 def scaffold(
     source: OneSource,
@@ -33,3 +28,14 @@ def scaffold(
     shown = [f"wrote    {path}" for path in made.written]
     told = f"next: name columns and say what a row is, then in dbt_project: dbt build --select {made.model}"
     return Answer(data, [*shown, f"reads    {made.table}", "", told])
+
+
+@app.command(example="dataops warehouse prepare")
+def prepare() -> Answer:
+    """Parse the dbt projects, so that the next load of the code location does not wait for dbt."""
+    from dataops_assets.components.dbt_catalogue import prepare
+
+    environment = project.environment()
+    folders = sorted({item.project for item in project.declarations().warehouses})
+    models = {folder: len(prepare(project.PROJECT / folder, environment)[1].models) for folder in folders}
+    return Answer(models, [f"{folder}: {number} models" for folder, number in models.items()])
