@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from declared import arrived
 
-from dataops_assets.config.environment import environment_from
+from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.report import Input
 from dataops_assets.sql import query
 from dataops_assets.steps.parse import parse
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import Table
 
+_DATABASE = "metadata.db"
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
@@ -51,17 +55,8 @@ def parsed_inputs(
     engine: DuckDBEngine, home: Path, source: Source, files: Mapping[str, bytes], **variables: str
 ) -> Parsed:
     """Deliver files, one a day, and parse them in one run."""
-    environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), **variables}, home)
-    metadata = MetadataStore(environment.metadata_url)
-    metadata.migrate()
-    metadata.register_source(source)
-    context = SourceContext(environment, source, {source.name: source}, engine, metadata)
-    inputs = {}
-    for day, (name, content) in enumerate(files.items()):
-        digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
-        inputs[name] = arrived(time, f"{time:%Y-%m-%d}_{digest[:6]}", digest, f"/landing/{name}", len(content))
-        context.raw.add(inputs[name], [content], None)
-    metadata.register_inputs(source.name, list(inputs.values()))
+    context = context_for(engine, home, source, **variables)
+    inputs = delivered(context, files)
     report = {item.input_id: item for item in parse(context, list(inputs.values())).inputs}
     found = {name: report[item.input_id] for name, item in inputs.items()}
     return Parsed(
@@ -69,3 +64,36 @@ def parsed_inputs(
         {name: item.counts for name, item in found.items()},
         {name: str(item.error or "") for name, item in found.items()},
     )
+
+
+def context_for(engine: DuckDBEngine, home: Path, source: Source, **variables: str) -> SourceContext:
+    """The context of a source with everything below `home`."""
+    environment = _environment(home, **variables)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _DATABASE).write_bytes(_empty_metadata())
+    metadata = MetadataStore(environment.metadata_url)
+    metadata.register_source(source)
+    return SourceContext(environment, source, {source.name: source}, engine, metadata)
+
+
+def delivered(context: SourceContext, files: Mapping[str, bytes]) -> dict[str, Input]:
+    """Put files into the raw area, one a day, as ingest does."""
+    inputs = {}
+    for day, (name, content) in enumerate(files.items()):
+        digest, time = hashlib.sha256(content).hexdigest(), START + dt.timedelta(days=day)
+        inputs[name] = arrived(time, f"{time:%Y-%m-%d}_{digest[:6]}", digest, f"/landing/{name}", len(content))
+        context.raw.add(inputs[name], [content], None)
+    context.metadata.register_inputs(context.source.name, list(inputs.values()))
+    return inputs
+
+
+def _environment(home: Path, **variables: str) -> Environment:
+    return environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), **variables}, home)
+
+
+@cache
+def _empty_metadata() -> bytes:
+    """A metadata database with its tables, made once: migrations take longer than a test."""
+    with tempfile.TemporaryDirectory() as place:
+        MetadataStore(_environment(Path(place)).metadata_url).migrate()
+        return (Path(place) / _DATABASE).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from dataops_assets.config.declared import Declared
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
 from dataops_assets.config.rest import RestConnection
-from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile
+from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile, compiled
 
 
 class CsvFormat(TextFile):
@@ -51,14 +52,36 @@ class CsvFormat(TextFile):
         return self
 
 
-class JsonFormat(Declared):
+class NestedRecords(Declared):
+    """What all formats of nested records share."""
+
+    explode: tuple[str, ...] = Field(
+        (),
+        description="Lists whose items are the records, by their dotted names; each further list is within the items "
+        "of the one before. The position of an item, from 1, has the name of the list with # after it. The parent "
+        "itself is a record with position 0.",
+    )
+
+    @field_validator("explode")
+    @classmethod
+    def _within_one_another(cls, explode: tuple[str, ...]) -> tuple[str, ...]:
+        for outer, inner in itertools.pairwise(explode):
+            if not inner.startswith(f"{outer}."):
+                raise ValueError(
+                    f"{inner!r} is not within the items of {outer!r}; known: names that begin with {outer + '.'!r}; "
+                    "two lists of one record are two sources"
+                )
+        return explode
+
+
+class JsonFormat(NestedRecords):
     """A JSON document: an array of objects, or an object that contains the array at the path `records`."""
 
     type: Literal["json"]
     records: str = Field("", description="Dotted path to the array of records; empty when the document is the array.")
 
 
-class JsonLinesFormat(Declared):
+class JsonLinesFormat(NestedRecords):
     """JSON lines: one JSON object on each line."""
 
     type: Literal["jsonl"]
@@ -92,7 +115,7 @@ class AvroFormat(Declared):
     type: Literal["avro"]
 
 
-class XmlFormat(Declared):
+class XmlFormat(NestedRecords):
     """XML: each element at the path `records` is a record, and its elements and attributes are the fields."""
 
     type: Literal["xml"]
@@ -101,6 +124,57 @@ class XmlFormat(Declared):
         description="Path from the root to the elements that are records, e.g. orders.order. Children are fields by "
         "name, attributes by @name, the text beside attributes by #text; inner elements by dotted names.",
     )
+
+
+class YamlFormat(NestedRecords):
+    """YAML: each document is a list of records, or a record; or it has the list of records at the path `records`."""
+
+    type: Literal["yaml"]
+    records: str = Field("", description="Dotted path to the list of records; empty when a document is the list.")
+
+
+class TextFormat(Declared):
+    """Text in which a record is a line of a declared form and the lines after it, such as a log."""
+
+    type: Literal["text"]
+    pattern: str = Field(
+        min_length=1,
+        description="Regular expression (Python) of the whole first line of a record. Its named groups are the fields.",
+    )
+    start: str = Field(
+        "",
+        description="Regular expression of how the first line of a record starts. A line that starts so and does not "
+        "match the pattern is rejected. Empty: a line that does not match the pattern belongs to the record before it.",
+    )
+    rest: str = Field(
+        "",
+        description="Field with the lines after the first one. Empty: they are added to the last group of the pattern.",
+    )
+    encoding: Encoding = Field("utf-8", description="Encoding of the text.")
+    skip_rows: int = Field(0, ge=0, description="Lines to skip at the start of the file.")
+    null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
+    decimal_mark: str = Field(".", description="Decimal mark of numbers.")
+    thousands_mark: str = Field("", description="Thousands separator of numbers; empty for none.")
+
+    @field_validator("pattern", "start")
+    @classmethod
+    def _is_expression(cls, value: str) -> str:
+        compiled(value)
+        return value
+
+    @model_validator(mode="after")
+    def _has_fields(self) -> TextFormat:
+        if not compiled(self.pattern).groupindex:
+            raise ValueError(
+                f"pattern {self.pattern!r} has no named group, such as (?P<message>.*), so it has no field"
+            )
+        return self
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        groups = tuple(compiled(self.pattern).groupindex)
+        return groups if self.rest in ("", *groups) else (*groups, self.rest)
 
 
 class FixedField(Declared):
@@ -144,9 +218,11 @@ class FixedWidthFormat(TextFile):
 FileFormat = Annotated[
     CsvFormat
     | FixedWidthFormat
+    | TextFormat
     | JsonFormat
     | JsonLinesFormat
     | XmlFormat
+    | YamlFormat
     | ParquetFormat
     | OrcFormat
     | AvroFormat

@@ -121,7 +121,15 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "deleted": "is_deleted",
     },
     "JsonFormat": {"records": "result.orders"},
+    "NestedRecords": {"explode": ["items"]},
+    "TextFormat": {
+        "pattern": "(?P<at>[0-9-]+ [0-9:]+) (?P<level>[A-Z]+) (?P<message>.*)",
+        "start": "[0-9]{4}-[0-9]{2}-[0-9]{2} ",
+        "rest": "trace",
+        "thousands_mark": ",",
+    },
     "XmlFormat": {"records": "orders.order"},
+    "YamlFormat": {"records": "result.orders"},
     "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},
     "Objectives": {
         "freshness": {"within": "26 hours"},

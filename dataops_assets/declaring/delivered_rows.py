@@ -20,6 +20,7 @@ from dataops_assets.config.connection import (
     JsonLinesFormat,
     OrcFormat,
     ParquetFormat,
+    YamlFormat,
 )
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of, unpack
@@ -110,6 +111,8 @@ def format_of_files(files: Sequence[RawFile]) -> FileFormat:
             return JsonLinesFormat(type="jsonl")
         case "json":
             return JsonFormat(type="json", records=_records_path(files[0]))
+        case "yaml":
+            return YamlFormat(type="yaml")
     return _csv_format(files)
 
 
@@ -123,8 +126,14 @@ def _kind(file: RawFile) -> str:
         raise InputError(
             f"finding the format of {file.name}",
             received=kind,
-            known=["delimited text", "json", "json lines", "parquet", "orc", "avro", "excel (.xlsx)"],
+            known=["delimited text", "json", "json lines", "yaml", "parquet", "orc", "avro", "excel (.xlsx)"],
         )
+    if Path(file.name.lower().removesuffix(".gz").removesuffix(".zip").removesuffix(".zst")).suffix in (
+        ".yaml",
+        ".yml",
+    ):
+        # a table of one column and a list in YAML can look the same
+        return "yaml"
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith("{"):
         return "jsonl" if _is_object(text.partition("\n")[0]) and _has_more_lines(file) else _document(file)

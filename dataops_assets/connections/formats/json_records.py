@@ -7,8 +7,6 @@ So a number is passed to the engine as a text if its double would be written dif
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,7 +17,7 @@ from sqlglot import exp
 from dataops_assets.config.connection import CsvFormat, JsonFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.delimited import read_delimited
-from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.exact_json import NUMBER, Repeated, read_exactly, written_exactly
 from dataops_assets.connections.formats.json_count import count_records, levels
 from dataops_assets.connections.formats.json_members import member_names, pointer
 from dataops_assets.connections.formats.nested_names import parts_of
@@ -35,23 +33,22 @@ from dataops_assets.connections.formats.staging import (
     field_name,
     presence_fields,
 )
-from dataops_assets.errors import DataOpsError, InputError, nearest
+from dataops_assets.errors import InputError, nearest
 from dataops_assets.sql import Relation, alias, column, columns, literal, query
 
 # JSON text holds no raw control character, so each line is one field
 _ONE_FIELD = CsvFormat(delimiter="\x01", quote="", escape="", header=False)
 # texts, and all signs but brackets
 _NO_BRACKET = r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]'
-_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 # what may be a number that the engine writes otherwise: with an exponent, a zero at its end or start, more digits than
 # a double surely keeps, or a negative zero
 _INEXACT = r"[:,\[][ \t]*(?:-0[^.0-9]|-?(?:[0-9.]{17}|[0-9]+(?:\.[0-9]+)?[eE]|[0-9]+\.[0-9]+0(?:[^0-9]|$)|0\.0000))"
 # At the end of each text and at the start of each number that is made a text, so that both can be told apart. It needs
 # not be rare: a text that has it at its end gets another one.
 _MARK = "\ue000"
-_TEXT_OR_NUMBER = rf'"((?:[^"\\]|\\.)*)"|({_NUMBER})'
+_TEXT_OR_NUMBER = rf'"((?:[^"\\]|\\.)*)"|({NUMBER})'
 _MARKED = rf'"\1{_MARK}\2"'
-_MARKED_NUMBER = rf'"{_MARK}({_NUMBER})"'
+_MARKED_NUMBER = rf'"{_MARK}({NUMBER})"'
 
 
 def read_json_lines(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits: Limits) -> Reading:
@@ -132,40 +129,11 @@ def _without(rows: RawRows, input_ids: Collection[str]) -> RawRows:
     return RawRows(tuple(key for key in rows.input_ids if key not in input_ids), rows.fields, kept)
 
 
-def read_json(
-    staging: Staging, files: Sequence[RawFile], layout: JsonFormat, wanted: Wanted, limits: Limits
-) -> Reading:
-    """Read the records of JSON documents. Documents that are damaged or have no array of records get an InputError."""
-    errors: dict[str, DataOpsError] = {}
-    counts: dict[str, int] = {}
-    lines: list[RawFile] = []
-    for file in files:
-        found = attempt(file.name, _as_lines, staging, file, layout, limits)
-        if isinstance(found, DataOpsError):
-            errors[file.input_id] = found
-        else:
-            path, counts[file.input_id] = found
-            lines.append(RawFile(file.input_id, file.name, path))
-    # a record of the document is no longer than the document may be
-    reading = read_json_lines(
-        staging, lines, wanted, limits.model_copy(update={"record_bytes": 8 * limits.document_bytes})
-    )
-    reading.errors |= errors
-    reading.records |= counts
-    # a record of a document may have many lines or share one
-    reading.rows = [
-        RawRows(
-            rows.input_ids,
-            rows.fields,
-            query("SELECT * REPLACE (CAST(NULL AS BIGINT) AS s_line) FROM $rows AS r", rows=rows.query),
-        )
-        for rows in reading.rows
-    ]
-    return reading
+def json_as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limits) -> tuple[Path, int]:
+    """Write a document's records to a new file, one on each line. Return it, and the count by brackets and commas.
 
-
-def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limits) -> tuple[Path, int]:
-    """Write a document's records to a new file, one on each line. Return it, and the count by brackets and commas."""
+    Raises InputError for a document that is damaged, beyond the limits, or has no array of records.
+    """
     size = file.path.stat().st_size
     if size > limits.document_bytes:
         raise file.refused(
@@ -176,42 +144,11 @@ def _as_lines(staging: Staging, file: RawFile, layout: JsonFormat, limits: Limit
     records, mark = _records(file, names, limits)
     path = staging.path()
     with path.open("w", encoding="ascii") as out:
-        out.writelines(_as_written(record, mark) + "\n" for record in records)
+        out.writelines(written_exactly(record, mark) + "\n" for record in records)
     count = count_records(file.path, names)
     if count is None:
         raise file.refused("a document whose records cannot be counted", DELIVER_AGAIN)
     return path, count
-
-
-class _Repeated(dict[str, Any]):
-    """An object with two members of one name; `pairs` are all its members."""
-
-    pairs: list[tuple[str, Any]]
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    repeated = _Repeated(found)
-    repeated.pairs = pairs
-    return repeated
-
-
-def _line(value: Any) -> str:
-    """Return a value as one line of JSON, with all members of its objects."""
-    if not _has_repeated(value):
-        return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, list):
-        return "[" + ",".join(map(_line, value)) + "]"
-    pairs = value.pairs if isinstance(value, _Repeated) else value.items()
-    return "{" + ",".join(f"{json.dumps(name)}:{_line(inner)}" for name, inner in pairs) + "}"
-
-
-def _has_repeated(value: Any) -> bool:
-    if isinstance(value, dict):
-        return isinstance(value, _Repeated) or any(map(_has_repeated, value.values()))
-    return isinstance(value, list) and any(map(_has_repeated, value))
 
 
 def _objects(lines: RawRows, names: Sequence[str], repeated: Relation | None, presences: Mapping[str, str]) -> RawRows:
@@ -351,22 +288,6 @@ def _first(values: Sequence[exp.Expr]) -> exp.Expr:
     return values[0] if len(values) == 1 else exp.func("coalesce", *values)
 
 
-def _as_written(record: Any, mark: str) -> str:
-    """Return a record on one line, with its numbers as they were written."""
-    escaped = json.dumps(mark).strip('"')
-    return re.sub(rf'"{re.escape(escaped)}({_NUMBER})"', r"\1", _line(record))
-
-
-def _absent(text: str) -> str:
-    """Return a character that occurs nowhere in a text, not even as an escape."""
-    lower = text.lower()
-    return next(
-        sign
-        for sign in map(chr, range(0xE000, 0xF8FF))
-        if sign not in text and json.dumps(sign).strip('"') not in lower
-    )
-
-
 def _records(file: RawFile, names: Sequence[str], limits: Limits) -> tuple[list[Any], str]:
     """Return the records of a document, and a character. Each number is a text that starts with this character."""
     with file.path.open("rb") as stream:
@@ -376,8 +297,7 @@ def _records(file: RawFile, names: Sequence[str], limits: Limits) -> tuple[list[
     try:
         with file.path.open(encoding="utf-8-sig") as stream:
             text = stream.read()
-        mark = _absent(text)
-        found = json.loads(text, parse_float=mark.__add__, parse_int=mark.__add__, object_pairs_hook=_object)
+        found, mark = read_exactly(text)
     except UnicodeError as error:
         raise file.refused(f"text that is not utf-8: {error}", "deliver JSON in UTF-8") from error
     except RecursionError as error:
@@ -397,7 +317,7 @@ def _records(file: RawFile, names: Sequence[str], limits: Limits) -> tuple[list[
                 known=known[:20],
                 next_step=nearest(name, known) or "correct the format's records",
             )
-        if isinstance(found, _Repeated) and [key for key, _ in found.pairs].count(name) > 1:
+        if isinstance(found, Repeated) and [key for key, _ in found.pairs].count(name) > 1:
             raise file.refused(f"more than one member {name!r}", "deliver the records once")
         found = found[name]
         walked.append(name)

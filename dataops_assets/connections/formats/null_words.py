@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, TextFormat
 from dataops_assets.connections.formats.staging import RawField, Reading, Wanted
 from dataops_assets.sql import literal, query
 
@@ -21,7 +21,8 @@ class NullWords:
 
     def __init__(self, layout: FileFormat, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._of_format = layout.null_words if isinstance(layout, CsvFormat | FixedWidthFormat | ExcelFormat) else ()
+        of_texts = CsvFormat | FixedWidthFormat | TextFormat | ExcelFormat
+        self._of_format = layout.null_words if isinstance(layout, of_texts) else ()
         self._quoted_nulls = "all"
         self._marks: tuple[str, ...] = ()
         self._delimiter = ""

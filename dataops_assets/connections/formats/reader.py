@@ -20,15 +20,18 @@ from dataops_assets.config.connection import (
     JsonLinesFormat,
     OrcFormat,
     ParquetFormat,
+    TextFormat,
     XmlFormat,
+    YamlFormat,
 )
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.control_lines import records_of
 from dataops_assets.connections.formats.delimited import read_delimited
+from dataops_assets.connections.formats.documents import of_whole_documents, read_documents
 from dataops_assets.connections.formats.fixed_width import read_fixed_width
 from dataops_assets.connections.formats.isolated_input import attempt
-from dataops_assets.connections.formats.json_records import read_json, read_json_lines
+from dataops_assets.connections.formats.json_records import json_as_lines, read_json_lines
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.orc import read_orc
 from dataops_assets.connections.formats.parquet import read_parquet
@@ -39,6 +42,7 @@ from dataops_assets.connections.formats.staging import (
     Wanted,
     presence_fields,
 )
+from dataops_assets.connections.formats.text_records import read_text
 from dataops_assets.errors import DataOpsError
 from dataops_assets.sql import alias, query
 
@@ -48,6 +52,8 @@ _BY_ENDING: dict[str, FileFormat] = {
     ".json": JsonFormat(type="json"),
     ".jsonl": JsonLinesFormat(type="jsonl"),
     ".ndjson": JsonLinesFormat(type="jsonl"),
+    ".yaml": YamlFormat(type="yaml"),
+    ".yml": YamlFormat(type="yaml"),
     ".parquet": ParquetFormat(type="parquet"),
     ".orc": OrcFormat(type="orc"),
     ".avro": AvroFormat(type="avro"),
@@ -104,12 +110,12 @@ def _read_records(
     match layout:
         case CsvFormat():
             reading = read_delimited(staging, files, layout, wanted, limits)
-        case JsonFormat():
-            reading = read_json(staging, files, layout, wanted, limits)
-        case JsonLinesFormat():
-            reading = read_json_lines(staging, files, wanted, limits)
+        case JsonFormat() | JsonLinesFormat() | XmlFormat() | YamlFormat():
+            reading = _read_nested(staging, files, layout, wanted, limits)
         case FixedWidthFormat():
             reading = read_fixed_width(staging, files, layout)
+        case TextFormat():
+            reading = read_text(staging, files, layout, limits)
         case ParquetFormat():
             reading = read_parquet(staging, files, wanted, limits)
         case OrcFormat():
@@ -119,21 +125,49 @@ def _read_records(
             from dataops_assets.connections.formats.avro import read_avro
 
             reading = read_avro(staging, files, wanted, limits)
-        case XmlFormat():
-            from dataops_assets.connections.formats.xml_records import read_xml
-
-            reading = read_xml(staging, files, layout, wanted, limits)
         case ExcelFormat():
             # the library of workbooks takes long to import, and few sources have them
             from dataops_assets.connections.formats.excel import read_excel
 
             reading = read_excel(staging, files, layout, wanted, limits)
-    if wanted.presences and not isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat):
+    if wanted.presences and not isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat):
         _tell_presences(reading, wanted)
     NullWords(layout, wanted).tell(reading)
-    if isinstance(layout, CsvFormat | FixedWidthFormat | ExcelFormat):
+    if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat | ExcelFormat):
         _count_undeclared(staging, reading, wanted)
     return reading
+
+
+def _read_nested(
+    staging: Staging,
+    files: Sequence[RawFile],
+    layout: JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat,
+    wanted: Wanted,
+    limits: Limits,
+) -> Reading:
+    whole = of_whole_documents(limits)
+    match layout:
+        case JsonLinesFormat() if layout.explode:
+            return read_documents(staging, files, None, layout.explode, wanted, limits)
+        case JsonLinesFormat():
+            return read_json_lines(staging, files, wanted, limits)
+        case JsonFormat():
+            return read_documents(
+                staging, files, lambda file: json_as_lines(staging, file, layout, limits), layout.explode, wanted, whole
+            )
+        case XmlFormat():
+            # few sources have such files, and the libraries take time to import
+            from dataops_assets.connections.formats.xml_records import xml_as_lines
+
+            return read_documents(
+                staging, files, lambda file: xml_as_lines(staging, file, layout, limits), layout.explode, wanted, limits
+            )
+        case YamlFormat():
+            from dataops_assets.connections.formats.yaml_records import yaml_as_lines
+
+            return read_documents(
+                staging, files, lambda file: yaml_as_lines(staging, file, layout, limits), layout.explode, wanted, whole
+            )
 
 
 def _tell_presences(reading: Reading, wanted: Wanted) -> None:

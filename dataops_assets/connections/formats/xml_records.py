@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -17,39 +16,15 @@ import xmltodict
 
 from dataops_assets.config.connection import XmlFormat
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.formats.json_records import read_json_lines
-from dataops_assets.connections.formats.rewritten_files import read_rewritten, require_kind
-from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Staging, Wanted
-from dataops_assets.sql import columns, query
+from dataops_assets.connections.formats.rewritten_files import require_kind
+from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Staging
 
 
-def read_xml(staging: Staging, files: Sequence[RawFile], layout: XmlFormat, wanted: Wanted, limits: Limits) -> Reading:
-    """Return the wanted members of the records of `files`. Damaged XML, and declared entities, give an InputError.
+def xml_as_lines(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limits) -> tuple[Path, int]:
+    """Write the records of a file to a new one, one on each line. Return it, and the number of records.
 
-    The number of records is counted in a pass of its own over the elements.
+    They are counted in a pass of its own over the elements. Damaged XML, and declared entities, give an InputError.
     """
-    reading = read_rewritten(
-        files,
-        lambda file: _rewritten(staging, file, layout, limits),
-        lambda rewritten: read_json_lines(staging, rewritten, wanted, limits),
-    )
-    # the lines of the rewritten file are not those of the delivered one
-    reading.rows = [
-        replace(
-            rows,
-            query=query(
-                "SELECT r.s_input_id, r.s_row_id, CAST(NULL AS BIGINT) AS s_line, r.s_problem, r.s_record, $fields "
-                "FROM $rows AS r",
-                fields=columns([item.column for item in rows.fields], "r"),
-                rows=rows.query,
-            ),
-        )
-        for rows in reading.rows
-    ]
-    return reading
-
-
-def _rewritten(staging: Staging, file: RawFile, layout: XmlFormat, limits: Limits) -> tuple[Path, int]:
     require_kind(file, "", "XML")
     tags = layout.records.split(".")
     path = staging.path()

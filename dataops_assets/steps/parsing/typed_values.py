@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, TextFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
@@ -55,7 +55,7 @@ class TextMarks:
 
 def marks_of(layout: FileFormat) -> TextMarks:
     """Return the notation of a format's values. Raises ConfigError for marks that cannot be distinguished."""
-    if isinstance(layout, CsvFormat | FixedWidthFormat):
+    if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat):
         decimal, thousands = layout.decimal_mark, layout.thousands_mark
         if len(decimal) != 1 or len(thousands) > 1 or decimal == thousands or (decimal + thousands).isalnum():
             raise ConfigError(

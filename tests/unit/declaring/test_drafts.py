@@ -65,6 +65,11 @@ def test_json_lines_a_document_and_a_nested_document(drafted: Drafting, tmp_path
     assert (made.layout.type, types(made)) == ("jsonl", {"id": "integer", "code": "text"})
 
 
+def test_yaml_by_the_ending_of_the_file(drafted: Drafting) -> None:
+    made = drafted({"o.yml": "- {id: 1, code: 007}\n- {id: 2, code: 008}\n"})
+    assert (made.layout.type, types(made)) == ("yaml", {"id": "integer", "code": "text"})
+
+
 @pytest.mark.parametrize(("document", "path"), [("[]", ""), ('{"a": {"rows": []}, "n": 2}', "a.rows")])
 def test_the_records_of_a_document(drafted: Drafting, document: str, path: str) -> None:
     rows = '[{"id": 1, "x": 1.5}, {"id": 2, "x": 2.25}]'
