@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
+from dataops_assets.config.encryption import Encryption
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
 from dataops_assets.config.rest import RestConnection
@@ -276,6 +277,10 @@ class FileConnection(Declared):
     format: FileFormat = Field(CsvFormat(), description="File format.")
     compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
         "infer", description="Compression; 'infer' decides by the file extension."
+    )
+    encryption: Encryption | None = Field(
+        None,
+        description="Encryption of the files, with its secret by reference. A file that is not encrypted is refused.",
     )
     extract_time: ExtractTime = Field(ExtractTime(), description="Origin of the extract time.")
     settle_seconds: float = Field(

@@ -20,6 +20,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "distribution": {"ignore": ["year", "month"]},
         "control": {"country": "DE"},
     },
+    "AgeEncryption": {"identity": {"env": "SHOP_AGE_KEY"}},
     "ApiKey": {"key": {"env": "SHOP_API_KEY"}},
     "Basic": {"user": "reader", "password": {"env": "SHOP_API_PASSWORD"}},
     "Bearer": {"token": {"file": "/run/secrets/shop_token"}},
@@ -78,6 +79,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "FileConnection": {
         "path": "shop/orders_*.csv",
         "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
+        "encryption": {"type": "age", "identity": {"env": "SHOP_AGE_KEY"}},
         "extract_time": {"pattern": "orders_%Y-%m-%d.csv"},
         "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},
         "limits": _LIMITS,
@@ -129,6 +131,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "thousands_mark": ",",
     },
     "XmlFormat": {"records": "orders.order"},
+    "ZipEncryption": {"password": {"env": "SHOP_ZIP_PASSWORD"}},
     "YamlFormat": {"records": "result.orders"},
     "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},
     "Objectives": {

@@ -16,7 +16,7 @@ from dataops_assets.quality.control.verdicts import Judgement
 from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18
-_SIGNATURES = {"parquet": "parquet", "orc": "ORC", "avro": "Avro", "excel": "zip"}
+_SIGNATURES = {"parquet": "parquet", "orc": "ORC", "avro": "Avro", "excel": "zip", "age": "age", "zip": "zip"}
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,16 @@ def raw_profile(
     """Return profile and kind of an input's bytes. Reads the start of the file only.
 
     A raw profile's `rows` are bytes. Its one column, for text, is `line`, whose mean is the length of a line in bytes,
-    uncompressed, over the first quarter of a megabyte.
+    uncompressed, over the first quarter of a megabyte. An encrypted file has no column.
     """
     declared = compression_of(name, connection.compression)
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(_SAMPLE)
     found = kind_of(head)
+    if connection.encryption is not None:
+        # what is inside is known to nobody but the parser
+        return Profile(asset, input_id, size, ()), RawKind("none", found, "none", connection.encryption.type)
     is_compressed = declared != "none" and found == declared
     content = _start(path, declared) if is_compressed else head
     kind = RawKind(declared if is_compressed else "none", kind_of(content), declared, connection.format.type)

@@ -50,8 +50,10 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
     return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
-def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits) -> RawFile:
-    """Return the file uncompressed; it is at `target` if it had to be unpacked.
+def unpack(
+    file: RawFile, compression: Compression, target: Path, limits: Limits, password: str | None = None
+) -> RawFile:
+    """Return the file uncompressed; it is at `target` if it had to be unpacked. `password` is that of a zip.
 
     Raises InputError for bytes of another compression, for damaged or incomplete bytes, for a zip without exactly one
     file, for an empty file (compressed or not), and for a file that unpacks to more than the limits. Then the unpacked
@@ -78,7 +80,7 @@ def unpack(file: RawFile, compression: Compression, target: Path, limits: Limits
     try:
         with target.open("wb") as stream:
             out = _Bounded(stream, file, limits)
-            _decompress(file, compression, out)
+            _decompress(file, compression, out, password)
         if out.written == 0:
             raise file.refused(f"an empty file inside {compression}", "deliver the file again with its content")
         is_done = True
@@ -112,25 +114,25 @@ class _Bounded:
         return self._out.write(chunk)
 
 
-def chunks_of(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
+def chunks_of(stream: BinaryIO, compression: Compression, password: str | None = None) -> Iterator[bytes]:
     """Yield the unpacked bytes of a stream; a zip must be seekable.
 
     Raises NotReadable for bytes that are damaged, incomplete or of another compression, and for a zip without exactly
     one readable file. Errors of the stream itself are not changed.
     """
     try:
-        yield from _unpacked(stream, compression)
+        yield from _unpacked(stream, compression, password)
     except EOFError as error:
         raise NotReadable(f"a {compression} file that is cut off", DELIVER_AGAIN) from error
     except _DAMAGED[compression] as error:
         raise NotReadable(f"a damaged {compression} file: {error}", DELIVER_AGAIN) from error
 
 
-def _unpacked(stream: BinaryIO, compression: Compression) -> Iterator[bytes]:
+def _unpacked(stream: BinaryIO, compression: Compression, password: str | None) -> Iterator[bytes]:
     if compression == "zstd":
         yield from _zstd_chunks(stream)
     elif compression == "zip":
-        yield from _zip_chunks(stream)
+        yield from _zip_chunks(stream, password)
     elif compression == "gzip":
         with gzip.GzipFile(fileobj=stream) as unpacked:
             yield from _chunks(cast(BinaryIO, unpacked))
@@ -147,10 +149,10 @@ class NotReadable(Exception):
         self.next_step = next_step
 
 
-def _decompress(file: RawFile, compression: Compression, out: _Bounded) -> None:
+def _decompress(file: RawFile, compression: Compression, out: _Bounded, password: str | None) -> None:
     try:
         with file.path.open("rb") as stream:
-            for chunk in chunks_of(stream, compression):
+            for chunk in chunks_of(stream, compression, password):
                 out.write(chunk)
     except NotReadable as error:
         raise file.refused(error.received, error.next_step) from error
@@ -179,9 +181,9 @@ def _zstd_chunks(stream: BinaryIO) -> Iterator[bytes]:
             return
 
 
-def _zip_chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _zip_chunks(stream: BinaryIO, password: str | None) -> Iterator[bytes]:
     try:
-        yield from _zip_member(stream)
+        yield from _zip_member(stream, password)
     except OSError as error:
         # a damaged directory leads to a place before the start of the file
         if error.errno != errno.EINVAL:
@@ -189,8 +191,8 @@ def _zip_chunks(stream: BinaryIO) -> Iterator[bytes]:
         raise zipfile.BadZipFile(str(error)) from error
 
 
-def _zip_member(stream: BinaryIO) -> Iterator[bytes]:
-    with zipfile.ZipFile(stream) as archive:
+def _zip_member(stream: BinaryIO, password: str | None) -> Iterator[bytes]:
+    with _zip(stream, password) as archive:
         # macOS adds a folder of its own to the archives it makes
         files = (item for item in archive.infolist() if not item.is_dir())
         members = [item for item in files if not item.filename.startswith("__MACOSX/")]
@@ -198,13 +200,39 @@ def _zip_member(stream: BinaryIO) -> Iterator[bytes]:
             names = ", ".join(member.filename for member in members[:5])
             raise NotReadable(f"a zip of {len(members)} files ({names})", "put exactly one file into each zip")
         member = members[0]
-        if member.flag_bits & 0x1:
-            raise NotReadable(f"a zip with a password ({member.filename})", "deliver it without a password")
+        is_encrypted = bool(member.flag_bits & 0x1)
+        if is_encrypted and password is None:
+            raise NotReadable(
+                f"a zip with a password ({member.filename})",
+                "declare connection.encryption with the password as a secret, or deliver it without a password",
+            )
+        if password is not None and not is_encrypted:
+            raise NotReadable(
+                f"a zip without a password ({member.filename}), declared as encrypted",
+                "deliver it encrypted, or take encryption out of the connection",
+            )
         if member.compress_type not in IN_STEPS:
             raise NotReadable(f"a zip of the compression method {member.compress_type}", _DEFLATE)
         try:
             unpacked = archive.open(member)
         except NotImplementedError as error:
             raise NotReadable(f"a zip that cannot be read: {error}", _DEFLATE) from error
+        except RuntimeError as error:
+            # all that tells a wrong password
+            raise NotReadable(
+                f"a zip that the password does not open, or a damaged one ({member.filename})",
+                "correct the secret of encryption.password, or deliver the file again",
+            ) from error
         with unpacked:
             yield from _chunks(unpacked)
+
+
+def _zip(stream: BinaryIO, password: str | None) -> zipfile.ZipFile:
+    if password is None:
+        return zipfile.ZipFile(stream)
+    # few sources have such files
+    import pyzipper
+
+    archive = pyzipper.AESZipFile(stream)
+    archive.setpassword(password.encode())
+    return archive

@@ -23,6 +23,8 @@ _STARTS = (
     (b"SQLite format 3\x00", "a SQLite database"),
     (b"ORC", "ORC"),
     (b"Obj\x01", "Avro"),
+    (b"age-encryption.org/v1\n", "age"),
+    (b"-----BEGIN AGE ENCRYPTED FILE-----", "age"),
 )
 _MARKUP = (b"<!doctype html", b"<html")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,14 @@ from pathlib import Path
 
 from dataops_assets.config.connection import FileConnection, FileFormat
 from dataops_assets.config.contract import Column
+from dataops_assets.config.encryption import AgeEncryption, ZipEncryption
 from dataops_assets.config.source import Source
 from dataops_assets.connections.formats.compression import compression_of, unpack
+from dataops_assets.connections.formats.decryption import ENDING, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
+from dataops_assets.connections.secrets import secret_of
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.report import Input
@@ -141,5 +145,14 @@ def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[Fi
     layout = format_of(connection, name)
     if layout is None:
         raise file.refused("a file name without a known ending", "end it in .csv, .json, .jsonl, .parquet ...")
-    declared = connection.compression if isinstance(connection, FileConnection) else "infer"
-    return layout, unpack(file, compression_of(name, declared), staging.path(), connection.limits)
+    if not isinstance(connection, FileConnection):
+        return layout, unpack(file, compression_of(name, "infer"), staging.path(), connection.limits)
+    password = None
+    match connection.encryption:
+        case AgeEncryption(identity=reference):
+            file = decrypted(file, secret_of(reference, os.environ) or "", staging.path())
+            name = name.removesuffix(ENDING)
+        case ZipEncryption(password=reference):
+            password = secret_of(reference, os.environ)
+    compression = "zip" if password is not None else compression_of(name, connection.compression)
+    return layout, unpack(file, compression, staging.path(), connection.limits, password)
