@@ -278,6 +278,11 @@ class FileConnection(Declared):
     compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
         "infer", description="Compression; 'infer' decides by the file extension."
     )
+    members: str = Field(
+        "",
+        description="For zip archives of several files: the paths in the archive that are taken, with * and ?; each is "
+        "an input. Its name is that of the archive, !, and the path with ! for each slash. Empty: a zip has one file.",
+    )
     encryption: Encryption | None = Field(
         None,
         description="Encryption of the files, with its secret by reference. A file that is not encrypted is refused.",
@@ -293,6 +298,12 @@ class FileConnection(Declared):
         "links are refused; a link to a file in the landing area is read as that file.",
     )
     limits: Limits = Field(Limits(), description="Limits for reading one file.")
+
+    @model_validator(mode="after")
+    def _one_way_into_a_zip(self) -> FileConnection:
+        if self.members and self.encryption is not None:
+            raise ValueError("members of archives are read without encryption: leave out one of them")
+        return self
 
 
 class PythonConnection(Declared):

@@ -79,6 +79,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "FileConnection": {
         "path": "shop/orders_*.csv",
         "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
+        "members": "*/orders.csv",
         "encryption": {"type": "age", "identity": {"env": "SHOP_AGE_KEY"}},
         "extract_time": {"pattern": "orders_%Y-%m-%d.csv"},
         "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fnmatch
 import glob
 import os
 import re
@@ -19,6 +20,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
 from dataops_assets.connections.names import Pattern, unfinished
 from dataops_assets.connections.stores import (
     leads_out,
@@ -100,6 +102,8 @@ class Files:
         self._pattern = Pattern(self._path) if magic else None
         self._shown = connection.path
         self._follow_links = connection.follow_links
+        self._members = connection.members
+        self._limits = connection.limits
         self._depth = _depth(self._path, self._fixed) if magic else None
         self._place = ""
         if self.is_local and not connection.follow_links:
@@ -120,6 +124,8 @@ class Files:
                 self._list_local(listing)
             else:
                 self._list_remote(listing)
+            if self._members:
+                self._expand(listing)
         except _STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
@@ -131,6 +137,39 @@ class Files:
         listing = self.list()
         refused = ((origin, str(error)) for origin, error in listing.refused.items())
         return hash((frozenset(listing.versions), frozenset(refused), frozenset(listing.left_out.items())))
+
+    def _expand(self, listing: Listing) -> None:
+        """Replace the archives of a listing by the files in them that are taken."""
+        archives = [version for version in listing.versions if is_archive(version.origin)]
+        listing.versions[:] = [version for version in listing.versions if not is_archive(version.origin)]
+        for archive in archives:
+            try:
+                found = members_of(self._fs, archive.origin, archive.size, archive.modified, self._limits)
+            except InputError as error:
+                listing.refused[archive.origin] = error
+                continue
+            except FileNotFoundError:
+                # gone between the listing and now
+                continue
+            except PermissionError as error:
+                reason = f"{type(error).__name__}: {error}"
+                listing.refused[archive.origin] = _refused(archive.origin, reason, "make the file readable")
+                continue
+            taken = [item for item in found if fnmatch.fnmatchcase(item.path, self._members)]
+            if not taken:
+                reason = f"none of its {len(found):,} files matches connection.members ({self._members!r})"
+                listing.left_out[archive.origin] = LeftOut(archive, reason)
+            for item in taken:
+                version = FileVersion(origin_in(archive.origin, item.path), item.size, archive.modified)
+                if reason := unfinished(file_name(item.path)):
+                    listing.left_out[version.origin] = LeftOut(version, reason)
+                elif item.refused:
+                    listing.refused[version.origin] = _refused(version.origin, item.refused, "deliver it otherwise")
+                else:
+                    listing.versions.append(version)
+
+    def _archive_of(self, origin: str) -> str:
+        return archive_of(origin) if self._members else origin
 
     def _list_local(self, listing: Listing) -> None:
         if error := self._led_out(self._fixed):
@@ -204,17 +243,31 @@ class Files:
 
     def version(self, origin: str) -> FileVersion:
         """Return the file's state now. Raises InputError when it is gone, StorageError when the store fails."""
-        self._require_inside(origin)
+        path = self._archive_of(origin)
+        self._require_inside(path)
         with _reading(origin):
             if self.is_local:
-                status = os.stat(origin)
-                return FileVersion(origin, status.st_size, _utc(status.st_mtime))
-            info = self._fs.info(origin)
-            return FileVersion(origin, int(info["size"]), self._modified(origin, info))
+                status = os.stat(path)
+                found = FileVersion(path, status.st_size, _utc(status.st_mtime))
+            else:
+                info = self._fs.info(path)
+                found = FileVersion(path, int(info["size"]), self._modified(path, info))
+            if path == origin:
+                return found
+            for item in members_of(self._fs, path, found.size, found.modified, self._limits):
+                if origin_in(path, item.path) == origin:
+                    return FileVersion(origin, item.size, found.modified)
+            # its archive was written again without it
+            raise FileNotFoundError(origin)
 
     def chunks(self, origin: str) -> Iterator[bytes]:
         """The file's bytes. Raises InputError when it is gone, StorageError when the store fails."""
-        self._require_inside(origin)
+        path = self._archive_of(origin)
+        self._require_inside(path)
+        if path != origin:
+            with _reading(origin):
+                yield from chunks_in(self._fs, origin)
+            return
         with _reading(origin), self._fs.open(origin, "rb", block_size=_REMOTE_BLOCK) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk

@@ -31,7 +31,8 @@ _ENDINGS: dict[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip
 _CHUNK = 1 << 20
 # four bytes of zstd may become 128 KB, all at once
 _ZSTD_STEP = 1 << 12
-_NEVER_TOO_MUCH = 100_000_000
+NEVER_TOO_MUCH = 100_000_000
+"""Unpacked bytes that are never too many, whatever their ratio to the compressed ones."""
 _LARGEST_WINDOW = 1 << 31
 # Errors of the libraries about damaged bytes. For a damaged directory of a zip, Python raises nearly any of them.
 _DAMAGED: dict[Compression, tuple[type[Exception], ...]] = {
@@ -100,7 +101,7 @@ class _Bounded:
         self._file = file
         self._most = limits.unpacked_bytes
         self._why = f"limits.unpacked_bytes ({limits.unpacked_bytes:,})"
-        by_ratio = max(limits.unpacked_ratio * file.path.stat().st_size, _NEVER_TOO_MUCH)
+        by_ratio = max(limits.unpacked_ratio * file.path.stat().st_size, NEVER_TOO_MUCH)
         if by_ratio < self._most:
             self._most = by_ratio
             self._why = f"{by_ratio:,}, which is limits.unpacked_ratio ({limits.unpacked_ratio:,}) times its size"
