@@ -32,13 +32,16 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
     ("Source", "retention"): "read by vacuum",
     ("Source", "engine"): "each engine gives the same rows",
     **dict.fromkeys(
-        [("FileConnection", name) for name in ("type", "path", "extract_time", "settle_seconds")],
+        [("FileConnection", name) for name in ("type", "path", "members", "extract_time", "settle_seconds")],
         "decides which inputs there are, and their extract times, which are recorded with them",
     ),
     **dict.fromkeys(
         [("FileConnection", name) for name in ("storage_options", "follow_links")], "decides how bytes are fetched"
     ),
-    ("FileConnection", "limits"): "decides whether an input can be read, and no row of it",
+    **dict.fromkeys(
+        [("FileConnection", name) for name in ("limits", "encryption")],
+        "decides whether an input can be read, and no row of it",
+    ),
     **dict.fromkeys(
         [("Discovery", name) for name in ("every_seconds", "inputs_per_run", "schedule")],
         "decides when inputs are found",
