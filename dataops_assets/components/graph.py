@@ -55,9 +55,11 @@ _TABLE_KINDS = frozenset({"duckdb", "deltalake"})
 _FORMAT_KINDS = {
     "csv": "csv",
     "fixed_width": "text",
+    "text": "text",
     "json": "json",
     "jsonl": "json",
     "xml": "xml",
+    "yaml": "yaml",
     "parquet": "parquet",
     "orc": "orc",
     "avro": "avro",
