@@ -58,15 +58,17 @@ def _valid_from_problems(refresh: Refresh, kinds: dict[str, str]) -> Iterator[Pr
 
 def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: str) -> Iterator[str]:
     if name == ALL_COLUMNS:
-        if take == "sum":
-            yield "a sum is declared for one column, not for '*'"
+        if take in ("sum", "counter"):
+            yield f"a {take} is declared for one column, not for '*'"
     elif name not in kinds:
         yield f"refresh.merge names {name!r}{hint(name, list(kinds))}; known columns: {', '.join(kinds)}, '*' for all"
     elif name in refresh.key or name == refresh.order_by:
         yield f"{name!r} is a column of the key or the order: it is that of the row"
     elif name in refresh.ignore_changes_in:
         yield f"{name!r} is in ignore_changes_in, too: a value that the hub does not show could not be merged later"
-    elif take == "sum" and kinds[name] not in _SUMMED:
-        yield f"column {name!r} is {kinds[name]}; a sum needs integer or decimal, which have no rounding"
+    elif take == "counter" and refresh.type == "full":
+        yield "each extract would read all earlier ones: declare refresh type key for rows with counters"
+    elif take in ("sum", "counter") and kinds[name] not in _SUMMED:
+        yield f"column {name!r} is {kinds[name]}; a {take} needs integer or decimal, which have no rounding"
     elif take in ("greatest", "least") and kinds[name] == "binary":
         yield f"column {name!r} is binary, which has no order"

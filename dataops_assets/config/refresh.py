@@ -24,7 +24,7 @@ INPUT = "input"
 
 
 Grain = Literal["hour", "day", "week", "month", "quarter", "year"]
-Take = Literal["last", "first", "greatest", "least", "sum"]
+Take = Literal["last", "first", "greatest", "least", "sum", "counter"]
 ALL_COLUMNS = "*"
 """Name in `merge` that stands for all columns that are not named, without key, order, ignored and marking columns."""
 
@@ -33,7 +33,9 @@ class MergedColumn(Declared):
     """How the values of one column are merged, if a word is not enough."""
 
     take: Take = Field(
-        "last", description="Which value a row of the hub has: last, first, greatest or least known one, or the sum."
+        "last",
+        description="Which value a row of the hub has: last, first, greatest or least known one, the sum, or the "
+        "total of a counter that begins anew when its value falls.",
     )
     when: str = Field(
         "",

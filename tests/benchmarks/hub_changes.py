@@ -25,10 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import duckdb
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
@@ -120,6 +120,7 @@ class Ours:
     """Change capture, enrichment and refresh, each publishing its table."""
 
     name = "dataops"
+    settings: Mapping[str, Any] = {}
 
     def __init__(self, home: Path, kind: str) -> None:
         variables = {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), "DATAOPS_MEMORY": "1GB"}
@@ -131,7 +132,7 @@ class Ours:
                 "area": "benchmarks",
                 "connection": {"type": "files", "path": "things_*.parquet"},
                 "columns": columns,
-                "refresh": {"type": "full" if kind == "full" else "key", "key": ["id"]},
+                "refresh": {"type": "full" if kind == "full" else "key", "key": ["id"], **self.settings},
             }
         )
         metadata = MetadataStore(environment.metadata_url)
@@ -174,6 +175,29 @@ class Ours:
                 query("SELECT count(*) AS n, sum(n0) AS s FROM $hub AS h", hub=session.scan(snapshot))
             )
         return found.column("n")[0].as_py(), int(found.column("s")[0].as_py())
+
+
+class OursPartial(Ours):
+    """The same where a null means 'unchanged', for all columns."""
+
+    name = "partial updates"
+    settings: Mapping[str, Any] = {"merge": {"*": "last"}}
+
+
+class OursMerged(Ours):
+    """The same with columns that are made of several rows, each in its own way."""
+
+    name = "merged columns"
+    settings: Mapping[str, Any] = {
+        "merge": {"n1": "sum", "n2": "greatest", "m0": "least", "c0": "first", "t1": {"take": "last", "when": "n2 > 0"}}
+    }
+
+
+class OursInPlace(Ours):
+    """The same with a column that is updated in place."""
+
+    name = "updated in place"
+    settings: Mapping[str, Any] = {"update_in_place": ["t0"]}
 
 
 class Floor:
@@ -307,15 +331,19 @@ class Peer:
 
 PEERS = Path(os.environ.get("PEERS_PYTHON", "python"))
 WAYS: dict[str, Callable[[Path, str], Way]] = {
-    **{way.name: way for way in (Floor, Ours, DuckDBMerge, DeltaMerge)},
+    **{way.name: way for way in (Floor, Ours, OursPartial, OursMerged, OursInPlace, DuckDBMerge, DeltaMerge)},
     **{name: functools.partial(Peer, name) for name in ("dbt snapshot", "SQLMesh", "dlt merge")},
 }
 
 
 class Measured(NamedTuple):
-    """What one way took: seconds a change, rows and sum it ended with, peak memory in GiB."""
+    """What one way took: seconds and CPU seconds a change, rows and sum it ended with, peak memory in GiB.
+
+    CPU seconds are not known of a peer, which is another process.
+    """
 
     seconds: float
+    cpu: float
     result: tuple[int, int]
     memory: float
 
@@ -324,18 +352,19 @@ def measured(name: str, kind: str, home: Path, files: list[Path]) -> Measured:
     """Load the first of `files` and change by each other one, in a process that did nothing else before."""
     way = WAYS[name](home, kind)
     way.load(files[0])
-    seconds, result = [], (0, 0)
+    seconds, cpu, result = [], [], (0, 0)
     for number, parquet in enumerate(files[1:], 1):
         if isinstance(way, Ours):
             way.parse(parquet, number)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         way.change(parquet, number)
         result = way.read()
         seconds.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - used)
     if isinstance(way, Peer):
         way.close()
     peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return Measured(statistics.median(seconds), result, max(peaks) / 1024 / 1024)
+    return Measured(statistics.median(seconds), statistics.median(cpu), result, max(peaks) / 1024 / 1024)
 
 
 def compared(kind: str, size: int, rounds: int, ways: list[str]) -> Iterator[tuple[str, Measured]]:
@@ -370,7 +399,10 @@ def main() -> int:
         for name, found in compared(kind, given.rows, given.rounds, given.ways):
             floor = found.seconds if name == Floor.name else floor
             ratio = f"{found.seconds / floor:7.2f} of the floor" if floor else ""
-            print(f"{kind:8} {name:20} {found.seconds:8.2f} s {ratio} {found.memory:6.1f} GiB", flush=True)
+            print(
+                f"{kind:8} {name:20} {found.seconds:8.2f} s {found.cpu:8.2f} CPU s {ratio} {found.memory:6.1f} GiB",
+                flush=True,
+            )
     return 0
 
 

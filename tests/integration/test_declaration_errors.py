@@ -251,7 +251,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         keyed(merge={"amount": "newest"}),
         "refresh.merge.amount.take",
         "amount: newest",
-        ("'last', 'first', 'greatest', 'least' or 'sum'",),
+        ("'last', 'first', 'greatest', 'least', 'sum' or 'counter'",),
     ),
     "merge of the key": (keyed(merge={"id": "last"}), "refresh.merge.id", "id: last", ("column of the key",)),
     "sum of doubles": (
@@ -289,6 +289,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "refresh.update_in_place.0",
         "- amount",
         ("in ignore_changes_in, too",),
+    ),
+    "counter of extracts": (
+        with_(refresh={"type": "full", "key": ["id"], "merge": {"amount": "counter"}}),
+        "refresh.merge.amount",
+        "amount: counter",
+        ("each extract would read all earlier ones",),
     ),
     "ties without deletes": (
         keyed(ties="delete"),

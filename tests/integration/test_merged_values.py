@@ -77,6 +77,19 @@ def test_a_soft_delete_keeps_the_values(scenario: Any) -> None:
     assert hub.rows("name", "op") == [("Eve", "c")]
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 2, 1, 3)])
+def test_a_counter_that_begins_anew_has_a_total(scenario: Any, order: tuple[int, ...]) -> None:
+    rows = {1: [("a", 10)], 2: [("a", None)], 3: [("a", 25), ("a", 4)], 4: [("a", 9)]}
+    refresh = {"type": "key", "key": ["k"], "merge": {"n": "counter"}}
+    hub = scenario(refresh, {"k": "text", "n": "integer"})
+    for number in order:
+        hub.arrives(number, rows[number])
+    # 10, 15 more, 4 after it began anew, 5 more
+    assert hub.rows("k", "n") == [("a", 34)]
+    hub.removes(3)
+    assert hub.rows("k", "n") == [("a", 19)]
+
+
 def test_values_are_taken_over_all_rows_of_a_key(scenario: Any) -> None:
     refresh = {
         "type": "full",

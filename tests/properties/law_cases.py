@@ -69,6 +69,26 @@ def added(name: str) -> reference.Merge:
     return known(name, lambda before, now: before + now)
 
 
+class Counted(int):
+    """The total of a counter, with its last value."""
+
+    last: int
+
+
+def counted(name: str) -> reference.Merge:
+    """What a counter has counted: a value below the one before it says that it began anew."""
+
+    def merge(before: Any, row: reference.Row) -> Any:
+        now = row[name]
+        if now is None:
+            return before
+        total = Counted(now if before is None else before + (now - before.last if now >= before.last else now))
+        total.last = now
+        return total
+
+    return merge
+
+
 KINDS = {
     "key": Kind({"type": "key", "key": KEY}, keyed()),
     "key_ordered": Kind({"type": "key", "key": KEY, "order_by": "at"}, keyed(order_by="at")),
@@ -196,6 +216,10 @@ MERGED = {
             },
             in_place=("n", "number"),
         ),
+    ),
+    "key_counter": Kind(
+        {"type": "key", "key": KEY, "delete_when": "op = 'D'", "merge": {"at": "counter", "v": "last"}},
+        keyed(is_delete=lambda row: row["op"] == "D", merge={"at": counted("at"), "v": last("v")}),
     ),
     "full_merged": Kind(
         {"type": "full", "key": KEY, "merge": {"v": "last", "at": "sum"}, "update_in_place": ["ignored", "v"]},

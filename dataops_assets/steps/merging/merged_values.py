@@ -1,7 +1,8 @@
 """Merges the values of single columns over the timeline of a key: `merge` and `update_in_place` of a refresh.
 
 A merged column is made of all rows of its key since the last deletion: the last known value, the first, the greatest,
-the least, or the sum. A column that is updated in place has, in each version, the value of the version's newest row.
+the least, the sum, or the total of a counter that can begin anew. A column that is updated in place has, in each
+version, the value of the version's newest row.
 
 Both are functions of the timeline, so they are exact under late rows and removals. In order, the timeline starts with
 the row of the hub: its values are those of all rows before. So an observation carries the values of these columns, and
@@ -36,12 +37,19 @@ UPDATES = "s_updates"
 """Whether an observation changes a value in place."""
 _VALUE = "s_value_"
 _GIVEN = "s_given_"
+_BEFORE = "s_before_"
 _TAKES = {"greatest": "max", "least": "min", "sum": "sum"}
+_SUMS = ("sum", "counter")
 
 
 def merges(source: Source) -> bool:
     """Whether the hub has values that are not those of one row."""
     return bool(source.refresh.merge or source.refresh.update_in_place)
+
+
+def needs_whole_timelines(source: Source) -> bool:
+    """Whether the value of the hub's row does not tell what all rows before it gave: of a counter it is the total."""
+    return bool(source.refresh.merge) and any(how.take == "counter" for how in merged_columns(source).values())
 
 
 def merged_columns(source: Source) -> dict[str, MergedColumn]:
@@ -146,6 +154,22 @@ def merged(source: Source, seen: Relation, names: Sequence[str]) -> exp.Query:
         position=position,
         seen=seen,
     )
+    counters = [name for name, how in takes.items() if how.take == "counter"]
+    if counters:
+        lives = query(
+            """
+            SELECT o.*, $before FROM $lives AS o
+            WINDOW w AS (PARTITION BY o.s_key, o.s_life ORDER BY o.s_order, $rank, $position
+                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            """,
+            before=[
+                alias(query("last_value($v IGNORE NULLS) OVER w", v=column(_VALUE + name, "o")), _BEFORE + name)
+                for name in counters
+            ],
+            rank=rank.copy(),
+            position=position.copy(),
+            lives=lives,
+        )
     rows = query(
         """
         SELECT $names, $values FROM $lives AS o
@@ -266,8 +290,14 @@ def _taken(name: str, how: MergedColumn, kind: str) -> exp.Expr:
         template = f"{how.take}_value($value IGNORE NULLS) OVER w"
         found = query(template, value=value)
         return found
-    found = query(f"{_TAKES[how.take]}($value) OVER w", value=value)
-    return exp.cast(found, sql_type(kind), dialect=DIALECT) if how.take == "sum" else found
+    if how.take == "counter":
+        before = column(_BEFORE + name, "o")
+        # a value below the one before it says that the counter began anew
+        increase = query("CASE WHEN $v >= $before THEN $v - $before ELSE $v END", v=value, before=before)
+        found = query("sum($increase) OVER w", increase=increase)
+    else:
+        found = query(f"{_TAKES[how.take]}($value) OVER w", value=value)
+    return exp.cast(found, sql_type(kind), dialect=DIALECT) if how.take in _SUMS else found
 
 
 def _taken_with(name: str, how: MergedColumn, kind: str) -> exp.Expr:
@@ -279,6 +309,9 @@ def _taken_with(name: str, how: MergedColumn, kind: str) -> exp.Expr:
         return query("coalesce($v, $b)", v=value, b=before)
     if how.take == "first":
         return query("coalesce($b, $v)", v=value, b=before)
+    if how.take == "counter":
+        # only the first row of a key comes here, see `needs_whole_timelines`
+        return value
     if how.take == "sum":
         total = query("coalesce($v + $b, $v, $b)", v=value, b=before)
         return exp.cast(total, sql_type(kind), dialect=DIALECT)

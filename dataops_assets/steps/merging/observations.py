@@ -43,11 +43,16 @@ class Delivery:
 
 
 def is_late(session: Session, change: Change) -> bool:
-    """Whether the lake must be read, because an added observation may come before an applied one."""
+    """Whether the lake must be read.
+
+    So it is if an added observation may come before an applied one, or the hub does not tell enough to go on with it.
+    """
     if change.removing or change.revisited or change.has_known_inputs:
         return True
     if isinstance(change.source.refresh, AppendRefresh) or not change.manifest.inputs:
         return False
+    if merged_values.needs_whole_timelines(change.source):
+        return True
     order_by = change.source.refresh.order_by
     if order_by is None:
         return not change.manifest.is_before(change.adding)
