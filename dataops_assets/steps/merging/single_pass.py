@@ -73,6 +73,11 @@ def pairs_by_key(session: Session, delivery: Delivery, hub: exp.Expr | None) -> 
     present = _present(source, hub)
     delivered = query("SELECT d.* FROM $delivered AS d", delivered=delivery.rows)
     if source.refresh.merge:
+        # read once, although they are joined twice: for the values, and then for the versions
+        rows = session.create(delivered)
+        delivered = query("SELECT d.* FROM $rows AS d", rows=rows)
+        near = query("SELECT p.* FROM $hub AS p SEMI JOIN $rows AS d ON d.s_key = p.s_key", hub=present, rows=rows)
+        present = query("SELECT n.* FROM $near AS n", near=session.create(near))
         delivered = merged_values.merged_with(source, delivered, present, observed_columns(source))
     pairs = session.create(
         query(
