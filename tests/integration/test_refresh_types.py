@@ -114,6 +114,25 @@ def test_a_custom_input_replaces_what_its_predicate_says(scenario: Any) -> None:
     assert hub.rows("region", "day") == [("north", 1), ("north", 2), ("south", 2)]
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_rows_that_name_periods_replace_them_also_several_of_one_file(scenario: Any, order: tuple[int, ...]) -> None:
+    """Half-open periods, in the columns `start` and `stop`."""
+    rows = {
+        1: [(day, "old", 0, 10) for day in (1, 4, 5, 9)],
+        # two extracts in one file
+        2: [(2, "new", 0, 3), (5, "new", 5, 8)],
+        3: [(6, "newest", 4, 7)],
+    }
+    refresh = {"type": "custom", "delete_where": "day >= input.start and day < input.stop"}
+    kinds = {"day": "integer", "said": "text", "start": "integer", "stop": "integer"}
+    hub = scenario(refresh, kinds, gates={"deletes": {"max_share": 1}})
+    for number in order:
+        assert hub.arrives(number, rows[number]) == []
+    assert hub.rows("day", "said") == [(2, "new"), (6, "newest"), (9, "old")]
+    hub.removes(3)
+    assert hub.rows("day", "said") == [(2, "new"), (4, "old"), (5, "new"), (9, "old")]
+
+
 def test_a_custom_input_without_rows_replaces_nothing(scenario: Any) -> None:
     hub = scenario({"type": "custom", "delete_where": "true"}, {"day": "integer"})
     hub.arrives(1, [(1,), (2,)])

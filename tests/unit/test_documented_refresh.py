@@ -97,6 +97,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     ),
     "A row outside the period": (PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",),
     "Rows without a time.": (PERIODS + "test_the_name_of_the_day_can_be_the_only_one",),
+    "Periods that the rows name.": (TYPES + "test_rows_that_name_periods_replace_them_also_several_of_one_file",),
     "Deliveries that are empty by mistake": (GUARD_LAW,),
     "A changed period": ("unit/steps/test_input_periods.py::test_other_periods_need_a_rebuild",),
     "With a key, a column of": (LAW,),
