@@ -93,11 +93,12 @@ class FilesTarget(Declared):
         description="Name of the file, or of the folder if there are several, without ending. Tokens: {output}, "
         "{date}, {time}, {version}, {delivery}.",
     )
-    format: Literal["csv", "jsonl", "parquet", "excel"] = Field("csv", description="File format.")
+    format: Literal["csv", "jsonl", "parquet", "avro", "excel"] = Field("csv", description="File format.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of CSV.")
     header: bool = Field(True, description="Whether CSV begins with the names of the columns.")
     compression: Literal["none", "gzip", "zstd"] = Field(
-        "none", description="Compression of CSV and JSON Lines as a whole, of Parquet within the file (none: snappy)."
+        "none",
+        description="Compression of CSV and JSON Lines as a whole, of Parquet (none: snappy) and Avro within the file.",
     )
     partition_by: tuple[str, ...] = Field(
         (), description="Columns by whose values the rows are divided into files, in folders such as country=DE."

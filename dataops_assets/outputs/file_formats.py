@@ -14,13 +14,13 @@ from dataops_assets.outputs.contents import Content, content_of, content_read
 from dataops_assets.outputs.long_decimals import is_long
 from dataops_assets.sql import DIALECT, alias, column, query
 
-_ENDINGS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "excel": "xlsx"}
+_ENDINGS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "avro": "avro", "excel": "xlsx"}
 _PACKED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
 def ending_of(target: FilesTarget) -> str:
     """Return how the name of a file ends, with the dot."""
-    packed = "" if target.format == "parquet" else _PACKED[target.compression]
+    packed = "" if target.format in ("parquet", "avro") else _PACKED[target.compression]
     return f".{_ENDINGS[target.format]}{packed}"
 
 
@@ -32,6 +32,11 @@ def write_file(
         from dataops_assets.outputs.workbook import write_workbook
 
         write_workbook(session, rows, types, path)
+        return
+    if target.format == "avro":
+        from dataops_assets.outputs.avro_file import write_avro
+
+        write_avro(session, rows, types, target.compression, path)
         return
     if target.format == "jsonl":
         _refuse_not_finite(session, rows, types)
@@ -52,6 +57,10 @@ def content_in(session: DuckDBSession, types: Mapping[str, str], target: FilesTa
         from dataops_assets.outputs.workbook import texts_of_workbook
 
         return content_read(texts_of_workbook(path, types), types)
+    if target.format == "avro":
+        from dataops_assets.outputs.avro_file import rows_of_avro
+
+        return content_read(rows_of_avro(path, types), types)
     if target.format == "parquet":
         return content_of(session, query("SELECT * FROM read_parquet($path)", path=str(path)), types)
     texts = exp.Struct(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -80,6 +81,7 @@ def names(folder: Path) -> list[str]:
         ("csv", "gzip", "csv.gz"),
         ("jsonl", "zstd", "jsonl.zst"),
         ("parquet", "zstd", "parquet"),
+        ("avro", "gzip", "avro"),
         ("excel", "none", "xlsx"),
     ],
 )
@@ -100,6 +102,9 @@ def test_every_format_is_read_as_it_was_written(
     if ending == "csv.gz":
         text = gzip.decompress((folder / "things.csv.gz").read_bytes()).decode()
         assert next(csv.reader(text.splitlines())) == list(VALUES)
+    if format_ == "avro":
+        with (folder / "things.avro").open("rb") as stream:
+            assert [row["sum"] for row in fastavro.reader(stream)] == VALUES["sum"].to_pylist()
     if format_ == "parquet":
         assert pq.read_table(folder / "things.parquet").column("sum").to_pylist() == VALUES["sum"].to_pylist()
     if format_ == "excel":
@@ -264,6 +269,8 @@ def test_what_a_format_cannot_hold_is_refused(place: OutputPlace) -> None:
     place.publish(pa.table({"id": [1], "n": [float("inf")]}))
     with pytest.raises(InputError, match="1 values that are infinite"):
         place.deliver(to(format="jsonl"))
+    with pytest.raises(InputError, match="'the sum' as Avro"):
+        place.deliver(to(format="avro"), columns=[{"name": "id"}, {"name": "the sum", "of": "n"}])
     with pytest.raises(ConfigError, match="s3://bucket"):
         place.deliver(to(path="s3://bucket/folder"))
     assert names(place.home / "outputs" / "crm") == []
