@@ -88,6 +88,8 @@ benchmark-scale: setup ## Measure how costs grow with inputs, sources and column
 
 benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
 	@$(VENV)/bin/python tests/benchmarks/detection.py
+	@$(VENV)/bin/python tests/benchmarks/whole_profiles.py
+	@$(VENV)/bin/python tests/benchmarks/streams.py
 
 benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py

@@ -234,6 +234,33 @@ def exponential_smoothing(made: Made, values: Floats, points: range) -> Floats:
     return np.stack(found, axis=1)
 
 
+def arima_limits(made: Made, values: Floats, points: range) -> Floats:
+    """TestGen: the error by the deviation of an ARIMA(1, 1, 1) that knows weekends and holidays.
+
+    Its two numbers are the ones of a grid that had the least squares so far, at each point.
+    """
+    off = np.array([day.weekday() >= 5 or holiday(day.date(), COUNTRY) is not None for day in made.times], dtype=float)
+    steps, changes = np.diff(off), np.diff(values, axis=1)
+    phi, theta = (item.ravel() for item in np.meshgrid(np.linspace(-0.8, 0.8, 9), np.linspace(-0.8, 0.8, 9)))
+    error, before, squares = (np.zeros((len(values), len(phi))) for _ in range(3))
+    product, square = np.zeros(len(values)), 1e-12
+    found = []
+    for point in range(1, points.stop):
+        step, change = steps[point - 1], changes[:, point - 1]
+        # what weekends and holidays do is estimated from the points before
+        left = (change - product / square * step)[:, None]
+        error = left - (phi * before + theta * error)
+        if point in points:
+            best = squares.argmin(axis=1)
+            rows = np.arange(len(values))
+            deviation = np.sqrt(squares[rows, best] / (point - 1))
+            found.append(np.abs(error[rows, best]) / np.maximum(deviation, 1e-12))
+        squares = squares + error**2
+        before = np.broadcast_to(left, error.shape)
+        product, square = product + change * step, square + step**2
+    return np.stack(found, axis=1)
+
+
 def _z(value: Floats, known: Floats) -> Floats:
     return np.abs(value - known.mean(axis=1)) / np.maximum(known.std(axis=1, ddof=1), 1e-12)
 
@@ -247,6 +274,7 @@ METHODS: Mapping[str, Callable[[Made, Floats, range], Floats]] = {
     "Deequ, rate of change": rate_of_change,
     "Deequ, online normal": online_normal,
     "exponential smoothing": exponential_smoothing,
+    "TestGen, forecast limits": arima_limits,
 }
 
 

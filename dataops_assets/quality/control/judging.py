@@ -121,7 +121,7 @@ def _judged(
     parts = np.stack(
         [
             np.where(np.abs(score) < _NEAR, np.maximum(sudden, 1), sudden) / _SUDDEN,
-            _drift(_before(drift, points, np.nan), _at(drift, points)) / _DRIFT,
+            _drift(before_points(drift, points, np.nan), _at(drift, points)) / _DRIFT,
             _frozen(repeats, points) / _FROZEN,
         ]
     )
@@ -146,7 +146,7 @@ def _at(values: npt.NDArray[Number], points: npt.NDArray[np.int64]) -> npt.NDArr
     return values[:, points].T.ravel()
 
 
-def _before(values: npt.NDArray[Number], points: npt.NDArray[np.int64], nothing: float) -> npt.NDArray[Number]:
+def before_points(values: npt.NDArray[Number], points: npt.NDArray[np.int64], nothing: float) -> npt.NDArray[Number]:
     """Return the values of all monitors before each point as a row, `nothing` in front where there are fewer."""
     most = int(min(_HISTORY, points.max(initial=0)))
     if len(points) == 1:
@@ -158,12 +158,12 @@ def _before(values: npt.NDArray[Number], points: npt.NDArray[np.int64], nothing:
 
 def _known_scores(forecasts: Forecasts, points: npt.NDArray[np.int64]) -> Floats:
     """Return the scores before each point, without those that a new level explains by then."""
-    scores = _before(forecasts.scores, points, np.nan)
+    scores = before_points(forecasts.scores, points, np.nan)
     rows = np.flatnonzero((forecasts.explained <= points.max(initial=0)).any(axis=1))
     if not len(rows):
         return scores
     found = scores.copy()
-    explained = _before(forecasts.explained[rows], points, np.iinfo(np.int64).max)
+    explained = before_points(forecasts.explained[rows], points, np.iinfo(np.int64).max)
     places = (np.arange(len(points))[:, None] * len(forecasts.scores) + rows).ravel()
     found[places] = np.where(explained <= np.repeat(points, len(rows))[:, None], np.nan, scores[places])
     return found
@@ -195,7 +195,7 @@ def _frozen(repeats: npt.NDArray[np.int64], points: npt.NDArray[np.int64]) -> Fl
     rows = np.flatnonzero((now > 1) & (now <= _RESTS + 1))
     if not len(rows):
         return found
-    before = _before(repeats, points, 0)[rows]
+    before = before_points(repeats, points, 0)[rows]
     run = now[rows] - 1
     known = (before > 0).sum(axis=1) - run
     repeated = (before > 1).sum(axis=1) - np.maximum(run - 1, 0)

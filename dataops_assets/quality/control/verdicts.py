@@ -22,6 +22,7 @@ from dataops_assets.quality.control.deliveries import Kind, kinds
 from dataops_assets.quality.control.forecasts import Forecasts, Task, forecast_all
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
 from dataops_assets.quality.control.monitors import ROWS, Monitor, Readings, gaps, monitors, read, series_of
+from dataops_assets.quality.control.novelty import FEWEST_MONITORS, Novelty, judge_novelty
 from dataops_assets.quality.control.scales import Floats, from_scale
 
 HISTORY = 400
@@ -35,7 +36,11 @@ _ONE_BEGINS_IN = 64
 
 # the rows of an input say most about it, so their monitor gets this part of what the table may spend on false alarms
 _PART_OF_ROWS = 0.25
+# and the whole profile this part
+_PART_OF_NOVELTY = 0.1
 _MOST_LEVEL = 0.02
+# how the whole profile is named where others have the name of a column, and how many monitors its sentence names
+_PROFILE, _FARTHEST = "all columns", 3
 _CHARTED = 60
 # the time between inputs is the same for all tables of a source, so one of them is enough
 _RAW = "raw/"
@@ -195,6 +200,7 @@ class _Judging:
     places: Sequence[int]
     measured: Sequence[Monitor]
     levels: Floats
+    level_of_novelty: float
     task: Task
 
 
@@ -238,8 +244,9 @@ def _judgings(
             for day in settings.new_normal
         )
         task = Task(series_of(measured), design(times, settings.country, rhythm.effects), accept_after, restarts)
-        levels = _levels(measured, settings.alarms_a_day * (usual / dt.timedelta(days=1)))
-        yield _Judging(window, places, measured, levels, task)
+        alarms = settings.alarms_a_day * (usual / dt.timedelta(days=1))
+        of_novelty = min(_PART_OF_NOVELTY * alarms, _MOST_LEVEL)
+        yield _Judging(window, places, measured, _levels(measured, alarms), of_novelty, task)
 
 
 def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> list[Judgement]:
@@ -251,6 +258,9 @@ def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> l
         for ends in ([judged.low for judged in found], [judged.high for judged in found])
     )
     told = []
+    novel: dict[int, Novelty] = {}
+    if len(measured) >= FEWEST_MONITORS:
+        novel = dict(zip(places, judge_novelty(forecasts.scores, places, judging.level_of_novelty), strict=True))
     for number, (point, judged) in enumerate(zip(places, found, strict=True)):
         limits = np.stack([low[:, number], high[:, number]], axis=1).tolist()
         is_alarm = judged.p <= judging.levels
@@ -267,11 +277,35 @@ def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> l
             )
             for row in np.flatnonzero(np.isfinite(judged.p)).tolist()
         )
-        told.append(Judgement("regular", verdicts, point))
+        told.append(Judgement("regular", (*verdicts, *_of_profile(judging, forecasts, novel.get(point), point)), point))
     # one chart is enough for all inputs of a run
     if told[-1].of_rows is not None:
         told[-1] = replace(told[-1], trend=_trend(measured[0], forecasts, places[-1], found[-1], times))
     return told
+
+
+def _of_profile(judging: _Judging, forecasts: Forecasts, novelty: Novelty | None, point: int) -> tuple[Verdict, ...]:
+    """Return the verdict on the whole profile of an input, if there are enough monitors and inputs before."""
+    if novelty is None or np.isnan(novelty.p):
+        return ()
+    is_alarm = novelty.p <= judging.level_of_novelty
+    tell = partial(_sentence_of_profile, judging.measured, forecasts.scores[:, point], novelty, point)
+    return (
+        Verdict(
+            _PROFILE, "distance to the inputs before", novelty.distance, 0.0, novelty.high, novelty.p, is_alarm, tell
+        ),
+    )
+
+
+def _sentence_of_profile(measured: Sequence[Monitor], scores: Floats, novelty: Novelty, point: int) -> str:
+    away = np.nan_to_num(np.abs(scores))
+    farthest = [row for row in np.argsort(-away, kind="stable")[:_FARTHEST] if away[row] > 0]
+    named = [
+        f"{item.column} {item.measure} {sentences.shown(item.scale, float(item.values[point]))}".strip()
+        for item in (measured[row] for row in farthest)
+    ]
+    told = f"{novelty.distance:.3g} deviations, expected at most {novelty.high:.3g}"
+    return f"{told}; farthest from expected: {', '.join(named)}" if named else told
 
 
 def _from_scales(measured: Sequence[Monitor], values: Floats) -> Floats:
@@ -307,5 +341,6 @@ def _trend(rows: Monitor, forecasts: Forecasts, point: int, judged: Judged, time
 def _levels(measured: Sequence[Monitor], alarms: float) -> Floats:
     """Return the level of each monitor, so that they sum up to the false alarms that one input may raise."""
     others = len(measured) - 1
-    shares = [_PART_OF_ROWS if item.measure == ROWS else (1 - _PART_OF_ROWS) / max(others, 1) for item in measured]
+    of_others = 1 - _PART_OF_ROWS - (_PART_OF_NOVELTY if len(measured) >= FEWEST_MONITORS else 0)
+    shares = [_PART_OF_ROWS if item.measure == ROWS else of_others / max(others, 1) for item in measured]
     return np.minimum(np.array(shares) * alarms, _MOST_LEVEL)

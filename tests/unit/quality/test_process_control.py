@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from dataops_assets.quality.control.deliveries import kinds
 from dataops_assets.quality.control.forecasts import Series, forecast
 from dataops_assets.quality.control.judging import drifts, judge, repetitions
 from dataops_assets.quality.control.monitors import monitors, read
+from dataops_assets.quality.control.novelty import novelties
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
 from dataops_assets.quality.control.scales import from_scale, to_scale
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
@@ -218,6 +220,16 @@ def test_scales_are_left_as_they_were_entered(value: float) -> None:
     assert from_scale("share", to_scale("share", np.array([share])))[0] == pytest.approx(share, abs=1e-9)
 
 
+@given(st.lists(st.lists(st.floats(-6, 6), min_size=3, max_size=3), min_size=6, max_size=30))
+def test_novelty_is_the_mean_distance_to_the_nearest_points_before(points: list[list[float]]) -> None:
+    limited = [[max(-4.0, min(4.0, value)) for value in point] for point in points]
+    found = novelties(np.array(points).T)
+    assert np.isnan(found[:5]).all()
+    for place in range(5, len(points)):
+        nearest = sorted(math.dist(limited[place], other) for other in limited[:place])[:5]
+        assert found[place] == pytest.approx(sum(nearest) / 5, abs=1e-4)
+
+
 # --- inputs ---
 
 
@@ -343,6 +355,29 @@ def test_a_swap_of_categories_is_told(shares: dict[str, float], told: str) -> No
     found = judged([last], history, Checks(), 1)[last.input_id]
     alarms = [f"{item.column}: {item.measure} {item.sentence}" for item in found.of_columns if item.is_alarm]
     assert [text[: len(told)] for text in alarms if "shift" in text] == ([told] if told else [])
+
+
+def test_columns_that_are_a_little_odd_together_are_told() -> None:
+    """None of them is an alarm by itself. The sentence says how far they are, and which is farthest."""
+    chance = np.random.default_rng(4)
+
+    def table(day: int, away: float) -> Profile:
+        means = 100 + chance.normal(0, 1, 12) + away * chance.choice([-1, 1], 12)
+        return profile(
+            day, 1000, *(ColumnProfile(f"c{n}", "DOUBLE", 0, 900, "0", "9", m, 9.0) for n, m in enumerate(means))
+        )
+
+    history = [table(day, 0) for day in range(120)]
+    for away, wanted in ((0.0, []), (2.6, ["all columns"])):
+        last = table(120, away)
+        found = judged([last], history, Checks(), 1)[last.input_id]
+        assert [item.column for item in found.of_columns if item.is_alarm] == wanted
+    told = distribution(last, history[-30:], Checks().distribution, found).explanation
+    assert re.fullmatch(
+        r"all columns: distance to the inputs before [\d.]+ deviations, expected at most [\d.]+; farthest from "
+        r"expected: c\d+ mean [\d.]+, c\d+ mean [\d.]+, c\d+ mean [\d.]+",
+        told,
+    )
 
 
 def test_texts_that_become_longer_are_told() -> None:
@@ -517,7 +552,9 @@ def test_what_rests_by_nature_is_not_frozen() -> None:
     assert len(told) == 3 * len(made[95:])
     assert not [verdict.sentence for verdict in told if "in a row" in verdict.sentence or verdict.is_alarm]
     many = [replace(item, columns=tuple(replace(one, distinct=5000) for one in item.columns)) for item in made]
-    assert "in a row" in judgements([many[-1]], many, HOW)[many[-1].input_id].of_columns[-1].sentence
+    told = judgements([many[-1]], many, HOW)[many[-1].input_id].of_columns
+    mean = next(one for one in told if one.column == "minute" and one.measure == "mean")
+    assert "in a row" in mean.sentence
 
 
 def test_a_frozen_column_and_a_slow_drift_are_seen() -> None:
