@@ -1,8 +1,8 @@
 """How early anomalies in streams are found. Run by hand: `make benchmark-detection`.
 
 Scored as the Numenta Anomaly Benchmark scores, after its publication (Lavin and Ahmad, 2015), but over other streams:
-these are generated, with labels that the generator knows. Each anomaly has a window. Of the alarms in a window the first
-counts, more the earlier it is; a missed window costs 1, an alarm outside of windows up to 0.11, less shortly after a
+these are generated, with labels that the generator knows. Each anomaly has a window. Of the alarms in a window the
+first counts, more the earlier it is; a missed window costs 1, an alarm outside of windows up to 0.11, less just after a
 window. 0 is a detector that never alarms, 100 one that alarms at the start of each window and nowhere else. The first
 15 % of a stream are not scored. As published, each method has the one threshold for all streams that gives it most.
 

@@ -120,7 +120,7 @@ METHODS: Mapping[str, Callable[[Floats, range], Floats]] = {
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     given.add_argument("--seed", type=int, default=1000)
-    given.add_argument("--tables", type=int, default=150)
+    given.add_argument("--tables", type=int, default=40)
     options = given.parse_args()
     random = np.random.default_rng(options.seed)
     made = [table(random) for _ in range(options.tables)]

@@ -592,6 +592,32 @@ def test_the_budget_of_false_alarms_holds() -> None:
     assert found <= most
 
 
+@pytest.mark.parametrize("freedom", [None, 6], ids=["normal", "heavy tails"])
+def test_a_false_alarm_a_week_is_kept_by_the_setting_that_says_so(freedom: int | None) -> None:
+    """From the declared setting to the warnings of a table in 50 weeks: it is one of the five tables of one source."""
+    chance = np.random.default_rng(21)
+    weeks, known = 50, 150
+    shape = (13, known + 7 * weeks)
+    noise = chance.normal(size=shape) if freedom is None else chance.standard_t(freedom, shape)
+    made = []
+    for day, odd in enumerate(noise.T):
+        rows = round(1000 * math.exp(WEEK[day % 7] + 0.03 * odd[0]))
+        columns = (
+            ColumnProfile(
+                f"c{n}", "DOUBLE", round(rows * 0.02 * math.exp(odd[n + 6] / 5)), 900, "0", "9", 50 + odd[n], 9.0
+            )
+            for n in range(1, 7)
+        )
+        made.append(profile(day, rows, *columns))
+
+    def raised(setting: str) -> int:
+        checks = Checks.model_validate({"control": {"false_alarms": setting}})
+        told = judged(made[known:], made, checks, 1)
+        return sum(verdict.is_alarm for one in told.values() for verdict in one.verdicts)
+
+    assert raised("1 a week") <= weeks / 5 < raised("50 a week")
+
+
 def test_up_to_what_ranks_tell_the_budget_holds_whatever_the_distribution_is() -> None:
     chance = np.random.default_rng(12)
     for values in (chance.standard_t(2, (60, 240)), chance.exponential(size=(60, 240)) ** 2):
