@@ -29,7 +29,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-detection benchmark-latency benchmark-new-file mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -85,6 +85,9 @@ benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) 
 
 benchmark-scale: setup ## Measure how costs grow with inputs, sources and columns
 	@$(VENV)/bin/python tests/benchmarks/scale.py
+
+benchmark-releases: setup ## Measure releases, rollbacks, private environments and plans
+	@$(VENV)/bin/python tests/benchmarks/releases.py
 
 benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
 	@$(VENV)/bin/python tests/benchmarks/detection.py

@@ -81,6 +81,11 @@ def environment_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, known)
 
 
+def compared_names(incomplete: str) -> list[str]:
+    """Return the names of releases and of private environments that begin so."""
+    return [*release_names(incomplete), *environment_names(incomplete)]
+
+
 def plan_ids(incomplete: str) -> list[str]:
     """Return the ids of plans that begin so, the newest first."""
 

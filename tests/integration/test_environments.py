@@ -12,6 +12,7 @@ from command_line import Ended, dataops
 from planned_cases import EDITS, NOW, Deployment, declarations, deliver
 
 from dataops_assets.connections.discovery import discover
+from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.plan_store import StoredPlan
 from dataops_assets.operations import environments, project
 from dataops_assets.operations.planning import apply
@@ -64,6 +65,18 @@ def test_parent_and_environment_share_files_and_nothing_else(parent: Deployment,
     # what is done there is not done here: a changed rule, a late file, a vacuum that removes all old versions
     assert make_plan(child_tree, child.contexts(child_tree), child.platform.metadata).effect == "recalculates"
     assert child.run(child_tree) == [], "what was done in the parent is done"
+    # a tree is compared with what the environment runs, by a command of the parent
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(project, "tree", lambda: tree)
+        compared = dataops(contexts, "plan", "--against", "pr-42", "--json")
+        assert (compared.code, compared.data["against"], compared.data["changes"]) == (0, "pr-42", []), compared.err
+        child.platform.metadata.declarations.record(child_tree.state)
+        compared = dataops(contexts, "plan", "--against", "pr-42", "--json")
+        assert [item["name"] for item in compared.data["changes"]] == ["sales.doubled"], compared.err
+        assert dataops(contexts, "plan", "--against", "pr-43").code == 2
+        with pytest.raises(ConfigError, match="only to be read"):
+            apply.begin(compared.data["plan_id"], tree, contexts, contexts[0].metadata, "a person")
+        assert "dataops apply" not in dataops(contexts, "plan", "--against", "pr-42").out
     (tmp_path / "landing" / LATER).write_text("id,at,shop,amount,note,extra\n1,9,a,100,x,p\n")
     os.utime(tmp_path / "landing" / LATER, (1_704_200_000, 1_704_200_000))
     assert child.run(child_tree) == []

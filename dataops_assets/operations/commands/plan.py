@@ -13,7 +13,7 @@ from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer, Raw, Shown
 from dataops_assets.operations.command import Commands
 from dataops_assets.operations.commands.words import By
-from dataops_assets.operations.completion import plan_ids, release_names
+from dataops_assets.operations.completion import compared_names, plan_ids
 from dataops_assets.operations.output import output
 
 app = Commands(panel="Declarations")
@@ -24,9 +24,9 @@ def plan(
     against: Annotated[
         str,
         typer.Option(
-            metavar="RELEASE",
-            help="A release to compare with; default: the declarations that the deployment runs now.",
-            autocompletion=release_names,
+            metavar="RELEASE|ENVIRONMENT",
+            help="A release or a private environment to compare with; default: what the deployment runs now.",
+            autocompletion=compared_names,
         ),
     ] = "",
     data: Annotated[
@@ -41,13 +41,15 @@ def plan(
     Declarations that differ, the work that follows for stored rows, the tables and columns below, and their owners.
     """
     from dataops_assets.metadata.plan_store import StoredPlan
-    from dataops_assets.operations.planning.plan import make_plan
+    from dataops_assets.operations.planning.elsewhere import contexts_in
+    from dataops_assets.operations.planning.plan import make_plan, plan_elsewhere
     from dataops_assets.operations.views import plan as view
 
     contexts = project.contexts("plan")
     metadata = contexts[0].metadata if contexts else project.migrated_metadata()
     tree = project.tree()
-    made = make_plan(tree, contexts, metadata, against)
+    there = contexts_in(against, contexts, project.PROJECT) if against and contexts else None
+    made = make_plan(tree, contexts, metadata, against) if there is None else plan_elsewhere(against, tree, there)
     stored = StoredPlan(
         made.plan_id,
         dt.datetime.now(dt.UTC),

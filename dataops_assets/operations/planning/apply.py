@@ -149,7 +149,7 @@ def ordered(contexts: Sequence[SourceContext]) -> list[SourceContext]:
 def _require_same_declarations(plan: StoredPlan, tree: Tree, metadata: MetadataStore, attempted: str) -> None:
     again = "make a new one, and read it: dataops plan"
     if plan.against:
-        received = f"a plan that compares with the release {plan.against}, which is only to be read"
+        received = f"a plan that compares with {plan.against}, which is only to be read"
         raise ConfigError(attempted, received=received, next_step=again)
     if tree.digest != plan.declared:
         received = "declarations of this folder that changed since the plan"

@@ -72,7 +72,7 @@ class Reached:
 class Plan:
     """What a working tree would change.
 
-    * `against`: the release that it was compared with; empty: what is in force. `load_id` is its load.
+    * `against`: the release or environment that it was compared with; empty: what is in force. `load_id` is the load.
     * `before`, `declared`: hashes of the declarations then and in the tree.
     * `settled`: by source the number of inputs that keep their rows, because they cannot be parsed again.
     * `tables`: the commit of each table that the work reads or changes, by asset key.
@@ -144,6 +144,17 @@ def make_plan(tree: Tree, contexts: Sequence[SourceContext], metadata: MetadataS
         settled,
         tables,
     )
+    return Plan(**{**_fields(plan), "plan_id": _id(plan)})
+
+
+def plan_elsewhere(name: str, tree: Tree, contexts: Sequence[SourceContext]) -> Plan:
+    """Compare a tree with what a private environment runs, and its tables; such a plan is only to be read.
+
+    Raises as `make_plan`.
+    """
+    made = make_plan(tree, contexts, contexts[0].metadata)
+    # the load is one of the environment's metadata
+    plan = Plan(**{**_fields(made), "against": name, "load_id": None})
     return Plan(**{**_fields(plan), "plan_id": _id(plan)})
 
 

@@ -48,7 +48,8 @@ def plan(made: Plan) -> Iterator[Shown]:
     if made.owners:
         yield f"owners: {', '.join(made.owners)}"
     yield from _settled(made)
-    yield from ("", f"next: dataops apply {made.plan_id}")
+    if not made.against:
+        yield from ("", f"next: dataops apply {made.plan_id}")
 
 
 def _change(item: Change) -> Item:
@@ -82,7 +83,9 @@ def markdown(made: Plan) -> str:
         ]
         lines += ["", "</details>", ""]
     lines += [*_settled(made), f"Owners: {', '.join(made.owners)}" if made.owners else ""]
-    return "\n".join([*lines, f"Apply it: `dataops apply {made.plan_id}`", ""])
+    if not made.against:
+        lines.append(f"Apply it: `dataops apply {made.plan_id}`")
+    return "\n".join([*lines, ""])
 
 
 def applied(plan_id: str, outcome: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
@@ -118,7 +121,7 @@ def applied(plan_id: str, outcome: Sequence[Mapping[str, Any]]) -> Iterator[Show
 
 def _compared(made: Plan) -> str:
     if made.against:
-        return f"compared with the release {made.against}"
+        return f"compared with {made.against}"
     return "compared with what is in force" if made.load_id is not None else "nothing was ever loaded here"
 
 
