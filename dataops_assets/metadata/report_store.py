@@ -81,6 +81,13 @@ class ReportStore:
                 if rows:
                     connection.execute(table.insert(), [dict(row) for row in rows])
 
+    def missed(self) -> list[Row]:
+        """Return the objectives that the newest report found missed, with their products."""
+        table = tables.service_levels
+        newest = sa.select(sa.func.max(table.c.reported_at)).scalar_subquery()
+        statement = sa.select(table).where(table.c.reported_at == newest, table.c.budget_left < 0)
+        return self._rows(statement.order_by(table.c.product, table.c.objective), "reading missed objectives")
+
     def scores(self, scope: str, since: dt.datetime) -> list[Row]:
         """Return the scores of the earlier reports since a time, oldest first."""
         table = tables.quality_scores

@@ -15,8 +15,9 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.base import empty
 from dataops_assets.engines.duckdb import TRUSTING, load_extensions
 from dataops_assets.engines.warehouse_copies import copies_of
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, GateFailed
 from dataops_assets.metadata.release_store import LEAVE_OUT, REPLAY, LaterInputs, Release, ReleaseTable
+from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.code_version import code_version, dbt_digest, lock_digest
 from dataops_assets.sql import DIALECT, identifier, literal, query
@@ -46,15 +47,33 @@ class Preview:
     later: Mapping[str, Sequence[str]]
 
 
-def make(contexts: Sequence[SourceContext], name: str, project: Path, note: str = "", by: str = "") -> MadeRelease:
+def make(
+    contexts: Sequence[SourceContext],
+    name: str,
+    project: Path,
+    note: str = "",
+    by: str = "",
+    *,
+    accept_missed: bool = False,
+) -> MadeRelease:
     """Make a release of all declared sources, whose contexts are given, with the code in `project`.
 
-    Raises ConfigError for code that is not committed, and as `make_release` does.
+    Raises ConfigError for code that is not committed, GateFailed if the newest report found an objective missed that is
+    not accepted, and as `make_release` does. An accepted one is added to the note.
     """
     if not name or any(sign.isspace() or sign in "/\\" for sign in name):
         raise ConfigError(
             f"making the release {name!r}", received="a name with blanks or slashes", next_step="write it as v2026.11"
         )
+    missed = _missed(contexts[0])
+    if missed and not accept_missed:
+        raise GateFailed(
+            f"making the release {name!r}",
+            received="; ".join(missed),
+            next_step="mend what the report shows; to release all the same: --accept-missed",
+        )
+    if missed:
+        note = "; ".join([*([note] if note else []), *(f"accepted: {text}" for text in missed)])
     code = Code(
         code_version(project),
         dbt_digest(project, contexts[0].environment),
@@ -63,6 +82,14 @@ def make(contexts: Sequence[SourceContext], name: str, project: Path, note: str 
         note,
     )
     return make_release(contexts, name, code)
+
+
+def _missed(context: SourceContext) -> list[str]:
+    rows = ReportStore(context.environment.metadata_url).missed()
+    return [
+        f"{row['product']}: objective {row['objective']} is missed, {row['good']:.2%} of {row['target']:.2%}"
+        for row in rows
+    ]
 
 
 def listed(contexts: Sequence[SourceContext]) -> list[ListedRelease]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from deltalake import DeltaTable, QueryBuilder
 from dataops_assets.components.local import LocalRunner
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
+from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.operations import code_version, project
 from dataops_assets.operations.commands import daily
 from dataops_assets.operations.releases import connect
@@ -217,7 +219,15 @@ def test_a_consumer_takes_the_newest_approved_version_and_a_rollback_revokes_it(
     go_on(here)
     again = does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data
     assert again == first.data
-    assert does(here, "release", "v2").code == 0
+    # objectives of data products hold, or are accepted by name; only the newest report counts
+    level = {"product": "shop", "objective": "completeness", "target": 0.99, "good": 0.95, "burn_rate": 1.0}
+    reports = ReportStore(here.environment.metadata_url)
+    reports.save([{**level, "reported_at": dt.datetime(2024, 1, 3, tzinfo=dt.UTC), "budget_left": -4.0}], [])
+    refused = does(here, "release", "v2")
+    assert (refused.code, "objective completeness is missed, 95.00% of 99.00%" in refused.err) == (2, True)
+    accepted = does(here, "release", "v2", "--note", "still", "--accept-missed").data
+    assert accepted["note"].startswith("still; accepted: shop: objective completeness is missed")
+    reports.save([{**level, "reported_at": dt.datetime(2024, 1, 4, tzinfo=dt.UTC), "budget_left": 0.5}], [])
     second = does(here, "tokens", "take", "hub/orders", "--consumer", "churn").data
     assert second["release"] == "v2"
     assert second["version"] > first.data["version"]

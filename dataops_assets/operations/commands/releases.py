@@ -31,16 +31,20 @@ OneRelease: TypeAlias = Annotated[
 def release(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new release, such as v2026.11.")],
     note: Annotated[str, typer.Option(help="What others should know.")] = "",
+    accept_missed: Annotated[
+        bool, typer.Option("--accept-missed", help="Release although objectives are missed; the note tells which.")
+    ] = False,
     by: By = "",
 ) -> Answer:
     """Give the present version of every table a name, with the code that made them.
 
-    Refused while a step runs, where something is failed or held, and for code that is not committed.
+    Refused while a step runs, where something is failed or held, where the newest report found an objective missed, and
+    for code that is not committed.
     """
     from dataops_assets.operations.releases import make
     from dataops_assets.operations.views import releases as view
 
-    made = make(_contexts("release"), name, project.PROJECT, note, by)
+    made = make(_contexts("release"), name, project.PROJECT, note, by, accept_missed=accept_missed)
     return Answer(view.made_as_data(made), [*view.made(made)])
 
 
