@@ -50,8 +50,11 @@ def is_secret_name(name: str) -> bool:
 
 
 def remember(values: Iterable[str]) -> None:
-    """Mask these values from now on, wherever they occur. Values of less than four characters are not masked."""
-    for value in values:
+    """Mask these values from now on, wherever they occur; of a value of several lines, each line, too.
+
+    Values of less than four characters are not masked, and neither are lines that are comments.
+    """
+    for value in (part for text in values for part in _parts(text)):
         if len(value) < _SHORTEST or value.lower() in ("true", "false", "none"):
             continue
         for form in {value, quote(value, safe=""), quote_plus(value)}:
@@ -112,6 +115,13 @@ def cut_secrets(error: BaseException | None) -> None:
             return
         seen.add(id(cause))
         error = cause
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Yield a secret, and its lines if it has several."""
+    yield secret
+    if "\n" in secret:
+        yield from (line for line in secret.splitlines() if not line.startswith("#"))
 
 
 class _MaskedRecords:

@@ -143,11 +143,11 @@ class Declarations:
 
     @functools.cached_property
     def secret_variables(self) -> Sequence[str]:
-        """Return the names of the environment variables that hold secrets of databases, APIs, stores and channels."""
-        stores = [item.connection for item in self.sources.values() if isinstance(item.connection, FileConnection)]
+        """Return the names of the environment variables that hold secrets of connections, stores and channels."""
+        connections = [item.connection for item in self.sources.values()]
         return [
-            *(name for item in self.databases.values() for name in secret_variables(item)),
-            *(name for item in stores for name in secret_options(item)),
+            *(name for item in (*self.databases.values(), *connections) for name in secret_variables(item)),
+            *(name for item in connections if isinstance(item, FileConnection) for name in secret_options(item)),
             *(channel.variable for channel in self.incidents.channels.values()),
         ]
 

@@ -27,7 +27,7 @@ def settings_findings(declared: Declarations, environment: Environment, variable
     return [
         *_misspelt(variables),
         *_of_connections(declared, variables),
-        *_of_stores(declared, variables),
+        *_of_files(declared, variables),
         *_of_channels(declared, variables),
         *_of_warehouse(environment, variables),
         *_of_outputs(declared, environment),
@@ -60,9 +60,11 @@ def _of_secret(place: str, reference: Secret, variables: Mapping[str, str]) -> I
         yield Finding("", place, f"{where} is empty", "put the secret there")
 
 
-def _of_stores(declared: Declarations, variables: Mapping[str, str]) -> Iterator[Finding]:
+def _of_files(declared: Declarations, variables: Mapping[str, str]) -> Iterator[Finding]:
     for item in declared.by_name.values():
         connection = item.source.connection
+        for field, reference in secrets_in(connection):
+            yield from _of_secret(item.place("connection", *field.split(".")), reference, variables)
         if not isinstance(connection, FileConnection):
             continue
         for option, value in connection.storage_options.items():

@@ -33,6 +33,7 @@ def test_doctor_names_what_is_missing_and_how_to_set_it(tmp_path: Path, monkeypa
         "api": {**rest, "auth": {"type": "bearer", "token": {"env": "API_TOKEN"}}},
     }
     source = standalone()
+    source["connection"]["encryption"] = {"type": "zip", "password": {"env": "ZIP_PASSWORD"}}
     source["connection"]["storage_options"] = {"key": "${STORE_KEY}", "secret": "${STORE_SECRET}"}
     channels = {"chat": {"url": "${CHAT_URL}"}}
     to_files = {"name": "for_crm", "area": "crm", "from": "hub/orders", "columns": [{"name": "id"}]}
@@ -65,7 +66,7 @@ def test_doctor_names_what_is_missing_and_how_to_set_it(tmp_path: Path, monkeypa
         "connection api, auth.token",
         "channel chat of incidents",
         "output for_crm",
-        *(name for name in found if "storage_options" in name),
+        *(name for name in found if "storage_options" in name or "encryption" in name),
     }
     assert "did you mean" in found["setting DATAOPS_STORGE"]["problem"]
     assert "set OTHER_PASSWORD in the environment" in found["connection unset, password"]["next_step"]
@@ -76,6 +77,8 @@ def test_doctor_names_what_is_missing_and_how_to_set_it(tmp_path: Path, monkeypa
     assert "DATAOPS_OUTPUTS" in found["output for_crm"]["next_step"]
     (store,) = [item for place, item in found.items() if "storage_options" in place]
     assert (store["source"], "STORE_SECRET" in store["problem"]) == ("orders", True)
+    (zipped,) = [item for place, item in found.items() if "connection.encryption" in place]
+    assert "ZIP_PASSWORD" in zipped["problem"]
     unset = [item["problem"] for item in ended.data if item["place"] == "dbt target snowflake"]
     assert len(unset) == 5
     assert SECRET not in ended.out + ended.err

@@ -49,6 +49,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 def test_what_was_given_as_a_secret_is_masked_in_every_form() -> None:
     remember(["q9/+remembered=", "abc", "true"])
+    remember(["# created: today\npl4nted-line-one\npl4nted-line-two", "#pl4nted-alone"])
+    assert mask("pl4nted-line-two, #pl4nted-alone, # created: today") == "***, ***, # created: today"
     assert mask("with q9/+remembered= and q9%2F%2Bremembered%3D, abc is true") == "with *** and ***, abc is true"
 
 
