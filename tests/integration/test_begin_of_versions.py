@@ -11,6 +11,9 @@ from declared import source
 from pydantic import ValidationError
 from refresh_scenarios import Scenario, day
 
+from dataops_assets.components.looks import hidden_columns
+from dataops_assets.rules.compiler import compile_rules
+
 COLUMNS = {"k": "text", "city": "text", "at": "timestamptz"}
 REFRESH = {"type": "full", "key": ["k"], "valid_from": "at", "history": True}
 FREE = {"gates": {"deletes": {"max_share": 1}}}
@@ -75,6 +78,16 @@ def test_a_row_without_a_time_begins_at_the_extract_time(tmp_path: Path) -> None
     hub.arrives(1, [("a", "Rome", None)])
     hub.arrives(2, [("a", "Bern", None)])
     assert history(hub) == [("Rome", day(1), day(2), False, False), ("Bern", day(2), None, True, False)]
+
+
+def test_a_beginning_that_is_personal_is_not_shown() -> None:
+    found = source("things", COLUMNS, refresh=REFRESH)
+    tagged = [
+        item.model_copy(update={"tags": {"pii": "time"}}) if item.name == "at" else item for item in found.columns
+    ]
+    hidden = found.model_copy(update={"columns": tuple(tagged)})
+    assert hidden_columns(hidden, compile_rules(hidden, {})) == {"at", "s_valid_from", "s_valid_to"}
+    assert hidden_columns(found, compile_rules(found, {})) == set()
 
 
 @pytest.mark.parametrize(
