@@ -27,7 +27,7 @@ _AMONG = 128
 _MOST = 4.0
 # nearer than this is as usual, even if all before were nearer
 _NEAR = 2.5
-# distances of equal inputs are not quite 0
+# so that equal distances are equal
 _DIGITS = 5
 
 
@@ -48,15 +48,14 @@ def novelties(scores: Floats) -> Floats:
         return found
     # what has no value, or is not known well enough yet, is where it is expected
     away = np.minimum(np.maximum(np.nan_to_num(scores[:, known]), -_MOST), _MOST)
-    squares = np.add.reduce(away**2, axis=0)
-    products = away.T @ away
-    others = np.arange(len(known))[:, None] - np.arange(1, _AMONG + 1)
-    there = others >= 0
-    others = np.maximum(others, 0)
-    distances = squares[:, None] + squares[others] - 2 * np.take_along_axis(products, others, axis=1)
-    distances = np.where(there, np.sqrt(np.maximum(distances, 0)), np.inf)
-    nearest = np.sort(np.partition(distances, _NEIGHBOURS - 1, axis=1)[:, :_NEIGHBOURS], axis=1)
-    found[known[_NEIGHBOURS:]] = np.round(nearest[_NEIGHBOURS:].mean(axis=1), _DIGITS)
+    # by how many points before, and point: bands of differences need a fraction of a product of matrices
+    squares = np.full((min(_AMONG, len(known) - 1), len(known)), np.inf)
+    for place, row in enumerate(squares, start=1):
+        apart = away[:, place:] - away[:, :-place]
+        np.add.reduce(np.multiply(apart, apart, out=apart), axis=0, out=row[place:])
+    nearest = np.sort(np.partition(squares, _NEIGHBOURS - 1, axis=0)[:_NEIGHBOURS], axis=0)
+    distances = np.add.reduce(np.sqrt(nearest), axis=0) / _NEIGHBOURS
+    found[known[_NEIGHBOURS:]] = np.round(distances[_NEIGHBOURS:], _DIGITS)
     return found
 
 
