@@ -122,7 +122,10 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         connection(format={"type": "cvs"}),
         "connection.format",
         "format:",
-        ("'cvs'", "'csv', 'fixed_width', 'json', 'jsonl', 'xml', 'parquet', 'orc', 'avro', 'excel'"),
+        (
+            "'cvs'",
+            "'csv', 'fixed_width', 'text', 'json', 'jsonl', 'xml', 'yaml', 'parquet', 'orc', 'avro', 'excel'",
+        ),
     ),
     "unknown compression": (
         connection(compression="gz"),
