@@ -33,9 +33,9 @@ class _Worker:
 class RunQueue(Generic[_Job, _Result]):
     """Does jobs; those of one name are done in order, those of different names may be done side by side.
 
-    Forks take the jobs if `side_by_side` is asked for, this process has no threads that a fork would miss, and the
-    machine has more than one processor. Otherwise this process does them. At most two jobs are done at a time, as many
-    as Dagster's queue starts on one machine. If this process is killed, its forks end at once.
+    Forks take the jobs if `side_by_side` is asked for, this process may have children and has no threads that a fork
+    would miss, and the machine has more than one processor. Otherwise this process does them. At most two jobs are done
+    at a time, as many as Dagster's queue starts on one machine. If this process is killed, its forks end at once.
     """
 
     def __init__(
@@ -116,7 +116,9 @@ class RunQueue(Generic[_Job, _Result]):
         return job
 
     def _fork(self) -> None:
-        if not hasattr(os, "fork") or min(_MOST, os.cpu_count() or 1) < _MOST:
+        is_alone = not hasattr(os, "fork") or (os.cpu_count() or 1) < _MOST
+        # Python refuses children to a process that it would end with its parent
+        if is_alone or multiprocessing.current_process().daemon:
             return
         end_idle_threads()
         if has_threads():
