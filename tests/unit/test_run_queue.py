@@ -15,7 +15,7 @@ from dataops_assets.components.run_queue import RunQueue
 
 # in a process of its own, because the process of the tests has threads, and forks only without
 _QUEUE = """
-import json, os, signal, sys, time
+import json, multiprocessing, os, signal, sys, time
 from pathlib import Path
 from dataops_assets.components.forking import import_without_threads
 
@@ -35,25 +35,34 @@ def do(job):
             time.sleep(0.005)
     return [text, os.getpid() == own]
 
-own = os.getpid()
-begun = []
-with RunQueue(do, lambda job: begun.append(job[1]), lambda job: [job[1], "lost"], side_by_side=True) as queue:
-    for name, texts in json.loads(sys.argv[2]).items():
-        queue.add(name, [(name, text) for text in texts])
-    done = []
-    while queue.names:
-        done.append(queue.next())
-print(json.dumps([begun, done]))
+def main():
+    global own
+    own = os.getpid()
+    begun = []
+    with RunQueue(do, lambda job: begun.append(job[1]), lambda job: [job[1], "lost"], side_by_side=True) as queue:
+        for name, texts in json.loads(sys.argv[2]).items():
+            queue.add(name, [(name, text) for text in texts])
+        done = []
+        while queue.names:
+            done.append(queue.next())
+    print(json.dumps([begun, done]), flush=True)
+
+if sys.argv[3:]:
+    process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
+    process.start()
+    process.join()
+else:
+    main()
 """
 
 
-def started(folder: Path, jobs: dict[str, list[str]]) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", _QUEUE, str(folder), json.dumps(jobs)]
+def started(folder: Path, jobs: dict[str, list[str]], *more: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", _QUEUE, str(folder), json.dumps(jobs), *more]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
-def results(folder: Path, jobs: dict[str, list[str]]) -> tuple[list[str], list[list[object]]]:
-    begun, done = json.loads(started(folder, jobs).communicate(timeout=60)[0])
+def results(folder: Path, jobs: dict[str, list[str]], *more: str) -> tuple[list[str], list[list[object]]]:
+    begun, done = json.loads(started(folder, jobs, *more).communicate(timeout=60)[0])
     return begun, done
 
 
@@ -74,6 +83,11 @@ def test_the_job_of_a_killed_fork_is_lost_and_the_others_are_done(tmp_path: Path
     # without any fork this process does the rest
     _, done = results(tmp_path, {"a": ["die", "die", "after"]})
     assert done == [["die", "lost"], ["die", "lost"], ["after", True]]
+
+
+def test_a_process_that_may_have_no_children_does_the_jobs_itself(tmp_path: Path) -> None:
+    _, done = results(tmp_path, {"a": ["one", "two"], "b": ["three"]}, "daemonic")
+    assert sorted(done) == [["one", True], ["three", True], ["two", True]]
 
 
 def test_forks_end_with_their_process(tmp_path: Path) -> None:
