@@ -95,7 +95,7 @@ class RunQueue(Generic[_Job, _Result]):
         try:
             result: _Result = worker.connection.recv()
             self._free.append(worker)
-        except EOFError:
+        except (EOFError, ConnectionError):
             worker.connection.close()
             result = self._lost(job)
         self._start()
@@ -107,7 +107,9 @@ class RunQueue(Generic[_Job, _Result]):
             job = self._take(name)
             self._begin(job)
             self._busy[name] = worker, job
-            worker.connection.send(job)
+            # if the fork was killed while it was idle, `next` finds that out
+            with suppress(BrokenPipeError):
+                worker.connection.send(job)
 
     def _take(self, name: str) -> _Job:
         job = self._waiting[name].popleft()

@@ -40,6 +40,9 @@ def main():
     own = os.getpid()
     begun = []
     with RunQueue(do, lambda job: begun.append(job[1]), lambda job: [job[1], "lost"], side_by_side=True) as queue:
+        for fork in multiprocessing.active_children() if sys.argv[3:] == ["idle forks die"] else ():
+            fork.kill()
+            fork.join()
         for name, texts in json.loads(sys.argv[2]).items():
             queue.add(name, [(name, text) for text in texts])
         done = []
@@ -47,7 +50,7 @@ def main():
             done.append(queue.next())
     print(json.dumps([begun, done]), flush=True)
 
-if sys.argv[3:]:
+if sys.argv[3:] == ["daemonic"]:
     process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
     process.start()
     process.join()
@@ -83,6 +86,11 @@ def test_the_job_of_a_killed_fork_is_lost_and_the_others_are_done(tmp_path: Path
     # without any fork this process does the rest
     _, done = results(tmp_path, {"a": ["die", "die", "after"]})
     assert done == [["die", "lost"], ["die", "lost"], ["after", True]]
+
+
+def test_forks_that_were_killed_while_idle_lose_the_job_they_would_get(tmp_path: Path) -> None:
+    _, done = results(tmp_path, {"a": ["one", "two"], "b": ["three"]}, "idle forks die")
+    assert sorted(done) == [["one", "lost"], ["three", "lost"], ["two", True]]
 
 
 def test_a_process_that_may_have_no_children_does_the_jobs_itself(tmp_path: Path) -> None:
