@@ -54,7 +54,7 @@ class CsvFormat(TextFile):
 
 
 class NestedRecords(Declared):
-    """What all formats of nested records share."""
+    """The settings that all formats of nested records share."""
 
     explode: tuple[str, ...] = Field(
         (),

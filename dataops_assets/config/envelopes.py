@@ -24,7 +24,7 @@ _AFTER, _BEFORE = f"{_PREFIX}after_", f"{_PREFIX}before_"
 
 @dataclass(frozen=True)
 class Preset:
-    """What an envelope expands into.
+    """The settings that an envelope expands into.
 
     * `columns`: the columns that are added, beside those of a key that is in two places.
     * `row`: the path of the values of a row. `before`: the path of those before, if a deletion has only them.

@@ -61,7 +61,7 @@ class PlaceRecordType(Declared):
 
 
 class TextFile(Declared):
-    """What all formats of text lines share."""
+    """The settings that all formats of text lines share."""
 
     header_lines: tuple[ControlLine, ...] = Field(
         (),

@@ -63,7 +63,7 @@ class ReproducedTable:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What became of the tables of a release, and what can be the reason where they differ.
+    """The comparison of the tables of a release with those made again, and possible reasons for differences.
 
     `kept` is the name of the environment, if it was kept.
     """
