@@ -29,7 +29,7 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file mutations lint format lock clean
+.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -99,6 +99,9 @@ benchmark-latency: setup ## Measure how long files take to the hub and the wareh
 
 benchmark-new-file: setup $(PEERS)/.installed ## Compare the time of one new file to the warehouse with other tools
 	@PYTHONPATH=tests/end_to_end PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/one_new_file.py
+
+benchmark-first-load: setup ## Compare a first load of a million rows with a script written by hand
+	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/first_load.py
 
 mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)

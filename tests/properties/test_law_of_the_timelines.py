@@ -43,7 +43,7 @@ from dataops_assets.storage.delta import DataFile, TableVersion
 
 FAMILIES = 100
 # a refresh type, half of them with history
-SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "1500"))
+SCENARIOS = int(os.environ.get("DATAOPS_LAW_SCENARIOS", "1000"))
 
 
 class MemorySession(DuckDBSession):
