@@ -12,7 +12,7 @@ SECONDS ?= 300
 MOST ?= 40
 ROWS ?= 1000000
 # All groups except those that the embedded deployment does not use: Kubernetes, and Spark with its package of 450 MB
-GROUPS := aws build demo dev docs snowflake test
+GROUPS := aws build demo dev docs kafka snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
@@ -28,6 +28,9 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 # not in DATAOPS_HOME, which `make clean` empties
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
+# a broker for tests alone
+export DATAOPS_KAFKA_JARS ?= $(CURDIR)/.jars-kafka
+KAFKA_JARS := $(DATAOPS_KAFKA_JARS)/.fetched
 
 .PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
 
@@ -39,7 +42,7 @@ setup: $(INSTALLED) $(INSTANCE) ## Install the locked packages into .venv
 spark: setup jars ## Install Spark beside the embedded engine (needs Java 17)
 	@deploy/local/setup.sh $(VENV) $(GROUPS) spark
 
-jars: $(JARS) ## Fetch the jars that Spark needs (needs Maven)
+jars: $(JARS) $(KAFKA_JARS) ## Fetch the jars of Spark, and of the Kafka broker of tests (needs Maven)
 
 demo: setup ## Run two subject areas from raw data to the warehouse
 	@$(VENV)/bin/dataops demo
@@ -138,6 +141,11 @@ $(INSTANCE): deploy/local/dagster.yaml
 	@cp $< $@
 
 $(JARS): deploy/spark/pom.xml
+	@rm -rf $(@D)
+	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DoutputDirectory=$(@D)
+	@touch $@
+
+$(KAFKA_JARS): tests/kafka/pom.xml
 	@rm -rf $(@D)
 	@mvn --batch-mode --quiet --file $< dependency:copy-dependencies -DoutputDirectory=$(@D)
 	@touch $@

@@ -20,6 +20,7 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
+from kafka_broker import Broker, broker
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 from dataops_assets.components.statements_once import compile_statements_once
@@ -168,6 +169,13 @@ def mariadb() -> Iterator[MariaDB]:
             process.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """A private Kafka broker; tests make topics of their own in it."""
+    with broker() as found:
+        yield found
 
 
 def _as_root(socket_file: Path, process: subprocess.Popen[bytes]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.databases import DatabaseConnection
+from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.quality import Gate
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.source import Source
@@ -311,6 +312,8 @@ def _raw_kinds(source: Source) -> frozenset[str]:
         return frozenset({"file", _FORMAT_KINDS[source.connection.format.type]})
     if isinstance(source.connection, RestConnection):
         return frozenset({"api", "json"})
+    if isinstance(source.connection, KafkaConnection):
+        return frozenset({"kafka"})
     return frozenset({"database" if isinstance(source.connection, DatabaseConnection) else "python"})
 
 

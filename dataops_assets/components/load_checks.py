@@ -14,11 +14,12 @@ from dataops_assets.components.output_checks import over_hub, require_target
 from dataops_assets.components.wait_cycles import require_no_wait_cycle
 from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.databases import DatabaseConnection
+from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Validation
 from dataops_assets.config.source import Source
-from dataops_assets.connections.databases.opening import require_api, require_declared
+from dataops_assets.connections.databases.opening import require_api, require_cluster, require_declared
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.connections.stores import require_store
@@ -67,15 +68,27 @@ def require_usable(item: Declaration, declared: Declarations, steps: Sequence[St
 
 
 def _references(source: Source, declared: Declarations) -> Iterator[_PartCheck]:
-    """Return the checks of what a source refers to: databases, time zones."""
+    """Return the checks of what a source refers to: databases, clusters, time zones."""
     connection = source.connection
     if isinstance(connection, DatabaseConnection):
         yield ("connection", "database"), lambda: require_declared(connection.database, declared.databases)
     if isinstance(connection, RestConnection):
         yield ("connection", "api"), lambda: require_api(connection.api, declared.databases)
+    if isinstance(connection, KafkaConnection):
+        yield ("connection", "cluster"), lambda: _require_readable(connection, declared)
     yield ("discovery", "timezone"), lambda: _require_zone(source.discovery.timezone)
     if source.discovery.schedule:
         yield ("discovery", "schedule"), lambda: _require_schedule(source.discovery.schedule)
+
+
+def _require_readable(connection: KafkaConnection, declared: Declarations) -> None:
+    cluster = require_cluster(connection.cluster, declared.databases)
+    if connection.needs_registry and cluster.schema_registry is None:
+        raise ConfigError(
+            f"looking for the schemas of the topic {connection.topic!r}",
+            received=f"the cluster {connection.cluster!r} declares no schema_registry",
+            next_step="declare it at the cluster, or give schema_text where type is avro",
+        )
 
 
 def _require_zone(name: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.encryption import Encryption
+from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
 from dataops_assets.config.rest import RestConnection
@@ -232,6 +233,10 @@ FileFormat = Annotated[
 ]
 
 
+RawFormat = FileFormat | MessagesFormat
+"""The format of a raw file: of a file as delivered, or of messages as they were stored."""
+
+
 class ExtractTime(Declared):
     """The origin of an input's extract time: the file's name, its modification time, or a fixed time."""
 
@@ -319,7 +324,8 @@ class PythonConnection(Declared):
 
 
 Connection = Annotated[
-    FileConnection | PythonConnection | DatabaseConnection | RestConnection, Field(discriminator="type")
+    FileConnection | PythonConnection | DatabaseConnection | RestConnection | KafkaConnection,
+    Field(discriminator="type"),
 ]
 
 

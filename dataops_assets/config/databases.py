@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared, Duration
+from dataops_assets.config.kafka import KafkaCluster
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.rest import RestApi
 from dataops_assets.config.secrets import Secret
@@ -72,14 +73,15 @@ AnyDatabase = Annotated[PostgresDatabase | MySqlDatabase | SqliteDatabase | Duck
 
 
 AnyConnection = Annotated[
-    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | RestApi, Field(discriminator="type")
+    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | RestApi | KafkaCluster,
+    Field(discriminator="type"),
 ]
 
 
 class Connections(Declared):
-    """Databases and APIs that sources and outputs share, by name."""
+    """Databases, APIs and Kafka clusters that sources and outputs share, by name."""
 
-    connections: dict[str, AnyConnection] = Field(description="Databases and APIs by name.")
+    connections: dict[str, AnyConnection] = Field(description="Databases, APIs and Kafka clusters by name.")
 
     @field_validator("connections")
     @classmethod

@@ -52,7 +52,7 @@ class OAuth2(Declared):
     @field_validator("token_url")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        return _require_url(value, "token_url")
+        return require_url(value, "token_url")
 
 
 Auth = Annotated[ApiKey | Basic | Bearer | OAuth2, Field(discriminator="type")]
@@ -76,7 +76,7 @@ class RestApi(Declared):
     @field_validator("url")
     @classmethod
     def _absolute(cls, value: str) -> str:
-        return _require_url(value, "url")
+        return require_url(value, "url")
 
 
 class OnePage(Declared):
@@ -179,7 +179,8 @@ class RestConnection(Declared):
         return self
 
 
-def _require_url(value: str, field: str) -> str:
+def require_url(value: str, field: str) -> str:
+    """Return an absolute address without credentials; `field` names it in the error. Raises ValueError."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{field} is not an address such as https://api.example.com/v1")

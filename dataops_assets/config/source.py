@@ -24,6 +24,7 @@ from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
 from dataops_assets.config.envelopes import Envelope, expanded
 from dataops_assets.config.environment import EngineName
+from dataops_assets.config.kafka import MESSAGE_FIELDS, KafkaConnection
 from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import Checks, Gates
 from dataops_assets.config.refresh import (
@@ -98,6 +99,18 @@ class Source(Declared):
     def _envelopes_expand(cls, data: Any) -> Any:
         return expanded(data) if isinstance(data, Mapping) and data.get("envelope") else data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _messages_have_their_own_fields(cls, data: Any) -> Any:
+        connection, drift = (data.get("connection"), data.get("drift", {})) if isinstance(data, Mapping) else (None, {})
+        if not isinstance(drift, Mapping) or not (
+            isinstance(connection, KafkaConnection)
+            or (isinstance(connection, Mapping) and connection.get("type") == "kafka")
+        ):
+            return data
+        # a few messages without a field, or tombstones alone, say nothing of the messages that come
+        return {**data, "drift": {"missing_column": "ignore", **drift}}
+
     @field_validator("rules")
     @classmethod
     def _chosen_expressions(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
@@ -121,6 +134,7 @@ class Source(Declared):
                 *self._unfit_period(),
                 *self._unfit_groups(),
                 *self._unfit_totals(),
+                *self._unknown_message_fields(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
                 *self._unwatched_anomalies(),
@@ -232,6 +246,18 @@ class Source(Declared):
             return []
         message = "on_anomaly 'hold' needs the check volume or distribution, and both are declared off"
         return [(("gates", "on_anomaly"), self.gates.on_anomaly, message)]
+
+    def _unknown_message_fields(self) -> Iterator[Problem]:
+        if not isinstance(self.connection, KafkaConnection):
+            return
+        prefix = f"{self.connection.fields_in}."
+        known = [prefix + name for name in MESSAGE_FIELDS]
+        for index, item in enumerate(self.columns):
+            for name in item.raw_names:
+                inner = name.startswith((f"{prefix}key.", f"{prefix}headers."))
+                if name.startswith(prefix) and name not in known and not inner:
+                    message = f"Kafka tells nothing of this name{hint(name, known)}; known: {', '.join(known)}"
+                    yield ("columns", index, "source_name"), name, message
 
     def _idle_parts(self) -> Iterator[Problem]:
         if self.gates.current is not None and not self.keep_current_rules:

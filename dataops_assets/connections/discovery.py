@@ -1,10 +1,11 @@
 """Finds new inputs: decides which arrivals are new, which are known, and which must wait.
 
-Grain: one arrival, which is one version of a file, or one extract of a hook or of a database. A look records its
-arrivals before it returns them, inputs first. If a look is killed, the next one repeats it and finds the same ids.
+Grain: one arrival, which is one version of a file, one extract of a hook or of a database, or one slice of a topic. A
+look records its arrivals before it returns them, inputs first. If a look is killed, the next one repeats it and finds
+the same ids.
 Known arrivals are recognized by (origin, size, modified) and by digests, and never by a clock or a position in a list.
-So after a restart or a change of the clock no arrival is missed or taken twice. An extract of a database is recorded in
-one transaction with the position that the next look continues from.
+So after a restart or a change of the clock no arrival is missed or taken twice. An extract of a database, and a slice
+of a topic, is recorded in one transaction with the position that the next look continues from.
 
 Known limits: if a writer pauses for longer than `settle_seconds`, its file seems finished; later additions make a new
 version of the file, and so a new input. The first files of a look (40, or 64 MiB of them) are hashed even if the time
@@ -14,6 +15,7 @@ caller needs a higher limit. Rows of a hook are hashed as the Parquet bytes that
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import os
@@ -24,17 +26,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.databases import AnyConnection, AnyDatabase, DatabaseConnection
 from dataops_assets.config.environment import Environment
+from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.content import Digests, digests_of, digests_of_extract
 from dataops_assets.connections.databases.extract import Extract, ExtractRequest, extract, is_due
-from dataops_assets.connections.databases.opening import database_of, require_api, require_declared
+from dataops_assets.connections.databases.opening import (
+    database_of,
+    require_api,
+    require_cluster,
+    require_declared,
+)
 from dataops_assets.connections.databases.position import Position
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
@@ -57,6 +66,8 @@ _DIGITS = (6, 12, 24, 64)
 _CHUNK = 1 << 20
 # between two looks at a database, if nothing else is declared
 _EVERY = dt.timedelta(hours=1)
+# and at a topic
+_EVERY_OF_TOPICS = dt.timedelta(minutes=1)
 _NO_DATABASES: Mapping[str, AnyConnection] = MappingProxyType({})
 _Clock = Callable[[], float]
 
@@ -187,6 +198,8 @@ def discover(
         _look_at_database(look, source.connection, raw, require_declared(source.connection.database, databases))
     elif isinstance(source.connection, RestConnection):
         _look_at_api(look, source.connection, raw, require_api(source.connection.api, databases))
+    elif isinstance(source.connection, KafkaConnection):
+        _look_at_topic(look, source.connection, raw, require_cluster(source.connection.cluster, databases), limit)
     else:
         _look_at_extracts(look, source.connection, raw, limit.budget_seconds, limit.clock)
     return look.found
@@ -487,7 +500,7 @@ def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea,
     last = metadata.positions.last_look(source.name)
     # with a schedule, each of its ticks is due
     every = dt.timedelta(0) if source.discovery.schedule else _EVERY
-    if not is_due(connection, last.looked_at, look.now, every):
+    if not is_due(connection.every, last.looked_at, look.now, every):
         return
 
     def earlier(ids: Sequence[str]) -> list[Path]:
@@ -506,7 +519,7 @@ def _look_at_database(look: _Look, connection: DatabaseConnection, raw: RawArea,
     with tempfile.TemporaryDirectory(prefix="extract-") as folder:
         taken = extract(asked, database_of(declared), Path(folder))
         name = f"{connection.table or source.name}_{taken_at:%Y%m%dT%H%M%S%f}.parquet"
-        _record(look, raw, _Taken(taken, f"database:{connection.database}/{name}", taken_at, last.looks))
+        _record_extract(look, raw, taken, _Extracted(f"database:{connection.database}/{name}", taken_at, last.looks))
 
 
 def _look_at_api(look: _Look, connection: RestConnection, raw: RawArea, declared: RestApi) -> None:
@@ -519,7 +532,7 @@ def _look_at_api(look: _Look, connection: RestConnection, raw: RawArea, declared
     source = look.source
     last = look.metadata.positions.last_look(source.name)
     every = dt.timedelta(0) if source.discovery.schedule else _EVERY
-    if not is_due(connection, last.looked_at, look.now, every):
+    if not is_due(connection.every, last.looked_at, look.now, every):
         return
     taken_at = _taken_at(look)
     since = Position.from_json(last.position or {})
@@ -530,7 +543,50 @@ def _look_at_api(look: _Look, connection: RestConnection, raw: RawArea, declared
         taken = extract_api(asked, client, Path(folder))
         ending = taken.path.suffix if taken.path is not None else ""
         name = f"{source.name}_{taken_at:%Y%m%dT%H%M%S%f}{ending}"
-        _record(look, raw, _Taken(taken, f"rest:{connection.api}/{name}", taken_at, last.looks))
+        _record_extract(look, raw, taken, _Extracted(f"rest:{connection.api}/{name}", taken_at, last.looks))
+
+
+def _look_at_topic(
+    look: _Look, connection: KafkaConnection, raw: RawArea, declared: KafkaCluster, limit: ReadingTime
+) -> None:
+    """Take slices of a topic if a look is due: all that is there when it begins, within the limit of time.
+
+    Each slice is recorded before the next one is read. What is left is due at the next look.
+    """
+    # the library of the client is imported only where a topic is a source
+    from dataops_assets.connections.kafka.client import client_of
+    from dataops_assets.connections.kafka.extract import KafkaPosition, SliceRequest, read_slice
+    from dataops_assets.connections.kafka.registry import Registry
+    from dataops_assets.connections.kafka.topic import Topic
+
+    source = look.source
+    last = look.metadata.positions.last_look(source.name)
+    since, looks = KafkaPosition.from_json(last.position or {}), last.looks
+    every = dt.timedelta(0) if source.discovery.schedule else _EVERY_OF_TOPICS
+    if not since.is_behind and not is_due(connection.every, last.looked_at, look.now, every):
+        return
+    deadline = limit.clock() + limit.budget_seconds
+    registry = Registry(declared, os.environ) if connection.needs_registry else None
+    topic = Topic(client_of(declared, os.environ), connection.topic)
+    with contextlib.ExitStack() as closing:
+        closing.callback(topic.close)
+        if registry is not None:
+            closing.callback(registry.close)
+        state = topic.state()
+        while True:
+            taken_at = _taken_at(look)
+            with tempfile.TemporaryDirectory(prefix="slice-") as folder:
+                found = read_slice(SliceRequest(connection, since, state, registry), topic, Path(folder))
+                name = f"{connection.topic}_{taken_at:%Y%m%dT%H%M%S%f}.messages.parquet"
+                origin = f"kafka:{connection.cluster}/{connection.topic}/{found.ranges}/{name}"
+                extracted = _Extracted(origin, taken_at, looks, found.path, found.digest, found.size, found.note)
+                _record(look, raw, extracted, _unchanged(found.position.as_json()))
+            since, looks = found.position, looks + 1
+            if not since.is_behind:
+                break
+            if limit.clock() >= deadline:
+                look.found.left.append(f"kafka:{connection.cluster}/{connection.topic}")
+                break
 
 
 def _taken_at(look: _Look) -> dt.datetime:
@@ -540,31 +596,54 @@ def _taken_at(look: _Look) -> dt.datetime:
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """An extract with its origin and time, and the number of looks that were recorded when it began."""
+class _Extracted:
+    """An extract with its origin and time, and the number of looks that were recorded when it began.
 
-    extract: Extract
+    Without a `path` nothing was new.
+    """
+
     origin: str
     at: dt.datetime
     before: int
+    path: Path | None = None
+    digest: str = ""
+    size: int = 0
+    note: str = ""
 
 
-def _record(look: _Look, raw: RawArea, taken: _Taken) -> None:
+def _record_extract(look: _Look, raw: RawArea, taken: Extract, extracted: _Extracted) -> None:
+    """Record an extract of a database or an API."""
+    connection = look.source.connection
+    incremental = connection.incremental if isinstance(connection, DatabaseConnection | RestConnection) else None
+
+    def following(item: Input | None) -> dict[str, Any]:
+        position = taken.position
+        return (position if item is None else position.after(item.input_id, incremental)).as_json()
+
+    found = replace(extracted, path=taken.path, digest=taken.digest, size=taken.size)
+    _record(look, raw, found, following)
+
+
+def _record(look: _Look, raw: RawArea, taken: _Extracted, following: Callable[[Input | None], dict[str, Any]]) -> None:
     """Put the bytes of an extract into the raw area, and then record input and position together."""
-    source, found = look.source, taken.extract
-    position, item = found.position, None
-    if found.path is not None:
-        version = FileVersion(taken.origin, found.size, taken.at)
-        item = look.input_of(version, taken.at, look.arrives(), Digests(found.digest, found.digest, found.size))
-        with found.path.open("rb") as stream:
+    source, item = look.source, None
+    if taken.path is not None:
+        version = FileVersion(taken.origin, taken.size, taken.at)
+        item = look.input_of(version, taken.at, look.arrives(), Digests(taken.digest, taken.digest, taken.size))
+        with taken.path.open("rb") as stream:
             raw.put(item, iter(lambda: stream.read(_CHUNK), b""))
         raw.sync()
-        if isinstance(source.connection, DatabaseConnection | RestConnection):
-            position = position.after(item.input_id, source.connection.incremental)
     look.metadata.register_source(source)
-    look.metadata.positions.record(FinishedLook(source.name, taken.before, look.now, position.as_json(), item))
+    done = FinishedLook(source.name, taken.before, look.now, following(item), item, taken.note)
+    look.metadata.positions.record(done)
     if item is not None:
+        look.inventory.place(item)
         look.found.new.append(item)
+
+
+def _unchanged(position: dict[str, Any]) -> Callable[[Input | None], dict[str, Any]]:
+    """Return what gives a position that does not depend on the input."""
+    return lambda _item: position
 
 
 def _aware(time: dt.datetime, zone: dt.tzinfo) -> dt.datetime:

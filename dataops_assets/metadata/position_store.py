@@ -1,4 +1,4 @@
-"""Records how far sources that are read from databases were read: input, arrival and position in one transaction."""
+"""Records how far databases, APIs and topics were read: input, arrival and position in one transaction."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class RecordedLook:
 
 @dataclass(frozen=True)
 class FinishedLook:
-    """A look to record. `before` is the number of looks that were recorded when it began."""
+    """A look to record. `before` is the number of looks that were recorded when it began; `note` is of its input."""
 
     source: str
     before: int
     looked_at: dt.datetime
     position: Mapping[str, Any]
     item: Input | None = None
+    note: str = ""
 
 
 class PositionStore:
@@ -77,20 +78,20 @@ class PositionStore:
                     next_step="nothing: the other look took the rows. See that only one daemon runs",
                 )
             if item is not None:
-                self._add(connection, done.source, item, done.looked_at)
+                self._add(connection, done, item)
 
-    def _add(self, connection: sa.Connection, source: str, item: Input, seen_at: dt.datetime) -> None:
-        connection.execute(tables.inputs.insert(), row_of_input(source, item, seen_at))
+    def _add(self, connection: sa.Connection, done: FinishedLook, item: Input) -> None:
+        connection.execute(tables.inputs.insert(), row_of_input(done.source, item, done.looked_at))
         connection.execute(
             tables.arrivals.insert(),
             {
-                "source": source,
+                "source": done.source,
                 "origin": item.origin,
                 "size": item.size,
                 "modified": item.extract_time,
                 "digest": item.digest,
                 "input_id": item.input_id,
-                "seen_at": seen_at,
-                "note": "",
+                "seen_at": done.looked_at,
+                "note": done.note,
             },
         )

@@ -1,28 +1,34 @@
-"""Examines declared databases: whether they can be reached, what may be read, and how recently sources read them."""
+"""Examines declared connections: whether they can be reached, what may be read, and how recently sources read them."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dataops_assets.config.databases import AnyConnection, DatabaseConnection
+from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.outputs import Output, TableTarget
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
+from dataops_assets.connections.kafka.extract import KafkaPosition
 from dataops_assets.errors import DataOpsError
 from dataops_assets.metadata.position_store import PositionStore
 
 
 @dataclass(frozen=True)
 class SourceUse:
-    """A source that reads a database. `problem` is empty if its table may be read; of a query it is not known."""
+    """A source that reads a connection. `problem` is empty if its table may be read; of a query it is not known.
+
+    `behind` is the number of offsets of a topic that it did not read yet; None if it reads no topic.
+    """
 
     source: str
     reads: str
     last_look: dt.datetime | None
     problem: str
+    behind: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,20 +57,28 @@ def examine(
     positions: PositionStore,
     outputs: Mapping[str, Output],
 ) -> Iterator[ConnectionReport]:
-    """Open each database or API and yield what was found. An error is part of the report."""
+    """Open each connection and yield what was found. An error is part of the report."""
     for name, declared in databases.items():
         of_this = {key: (reads, table) for key, reads, table in _uses(name, sources)}
-        looks = {key: positions.last_look(key).looked_at for key in of_this}
-        found = _look(declared, [reads for reads, _ in of_this.values()])
+        looks = {key: positions.last_look(key) for key in of_this}
+        readers = {
+            key: (table, KafkaPosition.from_json(looks[key].position or {}))
+            for key, (_, table) in of_this.items()
+            if isinstance(declared, KafkaCluster)
+        }
+        found = _look(declared, [reads for reads, _ in of_this.values()], readers)
         uses = [
-            SourceUse(key, reads, looks[key], "" if found.error else _problem(table, found.tables))
+            SourceUse(
+                key, reads, looks[key].looked_at, "" if found.error else _problem(table, found), found.behind.get(key)
+            )
             for key, (reads, table) in of_this.items()
         ]
         written = [key for key, output in outputs.items() if _target_of(output) == name]
         next_step = found.next_step
         missing = next((use for use in uses if use.problem), None)
         if missing is not None:
-            next_step = f"correct connection.table of {missing.source}, or give the user the right to read it"
+            what = "topic" if isinstance(declared, KafkaCluster) else "table"
+            next_step = f"correct connection.{what} of {missing.source}, or give the user the right to read it"
         elif not found.error:
             next_step = f"dataops run {uses[0].source}" if uses else _unused(written)
         yield ConnectionReport(
@@ -74,22 +88,31 @@ def examine(
 
 @dataclass(frozen=True)
 class _Found:
-    """What a look at a connection found."""
+    """What a look at a connection found. Of a cluster, the tables are its topics."""
 
     place: str = ""
     server: str = ""
     tables: Sequence[str] = ()
     error: str = ""
     next_step: str = ""
+    behind: Mapping[str, int] = field(default_factory=dict)
+    has_topics: bool = False
 
 
-def _look(declared: AnyConnection, paths: Sequence[str]) -> _Found:
-    place = declared.url if isinstance(declared, RestApi) else ""
+def _look(declared: AnyConnection, paths: Sequence[str], readers: Mapping[str, tuple[str, KafkaPosition]]) -> _Found:
+    place = ""
     try:
         if isinstance(declared, RestApi):
-            from dataops_assets.connections.rest.examine import answered
+            from dataops_assets.connections.rest.examine import answered as api_answered
 
-            return _Found(place, answered(declared, declared.test_path or next(iter(paths), "")))
+            place = declared.url
+            return _Found(place, api_answered(declared, declared.test_path or next(iter(paths), "")))
+        if isinstance(declared, KafkaCluster):
+            from dataops_assets.connections.kafka.examine import answered
+
+            place = ",".join(declared.bootstrap_servers)
+            seen = answered(declared, readers)
+            return _Found(place, seen.server, seen.topics, behind=seen.behind, has_topics=True)
         database = database_of(declared)
         place = database.place
         with database.snapshot() as snapshot:
@@ -99,13 +122,15 @@ def _look(declared: AnyConnection, paths: Sequence[str]) -> _Found:
 
 
 def _uses(name: str, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, str]]:
-    """Yield the sources of a connection, with what each reads, and its table; '' for a query and a path of an API."""
+    """Yield the sources of a connection, with what each reads, and its table or topic; '' for a query or an API."""
     for key, source in sources.items():
         connection = source.connection
         if isinstance(connection, DatabaseConnection) and connection.database == name:
             yield key, connection.table or "a query", connection.table
         if isinstance(connection, RestConnection) and connection.api == name:
             yield key, connection.path, ""
+        if isinstance(connection, KafkaConnection) and connection.cluster == name:
+            yield key, connection.topic, connection.topic
 
 
 def _target_of(output: Output) -> str:
@@ -116,8 +141,11 @@ def _unused(outputs: Sequence[str]) -> str:
     return f"dataops run; it delivers output {outputs[0]}" if outputs else "declare a source that names it"
 
 
-def _problem(table: str, tables: Sequence[str]) -> str:
-    """Return why a table cannot be read; a name without a schema is looked up by the server."""
+def _problem(table: str, found: _Found) -> str:
+    """Return why a table or topic cannot be read; a table's name without a schema is looked up by the server."""
+    tables = found.tables
+    if found.has_topics:
+        return "" if table in tables else f"no topic {table} that may be seen"
     if not table or table in tables or any(name.endswith(f".{table}") for name in tables):
         return ""
     # main is the schema of the tables that DuckDB shows without one

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from dataops_assets.config.connection import Connection, FileConnection
+from dataops_assets.config.connection import Connection, FileConnection, ParquetFormat
+from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.connections.files import Files
+from dataops_assets.connections.formats.messages import messages_and_lag
 from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
@@ -43,6 +45,10 @@ def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     with ThreadPoolExecutor(_THREADS) as pool:
         done = list(pool.map(lambda item: _copy(raw, read, item, versions.get(item.input_id, ())), inputs))
     raw.sync()
+    if isinstance(context.source.connection, KafkaConnection):
+        done = [
+            (_with_messages(report, raw, item), is_new) for item, (report, is_new) in zip(inputs, done, strict=True)
+        ]
     asset = f"raw/{context.source.name}"
     there = [item for item, (report, _) in zip(inputs, done, strict=True) if report.error is None]
     checks = _checks(context, asset, there) if there else {}
@@ -78,6 +84,14 @@ def _copy(
     return InputReport(item.input_id, error=failed), False
 
 
+def _with_messages(report: InputReport, raw: RawArea, item: Input) -> InputReport:
+    """Add the number of messages, and of those that were there and not read yet."""
+    if report.error is not None:
+        return report
+    messages, lag = messages_and_lag(raw.local_path(item))
+    return replace(report, counts={**report.counts, "messages": messages, "lag": lag})
+
+
 def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
     """Return, by input, the check results of its bytes against the declaration and the inputs before it."""
     source, metadata, raw = context.source, context.metadata, context.raw
@@ -107,7 +121,10 @@ def _layout(connection: Connection, name: str) -> FileConnection | None:
     """Return the declared format of a file with this name; None if a hook gives a name of unknown format."""
     if isinstance(connection, FileConnection):
         return connection
-    layout = format_of(connection, name)
+    # messages are stored as Parquet, whatever is in them
+    layout = ParquetFormat(type="parquet") if isinstance(connection, KafkaConnection) else format_of(connection, name)
+    if isinstance(layout, MessagesFormat):
+        return None
     return FileConnection(type="files", path=name, format=layout) if layout is not None else None
 
 

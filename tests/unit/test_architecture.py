@@ -334,7 +334,8 @@ def test_all_below_the_edge_is_imported_without_dagster_and_without_effects() ->
 def test_what_is_imported_is_a_dependency_of_its_own() -> None:
     """Nothing is used that is there only because something else needs it."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["spark"]]
+    groups = project["optional-dependencies"]
+    declared = [*project["dependencies"], *groups["spark"], *groups["kafka"]]
     direct = {canonical(requirement.partition("==")[0]) for requirement in declared}
     bringing = packages_distributions()
     undeclared = [

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from dataops_assets.config.databases import TRANSACTION, DatabaseConnection, Incremental
-from dataops_assets.config.rest import RestConnection
 from dataops_assets.connections.databases.deletions import deleted_rows
 from dataops_assets.connections.databases.position import (
     Position,
@@ -80,16 +79,11 @@ class ExtractRequest:
     earlier: Callable[[Sequence[str]], Sequence[Path]] = lambda _ids: ()
 
 
-def is_due(
-    connection: DatabaseConnection | RestConnection,
-    last_look: dt.datetime | None,
-    now: dt.datetime,
-    every: dt.timedelta,
-) -> bool:
-    """Return whether the time of the next look has come. If the clock was set back, it has."""
+def is_due(every: dt.timedelta | None, last_look: dt.datetime | None, now: dt.datetime, usual: dt.timedelta) -> bool:
+    """Return whether the next look is due: after `every`, if it is declared. If the clock was set back, it is."""
     if last_look is None or now < last_look:
         return True
-    return now - last_look >= (connection.every if connection.every is not None else every)
+    return now - last_look >= (every if every is not None else usual)
 
 
 def extract(request: ExtractRequest, database: Database, folder: Path) -> Extract:

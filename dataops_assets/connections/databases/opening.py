@@ -14,15 +14,18 @@ from dataops_assets.config.databases import (
     PostgresDatabase,
     SqliteDatabase,
 )
+from dataops_assets.config.kafka import KafkaCluster
 from dataops_assets.config.rest import RestApi
 from dataops_assets.connections.databases.reading import Database
 from dataops_assets.connections.databases.writing import Writer
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.errors import ConfigError, nearest
 
+_ARTICLES = {"API": "an API", "Kafka cluster": "a Kafka cluster", "database": "a database"}
+
 
 def require_connection(name: str, connections: Mapping[str, AnyConnection]) -> AnyConnection:
-    """Return the declaration of the database or API with this name. Raises ConfigError if there is none."""
+    """Return the declaration of the connection with this name. Raises ConfigError if there is none."""
     if name not in connections:
         raise ConfigError(
             f"looking for the connection {name!r}",
@@ -35,28 +38,47 @@ def require_connection(name: str, connections: Mapping[str, AnyConnection]) -> A
 
 def require_declared(name: str, connections: Mapping[str, AnyConnection]) -> AnyDatabase:
     """Return the declaration of the database with this name. Raises ConfigError if there is none."""
-    known = {key: item for key, item in connections.items() if not isinstance(item, RestApi)}
-    if name not in known:
-        raise ConfigError(
-            f"looking for the database {name!r}",
-            received="an API" if name in connections else "no connection of that name",
-            known=sorted(known),
-            next_step=nearest(name, list(known)) or "declare it in a ConnectionsComponent",
-        )
-    return known[name]
+    found = connections.get(name)
+    if found is None or isinstance(found, RestApi | KafkaCluster):
+        raise _no_such("database", name, connections)
+    return found
 
 
 def require_api(name: str, connections: Mapping[str, AnyConnection]) -> RestApi:
     """Return the declaration of the API with this name. Raises ConfigError if there is none."""
-    known = {key: item for key, item in connections.items() if isinstance(item, RestApi)}
-    if name not in known:
-        raise ConfigError(
-            f"looking for the API {name!r}",
-            received="a database" if name in connections else "no connection of that name",
-            known=sorted(known),
-            next_step=nearest(name, list(known)) or "declare it in a ConnectionsComponent",
-        )
-    return known[name]
+    found = connections.get(name)
+    if not isinstance(found, RestApi):
+        raise _no_such("API", name, connections)
+    return found
+
+
+def require_cluster(name: str, connections: Mapping[str, AnyConnection]) -> KafkaCluster:
+    """Return the declaration of the Kafka cluster with this name. Raises ConfigError if there is none."""
+    found = connections.get(name)
+    if not isinstance(found, KafkaCluster):
+        raise _no_such("Kafka cluster", name, connections)
+    return found
+
+
+def _no_such(kind: str, name: str, connections: Mapping[str, AnyConnection]) -> ConfigError:
+    known = sorted(key for key, item in connections.items() if _kind(item) == kind)
+    of_another = _ARTICLES[_kind(connections[name])] if name in connections else "no connection of that name"
+    return ConfigError(
+        f"looking for the {kind} {name!r}",
+        received=of_another,
+        known=known,
+        next_step=nearest(name, known) or "declare it in a ConnectionsComponent",
+    )
+
+
+def _kind(declared: AnyConnection) -> str:
+    match declared:
+        case RestApi():
+            return "API"
+        case KafkaCluster():
+            return "Kafka cluster"
+        case _:
+            return "database"
 
 
 def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) -> Database:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, TextFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FixedWidthFormat, RawFormat, TextFormat
 from dataops_assets.connections.formats.staging import RawField, Reading, Wanted
 from dataops_assets.sql import literal, query
 
@@ -19,7 +19,7 @@ class NullWords:
     quoted text can be null.
     """
 
-    def __init__(self, layout: FileFormat, wanted: Wanted) -> None:
+    def __init__(self, layout: RawFormat, wanted: Wanted) -> None:
         self._wanted = wanted
         of_texts = CsvFormat | FixedWidthFormat | TextFormat | ExcelFormat
         self._of_format = layout.null_words if isinstance(layout, of_texts) else ()

@@ -20,10 +20,12 @@ from dataops_assets.config.connection import (
     JsonLinesFormat,
     OrcFormat,
     ParquetFormat,
+    RawFormat,
     TextFormat,
     XmlFormat,
     YamlFormat,
 )
+from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.compression import compression_of
 from dataops_assets.connections.formats.control_lines import records_of
@@ -32,6 +34,7 @@ from dataops_assets.connections.formats.documents import of_whole_documents, rea
 from dataops_assets.connections.formats.fixed_width import read_fixed_width
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import json_as_lines, read_json_lines
+from dataops_assets.connections.formats.messages import read_messages
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.orc import read_orc
 from dataops_assets.connections.formats.parquet import read_parquet
@@ -61,9 +64,9 @@ _BY_ENDING: dict[str, FileFormat] = {
 }
 
 
-def format_of(connection: Connection, name: str) -> FileFormat | None:
-    """Return the format of a file: as declared, or for a Python hook by the name's ending (None if unknown)."""
-    if isinstance(connection, FileConnection):
+def format_of(connection: Connection, name: str) -> RawFormat | None:
+    """Return the format of a file: as declared, or for extracts by the name's ending (None if unknown)."""
+    if isinstance(connection, FileConnection | KafkaConnection):
         return connection.format
     stem, ending = os.path.splitext(name.lower())
     if compression_of(name, "infer") != "none":
@@ -71,7 +74,7 @@ def format_of(connection: Connection, name: str) -> FileFormat | None:
     return _BY_ENDING.get(ending)
 
 
-def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
+def read(staging: Staging, files: Sequence[RawFile], layout: RawFormat, wanted: Wanted, limits: Limits) -> Reading:
     """Read the wanted fields of uncompressed `files` of one format, and perhaps other fields.
 
     A file that cannot be read gets an error, and the other files are read. If files that are read together fail, the
@@ -90,7 +93,7 @@ def read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted:
     return reading
 
 
-def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits) -> Reading:
+def _read(staging: Staging, files: Sequence[RawFile], layout: RawFormat, wanted: Wanted, limits: Limits) -> Reading:
     if not (isinstance(layout, CsvFormat | FixedWidthFormat) and layout.control_lines):
         return _read_records(staging, files, layout, wanted, limits)
     reading = Reading()
@@ -105,7 +108,7 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
 
 
 def _read_records(
-    staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted, limits: Limits
+    staging: Staging, files: Sequence[RawFile], layout: RawFormat, wanted: Wanted, limits: Limits
 ) -> Reading:
     match layout:
         case CsvFormat():
@@ -120,6 +123,8 @@ def _read_records(
             reading = read_parquet(staging, files, wanted, limits)
         case OrcFormat():
             reading = read_orc(staging, files, wanted, limits)
+        case MessagesFormat():
+            reading = read_messages(staging, files, layout, wanted, limits)
         case AvroFormat():
             # few sources have such files, and the libraries take time to import
             from dataops_assets.connections.formats.avro import read_avro
@@ -130,7 +135,9 @@ def _read_records(
             from dataops_assets.connections.formats.excel import read_excel
 
             reading = read_excel(staging, files, layout, wanted, limits)
-    if wanted.presences and not isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat):
+    if wanted.presences and not isinstance(
+        layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat | MessagesFormat
+    ):
         _tell_presences(reading, wanted)
     NullWords(layout, wanted).tell(reading)
     if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat | ExcelFormat):

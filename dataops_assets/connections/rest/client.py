@@ -33,6 +33,10 @@ _REST_SECONDS = 30.0
 _SHOWN = 200
 
 
+class NotFound(ConfigError):
+    """The API has nothing at this address (status 404)."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The body of an answer; decimals keep their digits. `url` is where it came from, `link` the next address."""
@@ -217,7 +221,8 @@ def _refused(attempted: str, response: requests.Response, body: bytes) -> DataOp
         403: "let the API's owner give this account the right to read",
         404: "correct url or path",
     }
-    return ConfigError(
+    kind = NotFound if response.status_code == 404 else ConfigError
+    return kind(
         attempted,
         received=f"status {response.status_code}: {text}",
         next_step=steps.get(response.status_code, "correct path and params"),

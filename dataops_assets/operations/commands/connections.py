@@ -11,7 +11,7 @@ from dataops_assets.operations.answer import Answer
 from dataops_assets.operations.command import Commands
 from dataops_assets.operations.completion import connection_names
 
-app = Commands(help="Examine the declared databases and APIs.", no_args_is_help=True)
+app = Commands(help="Examine the declared databases, APIs and Kafka clusters.", no_args_is_help=True)
 
 
 @app.callback()
@@ -26,7 +26,7 @@ def examined(
         typer.Argument(metavar="NAME", help="One connection; default: all.", autocompletion=connection_names),
     ] = None,
 ) -> Answer:
-    """Open the declared databases and APIs: say what works, what may be read, the last looks, and what to do."""
+    """Open the declared connections: say what works, what may be read, the last looks, and what to do."""
     from dataops_assets.connections.databases.opening import require_connection
     from dataops_assets.operations.connections import examine
     from dataops_assets.operations.views import connections as view

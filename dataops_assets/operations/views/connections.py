@@ -16,7 +16,7 @@ _SHOWN = 20
 def reports(found: Sequence[ConnectionReport]) -> Iterator[Shown]:
     """Return each connection with what it found, and the next step."""
     if not found:
-        yield "no connection is declared; see docs/databases.md and docs/apis.md"
+        yield "no connection is declared; see docs/databases.md, docs/apis.md and docs/kafka.md"
         return
     columns = (Column("connection"), Column("state"), Column("found"), Column("next"))
     yield Table(
@@ -57,4 +57,5 @@ def _found(item: ConnectionReport) -> str:
 
 def _use(use: SourceUse) -> str:
     look = f"last look {use.last_look:%Y-%m-%d %H:%M} UTC" if use.last_look else "no look yet"
-    return f"source {use.source} ({use.reads}): {use.problem or look}"
+    lag = "" if use.behind is None else f", {use.behind:,} offsets behind"
+    return f"source {use.source} ({use.reads}): {use.problem or f'{look}{lag}'}"

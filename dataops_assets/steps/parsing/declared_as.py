@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.source import Source
 from dataops_assets.steps.merging.input_periods import declared_period
 from dataops_assets.steps.merging.row_identity import has_markers
@@ -43,6 +44,8 @@ def parsed_as(source: Source) -> str:
     if isinstance(source.connection, FileConnection):
         decisive["format"] = source.connection.format.model_dump(mode="json", exclude_defaults=True)
         decisive["compression"] = source.connection.compression
+    if isinstance(source.connection, KafkaConnection):
+        decisive["format"] = source.connection.format.model_dump(mode="json", exclude_defaults=True)
     period = declared_period(source)
     if period is not None:
         # a row outside the period of its input is rejected

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dataops_assets.config.connection import FileConnection, FileFormat
+from dataops_assets.config.connection import FileConnection, RawFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.config.encryption import AgeEncryption, ZipEncryption
 from dataops_assets.config.source import Source
@@ -92,7 +92,7 @@ def lines_of(context: SourceContext, rows: Mapping[Input, Sequence[int]]) -> dic
 
 def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> RawInputs:
     source = context.source
-    by_format: dict[str, tuple[FileFormat, list[RawFile]]] = {}
+    by_format: dict[str, tuple[RawFormat, list[RawFile]]] = {}
     files: dict[str, RawFile] = {}
     errors: dict[str, DataOpsError] = {}
     for item in inputs:
@@ -135,7 +135,7 @@ def _wanted(source: Source) -> Wanted:
     )
 
 
-def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[FileFormat, RawFile]:
+def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[RawFormat, RawFile]:
     connection = context.source.connection
     name = item.origin.rpartition("/")[2]
     # a link of our own: an engine takes some characters of a path for patterns

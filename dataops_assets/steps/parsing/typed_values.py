@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, TextFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FixedWidthFormat, RawFormat, TextFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
@@ -53,7 +53,7 @@ class TextMarks:
     has_iso_times: bool = False
 
 
-def marks_of(layout: FileFormat) -> TextMarks:
+def marks_of(layout: RawFormat) -> TextMarks:
     """Return the notation of a format's values. Raises ConfigError for marks that cannot be distinguished."""
     if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat):
         decimal, thousands = layout.decimal_mark, layout.thousands_mark
