@@ -13,18 +13,20 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pymysql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
-from kafka_broker import Broker, broker
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.engines import duckdb
+
+if TYPE_CHECKING:
+    from kafka_broker import Broker
 
 # as each process of a deployment does; tests have an engine for each of their files
 compile_statements_once()
@@ -174,6 +176,9 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """A private Kafka broker; tests make topics of their own in it."""
+    # its client is needed by these tests alone
+    from kafka_broker import broker
+
     with broker() as found:
         yield found
 
