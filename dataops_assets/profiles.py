@@ -9,6 +9,11 @@ from functools import cached_property
 SHARE = "share"
 """The type of a column that has a share (0 to 1) of the rows as its mean, such as the share of new rows."""
 
+MOST_SAMPLED = 8192
+"""Quantiles are of at most so many rows of an input, and of at least half as many, if it has them."""
+MOST_TEXTS = 2048
+"""Patterns are of at most so many rows of an input, and of at least half as many, if it has them."""
+
 
 @dataclass(frozen=True)
 class ColumnProfile:
@@ -18,6 +23,9 @@ class ColumnProfile:
     * `distinct` may be an estimate.
     * `mean_length`: the mean number of characters of a text.
     * `frequent`: for a text with few different values, how many rows have each of them.
+    * `low`, `median`, `high`: below these are 5 %, half and 95 % of the values of a number, of a sample of the rows.
+    * `patterns`: for a text with many different values, the shares (0 to 1) of a sample that have the most frequent
+      patterns, such as 'Aa-9'.
     """
 
     name: str
@@ -30,6 +38,10 @@ class ColumnProfile:
     stddev: float | None
     mean_length: float | None = None
     frequent: Mapping[str, int] | None = None
+    low: float | None = None
+    median: float | None = None
+    high: float | None = None
+    patterns: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -794,6 +794,7 @@ _REWRITES: Mapping[type[exp.Expr], Rewrite] = {
     exp.Avg: _average,
     exp.Bracket: _sliced,
     exp.CountIf: _counted_if,
+    exp.PercentileCont: lambda node: _call("percentile", node.this, node.expression),
     exp.Sum: _summed,
     exp.Window: _window,
 }

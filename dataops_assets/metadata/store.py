@@ -1068,8 +1068,11 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
             "mean": _finite(column.mean),
             "stddev": _finite(column.stddev),
             "mean_length": _finite(column.mean_length),
-            # a list, because a database may sort the members of an object
-            "frequent_values": None if column.frequent is None else [[*item] for item in column.frequent.items()],
+            "frequent_values": _as_list(column.frequent),
+            "low": _finite(column.low),
+            "median": _finite(column.median),
+            "high": _finite(column.high),
+            "patterns": _as_list(column.patterns),
         }
         for position, column in enumerate(columns)
     ]
@@ -1090,8 +1093,18 @@ _IN_A_PROFILE = tuple(
         "stddev",
         "mean_length",
         "frequent_values",
+        "low",
+        "median",
+        "high",
+        "patterns",
     )
 )
+_LISTS = tuple(place for place, item in enumerate(_IN_A_PROFILE[1:]) if item.name in ("frequent_values", "patterns"))
+
+
+def _as_list(counted: Mapping[str, float] | None) -> list[list[Any]] | None:
+    """Return an object as a list, because a database may sort the members of an object."""
+    return None if counted is None else [[*item] for item in counted.items()]
 
 
 def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[ColumnProfile, ...]]:
@@ -1106,6 +1119,7 @@ def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int,
         )
         # by place: there are thousands
         for profile_id, *facts in connection.execute(statement).all():
-            facts[-1] = None if facts[-1] is None else dict(facts[-1])
+            for place in _LISTS:
+                facts[place] = None if facts[place] is None else dict(facts[place])
             found[profile_id].append(ColumnProfile(*facts))
     return {profile_id: tuple(described) for profile_id, described in found.items()}

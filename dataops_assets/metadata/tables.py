@@ -322,6 +322,10 @@ profile_columns = sa.Table(
     sa.Column("stddev", sa.Double, comment="Sample standard deviation of a numeric column"),
     sa.Column("mean_length", sa.Double, comment="Mean number of characters of a text column"),
     sa.Column("frequent_values", Json, comment="JSON list of [value, rows], for a text column with few values"),
+    sa.Column("low", sa.Double, comment="5 % of the values of a numeric column are below it; of a sample"),
+    sa.Column("median", sa.Double, comment="Half of the values of a numeric column are below it; of a sample"),
+    sa.Column("high", sa.Double, comment="95 % of the values of a numeric column are below it; of a sample"),
+    sa.Column("patterns", Json, comment="JSON list of [pattern, share], for a text column with many values"),
     comment="One row a column of a profile",
 )
 

@@ -1,6 +1,7 @@
 """Compute profiles in the engine: all inputs and some dozens of columns in one query.
 
-A second query counts the values of texts that have few different ones.
+A second query counts the values of texts that have few different ones. Quantiles, and patterns of the other texts, come
+from a sample.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import MOST_SAMPLED, MOST_TEXTS, ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
+from dataops_assets.quality.samples import FEWEST_ROWS, Sample, patterns, quantiles
 from dataops_assets.sql import Rows, alias, column, query
 
 # longer texts add no information, and a profile stays small
@@ -26,6 +28,9 @@ _COLUMNS_A_QUERY = 16
 _MOST_VALUES = 20
 # each is one more pass over its column
 _MOST_COUNTED = 20
+_NUMBERS = ("integer", "double", "decimal")
+# id of an input, and name of a column
+_Key = tuple[str, str]
 
 
 def profile_inputs(
@@ -33,9 +38,8 @@ def profile_inputs(
 ) -> list[Profile]:
     """Return the profile of every input with rows, by input id.
 
-    `rows` has s_input_id and the columns of `types` (name to SQL type).
-    Values of columns in `hidden` are not shown. The
-    number of distinct values is an estimate (HyperLogLog).
+    `rows` has s_input_id, s_row_id and the columns of `types` (name to SQL type). Values of columns in `hidden` are not
+    shown. The number of distinct values is an estimate (HyperLogLog).
     """
     names = list(types)
     # queries that each name all columns would grow with the square of their number
@@ -61,16 +65,14 @@ def profile_inputs(
             rows_of[row["s_input_id"]] = row["s_rows"]
             profiled = columns_of.setdefault(row["s_input_id"], [])
             profiled += [_column(row, index, name, types[name]) for index, name in enumerate(part)]
-    counted = _frequent(session, source, columns_of, hidden)
+    more = _frequent(session, source, columns_of, hidden)
+    more |= _sampled(session, source, (rows_of, columns_of, set(more)), hidden)
     return [
         Profile(
             asset,
             input_id,
             count,
-            tuple(
-                replace(item, frequent=counted[input_id, item.name]) if (input_id, item.name) in counted else item
-                for item in columns_of[input_id]
-            ),
+            tuple(replace(item, **more.get((input_id, item.name), {})) for item in columns_of[input_id]),
         )
         for input_id, count in rows_of.items()
     ]
@@ -78,7 +80,7 @@ def profile_inputs(
 
 def _frequent(
     session: Session, rows: Rows, columns_of: Mapping[str, Sequence[ColumnProfile]], hidden: Collection[str]
-) -> dict[tuple[str, str], dict[str, int]]:
+) -> dict[_Key, dict[str, Any]]:
     """Count the rows of each value, by input and column, for the texts that have few different values."""
     few = {
         (input_id, item.name)
@@ -108,13 +110,45 @@ def _frequent(
         longest=_LONGEST_TEXT,
         counts=selects[0] if len(selects) == 1 else exp.union(*selects, distinct=False),
     )
-    found: dict[tuple[str, str], dict[str, int]] = {}
+    found: dict[_Key, dict[str, int]] = {}
     for row in session.fetch(counts).to_pylist():
         key = (row["s_input_id"], wanted[row["s_place"]])
         if key in few:
             found.setdefault(key, {})[row["s_value"]] = row["s_count"]
     # the number of distinct values was an estimate
-    return {key: counted for key, counted in found.items() if len(counted) <= 2 * _MOST_VALUES}
+    return {key: {"frequent": counted} for key, counted in found.items() if len(counted) <= 2 * _MOST_VALUES}
+
+
+def _sampled(
+    session: Session,
+    rows: Rows,
+    known: tuple[Mapping[str, int], Mapping[str, Sequence[ColumnProfile]], Collection[_Key]],
+    hidden: Collection[str],
+) -> dict[_Key, dict[str, Any]]:
+    """Return the quantiles of numbers and the patterns of texts, by input and column, where there are enough rows.
+
+    `known`: the number of rows and the columns of each input, and the texts whose values are counted already.
+    """
+    rows_of, columns_of, counted = known
+    large = {input_id: count for input_id, count in rows_of.items() if count >= FEWEST_ROWS}
+    shown = [
+        ((input_id, item.name), family_of(item.type))
+        for input_id in large
+        for item in columns_of[input_id]
+        if item.name not in hidden and item.distinct
+    ]
+    found: dict[_Key, dict[str, Any]] = {}
+    numbers = [key for key, family in shown if family in _NUMBERS]
+    if numbers:
+        names = list(dict.fromkeys(name for _, name in numbers))
+        for key, parts in quantiles(session, Sample.of(rows, large, MOST_SAMPLED), names).items():
+            found[key] = dict(zip(("low", "median", "high"), parts, strict=True))
+    texts = {key for key, family in shown if family == "text" and key not in counted}
+    if texts:
+        names = list(dict.fromkeys(name for key, _ in shown for name in [key[1]] if key in texts))[:_MOST_COUNTED]
+        for key, shares in patterns(session, Sample.of(rows, large, MOST_TEXTS), names, texts).items():
+            found[key] = {"patterns": shares}
+    return found
 
 
 def _facts(name: str, kind: str, is_hidden: bool) -> dict[str, exp.Expression]:

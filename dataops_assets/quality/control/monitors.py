@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dataops_assets.profiles import SHARE, ColumnProfile, Profile
+from dataops_assets.profiles import MOST_SAMPLED, MOST_TEXTS, SHARE, ColumnProfile, Profile
 from dataops_assets.quality.control.forecasts import Series
 from dataops_assets.quality.control.scales import Floats, Scale, floor_of_shares, to_scale
 
@@ -29,6 +29,7 @@ _PART_OF_CHANCE = 0.5
 _LEAST_MEAN = 1e-3
 # columns with at most so many different values have all of them in each input
 _FEW = 100
+_QUANTILES = ("5 % quantile", "median", "95 % quantile")
 # a month of daily inputs
 _USUAL = 28
 
@@ -58,7 +59,9 @@ class _Values:
     means: Floats
     deviations: Floats
     lengths: Floats
+    quantiles: Floats
     frequent: Sequence[Mapping[str, int] | None]
+    patterns: Sequence[Mapping[str, float] | None]
 
     def part(self, places: npt.NDArray[np.int64]) -> _Values:
         return _Values(
@@ -67,7 +70,9 @@ class _Values:
             self.means[places],
             self.deviations[places],
             self.lengths[places],
+            self.quantiles[:, places],
             [self.frequent[place] for place in places],
+            [self.patterns[place] for place in places],
         )
 
 
@@ -97,14 +102,27 @@ def read(profiles: Sequence[Profile]) -> Readings:
 
 
 def _values(items: Sequence[tuple[int, ColumnProfile]], number: int) -> _Values:
-    found = np.full((5, number), np.nan)
+    found = np.full((8, number), np.nan)
     # None becomes NaN
-    told = [(item.nulls, item.distinct or None, item.mean, item.stddev, item.mean_length) for _, item in items]
+    told = [
+        (
+            item.nulls,
+            item.distinct or None,
+            item.mean,
+            item.stddev,
+            item.mean_length,
+            item.low,
+            item.median,
+            item.high,
+        )
+        for _, item in items
+    ]
     found[:, [place for place, _ in items]] = np.array(told, dtype=float).T
     frequent: list[Mapping[str, int] | None] = [None] * number
+    patterns: list[Mapping[str, float] | None] = [None] * number
     for place, item in items:
-        frequent[place] = item.frequent
-    return _Values(found[0], found[1], found[2], found[3], found[4], frequent)
+        frequent[place], patterns[place] = item.frequent, item.patterns
+    return _Values(found[0], found[1], found[2], found[3], found[4], found[5:], frequent, patterns)
 
 
 def monitors(readings: Readings, columns: Sequence[ColumnProfile], ignore: Sequence[str] = ()) -> list[Monitor]:
@@ -149,11 +167,22 @@ def _of_column(column: ColumnProfile, rows: Floats, values: _Values, of_shares: 
     few = np.maximum.accumulate(np.nan_to_num(values.distinct)) <= _FEW
     of_lengths = _LEAST_MEAN * _before(np.abs(values.lengths))
     of_means = _floor_of_means(values.means, values.deviations, rows)
+    # samples are smaller, and quantiles of whole numbers rest by nature
+    sampled, texts = (np.minimum(rows, most / 2) for most in (MOST_SAMPLED, MOST_TEXTS))
+    of_frequent = [
+        counted and {value: count / all_rows for value, count in counted.items()}
+        for counted, all_rows in zip(values.frequent, rows, strict=True)
+    ]
     return [
         *found,
         Monitor(column.name, "mean length", "number", values.lengths, of_lengths, few),
-        Monitor(column.name, "shift of frequent values", "share", _shifts(rows, values.frequent), of_shares),
+        Monitor(column.name, "shift of frequent values", "share", _shifts(of_frequent), of_shares),
+        Monitor(column.name, "shift of patterns", "share", _shifts(values.patterns), floor_of_shares(texts)),
         Monitor(column.name, "mean", "number", values.means, of_means, few),
+        *(
+            Monitor(column.name, name, "number", part, _floor_of_means(part, values.deviations, sampled), estimated)
+            for name, part in zip(_QUANTILES, values.quantiles, strict=True)
+        ),
     ]
 
 
@@ -169,20 +198,20 @@ def _before(values: Floats) -> Floats:
     return np.nan_to_num(np.concatenate([[np.nan], values[:-1]]))
 
 
-def _shifts(rows: Floats, frequent: Sequence[Mapping[str, int] | None]) -> Floats:
+def _shifts(by_input: Sequence[Mapping[str, float] | None]) -> Floats:
     """Return how many of the rows have another value than usual: the total variation from the inputs before.
 
-    Usual is the mean share of each value in the last inputs before that have frequent values. NaN without any.
+    `by_input`: the share of the rows that each value has. Usual is the mean share of each value in the last inputs
+    before that have any. NaN without any.
     """
-    found = np.full(len(rows), np.nan)
+    found = np.full(len(by_input), np.nan)
     before: deque[Mapping[str, float]] = deque()
     # sums over the inputs before: of each value, and of all together
     of_value: dict[str, float] = {}
     of_all = 0.0
-    for place, counted in enumerate(frequent):
-        if counted is None or not rows[place]:
+    for place, shares in enumerate(by_input):
+        if not shares:
             continue
-        shares = {value: count / rows[place] for value, count in counted.items()}
         number = len(before)
         if number:
             other, known = 0.0, 0.0

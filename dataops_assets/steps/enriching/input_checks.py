@@ -73,7 +73,7 @@ def _profiles(session: Session, enriched: EnrichedRows, asset: str, ids: Sequenc
     computed = enriched.rules.snapshot.rules
     rows = query(
         "SELECT $names FROM $enriched AS e WHERE e.s_input_id IN ($ids) AND NOT e.s_gone",
-        names=columns([*computed, "s_input_id"], "e"),
+        names=columns([*computed, "s_input_id", "s_row_id"], "e"),
         enriched=enriched.table,
         ids=[literal(input_id) for input_id in ids],
     )

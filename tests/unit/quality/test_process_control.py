@@ -388,6 +388,28 @@ def test_texts_that_become_longer_are_told() -> None:
     assert [item.measure for item in found.of_columns if item.is_alarm] == ["mean length"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({}, []), ({"patterns": 0.2}, ["code: shift of patterns"]), ({"high": 90.0}, ["price: 95 % quantile"])],
+)
+def test_other_patterns_and_quantiles_are_told(changed: Mapping[str, float], told: list[str]) -> None:
+    """The spelling of a fifth of the codes, and the most expensive prices without their mean."""
+    chance = random.Random(9)
+
+    def made(day: int, lost: float = 0.0, high: float = 80.0) -> Profile:
+        drawn = Counter(chance.choices(["A-9", "A9", "a-9"], [0.9 - lost, 0.1, lost], k=1000))
+        shares = {pattern: count / 1000 for pattern, count in drawn.items() if count}
+        code = ColumnProfile("code", "VARCHAR", 0, 900, "A-1", "Z-9", None, None, 4.0, patterns=shares)
+        ends = (chance.gauss(10, 0.5), chance.gauss(30, 0.5), chance.gauss(high, 1.0))
+        price = ColumnProfile("price", "DOUBLE", 0, 900, "1", "99", chance.gauss(35, 0.5), 20.0, None, None, *ends)
+        return profile(day, 1000, code, price)
+
+    history = [made(day) for day in range(60)]
+    last = made(60, changed.get("patterns", 0.0), changed.get("high", 80.0))
+    found = judged([last], history, Checks(), 1)[last.input_id]
+    assert [f"{item.column}: {item.measure}" for item in found.of_columns if item.is_alarm] == told
+
+
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), min_size=1), min_size=1, max_size=6))
 def test_the_shift_is_the_share_of_rows_that_would_have_to_change(counts: list[dict[str, int]]) -> None:
     profiles = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from sqlglot import exp
@@ -69,3 +70,48 @@ def test_the_values_of_a_text_are_counted_if_they_are_few() -> None:
         },
     ]
     assert wide.columns[0].frequent is None
+
+
+SOME = """
+SELECT '{}' AS s_input_id, range AS s_row_id,
+  CASE WHEN range % 50 = 7 THEN NULL ELSE CAST(range * 7919 % 20011 AS DOUBLE) END AS number,
+  IF(range % 4 = 0, 'Straße ', 'b') || range || '-X' AS code, 'n' || range AS secret, range % 3 AS few
+FROM range({}) AS r
+"""
+
+
+def test_quantiles_and_patterns_are_those_of_a_sample_that_the_places_of_rows_decide() -> None:
+    kinds = {"number": "DOUBLE", "code": "VARCHAR", "secret": "VARCHAR", "few": "BIGINT"}
+    texts = {name: SOME.format(name, size) for name, size in (("a", 20_000), ("b", 29))}
+    with duckdb.connect() as connection:
+        session = DuckDBSession(connection)
+        profiles = {
+            name: profile_inputs(session, query(text), kinds, "lake/a", ["secret"]) for name, text in texts.items()
+        }
+        both = query(" UNION ALL ".join(texts.values()))
+        together = profile_inputs(session, both, kinds, "lake/a", ["secret"])
+    # an input is profiled alike alone and beside others
+    assert sorted(together, key=lambda item: item.input_id) == [*profiles["a"], *profiles["b"]]
+    number, code, secret, few = profiles["a"][0].columns
+    # two halvings leave 5,000 of 20,000 rows: four deviations of the share of rows below a quantile
+    chosen = [n for n in range(20_000) if (n * 2654435769) % 2**32 < 2**30]
+    exact = np.quantile([n * 7919 % 20011 for n in chosen if n % 50 != 7], [0.05, 0.5, 0.95])
+    assert [number.low, number.median, number.high] == pytest.approx(list(exact))
+    assert number.median is not None
+    assert abs(number.median / 20011 - 0.5) < 4 * 0.5 / 5000**0.5
+    texts = [n for n in chosen if (n * 2654435769) % 2**32 < 2**28]
+    share = sum(n % 4 == 0 for n in texts) / len(texts)
+    assert code.patterns == pytest.approx({"a9-A": 1 - share, "Aa 9-A": share})
+    assert (secret.patterns, secret.low, few.patterns, few.median) == (None, None, None, 1.0)
+    # quantiles of few rows say nothing
+    assert [(item.low, item.patterns) for item in profiles["b"][0].columns] == [(None, None)] * 4
+
+
+def test_rare_patterns_are_told_together() -> None:
+    rows = query("SELECT 'a' AS s_input_id, range AS s_row_id, repeat('-', range) AS text FROM range(40) AS r")
+    with duckdb.connect() as connection:
+        (found,) = profile_inputs(DuckDBSession(connection), rows, {"text": "VARCHAR"}, "lake/a")
+    shares = found.columns[0].patterns
+    assert shares is not None
+    assert len(shares) == 21
+    assert (sum(shares.values()), shares["other"]) == pytest.approx((1, 0.5))
