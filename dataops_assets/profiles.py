@@ -9,6 +9,9 @@ from functools import cached_property
 SHARE = "share"
 """The type of a column that has a share (0 to 1) of the rows as its mean, such as the share of new rows."""
 
+HOURS = "hours"
+"""The type of a column that has a time in hours as its mean, such as the hours from the extract to the arrival."""
+
 MOST_SAMPLED = 8192
 """Quantiles are of at most so many rows of an input, and of at least half as many, if it has them."""
 MOST_TEXTS = 2048

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
-from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import HOURS, ColumnProfile, Profile
 from dataops_assets.quality.control.charts import as_markdown
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
 from dataops_assets.report import PER_INPUT, CheckOutcome
@@ -211,7 +211,7 @@ def distribution(
         return CheckOutcome(
             profile.asset, "distribution", True, check.severity, why, profile.input_id or None, {"columns": 0}
         )
-    looked_at = [item for item in profile.columns if item.name not in check.ignore]
+    looked_at = [item for item in profile.columns if item.name not in check.ignore and item.type != HOURS]
     problems = _beyond_declared(profile, looked_at, compared, (check, told))
     alarms = sorted((item for item in told.of_columns if item.is_alarm), key=lambda item: item.p)
     problems += [f"{item.column}: {item.measure} {item.sentence}" for item in alarms]

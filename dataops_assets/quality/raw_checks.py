@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Checks
 from dataops_assets.connections.formats.compression import Compression, NotReadable, chunks_of, compression_of
 from dataops_assets.connections.formats.signatures import kind_of
-from dataops_assets.profiles import ColumnProfile, Profile
+from dataops_assets.profiles import HOURS, ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, volume
 from dataops_assets.quality.control.verdicts import Judgement
 from dataops_assets.report import CheckOutcome
@@ -60,6 +61,12 @@ def raw_profile(
     kind = RawKind(declared if is_compressed else "none", kind_of(content), declared, connection.format.type)
     columns = () if kind.content or not content else (_line(content),)
     return Profile(asset, input_id, size, columns), kind
+
+
+def with_arrival(profile: Profile, extract_time: dt.datetime, arrival: dt.datetime) -> Profile:
+    """Return the profile of an input's bytes with the hours from its extract time to its arrival."""
+    hours = (arrival - extract_time) / dt.timedelta(hours=1)
+    return replace(profile, columns=(*profile.columns, ColumnProfile("arrival", HOURS, 0, 0, None, None, hours, None)))
 
 
 def raw_outcomes(

@@ -51,15 +51,20 @@ def share_outcomes(
     columns: tuple[Mapping[str, str], Mapping[str, str]],
     sources: int,
     faulty: Collection[str] = (),
+    *,
+    of_all_inputs: bool = False,
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Check volume, schema and distribution of each profiled input, by its id; checks declared off are left out.
 
     `columns` are those of the table and the expected ones, with their SQL types. `sources` share the budget of false
     alarms; inputs in `faulty` are no history. An input may change nothing, so only a declared maximum and the inputs
-    before limit how much it does.
+    before limit how much it does. The rows of a hub are those of all inputs, so they have no declared limit, and only
+    the learnt ones.
     """
     found, expected = columns
     limits = checks.volume.model_copy(update={"min_rows": 0})
+    if of_all_inputs:
+        limits = limits.model_copy(update={"max_rows": None})
     result = {}
     everything = [*known, *profiles]
     told = judged(profiles, everything, checks, sources, faulty)
@@ -68,7 +73,8 @@ def share_outcomes(
         earlier = earlier_inputs.before(profile)
         outcomes = []
         if checks.volume.enabled:
-            outcomes.append(volume(profile, (), limits))
+            judgement = told.get(profile.input_id) if of_all_inputs else None
+            outcomes.append(volume(profile, (), limits, judgement=judgement))
         if checks.table_schema.enabled:
             outcomes.append(table_schema(profile.asset, found, expected, checks.table_schema, profile.input_id))
         if checks.distribution.enabled:

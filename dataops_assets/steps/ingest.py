@@ -22,7 +22,7 @@ from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.quality.checks import EarlierInputs, judged
 from dataops_assets.quality.control.verdicts import WINDOW
-from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile
+from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile, with_arrival
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
@@ -99,7 +99,8 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
     for item in inputs:
         path = raw.local_path(item)
         if (layout := _layout(source.connection, path.name)) is not None:
-            looked_at[item.input_id] = raw_profile(asset, item.input_id, path, path.name, layout)
+            profile, kind = raw_profile(asset, item.input_id, path, path.name, layout)
+            looked_at[item.input_id] = with_arrival(profile, item.extract_time, item.arrival), kind
     profiles = [profile for profile, _ in looked_at.values()]
     # saved first: of several versions of one file in this run only the last is history for the others
     metadata.save_profiles(source.name, asset, profiles)

@@ -408,7 +408,9 @@ def _outcomes(
     context.metadata.save_profiles(source.name, asset, [profile])
     columns = (snapshot.columns, expected)
     faulty = context.metadata.faulty_inputs(source.name)
-    found = share_outcomes([profile], known, source.checks, columns, len(context.sources), faulty)[newest]
+    found = share_outcomes([profile], known, source.checks, columns, len(context.sources), faulty, of_all_inputs=True)[
+        newest
+    ]
     return tuple(replace(outcome, input_id=None) for outcome in found)
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dataops_assets.profiles import MOST_SAMPLED, MOST_TEXTS, SHARE, ColumnProfile, Profile
+from dataops_assets.profiles import HOURS, MOST_SAMPLED, MOST_TEXTS, SHARE, ColumnProfile, Profile
 from dataops_assets.quality.control.forecasts import Series
 from dataops_assets.quality.control.scales import Floats, Scale, floor_of_shares, to_scale
 
@@ -30,6 +30,8 @@ _LEAST_MEAN = 1e-3
 # columns with at most so many different values have all of them in each input
 _FEW = 100
 _QUANTILES = ("5 % quantile", "median", "95 % quantile")
+# hours by which inputs may be late at least, but no more than this part of the time between them
+_LEAST_DELAY, _PART_OF_GAP = 0.25, 0.05
 # a month of daily inputs
 _USUAL = 28
 
@@ -133,6 +135,11 @@ def monitors(readings: Readings, columns: Sequence[ColumnProfile], ignore: Seque
     for column in columns:
         if column.name not in ignore and column.name in readings.columns:
             found += _of_column(column, rows, readings.columns[column.name], of_shares)
+    return with_values(found)
+
+
+def with_values(found: Sequence[Monitor]) -> list[Monitor]:
+    """Return the monitors that have any value."""
     return [item for item in found if np.isfinite(item.values).any()]
 
 
@@ -140,6 +147,20 @@ def gaps(times: Sequence[dt.datetime]) -> Monitor:
     """Return the monitor of the time between inputs: a longer one says that an input is missing."""
     hours = [(later - earlier) / dt.timedelta(hours=1) for earlier, later in pairwise(times)]
     return Monitor("inputs", "hours since the one before", "count", np.array([np.nan, *hours]), np.zeros(len(times)))
+
+
+def arrivals(times: Sequence[dt.datetime], delays: Floats) -> Monitor:
+    """Return the monitor of the hours from the extract time of each input to its arrival (`delays`).
+
+    Inputs that arrive together, such as a history or what was missing, say nothing of when inputs arrive. So an input
+    has a value only if at least half of the time since the extract before it lies between the two arrivals.
+    """
+    hours = np.array([np.nan, *((later - earlier) / dt.timedelta(hours=1) for earlier, later in pairwise(times))])
+    between = hours + np.concatenate([[np.nan], np.diff(delays)])
+    alone = (hours > 0) & (between >= hours / 2)
+    floors = np.minimum(_LEAST_DELAY, _PART_OF_GAP * _before(hours))
+    rests = np.ones(len(times), dtype=bool)
+    return Monitor("inputs", "hours from extract to arrival", "number", np.where(alone, delays, np.nan), floors, rests)
 
 
 def series_of(found: Sequence[Monitor]) -> Series:
@@ -153,6 +174,9 @@ def series_of(found: Sequence[Monitor]) -> Series:
 
 
 def _of_column(column: ColumnProfile, rows: Floats, values: _Values, of_shares: Floats) -> list[Monitor]:
+    if column.type == HOURS:
+        # of these only the arrival is known, and it needs the times of the inputs
+        return []
     if column.type == SHARE:
         return [Monitor(column.name, "share", "share", values.means, of_shares)]
     estimated = np.ones(len(rows), dtype=bool)

@@ -14,14 +14,24 @@ from operator import attrgetter
 import numpy as np
 import numpy.typing as npt
 
-from dataops_assets.profiles import Profile
+from dataops_assets.profiles import HOURS, Profile
 from dataops_assets.quality.control import sentences
 from dataops_assets.quality.control.calendar import Rhythm, design, rhythms
 from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.deliveries import Kind, kinds
 from dataops_assets.quality.control.forecasts import Forecasts, Task, forecast_all
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
-from dataops_assets.quality.control.monitors import ROWS, Monitor, Readings, gaps, monitors, read, series_of
+from dataops_assets.quality.control.monitors import (
+    ROWS,
+    Monitor,
+    Readings,
+    arrivals,
+    gaps,
+    monitors,
+    read,
+    series_of,
+    with_values,
+)
 from dataops_assets.quality.control.novelty import FEWEST_MONITORS, Novelty, judge_novelty
 from dataops_assets.quality.control.scales import Floats, from_scale
 
@@ -237,7 +247,12 @@ def _judgings(
         newest, times, usual = window.profiles[-1], window.times, rhythm.cadence
         measured = monitors(window.readings, newest.columns, ignore)
         if newest.asset.startswith(_RAW) and len(times) > 1:
-            measured.append(gaps(times))
+            delays = [
+                arrivals(times, window.readings.columns[item.name].means)
+                for item in newest.columns
+                if item.type == HOURS and item.name in window.readings.columns
+            ]
+            measured += [gaps(times), *with_values(delays)]
         accept_after = int(np.clip(round(settings.accept_after / usual), _FEWEST_ACCEPTED, _MOST_ACCEPTED))
         restarts = frozenset(
             next((place for place, time in enumerate(times) if time.date() >= day), len(times))

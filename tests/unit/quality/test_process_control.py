@@ -30,6 +30,8 @@ from dataops_assets.quality.control.novelty import novelties
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
 from dataops_assets.quality.control.scales import from_scale, to_scale
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
+from dataops_assets.quality.raw_checks import with_arrival
+from dataops_assets.quality.shares import share_outcomes, share_profile
 
 Floats = npt.NDArray[np.float64]
 FIRST = dt.datetime(2023, 1, 2, tzinfo=dt.UTC)
@@ -518,6 +520,51 @@ def test_a_missing_input_is_told_by_the_next_one() -> None:
     )
     assert told.is_alarm
     assert told.sentence.startswith("48, expected ")
+
+
+def test_the_rows_of_a_hub_are_judged_and_a_maximum_is_that_of_one_input() -> None:
+    """A hub that grows by some rows each day, and one that lost a tenth of them."""
+    chance = random.Random(6)
+    rows, history = 10_000, []
+    for day in range(80):
+        rows += chance.randint(80, 120)
+        item = share_profile("hub/sales", profile(day, 0).input_id, rows, {"written": 100, "removed": 0})
+        history.append(item)
+    checks, newest = Checks.model_validate({"volume": {"max_rows": 500}}), profile(80, 0).input_id
+    for now, is_usual in ((rows + 100, True), (round(rows * 0.9), False)):
+        item = share_profile("hub/sales", newest, now, {"written": 100, "removed": 0})
+        found = share_outcomes([item], history, checks, ({}, {}), 1, of_all_inputs=True)[newest][0]
+        assert (found.check, found.passed, bool(found.chart)) == ("volume", is_usual, True)
+        assert re.match(rf"rows {now:,}, expected 17,\d+ to 18,\d+ on a Thursday", found.explanation)
+    assert not share_outcomes([item], history, checks, ({}, {}), 1)[newest][0].passed
+
+
+@pytest.mark.parametrize(
+    ("together", "last", "told"),
+    [(0, 6.2, []), (0, 20.0, ["arrival"]), (40, 6.2, []), (40, 20.0, ["arrival"])],
+)
+def test_a_late_arrival_is_told_and_a_history_that_came_at_once_is_none(
+    together: int, last: float, told: list[str]
+) -> None:
+    """Files of six in the morning; the first ones may have come on one later day together."""
+    chance = random.Random(3)
+    together_on = FIRST + dt.timedelta(days=together, hours=-1)
+
+    def made(day: int, hours: float) -> Profile:
+        item = profile(day, round(1000 * math.exp(chance.gauss(0, 0.02))))
+        time = FIRST + dt.timedelta(days=day)
+        arrival = together_on if day < together else time + dt.timedelta(hours=hours)
+        return with_arrival(replace(item, asset="raw/sales"), time, arrival)
+
+    days_known = together + 60
+    history = [made(day, chance.gauss(6, 0.2)) for day in range(days_known)]
+    newest = made(days_known, last)
+    found = judged([newest], history, Checks(), 1)[newest.input_id]
+    alarms = [item.measure for item in found.of_columns if item.is_alarm]
+    assert [text.rpartition(" ")[2] for text in alarms if text.startswith("hours")] == told
+    sentences = [item.sentence for item in found.of_columns if item.measure == "hours from extract to arrival"]
+    assert re.fullmatch(r"(6\.2|20), expected [45]\.\d+ to 6\.\d+ on a \w+(; .+)?", sentences[0])
+    assert distribution(newest, history[:10], Checks().distribution, None).passed
 
 
 def test_a_constant_may_move_a_little() -> None:
