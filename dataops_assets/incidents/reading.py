@@ -17,6 +17,7 @@ from dataops_assets.errors import GivenUp, RunDied, split_next_step
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, Problem
+from dataops_assets.incidents.slow_steps import slow_steps
 from dataops_assets.masking import mask
 from dataops_assets.metadata.incident_store import IncidentStore, Row
 
@@ -47,8 +48,16 @@ def read_problems(store: IncidentStore, watched: Watched, now: dt.datetime, befo
     """Return the problems of all sources. `before` is the time of the look before; None if there was none."""
     problems = [*_failed(store, watched), *_held(store, watched), *_late(store, watched, now)]
     checks = _checks(store, watched, before)
-    complete = [_completed(item, watched) for item in (*problems, *checks.problems)]
-    return Seen(complete, checks.passed, [_completed(item, watched) for item in checks.brief])
+    slow = slow_steps(store, watched.sources, _ran(checks, watched), _TABLES)
+    complete = [_completed(item, watched) for item in (*problems, *checks.problems, *slow.problems)]
+    passed = {**checks.passed, **slow.passed}
+    return Seen(complete, passed, [_completed(item, watched) for item in checks.brief])
+
+
+def _ran(checks: Seen, watched: Watched) -> list[str]:
+    """Return the sources whose steps ran since the look before: each run of a step has checks."""
+    tables = {*(key.rpartition(" ")[0] for key in checks.passed), *(item.asset for item in checks.problems)}
+    return [name for name in watched.sources if any(pattern.format(name) in tables for pattern in _TABLES.values())]
 
 
 def next_late(store: IncidentStore, watched: Watched, now: dt.datetime) -> dt.datetime | None:

@@ -151,6 +151,31 @@ class IncidentStore:
         with self._database.read("reading new check results") as connection:
             return _rows(connection, statement)
 
+    def step_runs(self, sources: Sequence[str], limit: int) -> list[Row]:
+        """Return the last runs of each step of some sources, at most `limit` each: their end, seconds and rows.
+
+        A step that took several inputs in one run is one row. Of each input only the last attempt is known.
+        """
+        table = tables.processes
+        if not sources:
+            return []
+        step = (table.c.source, table.c.step)
+        ended = sa.func.max(table.c.finished_at)
+        runs = (
+            sa.select(
+                *step,
+                ended.label("ended"),
+                sa.func.sum(table.c.seconds).label("seconds"),
+                sa.func.sum(table.c.rows).label("rows"),
+                sa.func.row_number().over(partition_by=step, order_by=ended.desc()).label("place"),
+            )
+            .where(table.c.source.in_(sources), table.c.status == "done", table.c.seconds.is_not(None))
+            .group_by(*step, table.c.run_id)
+            .subquery()
+        )
+        with self._database.read("reading how long steps took") as connection:
+            return _rows(connection, sa.select(runs).where(runs.c.place <= limit))
+
     def failed(self) -> list[Row]:
         """Return the failed steps, without those of files that were sent again under their own name."""
         table, inputs = tables.processes, tables.inputs

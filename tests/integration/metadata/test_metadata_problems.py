@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 
 from metadata_examples import START, an_input, source
@@ -114,6 +115,31 @@ def test_the_newest_report_of_a_check_decides(store: MetadataStore, url: str) ->
     assert now.brief == []
     # since the look before, it failed and passed again
     assert [item.key for item in seen(url, START).brief] == ["lake/sales volume"]
+
+
+def test_a_step_that_takes_far_longer_than_it_did_is_a_problem_until_it_is_fast_again(
+    store: MetadataStore, url: str
+) -> None:
+    store.register_source(SALES)
+    inputs = [an_input(number) for number in range(28)]
+    store.register_inputs("sales", inputs)
+    passed = CheckOutcome("lake/sales", "volume", True, "warn", "as expected")
+    keys = [item.input_id for item in inputs]
+
+    def parse(some: Sequence[str], seconds: float) -> Seen:
+        before = dt.datetime.now(dt.UTC)
+        reports = [InputReport(key, {"rows": 1000}, checks=(passed,)) for key in some]
+        store.start("sales", "parse", some, some[0])
+        store.finish("sales", StepReport("parse", "lake/sales", tuple(reports), 1, 1, {}, seconds), some[0])
+        return seen(url, before)
+
+    for number, key in enumerate(keys[:24]):
+        # a busy machine takes some seconds more now and then
+        assert not parse([key], 3 + number % 3 + (9 if number == 21 else 0)).problems
+    (problem,) = parse(keys[24:25], 200).problems
+    assert (problem.key, problem.severity) == ("lake/sales duration", "warn")
+    assert problem.summary.startswith("parse of sales took 200 s for 1,000 rows, expected at most ")
+    assert parse(keys[25:26], 4).passed.keys() == {"lake/sales volume", "lake/sales duration"}
 
 
 def test_a_source_becomes_late_when_its_window_has_passed(store: MetadataStore, url: str) -> None:

@@ -1,0 +1,92 @@
+"""Judge how long the newest run of a step took, against the runs of the step that had about as many rows.
+
+A duration says something of the machine and of the code, not of the data. It is no function of the inputs, so it
+decides nothing about them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataops_assets.quality.control.pvalues import calibrate, p_values, threshold
+from dataops_assets.quality.control.scales import Floats
+
+FEWEST_RUNS = 20
+"""With fewer runs before, nothing is said of a run."""
+MOST_RUNS = 200
+"""How many of the newest runs are looked at."""
+
+_ALIKE = 20
+_LEAST_LEVEL, _MOST_LEVEL = 1e-5, 0.01
+# of the logarithms; a machine is never more even
+_LEAST_DEVIATION, _TO_DEVIATION = 0.1, 1.4826
+_MOST_LOG = 25.0
+# less is of no interest: a busy machine does it
+_LEAST_TIMES, _LEAST_SECONDS = 2.0, 10.0
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """One run of a step: when it ended, how long it took, and how many rows it had."""
+
+    ended: dt.datetime
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class DurationVerdict:
+    """What is said of a run: the most seconds that were expected of it, and whether it took far longer."""
+
+    run: StepRun
+    most: float
+    usual: float
+    is_slow: bool
+
+    @property
+    def sentence(self) -> str:
+        """Return the seconds and what was expected, without the name of the step."""
+        return (
+            f"{self.run.seconds:,.0f} s for {self.run.rows:,} rows, expected at most {self.most:,.0f} s; "
+            f"runs with about as many rows took {self.usual:,.3g} s"
+        )
+
+
+def judge_duration(runs: Sequence[StepRun], alarms_a_day: float) -> DurationVerdict | None:
+    """Judge the newest of some runs; None with too few before it. `alarms_a_day`: how many may be false."""
+    ordered = sorted(runs, key=lambda item: item.ended)[-MOST_RUNS:]
+    if len(ordered) <= FEWEST_RUNS:
+        return None
+    *before, run = ordered
+    days = (run.ended - before[0].ended) / dt.timedelta(days=1) / len(before)
+    level = float(np.clip(alarms_a_day * days, _LEAST_LEVEL, _MOST_LEVEL))
+    rows, seconds = (np.log1p([getattr(item, name) for item in ordered]) for name in ("rows", "seconds"))
+    usual = _usual(rows, seconds)
+    apart = seconds - usual
+    # calibrated scores are in deviations
+    scale = max(_TO_DEVIATION * float(np.median(np.abs(apart[:-1]))), _LEAST_DEVIATION)
+    calibration = calibrate(apart[None, :-1] / scale)
+    p = float(p_values(calibration, apart[-1:] / scale)[0])
+    middle = math.expm1(usual[-1])
+    learnt = math.expm1(min(usual[-1] + scale * float(threshold(calibration, level)[0]), _MOST_LOG))
+    most = max(learnt, _LEAST_TIMES * middle, middle + _LEAST_SECONDS)
+    return DurationVerdict(run, most, middle, p <= level and run.seconds > most)
+
+
+def _usual(rows: Floats, seconds: Floats) -> Floats:
+    """Return for each run what is usual (logarithms): the median of the runs, but the newest, with about as many rows.
+
+    More rows than these have may take longer in proportion, because no run with so many rows is known.
+    """
+    distance = np.abs(rows[:, None] - rows[None, :-1])
+    np.fill_diagonal(distance, np.inf)
+    number = min(_ALIKE, len(rows) - 2)
+    nearest = np.argpartition(distance, number - 1, axis=1)[:, :number]
+    more = np.maximum(rows - np.median(rows[nearest], axis=1), 0)
+    found: Floats = np.median(seconds[nearest], axis=1) + more
+    return found
