@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, NestedRecords
 from dataops_assets.config.contract import Column, name_problem
 from dataops_assets.connections.formats.null_words import without
 from dataops_assets.declaring.column_facts import ColumnFacts
 from dataops_assets.declaring.delivered_rows import DeliveredRows
+from dataops_assets.declaring.nested_names import hold_records, nested_name
 from dataops_assets.declaring.value_types import (
     MARKS,
     PLAIN,
@@ -27,6 +29,7 @@ from dataops_assets.sql import Relation, alias, column, query
 from dataops_assets.steps.parsing.typed_values import TextMarks, converted
 
 _COLUMNS_A_QUERY = 16
+_LOOKED_AT = 100
 _PRECISE = {"UBIGINT": "decimal(20,0)", "HUGEINT": "decimal(38,0)"}
 _NUMBERS = ("integer", "double")
 
@@ -56,9 +59,10 @@ def suggest_columns(session: Session, delivered: DeliveredRows, facts: Sequence[
     """Return the contract's columns for the rows of the files."""
     layout, marks = _notation(delivered.layout, facts)
     found = [_typed(item, layout, marks, is_typed=delivered.is_typed) for item in facts]
-    names = _names([item.name for item in facts])
+    names = _names([item.name for item in facts], is_nested=isinstance(layout, NestedRecords))
+    row = delivered.feed.row if delivered.feed else ""
     columns = [
-        _suggested(item, text, name, is_whole=raw.files == len(delivered.names))
+        _suggested(item, text, name, row, is_whole=raw.files == len(delivered.names))
         for item, text, name, raw in zip(facts, found, names, delivered.columns, strict=True)
     ]
     columns = _proved(session, delivered, columns, marks)
@@ -118,37 +122,41 @@ def _typed(item: ColumnFacts, layout: FileFormat, marks: TextMarks, *, is_typed:
     return TypedText(ValueType("text" if family == "other" else family))
 
 
-def _names(raw: Sequence[str]) -> list[str]:
+def _names(raw: Sequence[str], *, is_nested: bool) -> list[str]:
     """Return names that a column may have, each once in any case of letters."""
     taken: set[str] = set()
     names = []
     for place, given in enumerate(raw, 1):
-        name = given
+        name = nested_name(given) if is_nested else given
         if name_problem(name):
             name = " ".join("".join(sign if sign.isprintable() else " " for sign in given).split())[:200]
             name = f"column_{name}" if name_problem(name) else name
             name = f"column_{place}" if name_problem(name) else name
-        number = 2
+        number, wanted = 2, name
         while name.lower() in taken:
-            name, number = (
-                f"{given}_{number}" if not name_problem(f"{given}_{number}") else f"column_{place}",
-                number + 1,
-            )
+            again = f"{wanted}_{number}"
+            name, number = f"column_{place}" if name_problem(again) else again, number + 1
         taken.add(name.lower())
         names.append(name)
     return names
 
 
-def _suggested(item: ColumnFacts, found: TypedText, name: str, *, is_whole: bool) -> SuggestedColumn:
+def _suggested(item: ColumnFacts, found: TypedText, name: str, row: str, *, is_whole: bool) -> SuggestedColumn:
+    """Return a column; `row` is the path of the row's values within a record."""
     notes = [note for note in (found.note, found.type.note) if note]
     if not is_whole:
         notes.append("not in all files")
+    if hold_records(itertools.islice(item.values, _LOOKED_AT)):
+        notes.append(
+            f"its items are rows: make a source of them with 'dataops init NAME FILES --explode {item.name}', and "
+            "leave the column out here"
+        )
     formats = found.type.formats
     date_format: str | tuple[str, ...] = formats if len(formats) > 1 else "".join(formats)
     declared = Column(
         name=name,
         type=found.type.type,
-        source_name="" if name == item.name else item.name,
+        source_name="" if name == item.name else f"{row}.{item.name}" if row else item.name,
         date_format=date_format,
         null_words=("", *found.null_words) if found.null_words else None,
     )

@@ -18,7 +18,12 @@ _TYPES = {"text": "str", "integer": "int", "double": "float", "boolean": "bool"}
 
 
 def contract_text(draft: Draft) -> str:
-    """Return the text of a module with the contract; empty if the files show nothing to demand."""
+    """Return the text of a module with the contract; empty if the files show nothing to demand.
+
+    A change feed gets none: a deletion has no values, and a key occurs as often as its row changes.
+    """
+    if draft.envelope:
+        return ""
     unhealthy = {item.column for item in draft.findings if not item.kind.startswith("personal_")}
     lines = []
     for item in draft.columns:

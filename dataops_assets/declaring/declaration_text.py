@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, JsonFormat
+from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, JsonFormat
+from dataops_assets.config.envelopes import ORDER
 from dataops_assets.declaring.columns import SuggestedColumn
 from dataops_assets.declaring.draft import Draft
 from dataops_assets.declaring.health.finding import Finding
@@ -28,8 +29,18 @@ def attributes_of(draft: Draft) -> dict[str, Any]:
     if draft.of is not None:
         found["connection"] = {"type": "database", "database": draft.of.database, "table": draft.of.table}
     elif draft.names.pattern:
-        found["connection"]["extract_time"] = draft.names.rule.model_dump(exclude_defaults=True)
+        rule = draft.names.rule.model_dump(exclude_defaults=True)
+        if draft.members:
+            # the name of a file in an archive begins with that of the archive
+            rule["pattern"] += "!*"
+        found["connection"]["extract_time"] = rule
+    if draft.members:
+        found["connection"]["members"] = draft.members
+    if draft.envelope:
+        found["envelope"] = draft.envelope
     found["columns"] = [column_values(item) for item in draft.columns]
+    if draft.order:
+        found["columns"].append(_order_column(draft))
     if draft.drift:
         found["drift"] = dict(draft.drift)
     found["refresh"] = draft.refresh.declared
@@ -49,6 +60,10 @@ def format_values(layout: FileFormat) -> dict[str, Any]:
 def column_values(item: SuggestedColumn) -> dict[str, Any]:
     """Return the settings of a column that differ from their defaults."""
     return {key: _plain(value) for key, value in item.declared.model_dump(exclude_defaults=True).items()}
+
+
+def _order_column(draft: Draft) -> dict[str, Any]:
+    return {"name": ORDER, "type": "integer", "source_name": draft.order, "nullable": False}
 
 
 def _plain(value: Any) -> Any:
@@ -73,11 +88,7 @@ def _lines(draft: Draft, contract: str) -> Iterator[str]:
     yield ""
     yield from _connection(draft, values["connection"])
     yield ""
-    yield "  columns:"
-    for item in draft.columns:
-        for note in item.notes:
-            yield from _comment(f"suggested: {note}", "    ")
-        yield f"    - {flow(column_values(item))}"
+    yield from _columns(draft)
     if draft.drift:
         yield ""
         yield from _comment("suggested: some files do not have all columns", "  ")
@@ -109,6 +120,23 @@ def _lines(draft: Draft, contract: str) -> Iterator[str]:
             yield from _comment(f"- {finding_text(finding)}", "")
 
 
+def _columns(draft: Draft) -> Iterator[str]:
+    if draft.envelope:
+        yield from _comment(
+            "suggested: the names in the records are those of this change feed. See docs/refresh.md",
+            "  ",
+        )
+        yield f"  envelope: {draft.envelope}"
+    yield "  columns:"
+    for item in draft.columns:
+        for note in item.notes:
+            yield from _comment(f"suggested: {note}", "    ")
+        yield f"    - {flow(column_values(item))}"
+    if draft.order:
+        yield from _comment("suggested: the place of a change in the log of its database", "    ")
+        yield f"    - {flow(_order_column(draft))}"
+
+
 def _origin(draft: Draft) -> tuple[str, str]:
     """Return what the source is drafted from, and words for its rows."""
     if draft.of is not None:
@@ -129,6 +157,9 @@ def _connection(draft: Draft, values: Mapping[str, Any]) -> Iterator[str]:
     yield "    type: files"
     yield from _comment(draft.path_note, "    ")
     yield f"    path: {flow(values['path'])}"
+    if draft.members:
+        yield from _comment("suggested: the files in each archive", "    ")
+        yield f"    members: {flow(draft.members)}"
     yield from _comment(f"suggested: {_format_note(draft.layout)}", "    ")
     yield f"    format: {flow(values['format'])}"
     yield from _comment(f"suggested: {draft.names.why}", "    ")
@@ -140,9 +171,13 @@ def _format_note(layout: FileFormat) -> str:
     if isinstance(layout, CsvFormat):
         header = "a header" if layout.header else "no header: the columns need names"
         numbers = f", decimal mark {layout.decimal_mark!r}" if layout.decimal_mark != "." else ""
-        return f"delimited by {layout.delimiter!r}, {layout.encoding}, {header}{numbers}"
+        last = ", and a last line with totals, which are checked" if layout.trailer_lines else ""
+        return f"delimited by {layout.delimiter!r}, {layout.encoding}, {header}{numbers}{last}"
+    if isinstance(layout, FixedWidthFormat):
+        return "text with fixed positions, without names: check where each field begins, and name it"
     if isinstance(layout, ExcelFormat):
-        return "a workbook; the first sheet has the rows"
+        above = f", below {layout.skip_rows} other rows" if layout.skip_rows else ""
+        return f"a workbook; the first sheet has the rows{above}"
     if isinstance(layout, JsonFormat):
         return (
             f"a JSON document with its records at {layout.records!r}" if layout.records else "a JSON array of records"

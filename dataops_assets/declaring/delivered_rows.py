@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import fsspec
 from sqlglot import exp
 
-from dataops_assets.config.connection import (
-    AvroFormat,
-    CsvFormat,
-    ExcelFormat,
-    FileFormat,
-    JsonFormat,
-    JsonLinesFormat,
-    OrcFormat,
-    ParquetFormat,
-    YamlFormat,
-)
+from dataops_assets.config.connection import FileFormat, NestedRecords
 from dataops_assets.config.limits import Limits
+from dataops_assets.connections.archives import chunks_in, is_archive, members_of, origin_in
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import read
-from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
-from dataops_assets.declaring.dialects import layout_of
-from dataops_assets.declaring.encodings import encoding_of
+from dataops_assets.declaring.change_feeds import ChangeFeed, change_feed_of
+from dataops_assets.declaring.file_formats import exploded, format_of_files
+from dataops_assets.declaring.nested_names import names_within
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.errors import InputError
 from dataops_assets.sql import Relation, alias, column, query
-
-_SAMPLE = 1 << 20
-_SAMPLED_FILES = 3
-_MOST_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,11 @@ class DeliveredRows:
 
     `table` has `s_file` (the place of the file, from 0), `s_row_id`, and the columns. A text that the format means as
     null is null. `malformed` are records that are no rows, with their reason and an example. `header`: the raw names.
+
+    Of a change feed, `table` has the changes that leave a row, and `columns` the values of the row by their names in
+    it. `keyed` are the rows (`s_file`, `s_row_id`) in which a key occurs once: insertions, or the parents of items.
+    `totals` are the texts in the last line of each file by the names of their groups. `origins` are the places of the
+    given files that the files came in: an archive has several.
     """
 
     layout: FileFormat
@@ -66,161 +59,149 @@ class DeliveredRows:
     rows: int
     malformed: tuple[tuple[str, int, str], ...]
     is_typed: bool
+    feed: ChangeFeed | None = None
+    keyed: Relation | None = None
+    totals: tuple[Mapping[str, str], ...] = ()
+    origins: tuple[int, ...] = ()
 
 
 @contextmanager
-def delivered(session: Session, files: Sequence[Path]) -> Iterator[DeliveredRows]:
-    """Yield the rows of files. Raises ConfigError if they have no common format, InputError if one cannot be read."""
+def delivered(session: Session, files: Sequence[Path], explode: Sequence[str] = ()) -> Iterator[DeliveredRows]:
+    """Yield the rows of files; with `explode`, those of the items of lists.
+
+    Raises ConfigError if they have no common format, or none with lists, InputError if one cannot be read.
+    """
     with TemporaryDirectory(prefix="declare-") as folder:
         staging = Staging(session, Path(folder))
-        raw = [_unpacked(staging, place, path) for place, path in enumerate(files)]
-        layout = format_of_files(raw)
-        reading = read(staging, raw, layout, Wanted((), every=True), Limits())
-        for error in reading.errors.values():
-            raise error
-        yield _together(session, layout, raw, reading)
+        raw, origins = _opened(staging, files)
+        layout = exploded(format_of_files(raw), explode)
+        found = _together(session, layout, raw, _read(staging, raw, layout, Wanted((), every=True)))
+        if isinstance(layout, NestedRecords):
+            names = names_within(session, found.table, [(item.name, item.column) for item in found.columns])
+            if names != tuple(item.name for item in found.columns):
+                found = _together(session, layout, raw, _read(staging, raw, layout, Wanted(names)), names)
+        found = replace(found, origins=origins)
+        yield _items(session, found, explode) if explode else _changes(session, found)
 
 
-def _unpacked(staging: Staging, place: int, path: Path) -> RawFile:
-    # the engine takes some characters of a path for patterns
-    link = staging.path()
-    link.symlink_to(path.absolute())
-    file = RawFile(f"{place:06}", path.name, link)
-    return unpack(file, compression_of(path.name, "infer"), staging.path(), Limits())
+def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted) -> Reading:
+    reading = read(staging, files, layout, wanted, Limits())
+    for error in reading.errors.values():
+        raise error
+    return reading
 
 
-def format_of_files(files: Sequence[RawFile]) -> FileFormat:
-    """Return the format that all files share, by their content. Raises ConfigError if there is none."""
-    kinds = {file.name: _kind(file) for file in files}
-    if len(set(kinds.values())) > 1:
-        raise ConfigError(
-            "finding the format of the files",
-            received="; ".join(f"{name}: {kind}" for name, kind in kinds.items()),
-            next_step="declare a source for the files of each format",
+def _items(session: Session, found: DeliveredRows, explode: Sequence[str]) -> DeliveredRows:
+    """Return the rows of items, with their parents as keyed rows."""
+    position = next(item for item in found.columns if item.name == f"{explode[-1]}#")
+    parents = query(
+        "SELECT r.s_file, r.s_row_id FROM $rows AS r WHERE CAST($position AS BIGINT) = 0",
+        rows=found.table,
+        position=column(position.column, "r"),
+    )
+    return replace(found, keyed=session.create(parents))
+
+
+def _changes(session: Session, found: DeliveredRows) -> DeliveredRows:
+    """Return the rows of a change feed as rows of the table that it is of; other rows as they are."""
+    feed = change_feed_of([item.name for item in found.columns])
+    if feed is None:
+        return found
+    by_name = {item.name: item for item in found.columns}
+    selected: list[RawColumn] = [
+        replace(by_name[f"{feed.row}.{name}" if feed.row else name], name=name) for name in feed.names
+    ]
+    rows = found.table
+    keyed = None
+    if feed.change:
+        change = column(by_name[feed.change].column, "r")
+        known = query(
+            "SELECT count_if(NOT $change IN ($words)) AS n FROM $rows AS r",
+            change=change,
+            rows=rows,
+            words=list(feed.words),
         )
-    match next(iter(kinds.values())):
-        case "parquet":
-            return ParquetFormat(type="parquet")
-        case "ORC":
-            return OrcFormat(type="orc")
-        case "Avro":
-            return AvroFormat(type="avro")
-        case "excel":
-            return ExcelFormat(type="excel")
-        case "jsonl":
-            return JsonLinesFormat(type="jsonl")
-        case "json":
-            return JsonFormat(type="json", records=_records_path(files[0]))
-        case "yaml":
-            return YamlFormat(type="yaml")
-    return _csv_format(files)
-
-
-def _kind(file: RawFile) -> str:
-    with file.path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    kind = kind_of(head)
-    if kind in ("parquet", "ORC", "Avro", "zip"):
-        return "excel" if kind == "zip" else kind
-    if kind:
-        raise InputError(
-            f"finding the format of {file.name}",
-            received=kind,
-            known=["delimited text", "json", "json lines", "yaml", "parquet", "orc", "avro", "excel (.xlsx)"],
+        if session.fetch(known).column("n").to_pylist() != [0]:
+            return found
+        keyed = session.create(
+            query(
+                "SELECT r.s_file, r.s_row_id FROM $rows AS r WHERE $change IN ($words)",
+                change=change,
+                rows=rows,
+                words=list(feed.inserts),
+            )
         )
-    if Path(file.name.lower().removesuffix(".gz").removesuffix(".zip").removesuffix(".zst")).suffix in (
-        ".yaml",
-        ".yml",
-    ):
-        # a table of one column and a list in YAML can look the same
-        return "yaml"
-    text = head.decode("utf-8-sig", "replace").lstrip()
-    if text.startswith("{"):
-        return "jsonl" if _is_object(text.partition("\n")[0]) and _has_more_lines(file) else _document(file)
-    return "json" if text.startswith("[") and _is_document(file) else "csv"
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _is_document(file: RawFile) -> bool:
-    try:
-        with file.path.open(encoding="utf-8-sig") as stream:
-            return isinstance(json.load(stream), dict | list)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _document(file: RawFile) -> str:
-    return "json" if _is_document(file) else "jsonl"
-
-
-def _has_more_lines(file: RawFile) -> bool:
-    """Return whether the file has several lines, or one that holds no array of records."""
-    with file.path.open(encoding="utf-8-sig", errors="replace") as stream:
-        lines = [line for line, _ in zip((line for line in stream if line.strip()), range(2), strict=False)]
-    return len(lines) > 1 or not _paths(json.loads(lines[0]), ())
-
-
-def _records_path(file: RawFile) -> str:
-    with file.path.open(encoding="utf-8-sig") as stream:
-        document = json.load(stream)
-    if isinstance(document, list):
-        return ""
-    found = _paths(document, ())
-    if len(found) != 1:
-        raise ConfigError(
-            f"finding the records of {file.name}",
-            received=f"{len(found)} arrays of objects",
-            known=[".".join(path) for path in found],
-            next_step="declare the source by hand, with the path of the array in the format's records",
+        rows = session.create(
+            query(
+                "SELECT * FROM $rows AS r WHERE coalesce(NOT $change IN ($words), TRUE)",
+                change=change,
+                rows=rows,
+                words=list(feed.deletions),
+            )
         )
-    return ".".join(found[0])
-
-
-def _paths(value: object, above: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the paths of all arrays of objects in a document."""
-    if not isinstance(value, dict) or len(above) > _MOST_DEPTH:
-        return []
-    found = []
-    for name, item in value.items():
-        if isinstance(item, list) and item and all(isinstance(record, dict) for record in item):
-            found.append((*above, str(name)))
-        found += _paths(item, (*above, str(name)))
-    return found
-
-
-def _csv_format(files: Sequence[RawFile]) -> CsvFormat:
-    encoding = encoding_of(files)
-    filled = [file for file in files if file.path.stat().st_size]
-    step = max(len(filled) // _SAMPLED_FILES, 1)
-    samples = [_sample(file, encoding) for file in filled[::step][:_SAMPLED_FILES]]
-    found = layout_of(samples)
-    return CsvFormat(
-        delimiter=found.dialect.delimiter,
-        quote=found.dialect.quote,
-        escape=found.dialect.escape,
-        encoding=encoding,
-        header=found.header,
-        skip_rows=found.skip_rows,
+    numbers = [name for name in feed.positions if _are_numbers(session, found.table, by_name[name])]
+    (count,) = session.fetch(query("SELECT count(*) AS n FROM $rows AS r", rows=rows)).column("n").to_pylist()
+    if not count:
+        return found
+    return replace(
+        found,
+        table=rows,
+        columns=tuple(selected),
+        rows=count,
+        feed=replace(feed, positions=tuple(numbers)),
+        keyed=keyed,
     )
 
 
-def _sample(file: RawFile, encoding: str) -> str:
-    with file.path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
-        text = stream.read(_SAMPLE)
-    if len(text) < _SAMPLE:
-        return text
-    end = max(text.rfind("\n"), text.rfind("\r"))
-    return text[: end + 1] or text
+def _are_numbers(session: Session, rows: Relation, item: RawColumn) -> bool:
+    value = column(item.column, "r")
+    counts = query("SELECT count(*) - count(TRY_CAST($value AS BIGINT)) AS n FROM $rows AS r", value=value, rows=rows)
+    return bool(session.fetch(counts).column("n").to_pylist() == [0])
 
 
-def _together(session: Session, layout: FileFormat, files: Sequence[RawFile], reading: Reading) -> DeliveredRows:
-    headers = tuple(reading.headers[file.input_id] for file in files)
+def _opened(staging: Staging, files: Sequence[Path]) -> tuple[list[RawFile], tuple[int, ...]]:
+    """Return the files unpacked, those in archives one by one, and for each the place of the file it came in."""
+    found: list[RawFile] = []
+    origins: list[int] = []
+    for origin, path in enumerate(files):
+        # the engine takes some characters of a path for patterns
+        link = staging.path()
+        link.symlink_to(path.absolute())
+        for name, file in _members(staging, path, link):
+            item = RawFile(f"{len(found):06}", name, file)
+            found.append(unpack(item, compression_of(name, "infer"), staging.path(), Limits()))
+            origins.append(origin)
+    return found, tuple(origins)
+
+
+def _members(staging: Staging, path: Path, link: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each file in an archive of several; of another file its own."""
+    if not is_archive(path.name):
+        yield path.name, link
+        return
+    local = fsspec.filesystem("file")
+    state = path.stat()
+    modified = dt.datetime.fromtimestamp(state.st_mtime, dt.UTC)
+    members = members_of(local, str(path.absolute()), state.st_size, modified, Limits())
+    if len(members) < 2:
+        yield path.name, link
+        return
+    for member in members:
+        if member.refused:
+            raise InputError(f"reading {member.path} in {path.name}", received=member.refused)
+        target = staging.path()
+        with target.open("wb") as stream:
+            stream.writelines(chunks_in(local, origin_in(str(path.absolute()), member.path)))
+        yield member.path, target
+
+
+def _together(
+    session: Session, layout: FileFormat, files: Sequence[RawFile], reading: Reading, only: Sequence[str] = ()
+) -> DeliveredRows:
+    """Return the rows of a reading as one table; of the columns `only`, if they are given."""
+    headers = tuple(
+        tuple(name for name in reading.headers[file.input_id] if not only or name in only) for file in files
+    )
     names = list(dict.fromkeys(name for header in headers for name in header))
     for file, header in zip(files, headers, strict=True):
         repeated = sorted({name for name in header if header.count(name) > 1})
@@ -264,6 +245,7 @@ def _together(session: Session, layout: FileFormat, files: Sequence[RawFile], re
         count,
         tuple((row["s_problem"], row["n"], row["example"] or "") for row in session.fetch(bad).to_pylist()),
         any(some.is_typed for some in reading.rows),
+        totals=tuple({one.name: one.text for one in reading.totals.get(file.input_id, ())} for file in files),
     )
 
 

@@ -11,23 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sqlglot import exp
+
 from dataops_assets.config.connection import CsvFormat, FileFormat
 from dataops_assets.config.names import AREA, NAME
 from dataops_assets.connections.names import unfinished
 from dataops_assets.declaring.candidate_keys import CandidateKey, candidate_keys
 from dataops_assets.declaring.column_facts import column_facts
 from dataops_assets.declaring.columns import SuggestedColumn, SuggestedColumns, suggest_columns
+from dataops_assets.declaring.control_totals import with_named_totals
 from dataops_assets.declaring.delivered_rows import DeliveredRows, delivered
 from dataops_assets.declaring.file_names import FileNames, read_names
 from dataops_assets.declaring.health.examination import examine
 from dataops_assets.declaring.health.finding import ColumnView, Finding
 from dataops_assets.declaring.health.personal import pii_of
 from dataops_assets.declaring.health.tables import of_table
-from dataops_assets.declaring.refresh_types import SuggestedRefresh, suggest_refresh
+from dataops_assets.declaring.refresh_types import SuggestedRefresh, of_change_feed, of_items, of_parts, suggest_refresh
 from dataops_assets.declaring.suggested_checks import SuggestedPart, pii_tags, suggest_limits, suggest_validations
 from dataops_assets.engines.base import Engine, Session
 from dataops_assets.errors import ConfigError
-from dataops_assets.sql import column, query
+from dataops_assets.sql import Relation, column, query
 from dataops_assets.steps.parsing.typed_values import TextMarks
 
 _MARKERS = ("op", "_op", "__op", "operation", "action", "change_type", "dml_type")
@@ -48,7 +51,9 @@ class Draft:
     """A drafted source: each part of its declaration, and what looks unhealthy in the files.
 
     `path` is the connection's path and `path_note` says what it is relative to. `deletes` is a predicate that rows of
-    deletions seem to fulfil. If `of` names a table, the source is read from it, and the file is its extract.
+    deletions seem to fulfil. If `of` names a table, the source is read from it, and the file is its extract. `members`
+    are the files in archives that are taken. `envelope` is that of a change feed, `order` the place of a change in its
+    log, where the envelope has no better one.
     """
 
     name: str
@@ -69,13 +74,16 @@ class Draft:
     deletes: str = ""
     findings: tuple[Finding, ...] = field(default=())
     of: DatabaseTable | None = None
+    envelope: str = ""
+    order: str = ""
+    members: str = ""
 
 
 @dataclass(frozen=True)
 class Request:
     """A request for a draft: name and area of the source, its files, and the landing area of the deployment.
 
-    `of` is the table that the one file is an extract of.
+    `of` is the table that the one file is an extract of. `explode` are lists whose items are the rows.
     """
 
     name: str
@@ -84,6 +92,7 @@ class Request:
     landing: str
     now: dt.datetime
     of: DatabaseTable | None = None
+    explode: tuple[str, ...] = ()
 
 
 def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
@@ -104,14 +113,15 @@ def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
 def draft(engine: Engine, request: Request) -> Draft:
     """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
     require_name(request.name, request.area)
-    path, note, names = _place(request)
-    with engine.session() as session, delivered(session, request.files) as rows:
+    path, note, names = place_of(request.files, request.landing)
+    with engine.session() as session, delivered(session, request.files, request.explode) as rows:
         if request.of is not None:
             # an extract has the texts of the server, also of numbers and times
             rows = replace(rows, is_typed=False)
         facts = column_facts(session, rows)
-        suggested = suggest_columns(session, rows, facts)
-        times = _times(request.files, names)
+        suggested = _with_totals(session, rows, suggest_columns(session, rows, facts))
+        of_files = _times(request.files, names)
+        times = [of_files[place] for place in rows.origins]
         return _drafted(session, request, (path, note), names, (rows, suggested, times))
 
 
@@ -125,10 +135,10 @@ def _drafted(
     rows, suggested, times = found
     columns, typed = suggested.columns, suggested.typed
     order = sorted(range(len(times)), key=lambda index: (times[index], index))
-    keys = candidate_keys(session, typed, columns)
-    refresh = suggest_refresh(session, typed, columns, keys, order)
-    if request.of is not None:
-        refresh = replace(refresh, why="each look reads the whole table, so the newest input is the table")
+    keys = candidate_keys(session, _keyed(session, typed, rows, times), columns)
+    refresh = _refresh(session, request, order, (rows, suggested, keys))
+    if len(set(times)) < len(times):
+        refresh = of_parts(refresh, keys)
     marks = marks_of_layout(suggested.layout)
     today = max(times).date() if names.pattern else request.now.date()
     views = [ColumnView(item.facts, item.declared, max(today, request.now.date()), marks) for item in columns]
@@ -152,12 +162,62 @@ def _drafted(
         keys,
         refresh,
         {"missing_column": "ignore"} if has_missing else {},
-        tuple(suggest_validations(views, keys, key, findings)),
+        # a key of insertions or of parents comes again in other rows
+        tuple(suggest_validations(views, keys if rows.keyed is None else (), key, findings)),
         tuple(suggest_limits(of_files.column("n").to_pylist(), times if names.pattern else ())),
-        _deletes(columns) if refresh.declared["type"] == "key" else "",
+        _deletes(columns) if refresh.declared["type"] == "key" and rows.feed is None else "",
         tuple(findings),
         request.of,
+        rows.feed.envelope if rows.feed else "",
+        next(iter(rows.feed.positions), "") if rows.feed else "",
+        read_names(rows.names).glob if len(rows.names) > len(request.files) else "",
     )
+
+
+def _with_totals(session: Session, rows: DeliveredRows, suggested: SuggestedColumns) -> SuggestedColumns:
+    """Name what the totals in the last line of the files are."""
+    if not any(rows.totals):
+        return suggested
+    of_files = query("SELECT r.s_file, count(*) AS n FROM $rows AS r GROUP BY 1", rows=rows.table)
+    counts = {row["s_file"]: row["n"] for row in session.fetch(of_files).to_pylist()}
+    records = [counts.get(place, 0) for place in range(len(rows.names))]
+    return replace(suggested, layout=with_named_totals(session, rows.totals, records, suggested))
+
+
+def _keyed(session: Session, typed: Relation, rows: DeliveredRows, times: Sequence[dt.datetime]) -> Relation:
+    """Return the rows in which a key occurs once; files of one time are parts of one file."""
+    if rows.keyed is not None:
+        keyed = query(
+            "SELECT t.* FROM $rows AS t SEMI JOIN $keyed AS k USING (s_file, s_row_id)", rows=typed, keyed=rows.keyed
+        )
+        typed = session.create(keyed)
+    if len(set(times)) == len(times):
+        return typed
+    first = [times.index(time) for time in times]
+    whole = query("SELECT t.* REPLACE ($first AS s_file) FROM $rows AS t", rows=typed, first=_at(first, "t"))
+    return session.create(whole)
+
+
+def _at(values: Sequence[int], rows: str) -> exp.Expr:
+    """Return the value of a list at the place of a row's file."""
+    return exp.func("list_extract", exp.convert(list(values)), query("$file + 1", file=column("s_file", rows)))
+
+
+def _refresh(
+    session: Session,
+    request: Request,
+    order: Sequence[int],
+    found: tuple[DeliveredRows, SuggestedColumns, Sequence[CandidateKey]],
+) -> SuggestedRefresh:
+    rows, suggested, keys = found
+    if rows.feed is not None:
+        return of_change_feed(rows.feed.envelope, suggested.columns, keys)
+    if request.explode:
+        return of_items(request.explode[-1], suggested.columns, keys)
+    refresh = suggest_refresh(session, suggested.typed, suggested.columns, keys, order)
+    if request.of is not None:
+        return replace(refresh, why="each look reads the whole table, so the newest input is the table")
+    return refresh
 
 
 def marks_of_layout(layout: FileFormat) -> TextMarks:
@@ -177,13 +237,13 @@ def require_name(name: str, area: str) -> None:
         raise ConfigError("declaring a source", received=f"the area {area!r}", next_step="take letters, digits and _")
 
 
-def _place(request: Request) -> tuple[str, str, FileNames]:
+def place_of(files: Sequence[Path], landing: str) -> tuple[str, str, FileNames]:
     """Return the path that has all files, a note about it, and what the names of the files say."""
-    folders = sorted({str(path.parent) for path in request.files})
-    names = read_names([path.name for path in request.files])
+    folders = sorted({str(path.parent) for path in files})
+    names = read_names([path.name for path in files])
     shared = os.path.commonpath(folders)
     between = "" if len(folders) == 1 else "**/"
-    landing = os.path.realpath(request.landing) if "://" not in request.landing else ""
+    landing = os.path.realpath(landing) if "://" not in landing else ""
     below = os.path.relpath(os.path.realpath(shared), landing) if landing else ".."
     if not below.startswith(".."):
         folder = "" if below == "." else f"{below}/"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataops_assets.declaring.candidate_keys import CandidateKey
+from dataops_assets.declaring.candidate_keys import CandidateKey, is_named_as_key
 from dataops_assets.declaring.columns import SuggestedColumn
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, column, query
@@ -80,6 +80,51 @@ def suggest_refresh(
     if not repeated:
         return _new_rows(ranges, declared, told)
     return _repeated_rows(session, rows, ranges, key, steps)
+
+
+def of_change_feed(envelope: str, columns: Sequence[SuggestedColumn], keys: Sequence[CandidateKey]) -> SuggestedRefresh:
+    """Return the refresh of a feed of changes. `keys` are those of its insertions."""
+    # a row that is deleted and inserted again has its key twice among the insertions
+    named = [key for key in keys if all(map(is_named_as_key, key.names))]
+    by_name = next((item for item in columns if not item.facts.nulls and is_named_as_key(item.declared.name)), None)
+    if not named and by_name is not None:
+        names, why = [by_name.declared.name], f"{by_name.declared.name} is named like a key: check it"
+    else:
+        names, why = _key_or_first(columns, named or keys, "the insertions")
+    told = f"the files have the changes of rows, as {envelope} tells them; {why}"
+    return SuggestedRefresh({"type": "key", "key": names}, told)
+
+
+def of_items(path: str, columns: Sequence[SuggestedColumn], keys: Sequence[CandidateKey]) -> SuggestedRefresh:
+    """Return the refresh of the items of a list. `keys` are those of their parents."""
+    position = next(item.declared.name for item in columns if item.facts.name == f"{path}#")
+    of_parents = [item for item in columns if item.declared.name != position]
+    names, why = _key_or_first(of_parents, keys, "the parents")
+    replaced = {"when": f"{column(position).sql('duckdb')} = 0", "by": names}
+    return SuggestedRefresh(
+        {"type": "key", "key": [*names, position], "group_deletes": [replaced]},
+        f"each item has its place in a parent; {why}. A parent that is sent again replaces its items",
+    )
+
+
+def of_parts(found: SuggestedRefresh, keys: Sequence[CandidateKey]) -> SuggestedRefresh:
+    """Return the refresh for files of which several have one time: each is a part, so none may replace the others."""
+    if found.declared["type"] not in ("full", "timestamp"):
+        return found
+    first = "several files have one time, so each is a part of an extract"
+    key = next((item for item in keys if item.is_sure), None)
+    if key is None:
+        return SuggestedRefresh({"type": "append"}, f"{first}, and no column identifies a row")
+    told = f"{first}. A row that is sent again is replaced; no row is deleted because it is missing"
+    return SuggestedRefresh({"type": "key", "key": list(key.names)}, told)
+
+
+def _key_or_first(columns: Sequence[SuggestedColumn], keys: Sequence[CandidateKey], what: str) -> tuple[list[str], str]:
+    key = next((item for item in keys if item.is_sure), None) or next(iter(keys), None)
+    if key is not None:
+        return list(key.names), f"{' and '.join(key.names)} is a key of {what}: {key.why}"
+    first = columns[0].declared.name
+    return [first], f"no column is a key of {what}, so it is the first one: check it"
 
 
 def _numbered(session: Session, rows: Relation, order: Sequence[int]) -> Relation:

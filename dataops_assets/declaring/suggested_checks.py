@@ -73,6 +73,9 @@ def _known_codes(view: ColumnView) -> SuggestedPart | None:
     # values that came once may be followed by others
     if min(view.values.values()) < _LEAST_OF_A_CODE or view.facts.longest > _LONGEST_CODE:
         return None
+    if any(value.startswith(("[", "{")) for value in view.values):
+        # nested values are no codes
+        return None
     name = view.declared.name
     known = exp.In(this=_reference(name), expressions=[literal(value) for value in sorted(view.values)])
     return SuggestedPart(

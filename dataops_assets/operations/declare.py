@@ -44,10 +44,11 @@ def init_source(
     area: str,
     given: Sequence[Path],
     begin: Callable[[str], None] = lambda _: None,
+    explode: Sequence[str] = (),
 ) -> Drafted:
     """Write the drafted declaration of a source to `<defs>/<area>/<name>/defs.yaml`, and its contract beside it.
 
-    `begin` tells what is being done.
+    `begin` tells what is being done. `explode` are lists in the records whose items are the rows.
 
     Raises ConfigError if the file exists, and for a wrong name. Raises InputError for files that cannot be read. Then
     nothing is written.
@@ -55,7 +56,8 @@ def init_source(
     _require_free(defs, name, area)
     files = files_of(given)
     begin(f"reading {len(files):,} file{'' if len(files) == 1 else 's'}")
-    request = Request(name, area, files, environment.landing, dt.datetime.now(dt.UTC))
+    now = dt.datetime.now(dt.UTC)
+    request = Request(name, area, files, environment.landing, now, explode=tuple(explode))
     return _written(defs, draft(DuckDBEngine(environment), request))
 
 

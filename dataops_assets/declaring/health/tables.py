@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from dataops_assets.config.connection import NestedRecords
 from dataops_assets.declaring.columns import SuggestedColumn
 from dataops_assets.declaring.delivered_rows import DeliveredRows
 from dataops_assets.declaring.health.finding import Finding
+from dataops_assets.declaring.nested_names import nested_name
 from dataops_assets.engines.base import Session
 from dataops_assets.sql import Relation, alias, column, query
 
@@ -53,10 +55,13 @@ def malformed_records(delivered: DeliveredRows) -> list[Finding]:
 def unusual_names(delivered: DeliveredRows, columns: Sequence[SuggestedColumn]) -> list[Finding]:
     """Names of columns that people mistype: blanks at the ends, line ends, no letter, very long, or no name."""
     found = []
+    is_nested = isinstance(delivered.layout, NestedRecords)
     for item in columns:
         raw = item.facts.name
         if raw in delivered.unnamed:
             what = "the column has no name in the file"
+        elif is_nested and nested_name(raw) == item.declared.name != raw:
+            continue
         elif item.declared.name != raw:
             what = f"the name cannot be used in the lake; the column is {item.declared.name!r} there"
         elif not _USUAL_NAME.fullmatch(raw) or len(raw) > _LONGEST_NAME:

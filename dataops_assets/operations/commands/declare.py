@@ -45,6 +45,9 @@ def init(
         str, typer.Option(help="Instead of files: a declared database.", autocompletion=connection_names)
     ] = "",
     table: Annotated[str, typer.Option(help="Its table or view, as 'name' or 'schema.name'.")] = "",
+    explode: Annotated[
+        list[str] | None, typer.Option(help="List in the records whose items are the rows, by its dotted name.")
+    ] = None,
 ) -> Answer:
     """Draft a source from files or from a table: write its defs.yaml, and list what looks unhealthy there.
 
@@ -67,5 +70,5 @@ def init(
         of = DatabaseTable(database, table), require_declared(database, project.databases())
         made = init_table(environment, defs, name, area or name, of, begin)
     else:
-        made = init_source(environment, defs, name, area or name, file or [], begin)
+        made = init_source(environment, defs, name, area or name, file or [], begin, explode or ())
     return Answer(view.drafted_as_data(made), [*view.drafted(made)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,12 +27,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def drafted(engine: DuckDBEngine, tmp_path: Path) -> Drafting:
     """Write files, by name, into a folder of the landing area, and draft the source `orders` from it."""
 
-    def made(files: Mapping[str, str | bytes]) -> Draft:
+    def made(files: Mapping[str, str | bytes], explode: tuple[str, ...] = ()) -> Draft:
         folder = tmp_path / "landing" / "shop"
+        # an example of a property has its own files
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, content in files.items():
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         landing = str(tmp_path / "landing")
-        return draft(engine, Request("orders", "shop", files_of([folder]), landing, NOW))
+        return draft(engine, Request("orders", "shop", files_of([folder]), landing, NOW, explode=explode))
 
     return made

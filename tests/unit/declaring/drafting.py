@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from dataops_assets.declaring.draft import Draft
 
-Drafting = Callable[[Mapping[str, str | bytes]], Draft]
+
+class Drafting(Protocol):
+    """Drafts a source from files, given by name."""
+
+    def __call__(self, files: Mapping[str, str | bytes], explode: tuple[str, ...] = ()) -> Draft: ...
