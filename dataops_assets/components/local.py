@@ -92,14 +92,7 @@ def local_runner(
     keep_sqlite_open("OFF")
     with alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
         end_runs_left_behind(instance)
-        try:
-            definitions = load()
-        except dg.DagsterError as error:
-            raise ConfigError(
-                "loading the code location",
-                received=str(error.__cause__ or error),
-                next_step="dg check defs shows it all",
-            ) from error
+        definitions = _loaded(load)
         runner = LocalRunner(definitions, instance, cursor, begin)
         with runner.queue:
             yield runner
@@ -171,6 +164,24 @@ def _planned_at_once() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def _loaded(load: Callable[[], dg.Definitions]) -> dg.Definitions:
+    """Load the code location. Raises the error of a wrong declaration itself, without the tree that Dagster shows."""
+    try:
+        return load()
+    except Exception as error:
+        causes = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and isinstance(cause, Exception):
+            causes.append(cause)
+        for cause in causes:
+            if isinstance(cause, DataOpsError):
+                raise cause from None
+        if not isinstance(error, dg.DagsterError):
+            raise
+        raise ConfigError(
+            "loading the code location", received=str(causes[-1]), next_step="dg check defs shows it all"
+        ) from error
 
 
 class LocalRunner:

@@ -36,6 +36,20 @@ def run_what_is_due(home: Path) -> list[Any]:
         return [here.rows("hub/orders", "id", "amount"), sorted(run.status.value for run in instance.get_runs())]
 
 
+def test_a_wrong_declaration_is_told_in_its_own_words(landed: Path) -> None:
+    """Dagster wraps it in an error that shows a tree of folders."""
+    wrong = standalone()
+    wrong["validations"] = [{"name": "sane", "expression": "amountt > 0"}]
+
+    def load() -> dg.Definitions:
+        with loaded(wrong) as definitions:
+            return definitions
+
+    with pytest.raises(ConfigError, match="has no column or rule 'amountt', did you mean 'amount'") as told:
+        local_runner(load, landed / "cursor", lambda _: None).__enter__()
+    assert told.value.__cause__ is None
+
+
 def die_at_the_first_write(home: Path) -> None:
     # for good: the process has no other life
     DuckDBSession.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
