@@ -19,7 +19,7 @@ app = Commands(panel="Declarations")
 
 @app.command(example="dataops check", found="a declaration is wrong")
 def check() -> Answer:
-    """List what the load would refuse, in its words, with file and line. It does not start Dagster and reads no data.
+    """List what the load would refuse, in its words, with file and line. It reads neither data nor the dbt projects.
 
     A file with a wrong field is listed alone. When all fields are right, every wrong source and output is listed.
     """
