@@ -118,6 +118,19 @@ def expanded(data: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
+def place_as_declared(place: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
+    """Return the place of a setting in the declaration `data`: a key that is read twice is declared once."""
+    columns = data.get("columns") if isinstance(data, Mapping) and data.get("envelope") else None
+    if not isinstance(columns, list | tuple) or len(place) < 2 or place[0] != "columns":
+        return place
+    made, number = expanded(data).get("columns", ()), place[1]
+    if not isinstance(number, int) or not len(columns) <= number < len(made):
+        return place
+    name = str(made[number].get("name")).removeprefix(_AFTER).removeprefix(_BEFORE)
+    found = (index for index, item in enumerate(columns) if item.get("name") == name)
+    return ("columns", next(found, number), *place[2:])
+
+
 def _columns(preset: Preset, declared: Sequence[Mapping[str, Any]], refresh: Mapping[str, Any]) -> list[Any]:
     """Return the declared columns with the paths of their values, in their places, and then what is added."""
     key = _names(refresh.get("key"))

@@ -22,7 +22,7 @@ from dataops_assets.config.connection import (
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.declared import Declared, FieldPath, Problem, hint, path_as_written, refuse
-from dataops_assets.config.envelopes import Envelope, expanded
+from dataops_assets.config.envelopes import Envelope, expanded, place_as_declared
 from dataops_assets.config.environment import EngineName
 from dataops_assets.config.kafka import MESSAGE_FIELDS, KafkaConnection
 from dataops_assets.config.names import Area, Name, Owner
@@ -81,18 +81,12 @@ class Source(Declared):
         try:
             return handler(data)
         except ValidationError as error:
-            raise ValidationError.from_exception_data(
-                error.title,
-                [
-                    InitErrorDetails(
-                        type=item["type"],
-                        loc=path_as_written(item["loc"], data),
-                        input=item["input"],
-                        ctx=item.get("ctx", {}),
-                    )
-                    for item in error.errors(include_url=False)
-                ],
-            ) from error
+            found: dict[tuple[Any, ...], InitErrorDetails] = {}
+            for item in error.errors(include_url=False):
+                place = path_as_written(place_as_declared(item["loc"], data), data)
+                details = InitErrorDetails(type=item["type"], loc=place, input=item["input"], ctx=item.get("ctx", {}))
+                found.setdefault((place, item["msg"]), details)
+            raise ValidationError.from_exception_data(error.title, list(found.values())) from error
 
     @model_validator(mode="before")
     @classmethod

@@ -244,6 +244,8 @@ def test_what_is_declared_stays_as_it_is() -> None:
         ({"refresh": {"type": "full"}}, ("envelope",), "changes of single keys"),
         ({"envelope": "debezum"}, ("envelope",), "debezium"),
         ({"columns": [*COLUMNS, {"name": "x", "type": "int"}]}, ("columns", 3), "did you mean 'integer'"),
+        # a key is read before and after a change, and declared once
+        ({"columns": [{"name": "id", "type": "int"}, *COLUMNS[1:]]}, ("columns", 0), "did you mean 'integer'"),
     ],
 )
 def test_a_mistake_says_where_it_is_written(changes: dict[str, Any], where: tuple[Any, ...], why: str) -> None:
