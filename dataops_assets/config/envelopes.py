@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dataops_assets.config.declared import refuse
 
-Envelope = Literal["debezium", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
+Envelope = Literal["debezium", "debezium_payload", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
 
 OP = "cdc_op"
 """Column that says what a change is."""
@@ -44,17 +44,24 @@ class Preset:
         return ORDER if any(item["name"] == ORDER for item in self.columns) else ""
 
 
-PRESETS: Mapping[Envelope, Preset] = {
-    "debezium": Preset(
+def _debezium(within: str) -> Preset:
+    """Return the preset of Debezium, for envelopes at this path."""
+    return Preset(
         columns=(
-            {"name": OP, "source_name": "op"},
-            {"name": ORDER, "type": "integer", "source_name": "source.ts_ms", "nullable": False},
+            {"name": OP, "source_name": f"{within}op"},
+            {"name": ORDER, "type": "integer", "source_name": f"{within}source.ts_ms", "nullable": False},
         ),
-        row="after.",
-        before="before.",
+        row=f"{within}after.",
+        before=f"{within}before.",
         keep_when="cdc_op in ('c', 'r', 'u', 'd', 't')",
         delete_when="cdc_op = 'd'",
-    ),
+    )
+
+
+PRESETS: Mapping[Envelope, Preset] = {
+    "debezium": _debezium(""),
+    # Kafka's converter puts the envelope beside its schema, unless it is told not to
+    "debezium_payload": _debezium("payload."),
     "dms": Preset(columns=({"name": OP, "source_name": "Op"},), delete_when="cdc_op = 'D'"),
     "maxwell": Preset(
         columns=(

@@ -18,9 +18,10 @@ _NEEDED: dict[Envelope, tuple[str, ...]] = {
     "dms": ("Op",),
     "dlt": ("_dlt_load_id",),
 }
+_OF_DEBEZIUM: tuple[Envelope, ...] = ("debezium", "debezium_payload")
 _UPDATES = ("u", "update", "U", "update_postimage", "bootstrap-complete", "bootstrap-start")
 _INSERTS: dict[Envelope, tuple[str, ...]] = {
-    "debezium": ("c", "r"),
+    **dict.fromkeys(_OF_DEBEZIUM, ("c", "r")),
     "maxwell": ("insert", "bootstrap-insert"),
     "goldengate": ("I",),
     "delta_cdf": ("insert",),
@@ -28,7 +29,7 @@ _INSERTS: dict[Envelope, tuple[str, ...]] = {
     "dlt": (),
 }
 _DELETIONS: dict[Envelope, tuple[str, ...]] = {
-    "debezium": ("d", "t", "m"),
+    **dict.fromkeys(_OF_DEBEZIUM, ("d", "t", "m")),
     "maxwell": ("delete",),
     "goldengate": ("D", "T"),
     "delta_cdf": ("delete", "update_preimage"),
@@ -72,7 +73,10 @@ class ChangeFeed:
 def change_feed_of(names: Sequence[str]) -> ChangeFeed | None:
     """Return the change feed whose records have these names; None if they are plain rows."""
     tops = {name.partition(".")[0] for name in names}
+    within = {name.partition(".")[0] for name in below(names, "payload")}
     envelope = next((kind for kind, needed in _NEEDED.items() if tops.issuperset(needed)), None)
+    if tops == {"schema", "payload"} and within.issuperset(_NEEDED["debezium"]):
+        envelope = "debezium_payload"
     if envelope is None:
         return None
     preset = PRESETS[envelope]
@@ -81,7 +85,9 @@ def change_feed_of(names: Sequence[str]) -> ChangeFeed | None:
     if not values:
         return None
     declared = {str(item["name"]): str(item["source_name"]) for item in preset.columns}
-    positions = tuple(name for name in _POSITIONS if name in names) if envelope == "debezium" else ()
-    if positions[:1] == (declared.get(ORDER),):
-        positions = ()
-    return ChangeFeed(envelope, tuple(values), row, declared.get(OP, ""), positions)
+    above = row.removesuffix("after")
+    positions = [f"{above}{name}" for name in _POSITIONS] if envelope in _OF_DEBEZIUM else []
+    positions = [name for name in positions if name in names]
+    if positions[:1] == [declared.get(ORDER)]:
+        positions = []
+    return ChangeFeed(envelope, tuple(values), row, declared.get(OP, ""), tuple(positions))

@@ -127,6 +127,15 @@ FEEDS: Mapping[str, Sequence[str]] = {
     ],
 }
 
+# as Kafka's converter writes it by default
+FEEDS = {
+    **FEEDS,
+    "debezium_payload": [
+        lines([{"schema": {"type": "struct"}, "payload": json.loads(line)} for line in text.splitlines()])
+        for text in FEEDS["debezium"]
+    ],
+}
+
 
 def declared(envelope: str, **more: Any) -> dict[str, Any]:
     return {

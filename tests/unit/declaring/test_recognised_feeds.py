@@ -89,7 +89,14 @@ def test_a_change_feed_is_recognised_and_every_change_is_read(
         assert [row[source.refresh.order_by] for row in rows] == sorted(row[source.refresh.order_by] for row in rows)
     if source.refresh.delete_when:
         marked = [place for place, (op, _) in enumerate(changes) if op == "d"]
-        word = {"debezium": "d", "maxwell": "delete", "goldengate": "D", "delta_cdf": "delete", "dms": "D"}[envelope]
+        word = {
+            "debezium": "d",
+            "debezium_payload": "d",
+            "maxwell": "delete",
+            "goldengate": "D",
+            "delta_cdf": "delete",
+            "dms": "D",
+        }[envelope]
         assert [place for place, row in enumerate(rows) if row["cdc_op"] == word] == marked
 
 
