@@ -6,7 +6,15 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dataops_assets.config.connection import CsvFormat, ExcelFormat, FileFormat, FixedWidthFormat, JsonFormat
+from dataops_assets.config.connection import (
+    CsvFormat,
+    ExcelFormat,
+    FileFormat,
+    FixedWidthFormat,
+    JsonFormat,
+    TextFormat,
+    XmlFormat,
+)
 from dataops_assets.config.envelopes import ORDER
 from dataops_assets.declaring.columns import SuggestedColumn
 from dataops_assets.declaring.draft import Draft
@@ -123,7 +131,7 @@ def _lines(draft: Draft, contract: str) -> Iterator[str]:
 def _columns(draft: Draft) -> Iterator[str]:
     if draft.envelope:
         yield from _comment(
-            "suggested: the names in the records are those of this change feed. See docs/refresh.md",
+            "suggested: the names in the records are those of this change feed. See docs/coming-from.md",
             "  ",
         )
         yield f"  envelope: {draft.envelope}"
@@ -173,6 +181,10 @@ def _format_note(layout: FileFormat) -> str:
         numbers = f", decimal mark {layout.decimal_mark!r}" if layout.decimal_mark != "." else ""
         last = ", and a last line with totals, which are checked" if layout.trailer_lines else ""
         return f"delimited by {layout.delimiter!r}, {layout.encoding}, {header}{numbers}{last}"
+    if isinstance(layout, XmlFormat):
+        return f"each element {layout.records} is a record"
+    if isinstance(layout, TextFormat):
+        return "a log; a line of another form belongs to the record before it"
     if isinstance(layout, FixedWidthFormat):
         return "text with fixed positions, without names: check where each field begins, and name it"
     if isinstance(layout, ExcelFormat):

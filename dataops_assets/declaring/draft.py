@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from dataops_assets.config.connection import CsvFormat, FileFormat
+from dataops_assets.config.connection import CsvFormat, FileFormat, TextFormat
 from dataops_assets.config.names import AREA, NAME
 from dataops_assets.connections.names import unfinished
 from dataops_assets.declaring.candidate_keys import CandidateKey, candidate_keys
@@ -214,6 +214,8 @@ def _refresh(
         return of_change_feed(rows.feed.envelope, suggested.columns, keys)
     if request.explode:
         return of_items(request.explode[-1], suggested.columns, keys)
+    if isinstance(suggested.layout, TextFormat):
+        return SuggestedRefresh({"type": "append"}, "a log only grows, and no column identifies a line")
     refresh = suggest_refresh(session, suggested.typed, suggested.columns, keys, order)
     if request.of is not None:
         return replace(refresh, why="each look reads the whole table, so the newest input is the table")

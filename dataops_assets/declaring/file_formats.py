@@ -23,6 +23,8 @@ from dataops_assets.config.connection import (
     NestedRecords,
     OrcFormat,
     ParquetFormat,
+    TextFormat,
+    XmlFormat,
     YamlFormat,
 )
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
@@ -30,7 +32,9 @@ from dataops_assets.connections.formats.staging import RawFile
 from dataops_assets.declaring.dialects import layout_of
 from dataops_assets.declaring.encodings import encoding_of
 from dataops_assets.declaring.fixed_places import fields_of
+from dataops_assets.declaring.log_lines import form_of
 from dataops_assets.declaring.trailer_lines import trailer_of
+from dataops_assets.declaring.xml_paths import records_path
 from dataops_assets.errors import ConfigError, InputError
 
 _SAMPLE = 1 << 20
@@ -66,6 +70,8 @@ def format_of_files(files: Sequence[RawFile]) -> FileFormat:
             return JsonFormat(type="json", records=_records_path(files[0]))
         case "yaml":
             return YamlFormat(type="yaml")
+        case "xml":
+            return XmlFormat(type="xml", records=records_path(files[0]))
     return _text_format(files)
 
 
@@ -93,7 +99,7 @@ def _kind(file: RawFile) -> str:
         raise InputError(
             f"finding the format of {file.name}",
             received=kind,
-            known=["delimited text", "json", "json lines", "yaml", "parquet", "orc", "avro", "excel (.xlsx)"],
+            known=["delimited text", "json", "json lines", "yaml", "xml", "parquet", "orc", "avro", "excel (.xlsx)"],
         )
     if Path(file.name.lower().removesuffix(".gz").removesuffix(".zip").removesuffix(".zst")).suffix in (
         ".yaml",
@@ -104,6 +110,8 @@ def _kind(file: RawFile) -> str:
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith("{"):
         return "jsonl" if _is_object(text.partition("\n")[0]) and _has_more_lines(file) else _document(file)
+    if text.startswith("<"):
+        return "xml"
     return "json" if text.startswith("[") and _is_document(file) else "csv"
 
 
@@ -185,6 +193,9 @@ def _text_format(files: Sequence[RawFile]) -> FileFormat:
     filled = [file for file in files if file.path.stat().st_size]
     step = max(len(filled) // _SAMPLED_FILES, 1)
     samples = [_sample(file, encoding) for file in filled[::step][:_SAMPLED_FILES]]
+    if form := form_of(samples):
+        # so logs tell of a missing value
+        return TextFormat(type="text", pattern=form, encoding=encoding, null_words=("", "-"))
     found = layout_of(samples)
     if found.width <= 1 and (fields := fields_of([line for text in samples for line in text.splitlines()])):
         return FixedWidthFormat(type="fixed_width", fields=fields, encoding=encoding)

@@ -34,8 +34,10 @@ def names_within(session: Session, rows: Relation, names: Sequence[tuple[str, st
 
 
 def nested_name(name: str) -> str:
-    """Return the name of the column for a nested value: without dots, which SQL takes for those after a table."""
-    return "_".join(parts_of(name.replace("#", "_position")))
+    """Return the name of the column for a nested value, without the dots of a path and the marks of XML and lists."""
+    parts = [part.removeprefix("@") for part in parts_of(name) if part != "#text"] or ["text"]
+    last = parts[-1]
+    return "_".join([*parts[:-1], f"{last[:-1]}_position" if len(last) > 1 and last.endswith("#") else last])
 
 
 def hold_records(values: Iterable[str]) -> bool:

@@ -246,3 +246,33 @@ def test_fixed_positions_are_told_apart_by_their_kind(drafted: Drafting) -> None
     made = drafted({"acc.txt": text})
     widths = [item["width"] for item in made.layout.model_dump()["fields"]]
     assert (made.layout.type, widths) == ("fixed_width", [6, 20, 9, 8])
+
+
+def test_the_repeated_elements_of_xml_are_the_records(drafted: Drafting, engine: DuckDBEngine, tmp_path: Path) -> None:
+    parts = "".join(
+        f'<part id="p{number}"><price cur="EUR">{number}.50</price><by><city>c{number}</city></by></part>'
+        for number in range(9)
+    )
+    made = drafted({"parts.xml": f"<?xml version='1.0'?><list day='1'><head><by>x</by></head>{parts}</list>"})
+    source = source_of(made)
+    assert source.connection.format.records == "list.part"
+    assert [item.name for item in source.columns] == ["id", "price_cur", "price", "by_city"]
+    rows, rejected = parsed(engine, tmp_path / "landing" / "shop" / "parts.xml", source)
+    assert ([(row["id"], row["by_city"]) for row in rows], rejected) == ([(f"p{n}", f"c{n}") for n in range(9)], 0)
+
+
+LOGS = {
+    "web": ['10.0.0.{n} - bob [01/Jan/2024:10:00:0{n} +0000] "GET /{n} HTTP/1.1" 200 -'],
+    "application": ["2024-01-01 10:00:0{n},123 ERROR it failed, again; {n}", "  at line {n}"],
+    "syslog": ["Jan  {n} 10:00:00 host sshd[{n}]: opened"],
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_log_is_read_line_by_line(kind: str, drafted: Drafting, engine: DuckDBEngine, tmp_path: Path) -> None:
+    text = "".join(f"{line.format(n=number)}\n" for number in range(1, 9) for line in LOGS[kind])
+    source = source_of(drafted({"app.log": text}))
+    assert (source.connection.format.type, source.refresh.type) == ("text", "append")
+    rows, rejected = parsed(engine, tmp_path / "landing" / "shop" / "app.log", source)
+    assert (len(rows), rejected) == (8, 0)
+    assert all(row["time"] is not None for row in rows)
