@@ -92,7 +92,8 @@ def local_runner(
     keep_sqlite_open("OFF")
     with alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
         end_runs_left_behind(instance)
-        definitions = _loaded(load)
+        with _LoadErrors():
+            definitions = load()
         runner = LocalRunner(definitions, instance, cursor, begin)
         with runner.queue:
             yield runner
@@ -166,22 +167,22 @@ def _planned_at_once() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _loaded(load: Callable[[], dg.Definitions]) -> dg.Definitions:
-    """Load the code location. Raises the error of a wrong declaration itself, without the tree that Dagster shows."""
-    try:
-        return load()
-    except Exception as error:
-        causes = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and isinstance(cause, Exception):
-            causes.append(cause)
-        for cause in causes:
+class _LoadErrors:
+    """Raises the error of a wrong declaration itself, where Dagster raises one with its tree of folders."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        cause = error
+        while cause is not None:
             if isinstance(cause, DataOpsError):
                 raise cause from None
-        if not isinstance(error, dg.DagsterError):
-            raise
-        raise ConfigError(
-            "loading the code location", received=str(causes[-1]), next_step="dg check defs shows it all"
-        ) from error
+            last, cause = cause, cause.__cause__ or cause.__context__
+        if isinstance(error, dg.DagsterError):
+            raise ConfigError(
+                "loading the code location", received=str(last), next_step="dg check defs shows it all"
+            ) from error
 
 
 class LocalRunner:
