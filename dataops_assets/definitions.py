@@ -22,6 +22,7 @@ from dataops_assets.components.output import blocking_checks, require_models
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
+from dataops_assets.components.publications import publications_sensor, require_published_models
 from dataops_assets.components.quality_report import report_asset, report_schedule
 from dataops_assets.components.source import declared_once
 from dataops_assets.components.source_files import find_once
@@ -82,6 +83,7 @@ def _load() -> dg.Definitions:
     everything = declared_once(tree)
     made = [spec.key for item in declared.assets or () if isinstance(item, dg.AssetsDefinition) for spec in item.specs]
     require_models(everything, made)
+    require_published_models(everything, {"/".join(key.path): None for key in made})
     sources = everything.sources
     environment = environment_from(os.environ, PROJECT)
     storage_jobs = [storage_job(sources)] if sources else []
@@ -91,6 +93,7 @@ def _load() -> dg.Definitions:
             automation_sensor(declared),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
             *([incident_sensor(sources, everything.incidents)] if sources else []),
+            *([publications_sensor(everything)] if everything.publications else []),
         ],
         jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
         assets=[report_asset(sources, everything.data_products, everything.incidents.link)] if sources else [],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataops_assets.components.data_products import DataProductsComponent
     from dataops_assets.components.incidents import IncidentsComponent
     from dataops_assets.components.output import OutputComponent
+    from dataops_assets.components.publications import PublicationsComponent
     from dataops_assets.components.source import SourceComponent
     from dataops_assets.components.templates import TemplatesComponent
     from dataops_assets.components.warehouse import WarehouseComponent
@@ -23,6 +24,7 @@ __all__ = [
     "DataProductsComponent",
     "IncidentsComponent",
     "OutputComponent",
+    "PublicationsComponent",
     "SourceComponent",
     "TemplatesComponent",
     "WarehouseComponent",
@@ -33,6 +35,7 @@ _MODULES = {
     "DataProductsComponent": "data_products",
     "IncidentsComponent": "incidents",
     "OutputComponent": "output",
+    "PublicationsComponent": "publications",
     "SourceComponent": "source",
     "TemplatesComponent": "templates",
     "WarehouseComponent": "warehouse",

@@ -24,6 +24,7 @@ from dataops_assets.config.data_products import DataProduct, DataProducts
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
+from dataops_assets.config.publications import Publication, Publications
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
@@ -43,6 +44,10 @@ TEMPLATE_TYPES = (
 PRODUCT_TYPES = (
     "dataops_assets.components.DataProductsComponent",
     "dataops_assets.components.data_products.DataProductsComponent",
+)
+PUBLICATION_TYPES = (
+    "dataops_assets.components.PublicationsComponent",
+    "dataops_assets.components.publications.PublicationsComponent",
 )
 INCIDENT_TYPES = (
     "dataops_assets.components.IncidentsComponent",
@@ -108,7 +113,7 @@ class OutputDeclaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All sources, databases, outputs and data products, by name, the warehouses, and the settings of incidents."""
+    """All that is declared, by name: sources, databases, outputs, data products, publications, warehouses."""
 
     by_name: Mapping[str, Declaration]
     incidents: Incidents = field(default_factory=Incidents)
@@ -116,6 +121,7 @@ class Declarations:
     outputs: Mapping[str, OutputDeclaration] = field(default_factory=dict)
     warehouses: Sequence[Warehouse] = ()
     data_products: DataProducts = field(default_factory=DataProducts)
+    publications: Mapping[str, Publication] = field(default_factory=dict)
     _compiled: dict[str, CompiledRules] = field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -222,6 +228,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
         _outputs(documents),
         _warehouses(documents),
         _data_products(documents, list(by_name)),
+        _publications(documents, by_name),
     )
 
 
@@ -342,6 +349,36 @@ def _data_products(documents: Sequence[tuple[Path, yaml.Node]], sources: Sequenc
                     )
             found[name] = product
     return DataProducts(products=found)
+
+
+def _publications(
+    documents: Sequence[tuple[Path, yaml.Node]], sources: Mapping[str, Declaration]
+) -> dict[str, Publication]:
+    """Collect the publications of all files. Raises ConfigError for a repeated name or a table that no source makes."""
+    found: dict[str, Publication] = {}
+    known = sorted(table for declared in sources.values() for table in made_tables(declared.source))
+    for path, lines, declared in _of_types(documents, PUBLICATION_TYPES, Publications):
+        for name, publication in declared.publications.items():
+            place = f"{path}:{lines['publications', name]} attributes.publications.{name}"
+            if name in found:
+                raise ConfigError(f"{place}: declared twice", next_step="rename one of the two")
+            for table in publication.tables:
+                # models are known to dbt alone
+                if not table.startswith("warehouse/") and table not in known:
+                    raise ConfigError(
+                        f"{place}: no source makes this table",
+                        received=table,
+                        known=known,
+                        next_step=nearest(table, known),
+                    )
+            found[name] = publication
+    return found
+
+
+def made_tables(source: Source) -> list[str]:
+    """Return the asset keys of the lake and hub tables that readers of a source can use."""
+    current = [f"hub/{source.name}_current"] if any(rule.mode == "keep_current" for rule in source.rules) else []
+    return [f"lake/{source.name}", f"lake/{source.name}_quarantine", f"hub/{source.name}", *current]
 
 
 def _incidents(documents: Sequence[tuple[Path, yaml.Node]]) -> Incidents:

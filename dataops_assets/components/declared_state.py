@@ -48,6 +48,10 @@ def declared_state(
     if declared.data_products.model_fields_set:
         content = declared.data_products.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         found.append(Declaration("data products", "data products", content))
+    found += [
+        Declaration("publication", name, item.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        for name, item in declared.publications.items()
+    ]
     projects = []
     for warehouse in declared.warehouses:
         folder = project / warehouse.project

@@ -30,6 +30,7 @@ from dataops_assets.components.input_partitions import partitions_name, partitio
 from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
+from dataops_assets.components.publications import SENSOR as PUBLICATIONS
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.run_queue import RunQueue
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
@@ -331,6 +332,12 @@ class LocalRunner:
                 # `dataops incidents` tells of them; they are no notes on arrivals
                 del self.notes[notes:]
                 _store(self._sensors, json.dumps(told))
+
+    def publish(self) -> None:
+        """Move the publications whose tables agree at a newer moment."""
+        for sensor in self._repository.sensor_defs:
+            if sensor.name == PUBLICATIONS:
+                self._ask(sensor, {})
 
     def failed_runs(self) -> list[FailedRun]:
         """Return the runs that failed last for a table below the hubs, which is therefore missing or old."""

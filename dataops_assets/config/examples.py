@@ -206,6 +206,12 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "PostgresDatabase": {**_SERVER, "password": {"env": "SHOP_DB_PASSWORD"}},
     "MergedColumn": {"take": "last", "when": "note <> '__debezium_unavailable_value' or note is null"},
     "ProcessControl": {"country": "DE", "new_normal": ["2024-05-01"]},
+    "Publication": {
+        "description": "What the shop sells, with its look-ups.",
+        "owner": "team:shop",
+        "tables": ["hub/orders_current", "hub/customers", "warehouse/fct_orders", "warehouse/dim_customers"],
+    },
+    "Publications": {"publications": {"shop": {"tables": ["hub/orders", "hub/customers"], "strict": True}}},
     "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
     "Relation": {
         "source": "customers",

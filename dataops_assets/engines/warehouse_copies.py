@@ -26,9 +26,45 @@ _PAUSE_SECONDS = 2.0
 _LOCKED = "Could not set lock on file"
 
 
+class WarehouseBusy(StorageError):
+    """Another process writes the warehouse."""
+
+
 def copies_of(warehouse: Path) -> Path:
-    """Return the folder with the copies of a warehouse."""
+    """Return the folder with the copies of a warehouse that releases have."""
     return warehouse.with_name(f"{warehouse.name}.releases")
+
+
+def published_copies(warehouse: Path) -> Path:
+    """Return the folder with the copies of a warehouse that publications have."""
+    return warehouse.with_name(f"{warehouse.name}.published")
+
+
+def state_of(warehouse: Path) -> str:
+    """Return a text that differs after each write to the warehouse; empty if there is none."""
+    found = []
+    for path in (warehouse, warehouse.with_name(f"{warehouse.name}.wal")):
+        if path.exists():
+            status = path.stat()
+            found.append(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
+    return " ".join(found)
+
+
+@contextmanager
+def held(warehouse: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Hold the warehouse, so that no process writes it meanwhile, and give a connection that reads it.
+
+    Raises WarehouseBusy at once while another process writes it.
+    """
+    with _unchanging(warehouse, f"reading {warehouse}", attempts=1) as connection:
+        yield connection
+
+
+def copy_held(warehouse: Path) -> Path:
+    """Copy the warehouse, which the caller holds, for a publication; return the path of the copy."""
+    target = published_copies(warehouse) / f"{uuid.uuid4().hex}.duckdb"
+    _copy(warehouse, target)
+    return target
 
 
 def copy_warehouse(warehouse: Path) -> Path | None:
@@ -100,13 +136,13 @@ def remove_leftovers(warehouse: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def remove_copies(warehouse: Path, needed: Collection[str], young_seconds: float = 86_400.0) -> int:
-    """Remove the copies whose names no release has, and return their bytes.
+def remove_copies(folder: Path, needed: Collection[str], young_seconds: float = 86_400.0) -> int:
+    """Remove the copies of a folder whose names are not needed, and return their bytes.
 
-    Young ones stay: they may belong to a release that is being made.
+    Young ones stay: they may belong to a release or publication that is being made.
     """
     removed = 0
-    for path in copies_of(warehouse).glob("*.duckdb*"):
+    for path in folder.glob("*.duckdb*"):
         status = path.stat()
         if path.name not in needed and status.st_mtime < time.time() - young_seconds:
             removed += status.st_size
@@ -144,28 +180,31 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _unchanging(warehouse: Path, attempted: str) -> Iterator[None]:
+def _unchanging(warehouse: Path, attempted: str, attempts: int = _ATTEMPTS) -> Iterator[duckdb.DuckDBPyConnection]:
     """Hold the warehouse so that no process writes it, with all of it in its one file."""
     log = warehouse.with_name(f"{warehouse.name}.wal")
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(attempts):
         try:
             if log.exists():
                 # a killed writer left it; a checkpoint takes it into the file
                 with duckdb.connect(str(warehouse)) as writer:
                     writer.execute("CHECKPOINT")
-            with duckdb.connect(str(warehouse), read_only=True):
+            with duckdb.connect(str(warehouse), read_only=True) as connection:
                 if not log.exists():
-                    yield
+                    yield connection
                     return
         except duckdb.IOException as error:
-            if _LOCKED not in str(error) or attempt == _ATTEMPTS - 1:
-                raise StorageError(
+            if _LOCKED not in str(error):
+                raise StorageError(attempted, received=_first_line(error)) from error
+            if attempt == attempts - 1:
+                raise WarehouseBusy(
                     attempted,
                     received=_first_line(error),
                     next_step="close the warehouse's file in the process that is named, then run the command again",
                 ) from error
-        time.sleep(_PAUSE_SECONDS)
-    raise StorageError(attempted, received="another process writes it", next_step="wait until it has ended")
+        if attempt < attempts - 1:
+            time.sleep(_PAUSE_SECONDS)
+    raise WarehouseBusy(attempted, received="another process writes it", next_step="wait until it has ended")
 
 
 def _failed(attempted: str, error: OSError) -> StorageError:

@@ -24,6 +24,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.declaration_store import DeclarationStore
+from dataops_assets.metadata.moment_store import MomentStore
 from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
@@ -179,6 +180,7 @@ class MetadataStore:
         self.declarations = DeclarationStore(self._database)
         self.plans = PlanStore(self._database)
         self.tokens = TokenStore(self._database)
+        self.moments = MomentStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""

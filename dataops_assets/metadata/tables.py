@@ -623,6 +623,28 @@ tokens = sa.Table(
     comment="One row for each version of a table that a consumer took",
 )
 
+publications = sa.Table(
+    "publications",
+    metadata,
+    sa.Column("publication", Text, primary_key=True, comment="Name of the publication"),
+    sa.Column(
+        "number",
+        sa.BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="Ascends with time; the highest is in force",
+    ),
+    sa.Column("published_at", Timestamp, nullable=False, comment="From when on readers see it (UTC)"),
+    sa.Column(
+        "tables",
+        Json,
+        nullable=False,
+        comment="JSON list: asset key, Delta version, commit or build id, and rows of each table",
+    ),
+    sa.Column("warehouse", Text, nullable=False, comment="Copy of the warehouse with its models; empty without models"),
+    comment="One row for each moment of a publication",
+)
+
 declarations = sa.Table(
     "declarations",
     metadata,

@@ -10,6 +10,7 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.retention import Retained, pending, settle_inputs
 from dataops_assets.storage.delta import Table
+from dataops_assets.storage.moments import Moments
 from dataops_assets.storage.vacuum import vacuum
 
 _MOST_DAYS = 36_500
@@ -44,8 +45,8 @@ def versions_kept(days: float | None) -> dt.timedelta | None:
 def clean_up(context: SourceContext, keep: dt.timedelta | None = None) -> CleanUp:
     """Clean up one source; `keep` replaces `retention.versions`.
 
-    What a release needs stays. A hub that needs a rebuild stops only the settling of its inputs. Raises StorageError
-    while a rollback of the source is unfinished.
+    What a release or a publication needs stays. A hub that needs a rebuild stops only the settling of its inputs.
+    Raises StorageError while a rollback of the source is unfinished.
     """
     source = context.source
     context.metadata.releases.require_no_rollback(source.name, f"cleaning up {source.name!r}")
@@ -56,7 +57,8 @@ def clean_up(context: SourceContext, keep: dt.timedelta | None = None) -> CleanU
         except ConfigError as raised:
             error = str(raised)
     days = source.retention.versions if keep is None else keep
-    done = [vacuum(table, retention=days, pinned=_pinned(context, table)) for table in context.tables]
+    moments = Moments(context.environment.storage)
+    done = [vacuum(table, retention=days, pinned=_pinned(context, moments, table)) for table in context.tables]
     return CleanUp(
         source.name,
         retained,
@@ -67,5 +69,6 @@ def clean_up(context: SourceContext, keep: dt.timedelta | None = None) -> CleanU
     )
 
 
-def _pinned(context: SourceContext, table: Table) -> Collection[int]:
-    return context.metadata.releases.pinned(table.uri.removeprefix(f"{context.environment.storage}/"))
+def _pinned(context: SourceContext, moments: Moments, table: Table) -> Collection[int]:
+    asset = table.uri.removeprefix(f"{context.environment.storage}/")
+    return context.metadata.releases.pinned(asset) | moments.pinned(asset)

@@ -20,6 +20,7 @@ from dataops_assets.operations.commands import (
     incidents,
     inputs,
     plan,
+    publications,
     quarantine,
     releases,
     rules,
@@ -36,6 +37,7 @@ app = typer.Typer(
 for group in (daily.app, declare.app, plan.app, inputs.app, releases.whole, rules.app, doctor.app):
     app.add_typer(group)
 app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
+app.add_typer(publications.app, name="publications", rich_help_panel=releases.PANEL)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=releases.PANEL)
 app.add_typer(environments.app, name="env", rich_help_panel=environments.PANEL)
 app.add_typer(warehouse.app, name="warehouse", rich_help_panel="Declarations")

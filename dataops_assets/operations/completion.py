@@ -99,6 +99,11 @@ def plan_ids(incomplete: str) -> list[str]:
     return _beginning(incomplete, known)
 
 
+def publication_names(incomplete: str) -> list[str]:
+    """Return the names of declared publications that begin so."""
+    return _beginning(incomplete, lambda: project.declarations().publications)
+
+
 def _open_incidents() -> list[str]:
     url = project.environment().metadata_url
     # to look into a database that is not there would make it

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.warehouse_copies import copy_to
+from dataops_assets.engines.warehouse_copies import copy_to, published_copies
 from dataops_assets.errors import CommitConflict, ConfigError, InputError, StorageError, nearest
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.storage.links import PRIVATE, Linked, link_tree, own_bytes
@@ -165,6 +165,8 @@ def _filled(
         seen = metadata.releases.activity(sources)
         linked = link_tree(Path(parent.storage), staged / "storage")
         copy_to(Path(parent.warehouse), staged / "warehouse.duckdb")
+        # after the storage: so each moment that it has finds its copy of the warehouse
+        link_tree(published_copies(Path(parent.warehouse)), published_copies(staged / "warehouse.duckdb"))
         metadata.copy_to(staged / "metadata.db")
         if metadata.releases.activity(sources) == seen:
             return linked

@@ -9,24 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from sqlglot import exp
 
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.base import empty
-from dataops_assets.engines.duckdb import TRUSTING, load_extensions
+from dataops_assets.engines.reading_versions import TableAt
+from dataops_assets.engines.reading_versions import connect as connect_to
 from dataops_assets.engines.warehouse_copies import copies_of
 from dataops_assets.errors import ConfigError, GateFailed
-from dataops_assets.metadata.release_store import LEAVE_OUT, REPLAY, LaterInputs, Release, ReleaseTable
+from dataops_assets.metadata.release_store import LEAVE_OUT, REPLAY, LaterInputs, Release
 from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.code_version import code_version, dbt_digest, lock_digest
-from dataops_assets.sql import DIALECT, identifier, literal, query
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import releases
 from dataops_assets.steps.upkeep.releases import WAREHOUSE, Code, MadeRelease, make_release, release_of
 from dataops_assets.steps.upkeep.rollback import scope
-from dataops_assets.storage.delta import Table
-from dataops_assets.storage.objects import is_remote
 
 
 @dataclass(frozen=True)
@@ -143,28 +139,7 @@ def connect(environment: Environment, metadata: MetadataStore, name: str) -> duc
     Lake and hub are views of the pinned versions, `warehouse` is the attached copy, read-only. Raises InputError for an
     unknown release, StorageError if a table can no longer be read.
     """
-    connection = duckdb.connect(config={**TRUSTING})
-    load_extensions(connection, remote=is_remote(environment.storage))
-    for item in release_of(metadata, name).tables:
-        if item.asset == WAREHOUSE:
-            copy = str(copies_of(Path(environment.warehouse)) / item.pin)
-            connection.execute(query("ATTACH $copy AS warehouse (READ_ONLY)", copy=copy).sql(DIALECT))
-        else:
-            _view(connection, environment, item)
-    return connection
-
-
-def _view(connection: duckdb.DuckDBPyConnection, environment: Environment, item: ReleaseTable) -> None:
-    """Make the view of one table at its pinned version."""
-    schema, _, name = item.asset.partition("/")
-    uri = f"{environment.storage}/{item.asset}"
-    if item.rows:
-        version = exp.EQ(this=exp.to_identifier("version"), expression=literal(item.version))
-        rows: exp.Query = exp.select("*").from_(exp.Anonymous(this="delta_scan", expressions=[literal(uri), version]))
-    else:
-        # DuckDB refuses a table without files
-        found = Table(uri).snapshot(item.version)
-        rows = empty(found.columns if found else {})
-    connection.execute(exp.Create(this=identifier(schema), kind="SCHEMA", exists=True).sql(DIALECT))
-    view = exp.Table(this=identifier(name), db=identifier(schema))
-    connection.execute(exp.Create(this=view, kind="VIEW", expression=rows).sql(DIALECT))
+    found = release_of(metadata, name).tables
+    copies = [copies_of(Path(environment.warehouse)) / item.pin for item in found if item.asset == WAREHOUSE]
+    tables = [TableAt(item.asset, item.version, item.rows) for item in found if item.asset != WAREHOUSE]
+    return connect_to(environment.storage, tables, copies[0] if copies else None)

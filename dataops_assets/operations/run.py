@@ -61,6 +61,7 @@ def run_due(
         # a file that arrived meanwhile is due, too
         if not (yield from run_inputs(runner, metadata, sources)):
             break
+    runner.publish()
     runner.look_for_incidents()
 
 

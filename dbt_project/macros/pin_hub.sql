@@ -22,6 +22,7 @@
     {%- set storage = run_query("select getvariable('dataops_storage')").rows[0][0] -%}
     {%- do run_query('create schema if not exists hub') -%}
     {%- do run_query('create schema if not exists lake') -%}
+    {%- do make_records() -%}
     {%- set read = [] -%}
     {%- do add_sources_of(selected_nodes(), read) -%}
     {%- for table in graph.sources.values() if table.source_name in ('hub', 'lake') and table.unique_id in read -%}
@@ -36,6 +37,7 @@
       {%- endif -%}
       {%- set rows = empty_rows(table.columns) if version is none else version_rows(uri, version) -%}
       {%- do run_query('create or replace view ' ~ table.relation_name ~ ' as ' ~ rows) -%}
+      {%- do record_pinned(key, version) -%}
       {%- do log(tojson({'pinned': key, 'version': version})) -%}
     {%- endfor -%}
   {%- endif -%}

@@ -34,6 +34,7 @@ TEMPLATES = "dataops_assets.components.TemplatesComponent"
 WAREHOUSE = "dataops_assets.components.WarehouseComponent"
 INCIDENTS = "dataops_assets.components.IncidentsComponent"
 PRODUCTS = "dataops_assets.components.DataProductsComponent"
+PUBLICATIONS = "dataops_assets.components.PublicationsComponent"
 OUTPUT = "dataops_assets.components.OutputComponent"
 CONNECTIONS = "dataops_assets.components.ConnectionsComponent"
 STEPS = {"raw/{}", "lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}_enriched", "hub/{}"}
@@ -100,7 +101,7 @@ def test_a_wrong_declaration_fails_both_checks_with_its_place(dg: Dg) -> None:
 def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg) -> None:
     known = {item["key"] for item in json.loads(dg("list components --json")[1])["items"]}
     ours = {name for name in known if name.startswith("dataops_assets.")}
-    assert ours == {SOURCE, TEMPLATES, WAREHOUSE, INCIDENTS, CONNECTIONS, PRODUCTS, OUTPUT}
+    assert ours == {SOURCE, TEMPLATES, WAREHOUSE, INCIDENTS, CONNECTIONS, PRODUCTS, PUBLICATIONS, OUTPUT}
     for command in (
         f"scaffold defs {SOURCE} shop/orders",
         f"scaffold defs {TEMPLATES} shop/shared",

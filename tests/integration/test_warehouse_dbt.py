@@ -18,6 +18,7 @@ from warehouse_hub import DBT_PROJECT, environment, flights, hub_tables, sales, 
 
 from dataops_assets.engines.dbt import DbtProject, Invocation, invoke
 from dataops_assets.engines.duckdb import load_extensions
+from dataops_assets.engines.warehouse_builds import read_builds
 from dataops_assets.errors import DataOpsError, StorageError
 
 OUTPUTS = ["dim_airlines", "fct_weather", "fct_sales"]
@@ -126,6 +127,16 @@ def test_a_hub_without_a_single_input_breaks_no_model(
         ("2013-01-01", 2, None)
     ]
     assert warehouse("select count(*) from sales_features") == [(0,)]
+    # what each model was built of is recorded with it
+    with duckdb.connect(project.environment.warehouse, read_only=True) as connection:
+        builds = read_builds(connection)
+    delays, facts = (builds.by_model[f"warehouse/{name}"] for name in ("flight_delays_daily", "fct_flights"))
+    assert (facts.versions, facts.parents) == ({"hub/flights_current": 0}, {})
+    assert (delays.versions, set(delays.parents)) == (
+        {},
+        {"warehouse/fct_flights", "warehouse/dim_airlines", "warehouse/fct_weather"},
+    )
+    assert delays.parents["warehouse/fct_flights"] == facts.build_id
     # and once there are inputs, the models follow
     write_hub(project.environment, "sales", sales(1))
     write_hub(

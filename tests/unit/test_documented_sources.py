@@ -14,6 +14,7 @@ from dataops_assets.components import (
     DataProductsComponent,
     IncidentsComponent,
     OutputComponent,
+    PublicationsComponent,
     SourceComponent,
     TemplatesComponent,
     WarehouseComponent,
@@ -23,6 +24,7 @@ from dataops_assets.components.declarations import (
     INCIDENT_TYPES,
     OUTPUT_TYPES,
     PRODUCT_TYPES,
+    PUBLICATION_TYPES,
     SOURCE_TYPES,
     TEMPLATE_TYPES,
     declared_sources,
@@ -32,6 +34,7 @@ from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.databases import Connections
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
+from dataops_assets.config.publications import Publications
 from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
@@ -46,6 +49,7 @@ MODELS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(INCIDENT_TYPES, Incidents),
     **dict.fromkeys(OUTPUT_TYPES, Output),
     **dict.fromkeys(PRODUCT_TYPES, DataProducts),
+    **dict.fromkeys(PUBLICATION_TYPES, Publications),
     **dict.fromkeys(TEMPLATE_TYPES, Templates),
     **dict.fromkeys(SOURCE_TYPES, SourceDeclaration),
 }
@@ -109,6 +113,7 @@ def test_the_components_go_by_the_names_that_are_shown() -> None:
         DataProductsComponent,
         IncidentsComponent,
         OutputComponent,
+        PublicationsComponent,
         SourceComponent,
         TemplatesComponent,
         WarehouseComponent,

@@ -14,10 +14,11 @@ from dataops_assets.config.declared import Declared
 from dataops_assets.config.examples import EXAMPLES
 from dataops_assets.config.incidents import Incidents
 from dataops_assets.config.outputs import Output
+from dataops_assets.config.publications import Publications
 from dataops_assets.config.templates import SourceDeclaration, Templates
 from dataops_assets.config.warehouse import Warehouse
 
-COMPONENTS = (Connections, DataProducts, Incidents, Output, SourceDeclaration, Templates, Warehouse)
+COMPONENTS = (Connections, DataProducts, Incidents, Output, Publications, SourceDeclaration, Templates, Warehouse)
 
 
 def models_of(annotation: Any) -> Iterator[type[BaseModel]]:

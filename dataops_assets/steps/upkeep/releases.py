@@ -168,7 +168,7 @@ def drop_release(environment: Environment, metadata: MetadataStore, name: str) -
     """
     release_of(metadata, name)
     metadata.releases.drop(name)
-    return remove_copies(Path(environment.warehouse), metadata.releases.pins())
+    return remove_copies(copies_of(Path(environment.warehouse)), metadata.releases.pins())
 
 
 def _refuse_unfit(contexts: Sequence[SourceContext], name: str) -> None:

@@ -25,6 +25,7 @@ from dataops_assets.incidents.problem import Problem
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import HEAD
 from dataops_assets.metadata.incident_store import IncidentStore
+from dataops_assets.metadata.moment_store import RecordedMoment
 from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.metadata.token_store import Token
@@ -40,6 +41,10 @@ TYPES = {"TIMESTAMP": "timestamptz", "BIGINT": "bigint", "JSON": "json"}
 EXPECTED = {
     "Who took a version that is not approved any more": [
         ("churn", "hub/sales", "v1", 7, f"{START:%Y-%m-%d %H:%M}", "rollback 1 to v0")
+    ],
+    "What readers of a publication saw, and for how long": [
+        ("shop", 2, f"{START:%Y-%m-%d %H:%M}", None),
+        ("shop", 1, f"{START:%Y-%m-%d %H:%M}", f"{START:%Y-%m-%d %H:%M}"),
     ],
     "What each source holds": [("shop", "sales", "append", 3, 33, "2013-01-01 00:00", "2013-01-03 00:00")],
     "What the newest inputs change": [
@@ -177,6 +182,9 @@ def test_every_ready_query_gives_the_same_answer_on_both_databases(store: Metada
     token = Token("t1", "churn", "hub/sales", "sales", "v2", START, 7, "c", START, "ann")
     store.tokens.give(token)
     store.tokens.give(replace(token, token="t2", release="v1", revoked_at=START, reason="rollback 1 to v0"))
+    moment = RecordedMoment("shop", 1, START, [{"asset": "hub/sales", "version": 7}], "")
+    store.moments.record([moment])
+    store.moments.record([moment, replace(moment, number=2)])
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         answers = {
             title: [tuple(_comparable(value) for value in row) for row in connection.exec_driver_sql(text)]
