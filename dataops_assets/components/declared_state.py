@@ -27,6 +27,17 @@ def declared_state(
 
     Raises ConfigError for a contract that cannot be loaded or a dbt project that is not valid.
     """
+    found = [*declared_parts(declared), *_contracts(declared)]
+    projects = []
+    for warehouse in declared.warehouses:
+        _, catalogue = prepare(project / warehouse.project, environment)
+        projects.append((project / warehouse.project, catalogue))
+        found += [Declaration("model", model.name, _model(model)) for model in catalogue.models]
+    return found, projects
+
+
+def declared_parts(declared: Declarations) -> list[Declaration]:
+    """Return what the YAML files declare, without contracts and models, which are code."""
     found = [Declaration("source", name, _source(source)) for name, source in declared.sources.items()]
     found += [
         Declaration("database", name, item.model_dump(mode="json", by_alias=True, exclude_defaults=True))
@@ -36,7 +47,6 @@ def declared_state(
         Declaration("output", name, item.output.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         for name, item in declared.outputs.items()
     ]
-    found += _contracts(declared)
     if declared.incidents.model_fields_set:
         found.append(
             Declaration(
@@ -52,15 +62,11 @@ def declared_state(
         Declaration("publication", name, item.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         for name, item in declared.publications.items()
     ]
-    projects = []
-    for warehouse in declared.warehouses:
-        folder = project / warehouse.project
-        content = warehouse.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        found.append(Declaration("warehouse", warehouse.project, content))
-        _, catalogue = prepare(folder, environment)
-        projects.append((folder, catalogue))
-        found += [Declaration("model", model.name, _model(model)) for model in catalogue.models]
-    return found, projects
+    found += [
+        Declaration("warehouse", item.project, item.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        for item in declared.warehouses
+    ]
+    return found
 
 
 def _source(source: Source) -> dict[str, object]:

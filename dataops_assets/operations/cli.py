@@ -14,6 +14,7 @@ from dataops_assets.masking import mask, mask_logs, remember_variables
 from dataops_assets.operations.commands import (
     connections,
     daily,
+    declarations,
     declare,
     doctor,
     environments,
@@ -40,6 +41,7 @@ app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
 app.add_typer(publications.app, name="publications", rich_help_panel=releases.PANEL)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=releases.PANEL)
 app.add_typer(environments.app, name="env", rich_help_panel=environments.PANEL)
+app.add_typer(declarations.app, name="declarations", rich_help_panel="Declarations")
 app.add_typer(warehouse.app, name="warehouse", rich_help_panel="Declarations")
 app.add_typer(connections.app, name="connections", rich_help_panel="Declarations")
 app.add_typer(incidents.app, name="incidents", rich_help_panel="Every day")

@@ -33,6 +33,9 @@ class Played:
     def run_automation(self) -> Iterator[FinishedRun]:
         yield from ()
 
+    def publish(self) -> None:
+        """No publication is declared."""
+
     def look_for_incidents(self) -> None:
         pass
 

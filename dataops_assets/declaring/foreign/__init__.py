@@ -1,0 +1,1 @@
+"""Reads declarations of other tools as a beginning: sources and snapshots of dbt, schemas of dlt."""

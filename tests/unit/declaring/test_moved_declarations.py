@@ -1,0 +1,355 @@
+"""Declarations move between folders and deployments: previewed, cloned by parameters, read from dbt and dlt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.declared_state import declared_parts
+from dataops_assets.declaring.foreign.dlt_schema import read_dlt
+from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.operations import project
+from dataops_assets.operations.cli import main
+from dataops_assets.operations.moving.bundle import Bundle, bundle_of, bundle_of_recorded, read_bundle
+from dataops_assets.operations.moving.cloning import cloned, parameters_of
+from dataops_assets.operations.moving.importing import preview, write
+
+SOURCE = "dataops_assets.components.SourceComponent"
+ORDERS = f"""\
+# delivered each night by the ERP of Germany
+type: {SOURCE}
+attributes:
+  name: erp_de_orders
+  area: erp_de
+  connection: {{type: files, path: erp/DE/orders_*.csv}}
+  columns:
+    - {{name: id, type: integer}}
+    - {{name: customer, type: integer}}
+  refresh: {{type: key, key: [id]}}
+  relations:
+    customer: {{source: erp_de_customers, on: {{customer: id}}}}
+  rules:
+    - {{name: named, expression: customer.name, mode: keep_current}}
+"""
+CUSTOMERS = f"""\
+type: {SOURCE}
+attributes:
+  name: erp_de_customers
+  area: erp_de
+  connection: {{type: database, database: shop, table: de.customers, incremental: {{cursor: id}}}}
+  columns: [{{name: id, type: integer}}, {{name: name}}]
+  refresh: {{type: key, key: [id]}}
+"""
+SHOP = """\
+type: dataops_assets.components.ConnectionsComponent
+attributes:
+  connections:
+    shop: {type: sqlite, path: shop.db}
+"""
+
+
+@pytest.fixture
+def defs(tmp_path: Path) -> Path:
+    made = tmp_path / "defs"
+    files = {"erp_de/orders": ORDERS, "erp_de/customers": CUSTOMERS, "connections": SHOP}
+    for name, text in files.items():
+        (made / name).mkdir(parents=True)
+        (made / name / "defs.yaml").write_text(text)
+    return made
+
+
+def actions(defs: Path, bundle: Bundle, *, delete: bool = False) -> dict[str, str]:
+    return {item.name: item.action for item in preview(defs, bundle, delete=delete).moved}
+
+
+def files(defs: Path) -> dict[str, str]:
+    return {str(path.relative_to(defs)): path.read_text() for path in defs.rglob("*.yaml")}
+
+
+def test_an_export_is_imported_with_a_preview(defs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "erp.yaml"
+    file.write_text(bundle_of(defs, declared_sources(defs), ["erp_de"], []).text())
+    bundle = read_bundle(file)
+    assert (sorted(bundle.files), bundle.scope) == (
+        ["erp_de/customers/defs.yaml", "erp_de/orders/defs.yaml"],
+        ("erp_de",),
+    )
+    assert actions(defs, bundle) == {"erp_de_customers": "unchanged", "erp_de_orders": "unchanged"}
+    before = files(defs)
+    # elsewhere one source is new, one has another rule, and one is not declared any more
+    (defs / "erp_de" / "orders" / "defs.yaml").write_text(ORDERS.replace("customer.name", "upper(customer.name)"))
+    (defs / "erp_de" / "old").mkdir()
+    (defs / "erp_de" / "old" / "defs.yaml").write_text(CUSTOMERS.replace("erp_de_customers", "erp_de_old"))
+    found = preview(defs, bundle, delete=True)
+    assert {item.name: item.action for item in found.moved} == {
+        "erp_de_orders": "update",
+        "erp_de_old": "delete",
+        "erp_de_customers": "unchanged",
+    }
+    (update,) = [item for item in found.moved if item.action == "update"]
+    assert [(change.kind, change.name, change.weight) for change in update.changes] == [
+        ("rule", "erp_de_orders.named", "breaking")
+    ]
+    assert "erp_de_old" not in actions(defs, bundle)
+    (defs / "erp_de" / "customers" / "defs.yaml").unlink()
+    assert actions(defs, bundle)["erp_de_customers"] == "insert"
+    assert write(defs, bundle, delete=True).written
+    assert files(defs) == before
+    assert not preview(defs, bundle, delete=True).differs
+
+
+def test_an_import_that_would_not_load_changes_nothing(defs: Path, tmp_path: Path) -> None:
+    before = files(defs)
+    for text, message in (
+        (ORDERS.replace("customer.name", "customer.nam"), "erp_de/orders/defs.yaml"),
+        (ORDERS.replace("erp_de_customers", "erp_at_customers"), "erp_at_customers"),
+        # only the load of the whole code location refuses it
+        (
+            ORDERS.replace("{type: files, path: erp/DE/orders_*.csv}", "{type: database, database: shops, table: t}"),
+            "shops",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            write(defs, Bundle({"erp_de/orders/defs.yaml": text}), delete=False)
+        assert files(defs) == before
+    evil = tmp_path / "evil.yaml"
+    evil.write_text("dataops_declarations: 1\nfiles: {../../evil.py: ''}\n")
+    with pytest.raises(InputError, match="leaves the folder"):
+        read_bundle(evil)
+
+
+def test_what_a_deployment_runs_is_exported_as_declarations(defs: Path, tmp_path: Path) -> None:
+    here = declared_sources(defs)
+    bundle = bundle_of_recorded(declared_parts(here))
+    for path, text in bundle.files.items():
+        (tmp_path / "other" / path).parent.mkdir(parents=True)
+        (tmp_path / "other" / path).write_text(text)
+    there = declared_sources(tmp_path / "other")
+    assert there.sources == here.sources
+    assert there.databases == here.databases
+
+
+def test_a_group_is_cloned_by_parameters(defs: Path) -> None:
+    group = bundle_of(defs, declared_sources(defs), ["erp_de"], [])
+    wanted = cloned(group, parameters_of(["erp_de=erp_fr", "DE=FR", "de=fr", "Germany=France"]))
+    assert actions(defs, wanted) == {"erp_fr_orders": "insert", "erp_fr_customers": "insert"}
+    write(defs, wanted, delete=False)
+    made = declared_sources(defs).sources
+    orders = made["erp_fr_orders"]
+    assert (orders.area, orders.connection.path, orders.relations["customer"].source) == (  # type: ignore[union-attr]
+        "erp_fr",
+        "erp/FR/orders_*.csv",
+        "erp_fr_customers",
+    )
+    assert made["erp_fr_customers"].connection.table == "fr.customers"  # type: ignore[union-attr]
+    assert "of France" in (defs / "erp_fr" / "orders" / "defs.yaml").read_text()
+    # delivered is no word de
+    assert "# delivered" in (defs / "erp_fr" / "orders" / "defs.yaml").read_text()
+    # cloned again after a change of the group
+    (defs / "erp_de" / "orders" / "defs.yaml").write_text(ORDERS.replace("customer.name", "upper(customer.name)"))
+    again = cloned(
+        bundle_of(defs, declared_sources(defs), ["erp_de"], []), parameters_of(["erp_de=erp_fr", "DE=FR", "de=fr"])
+    )
+    assert actions(defs, again)["erp_fr_orders"] == "update"
+    with pytest.raises(ConfigError, match="place of its own"):
+        cloned(group, {"DE": "FR"})
+
+
+MANIFEST: dict[str, Any] = {
+    "sources": {
+        "source.shop.crm.customers": {
+            "source_name": "crm",
+            "name": "customers",
+            "schema": "public",
+            "identifier": "Customers",
+            "description": "One row a customer.",
+            "columns": {
+                "id": {"name": "id", "data_type": "bigint"},
+                "name": {"name": "name", "data_type": "varchar(20)", "description": "As on the invoice."},
+                "s_kind": {"name": "s_kind", "data_type": "geography"},
+                "credit": {"name": "credit", "data_type": "NUMERIC(12, 2)"},
+            },
+            "freshness": {"warn_after": {"count": 12, "period": "hour"}, "error_after": {"count": 1, "period": "day"}},
+            "loaded_at_field": "loaded_at",
+        },
+        "source.shop.crm.orders": {
+            "source_name": "crm",
+            "name": "orders",
+            "schema": "public",
+            "identifier": "orders",
+            "columns": {"id": {"name": "id", "data_type": "int"}, "customer": {"name": "customer", "data_type": "int"}},
+        },
+        "source.shop.crm.bare": {
+            "source_name": "crm",
+            "name": "bare",
+            "schema": "public",
+            "identifier": "bare",
+            "columns": {},
+        },
+    },
+    "nodes": {
+        "test.1": {
+            "resource_type": "test",
+            "name": "t",
+            "column_name": "id",
+            "depends_on": {"nodes": ["source.shop.crm.customers"]},
+            "test_metadata": {"name": "unique", "kwargs": {}},
+        },
+        "test.2": {
+            "resource_type": "test",
+            "name": "t",
+            "column_name": "id",
+            "depends_on": {"nodes": ["source.shop.crm.customers"]},
+            "test_metadata": {"name": "not_null", "kwargs": {}},
+        },
+        "test.3": {
+            "resource_type": "test",
+            "name": "t",
+            "column_name": "name",
+            "depends_on": {"nodes": ["source.shop.crm.customers"]},
+            "test_metadata": {"name": "accepted_values", "kwargs": {"values": ["a", "d'or"]}},
+        },
+        "test.4": {
+            "resource_type": "test",
+            "name": "t",
+            "column_name": "customer",
+            "attached_node": "source.shop.crm.orders",
+            "depends_on": {"nodes": ["source.shop.crm.customers", "source.shop.crm.orders"]},
+            "test_metadata": {"name": "relationships", "kwargs": {"to": "source('crm', 'customers')", "field": "id"}},
+        },
+        "snapshot.1": {
+            "resource_type": "snapshot",
+            "name": "orders_snapshot",
+            "depends_on": {"nodes": ["source.shop.crm.orders"]},
+            "config": {
+                "strategy": "timestamp",
+                "unique_key": "id",
+                "updated_at": "changed_at",
+                "hard_deletes": "invalidate",
+            },
+        },
+    },
+}
+YAML = {
+    "sources": [
+        {
+            "name": "crm",
+            "schema": "public",
+            "tables": [
+                {
+                    "name": "orders",
+                    "columns": [
+                        {"name": "id", "data_type": "int", "data_tests": ["unique", {"dbt_utils.at_least_one": {}}]},
+                        {"name": "note", "data_type": "text"},
+                        {"name": "seen", "data_type": "timestamp"},
+                    ],
+                }
+            ],
+        }
+    ],
+    "snapshots": [
+        {
+            "name": "orders_snapshot",
+            "relation": "source('crm', 'orders')",
+            "config": {"strategy": "check", "unique_key": "id", "check_cols": ["note"]},
+        }
+    ],
+}
+DLT = {
+    "name": "github",
+    "settings": {"schema_contract": {"columns": "freeze", "data_type": "discard_row"}},
+    "tables": {
+        "_dlt_loads": {"columns": {"load_id": {"data_type": "text"}}},
+        "issues": {
+            "write_disposition": "merge",
+            "columns": {
+                "id": {"data_type": "bigint", "nullable": False, "primary_key": True},
+                "changed": {"data_type": "timestamp", "dedup_sort": "desc"},
+                "gone": {"data_type": "bool", "hard_delete": True},
+                "price": {"data_type": "decimal", "precision": 10, "scale": 2},
+                "_dlt_id": {"data_type": "text"},
+            },
+        },
+        "issues__labels": {"parent": "issues", "columns": {"name": {"data_type": "text"}}},
+        "stars": {"write_disposition": "append", "columns": {"who": {"data_type": "text"}}},
+        "people": {
+            "write_disposition": "merge",
+            "x-merge-strategy": "scd2",
+            "columns": {"id": {"data_type": "bigint", "primary_key": True}},
+        },
+    },
+}
+
+
+def read(defs: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, dict[str, Any]]:
+    """Write what a command reads; the result are the attributes of the new sources, which load."""
+    monkeypatch.setattr(project, "DEFS", defs)
+    before = set(declared_sources(defs).sources)
+    assert main(["declarations", *words, "--area", "new"]) == 1
+    assert set(declared_sources(defs).sources) == before
+    assert main(["declarations", *words, "--area", "new", "--write"]) == 0
+    made = declared_sources(defs)
+    return {
+        name: yaml.safe_load(item.file.read_text())["attributes"]
+        for name, item in made.by_name.items()
+        if name not in before
+    }
+
+
+def test_a_dbt_project_becomes_sources_that_load(
+    defs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dbt" / "target").mkdir(parents=True)
+    (tmp_path / "dbt" / "target" / "manifest.json").write_text(json.dumps(MANIFEST))
+    made = read(defs, monkeypatch, "read-dbt", str(tmp_path / "dbt"), "--database", "shop")
+    told = capsys.readouterr().out
+    assert set(made) == {"customers", "orders"}
+    customers = made["customers"]
+    assert customers["connection"] == {"type": "database", "database": "shop", "table": "public.Customers"}
+    assert customers["columns"] == [
+        {"name": "id", "type": "integer", "nullable": False},
+        {"name": "name", "description": "As on the invoice."},
+        {"name": "x_s_kind", "source_name": "s_kind"},
+        {"name": "credit", "type": "decimal(12,2)"},
+    ]
+    assert customers["refresh"] == {"type": "full", "key": ["id"]}
+    assert customers["checks"] == {"freshness": {"warn_after_hours": 12, "fail_after_hours": 24}}
+    assert "'d''or'" in customers["validations"][0]["expression"]
+    assert made["orders"]["refresh"] == {"type": "full", "key": ["id"], "valid_from": "changed_at", "history": True}
+    assert made["orders"]["relations"] == {"customers": {"source": "customers", "on": {"customer": "id"}}}
+    for message in ("type geography is not known", "bare: no column is declared", "incremental: {cursor: loaded_at}"):
+        assert message in " ".join(told.split())
+
+
+def test_yaml_of_dbt_is_read_as_well(defs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "sources.yml"
+    file.write_text(yaml.safe_dump(YAML))
+    made = read(defs, monkeypatch, "read-dbt", str(file), "--database", "shop")
+    # dbt keeps rows that are gone, as this refresh type does
+    assert made["orders"]["refresh"] == {"type": "key", "key": ["id"], "history": True, "ignore_changes_in": ["seen"]}
+    assert "dbt_utils.at_least_one of id is not translated" in " ".join(
+        (defs / "new" / "orders" / "defs.yaml").read_text().replace("#", "").split()
+    )
+
+
+def test_a_dlt_schema_becomes_sources_that_load(
+    defs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "github.schema.yaml"
+    file.write_text(yaml.safe_dump(DLT))
+    made = read(defs, monkeypatch, "read-dlt", str(file))
+    assert set(made) == {"issues", "stars", "people"}
+    assert made["issues"]["refresh"] == {"type": "key", "key": ["id"], "order_by": "changed", "delete_when": '"gone"'}
+    assert made["issues"]["columns"][3] == {"name": "price", "type": "decimal(10,2)"}
+    assert made["issues"]["drift"] == {"new_column": "fail"}
+    assert made["stars"]["refresh"] == {"type": "append"}
+    assert made["people"]["refresh"] == {"type": "full", "key": ["id"], "history": True}
+    assert "issues__labels: it has the items of a list" in " ".join(capsys.readouterr().out.split())
+    file.write_text("tables: 3")
+    with pytest.raises(InputError, match="no `tables`"):
+        read_dlt(file, "new")
