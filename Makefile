@@ -32,7 +32,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 export DATAOPS_KAFKA_JARS ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(DATAOPS_KAFKA_JARS)/.fetched
 
-.PHONY: help setup spark jars demo dev check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
+.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -53,6 +53,12 @@ dev: setup ## Open the Dagster UI on the result, with its daemon
 	@[ -d $(DATAOPS_HOME)/dbt ] || $(VENV)/bin/dataops warehouse prepare > /dev/null 2>&1 &
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
 		$(VENV)/bin/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+# how a machine of the deployment takes the code that is checked out
+DEPLOY ?= docker compose --file deploy/compose.yaml up --build --detach
+
+deploy: ## Deploy the code of this folder with the command DEPLOY (docker compose)
+	@$(DEPLOY)
 
 check: lint ## Check style and types and run the fast tests
 	@$(VENV)/bin/pytest --quiet --numprocesses 2 -m 'not slow' tests/unit

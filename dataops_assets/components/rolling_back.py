@@ -6,6 +6,7 @@ tables, as after any run that was killed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -21,6 +22,7 @@ from dataops_assets.steps.upkeep import rollback
 from dataops_assets.steps.upkeep.rollback import RolledBack, Wanted
 
 _SHOWN = 3
+_PAUSE_SECONDS = 5.0
 
 
 def roll_back(contexts: Sequence[SourceContext], wanted: Wanted) -> RolledBack:
@@ -45,6 +47,19 @@ def roll_back(contexts: Sequence[SourceContext], wanted: Wanted) -> RolledBack:
                 next_step="wait until they have ended, or end them in the UI; nothing was changed",
             )
         return _carried_out(contexts, begun, instance)
+
+
+def roll_back_when_idle(contexts: Sequence[SourceContext], wanted: Wanted, seconds: float) -> RolledBack:
+    """Roll back as soon as nothing of the sources is under way; wait at most `seconds`. Raises as `roll_back`."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return roll_back(contexts, wanted)
+        except StorageError:
+            # also for an outage of the storage it is right to try again
+            if time.monotonic() >= until or contexts[0].metadata.releases.unfinished() is not None:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 def resume(contexts: Sequence[SourceContext]) -> RolledBack | None:

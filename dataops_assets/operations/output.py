@@ -220,6 +220,11 @@ def _text(text: str) -> Any:
     return Text(_visible(text))
 
 
+def plain_text(shown: Sequence[Shown]) -> str:
+    """Return what a person would read in a pipe."""
+    return "".join(item.text if isinstance(item, Raw) else f"{_plain(item)}\n" for item in shown)
+
+
 def as_json(data: Any) -> str:
     """Return values as the text of a JSON document."""
     return json.dumps(data, indent=2, ensure_ascii=False, default=str)

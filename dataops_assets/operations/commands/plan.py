@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +14,13 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer, Raw, Shown
 from dataops_assets.operations.command import Commands
-from dataops_assets.operations.commands.words import By
+from dataops_assets.operations.commands.words import By, duration
 from dataops_assets.operations.completion import compared_names, plan_ids
-from dataops_assets.operations.output import output
+from dataops_assets.operations.output import output, plain_text
+
+if TYPE_CHECKING:
+    from dataops_assets.operations.planning.plan import Plan, Tree
+    from dataops_assets.steps.source_context import SourceContext
 
 app = Commands(panel="Declarations")
 
@@ -34,32 +40,25 @@ def plan(
         typer.Option("--data", help="Do the work in a private environment, and show how the rows differ afterwards."),
     ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the text to this file, too, as for a comment.")
+    ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="End with 1 only if something that --data tried would fail."),
+    ] = False,
     by: By = "",
 ) -> Answer:
     """Say what the declarations of this folder would change in the deployment. Nothing is changed.
 
     Declarations that differ, the work that follows for stored rows, the tables and columns below, and their owners.
     """
-    from dataops_assets.metadata.plan_store import StoredPlan
-    from dataops_assets.operations.planning.elsewhere import contexts_in
-    from dataops_assets.operations.planning.plan import make_plan, plan_elsewhere
     from dataops_assets.operations.views import plan as view
 
     contexts = project.contexts("plan")
-    metadata = contexts[0].metadata if contexts else project.migrated_metadata()
     tree = project.tree()
-    there = contexts_in(against, contexts, project.PROJECT) if against and contexts else None
-    made = make_plan(tree, contexts, metadata, against) if there is None else plan_elsewhere(against, tree, there)
-    stored = StoredPlan(
-        made.plan_id,
-        dt.datetime.now(dt.UTC),
-        by or getpass.getuser(),
-        against,
-        made.load_id,
-        made.declared,
-        made.as_data(),
-    )
-    metadata.plans.save(stored)
+    made = _saved_plan(tree, contexts, against, by)
+    fails = False
     shown: list[Shown] = [Raw(view.markdown(made))] if markdown else [*view.plan(made)]
     answer = made.as_data()
     if data and contexts:
@@ -70,16 +69,35 @@ def plan(
             received = "--against and --data: only what is in force has data"
             raise ConfigError("plan", received=received, next_step="give one of both")
         tried = try_plan(made, tree, contexts, project.PROJECT, output().begin)
-        answer["data"] = plan_data.as_data(tried)
+        answer["data"], fails = plan_data.as_data(tried), bool(tried.errors)
         shown += [Raw(plan_data.markdown(tried))] if markdown else [*plan_data.trial(tried)]
-    return Answer(answer, shown, found=not made.is_empty)
+    if to is not None:
+        to.write_text(plain_text(shown))
+    return Answer(answer, shown, found=fails if accept_changes else not made.is_empty)
+
+
+def _saved_plan(tree: Tree, contexts: Sequence[SourceContext], against: str, by: str) -> Plan:
+    """Make a plan, and record it."""
+    from dataops_assets.metadata.plan_store import StoredPlan
+    from dataops_assets.operations.planning.elsewhere import contexts_in
+    from dataops_assets.operations.planning.plan import make_plan, plan_elsewhere
+
+    metadata = contexts[0].metadata if contexts else project.migrated_metadata()
+    there = contexts_in(against, contexts, project.PROJECT) if against and contexts else None
+    made = make_plan(tree, contexts, metadata, against) if there is None else plan_elsewhere(against, tree, there)
+    who, now = by or getpass.getuser(), dt.datetime.now(dt.UTC)
+    metadata.plans.save(StoredPlan(made.plan_id, now, who, against, made.load_id, made.declared, made.as_data()))
+    return made
 
 
 @app.command(example="dataops apply 3f9a1c0b7e2d", found="a piece of work failed, or something is held or failed")
 def apply(
     plan: Annotated[
         str, typer.Argument(metavar="PLAN", help="Id of the plan, as dataops plan shows it.", autocompletion=plan_ids)
-    ],
+    ] = "",
+    now: Annotated[
+        bool, typer.Option("--now", help="Make the plan now instead, as after a merge whose plan was read.")
+    ] = False,
     by: By = "",
 ) -> Answer:
     """Do exactly the work of a plan, then all that is due, and tell what became of the prediction.
@@ -93,11 +111,15 @@ def apply(
     from dataops_assets.operations.views import plan as view
     from dataops_assets.operations.views import run as run_view
 
+    if bool(plan) == now:
+        raise ConfigError("apply", received="a plan and --now, or neither", next_step="give one of both")
     project.use_instance("apply", make=True)
     out, contexts = output(), project.contexts("apply")
     metadata = contexts[0].metadata if contexts else project.migrated_metadata()
     with daily.open_runner() as runner:
-        applying = work.begin(plan, project.tree(), contexts, metadata, by or getpass.getuser())
+        tree = project.tree()
+        plan = plan or _saved_plan(tree, contexts, "", by).plan_id
+        applying = work.begin(plan, tree, contexts, metadata, by or getpass.getuser())
         done = list(work.carry_out(applying, contexts, metadata, runner.run_tables, out.begin))
         runs = []
         if not any(item.error for item in done):
@@ -110,3 +132,18 @@ def apply(
     data = {"plan_id": plan, "work": found, **run_view.outcome_as_data(result, runs)}
     shown = [*view.applied(plan, found), *run_view.outcome(result)]
     return Answer(data, shown, found=not result.is_well or any(item.error for item in done))
+
+
+@app.command(example='dataops watch --within "30 minutes"', found="something failed")
+def watch(
+    within: Annotated[str, typer.Option(help="How long, such as '30 minutes' or '2 hours'.")] = "30 minutes",
+    every: Annotated[str, typer.Option(help="How often to look, in the same words, or in seconds.")] = "20",
+) -> Answer:
+    """Watch the deployment after a change; end with 1 as soon as a gate, a check of severity fail or a step fails."""
+    from dataops_assets.operations import watching
+    from dataops_assets.operations.views import watching as view
+
+    found = watching.watch(project.contexts("watch"), duration(within), duration(every))
+    return Answer(
+        {"failed": list(found.failed), "seconds": found.seconds}, [*view.shown(found)], found=bool(found.failed)
+    )

@@ -64,6 +64,7 @@ def rollback(
     ] = "",
     area: Annotated[str, typer.Option(help="Only the sources of this subject area.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a rollback that was interrupted.")] = False,
+    wait_minutes: Annotated[float, typer.Option(min=0, help="Wait as long for steps and runs that are under way.")] = 0,
     by: By = "",
 ) -> Answer:
     """Return the tables, inputs and metadata to a release, all or nothing; no history is deleted.
@@ -90,7 +91,8 @@ def rollback(
     if resume:
         done = rolling_back.resume(contexts)
     else:
-        done = rolling_back.roll_back(contexts, Wanted(release, later, by or getpass.getuser(), area))
+        wanted = Wanted(release, later, by or getpass.getuser(), area)
+        done = rolling_back.roll_back_when_idle(contexts, wanted, wait_minutes * 60)
     if done is None:
         return Answer(None, ["no rollback is unfinished"])
     ended = done.rollback.rollback_id

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from dataops_assets.errors import ConfigError
 from dataops_assets.operations.completion import held_ids, input_ids, source_names
 
 OneSource: TypeAlias = Annotated[str, typer.Argument(metavar="SOURCE", help="The source.", autocompletion=source_names)]
@@ -35,3 +37,21 @@ Step: TypeAlias = Annotated[
     typer.Argument(metavar="STEP", help="The first step to run again."),
 ]
 By: TypeAlias = Annotated[str, typer.Option(help="Name of the person; default: the user of the operating system.")]
+
+
+def duration(text: str) -> dt.timedelta:
+    """Return a duration such as '30 minutes', or a number of seconds. Raises ConfigError for another text."""
+    if text.strip().isdigit():
+        return dt.timedelta(seconds=int(text))
+    # completion does not wait for these imports
+    from pydantic import TypeAdapter, ValidationError
+
+    from dataops_assets.config.declared import Duration
+
+    try:
+        found: dt.timedelta = TypeAdapter(Duration).validate_python(text)
+        return found
+    except ValidationError as error:
+        raise ConfigError(
+            "reading a duration", received=repr(text), known=["'30 minutes'", "'2 hours'", "'1 day'", "20 (seconds)"]
+        ) from error

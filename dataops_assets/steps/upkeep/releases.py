@@ -86,11 +86,20 @@ def make_release(contexts: Sequence[SourceContext], name: str, code: Code) -> Ma
 
 def unfit(contexts: Sequence[SourceContext]) -> list[str]:
     """Return what is failed or held in the tables of these sources and below them; none if they can be released."""
+    held = [
+        f"{context.source.name}: input {input_id} is held"
+        for context in contexts
+        for input_id in context.metadata.holds(context.source.name)
+    ]
+    return [*held, *failed(contexts)]
+
+
+def failed(contexts: Sequence[SourceContext]) -> list[str]:
+    """Return what failed in the tables of these sources and below them: steps, gates, checks, incidents."""
     found = []
     for context in contexts:
         name, metadata = context.source.name, context.metadata
         removed = metadata.removals(name)
-        found += [f"{name}: input {input_id} is held" for input_id in metadata.holds(name)]
         for item in metadata.processes(name):
             is_waiting = item.error_type == "InputWaits"
             if item.status == "failed" and not is_waiting and item.input_id not in removed:
