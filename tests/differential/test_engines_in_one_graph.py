@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
             here.rows("hub/orders_current", "id", "of_customer"),
             here.rows("lake/orders_quarantine", "s_row_id", "s_reason", "s_value", "s_record"),
         ]
-        assert person.does("repair", "--input", first, "--row", "0", "--set", "amount=5") == 0
-        assert person.does("repair", "--input", first, "--row", "1", "--set", "id=2") == 0
+        right = home / "right.json"
+        values = [{"row": 0, "column": "amount", "value": "5"}, {"row": 1, "column": "id", "value": "2"}]
+        right.write_text(json.dumps([{"input": first, **value} for value in values]))
+        assert person.does("repair", "--from", str(right)) == 0
         seen += [person.lists(), here.rows("hub/orders", *SEEN)]
         remove(person.context, [second])
         return [*seen, here.rows("hub/orders", *SEEN)]
