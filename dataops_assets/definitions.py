@@ -17,6 +17,7 @@ from dataops_assets.components.automation_sensor import automation_sensor
 from dataops_assets.components.declared_state import declared_state
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
+from dataops_assets.components.look_sensors import look_sensors
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.output import blocking_checks, require_models
 from dataops_assets.components.person_jobs import person_jobs
@@ -24,7 +25,7 @@ from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
 from dataops_assets.components.publications import publications_sensor, require_published_models
 from dataops_assets.components.quality_report import report_asset, report_schedule
-from dataops_assets.components.source import declared_once
+from dataops_assets.components.source import declared_once, source_assets
 from dataops_assets.components.source_files import find_once
 from dataops_assets.components.stale_tables import left_undone_sensor
 from dataops_assets.components.statements_once import compile_statements_once
@@ -90,6 +91,7 @@ def _load() -> dg.Definitions:
     shared = dg.Definitions(
         component_tree=tree,
         sensors=[
+            *look_sensors(source_assets(tree)),
             automation_sensor(declared),
             *([left_undone_sensor(dg.AssetSelection.assets(*automated))] if automated else []),
             *([incident_sensor(sources, everything.incidents)] if sources else []),

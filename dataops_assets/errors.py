@@ -108,6 +108,12 @@ class StorageError(DataOpsError):
     permanent = False
 
 
+class LookFailed(DataOpsError):
+    """A look for new inputs of a source ended with an error that no part of it expected; the next look tries again."""
+
+    permanent = False
+
+
 class RunDied(DataOpsError):
     """A run ended without a result for its inputs: it was killed, or it ran out of memory or disk."""
 

@@ -1,6 +1,6 @@
-"""Run sensors, their runs and automation without a daemon: for `dataops run` and the demonstration.
+"""Look for inputs, do their runs and automation without a daemon: for `dataops run` and the demonstration.
 
-The sensors, the runs and the instance are the same as with a daemon; only waiting is missing. Forks of this process do
+The looks, the runs and the instance are the same as with a daemon; only waiting is missing. Forks of this process do
 the runs of different sources side by side, if it may have forks.
 """
 
@@ -23,16 +23,18 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_assets.components.assets import PLATFORM
+from dataops_assets.components.assets import PLATFORM, SourceAssets
 from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.kept_connections import keep_sqlite_open
+from dataops_assets.components.look_and_tell import look_and_tell
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
 from dataops_assets.components.publications import SENSOR as PUBLICATIONS
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, SOURCE_TAG
 from dataops_assets.components.run_queue import RunQueue
+from dataops_assets.components.source import source_assets
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.config.environment import Environment
@@ -41,6 +43,8 @@ from dataops_assets.errors import ConfigError, DataOpsError
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
 _LOCAL_TAG = "dataops/local_runner"
+# what a look tells is shown by `dataops run` in its own words
+_SILENT = logging.Logger("dataops.run", logging.CRITICAL + 1)
 _KILLED = "The process of this run was killed."
 
 
@@ -189,8 +193,7 @@ class _LoadErrors:
 class LocalRunner:
     """Runs everything that is due on a Dagster instance.
 
-    The file `cursor` keeps the state of automation, and `sensors.json` beside it the cursors of the sensors: a sensor
-    reports again what its cursor does not have.
+    The file `cursor` keeps the state of automation, and `sensors.json` beside it the cursor of the sensor of incidents.
     """
 
     def __init__(
@@ -208,7 +211,8 @@ class LocalRunner:
         self._pid = os.getpid()
         self._repository = definitions.get_repository_def()
         self._platform: Platform = (definitions.resources or {})[PLATFORM]
-        self._looks = self._looks_by_source()
+        tree = definitions.component_tree
+        self._looks: Mapping[str, SourceAssets] = source_assets(tree) if tree is not None else {}
         self.notes: list[str] = []
         self.queue: RunQueue[_Job, FinishedRun] = RunQueue(
             self._do, lambda job: begin(job.what), self._lost, side_by_side=len(self._looks) > 1
@@ -220,7 +224,6 @@ class LocalRunner:
         A source that has a schedule is looked at, too, whatever the time. Afterwards `not_taken` has what the last look
         at each source did not take, `notes` the new notes on arrivals. A look that fails does not stop the others.
         """
-        told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
         looks = {name: each for name, each in self._looks.items() if not sources or name in sources}
         queue, followers = self.queue, self._followers()
         left = Counter(dict.fromkeys(looks, _ROUNDS))
@@ -228,7 +231,7 @@ class LocalRunner:
         while True:
             for source in [name for name in due if name not in queue.names and left[name]]:
                 left[source] -= 1
-                requests = self._look(looks[source], source, told)
+                requests = self._look(looks[source])
                 queue.add(source, [_Job(_described(one), one.asset_selection or (), one) for one in requests])
                 was_due = was_due or bool(requests)
                 del due[source]
@@ -239,18 +242,9 @@ class LocalRunner:
                 changed = {done.source, *followers[done.source]} if done.source not in queue.names else set()
                 due |= {name: None for name in looks if name in changed}
                 continue
-            _store(self._sensors, json.dumps(told))
             if not was_due:
                 return
             due, was_due = dict.fromkeys(looks), False
-
-    def _looks_by_source(self) -> dict[str, dg.SensorDefinition | dg.ScheduleDefinition]:
-        """Return by source what looks for its inputs."""
-        found: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
-            *self._repository.sensor_defs,
-            *self._repository.schedule_defs,
-        ]
-        return {each.tags[SOURCE_TAG]: each for each in found if each.tags.get(SOURCE_TAG)}
 
     def _followers(self) -> Mapping[str, set[str]]:
         """Return by source the others whose inputs can wait for it."""
@@ -263,14 +257,22 @@ class LocalRunner:
                     found[upstream].add(source)
         return found
 
-    def _look(
-        self, each: dg.SensorDefinition | dg.ScheduleDefinition, source: str, told: dict[str, str]
-    ) -> Sequence[dg.RunRequest]:
-        try:
-            return self._ask(each, told) if isinstance(each, dg.SensorDefinition) else self._ask_schedule(each)
-        except DataOpsError as error:
-            self._platform.not_taken[source] = NotTaken(refused=[str(error)])
+    def _look(self, assets: SourceAssets) -> Sequence[dg.RunRequest]:
+        """Look at a source, unless a person paused it, and return the runs that it needs.
+
+        `not_taken` has the error of a look that fails.
+        """
+        looks = self._platform.metadata.looks
+        if looks.record(assets.source.name).paused:
             return ()
+        try:
+            seen = look_and_tell(assets, self._platform, self._instance, _SILENT)
+        except DataOpsError:
+            return ()
+        self.notes += [
+            event.description for event in seen.events if isinstance(event, dg.AssetObservation) and event.description
+        ]
+        return seen.requests
 
     @property
     def instance(self) -> dg.DagsterInstance:
@@ -327,10 +329,7 @@ class LocalRunner:
         told: dict[str, str] = json.loads(self._sensors.read_text()) if self._sensors.exists() else {}
         for sensor in self._repository.sensor_defs:
             if sensor.name == INCIDENTS:
-                notes = len(self.notes)
                 self._ask(sensor, told)
-                # `dataops incidents` tells of them; they are no notes on arrivals
-                del self.notes[notes:]
                 _store(self._sensors, json.dumps(told))
 
     def publish(self) -> None:
@@ -365,13 +364,6 @@ class LocalRunner:
             if entry.dagster_event is not None:
                 yield _failure(entry.dagster_event)
 
-    def _ask_schedule(self, schedule: dg.ScheduleDefinition) -> Sequence[dg.RunRequest]:
-        context = dg.build_schedule_context(
-            self._instance, resources=dict(self._definitions.resources or {}), repository_def=self._repository
-        )
-        with context, _unlogged():
-            return schedule.evaluate_tick(context).run_requests or ()
-
     def _ask(self, sensor: dg.SensorDefinition, told: dict[str, str]) -> Sequence[dg.RunRequest]:
         context = dg.build_sensor_context(
             instance=self._instance,
@@ -383,12 +375,8 @@ class LocalRunner:
         with context, _unlogged():
             answer = sensor.evaluate_tick(context)
         told[sensor.name] = answer.cursor or ""
-        for request in answer.dynamic_partitions_requests or ():
-            self._instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         for event in answer.asset_events:
             self._instance.report_runless_asset_event(event)
-            if isinstance(event, dg.AssetObservation) and event.description:
-                self.notes.append(event.description)
         return answer.run_requests or ()
 
     def _run(self, what: str, keys: Sequence[dg.AssetKey], request: dg.RunRequest | None = None) -> FinishedRun:

@@ -1,11 +1,11 @@
-"""The component that turns one declared source into assets, checks, partitions and a sensor."""
+"""The component that turns one declared source into assets, checks, partitions and, if declared, a schedule."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import dagster as dg
 from pydantic import BaseModel
@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.declarations import Declaration, Declarations, declared_sources
 from dataops_assets.components.load_checks import require_usable
+from dataops_assets.components.look_sensors import source_schedule
 from dataops_assets.components.scaffold import SourceScaffolder
-from dataops_assets.components.sensors import source_schedule, source_sensor
 from dataops_assets.config.templates import SourceDeclaration
 from dataops_assets.errors import ConfigError
 
@@ -24,8 +24,8 @@ class SourceComponent(dg.Component):
     """One feed with a table shape: its connection, schema contract, refresh type, relations, rules and checks.
 
     It makes the assets raw/<name>, lake/<name>, lake/<name>_quarantine, lake/<name>_changes, hub/<name>_enriched,
-    hub/<name> and, with keep-current rules, hub/<name>_current; their checks; a partition for every input; and a sensor
-    or schedule that finds new inputs.
+    hub/<name> and, with keep-current rules, hub/<name>_current; their checks; a partition for every input; and, if it
+    declares one, a schedule that finds new inputs. The sensors of the code location look at all other sources.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,7 +43,7 @@ class SourceComponent(dg.Component):
         return dg.ComponentTypeSpec(
             description="A feed: from its files to a merged, checked and enriched table.",
             tags=["dataops", "ingestion"],
-            produces=["asset", "asset_check", "sensor", "schedule"],
+            produces=["asset", "asset_check", "schedule"],
         )
 
     @classmethod
@@ -78,6 +78,7 @@ class _Loading:
 
     tree: dg.ComponentTree | None = None
     declared: Declarations
+    assets: ClassVar[dict[str, SourceAssets]] = {}
 
 
 def declared_once(tree: dg.ComponentTree) -> Declarations:
@@ -85,6 +86,7 @@ def declared_once(tree: dg.ComponentTree) -> Declarations:
     # compared by identity: the next load of the same folder makes another tree
     if _Loading.tree is not tree:
         _Loading.declared = declared_sources(tree.defs_module_path)
+        _Loading.assets = {}
         _Loading.tree = tree
     return _Loading.declared
 
@@ -107,11 +109,23 @@ def declared_at(file: Path, line: int) -> dg.CodeReferencesMetadataValue:
         return dg.CodeReferencesMetadataValue(code_references=[place])
 
 
+def source_assets(tree: dg.ComponentTree) -> dict[str, SourceAssets]:
+    """Return the assets of all sources below the folder of a tree, by name. They are made once for the tree."""
+    declared = declared_once(tree)
+    return {name: _assets(item, declared) for name, item in declared.by_name.items()}
+
+
+def _assets(item: Declaration, declared: Declarations) -> SourceAssets:
+    name = item.source.name
+    if name not in _Loading.assets:
+        place = declared_at(item.file, item.line)
+        rules = declared.rules(name)
+        _Loading.assets[name] = SourceAssets(item.source, declared.sources, rules, declared.databases, place)
+    return _Loading.assets[name]
+
+
 def _definitions(item: Declaration, declared: Declarations) -> dg.Definitions:
-    rules = declared.rules(item.source.name)
-    assets = SourceAssets(item.source, declared.sources, rules, declared.databases, declared_at(item.file, item.line))
+    assets = _assets(item, declared)
     require_usable(item, declared, assets.nodes)
-    discovery = item.source.discovery
-    if not discovery.schedule:
-        return dg.Definitions(assets=assets.definitions(), sensors=[source_sensor(assets)])
-    return dg.Definitions(assets=assets.definitions(), schedules=[source_schedule(assets)])
+    schedules = [source_schedule(assets)] if item.source.discovery.schedule else []
+    return dg.Definitions(assets=assets.definitions(), schedules=schedules)

@@ -59,6 +59,15 @@ class FailedTable:
 
 
 @dataclass(frozen=True)
+class FailedLook:
+    """Why the looks for new inputs fail, since when, and what to do next."""
+
+    message: str
+    next_step: str
+    since: dt.datetime | None
+
+
+@dataclass(frozen=True)
 class SourceStatus:
     """The status of one source.
 
@@ -67,6 +76,7 @@ class SourceStatus:
       keeps them out of the hub. `by_rule`: both by rule, if it was asked for.
     * `filtered`: number of rows that `keep_when` does not keep, and of records of other types.
     * `last_arrival`: when the newest input was made.
+    * `paused`: who switched the looks off, when and why; empty if they are on. `look`: why they fail, if they do.
     """
 
     source: str
@@ -80,6 +90,8 @@ class SourceStatus:
     next_step: str
     by_rule: Mapping[str, int] = field(default_factory=dict)
     filtered: int = 0
+    paused: str = ""
+    look: FailedLook | None = None
 
     def count(self, *states: State) -> int:
         """Return the number of inputs in these states."""
@@ -88,7 +100,7 @@ class SourceStatus:
     @property
     def needs_attention(self) -> bool:
         """Return whether anything is held or failed."""
-        return bool(self.count("held", "failed") or self.tables)
+        return bool(self.count("held", "failed") or self.tables or self.look)
 
 
 def source_status(context: SourceContext, *, in_depth: bool = False) -> SourceStatus:
@@ -103,6 +115,7 @@ def source_status(context: SourceContext, *, in_depth: bool = False) -> SourceSt
         if item.status == "failed"
     )
     rejected, kept_out = count_kept_out(context)
+    looks = metadata.looks.record(name)
     found = SourceStatus(
         name,
         context.source.area,
@@ -115,6 +128,8 @@ def source_status(context: SourceContext, *, in_depth: bool = False) -> SourceSt
         "",
         kept_out_by_rule(context) if in_depth else {},
         metadata.filtered_rows(name) if context.source.filters_rows else 0,
+        looks.paused,
+        FailedLook(*split_next_step(looks.error), looks.failing_since) if looks.error else None,
     )
     return replace(found, next_step=_next_step(found, context))
 
@@ -122,6 +137,8 @@ def source_status(context: SourceContext, *, in_depth: bool = False) -> SourceSt
 def _next_step(status: SourceStatus, context: SourceContext) -> str:
     if status.needs_attention:
         return f"dataops status {status.source}"
+    if status.paused:
+        return f"dataops resume {status.source}"
     if status.count("to do"):
         return f"dataops run {status.source}"
     if status.count("waiting", "running"):

@@ -331,8 +331,10 @@ Connection = Annotated[
 
 _MOST_OFTEN_SECONDS = 5
 _LEAST_OFTEN_SECONDS = 30
-# each look costs Dagster's daemon a thirtieth of a CPU second, so this many sources are looked at in a second
-_SOURCES_A_SECOND = 2
+# to list the files of this number of sources takes a few hundredths of a second
+_SOURCES_A_SECOND = 20
+# a tick of a sensor costs Dagster's daemon 65 ms, so its sensors take a tenth of the time at most
+_SECONDS_A_SENSOR = 0.65
 
 
 class Discovery(Declared):
@@ -354,10 +356,7 @@ class Discovery(Declared):
         "UTC", description="IANA time zone of the cron expression and of extract times without a zone."
     )
 
-    def seconds_between_looks(self, sources: int) -> int:
-        """Return the declared seconds, or the default for a code location with this number of sources.
-
-        Each look costs the same, so more sources are looked at less often.
-        """
-        usual = min(max(sources // _SOURCES_A_SECOND, _MOST_OFTEN_SECONDS), _LEAST_OFTEN_SECONDS)
-        return self.every_seconds or usual
+    def seconds_between_looks(self, sources: int, sensors: int = 1) -> int:
+        """Return the declared seconds, or the default for a code location with these numbers of sources and sensors."""
+        wanted = max(sources // _SOURCES_A_SECOND, round(sensors * _SECONDS_A_SENSOR), _MOST_OFTEN_SECONDS)
+        return self.every_seconds or min(wanted, _LEAST_OFTEN_SECONDS)

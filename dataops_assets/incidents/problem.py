@@ -9,8 +9,8 @@ from typing import Any
 
 from dataops_assets.config.quality import Severity
 
-FAILED, CRASHED, HELD, LATE, STALE = "failed", "crashed", "held", "late", "stale"
-STANDING = frozenset({FAILED, CRASHED, HELD, LATE, STALE})
+FAILED, CRASHED, HELD, LATE, STALE, UNSEEN = "failed", "crashed", "held", "late", "stale", "unseen"
+STANDING = frozenset({FAILED, CRASHED, HELD, LATE, STALE, UNSEEN})
 """Kinds whose present problems are all known at each look: one that is not there any more is over.
 
 The other kinds are checks. The problem of a check is over when the check passes.

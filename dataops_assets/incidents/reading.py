@@ -1,4 +1,4 @@
-"""The problems of the sources, as the metadata knows them: failed checks, failed and held inputs, crashes, late data.
+"""The problems of the sources that the metadata knows: failed checks, inputs and looks, held and late inputs, crashes.
 
 Problems of other tables, such as those of the warehouse, come from whoever knows them.
 """
@@ -16,7 +16,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import GivenUp, RunDied, split_next_step
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
-from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, Problem
+from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, UNSEEN, Problem
 from dataops_assets.incidents.slow_steps import slow_steps
 from dataops_assets.masking import mask
 from dataops_assets.metadata.incident_store import IncidentStore, Row
@@ -46,7 +46,7 @@ class Watched:
 
 def read_problems(store: IncidentStore, watched: Watched, now: dt.datetime, before: dt.datetime | None) -> Seen:
     """Return the problems of all sources. `before` is the time of the look before; None if there was none."""
-    problems = [*_failed(store, watched), *_held(store, watched), *_late(store, watched, now)]
+    problems = [*_failed(store, watched), *_held(store, watched), *_unseen(store, watched), *_late(store, watched, now)]
     checks = _checks(store, watched, before)
     slow = slow_steps(store, watched.sources, _ran(checks, watched), _TABLES)
     complete = [_completed(item, watched) for item in (*problems, *checks.problems, *slow.problems)]
@@ -144,6 +144,23 @@ def _held(store: IncidentStore, watched: Watched) -> Iterator[Problem]:
             source,
             inputs=inputs,
         )
+
+
+def _unseen(store: IncidentStore, watched: Watched) -> Iterator[Problem]:
+    """Return the sources whose new inputs are not seen, because the looks for them fail."""
+    for row in store.failing_looks():
+        if row["source"] in watched.sources:
+            what, next_step = split_next_step(row["error"])
+            yield Problem(
+                _TABLES["ingest"].format(row["source"]),
+                UNSEEN,
+                "fail",
+                row["failing_since"],
+                row["failing_since"],
+                f"new inputs of {row['source']} are not seen: {what}",
+                next_step or f"dataops status {row['source']}",
+                row["source"],
+            )
 
 
 def _late(store: IncidentStore, watched: Watched, now: dt.datetime) -> Iterator[Problem]:

@@ -118,7 +118,7 @@ class IncidentStore:
 
     def fingerprint(self) -> str:
         """Return a text that changes whenever there is something new to look at."""
-        checks, processes, inputs = tables.check_results, tables.processes, tables.inputs
+        checks, processes, inputs, looks = tables.check_results, tables.processes, tables.inputs, tables.looks
         parts = [
             sa.select(sa.func.max(checks.c.check_result_id)),
             sa.select(sa.func.count()).select_from(processes).where(processes.c.status == "failed"),
@@ -129,6 +129,8 @@ class IncidentStore:
             sa.select(sa.func.max(inputs.c.registered_at)),
             sa.select(sa.func.max(inputs.c.arrival)),
             sa.select(sa.func.count()).select_from(tables.incident_events),
+            sa.select(sa.func.count()).select_from(looks).where(looks.c.error != "", looks.c.paused_at.is_(None)),
+            sa.select(sa.func.max(looks.c.failing_since)),
         ]
         with self._database.read("looking for news of problems") as connection:
             (row,) = connection.execute(sa.select(*(part.scalar_subquery() for part in parts)))
@@ -199,6 +201,13 @@ class IncidentStore:
         )
         with self._database.read("reading held inputs") as connection:
             return _rows(connection, statement)
+
+    def failing_looks(self) -> list[Row]:
+        """Return the sources whose looks for new inputs fail and are not paused."""
+        table = tables.looks
+        statement = sa.select(table).where(table.c.error != "", table.c.paused_at.is_(None))
+        with self._database.read("reading failing looks") as connection:
+            return _rows(connection, statement.order_by(table.c.source))
 
     def approved(self) -> frozenset[tuple[str, str]]:
         """Return source and id of the inputs whose deletes a person approved."""

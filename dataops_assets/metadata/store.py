@@ -24,6 +24,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.declaration_store import DeclarationStore
+from dataops_assets.metadata.look_store import LookStore
 from dataops_assets.metadata.moment_store import MomentStore
 from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
@@ -176,6 +177,7 @@ class MetadataStore:
         self._database = Database(url)
         self._insert = insert_of(self._database.dialect)
         self.positions = PositionStore(self._database)
+        self.looks = LookStore(self._database)
         self.releases = ReleaseStore(self._database)
         self.declarations = DeclarationStore(self._database)
         self.plans = PlanStore(self._database)

@@ -182,6 +182,18 @@ positions = sa.Table(
     comment="One row a source that is read from a database: how far it was read",
 )
 
+looks = sa.Table(
+    "looks",
+    metadata,
+    sa.Column("source", Text, primary_key=True, comment="Name of the declared source"),
+    sa.Column("error", Text, nullable=False, comment="Why the last look failed; empty if it did not"),
+    sa.Column("failing_since", Timestamp, comment="Since when looks fail (UTC); null if the last one did not"),
+    sa.Column("paused_at", Timestamp, comment="When a person switched looks off (UTC); null while they are on"),
+    sa.Column("paused_by", Text, nullable=False, comment="Who did so; empty while they are on"),
+    sa.Column("paused_because", Text, nullable=False, comment="Why; empty while they are on"),
+    comment="One row a source: why the looks for its new inputs fail, and whether a person paused them",
+)
+
 arrivals = sa.Table(
     "arrivals",
     metadata,

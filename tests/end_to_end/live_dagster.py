@@ -136,7 +136,7 @@ class LiveDagster:
 
         assert wait_until(entry, "the code location answers", 120) == {"repositories": [{"name": REPOSITORY}]}
         assert {"raw/flights", "hub/sales_current", "warehouse/fct_flights"} <= set(self.assets())
-        assert self.sensors()["flights_inputs"]["sensorState"]["status"] == "RUNNING"
+        assert self.sensors()["looks_at_flights"]["sensorState"]["status"] == "RUNNING"
 
     def answers(self) -> bool:
         try:

@@ -125,7 +125,7 @@ def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg)
     assert assets["output/orders_for_crm"]["group_name"] == "crm"
     models = {path.stem for path in (dg.project / "dbt_project" / "models").rglob("*.sql")}
     assert {f"warehouse/{model}" for model in models} <= set(assets)
-    assert "orders_inputs" in {item["name"] for item in found["sensors"]}
+    assert "looks_at_shop" in {item["name"] for item in found["sensors"]}
 
 
 @pytest.mark.slow

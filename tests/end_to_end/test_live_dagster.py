@@ -191,7 +191,7 @@ def test_partitions_are_the_inputs(page: Page, delivered: LiveDagster) -> None:
 @pytest.mark.browser
 def test_sensors_are_on(page: Page, server: LiveDagster) -> None:
     page.goto("/automation")
-    for sensor in ("flights_inputs", "sales_inputs"):
+    for sensor in ("looks_at_flights", "looks_at_rossmann"):
         expect(page.get_by_text(sensor, exact=True)).to_be_visible()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import dagster as dg
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 
+from dataops_assets.components.look_groups import LookGroup
+from dataops_assets.components.look_sensors import look_sensors
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.quiet_looks import LEFT_OUT
+from dataops_assets.components.source import source_assets
 from dataops_assets.config.environment import environment_from
 from dataops_assets.sql import query
 from dataops_assets.storage.delta import Table
@@ -89,6 +93,16 @@ def loaded(*sources: Mapping[str, Any]) -> Iterator[dg.Definitions]:
             yield definitions
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a look at one source found: the runs to start, what it told Dagster, and a message if it wants no run."""
+
+    run_requests: list[dg.RunRequest]
+    skip_message: str | None
+    new_partitions: list[str]
+    asset_events: list[Any]
+
+
 class CodeLocation:
     """What a daemon, a run launcher and a person do, one act at a time."""
 
@@ -96,13 +110,15 @@ class CodeLocation:
         self.instance = instance
         self.landing = home / "landing"
         self.environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
-        self.cursors: dict[str, str | None] = {}
-        self._declared = definitions
+        tree = definitions.component_tree
+        assert tree is not None
+        self.sources = source_assets(tree)
+        self._declared = dg.Definitions.merge(definitions, dg.Definitions(sensors=look_sensors(self.sources)))
         self.restart()
 
     def restart(self) -> None:
         """A new process: nothing is left but what is on disk."""
-        self.looked_at: set[str] = set()
+        self.groups = {name: LookGroup([assets]) for name, assets in self.sources.items()}
         self.platform = Platform(self.environment)
         self.definitions = dg.Definitions.merge(
             self._declared, dg.Definitions(resources={"platform": self.platform}, executor=dg.in_process_executor)
@@ -114,40 +130,41 @@ class CodeLocation:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def tick(self, source: str, *, seen_late: bool = False) -> dg.SensorResult:
-        """What a sensor answers; partitions, events and cursor are taken over as the daemon does, runs are not made.
+    def tick(self, source: str, *, seen_late: bool = False) -> Answer:
+        """What a look at a source answers; the runs are not made.
 
-        Wherever the daemon's tick would leave the look out, the look finds nothing, if nothing happens that only a look
-        after half a minute sees (`seen_late`).
+        Wherever a tick would leave the look out, the look finds nothing, if nothing happens that only a look after half
+        a minute sees (`seen_late`).
         """
-        is_first = source not in self.looked_at
-        self.looked_at.add(source)
-        answer = self._answer(source, None if is_first or seen_late else 1.0)
-        if answer.skip_message == LEFT_OUT:
-            answer = self._answer(source, None)
-            found = (answer.run_requests, answer.dynamic_partitions_requests, answer.asset_events)
-            assert not any(found), found
-            assert answer.cursor == self.cursors[source]
-        self.cursors[source] = answer.cursor
-        for request in answer.dynamic_partitions_requests or ():
-            self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-        for event in answer.asset_events:
-            self.instance.report_runless_asset_event(event)
+        group = self.groups[source]
+        (member,) = group._members
+        if member.began is not None and not seen_late:
+            # the next tick is never too early here
+            member.began = float("-inf")
+            if answer := self._answer(source, at_all=False):
+                return answer
+            answer = self._answer(source, at_all=True)
+            assert answer is not None
+            assert not any((answer.run_requests, answer.new_partitions, answer.asset_events)), answer
+            return answer
+        answer = self._answer(source, at_all=True)
+        assert answer is not None
         return answer
 
-    def _answer(self, source: str, last_tick: float | None) -> dg.SensorResult:
-        context = dg.SensorEvaluationContext(
-            instance_ref=None,
-            instance=self.instance,
-            last_tick_completion_time=last_tick,
-            last_run_key=None,
-            cursor=self.cursors.get(source),
-            repository_name=None,
-            repository_def=self.repository,
-            resources={"platform": self.platform},
-        )
-        with context:
-            return self.repository.get_sensor_def(f"{source}_inputs").evaluate_tick(context)
+    def _answer(self, source: str, *, at_all: bool) -> Answer | None:
+        found = self.groups[source].tick(self.platform, self.instance, logging.getLogger("look"), at_all=at_all)
+        if not found.requests:
+            found.raise_failures()
+        if not found.looks:
+            return None
+        seen = found.looks[source]
+        message = None if seen.requests else seen.summary
+        return Answer(list(seen.requests), message, list(seen.new_partitions), list(seen.events))
+
+    def forget_told(self, source: str) -> None:
+        """What looks told is lost, as if the process had been killed before it was recorded."""
+        self.groups[source] = LookGroup([self.sources[source]])
+        self.instance.daemon_cursor_storage.set_cursor_values({f"dataops/told/{source}": ""})
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         tags = {**request.tags, "dagster/run_key": request.run_key or ""}

@@ -86,5 +86,6 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
         "automation",
         "incidents",
         "left_undone",
-        *(f"{source}_inputs" for source in sources),
+        "looks_at_flights",
+        "looks_at_rossmann",
     }

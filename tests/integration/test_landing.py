@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from code_location import CodeLocation, failures, loaded, standalone
+from code_location import Answer, CodeLocation, failures, loaded, standalone
 from dagster.components.core.component_tree import ComponentTreeException
 
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
@@ -64,13 +64,13 @@ def make(definitions: Any, instance: dg.DagsterInstance, tmp_path: Path) -> Make
     return place
 
 
-def told(answer: dg.SensorResult) -> str:
+def told(answer: Answer) -> str:
     """What a person sees of a look: the tick's text and its events."""
     events = [str(event.description) for event in answer.asset_events]
     return "\n".join([str(answer.skip_message or ""), *events])
 
 
-def observed(answer: dg.SensorResult) -> dict[str, str]:
+def observed(answer: Answer) -> dict[str, str]:
     """By file name, what the events of a look say."""
     said = [str(event.description).partition(": ") for event in answer.asset_events]
     return {os.path.basename(origin): text for origin, _, text in said}

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from code_location import CUSTOMERS, CodeLocation, checks, day_of, failures, loaded, orders, standalone
 
-from dataops_assets.components.sensors import Look
+from dataops_assets.components.source_look import Look
 from dataops_assets.errors import StorageError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.storage.raw import RawArea
@@ -183,7 +183,7 @@ def test_a_duplicate_is_told_once_and_takes_no_run(
     assert not again.run_requests
     assert not again.asset_events
     # a look whose answer was lost is told again
-    here.cursors["orders"] = None
+    here.forget_told("orders")
     assert len(here.tick("orders").asset_events) == 1
 
 
@@ -203,7 +203,7 @@ def test_what_is_held_failed_or_not_taken_is_told_once(
 ) -> None:
     logged: list[str] = []
     # what a tick logs; a tick with requests has no other text
-    monkeypatch.setattr(Look, "log", lambda seen, _: logged.append(seen.summary))
+    monkeypatch.setattr(Look, "log", lambda seen, *_: logged.append(seen.summary))
     with loaded(standalone() | {"refresh": {"type": "full", "key": ["id"]}}) as definitions:
         here = CodeLocation(definitions, instance, tmp_path)
         here.land("orders", day(1), HEADER + "".join(f"{number},1,1\n" for number in range(100)))
@@ -302,7 +302,7 @@ def test_a_fault_that_may_pass_is_tried_again_but_not_for_ever(
     assert [result.success for result in results] == [False] * 3
     assert all(len([event for event in result.all_events if event.is_step_restarted]) == 2 for result in results)
     # a look whose answer was lost is told again
-    here.cursors["orders"] = None
+    here.forget_told("orders")
     answer = here.tick("orders")
     told = str(answer.skip_message)
     assert f"{partition} is given up for now: 3 runs for it alone ended without parse; tried again at" in told

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.run_attempts import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from dataops_assets.components.sensors import Look, look
+from dataops_assets.components.source_look import Look, look
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError, StorageError
@@ -146,7 +146,7 @@ class World:
         if lost:
             return seen
         self.book.partitions = partitions
-        self.cursor = seen.cursor
+        self.cursor = seen.told
         self.told.update(str(item.metadata["origin"].value) for item in seen.events if "arrived" in item.metadata)
         before = len(self.book.runs)
         for request in seen.requests:

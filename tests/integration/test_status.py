@@ -207,11 +207,13 @@ def test_a_scheduled_source_is_looked_at_and_a_failing_look_stops_no_other(
             return discover(source, *given, **named)
 
         with monkeypatch.context() as patched:
-            patched.setattr("dataops_assets.components.sensors.discover", discovers)
+            patched.setattr("dataops_assets.components.source_look.discover", discovers)
             assert not person.runs()
         assert " s  orders: " in person.text
         assert " s  customers: " not in person.text
         assert person.data["refused"] == ["customers: listing files; received: no answer"]
+        assert person.text.count("listing files; received: no answer") == 1
+        assert "looks for new inputs of customers" in person.text
         assert person.runs(), person.text
         assert " s  customers: " in person.text
 

@@ -12,6 +12,8 @@ from code_location import SOURCE_TYPE
 from dagster.components.testing import create_defs_folder_sandbox
 
 from dataops_assets.components.declarations import Declarations, declared_sources
+from dataops_assets.components.look_sensors import look_sensors
+from dataops_assets.components.source import source_assets
 from dataops_assets.errors import ConfigError
 
 MARGIN: dict[str, Any] = {
@@ -121,9 +123,10 @@ def test_dagster_loads_what_they_stand_for() -> None:
         with sandbox.build_all_defs() as definitions:
             whole = dg.Definitions.merge(definitions, dg.Definitions(resources={"platform": object()}))
             keys = {key.to_user_string() for key in whole.resolve_asset_graph().get_all_asset_keys()}
-            sensors = {sensor.name for sensor in whole.sensors or ()}
+            assert definitions.component_tree is not None
+            sensors = {each.name: each for each in look_sensors(source_assets(definitions.component_tree))}
     assert {"hub/orders_de_current", "hub/orders_fr_current", "hub/customers_fr", "hub/orders_current"} <= keys
-    assert {"orders_de_inputs", "customers_fr_inputs", "orders_inputs"} <= sensors
+    assert {"looks_at_erp_de", "looks_at_erp_fr"} <= set(sensors)
 
 
 def using(**tokens: Any) -> dict[str, Any]:

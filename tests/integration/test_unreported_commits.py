@@ -82,7 +82,7 @@ def test_a_commit_that_no_run_lived_to_tell_is_told_with_counts_columns_and_chec
     assert latest_checks(instance, here) == wanted
     # once
     assert not here.tick("orders").asset_events
-    here.cursors.clear()
+    here.forget_told("orders")
     assert not here.tick("orders").asset_events
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from code_location import CUSTOMERS, CodeLocation, checks, failures, loaded, orders, standalone
+from code_location import CUSTOMERS, Answer, CodeLocation, checks, failures, loaded, orders, standalone
 from pydantic import ValidationError
 
 from dataops_assets.config.rules import Wait
@@ -44,7 +44,7 @@ def customers_of(here: CodeLocation, day: int) -> None:
     here.land("customers", f"customers_2024-01-{day:02}.csv", f"id,name\n1,Ann of {day}\n")
 
 
-def told(answer: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:
+def told(answer: Answer) -> list[dg.AssetCheckEvaluation]:
     return [event for event in answer.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
 
 

@@ -1,4 +1,4 @@
-"""How often the sensor of a source looks for inputs."""
+"""How often a source is looked at for new inputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import pytest
 from dataops_assets.config.connection import Discovery
 
 
-@pytest.mark.parametrize(("sources", "seconds"), [(1, 5), (10, 5), (20, 10), (60, 30), (2000, 30)])
-def test_more_sources_are_looked_at_less_often_at_most_every_half_minute(sources: int, seconds: int) -> None:
-    assert Discovery().seconds_between_looks(sources) == seconds
+@pytest.mark.parametrize(
+    ("sources", "sensors", "seconds"),
+    [(1, 1, 5), (100, 1, 5), (100, 20, 13), (400, 4, 20), (60, 60, 30), (2000, 20, 30)],
+)
+def test_more_sources_are_looked_at_less_often_at_most_every_half_minute(
+    sources: int, sensors: int, seconds: int
+) -> None:
+    assert Discovery().seconds_between_looks(sources, sensors) == seconds
 
 
 def test_a_declared_interval_holds_for_any_number_of_sources() -> None:

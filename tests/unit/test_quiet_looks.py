@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import pytest
 
 from dataops_assets.components.platform import Platform
-from dataops_assets.components.quiet_looks import QuietLooks
+from dataops_assets.components.quiet_looks import MetadataOfGroup, QuietLooks
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
+from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.metadata.store import Hold
+from dataops_assets.report import Input, InputReport, StepReport
+
+NEW_YEAR = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
 class Place:
@@ -34,10 +40,20 @@ class Place:
                 "refresh": {"type": "key", "key": ["id"]},
             }
         )
-        self.quiet = QuietLooks(self.source, 10.0, lambda: self.now)
+        self.quiet = QuietLooks(self.source, 10.0, clock=lambda: self.now)
+        self.metadata = MetadataOfGroup(["orders", "customers"])
+        self.platform.metadata.register_source(self.source)
+
+    @property
+    def state(self) -> Hashable:
+        return self.metadata.now(self.platform).states["orders"]
+
+    @property
+    def is_quiet(self) -> bool:
+        return self.quiet.is_quiet(self.platform.environment, self.state)
 
     def look(self) -> None:
-        self.quiet.looked(self.platform, self.quiet.surroundings(self.platform), "cursor")
+        self.quiet.looked(self.quiet.surroundings(self.platform.environment, self.state))
 
 
 @pytest.fixture
@@ -46,17 +62,15 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_looks_are_left_out_for_half_a_minute_after_a_look_that_left_nothing_to_do(place: Place) -> None:
-    assert not place.quiet.is_quiet("cursor")
+    assert not place.is_quiet
     place.look()
-    assert place.quiet.is_quiet("cursor")
-    # the daemon did not store what the look returned
-    assert not place.quiet.is_quiet("another")
+    assert place.is_quiet
     place.now = 29.0
-    assert place.quiet.is_quiet("cursor")
+    assert place.is_quiet
     place.now = 30.0
-    assert not place.quiet.is_quiet("cursor")
-    place.quiet.looked(place.platform, None, "cursor")
-    assert not place.quiet.is_quiet("cursor")
+    assert not place.is_quiet
+    place.quiet.looked(None)
+    assert not place.is_quiet
 
 
 def appear(place: Place) -> None:
@@ -87,12 +101,71 @@ def folder_goes(place: Place) -> None:
     place.folder.rename(place.home / "elsewhere")
 
 
-def metadata_are_written(place: Place) -> None:
-    place.platform.metadata.register_source(place.source)
+def register(place: Place, input_id: str = "one") -> None:
+    item = Input(NEW_YEAR, NEW_YEAR, input_id, input_id, "a.csv", 1, input_id)
+    place.platform.metadata.register_inputs("orders", [item])
 
 
-@pytest.mark.parametrize("happens", [appear, appear_unfinished, grow, same_size, go, folder_goes, metadata_are_written])
+def finish(place: Place, error: DataOpsError | None = None) -> None:
+    metadata = place.platform.metadata
+    metadata.start("orders", "parse", ["one"], "run")
+    report = StepReport("parse", "lake/orders", (InputReport("one", error=error),), 0, 0, {}, 0.1)
+    metadata.finish("orders", report, "run")
+
+
+def is_registered(place: Place) -> None:
+    register(place, "two")
+
+
+def a_step_begins(place: Place) -> None:
+    place.platform.metadata.start("orders", "cdc", ["one"], "run")
+
+
+def a_step_is_done_again(place: Place) -> None:
+    finish(place)
+
+
+def a_step_fails(place: Place) -> None:
+    finish(place, InputError("parsing", received="nonsense"))
+
+
+def a_step_is_forgotten(place: Place) -> None:
+    place.platform.metadata.forget("orders", ["parse"], ["one"])
+
+
+def an_input_is_held(place: Place) -> None:
+    place.platform.metadata.hold("orders", [Hold("one", "too much", "x")])
+
+
+def a_hold_is_approved(place: Place) -> None:
+    place.platform.metadata.approve("orders", ["one"], "ann")
+
+
+FILES = [appear, appear_unfinished, grow, same_size, go, folder_goes]
+METADATA = [
+    is_registered,
+    a_step_begins,
+    a_step_is_done_again,
+    a_step_fails,
+    a_step_is_forgotten,
+    an_input_is_held,
+    a_hold_is_approved,
+]
+
+
+@pytest.mark.parametrize("happens", [*FILES, *METADATA])
 def test_a_change_of_files_or_metadata_ends_the_rest(place: Place, happens: Callable[[Place], None]) -> None:
+    register(place)
+    finish(place)
     place.look()
+    assert place.is_quiet
     happens(place)
-    assert not place.quiet.is_quiet("cursor")
+    assert not place.is_quiet
+
+
+def test_what_is_written_of_other_sources_does_not_end_the_rest(place: Place) -> None:
+    other = place.source.model_copy(update={"name": "customers"})
+    place.look()
+    place.platform.metadata.register_source(other)
+    place.platform.metadata.register_inputs("customers", [Input(NEW_YEAR, NEW_YEAR, "one", "a", "a.csv", 1, "a")])
+    assert place.is_quiet

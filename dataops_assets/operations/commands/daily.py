@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from dataops_assets.components.forking import import_without_threads
 from dataops_assets.operations import project
@@ -73,8 +75,30 @@ def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noq
 
     done = approve(project.context_of("approve", source), input, by)
     shown = [f"approved by {done.by}: input {one} of {source}" for one in done.inputs]
-    shown.append(f"The sensor of {source} takes it at its next look; without a daemon: dataops run {source}")
+    shown.append(f"The next look at {source} takes it; without a daemon: dataops run {source}")
     return Answer(asdict(done), shown)
+
+
+@app.command(example='dataops pause orders --reason "the shop sends wrong files"')
+def pause(
+    source: OneSource, reason: Annotated[str, typer.Option(help="Why; `dataops status` shows it.")] = "", by: By = ""
+) -> Answer:
+    """Take no new inputs of a source until it is resumed. What was requested before goes on."""
+    from dataops_assets.operations.pausing import pause
+
+    done = pause(project.context_of("pause", source), reason, by)
+    shown = [f"{source} is paused by {done.by}", f"next: dataops resume {source}"]
+    return Answer({**asdict(done), "since": done.since.isoformat()}, shown)
+
+
+@app.command(example="dataops resume orders")
+def resume(source: OneSource) -> Answer:
+    """Take the inputs of a paused source again."""
+    from dataops_assets.operations.pausing import resume
+
+    done = resume(project.context_of("resume", source))
+    shown = [f"{source} is looked at again; it was paused by {done.by} since {done.since:%Y-%m-%d %H:%M} UTC"]
+    return Answer({**asdict(done), "since": done.since.isoformat()}, shown)
 
 
 @app.command(example="dataops demo")

@@ -36,7 +36,9 @@ def outcome(result: Outcome) -> Iterator[Shown]:
         lines = [line for text in run.failures for line in text.splitlines()]
         lines.append("next: mend the cause; it is made again when a table above it changes, or in the Dagster UI")
         yield from ("", Item("failed", f"{', '.join(run.tables)}, in run {run.run_id}", lines))
-    for text in (*result.refused, *result.not_taken):
+    # the details tell why looks fail
+    told = tuple(f"{status.source}: " for status in result.statuses if status.look)
+    for text in (*(one for one in result.refused if not one.startswith(told)), *result.not_taken):
         yield f"\n{text}"
 
 

@@ -42,6 +42,12 @@ def _cells(status: SourceStatus) -> tuple[str, ...]:
 def details(statuses: Sequence[SourceStatus], *, only_wrong: bool = False) -> Iterator[Shown]:
     """Return each unfinished input, failed table and rule; `only_wrong`: what is held or failed."""
     for status in statuses:
+        if status.paused:
+            yield f"\n{status.source} is {status.paused}; next: dataops resume {status.source}"
+        if status.look:
+            lines = [*status.look.message.splitlines(), f"since: {shown_time(status.look.since)}"]
+            lines += [f"next: {status.look.next_step}"] if status.look.next_step else []
+            yield from ("", Item("failed", f"looks for new inputs of {status.source}", lines))
         inputs = [item for item in status.inputs if not only_wrong or item.state in ("held", "failed")]
         for item in inputs[:_LISTED]:
             yield from ("", _about(status.source, item))
@@ -73,6 +79,8 @@ def as_data(status: SourceStatus) -> dict[str, Any]:
     found["last_arrival"] = status.last_arrival.isoformat() if status.last_arrival else None
     for item in found["inputs"]:
         item["last_try"] = item["last_try"].isoformat() if item["last_try"] else None
+    if status.look:
+        found["look"]["since"] = status.look.since.isoformat() if status.look.since else None
     found["needs_attention"] = status.needs_attention
     return found
 
