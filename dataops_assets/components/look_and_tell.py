@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 from dataclasses import astuple, replace
+from types import TracebackType
 
 import dagster as dg
 
@@ -73,24 +74,35 @@ def _look(
     """Look; remove secrets from messages and errors. Raises DataOpsError, whatever the cause is."""
     name = assets.source.name
     attempted = f"looking for new inputs of {name!r}"
-    try:
-        with SecretsRemoved(attempted):
-            platform.record_declarations()
-            seen = _during_a_rollback(name, platform, before) or look(assets, platform, instance, before, now)
-    except DataOpsError:
-        raise
-    except Exception as error:
-        # a hook of a user can raise anything, and must not stop the looks at other sources
-        raise LookFailed(
-            attempted,
-            received=f"{type(error).__name__}: {error}",
-            next_step="correct the cause that the error names; the next look tries again",
-        ) from error
+    with _Named(attempted), SecretsRemoved(attempted):
+        platform.record_declarations()
+        seen = _during_a_rollback(name, platform, before) or look(assets, platform, instance, before, now)
     messages, not_taken, refused = (
         [mask(message) for message in some] for some in (seen.messages, seen.not_taken, seen.refused)
     )
     platform.not_taken[name] = NotTaken(*([mask(text) for text in some] for some in astuple(seen.left)))
     return replace(seen, messages=messages, not_taken=not_taken, refused=refused)
+
+
+class _Named:
+    """Makes an error that nobody expected a LookFailed: a hook of a user can raise anything.
+
+    So the looks at other sources need to expect errors of the platform only.
+    """
+
+    def __init__(self, attempted: str) -> None:
+        self._attempted = attempted
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DataOpsError):
+            raise LookFailed(
+                self._attempted,
+                received=f"{type(error).__name__}: {error}",
+                next_step="correct the cause that the error names; the next look tries again",
+            ) from error
 
 
 def _during_a_rollback(source: str, platform: Platform, before: str) -> Look | None:
