@@ -33,7 +33,8 @@ def _sensor(name: str, members: Sequence[SourceAssets], groups: int) -> dg.Senso
 
     @dg.sensor(
         name=f"looks_at_{name}",
-        target=_target(members),
+        # as `target` they would make a job, and a job has one kind of partitions
+        asset_selection=_target(members),
         # the daemon looks for due sensors every five seconds: one that is due a moment later would wait for the next
         minimum_interval_seconds=int(group.every_seconds) - 1,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -70,8 +70,14 @@ def test_a_look_that_fails_is_shown_and_stops_no_other(here: CodeLocation, monke
         (problem,) = read_problems(here.platform.incidents, watched, dt.datetime.now(dt.UTC), None).problems
         assert (problem.asset, problem.kind, problem.severity) == ("raw/customers", UNSEEN, "fail")
         assert "a fault of a hook" in problem.summary
-    # the next look is well, and everything is as if nothing had been
-    assert requested(group.tick(here.platform, here.instance, LOG, at_all=True)) == ["customers", "orders"]
+    # the next look is well, and everything is as if nothing had been; it is asked for as the daemon does
+    assert here.repository.get_all_jobs()
+    given = {"repository_def": here.repository, "resources": {"platform": here.platform}}
+    with dg.build_sensor_context(here.instance, **given) as asked:
+        answer = here.repository.get_sensor_def("looks_at_shop").evaluate_tick(asked)
+    # each run has the partition of its own source
+    runs = {str(one.tags["dataops/source"]): one.partition_key for one in answer.run_requests or ()}
+    assert runs == {name: here.partitions(name)[0] for name in ("customers", "orders")}
     assert not source_status(context).needs_attention
     assert not read_problems(here.platform.incidents, watched, dt.datetime.now(dt.UTC), None).problems
     assert here.platform.incidents.fingerprint() != before
