@@ -21,7 +21,7 @@ from dataops_assets.components.platform import Platform
 from dataops_assets.components.scaffold import OutputScaffolder
 from dataops_assets.components.secrets_removed import SecretsRemoved
 from dataops_assets.components.source import declared_at, declared_once
-from dataops_assets.config.outputs import FilesTarget, Output
+from dataops_assets.config.outputs import Output
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, DataOpsError, GateFailed, nearest
 from dataops_assets.outputs.context import OutputContext
@@ -29,17 +29,18 @@ from dataops_assets.outputs.deliver import deliver
 from dataops_assets.outputs.mapping import Compiled
 from dataops_assets.report import CheckKind, StepReport
 
+_KINDS = {"table": "table", "topic": "kafka"}
 _RETRY_SECONDS = 5.0
 _WAREHOUSE_POOL = "warehouse"
 _CHECKS: Mapping[CheckKind, str] = {
-    "delivery": "Compares count and checksum of what is in the target with the rows that were delivered.",
+    "delivery": "Compares what the target has, or confirmed, with the rows that were delivered.",
     "volume": "Compares the number of rows with the declared limits, before anything is delivered.",
 }
 
 
 @dg.scaffold_with(OutputScaffolder)
 class OutputComponent(dg.Component):
-    """A delivery from a hub or a warehouse model to a table of a database or to files: the asset output/<name>.
+    """A delivery from a hub or a warehouse model to a table, files or a topic: the asset output/<name>.
 
     It is delivered when its table was published and the checks of the table passed. Delivering again changes nothing.
     """
@@ -56,7 +57,7 @@ class OutputComponent(dg.Component):
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Return the description of the component that dg shows."""
         return dg.ComponentTypeSpec(
-            description="A delivery from a hub or a model to a table of a database or to files.",
+            description="A delivery from a hub or a model to a table of a database, to files or to a topic.",
             tags=["dataops", "outputs"],
             produces=["asset", "asset_check"],
         )
@@ -155,7 +156,7 @@ def _spec(item: OutputDeclaration, of_table: Compiled | None) -> dg.AssetSpec:
         description=output.description or f"Delivers {output.source}.",
         group_name=output.area,
         owners=list(output.owners),
-        kinds={"output", output.to.format if isinstance(output.to, FilesTarget) else "table"},
+        kinds={"output", _KINDS.get(output.to.type, "") or getattr(output.to, "format", "")},
         code_version=hashlib.sha256(told.encode()).hexdigest()[:12],
         freshness_policy=policy if freshness.enabled else None,
         automation_condition=when_published(),

@@ -311,6 +311,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "trailer_lines": [{"pattern": "TRAILER;(?P<rows>[0-9,]+);(?P<amount>[0-9,.]+)"}],
     },
     "TimestampRefresh": {"range_by": "sold_at", "period": "day"},
+    "TopicTarget": {"cluster": "events", "topic": "shop.customers"},
     "Use": {"template": "margin", "tokens": {"price": "net", "cost": "cost"}},
     "Validation": {
         "name": "amount_not_negative",

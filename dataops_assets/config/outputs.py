@@ -1,4 +1,4 @@
-"""The `Output` model: what leaves the lake, from which table, in which shape, and to which table or files.
+"""The `Output` model: what leaves the lake, from which table, in which shape, and to which table, files or topic.
 
 Pure pydantic: no I/O, no Dagster.
 """
@@ -140,7 +140,28 @@ class FilesTarget(Declared):
         return self
 
 
-Target = Annotated[TableTarget | FilesTarget, Field(discriminator="type")]
+class TopicTarget(Declared):
+    """A topic of a declared Kafka cluster. Each row is a message by its key, and a key that left is a tombstone."""
+
+    type: Literal["topic"]
+    cluster: str = Field(description="Name of the cluster in a ConnectionsComponent.")
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Name of the topic.")
+    key_format: Literal["text", "json"] = Field(
+        "json", description="The keys: a JSON object of the key columns, or the text of the only one."
+    )
+    structure: Literal["create", "check"] = Field(
+        "create",
+        description="'create': create the topic, compacted, if it is missing; 'check': it must be there.",
+    )
+    partitions: int = Field(1, ge=1, le=10_000, description="Number of partitions of a topic that is created.")
+    positions: str = Field(
+        "dataops_outputs",
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="Topic with the positions of outputs, beside the messages; it is created if it is missing.",
+    )
+
+
+Target = Annotated[TableTarget | FilesTarget | TopicTarget, Field(discriminator="type")]
 
 
 class OutputChecks(Declared):
@@ -153,7 +174,7 @@ class OutputChecks(Declared):
 
 
 class Output(Declared):
-    """A delivery from a hub, a recalculated hub or a warehouse model to a table or to files: `output/<name>`."""
+    """A delivery from a hub, a recalculated hub or a warehouse model to a table, files or a topic: `output/<name>`."""
 
     name: Name = Field(description="Output name: lower case letters, digits and underscores.")
     area: Area = Field(description="Subject area; the group in the Dagster UI.")
@@ -218,6 +239,8 @@ class Output(Declared):
                     )
 
     def _unfit_modes(self) -> Iterator[Problem]:
+        if isinstance(self.to, TopicTarget) and self.deletes == "soft":
+            yield ("deletes",), self.deletes, "in a topic a tombstone says that a key is gone: declare hard or ignore"
         if not isinstance(self.to, FilesTarget):
             return
         if self.mode == "incremental":

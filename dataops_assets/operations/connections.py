@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dataops_assets.config.databases import AnyConnection, DatabaseConnection
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
-from dataops_assets.config.outputs import Output, TableTarget
+from dataops_assets.config.outputs import Output, TableTarget, TopicTarget
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
@@ -134,7 +134,13 @@ def _uses(name: str, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, 
 
 
 def _target_of(output: Output) -> str:
-    return output.to.database if isinstance(output.to, TableTarget) else ""
+    match output.to:
+        case TableTarget():
+            return output.to.database
+        case TopicTarget():
+            return output.to.cluster
+        case _:
+            return ""
 
 
 def _unused(outputs: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataops_assets.config.outputs import FilesTarget
+from dataops_assets.config.outputs import FilesTarget, TopicTarget
 from dataops_assets.errors import DataOpsError, GateFailed
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target
@@ -44,6 +44,11 @@ def deliver(context: OutputContext) -> StepReport:
     target = context.output.to
     if isinstance(target, FilesTarget):
         done = deliver_to_files(context, target, opened)
+    elif isinstance(target, TopicTarget):
+        # the library of its client is imported only where a topic is delivered to
+        from dataops_assets.outputs.topic_target import deliver_to_topic
+
+        done = deliver_to_topic(context, target, opened)
     else:
         done = deliver_to_table(context, target, opened)
     checks = done.checks

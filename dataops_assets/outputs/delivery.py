@@ -96,5 +96,12 @@ def outcome(context: OutputContext, problem: str, *, rows: int | None = None, co
         told = "the target has this version already, and as many rows as it had"
     else:
         told = f"the target has {rows:,} rows as it should; count and checksum of {compared:,} written rows agree"
+    return told_outcome(context, told, problem, rows=rows, compared=compared)
+
+
+def told_outcome(
+    context: OutputContext, told: str, problem: str = "", *, rows: int | None = None, compared: int = 0
+) -> CheckOutcome:
+    """Return the outcome of a comparison in the words of the target."""
     numbers: dict[str, float | int | str | None] = {"rows": rows, "rows compared": compared}
     return CheckOutcome(context.asset, CHECK, not problem, "fail", told, None, numbers)

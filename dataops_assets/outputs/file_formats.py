@@ -9,9 +9,8 @@ from sqlglot import exp
 
 from dataops_assets.config.outputs import FilesTarget
 from dataops_assets.engines.duckdb import DuckDBSession
-from dataops_assets.errors import InputError
 from dataops_assets.outputs.contents import Content, content_of, content_read
-from dataops_assets.outputs.long_decimals import is_long
+from dataops_assets.outputs.json_rows import as_json, refuse_not_finite
 from dataops_assets.sql import DIALECT, alias, column, query
 
 _ENDINGS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "avro": "avro", "excel": "xlsx"}
@@ -39,8 +38,8 @@ def write_file(
         write_avro(session, rows, types, target.compression, path)
         return
     if target.format == "jsonl":
-        _refuse_not_finite(session, rows, types)
-        rows = query("SELECT $values FROM $rows AS t", values=_as_json(types), rows=rows)
+        refuse_not_finite(session, rows, types)
+        rows = query("SELECT $values FROM $rows AS t", values=as_json(types), rows=rows)
     options = {
         "csv": f"FORMAT csv, HEADER {str(target.header).lower()}, DELIMITER {_text(target.delimiter)}",
         "jsonl": "FORMAT json",
@@ -97,22 +96,3 @@ def _from_text(value: exp.Expr, kind: str) -> exp.Expr:
 
 def _text(value: str) -> str:
     return exp.Literal.string(value).sql(DIALECT)
-
-
-def _as_json(types: Mapping[str, str]) -> list[exp.Expr]:
-    """Return the values for JSON: decimals that a double cannot hold are texts."""
-    return [
-        alias(exp.cast(column(name, "t"), "VARCHAR") if is_long(kind) else column(name, "t"), name)
-        for name, kind in types.items()
-    ]
-
-
-def _refuse_not_finite(session: DuckDBSession, rows: exp.Query, types: Mapping[str, str]) -> None:
-    for name in (name for name, kind in types.items() if kind == "DOUBLE"):
-        asked = query("SELECT count_if(NOT isfinite($value)) AS n FROM $rows AS t", value=column(name, "t"), rows=rows)
-        if count := session.fetch(asked).column("n")[0].as_py():
-            raise InputError(
-                f"writing column {name!r} as JSON",
-                received=f"{count:,} values that are infinite or not a number",
-                next_step="give the column the type text, or an expression; nothing was delivered",
-            )

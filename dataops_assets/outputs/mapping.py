@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from dataops_assets.config.outputs import Output, OutputColumn, TableTarget
+from dataops_assets.config.outputs import Output, OutputColumn, TableTarget, TopicTarget
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.rules.parse import parse
 from dataops_assets.rules.row_condition import row_condition
@@ -72,7 +72,7 @@ def compiled(output: Output, table: Mapping[str, str], key: Sequence[str] = ()) 
         *(output.source, output.versions, list(found_key), output.keep_when, output.deletes, output.deleted_column),
         *[[name, columns[name], value.sql(DIALECT)] for name, value in values.items()],
         # what becomes of older deliveries, and of missing columns, changes no row
-        output.to.model_dump(mode="json", exclude={"keep", "archive", "structure"}),
+        output.to.model_dump(mode="json", exclude={"keep", "archive", "structure", "partitions", "positions"}),
     ]
     return Compiled(
         columns,
@@ -198,11 +198,15 @@ def _key(
             known=list(columns),
             next_step=nearest(unknown[0], list(columns)),
         )
-    needs = output.mode == "incremental" or (isinstance(output.to, TableTarget) and output.deletes != "hard")
+    needs = (
+        output.mode == "incremental"
+        or (isinstance(output.to, TableTarget) and output.deletes != "hard")
+        or isinstance(output.to, TopicTarget)
+    )
     if needs and not found:
         raise ConfigError(
             f"key of output {output.name!r}",
-            received="no key, which mode: incremental and deletes: soft or ignore need",
+            received="no key, which topics, mode: incremental and deletes: soft or ignore need",
             known=list(columns),
             next_step="declare key: the columns of the output that identify a row",
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 _POLL_SECONDS = 0.5
+_SETTLE_SECONDS = 0.05
 _QUEUE_KB = 32 << 10
 
 
@@ -101,7 +102,7 @@ class Topic:
         self._consumer: Consumer | None = None
 
     def state(self) -> TopicState:
-        """Return where the partitions begin and end now."""
+        """Return where the partitions begin and end now; the end is that of what no open transaction may take back."""
         from confluent_kafka import IsolationLevel, TopicCollection, admin
 
         seconds = self._client.cluster.timeout_seconds
@@ -112,6 +113,29 @@ class Topic:
         begins = self._offsets(numbers, client.OffsetSpec.earliest())
         ends = self._offsets(numbers, client.OffsetSpec.latest(), isolation_level=IsolationLevel.READ_COMMITTED)
         return TopicState(str(described.topic_id), begins, ends)
+
+    def settled(self) -> TopicState:
+        """Return the state in which all that is in the topic now may be read.
+
+        Messages after the first one of an open transaction are hidden, also those of others. Raises StorageError if it
+        stays open for too long.
+        """
+        from confluent_kafka import admin
+
+        client: Any = admin
+        found = self.state()
+        wanted = self._offsets(list(found.ends), client.OffsetSpec.latest())
+        until = time.monotonic() + self._client.cluster.timeout_seconds
+        while any(found.ends[number] < end for number, end in wanted.items()):
+            if time.monotonic() > until:
+                raise StorageError(
+                    f"reading the topic {self.name!r}",
+                    received="a transaction that is open, and hides what comes after it",
+                    next_step="run it again; an abandoned transaction ends by its timeout",
+                )
+            time.sleep(_SETTLE_SECONDS)
+            found = self.state()
+        return found
 
     def at(self, milliseconds: int, state: TopicState) -> Mapping[int, int]:
         """Return the offsets of the first messages with this time or a later one; the end where there is none."""
