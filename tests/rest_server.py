@@ -14,12 +14,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass
 class Request:
-    """What was asked: path, query and headers; of a POST also the form."""
+    """What was asked: path, query and headers; of a POST or PUT also the form or the body."""
 
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
     form: dict[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass
@@ -57,10 +59,12 @@ def rest_server() -> Iterator[RestServer]:
 
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            form = dict(parse_qsl(self.rfile.read(length).decode()))
+            sent = self.rfile.read(length)
+            is_json = "json" in self.headers.get("Content-Type", "")
+            form = {} if is_json else dict(parse_qsl(sent.decode()))
             parts = urlsplit(self.path)
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            reply = found.reply(Request(parts.path, query, dict(self.headers), form))
+            reply = found.reply(Request(parts.path, query, dict(self.headers), form, self.command, sent))
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -71,6 +75,9 @@ def rest_server() -> Iterator[RestServer]:
             self.close_connection = bool(reply.cut)
 
         def do_POST(self) -> None:
+            self.do_GET()
+
+        def do_PUT(self) -> None:
             self.do_GET()
 
         def log_message(self, *_: Any) -> None:

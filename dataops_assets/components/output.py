@@ -29,7 +29,7 @@ from dataops_assets.outputs.deliver import deliver
 from dataops_assets.outputs.mapping import Compiled
 from dataops_assets.report import CheckKind, StepReport
 
-_KINDS = {"table": "table", "topic": "kafka"}
+_KINDS = {"table": "table", "topic": "kafka", "http": "api"}
 _RETRY_SECONDS = 5.0
 _WAREHOUSE_POOL = "warehouse"
 _CHECKS: Mapping[CheckKind, str] = {
@@ -40,7 +40,7 @@ _CHECKS: Mapping[CheckKind, str] = {
 
 @dg.scaffold_with(OutputScaffolder)
 class OutputComponent(dg.Component):
-    """A delivery from a hub or a warehouse model to a table, files or a topic: the asset output/<name>.
+    """A delivery from a hub or a warehouse model to a table, files, a topic or an API: the asset output/<name>.
 
     It is delivered when its table was published and the checks of the table passed. Delivering again changes nothing.
     """
@@ -57,7 +57,7 @@ class OutputComponent(dg.Component):
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Return the description of the component that dg shows."""
         return dg.ComponentTypeSpec(
-            description="A delivery from a hub or a model to a table of a database, to files or to a topic.",
+            description="A delivery from a hub or a model to a table, files, a topic or an API.",
             tags=["dataops", "outputs"],
             produces=["asset", "asset_check"],
         )

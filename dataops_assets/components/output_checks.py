@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataops_assets.components.declarations import Declarations, OutputDeclaration
 from dataops_assets.components.graph import nodes, table_columns
-from dataops_assets.config.outputs import TableTarget, TopicTarget
-from dataops_assets.connections.databases.opening import require_cluster, require_declared
+from dataops_assets.config.outputs import HttpTarget, TableTarget, TopicTarget
+from dataops_assets.connections.databases.opening import require_api, require_cluster, require_declared
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.outputs.context import source_of
 from dataops_assets.outputs.mapping import Compiled, compiled
 
 
 def require_target(item: OutputDeclaration, declared: Declarations) -> None:
-    """Raise ConfigError with file and line if the database or cluster of an output is not declared."""
+    """Raise ConfigError with file and line if the connection of an output is not declared."""
     target = item.output.to
     if isinstance(target, TableTarget):
         try:
             require_declared(target.database, declared.databases)
         except ConfigError as error:
             raise ConfigError(f"{item.place('to', 'database')}: {error}") from error
+    if isinstance(target, HttpTarget):
+        try:
+            require_api(target.api, declared.databases)
+        except ConfigError as error:
+            raise ConfigError(f"{item.place('to', 'api')}: {error}") from error
     if isinstance(target, TopicTarget):
         try:
             require_cluster(target.cluster, declared.databases)

@@ -111,6 +111,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "current": {"contract": "dataops_assets.defs.shop.orders.contracts:current", "severity": "warn"},
         "deletes": {"max_share": 0.1},
     },
+    "HttpTarget": {"api": "shop", "path": "customers/changes"},
     "Hours": {"timezone": "Europe/Berlin", "days": ["monday", "friday"], "begin": "08:00", "end": "18:00"},
     "Incidents": {
         "reopen_within": "1 day",

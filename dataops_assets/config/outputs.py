@@ -161,7 +161,24 @@ class TopicTarget(Declared):
     )
 
 
-Target = Annotated[TableTarget | FilesTarget | TopicTarget, Field(discriminator="type")]
+class HttpTarget(Declared):
+    """An address of a declared API. It gets batches of rows and deleted keys, each with an idempotency key."""
+
+    type: Literal["http"]
+    api: str = Field(description="Name of the API in a ConnectionsComponent.")
+    path: str = Field(description="Path below the API's address.")
+    method: Literal["POST", "PUT"] = Field("POST", description="How a batch is sent.")
+    batch_rows: int = Field(500, ge=1, le=100_000, description="Most rows and deleted keys of a batch.")
+
+    @field_validator("path")
+    @classmethod
+    def _below(cls, value: str) -> str:
+        if "://" in value or value.startswith("//"):
+            raise ValueError(f"path is {value!r}; write it below the API's address, such as 'customers'")
+        return value
+
+
+Target = Annotated[TableTarget | FilesTarget | TopicTarget | HttpTarget, Field(discriminator="type")]
 
 
 class OutputChecks(Declared):
@@ -174,7 +191,7 @@ class OutputChecks(Declared):
 
 
 class Output(Declared):
-    """A delivery from a hub, a recalculated hub or a warehouse model to a table, files or a topic: `output/<name>`."""
+    """A delivery from a hub, a recalculated hub or a warehouse model to where people use it: `output/<name>`."""
 
     name: Name = Field(description="Output name: lower case letters, digits and underscores.")
     area: Area = Field(description="Subject area; the group in the Dagster UI.")
@@ -241,6 +258,8 @@ class Output(Declared):
     def _unfit_modes(self) -> Iterator[Problem]:
         if isinstance(self.to, TopicTarget) and self.deletes == "soft":
             yield ("deletes",), self.deletes, "in a topic a tombstone says that a key is gone: declare hard or ignore"
+        if isinstance(self.to, HttpTarget) and self.deletes == "soft":
+            yield ("deletes",), self.deletes, "a batch lists the deleted keys: declare hard or ignore"
         if not isinstance(self.to, FilesTarget):
             return
         if self.mode == "incremental":

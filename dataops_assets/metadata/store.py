@@ -26,6 +26,7 @@ from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.declaration_store import DeclarationStore
 from dataops_assets.metadata.look_store import LookStore
 from dataops_assets.metadata.moment_store import MomentStore
+from dataops_assets.metadata.output_position_store import OutputPositionStore
 from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
@@ -178,6 +179,7 @@ class MetadataStore:
         self._insert = insert_of(self._database.dialect)
         self.positions = PositionStore(self._database)
         self.looks = LookStore(self._database)
+        self.output_positions = OutputPositionStore(self._database)
         self.releases = ReleaseStore(self._database)
         self.declarations = DeclarationStore(self._database)
         self.plans = PlanStore(self._database)

@@ -194,6 +194,21 @@ looks = sa.Table(
     comment="One row a source: why the looks for its new inputs fail, and whether a person paused them",
 )
 
+output_positions = sa.Table(
+    "output_positions",
+    metadata,
+    sa.Column("output", Text, primary_key=True, comment="Name of the declared output, and where it goes"),
+    sa.Column("changes", sa.BigInteger, nullable=False, comment="How often it was recorded"),
+    sa.Column("changed_at", Timestamp, nullable=False, comment="When it was recorded (UTC)"),
+    sa.Column(
+        "position",
+        Json,
+        nullable=False,
+        comment="JSON object: the version that is done, and one that is begun",
+    ),
+    comment="One row an output whose target keeps no position: how far it was delivered",
+)
+
 arrivals = sa.Table(
     "arrivals",
     metadata,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dataops_assets.config.databases import AnyConnection, DatabaseConnection
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
-from dataops_assets.config.outputs import Output, TableTarget, TopicTarget
+from dataops_assets.config.outputs import HttpTarget, Output, TableTarget, TopicTarget
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
@@ -139,6 +139,8 @@ def _target_of(output: Output) -> str:
             return output.to.database
         case TopicTarget():
             return output.to.cluster
+        case HttpTarget():
+            return output.to.api
         case _:
             return ""
 

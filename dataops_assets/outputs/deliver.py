@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataops_assets.config.outputs import FilesTarget, TopicTarget
+from dataops_assets.config.outputs import FilesTarget, HttpTarget, TopicTarget
 from dataops_assets.errors import DataOpsError, GateFailed
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target
@@ -49,6 +49,11 @@ def deliver(context: OutputContext) -> StepReport:
         from dataops_assets.outputs.topic_target import deliver_to_topic
 
         done = deliver_to_topic(context, target, opened)
+    elif isinstance(target, HttpTarget):
+        # the library of requests is imported only where an API is delivered to
+        from dataops_assets.outputs.http_target import deliver_to_api
+
+        done = deliver_to_api(context, target, opened)
     else:
         done = deliver_to_table(context, target, opened)
     checks = done.checks

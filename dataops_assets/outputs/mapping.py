@@ -21,6 +21,8 @@ from dataops_assets.sql import DIALECT, alias, column, query
 
 ROW = "r"
 """The name of the table's rows in the compiled expressions."""
+# settings of targets that change no row
+_NO_ROWS = {"keep", "archive", "structure", "partitions", "positions", "batch_rows"}
 _OF_PLATFORM = "s_"
 _VALID_FROM = "s_valid_from"
 _OF_VERSIONS = (_VALID_FROM, "s_valid_to", "s_is_current", "s_is_deleted")
@@ -71,8 +73,7 @@ def compiled(output: Output, table: Mapping[str, str], key: Sequence[str] = ()) 
     told = [
         *(output.source, output.versions, list(found_key), output.keep_when, output.deletes, output.deleted_column),
         *[[name, columns[name], value.sql(DIALECT)] for name, value in values.items()],
-        # what becomes of older deliveries, and of missing columns, changes no row
-        output.to.model_dump(mode="json", exclude={"keep", "archive", "structure", "partitions", "positions"}),
+        output.to.model_dump(mode="json", exclude=_NO_ROWS),
     ]
     return Compiled(
         columns,

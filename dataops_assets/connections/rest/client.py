@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -45,6 +45,15 @@ class Answer:
     url: str
     link: str = ""
     server: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is sent: the method, a JSON body, and headers of this request."""
+
+    method: Literal["POST", "PUT"]
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -105,13 +114,23 @@ class RestClient:
         Raises StorageError if it may pass, ConfigError if the API refuses the request, InputError for an answer that is
         too large.
         """
-        attempted = f"asking {_place(url)}"
+        return self._answered(url, params, None)
+
+    def send(self, url: str, content: Content) -> Answer:
+        """Send a body, and again if that failed in a way that may pass. The answer may be of any kind.
+
+        Raises StorageError if it may pass, ConfigError if the API refuses it.
+        """
+        return self._answered(url, {}, content)
+
+    def _answered(self, url: str, params: Mapping[str, str], content: Content | None) -> Answer:
+        attempted = f"{'asking' if content is None else 'sending to'} {_place(url)}"
         self.patience.require_over(self.api.url, attempted)
         refreshed = False
         problem = ""
         for number in range(self.api.tries):
             try:
-                response, body = self._sent(url, params, attempted)
+                response, body = self._sent(url, params, attempted, content)
             except (requests.RequestException, OSError) as error:
                 # the texts of errors have the address with its query
                 problem, wait = f"{type(error).__name__}, no complete answer", None
@@ -119,9 +138,9 @@ class RestClient:
                 if response.status_code in (401, 403) and self.signing.can_renew and not refreshed:
                     refreshed = True
                     self.signing.renew()
-                    response, body = self._sent(url, params, attempted)
-                if response.ok:
-                    found = _parsed(response, body)
+                    response, body = self._sent(url, params, attempted, content)
+                if response.ok and response.status_code not in _REDIRECTS:
+                    found = _parsed(response, body) if content is None else Answer(None, response.url)
                     if found is not None:
                         return found
                     problem, wait = "a body that is no JSON", None
@@ -140,20 +159,26 @@ class RestClient:
             next_step="check that the API works; the next look tries again",
         )
 
-    def _sent(self, url: str, params: Mapping[str, str], attempted: str) -> tuple[requests.Response, bytes]:
+    def _sent(
+        self, url: str, params: Mapping[str, str], attempted: str, content: Content | None
+    ) -> tuple[requests.Response, bytes]:
         """Send a request, follow redirects on the same host, and return the answer with its complete body."""
         for _ in range(_MOST_REDIRECTS):
             headers, signed = self.signing.of_request()
-            response = self.session.get(
+            of_content = {"Content-Type": "application/json", **content.headers} if content is not None else {}
+            response = self.session.request(
+                content.method if content is not None else "GET",
                 url,
                 params={**params, **signed},
-                headers={"Accept": "application/json", **self.api.headers, **headers},
+                data=content.body if content is not None else None,
+                headers={"Accept": "application/json", **self.api.headers, **of_content, **headers},
                 timeout=self.api.timeout_seconds,
                 allow_redirects=False,
                 stream=True,
             )
             body = self._body(response, attempted)
-            if response.status_code not in _REDIRECTS:
+            # a body is sent where it was declared to go, and nowhere else
+            if response.status_code not in _REDIRECTS or content is not None:
                 return response, body
             url, params = self.same_host(url, response.headers.get("Location", "")), {}
         raise ConfigError(attempted, received=f"more than {_MOST_REDIRECTS} redirects", next_step="correct url or path")

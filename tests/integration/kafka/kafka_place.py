@@ -39,7 +39,7 @@ class Place:
         self.environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
         self.metadata = MetadataStore(self.environment.metadata_url)
         self.metadata.migrate()
-        self.cluster: dict[str, Any] = {"type": "kafka", "bootstrap_servers": [kafka.address], "timeout_seconds": 20}
+        self.cluster: dict[str, Any] = {"type": "kafka", "bootstrap_servers": [kafka.address], "timeout_seconds": 60}
         self.connection: dict[str, Any] = {"type": "kafka", "cluster": "main", "topic": topic, **connection}
         self.declared: dict[str, Any] = {
             "columns": COLUMNS,

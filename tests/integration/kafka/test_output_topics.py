@@ -35,7 +35,7 @@ def messages(kafka: Broker, topic: str, isolation: str = "read_committed") -> li
     reader.assign([TopicPartition(topic, number, 0) for number in partitions])
     found, ended = [], 0
     while ended < len(partitions):
-        message = reader.poll(10)
+        message = reader.poll(60)
         assert message is not None
         if message.error():
             ended += 1
@@ -49,7 +49,9 @@ def messages(kafka: Broker, topic: str, isolation: str = "read_committed") -> li
 
 @pytest.fixture
 def place(tmp_path: Path, kafka: Broker) -> OutputPlace:
-    return OutputPlace(tmp_path, {"main": {"type": "kafka", "bootstrap_servers": [kafka.address]}})
+    return OutputPlace(
+        tmp_path, {"main": {"type": "kafka", "bootstrap_servers": [kafka.address], "timeout_seconds": 60}}
+    )
 
 
 @pytest.fixture
