@@ -146,6 +146,11 @@ class TopicTarget(Declared):
     type: Literal["topic"]
     cluster: str = Field(description="Name of the cluster in a ConnectionsComponent.")
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Name of the topic.")
+    format: Literal["json", "avro"] = Field(
+        "json",
+        description="The values: a JSON object, or an Avro record with the id of its schema before it. The schema is "
+        "registered in the cluster's schema_registry as TOPIC-value.",
+    )
     key_format: Literal["text", "json"] = Field(
         "json", description="The keys: a JSON object of the key columns, or the text of the only one."
     )

@@ -45,19 +45,8 @@ def write_avro(
     path: Path,
 ) -> None:
     """Write rows as one file of records, each column a union with null. Raises InputError for a name Avro has not."""
-    for name in types:
-        if not _NAME.fullmatch(name):
-            raise InputError(
-                f"writing column {name!r} as Avro",
-                received="a name with characters other than letters, digits and _",
-                next_step="give the column another name in the output; nothing was delivered",
-            )
-    fields = [{"name": name, "type": ["null", _type(kind)[0]], "default": None} for name, kind in types.items()]
-    schema = {"type": "record", "name": "row", "fields": fields}
-    values = [
-        alias(exp.cast(column(name, "t"), "VARCHAR") if _is_text(kind) else column(name, "t"), name)
-        for name, kind in types.items()
-    ]
+    schema = schema_of(types)
+    values = avro_values(types)
     found = query("SELECT $values FROM $rows AS t", values=values, rows=rows)
     records = itertools.chain.from_iterable(
         batch.to_pylist() for batch in session.execute(found).to_arrow_reader(_PORTION)
@@ -66,6 +55,27 @@ def write_avro(
     marker = hashlib.md5(json.dumps(schema).encode(), usedforsecurity=False).digest()
     with path.open("wb") as out:
         fastavro.writer(out, schema, records, codec=_CODECS[compression], sync_marker=marker)
+
+
+def schema_of(types: Mapping[str, str]) -> dict[str, Any]:
+    """Return the schema of rows: each column is a union with null. Raises InputError for a name Avro has not."""
+    for name in types:
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"writing column {name!r} as Avro",
+                received="a name with characters other than letters, digits and _",
+                next_step="give the column another name in the output; nothing was delivered",
+            )
+    fields = [{"name": name, "type": ["null", _type(kind)[0]], "default": None} for name, kind in types.items()]
+    return {"type": "record", "name": "row", "fields": fields}
+
+
+def avro_values(types: Mapping[str, str]) -> list[exp.Expr]:
+    """Return the values of rows `t` as a writer of Avro takes them."""
+    return [
+        alias(exp.cast(column(name, "t"), "VARCHAR") if _is_text(kind) else column(name, "t"), name)
+        for name, kind in types.items()
+    ]
 
 
 def rows_of_avro(path: Path, types: Mapping[str, str]) -> Iterator[pa.Table]:

@@ -5,18 +5,25 @@ A key that left the table becomes a tombstone. A delivery that is killed or fail
 
 from __future__ import annotations
 
+import io
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
+import fastavro
 from sqlglot import exp
 
+from dataops_assets.config.kafka import KafkaCluster
 from dataops_assets.config.outputs import TopicTarget
 from dataops_assets.connections.databases.opening import require_cluster
+from dataops_assets.connections.kafka.registry import Registry
 from dataops_assets.connections.kafka.writing import Outgoing, TopicWriter, digest_of, require_topics, topic_writer
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
+from dataops_assets.outputs.avro_file import avro_values, schema_of
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target, outcome, told_outcome
 from dataops_assets.outputs.json_rows import json_row, refuse_not_finite
@@ -24,6 +31,9 @@ from dataops_assets.outputs.mapping import Compiled
 from dataops_assets.outputs.position import Position
 from dataops_assets.outputs.wanted_rows import Wanted, batches, wanted
 from dataops_assets.sql import Relation, alias, column, query
+
+Encode = Callable[[Mapping[str, Any]], bytes]
+"""Makes the value of a message of a row."""
 
 
 def deliver_to_topic(context: OutputContext, target: TopicTarget, opened: Target) -> Delivered:
@@ -36,10 +46,11 @@ def deliver_to_topic(context: OutputContext, target: TopicTarget, opened: Target
             known=["json"],
             next_step="declare key_format: json",
         )
+    encode = _encoder(cluster, target, opened.compiled.columns)
     made = {target.topic: target.partitions if target.structure == "create" else 0, target.positions: 1}
     require_topics(cluster, made, os.environ)
     with topic_writer(cluster, target.topic, target.positions, context.output.name, os.environ) as writer:
-        return _Delivery(context, target, writer, opened).run()
+        return _Delivery(context, target, writer, opened, encode).run()
 
 
 @dataclass
@@ -59,6 +70,7 @@ class _Delivery:
     target: TopicTarget
     writer: TopicWriter
     opened: Target
+    encode: Encode | None
     sent: _Sent = field(default_factory=_Sent)
 
     def run(self) -> Delivered:
@@ -73,7 +85,8 @@ class _Delivery:
             incremental = is_known and self.context.output.mode == "incremental"
             found = wanted(session, self.item, table, before if incremental else None)
             now = replace(now, rows=found.total)
-            refuse_not_finite(session, query("SELECT * FROM $rows AS t", rows=found.rows), self.item.columns)
+            if self.encode is None:
+                refuse_not_finite(session, query("SELECT * FROM $rows AS t", rows=found.rows), self.item.columns)
             written = self.writer.write(self._messages(session, found), now.to_json)
         sent = self.sent
         counts = {
@@ -122,17 +135,43 @@ class _Delivery:
         key: exp.Expr = json_row(kinds, "t")
         if self.target.key_format == "text":
             key = exp.cast(column(self.item.key[0], "t"), "VARCHAR")
-        value = json_row(types, "t") if types else exp.Literal.string("")
+        values: list[exp.Expr] = [alias(json_row(types, "t"), "s_sent")] if types else []
+        if types and self.encode is not None:
+            values = avro_values(types)
         found: exp.Select = query(
-            "SELECT $key, $value FROM $rows AS t",
+            "SELECT $key, $values FROM $rows AS t",
             key=alias(exp.cast(key, "VARCHAR"), "s_sent_key"),
-            value=alias(exp.cast(value, "VARCHAR"), "s_sent"),
+            values=values or [alias(exp.null(), "s_sent")],
             rows=rows,
         )
         for batch in batches(session, found.order_by(column("s_sent_key"))):
-            keys, values = (batch.column(place).to_pylist() for place in range(2))
-            yield from _encoded(keys, values)
+            keys = map(str.encode, batch.column(0).to_pylist())
+            if not types:
+                yield from zip(keys, repeat(b""))
+            elif self.encode is None:
+                yield from zip(keys, (str(text).encode() for text in batch.column(1).to_pylist()), strict=True)
+            else:
+                rest = batch.select(list(types)).to_pylist()
+                yield from zip(keys, map(self.encode, rest), strict=True)
 
 
-def _encoded(keys: list[Any], values: list[Any]) -> Iterator[tuple[bytes, bytes]]:
-    return ((key.encode(), value.encode()) for key, value in zip(keys, values, strict=True))
+def _encoder(cluster: KafkaCluster, target: TopicTarget, types: Mapping[str, str]) -> Encode | None:
+    """Return what makes Avro of a row, with the id of its registered schema; None for JSON."""
+    if target.format == "json":
+        return None
+    schema = schema_of(types)
+    registry = Registry(cluster, os.environ)
+    try:
+        number = registry.registered(f"{target.topic}-value", json.dumps(schema))
+    finally:
+        registry.close()
+    parsed = fastavro.parse_schema(schema)
+    start = b"\0" + number.to_bytes(4, "big")
+
+    def encode(row: Mapping[str, Any]) -> bytes:
+        stream = io.BytesIO(start)
+        stream.seek(len(start))
+        fastavro.schemaless_writer(stream, parsed, row)
+        return stream.getvalue()
+
+    return encode

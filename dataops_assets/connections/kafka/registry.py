@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote
 
 from dataops_assets.config.kafka import KafkaCluster
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.rest import RestApi
-from dataops_assets.connections.rest.client import NotFound, Patience, RestClient
+from dataops_assets.connections.rest.client import Content, NotFound, Patience, RestClient
 from dataops_assets.connections.rest.signing import signing_of
 from dataops_assets.errors import ConfigError, InputError
 
@@ -45,6 +47,22 @@ class Registry:
                     continue
             found[number] = self._known[number]
         return found
+
+    def registered(self, subject: str, text: str) -> int:
+        """Register a schema, if it is not there, and return its id.
+
+        Raises StorageError if the registry does not answer, ConfigError if it refuses the schema.
+        """
+        address = f"{self._url}/subjects/{quote(subject, safe='')}/versions"
+        body = self._client.send(address, Content("POST", json.dumps({"schema": text}).encode())).body
+        number = body.get("id") if isinstance(body, Mapping) else None
+        if not isinstance(number, int):
+            raise ConfigError(
+                f"registering the schema {subject!r}",
+                received="an answer without an id",
+                next_step="check the url of schema_registry",
+            )
+        return number
 
     def require_answer(self) -> None:
         """Ask for something that every registry has. Raises StorageError or ConfigError if it does not answer."""

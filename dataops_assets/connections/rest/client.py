@@ -140,7 +140,10 @@ class RestClient:
                     self.signing.renew()
                     response, body = self._sent(url, params, attempted, content)
                 if response.ok and response.status_code not in _REDIRECTS:
-                    found = _parsed(response, body) if content is None else Answer(None, response.url)
+                    found = _parsed(response, body)
+                    if found is None and content is not None:
+                        # it was taken, whatever the API says of it
+                        found = Answer(None, response.url)
                     if found is not None:
                         return found
                     problem, wait = "a body that is no JSON", None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from delivered_outputs import OutputPlace
 from kafka_broker import Broker
+from rest_server import Reply, Request, rest_server
 
 from dataops_assets.connections.kafka.writing import TopicWriter
 from dataops_assets.errors import ConfigError, InputError, StorageError
@@ -27,7 +31,13 @@ def things(**rows: Any) -> pa.Table:
     )
 
 
-def messages(kafka: Broker, topic: str, isolation: str = "read_committed") -> list[tuple[Any, Any]]:
+def name_of(value: bytes) -> Any:
+    return json.loads(value)["name"]
+
+
+def messages(
+    kafka: Broker, topic: str, isolation: str = "read_committed", decode: Callable[[bytes], Any] = name_of
+) -> list[tuple[Any, Any]]:
     """Keys and values that a reader sees, in order."""
     partitions = kafka.admin.list_topics(topic).topics[topic].partitions
     settings = {"bootstrap.servers": kafka.address, "group.id": "test", "log_level": 0, "isolation.level": isolation}
@@ -42,7 +52,7 @@ def messages(kafka: Broker, topic: str, isolation: str = "read_committed") -> li
             continue
         key, value = message.key(), message.value()
         assert key is not None
-        found.append((json.loads(key), json.loads(value)["name"] if value is not None else None))
+        found.append((json.loads(key), decode(value) if value is not None else None))
     reader.close()
     return found
 
@@ -148,3 +158,34 @@ def test_transactions_of_others_do_not_hide_the_position(place: OutputPlace, kaf
         place.deliver(to)
     other.abort_transaction()
     assert place.deliver(to).notes["skipped"]
+
+
+def test_avro_has_the_id_of_its_registered_schema(place: OutputPlace, kafka: Broker, to: dict[str, Any]) -> None:
+    registered: list[Any] = []
+
+    def answer(request: Request) -> Reply:
+        if len(registered) == 2:
+            return Reply({"error_code": 409, "message": "incompatible"}, status=409)
+        registered.append((request.method, request.path, json.loads(json.loads(request.body)["schema"])))
+        return Reply({"id": 258})
+
+    with rest_server() as server:
+        server.answer = answer
+        place.databases["main"]["schema_registry"] = {"url": server.url}
+        place.publish(things(i1="a", i2="b"))
+        place.deliver({**to, "format": "avro"}, mode="incremental")
+        method, path, schema = registered[0]
+        assert (method, path) == ("POST", f"/v1/subjects/{to['topic']}-value/versions")
+        found = messages(kafka, to["topic"], decode=lambda value: avro(value, schema))
+        assert found == [(1, {"id": 1, "name": "a", "price": "1.10"}), (2, {"id": 2, "name": "b", "price": "1.10"})]
+        # the same row gives the same bytes
+        assert place.deliver({**to, "format": "avro"}, keep_when="id > 0").inputs[0].counts["messages"] == 0
+        with pytest.raises(ConfigError, match="incompatible"):
+            place.deliver({**to, "format": "avro"}, columns=[{"name": "id"}])
+
+
+def avro(value: bytes, schema: Any) -> dict[str, Any]:
+    assert value[:5] == b"\0\0\0\x01\x02"
+    found = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+    assert isinstance(found, dict)
+    return {**found, "price": str(found["price"])}
