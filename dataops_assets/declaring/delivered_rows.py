@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import fsspec
 from sqlglot import exp
 
 from dataops_assets.config.connection import FileFormat, NestedRecords
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.archives import chunks_in, is_archive, members_of, origin_in
-from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
-from dataops_assets.declaring.change_feeds import ChangeFeed, change_feed_of
+from dataops_assets.declaring.change_feeds import ChangeFeed
 from dataops_assets.declaring.file_formats import exploded, format_of_files
+from dataops_assets.declaring.given_files import opened
 from dataops_assets.declaring.nested_names import names_within
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
@@ -73,15 +70,14 @@ def delivered(session: Session, files: Sequence[Path], explode: Sequence[str] = 
     """
     with TemporaryDirectory(prefix="declare-") as folder:
         staging = Staging(session, Path(folder))
-        raw, origins = _opened(staging, files)
+        raw, origins = opened(staging, files)
         layout = exploded(format_of_files(raw), explode)
         found = _together(session, layout, raw, _read(staging, raw, layout, Wanted((), every=True)))
         if isinstance(layout, NestedRecords):
             names = names_within(session, found.table, [(item.name, item.column) for item in found.columns])
             if names != tuple(item.name for item in found.columns):
                 found = _together(session, layout, raw, _read(staging, raw, layout, Wanted(names)), names)
-        found = replace(found, origins=origins)
-        yield _items(session, found, explode) if explode else _changes(session, found)
+        yield replace(found, origins=origins)
 
 
 def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted) -> Reading:
@@ -89,110 +85,6 @@ def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted
     for error in reading.errors.values():
         raise error
     return reading
-
-
-def _items(session: Session, found: DeliveredRows, explode: Sequence[str]) -> DeliveredRows:
-    """Return the rows of items, with their parents as keyed rows."""
-    position = next(item for item in found.columns if item.name == f"{explode[-1]}#")
-    parents = query(
-        "SELECT r.s_file, r.s_row_id FROM $rows AS r WHERE CAST($position AS BIGINT) = 0",
-        rows=found.table,
-        position=column(position.column, "r"),
-    )
-    return replace(found, keyed=session.create(parents))
-
-
-def _changes(session: Session, found: DeliveredRows) -> DeliveredRows:
-    """Return the rows of a change feed as rows of the table that it is of; other rows as they are."""
-    feed = change_feed_of([item.name for item in found.columns])
-    if feed is None:
-        return found
-    by_name = {item.name: item for item in found.columns}
-    selected: list[RawColumn] = [
-        replace(by_name[f"{feed.row}.{name}" if feed.row else name], name=name) for name in feed.names
-    ]
-    rows = found.table
-    keyed = None
-    if feed.change:
-        change = column(by_name[feed.change].column, "r")
-        known = query(
-            "SELECT count_if(NOT $change IN ($words)) AS n FROM $rows AS r",
-            change=change,
-            rows=rows,
-            words=list(feed.words),
-        )
-        if session.fetch(known).column("n").to_pylist() != [0]:
-            return found
-        keyed = session.create(
-            query(
-                "SELECT r.s_file, r.s_row_id FROM $rows AS r WHERE $change IN ($words)",
-                change=change,
-                rows=rows,
-                words=list(feed.inserts),
-            )
-        )
-        rows = session.create(
-            query(
-                "SELECT * FROM $rows AS r WHERE coalesce(NOT $change IN ($words), TRUE)",
-                change=change,
-                rows=rows,
-                words=list(feed.deletions),
-            )
-        )
-    numbers = [name for name in feed.positions if _are_numbers(session, found.table, by_name[name])]
-    (count,) = session.fetch(query("SELECT count(*) AS n FROM $rows AS r", rows=rows)).column("n").to_pylist()
-    if not count:
-        return found
-    return replace(
-        found,
-        table=rows,
-        columns=tuple(selected),
-        rows=count,
-        feed=replace(feed, positions=tuple(numbers)),
-        keyed=keyed,
-    )
-
-
-def _are_numbers(session: Session, rows: Relation, item: RawColumn) -> bool:
-    value = column(item.column, "r")
-    counts = query("SELECT count(*) - count(TRY_CAST($value AS BIGINT)) AS n FROM $rows AS r", value=value, rows=rows)
-    return bool(session.fetch(counts).column("n").to_pylist() == [0])
-
-
-def _opened(staging: Staging, files: Sequence[Path]) -> tuple[list[RawFile], tuple[int, ...]]:
-    """Return the files unpacked, those in archives one by one, and for each the place of the file it came in."""
-    found: list[RawFile] = []
-    origins: list[int] = []
-    for origin, path in enumerate(files):
-        # the engine takes some characters of a path for patterns
-        link = staging.path()
-        link.symlink_to(path.absolute())
-        for name, file in _members(staging, path, link):
-            item = RawFile(f"{len(found):06}", name, file)
-            found.append(unpack(item, compression_of(name, "infer"), staging.path(), Limits()))
-            origins.append(origin)
-    return found, tuple(origins)
-
-
-def _members(staging: Staging, path: Path, link: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of each file in an archive of several; of another file its own."""
-    if not is_archive(path.name):
-        yield path.name, link
-        return
-    local = fsspec.filesystem("file")
-    state = path.stat()
-    modified = dt.datetime.fromtimestamp(state.st_mtime, dt.UTC)
-    members = members_of(local, str(path.absolute()), state.st_size, modified, Limits())
-    if len(members) < 2:
-        yield path.name, link
-        return
-    for member in members:
-        if member.refused:
-            raise InputError(f"reading {member.path} in {path.name}", received=member.refused)
-        target = staging.path()
-        with target.open("wb") as stream:
-            stream.writelines(chunks_in(local, origin_in(str(path.absolute()), member.path)))
-        yield member.path, target
 
 
 def _together(

@@ -21,6 +21,7 @@ from dataops_assets.declaring.column_facts import column_facts
 from dataops_assets.declaring.columns import SuggestedColumn, SuggestedColumns, suggest_columns
 from dataops_assets.declaring.control_totals import with_named_totals
 from dataops_assets.declaring.delivered_rows import DeliveredRows, delivered
+from dataops_assets.declaring.feed_rows import rows_of_feed
 from dataops_assets.declaring.file_names import FileNames, read_names
 from dataops_assets.declaring.health.examination import examine
 from dataops_assets.declaring.health.finding import ColumnView, Finding
@@ -114,7 +115,8 @@ def draft(engine: Engine, request: Request) -> Draft:
     """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
     require_name(request.name, request.area)
     path, note, names = place_of(request.files, request.landing)
-    with engine.session() as session, delivered(session, request.files, request.explode) as rows:
+    with engine.session() as session, delivered(session, request.files, request.explode) as found:
+        rows = rows_of_feed(session, found, request.explode)
         if request.of is not None:
             # an extract has the texts of the server, also of numbers and times
             rows = replace(rows, is_typed=False)

@@ -144,6 +144,11 @@ def test_the_items_of_a_list_are_a_source(drafted: Drafting, engine: DuckDBEngin
     assert (sorted(items), rejected) == (sorted(expected), 0)
 
 
+def test_a_list_that_no_record_has_is_refused(drafted: Drafting) -> None:
+    with pytest.raises(InputError, match=r"no record with a list 'liness' that has items; known: .*lines"):
+        drafted({"o.jsonl": lines(orders(5))}, explode=("liness",))
+
+
 WITH_TOTALS = st.tuples(
     st.lists(st.lists(st.integers(-99_999, 99_999), min_size=3, max_size=8), min_size=2, max_size=3),
     st.sampled_from(["SUM", "TRAILER", "Total:", "gesamt"]),
