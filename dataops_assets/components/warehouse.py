@@ -4,10 +4,11 @@ Annotations are not postponed in this module: Dagster reads those of an asset's 
 """
 
 import contextlib
+import datetime as dt
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import dagster as dg
@@ -17,6 +18,7 @@ from sqlglot.errors import ParseError
 
 from dataops_assets.components.assets import RETRIES
 from dataops_assets.components.automation import when_published
+from dataops_assets.components.build_history import Build, as_data, builds_of, judged_rows
 from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
 from dataops_assets.components.dbt_lineage import Origin, column_lineage
@@ -31,10 +33,14 @@ from dataops_assets.engines.dbt import DbtProject, Invocation, NodeResult, invok
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.profiles import Profile
 from dataops_assets.quality.checks import BASELINE, input_outcomes
+from dataops_assets.quality.control.verdicts import Judgement
+from dataops_assets.report import CheckOutcome
 
 # profiles of earlier builds, which checks compare with, are stored in the metadata of the materializations
 _PROFILE = "dataops/profile"
 _PROFILES = TypeAdapter(Profile)
+# the rows of earlier builds
+_BUILDS = "dataops/builds"
 _RETRY_SECONDS = 5.0
 # the warehouse of one deployment has one writer
 _POOL = "warehouse"
@@ -200,6 +206,7 @@ class WarehouseComponent(dg.Component):
         chosen = _Chosen.of(context, catalogue)
         results: dict[str, NodeResult] = {}
         profiles: dict[str, Profile] = {}
+        now = dt.datetime.now(dt.UTC)
         # read first, because the events reported below become part of the history
         history = chosen.baselines(context)
         if chosen.models or chosen.tests:
@@ -216,7 +223,10 @@ class WarehouseComponent(dg.Component):
                     personal |= {(model.key, name) for name in hidden}
                     if unique_id in profiles:
                         profiles[unique_id] = _without_values(profiles[unique_id], hidden)
-                    yield _materialization(model, result, build, lineage, profiles.get(unique_id))
+                    known = history.get(model.name, _History())
+                    if unique_id in profiles:
+                        known.builds.append(Build(now, profiles[unique_id].rows))
+                    yield _materialization(model, result, build, lineage, profiles.get(unique_id), known.builds)
         if chosen.only_checked:
             operation = ["run-operation", "log_profiles", "--args", json.dumps({"models": chosen.only_checked})]
             profiles |= _run_dbt(context, project, operation).profiles
@@ -225,19 +235,33 @@ class WarehouseComponent(dg.Component):
                 yield _test_result(model, test, results[unique_id])
         for model in chosen.profiled:
             if model.unique_id in profiles:
-                profile = profiles[model.unique_id]
-                expected = _expected_types(model, profile, catalogue.dialect)
-                for outcome in input_outcomes(profile, history[model.name], self._checks(model), expected):
-                    if (model.name, outcome.check) in chosen.kinds:
-                        yield dg.AssetCheckResult(
-                            asset_key=dg.AssetKey(model.key),
-                            check_name=outcome.check,
-                            passed=outcome.passed,
-                            severity=_severity(warns=outcome.severity == "warn"),
-                            description=outcome.explanation,
-                            metadata=dict(outcome.numbers),
-                        )
+                found = self._outcomes(model, profiles[model.unique_id], history[model.name], dbt)
+                yield from (_check_result(model, item) for item in found if (model.name, item.check) in chosen.kinds)
         _raise_for_failed(chosen, results)
+
+    def _outcomes(
+        self, model: ModelEntry, profile: Profile, known: "_History", dbt: "_Dbt"
+    ) -> tuple[CheckOutcome, ...]:
+        """Check a table: its columns against the builds before, its rows against what process control expects."""
+        checks, catalogue = self._checks(model), dbt.catalogue
+        # as many tables as there are sources and models share the false alarms
+        judgement = known.judged(model, checks, len(dbt.declared.by_name) + len(catalogue.models))
+        expected = _expected_types(model, profile, catalogue.dialect)
+        return input_outcomes(profile, known.profiles, checks, expected, judgement=judgement)
+
+
+@dataclass
+class _History:
+    """What is known of a table: the profiles of earlier builds, the newest first, and the rows of all, oldest first."""
+
+    profiles: list[Profile] = field(default_factory=list)
+    builds: list[Build] = field(default_factory=list)
+
+    def judged(self, model: ModelEntry, checks: Checks, tables: int) -> Judgement | None:
+        """Return what process control says of the rows of the newest build."""
+        if not self.builds:
+            return None
+        return judged_rows("/".join(model.key), self.builds[-1], self.builds[:-1], checks, tables)
 
 
 @dataclass(frozen=True)
@@ -281,13 +305,13 @@ class _Chosen:
         """Return the models that the run checks but does not build."""
         return [model.unique_id for model in self.profiled if model.unique_id not in self.models]
 
-    def baselines(self, context: dg.OpExecutionContext) -> dict[str, list[Profile]]:
-        """Return by model name the profiles of the table before the one that is checked, newest first."""
-        found = {model.name: _earlier_profiles(context, model) for model in self.profiled}
+    def baselines(self, context: dg.OpExecutionContext) -> dict[str, _History]:
+        """Return by model name what is known of the table before the one that is checked."""
+        found = {model.name: _history(context, model) for model in self.profiled}
         for model in self.profiled:
             if model.unique_id not in self.models:
                 # the table is checked as it was built last, so the newest profile is its own
-                del found[model.name][:1]
+                del found[model.name].profiles[:1]
         return found
 
     def build_command(self, options: BuildOptions) -> list[str]:
@@ -336,6 +360,7 @@ def _materialization(
     build: Invocation,
     lineage: Mapping[str, Set[Origin]],
     profile: Profile | None,
+    builds: Sequence[Build],
 ) -> dg.MaterializeResult[None]:
     deps = {
         name: [dg.TableColumnDep(dg.AssetKey(key), column) for key, column in sorted(origins)]
@@ -353,6 +378,7 @@ def _materialization(
         metadata["dagster/row_count"] = profile.rows
         metadata["dagster/column_schema"] = _schema(model, {column.name: column.type for column in profile.columns})
         metadata[_PROFILE] = dg.MetadataValue.json(asdict(profile))
+        metadata[_BUILDS] = dg.MetadataValue.json(as_data(builds))
         metadata |= profiled_look(profile, build.previews[model.unique_id])
     return dg.MaterializeResult(asset_key=dg.AssetKey(model.key), metadata=metadata)
 
@@ -429,14 +455,27 @@ def _type(text: str, dialect: str) -> exp.DataType | str:
     return text
 
 
-def _earlier_profiles(context: dg.OpExecutionContext, model: ModelEntry) -> list[Profile]:
-    """Return the profiles of the table after the last builds, newest first."""
-    profiles = []
+def _history(context: dg.OpExecutionContext, model: ModelEntry) -> _History:
+    """Return what the events of the last builds of a table tell."""
+    found = _History()
     for record in context.instance.fetch_materializations(dg.AssetKey(model.key), limit=BASELINE).records:
-        materialization = record.asset_materialization
-        found = materialization.metadata.get(_PROFILE) if materialization else None
+        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+        if not found.builds and _BUILDS in metadata:
+            found.builds = builds_of(metadata[_BUILDS].value)
         # another version of this code may have written another format; then the profile is left out
         with contextlib.suppress(ValidationError):
-            if found is not None:
-                profiles.append(_PROFILES.validate_python(found.value))
-    return profiles
+            if _PROFILE in metadata:
+                found.profiles.append(_PROFILES.validate_python(metadata[_PROFILE].value))
+    return found
+
+
+def _check_result(model: ModelEntry, outcome: CheckOutcome) -> dg.AssetCheckResult:
+    chart = {"control chart": dg.MetadataValue.md(outcome.chart)} if outcome.chart else {}
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(model.key),
+        check_name=outcome.check,
+        passed=outcome.passed,
+        severity=_severity(warns=outcome.severity == "warn"),
+        description=outcome.explanation,
+        metadata={**outcome.numbers, **chart},
+    )

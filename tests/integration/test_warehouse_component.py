@@ -436,7 +436,11 @@ def test_checks_compare_with_the_declared_columns_and_the_builds_before(
     assert told.failed_checks == {("fct_weather", "distribution")}
     assert "wind_speed_mph: 95.2% nulls" in (told.checks["fct_weather", "distribution"].description or "")
     write_hub(hub, "weather", weather(1))
-    assert ("fct_weather", "volume") in materialize(definitions, instance, "fct_weather").failed_checks
+    told = materialize(definitions, instance, "fct_weather")
+    assert ("fct_weather", "volume") in told.failed_checks
+    # the newest event tells the rows of all builds
+    builds = told.metadata["fct_weather"]["dataops/builds"].value
+    assert [rows for _, rows in builds] == [20, 21, 22, 23, 21, 1]
 
 
 def test_checks_are_tuned_in_yaml(hub: Environment, instance: dg.DagsterInstance) -> None:
