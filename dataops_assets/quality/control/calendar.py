@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+TREND = 1
+"""The number of the effect that grows from point to point."""
+
 # How far an effect may be from zero before a point was seen that has it: its variance, in units of the noise's.
 # The level, the days of a week and holidays are free. Most monitors know no end of month, so it begins smaller.
 _FREE = 1e4
@@ -27,6 +30,16 @@ _MONTH_END = 400.0
 # the trend over 100 points
 _TREND = 4.0
 _HOURS_APART = 12
+# a year's season counts after two years, which only weekly and rarer inputs have within the inputs that are looked at
+_YEARS = dt.timedelta(days=730)
+# each month has an effect; of inputs less far apart than this some waves of a year smooth the steps between the months
+_MONTHLY = dt.timedelta(days=20)
+_WAVES = 2
+_YEAR = 365.2425
+_SEASON = 25.0
+
+Effects = tuple[bool, bool, Literal["", "months", "waves"]]
+"""Whether weekdays and hours count, and as what the season of a year counts."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +53,9 @@ class Design:
     variances: Floats
 
 
-def design(
-    times: Sequence[dt.datetime], country: str | None = None, effects: tuple[bool, bool] | None = None
-) -> Design:
+def design(times: Sequence[dt.datetime], country: str | None = None, effects: Effects | None = None) -> Design:
     """Return the effects of points at these times, in ascending order. `effects`: see `effects_at`."""
-    has_weekdays, has_hours = effects or effects_at(times)
+    has_weekdays, has_hours, season = effects or effects_at(times)
     columns = [np.ones(len(times)), np.arange(len(times)) / 100]
     variances = [_LEVEL, _TREND]
     groups = [[time.weekday() for time in times]] if has_weekdays else []
@@ -53,6 +64,9 @@ def design(
         present = sorted(set(group))
         columns += [np.array([member == value for member in group], dtype=float) for value in present]
         variances += [_FREE] * len(present)
+    of_year = _of_year(times, season)
+    columns += of_year
+    variances += [_SEASON] * len(of_year)
     columns.append(np.array([(time + dt.timedelta(days=1)).day == 1 for time in times], dtype=float))
     variances.append(_MONTH_END)
     if country is not None:
@@ -61,19 +75,29 @@ def design(
     return Design(np.column_stack(columns), np.array(variances))
 
 
-def effects_at(times: Sequence[dt.datetime]) -> tuple[bool, bool]:
-    """Return whether weekdays and hours count: if there are several of them, and several points a day for hours."""
-    return rhythms(times)[-1].effects if times else (False, False)
+def _of_year(times: Sequence[dt.datetime], season: str) -> list[Floats]:
+    if not season:
+        return []
+    months = [np.array([time.month == month for time in times], dtype=float) for month in range(1, 13)]
+    if season == "months":
+        return months
+    part = np.array([time.timetuple().tm_yday for time in times]) * (2 * np.pi / _YEAR)
+    return [*months, *(wave(part * number) for number in range(1, _WAVES + 1) for wave in (np.sin, np.cos))]
+
+
+def effects_at(times: Sequence[dt.datetime]) -> Effects:
+    """Return what counts: weekdays and hours if there are several of them, and several points a day for hours."""
+    return rhythms(times)[-1].effects if times else (False, False, "")
 
 
 @dataclass(frozen=True)
 class Rhythm:
     """What points up to one of them have in common.
 
-    `effects`: whether weekdays and hours count. `cadence`: the usual time between two points; a day if it is not known.
+    `effects`: what of the calendar counts. `cadence`: the usual time between two points; a day if it is not known.
     """
 
-    effects: tuple[bool, bool]
+    effects: Effects
     cadence: dt.timedelta
 
 
@@ -92,7 +116,9 @@ def rhythms(times: Sequence[dt.datetime]) -> list[Rhythm]:
         hours.add(time.hour)
         cadence = gaps[len(gaps) // 2] if gaps else dt.timedelta(days=1)
         several_a_day = cadence <= dt.timedelta(hours=_HOURS_APART)
-        found.append(Rhythm((len(weekdays) > 1, several_a_day and len(hours) > 1), cadence))
+        has_years = time - times[0] >= _YEARS
+        season: Literal["", "months", "waves"] = ("months" if cadence >= _MONTHLY else "waves") if has_years else ""
+        found.append(Rhythm((len(weekdays) > 1, several_a_day and len(hours) > 1, season), cadence))
     return found
 
 

@@ -19,11 +19,16 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from dataops_assets.quality.control.calendar import Design
+from dataops_assets.quality.control.calendar import TREND, Design
 from dataops_assets.quality.control.scales import Floats, floor_of_counts
 
 # variance by which the level moves from point to point, in units of the noise's
-_MOVES = np.array([0.001, 0.0, 0.01, 0.1, 1.0])
+_MOVES = np.array([0.001, 0.0, 0.01, 0.1, 1.0, 0.01])
+# the last filter takes any trend, the others know that a monitor has hardly any: variance of the trend over 100 points
+_STEEP = len(_MOVES) - 1
+_STEEP_TREND = 1e12
+# it must be much better than the others: where there is no trend, to take turns with it makes forecasts worse
+_HANDICAPS = np.where(np.arange(len(_MOVES)) == _STEEP, 1.5, 1.0)[:, None]
 # the filter whose level is fixed: slow drifts are seen against it
 _FIXED = 1
 _CLIP = 3.0
@@ -134,6 +139,7 @@ def _gains(effects: bytes, variances: bytes, restarts: frozenset[int]) -> _Gains
     first = np.frombuffer(variances)
     by_point = np.frombuffer(effects).reshape(-1, len(first))
     variance = np.broadcast_to(np.diag(first), (len(_MOVES), len(first), len(first))).copy()
+    variance[_STEEP, TREND, TREND] = _STEEP_TREND
     gains = np.empty((len(by_point), len(first), len(_MOVES)))
     roots = np.empty((len(by_point), len(_MOVES)))
     for point, row in enumerate(by_point):
@@ -223,7 +229,7 @@ class _Filters:
         deviation = usual * root
         error = self._values[point] - expected
         scores = _in_deviations(error, deviation)
-        best = self._loss.argmin(axis=0)
+        best = (self._loss * _HANDICAPS).argmin(axis=0)
         self._tell(point, best, (expected, deviation, scores))
         there = np.isfinite(error)
         if not there.all():

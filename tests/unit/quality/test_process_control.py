@@ -710,3 +710,46 @@ def test_an_input_without_a_judgement_is_compared_with_the_median() -> None:
 def test_settings_that_mean_nothing_are_refused(declared: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Checks.model_validate({"control": declared})
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 1000.0])
+def test_means_under_a_steep_trend_are_judged_by_their_noise(slope: float) -> None:
+    """The mean of an id that grows by a thousand deviations a day: a jump of eight deviations is seen all the same."""
+    values = slope * np.arange(160) + np.random.default_rng(2).normal(0, 1, 160)
+    found = judge(one(values.tolist()), forecast(one(values.tolist()), design(days(160)), 7), range(60, 160), 1 / 500)
+    assert [place for place, item in enumerate(found) if item.p[0] <= 1 / 500] == []
+    values[-1] += 8
+    series = one(values.tolist())
+    assert judge(series, forecast(series, design(days(160)), 7), [159], 1 / 500)[0].p[0] <= 1 / 500
+
+
+@pytest.mark.parametrize(("apart", "number"), [(7, 260), (None, 72)], ids=["weekly", "monthly"])
+@pytest.mark.parametrize("shape", ["wave", "december"])
+def test_the_season_of_a_year_is_expected_after_some_years(apart: int | None, number: int, shape: str) -> None:
+    """A third more in summer, or twice as much in December, and then a month as any other where more is expected."""
+    first = dt.datetime(2015, 1, 5, tzinfo=dt.UTC)
+    times = [
+        first + dt.timedelta(days=apart * place)
+        if apart
+        else first.replace(year=2015 + place // 12, month=1 + place % 12)
+        for place in range(number)
+    ]
+    while times[-1].month != (7 if shape == "wave" else 12):
+        times.pop()
+    times += [times[-1]]
+    season = [
+        0.3 * math.cos(2 * math.pi * (time.timetuple().tm_yday - 196) / 365.25)
+        if shape == "wave"
+        else 0.7 * (time.month == 12)
+        for time in times
+    ]
+    chance = random.Random(1)
+    noise = [chance.gauss(0, 0.03) for _ in times]
+    usual = [math.exp(8 + more + odd) for more, odd in zip(season, noise, strict=True)]
+    outcomes = []
+    for last in (usual[-1], 0.6 * usual[-1]):
+        values = to_scale("count", np.array([[*usual[:-1], last]]))
+        series = Series(values, np.zeros(values.shape), np.array([True]))
+        (judged_last,) = judge(series, forecast(series, design(times), 7), [len(times) - 1], 1 / 100)
+        outcomes.append(bool(judged_last.p[0] <= 1 / 100))
+    assert outcomes == [False, True]
