@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,6 +74,34 @@ class ReportStore:
                 blank = {"seconds": 0.0, "bytes": 0, "inputs": 0}
                 found.setdefault(row["source"], blank).update({k: v or 0 for k, v in row.items() if k != "source"})
         return dict(found)
+
+    def loads(self, since: dt.datetime) -> list[Row]:
+        """Return the deployments since a time, oldest first: `load_id`, `at`, and kind and name of what each `changed`.
+
+        The first one of all changed nothing that ran before, so it is left out.
+        """
+        loads, members, known = tables.loads, tables.load_declarations, tables.declarations
+        newest_before = sa.select(sa.func.max(loads.c.load_id)).where(loads.c.loaded_at < since).scalar_subquery()
+        statement = (
+            sa.select(loads.c.load_id, loads.c.loaded_at, known.c.kind, known.c.name, known.c.digest)
+            .select_from(
+                loads.outerjoin(members, members.c.load_id == loads.c.load_id).outerjoin(
+                    known, known.c.digest == members.c.digest
+                )
+            )
+            .where(sa.or_(loads.c.loaded_at >= since, loads.c.load_id == newest_before))
+            .order_by(loads.c.load_id)
+        )
+        by_load: dict[int, tuple[dt.datetime, dict[str, tuple[str, str]]]] = {}
+        for row in self._rows(statement, "reading deployments"):
+            _, declared = by_load.setdefault(row["load_id"], (row["loaded_at"], {}))
+            if row["digest"] is not None:
+                declared[row["digest"]] = (row["kind"], row["name"])
+        found: list[Row] = []
+        for (_, (_, before)), (load_id, (at, now)) in pairwise(by_load.items()):
+            changed = {(before | now)[digest] for digest in before.keys() ^ now.keys()}
+            found.append({"load_id": load_id, "at": at, "changed": sorted(changed)})
+        return found
 
     def save(self, levels: Sequence[Row], scores: Sequence[Row]) -> None:
         """Record the results of one report: rows of `service_levels` and of `quality_scores`."""

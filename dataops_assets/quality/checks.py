@@ -223,6 +223,7 @@ def distribution(
         "differences": len(problems),
         "earlier inputs": inputs,
     }
+    explanation = shown or f"{len(looked_at)} columns like those of the {inputs} inputs before"
     if told.of_columns:
         numbers |= {"monitors": len(told.of_columns), "least p-value": min(item.p for item in told.of_columns)}
     return CheckOutcome(
@@ -230,9 +231,12 @@ def distribution(
         "distribution",
         not problems,
         check.severity,
-        shown or f"{len(looked_at)} columns like those of the {inputs} inputs before",
+        explanation,
         profile.input_id or None,
         numbers,
+        as_markdown(told.distances, f"distance of all columns to the inputs before; {explanation}")
+        if problems and told.distances is not None
+        else "",
     )
 
 

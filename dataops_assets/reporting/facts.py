@@ -19,6 +19,7 @@ class Facts:
       `kept_out` (rejected or kept out by a validation).
     * `results`: check results of the window, in the order of recording. `in_force`: the newest report of each check.
     * `incidents`: those that stand alone (not part of another one), the newest first.
+    * `loads`: deployments of other declarations, oldest first: `load_id`, `at`, and what each `changed`.
     * `costs`: by source, `seconds` of all steps, `bytes` and number of `inputs`.
     """
 
@@ -29,3 +30,4 @@ class Facts:
     in_force: Sequence[Row] = ()
     incidents: Sequence[Row] = ()
     costs: Mapping[str, Row] = field(default_factory=dict)
+    loads: Sequence[Row] = ()

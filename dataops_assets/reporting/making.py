@@ -13,7 +13,7 @@ from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.quality.checks import judged
 from dataops_assets.quality.control.charts import Trend
-from dataops_assets.quality.control.verdicts import WINDOW
+from dataops_assets.quality.control.verdicts import WINDOW, Judgement
 from dataops_assets.reporting.facts import Facts, Row
 from dataops_assets.reporting.page import Report
 from dataops_assets.reporting.scores import mean_score, table_scores
@@ -35,7 +35,9 @@ def make_report(
     critical = {
         column: product.critical_weight for product in declared.products.values() for column in product.critical_columns
     }
-    trends = {name: trend for name in sources if (trend := _trend(metadata, sources, name)) is not None}
+    judged_last = {name: _judged(metadata, sources, name) for name in sources}
+    trends = {name: told.trend for name, told in judged_last.items() if told.trend is not None}
+    distances = {name: told.distances for name, told in judged_last.items() if told.distances is not None}
     return Report(
         facts,
         {name: (product, service_levels(product, facts)) for name, product in declared.products.items()},
@@ -45,6 +47,7 @@ def make_report(
         _kept_out(facts, sources),
         link.rstrip("/"),
         _history(url, now),
+        distances,
     )
 
 
@@ -99,17 +102,18 @@ def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, 
         ours(incidents.checks(None)),
         sorted(alone, key=lambda row: row["opened_at"], reverse=True),
         {name: cost for name, cost in store.costs().items() if name in sources},
+        store.loads(now - _HISTORY),
     )
 
 
-def _trend(metadata: MetadataStore, sources: Mapping[str, Source], name: str) -> Trend | None:
-    """Return the rows of the last inputs of a source with what was expected; None with too few inputs."""
+def _judged(metadata: MetadataStore, sources: Mapping[str, Source], name: str) -> Judgement:
+    """Return what process control says of the newest input of a source."""
     profiles = metadata.profiles(name, f"lake/{name}", limit=WINDOW)
     if not profiles:
-        return None
+        return Judgement()
     newest = max(profiles, key=lambda item: (item.extracted, item.input_id))
     told = judged([newest], profiles, sources[name].checks, len(sources), metadata.faulty_inputs(name))
-    return told[newest.input_id].trend if newest.input_id in told else None
+    return told.get(newest.input_id, Judgement())
 
 
 def _history(url: str, now: dt.datetime) -> dict[str, Trend]:

@@ -14,11 +14,23 @@ from urllib.parse import quote
 from dataops_assets.config.data_products import DataProduct
 from dataops_assets.masking import mask
 from dataops_assets.quality.control.charts import Trend, svg
+from dataops_assets.reporting.deployments import deployments, failure_share
 from dataops_assets.reporting.facts import Facts, Row
 from dataops_assets.reporting.scores import TableScore, mean_score
 from dataops_assets.reporting.service_levels import ServiceLevel
 
 _NONE = "none"
+# the query behind a section, by the table of the metadata that it reads first
+_QUERIES = {
+    "service_levels": "SELECT product, objective, target, good, budget_left FROM service_levels ORDER BY reported_at",
+    "profiles": "SELECT asset, input_id, rows FROM profiles ORDER BY profile_id DESC",
+    "quality_scores": "SELECT scope, name, score, losses FROM quality_scores ORDER BY reported_at DESC",
+    "incidents": "SELECT incident_id, asset, kind, opened_at, seconds_to_detect, seconds_to_resolve FROM incidents",
+    "loads": "SELECT load_id, loaded_at FROM loads ORDER BY load_id DESC",
+    "processes": "SELECT source, sum(seconds) FROM processes GROUP BY source",
+}
+# so many names of what a deployment changed
+_SHOWN = 5
 _STYLE = """
 :root { color-scheme: light dark; --bg: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --card: #f6f8fa;
   --link: #0550ae; --bad: #b3261e; --warn: #8a5300; --good: #1a7f37; }
@@ -56,7 +68,8 @@ figure { margin: 0; } figure svg { width: 100%; height: auto; } figcaption { fon
 class Report:
     """What the page shows. `link`: address of the Dagster UI; '' for links within it.
 
-    `trends`: rows of inputs, by source. `history`: scores in earlier reports, by data product.
+    `trends`: rows of inputs, `distances`: of the whole profiles of inputs to those before, by source. `history`: scores
+    in earlier reports, by data product.
     """
 
     facts: Facts
@@ -67,6 +80,7 @@ class Report:
     rejected: Sequence[Row] = ()
     link: str = ""
     history: Mapping[str, Trend] = field(default_factory=dict)
+    distances: Mapping[str, Trend] = field(default_factory=dict)
 
 
 def page(report: Report) -> str:
@@ -76,9 +90,10 @@ def page(report: Report) -> str:
         _section("red", "What is red, and who works on it", _red(report)),
         _section("products", "Data products", _products(report)),
         _section("fresh", "Freshness", _freshness(report)),
-        _section("trends", "Rows of each input", _trends(report)),
+        _section("trends", "Rows of each input, and how unlike the inputs before it is", _trends(report)),
         _section("scores", "Quality scores", _scores(report)),
         _section("incidents", "Incidents of the last 28 days", _incidents(report)),
+        _section("deployments", "Deployments of the last three months", _deployments(report)),
         _section("kept-out", "Rows that are kept out", _kept_out(report)),
         _section("costs", "Cost by source", _costs(report)),
     ]
@@ -128,7 +143,8 @@ def _red(report: Report) -> str:
 def _products(report: Report) -> str:
     if not report.products:
         return '<p class="soft">No data product is declared.</p>'
-    return f'<div class="cards">{"".join(_product(report, name) for name in sorted(report.products))}</div>'
+    cards = "".join(_product(report, name) for name in sorted(report.products))
+    return f'<div class="cards">{cards}</div>' + _query("service_levels")
 
 
 def _product(report: Report, name: str) -> str:
@@ -188,7 +204,13 @@ def _trends(report: Report) -> str:
             f'<figure class="card">{svg(trend, told)}<figcaption>{_asset(report, f"lake/{source}", source)}: '
             f"{_text(told)}. The band is what was expected; points beyond it are marked.</figcaption></figure>"
         )
-    return f'<div class="cards charts">{"".join(figures)}</div>'
+        if (apart := report.distances.get(source)) is not None:
+            told = f"{source}: distance of all columns to the inputs before {apart.values[-1]:.3g} deviations"
+            figures.append(
+                f'<figure class="card">{svg(apart, told)}<figcaption>{_asset(report, f"lake/{source}", source)}: '
+                f"{_text(told)}. The band is what is usual for the newest.</figcaption></figure>"
+            )
+    return f'<div class="cards charts">{"".join(figures)}</div>' + _query("profiles")
 
 
 def _scores(report: Report) -> str:
@@ -213,6 +235,7 @@ def _scores(report: Report) -> str:
         _table("Areas: the mean of their tables", ("Area", "Points"), by_area, numbers={1})
         + _table("Tables that lost points, and for what", ("Table", "Points", "Lost for"), tables, numbers={1})
         + f'<p class="soft">{perfect} tables have 100 points.</p>'
+        + _query("quality_scores")
     )
 
 
@@ -232,7 +255,32 @@ def _incidents(report: Report) -> str:
         if row["opened_at"] >= since or row["state"] != "resolved"
     ]
     names = ("Incident", "Cause", "State", "Opened", "To detect", "To take", "To resolve")
-    return _table("Times to detect, take and resolve", names, rows, numbers={4, 5, 6})
+    return _table("Times to detect, take and resolve", names, rows, numbers={4, 5, 6}) + _query("incidents")
+
+
+def _deployments(report: Report) -> str:
+    found = deployments(report.facts.loads, report.facts.incidents)
+    share = failure_share(found)
+    rows = [
+        (
+            f"{item.number}",
+            _time(item.at),
+            _text(_several(item.changed)),
+            _word(f"incidents {', '.join(map(str, item.incidents))}", "bad") if item.failed else _word("none", "good"),
+            _duration(item.seconds_to_repair),
+        )
+        for item in found
+    ]
+    names = ("Deployment", "At", "Changed", "Failures within a day", "To repair")
+    told = "" if share is None else f"<p>{share:.0%} of {len(found):,} deployments were followed by a failure.</p>"
+    return (
+        told + _table("Deployments of other declarations, the newest first", names, rows, numbers={4}) + _query("loads")
+    )
+
+
+def _several(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _kept_out(report: Report) -> str:
@@ -255,10 +303,7 @@ def _costs(report: Report) -> str:
         for source, cost in sorted(report.facts.costs.items(), key=lambda item: -item[1]["seconds"])
     ]
     names = ("Source", "Inputs", "Seconds of all steps", "Megabytes received")
-    query = "SELECT source, sum(seconds) FROM processes GROUP BY source"
-    return _table("What each source cost so far", names, rows, numbers={1, 2, 3}) + (
-        f'<p class="soft">The query behind it: <code>{_text(query)}</code></p>'
-    )
+    return _table("What each source cost so far", names, rows, numbers={1, 2, 3}) + _query("processes")
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -287,6 +332,10 @@ def _table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]], nu
         f'<div class="wide" role="region" tabindex="0" aria-label="{_text(caption)}"><table class="stack">'
         f"<caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _query(table: str) -> str:
+    return f'<p class="soft">The query behind it: <code>{_text(_QUERIES[table])}</code></p>'
 
 
 def _asset(report: Report, key: str, shown: str = "") -> str:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from dataops_assets.quality.control.calendar import design
 from dataops_assets.quality.control.forecasts import Series, forecast
 from dataops_assets.quality.control.judging import judge
-from dataops_assets.quality.control.novelty import judge_novelty
+from dataops_assets.quality.control.novelty import judge_novelty, novelties
 from dataops_assets.quality.control.scales import floor_of_shares, to_scale
 
 Floats = npt.NDArray[np.float64]
@@ -95,7 +95,7 @@ def process_control(values: Floats, points: range) -> Floats:
     series = Series(on_scale, floors, counts)
     forecasts = forecast(series, design(TIMES), 7)
     of_monitors = [np.nanmin(item.p) for item in judge(series, forecasts, points, ALARMS)]
-    of_profile = [item.p for item in judge_novelty(forecasts.scores, points, ALARMS)]
+    of_profile = [item.p for item in judge_novelty(novelties(forecasts.scores), points, ALARMS)]
     # the levels that a table gives them
     return -np.log(np.minimum(np.array(of_monitors) / (0.9 / 12), np.array(of_profile) / 0.1))
 

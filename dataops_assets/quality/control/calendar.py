@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -30,6 +31,8 @@ _MONTH_END = 400.0
 # the trend over 100 points
 _TREND = 4.0
 _HOURS_APART = 12
+# so many times the usual time between two points is a gap
+_GAP = 1.5
 # a year's season counts after two years, which only weekly and rarer inputs have within the inputs that are looked at
 _YEARS = dt.timedelta(days=730)
 # each month has an effect; of inputs less far apart than this some waves of a year smooth the steps between the months
@@ -46,11 +49,13 @@ Effects = tuple[bool, bool, Literal["", "months", "waves"]]
 class Design:
     """The effects that a point has part in, and how far each may be from zero at the beginning.
 
-    `effects` has one row a point; its first column, the level, is always 1.
+    `effects` has one row a point; its first column, the level, is always 1. `after_gaps`: points that come later after
+    the one before than usual. How far a trend went in the meantime is not known there.
     """
 
     effects: Floats
     variances: Floats
+    after_gaps: frozenset[int] = frozenset()
 
 
 def design(times: Sequence[dt.datetime], country: str | None = None, effects: Effects | None = None) -> Design:
@@ -72,7 +77,19 @@ def design(times: Sequence[dt.datetime], country: str | None = None, effects: Ef
     if country is not None:
         columns.append(np.array([holiday(time.date(), country) is not None for time in times], dtype=float))
         variances.append(_HOLIDAY)
-    return Design(np.column_stack(columns), np.array(variances))
+    return Design(np.column_stack(columns), np.array(variances), _after_gaps(times))
+
+
+def _after_gaps(times: Sequence[dt.datetime]) -> frozenset[int]:
+    """Return the points after gaps, each told by the times up to it."""
+    found: set[int] = set()
+    known: list[dt.timedelta] = []
+    for place, (before, time) in enumerate(pairwise(times), start=1):
+        gap = time - before
+        if known and gap > _GAP * known[len(known) // 2]:
+            found.add(place)
+        insort(known, gap)
+    return frozenset(found)
 
 
 def _of_year(times: Sequence[dt.datetime], season: str) -> list[Floats]:

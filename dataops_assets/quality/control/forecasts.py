@@ -135,7 +135,7 @@ class _Gains:
 
 # the tables of one source have the same calendar
 @lru_cache(maxsize=16)
-def _gains(effects: bytes, variances: bytes, restarts: frozenset[int]) -> _Gains:
+def _gains(effects: bytes, variances: bytes, restarts: frozenset[int], after_gaps: frozenset[int]) -> _Gains:
     first = np.frombuffer(variances)
     by_point = np.frombuffer(effects).reshape(-1, len(first))
     variance = np.broadcast_to(np.diag(first), (len(_MOVES), len(first), len(first))).copy()
@@ -145,6 +145,8 @@ def _gains(effects: bytes, variances: bytes, restarts: frozenset[int]) -> _Gains
     for point, row in enumerate(by_point):
         if point in restarts:
             variance[:, 0, 0] += _AGAIN
+        if point in after_gaps:
+            variance[_STEEP, 0, 0] += _STEEP_TREND
         covered = variance @ row
         factor = covered @ row + 1
         gain = covered / factor[:, None]
@@ -199,7 +201,10 @@ class _Filters:
         rows = slice(self._ends[number], self._ends[number + 1])
         points, effects = task.design.effects.shape
         gains = _gains(
-            np.ascontiguousarray(task.design.effects).tobytes(), task.design.variances.tobytes(), task.restarts
+            np.ascontiguousarray(task.design.effects).tobytes(),
+            task.design.variances.tobytes(),
+            task.restarts,
+            task.design.after_gaps,
         )
         self._values[:points, rows] = task.series.values.T
         self._floors[:points, rows] = task.series.floors.T

@@ -59,9 +59,11 @@ def novelties(scores: Floats) -> Floats:
     return found
 
 
-def judge_novelty(scores: Floats, points: Sequence[int], level: float) -> list[Novelty]:
-    """Judge the novelty of points, each against the points before it; `p` is NaN while there are too few of them."""
-    every = novelties(scores)
+def judge_novelty(every: Floats, points: Sequence[int], level: float) -> list[Novelty]:
+    """Judge the novelty of points, each against the points before it; `p` is NaN while there are too few of them.
+
+    `every`: the novelties of all points.
+    """
     places = np.array(points, dtype=int)
     calibration = calibrate(before_points(every[None, :], places, np.nan))
     own = every[places]

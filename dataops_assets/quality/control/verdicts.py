@@ -32,7 +32,7 @@ from dataops_assets.quality.control.monitors import (
     series_of,
     with_values,
 )
-from dataops_assets.quality.control.novelty import FEWEST_MONITORS, Novelty, judge_novelty
+from dataops_assets.quality.control.novelty import FEWEST_MONITORS, Novelty, judge_novelty, novelties
 from dataops_assets.quality.control.scales import Floats, from_scale
 
 HISTORY = 400
@@ -100,13 +100,15 @@ class Verdict:
 class Judgement:
     """What is said of one input. No verdicts while the monitors learn, and for what is no regular delivery.
 
-    `trend`: the numbers of rows up to the input; only for the newest one that was judged.
+    `trend`: the numbers of rows up to the input, `distances`: those of the whole profiles; only for the newest one that
+    was judged.
     """
 
     delivery: Kind = "regular"
     verdicts: tuple[Verdict, ...] = ()
     learnt_from: int = 0
     trend: Trend | None = field(default=None, compare=False)
+    distances: Trend | None = field(default=None, compare=False)
 
     @property
     def of_rows(self) -> Verdict | None:
@@ -275,7 +277,8 @@ def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> l
     told = []
     novel: dict[int, Novelty] = {}
     if len(measured) >= FEWEST_MONITORS:
-        novel = dict(zip(places, judge_novelty(forecasts.scores, places, judging.level_of_novelty), strict=True))
+        every = novelties(forecasts.scores)
+        novel = dict(zip(places, judge_novelty(every, places, judging.level_of_novelty), strict=True))
     for number, (point, judged) in enumerate(zip(places, found, strict=True)):
         limits = np.stack([low[:, number], high[:, number]], axis=1).tolist()
         is_alarm = judged.p <= judging.levels
@@ -296,7 +299,18 @@ def _verdicts(judging: _Judging, forecasts: Forecasts, country: str | None) -> l
     # one chart is enough for all inputs of a run
     if told[-1].of_rows is not None:
         told[-1] = replace(told[-1], trend=_trend(measured[0], forecasts, places[-1], found[-1], times))
+    newest = novel.get(places[-1])
+    if newest is not None and not np.isnan(newest.p):
+        told[-1] = replace(told[-1], distances=_distances(every, places[-1], newest, times))
     return told
+
+
+def _distances(every: Floats, point: int, newest: Novelty, times: Sequence[dt.datetime]) -> Trend:
+    """Return the last distances of whole profiles, below what is usual for the newest one."""
+    shown = slice(max(0, point + 1 - _CHARTED), point + 1)
+    values = every[shown]
+    known = np.where(np.isfinite(values), 1.0, np.nan)
+    return Trend(times[shown], values.tolist(), (0 * known).tolist(), (newest.high * known).tolist())
 
 
 def _of_profile(judging: _Judging, forecasts: Forecasts, novelty: Novelty | None, point: int) -> tuple[Verdict, ...]:

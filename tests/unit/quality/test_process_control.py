@@ -721,6 +721,12 @@ def test_means_under_a_steep_trend_are_judged_by_their_noise(slope: float) -> No
     values[-1] += 8
     series = one(values.tolist())
     assert judge(series, forecast(series, design(days(160)), 7), [159], 1 / 500)[0].p[0] <= 1 / 500
+    # how far it went while an input was missing is not known, and the input after that is as usual again
+    values[-1] += 8
+    missing = [*range(150), *range(152, 160)]
+    times, series = [days(160)[place] for place in missing], one(values[missing].tolist())
+    found = judge(series, forecast(series, design(times), 7), [150, 151, 157], 1 / 500)
+    assert [bool(item.p[0] <= 1 / 500) for item in found] == [False, False, True]
 
 
 @pytest.mark.parametrize(("apart", "number"), [(7, 260), (None, 72)], ids=["weekly", "monthly"])
