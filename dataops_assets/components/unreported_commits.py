@@ -44,7 +44,7 @@ def untold(
     if now_known == known and not (count and _is_wiped(instance, platform.metadata, name, steps.values())):
         return [], known
     done = [item for item in platform.metadata.processes(name) if item.status == "done" and item.step in steps]
-    left = [item for node in steps.values() for item in _not_told(node, instance, done)]
+    left = [item for node in steps.values() for item in not_told(node, instance, done)]
     if not left:
         return [], now_known
     told: list[Told] = []
@@ -53,20 +53,20 @@ def untold(
     return told, known if len(left) > _MOST else now_known
 
 
-def _not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepStatus]) -> Iterator[StepStatus]:
-    """Return the done inputs of a step whose partition or table version Dagster does not have."""
+def not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepStatus]) -> Iterator[StepStatus]:
+    """Return those of the `done` steps of inputs whose partition or table version Dagster does not have."""
     mine = [item for item in done if item.step == node.name]
     if not mine:
         return
     key = asset_key(node.key)
     told = instance.get_materialized_partitions(key)
-    version = _version_told(instance, key)
+    version = version_told(instance, key)
     for item in mine:
         if item.input_id not in told or (version is not None and (item.table_version or -1) > version):
             yield item
 
 
-def _version_told(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
+def version_told(instance: dg.DagsterInstance, key: dg.AssetKey) -> int | None:
     """Return the table version of the newest materialization that names one; None if there is none."""
     # almost always the newest one names it, and events are large
     for limit in (1, _READ):

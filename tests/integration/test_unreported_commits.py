@@ -9,7 +9,14 @@ import dagster as dg
 import pytest
 from code_location import CodeLocation, loaded, orders
 
+from dataops_assets.components.event_differences import event_findings
+from dataops_assets.config.source import Source
+
 HEADER = "id,customer,amount\n"
+DECLARED = orders(
+    relations={},
+    rules=[{"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}],
+)
 STEPS = {
     "ingest": "raw/orders",
     "parse": "lake/orders",
@@ -23,8 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources` of f
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[dg.Definitions]:
-    rules = [{"name": "of_customer", "expression": "sum(amount) over (partition by customer)", "mode": "keep_current"}]
-    with loaded(orders(relations={}, rules=rules)) as definitions:
+    with loaded(DECLARED) as definitions:
         yield definitions
 
 
@@ -65,8 +71,15 @@ def test_a_commit_that_no_run_lived_to_tell_is_told_with_counts_columns_and_chec
     here, unheard = (CodeLocation(shop, one, tmp_path) for one in (instance, elsewhere))
     land(unheard, 1, 2)
     assert all(result.success for result in unheard.settle("orders"))
+    source = Source.model_validate(DECLARED)
+    contexts = [here.platform.source_context(source, {source.name: source})]
+    differing = event_findings(contexts, instance)
+    assert [item.place for item in differing] == list(STEPS.values())
+    assert all(item.problem.startswith("done in the metadata, and unknown to Dagster: ") for item in differing)
+    assert event_findings(contexts, elsewhere) == []
     answer = here.tick("orders")
     assert not answer.run_requests
+    assert event_findings(contexts, instance) == []
     for asset in STEPS.values():
         told, heard = here.materialized(asset), unheard.materialized(asset)
         assert set(told) == set(heard) == set(here.partitions("orders"))
@@ -84,6 +97,13 @@ def test_a_commit_that_no_run_lived_to_tell_is_told_with_counts_columns_and_chec
     assert not here.tick("orders").asset_events
     here.forget_told("orders")
     assert not here.tick("orders").asset_events
+    # events of another time: of an input that is not known, and of a version that is not there
+    lost = {"table_version": 99}
+    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["lake", "orders"]), partition="gone"))
+    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["hub", "orders_current"]), metadata=lost))
+    unknown, version = event_findings(contexts, instance)
+    assert unknown.problem == "materialized in Dagster, and unknown to the metadata: gone"
+    assert version.problem.startswith("Dagster knows version 99, and the newest is ")
 
 
 def test_automation_follows_what_was_told_late(

@@ -24,6 +24,9 @@ def doctor(
         bool,
         typer.Option("--repair", help="Make lost and damaged data again, where possible; implies --deep."),
     ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Also compare the metadata with the events of the Dagster instance.")
+    ] = False,
 ) -> Answer:
     """Compare the metadata with the stored data, look for missing settings and secrets, and say what to do."""
     from dataops_assets.operations import doctor as work
@@ -38,4 +41,10 @@ def doctor(
             out.say(*view.repairs(work.repair(context, out.begin)))
     unset = [] if source else settings_findings(project.declarations(), project.environment(), os.environ)
     found = [*unset, *examine_sources(contexts, deep=deep or repair, with_warehouse=source is None)]
+    if events:
+        # the import of Dagster takes seconds
+        from dataops_assets.components.event_differences import findings_of_instance
+
+        project.use_instance("doctor --events")
+        found += findings_of_instance(contexts)
     return Answer(view.findings_as_data(found), [*view.findings(found)], found=bool(found))
