@@ -95,8 +95,9 @@ benchmark-recalculation: setup ## Compare recalculating rules of ROWS (1000000) 
 benchmark-scale: setup ## Measure how costs grow with inputs, sources and columns
 	@$(VENV)/bin/python tests/benchmarks/scale.py
 
-benchmark-releases: setup ## Measure releases, rollbacks, private environments and plans
+benchmark-releases: setup $(PEERS)/.installed ## Measure releases, rollbacks, environments and plans, the latter beside SQLMesh
 	@$(VENV)/bin/python tests/benchmarks/releases.py
+	@$(VENV)/bin/python tests/benchmarks/plans.py --peers $(PEERS)/bin/python
 
 benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
 	@$(VENV)/bin/python tests/benchmarks/detection.py

@@ -37,8 +37,11 @@ from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.examine import missing
 from dataops_assets.storage.moments import Moment, Moments
 
-KEPT = dt.timedelta(days=1)
-"""How long a moment stays readable after another one replaced it."""
+KEPT = dt.timedelta(hours=1)
+"""How long a moment can still be opened after another one replaced it. Who has it open keeps its files.
+
+Each moment of a publication with models has a copy of the warehouse, so a long time would cost many copies.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def publish_all(context: PublishingContext, declared: Mapping[str, Publication])
     context.metadata.moments.record([_recorded(moment) for moment in moments.all()])
     if any(state.is_new for state in states):
         moments.remove_before(dt.datetime.now(dt.UTC) - KEPT)
-        remove_copies(published_copies(Path(context.environment.warehouse)), moments.copies())
+        copies = published_copies(Path(context.environment.warehouse))
+        remove_copies(copies, moments.copies(), KEPT.total_seconds())
     return states
 
 
