@@ -200,16 +200,20 @@ def _as_root(socket_file: Path, process: subprocess.Popen[bytes]) -> Any:
     raise AssertionError(f"MariaDB ended with {process.returncode}")
 
 
-class _OneSpark(LoadFileScheduling):
-    """Gives a worker the tests of a file; the tests of both engines are for one worker, which starts one Spark."""
+# the tests of a folder are for one worker, which starts one Spark, or one broker
+_OF_ONE_WORKER = ("tests/differential/", "tests/integration/kafka/")
+
+
+class _OneOfEach(LoadFileScheduling):
+    """Gives a worker the tests of a file, or of a folder that shares what takes long to start."""
 
     def _split_scope(self, nodeid: str) -> str:
-        spark = "tests/differential/"
-        return spark if nodeid.startswith(spark) else super()._split_scope(nodeid)
+        found = next((folder for folder in _OF_ONE_WORKER if nodeid.startswith(folder)), None)
+        return found or super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
-    return _OneSpark(config, log) if config.getvalue("dist") == "loadfile" else None
+    return _OneOfEach(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
