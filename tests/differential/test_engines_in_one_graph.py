@@ -22,8 +22,8 @@ def kept_out_and_repaired(home: Path, source: dict[str, Any]) -> list[Any]:
         here = CodeLocation(definitions, instance, home)
         here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,1,9999\nx,2,2\n3,1,0.1\n")
         here.settle("orders")
-        # a look without a cursor tells again what was told before
-        here.cursors["orders"] = None
+        # what was told is forgotten: the look tells again what was told before
+        here.forget_told("orders")
         waiting = str(here.tick("orders").skip_message)
         here.land("customers", "customers_2024-01-01.csv", "id,name\n1,Ada\n2,\u00c5sa\n")
         here.settle("customers")

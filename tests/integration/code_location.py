@@ -161,14 +161,6 @@ class CodeLocation:
         message = None if seen.requests else seen.summary
         return Answer(list(seen.requests), message, list(seen.new_partitions), list(seen.events))
 
-    @property
-    def cursors(self) -> CodeLocation:
-        """What looks told, by source; `None` forgets it."""
-        return self
-
-    def __setitem__(self, source: str, told: None) -> None:
-        self.forget_told(source)
-
     def forget_told(self, source: str) -> None:
         """What looks told is lost, as if the process had been killed before it was recorded."""
         self.groups[source] = LookGroup([self.sources[source]])
