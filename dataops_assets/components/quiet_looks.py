@@ -69,17 +69,17 @@ class QuietLooks:
         is_listed = before is not None and before.files is not None
         self._next = self._clock() + (self._longest if is_listed else self._usual)
 
-    def surroundings(self, environment: Environment, metadata: Hashable) -> Surroundings | None:
-        """Return what a look now would depend on; None if that is not known."""
+    def surroundings(self, environment: Environment, metadata: Hashable) -> Surroundings:
+        """Return what a look now would depend on."""
         connection = self._source.connection
         if not isinstance(connection, FileConnection):
             return Surroundings(None, metadata)
         try:
             files = Files(connection, environment.landing, os.environ)
             return Surroundings(files.state() if files.is_local else None, metadata)
-        except DataOpsError:
-            # the look tells it
-            return None
+        except DataOpsError as error:
+            # such as a folder that is not there yet: the look has told it, and the next one would find the same
+            return Surroundings(str(error), metadata)
 
 
 @dataclass(frozen=True)

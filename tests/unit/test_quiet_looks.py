@@ -163,6 +163,15 @@ def test_a_change_of_files_or_metadata_ends_the_rest(place: Place, happens: Call
     assert not place.is_quiet
 
 
+def test_a_folder_that_is_not_there_is_looked_for_once_until_it_appears(place: Place) -> None:
+    elsewhere = place.home / "elsewhere"
+    place.folder.rename(elsewhere)
+    place.look()
+    assert place.is_quiet
+    elsewhere.rename(place.folder)
+    assert not place.is_quiet
+
+
 def test_what_is_written_of_other_sources_does_not_end_the_rest(place: Place) -> None:
     other = place.source.model_copy(update={"name": "customers"})
     place.look()
