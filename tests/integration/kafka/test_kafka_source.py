@@ -175,7 +175,7 @@ def test_what_cannot_be_reached_or_read_is_told(tmp_path: Path, kafka: Broker, m
     place.cluster |= {"bootstrap_servers": [kafka.secured], "sasl": login}
     assert len(place.stored(place.look())) == 2
     monkeypatch.setenv("KAFKA_PASSWORD", "wr0ng secret")
-    place.cluster["timeout_seconds"] = 2
+    place.cluster["timeout_seconds"] = 5
     failed = _failed(place)
     assert isinstance(failed, ConfigError)
     assert failed.next_step.startswith("check sasl")

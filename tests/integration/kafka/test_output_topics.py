@@ -153,10 +153,11 @@ def test_transactions_of_others_do_not_hide_the_position(place: OutputPlace, kaf
     other.begin_transaction()
     other.produce(to["positions"], key="other/x", value="{}")
     other.flush()
-    place.databases["main"]["timeout_seconds"] = 1
+    place.databases["main"]["timeout_seconds"] = 4
     with pytest.raises(StorageError, match="a transaction that is open"):
         place.deliver(to)
     other.abort_transaction()
+    place.databases["main"]["timeout_seconds"] = 60
     assert place.deliver(to).notes["skipped"]
 
 
