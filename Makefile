@@ -29,8 +29,8 @@ INSTANCE := $(DAGSTER_HOME)/dagster.yaml
 export DATAOPS_SPARK_JARS ?= $(CURDIR)/.jars
 JARS := $(DATAOPS_SPARK_JARS)/.fetched
 # a broker for tests alone
-export DATAOPS_KAFKA_JARS ?= $(CURDIR)/.jars-kafka
-KAFKA_JARS := $(DATAOPS_KAFKA_JARS)/.fetched
+export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
+KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
 
 .PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
 

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 PROJECT = Path(__file__).resolve().parents[1]
-JARS = Path(os.environ.get("DATAOPS_KAFKA_JARS", PROJECT / ".jars-kafka"))
+JARS = Path(os.environ.get("KAFKA_JARS_FOLDER", PROJECT / ".jars-kafka"))
 # only the quick compiler, and one collector: the broker is small and lives for a minute
 _JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx256m"]
 _START_SECONDS = 180
