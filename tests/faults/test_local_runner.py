@@ -36,8 +36,8 @@ def run_what_is_due(home: Path) -> list[Any]:
         return [here.rows("hub/orders", "id", "amount"), sorted(run.status.value for run in instance.get_runs())]
 
 
-def test_a_wrong_declaration_is_told_in_its_own_words(landed: Path) -> None:
-    """Dagster wraps it in an error that shows a tree of folders."""
+def told_of_a_wrong_rule(home: Path) -> str:
+    """The error of a load that Dagster wraps in one that shows a tree of folders."""
     wrong = standalone()
     wrong["validations"] = [{"name": "sane", "expression": "amountt > 0"}]
 
@@ -45,9 +45,16 @@ def test_a_wrong_declaration_is_told_in_its_own_words(landed: Path) -> None:
         with loaded(wrong) as definitions:
             return definitions
 
-    with pytest.raises(ConfigError, match="has no column or rule 'amountt', did you mean 'amount'") as told:
-        local_runner(load, landed / "cursor", lambda _: None).__enter__()
+    with pytest.raises(ConfigError) as told:
+        local_runner(load, home / "cursor", lambda _: None).__enter__()
     assert told.value.__cause__ is None
+    return str(told.value)
+
+
+def test_a_wrong_declaration_is_told_in_its_own_words(landed: Path, tmp_path: Path) -> None:
+    # a runner keeps SQLite open for its whole process
+    told = in_child(told_of_a_wrong_rule, landed, answer=tmp_path / "answer")
+    assert "has no column or rule 'amountt', did you mean 'amount'" in told
 
 
 def die_at_the_first_write(home: Path) -> None:
