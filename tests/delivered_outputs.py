@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from empty_metadata import empty_metadata
 
 from dataops_assets.config.databases import Connections
 from dataops_assets.config.environment import Environment, environment_from
@@ -27,13 +24,6 @@ from dataops_assets.storage.delta import Table
 from dataops_assets.storage.publish import replace_inputs
 
 
-@cache
-def _migrated() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="dataops-metadata-")) / "metadata.db"
-    MetadataStore(f"sqlite:///{path}").migrate()
-    return path
-
-
 @dataclass
 class OutputPlace:
     """A deployment with the hub `things`, whose key is `id`."""
@@ -45,12 +35,7 @@ class OutputPlace:
         """Make the metadata."""
         self.home.mkdir(parents=True, exist_ok=True)
         if not (self.home / "metadata.db").exists():
-            # a copy of the file would lack what is in its log
-            with (
-                closing(sqlite3.connect(_migrated())) as made,
-                closing(sqlite3.connect(self.home / "metadata.db")) as copy,
-            ):
-                made.backup(copy)
+            (self.home / "metadata.db").write_bytes(empty_metadata())
         self.engine = DuckDBEngine(self.environment)
         self.metadata = MetadataStore(self.environment.metadata_url)
 

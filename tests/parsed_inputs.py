@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from declared import arrived
+from empty_metadata import empty_metadata
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
@@ -70,7 +69,7 @@ def context_for(engine: DuckDBEngine, home: Path, source: Source, **variables: s
     """The context of a source with everything below `home`."""
     environment = _environment(home, **variables)
     home.mkdir(parents=True, exist_ok=True)
-    (home / _DATABASE).write_bytes(_empty_metadata())
+    (home / _DATABASE).write_bytes(empty_metadata())
     metadata = MetadataStore(environment.metadata_url)
     metadata.register_source(source)
     return SourceContext(environment, source, {source.name: source}, engine, metadata)
@@ -89,11 +88,3 @@ def delivered(context: SourceContext, files: Mapping[str, bytes]) -> dict[str, I
 
 def _environment(home: Path, **variables: str) -> Environment:
     return environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), **variables}, home)
-
-
-@cache
-def _empty_metadata() -> bytes:
-    """A metadata database with its tables, made once: migrations take longer than a test."""
-    with tempfile.TemporaryDirectory() as place:
-        MetadataStore(_environment(Path(place)).metadata_url).migrate()
-        return (Path(place) / _DATABASE).read_bytes()

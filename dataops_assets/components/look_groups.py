@@ -48,10 +48,12 @@ def groups_of(sources: Iterable[Source]) -> dict[str, list[str]]:
         by_area = {"all": [name for names in by_area.values() for name in names]}
     found: dict[str, list[str]] = {}
     for area, names in by_area.items():
+        # an area can be a path, and the name of a sensor cannot
+        first = area.replace("/", "_")
         for number in range(0, len(names), _MOST_SOURCES):
-            group = f"{area}_{number // _MOST_SOURCES + 1}" if number else area
-            while number and group in by_area:
-                # an area may have such a name
+            group = f"{first}_{number // _MOST_SOURCES + 1}" if number else first
+            while group in found or (group != area and group in by_area):
+                # another area may have such a name
                 group += "_"
             found[group] = names[number : number + _MOST_SOURCES]
     return found

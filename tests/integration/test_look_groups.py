@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_a_look_that_does_not_end_is_left_alone(here: CodeLocation, monkeypatch:
 
 
 ONE = Source.model_validate(ORDERS)
-AREAS = st.sampled_from(["a", "a_2", "a_3", "b"])
+AREAS = st.sampled_from(["a", "a_2", "a_3", "a/2", "a/b", "a_b"])
 
 
 def source(area: str, name: str) -> Source:
@@ -175,6 +176,8 @@ def test_each_source_is_in_one_group_of_its_area(areas: Sequence[tuple[str, int]
     area_of = {each.name: each.area for each in sources}
     assert all(len({area_of[name] for name in names}) == 1 for names in groups.values())
     assert all(0 < len(names) <= 100 for names in groups.values())
+    # Dagster's rule for the names of sensors
+    assert all(re.fullmatch("[A-Za-z0-9_]+", name) for name in groups)
 
 
 def test_many_areas_share_groups() -> None:
