@@ -28,7 +28,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.steps.refresh import rebuild
 
-EXAMPLES = 4
+EXAMPLES = 3
 FEW = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMITS = {"max_share": 0.1, "min_rows": 2}
 

@@ -26,8 +26,8 @@ from reference import GivenInput
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 
-# of up to 30 families each, with history and without: up to 240 scenarios a type
-EXAMPLES = 4
+# of up to 30 families each, with history and without: up to 180 scenarios a type
+EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
