@@ -106,7 +106,9 @@ def tables_of(variables: dict[str, str]) -> Tables:
     copy = shutil.copy(settings.warehouse, Path(settings.home) / "seen.duckdb")
     with duckdb.connect(str(copy), read_only=True) as connection:
         tables = connection.sql(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary"
+            # which build made a table is another thing in each deployment
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE NOT internal AND NOT temporary AND schema_name <> 'dataops'"
         ).fetchall()
         for (name,) in tables:
             relation = connection.table(name)
