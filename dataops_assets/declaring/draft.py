@@ -147,9 +147,6 @@ def _drafted(
     findings = [*of_table(session, rows, typed, columns), *examine(columns, request.now.date(), marks)]
     tags = {item.declared.name: pii_of(findings, item.declared.name) for item in columns}
     key = list(refresh.declared.get("key", []))
-    of_files = session.fetch(
-        query("SELECT count(*) AS n FROM $rows AS r GROUP BY $file", rows=typed, file=column("s_file", "r"))
-    )
     has_missing = any(item.files < len(rows.names) for item in rows.columns)
     return Draft(
         request.name,
@@ -166,7 +163,7 @@ def _drafted(
         {"missing_column": "ignore"} if has_missing else {},
         # a key of insertions or of parents comes again in other rows
         tuple(suggest_validations(views, keys if rows.keyed is None else (), key, findings)),
-        tuple(suggest_limits(of_files.column("n").to_pylist(), times if names.pattern else ())),
+        tuple(suggest_limits(list(_rows_by_file(session, typed).values()), times if names.pattern else ())),
         _deletes(columns) if refresh.declared["type"] == "key" and rows.feed is None else "",
         tuple(findings),
         request.of,
@@ -180,10 +177,15 @@ def _with_totals(session: Session, rows: DeliveredRows, suggested: SuggestedColu
     """Name what the totals in the last line of the files are."""
     if not any(rows.totals):
         return suggested
-    of_files = query("SELECT r.s_file, count(*) AS n FROM $rows AS r GROUP BY 1", rows=rows.table)
-    counts = {row["s_file"]: row["n"] for row in session.fetch(of_files).to_pylist()}
+    counts = _rows_by_file(session, rows.table)
     records = [counts.get(place, 0) for place in range(len(rows.names))]
     return replace(suggested, layout=with_named_totals(session, rows.totals, records, suggested))
+
+
+def _rows_by_file(session: Session, rows: Relation) -> dict[int, int]:
+    """Return the number of rows of each file that has any, by the place of the file."""
+    counted = query("SELECT r.s_file, count(*) AS n FROM $rows AS r GROUP BY 1", rows=rows)
+    return {row["s_file"]: row["n"] for row in session.fetch(counted).to_pylist()}
 
 
 def _keyed(session: Session, typed: Relation, rows: DeliveredRows, times: Sequence[dt.datetime]) -> Relation:
