@@ -60,7 +60,7 @@ def look_and_tell(
 
 
 def told(instance: dg.DagsterInstance, source: str) -> str:
-    """Return the token of what the last look at a source told this instance; empty if there was none."""
+    """Return the token that the last look at a source stored in this instance; empty if there was no look."""
     return instance.daemon_cursor_storage.get_cursor_values({_key(source)}).get(_key(source), "")
 
 

@@ -84,7 +84,7 @@ class QuietLooks:
 
 @dataclass(frozen=True)
 class KnownOfSources:
-    """What the metadata says of a group of sources at one moment: a state that changes, and the records of looks."""
+    """The metadata of a group of sources at one moment, by source: a state that changes, and the record of looks."""
 
     states: Mapping[str, Hashable]
     records: Mapping[str, LookRecord]

@@ -51,7 +51,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Look:
-    """The result of one look. `told` is a token of what is told now: notes, waiting and given up inputs, lasting facts.
+    """The result of one look at a source.
+
+    `told` is a token: it changes if the notes, the waiting or given up inputs, or the lasting facts change.
 
     `not_taken` are messages about files that are still being written, `refused` about arrivals that cannot be taken.
     `told_before` is a message about the facts that an earlier look told. `left` has all messages about files that are
@@ -77,7 +79,7 @@ class Look:
 
     @property
     def is_silent(self) -> bool:
-        """Return whether the look found nothing to tell, not even what was told before."""
+        """Return whether the look has no message, new or old."""
         return not (self.messages or self.refused or self.not_taken or self.told_before)
 
     def log(self, log: logging.Logger, source: str) -> None:

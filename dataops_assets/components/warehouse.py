@@ -252,7 +252,7 @@ class WarehouseComponent(dg.Component):
 
 @dataclass
 class _History:
-    """What is known of a table: the profiles of earlier builds, the newest first, and the rows of all, oldest first."""
+    """The earlier builds of a table: their profiles, the newest first, and their numbers of rows, the oldest first."""
 
     profiles: list[Profile] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What decoders of messages share: their form, their error, and the schema id before a key or a value."""
+"""The parts that all decoders of messages use: their form, their error, and the schema id before a key or a value."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _as_lines(staging: Staging, file: RawFile, told: _Told, limits: Limits, pois
 
 @dataclass(frozen=True)
 class _Told:
-    """What Kafka tells of a message, as far as the contract wants it: the names that begin with `fields_in`.
+    """The fields that Kafka adds to a message and the contract wants: their names begin with `fields_in`.
 
     They are members of the line with whole names, such as "kafka.offset": objects within the line would cost the reader
     of the lines ten times as much.

@@ -25,7 +25,7 @@ _CLIENT = "dataops-assets"
 
 @dataclass
 class Faults:
-    """What the threads of a client say of its connections; the client itself only says that time ran out."""
+    """The errors that the threads of a client report; the client itself only says that time ran out."""
 
     last: KafkaError | None = None
     refused: KafkaError | None = None
