@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,15 +26,14 @@ def exact(value: Any) -> Any:
     return (type(value).__name__, str(value))
 
 
-def contents(reader: DuckDBEngine, table: Table) -> tuple[Mapping[str, str], list[tuple[Any, ...]]] | None:
-    """Columns and all rows of a table, in an order of their own, as the embedded engine reads it."""
+def contents(reader: DuckDBEngine, table: Table) -> tuple[Mapping[str, str], Counter[tuple[Any, ...]]] | None:
+    """Columns of a table, and how often it has each row, as the embedded engine reads it."""
     snapshot = table.snapshot()
     if snapshot is None:
         return None
     with reader.session() as session:
         found = session.fetch(query("SELECT * FROM $t AS t", t=session.scan(snapshot)))
-    rows = [tuple(exact(value) for value in row.values()) for row in found.to_pylist()]
-    return dict(snapshot.columns), sorted(rows, key=repr)
+    return dict(snapshot.columns), Counter(tuple(exact(value) for value in row.values()) for row in found.to_pylist())
 
 
 def assert_same(reader: DuckDBEngine, one: SourceContext, other: SourceContext, tables: Sequence[str] = TABLES) -> None:
@@ -45,7 +45,8 @@ def assert_same(reader: DuckDBEngine, one: SourceContext, other: SourceContext, 
             continue
         assert ours[0] == theirs[0], f"columns of {name}"
         names = list(ours[0])
-        missing = [dict(zip(names, row, strict=True)) for row in ours[1] if row not in theirs[1]]
-        further = [dict(zip(names, row, strict=True)) for row in theirs[1] if row not in ours[1]]
+        missing, further = [
+            [dict(zip(names, row, strict=True)) for row in rows] for rows in (ours[1] - theirs[1], theirs[1] - ours[1])
+        ]
         assert not missing, f"{len(missing)} rows of {name}, e.g. {missing[0]}; instead {further[:1]}"
-        assert len(ours[1]) == len(theirs[1]), f"number of rows of {name}"
+        assert not further, f"{len(further)} further rows of {name}, e.g. {further[0]}"
