@@ -124,6 +124,8 @@ def postgres_url() -> Iterator[str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         settings = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+        # its log can be read by row, as production's is for change feeds
+        settings += " -c wal_level=logical -c max_replication_slots=40"
         _run([pg_ctl, "--pgdata", data, "--log", str(folder / "log"), "--options", settings, "--wait", "start"])
         try:
             yield f"postgresql://dataops:{quote(_PASSWORD, safe='')}@127.0.0.1:{port}/postgres"

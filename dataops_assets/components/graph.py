@@ -13,6 +13,7 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.quality import Gate
+from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import sql_type
@@ -314,6 +315,8 @@ def _raw_kinds(source: Source) -> frozenset[str]:
         return frozenset({"api", "json"})
     if isinstance(source.connection, KafkaConnection):
         return frozenset({"kafka"})
+    if isinstance(source.connection, ReplicationConnection):
+        return frozenset({"postgres", "json"})
     return frozenset({"database" if isinstance(source.connection, DatabaseConnection) else "python"})
 
 

@@ -16,10 +16,16 @@ from dataops_assets.config.connection import FileConnection, PythonConnection
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
+from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Validation
 from dataops_assets.config.source import Source
-from dataops_assets.connections.databases.opening import require_api, require_cluster, require_declared
+from dataops_assets.connections.databases.opening import (
+    require_api,
+    require_cluster,
+    require_declared,
+    require_postgres,
+)
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import load_hook
 from dataops_assets.connections.stores import require_store
@@ -72,6 +78,8 @@ def _references(source: Source, declared: Declarations) -> Iterator[_PartCheck]:
     connection = source.connection
     if isinstance(connection, DatabaseConnection):
         yield ("connection", "database"), lambda: require_declared(connection.database, declared.databases)
+    if isinstance(connection, ReplicationConnection):
+        yield ("connection", "database"), lambda: require_postgres(connection.database, declared.databases)
     if isinstance(connection, RestConnection):
         yield ("connection", "api"), lambda: require_api(connection.api, declared.databases)
     if isinstance(connection, KafkaConnection):

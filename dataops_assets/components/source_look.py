@@ -37,7 +37,8 @@ from dataops_assets.components.source_progress import read_progress, unsettled
 from dataops_assets.components.told_once import ToldOnce
 from dataops_assets.components.unreported_commits import untold
 from dataops_assets.config.refresh import AppendRefresh
-from dataops_assets.connections.discovery import SETTLING, FoundInputs, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import SETTLING, FoundInputs
 from dataops_assets.errors import GivenUp, InputWaits
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.report import PER_INPUT, Input, StepReport

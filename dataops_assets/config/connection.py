@@ -14,6 +14,7 @@ from dataops_assets.config.encryption import Encryption
 from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
+from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile, compiled
 
@@ -324,7 +325,7 @@ class PythonConnection(Declared):
 
 
 Connection = Annotated[
-    FileConnection | PythonConnection | DatabaseConnection | RestConnection | KafkaConnection,
+    FileConnection | PythonConnection | DatabaseConnection | ReplicationConnection | RestConnection | KafkaConnection,
     Field(discriminator="type"),
 ]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dataops_assets.config.declared import refuse
 
-Envelope = Literal["debezium", "debezium_payload", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
+Envelope = Literal["debezium", "debezium_payload", "postgres", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
 
 OP = "cdc_op"
 """Column that says what a change is."""
@@ -29,6 +29,7 @@ class Preset:
     * `columns`: the columns that are added, beside those of a key that is in two places.
     * `row`: the path of the values of a row. `before`: the path of those before, if a deletion has only them.
     * `keep_when`, `delete_when`, `ties`: settings of that name; `order_by`: whether ORDER orders.
+    * `group_deletes`: the condition of rows that empty the table.
     """
 
     columns: tuple[Mapping[str, Any], ...]
@@ -36,6 +37,7 @@ class Preset:
     before: str = ""
     keep_when: str = ""
     delete_when: str = ""
+    group_deletes: str = ""
     ties: str = ""
 
     @property
@@ -44,22 +46,25 @@ class Preset:
         return ORDER if any(item["name"] == ORDER for item in self.columns) else ""
 
 
-def _debezium(within: str) -> Preset:
-    """Return the preset of Debezium, for envelopes at this path."""
+def _debezium(within: str, order: str = "source.ts_ms", group_deletes: str = "") -> Preset:
+    """Return the preset of Debezium, for envelopes at this path, with the member that orders changes."""
     return Preset(
         columns=(
             {"name": OP, "source_name": f"{within}op"},
-            {"name": ORDER, "type": "integer", "source_name": f"{within}source.ts_ms", "nullable": False},
+            {"name": ORDER, "type": "integer", "source_name": f"{within}{order}", "nullable": False},
         ),
         row=f"{within}after.",
         before=f"{within}before.",
         keep_when="cdc_op in ('c', 'r', 'u', 'd', 't')",
         delete_when="cdc_op = 'd'",
+        group_deletes=group_deletes,
     )
 
 
 PRESETS: Mapping[Envelope, Preset] = {
     "debezium": _debezium(""),
+    # what a connection of type replication writes: the place of the commit orders changes exactly
+    "postgres": _debezium("", "source.lsn", "cdc_op = 't'"),
     # Kafka's converter puts the envelope beside its schema, unless it is told not to
     "debezium_payload": _debezium("payload."),
     "dms": Preset(columns=({"name": OP, "source_name": "Op"},), delete_when="cdc_op = 'D'"),
@@ -156,6 +161,8 @@ def _columns(preset: Preset, declared: Sequence[Mapping[str, Any]], refresh: Map
 def _refresh(preset: Preset, columns: Sequence[Mapping[str, Any]], refresh: Mapping[str, Any]) -> dict[str, Any]:
     settings = {"order_by": preset.order_by, "delete_when": preset.delete_when, "ties": preset.ties}
     found = {**{field: value for field, value in settings.items() if value}, **refresh}
+    if preset.group_deletes:
+        found.setdefault("group_deletes", [{"when": preset.group_deletes}])
     if not found.get("delete_when") and "ties" not in refresh:
         found.pop("ties", None)
     # what is known of a change is no change of the row

@@ -143,6 +143,14 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "correctness": {"target": 0.95},
         "incidents": {"within": "2 days"},
     },
+    "ReplicationConnection": {
+        "database": "shop",
+        "table": "public.orders",
+        "slot": "dataops_orders",
+        "publication": "warehouse",
+        "every": "5 minutes",
+        "limits": _LIMITS,
+    },
     "ResolutionObjective": {"within": "2 days"},
     "JsonMessage": {"at": "payload"},
     "KafkaCluster": {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dataops_assets.config.databases import AnyConnection, DatabaseConnection
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.outputs import HttpTarget, Output, TableTarget, TopicTarget
+from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
@@ -127,6 +128,8 @@ def _uses(name: str, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, 
         connection = source.connection
         if isinstance(connection, DatabaseConnection) and connection.database == name:
             yield key, connection.table or "a query", connection.table
+        if isinstance(connection, ReplicationConnection) and connection.database == name:
+            yield key, connection.table, connection.table
         if isinstance(connection, RestConnection) and connection.api == name:
             yield key, connection.path, ""
         if isinstance(connection, KafkaConnection) and connection.cluster == name:

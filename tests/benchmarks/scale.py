@@ -29,7 +29,8 @@ from dataops_assets.components.graph import nodes
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import ReadingTime, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import ReadingTime
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.steps.recording import run_recorded

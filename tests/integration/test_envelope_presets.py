@@ -27,7 +27,14 @@ def row(number: int, city: str | None = None, amount: float | None = None) -> di
 
 
 def debezium(op: str, when: int, before: Any, after: Any) -> dict[str, Any]:
-    source = {"version": "3.6.1", "connector": "postgresql", "ts_ms": when, "db": "shop", "table": "orders"}
+    source = {
+        "version": "3.6.1",
+        "connector": "postgresql",
+        "ts_ms": when,
+        "lsn": when,
+        "db": "shop",
+        "table": "orders",
+    }
     return {"before": before, "after": after, "source": source, "op": op, "ts_ms": when + 7, "transaction": None}
 
 
@@ -127,9 +134,11 @@ FEEDS: Mapping[str, Sequence[str]] = {
     ],
 }
 
-# as Kafka's converter writes it by default
 FEEDS = {
     **FEEDS,
+    # the same envelope, ordered by another member
+    "postgres": FEEDS["debezium"],
+    # as Kafka's converter writes it by default
     "debezium_payload": [
         lines([{"schema": {"type": "struct"}, "payload": json.loads(line)} for line in text.splitlines()])
         for text in FEEDS["debezium"]

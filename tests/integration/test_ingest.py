@@ -12,7 +12,8 @@ import pytest
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import FoundInputs
 from dataops_assets.connections.python import Extract
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import InputError, StorageError

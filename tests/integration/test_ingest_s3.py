@@ -14,7 +14,8 @@ from s3fs import S3FileSystem
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import FoundInputs
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore

@@ -44,6 +44,20 @@ def require_declared(name: str, connections: Mapping[str, AnyConnection]) -> Any
     return found
 
 
+def require_postgres(name: str, connections: Mapping[str, AnyConnection]) -> PostgresDatabase:
+    """Return the declaration of the PostgreSQL database with this name. Raises ConfigError if there is none."""
+    found = require_declared(name, connections)
+    if not isinstance(found, PostgresDatabase):
+        known = sorted(key for key, item in connections.items() if isinstance(item, PostgresDatabase))
+        raise ConfigError(
+            f"looking for the PostgreSQL database {name!r}",
+            received=f"a database of type {found.type}, whose log cannot be read",
+            known=known,
+            next_step="read it as type database, with incremental",
+        )
+    return found
+
+
 def require_api(name: str, connections: Mapping[str, AnyConnection]) -> RestApi:
     """Return the declaration of the API with this name. Raises ConfigError if there is none."""
     found = connections.get(name)

@@ -82,10 +82,12 @@ class Postgres:
             yield PostgresSnapshot(connection, self.place, Transactions(int(settled), int(following)))
 
     @contextmanager
-    def connected(self) -> Iterator[extensions.connection]:
-        """Open a connection. Raises StorageError and ConfigError."""
+    def connected(self, *, is_replication: bool = False) -> Iterator[extensions.connection]:
+        """Open a connection, or one that takes the commands of replication. Raises StorageError and ConfigError."""
         import psycopg2
+        from psycopg2 import extras
 
+        kind = {"connection_factory": extras.LogicalReplicationConnection} if is_replication else {}
         with told(f"connecting to {self.place}"):
             connection = psycopg2.connect(
                 host=self._declared.host,
@@ -97,6 +99,7 @@ class Postgres:
                 connect_timeout=_CONNECT_SECONDS,
                 application_name="dataops",
                 client_encoding="UTF8",
+                **kind,
             )
         try:
             yield connection

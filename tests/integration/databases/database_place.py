@@ -19,7 +19,8 @@ import pymysql
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import FoundInputs
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea

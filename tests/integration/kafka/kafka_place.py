@@ -13,7 +13,8 @@ from dataops_assets.components.platform import Platform
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import FoundInputs
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import Input, StepReport
 from dataops_assets.sql import query

@@ -11,7 +11,8 @@ import pytest
 from kafka_broker import PASSWORD, Broker
 from kafka_place import Place
 
-from dataops_assets.connections.discovery import ReadingTime, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import ReadingTime
 from dataops_assets.errors import CommitConflict, ConfigError, DataOpsError, InputError, StorageError
 from dataops_assets.metadata.position_store import PositionStore
 from dataops_assets.operations.connections import examine

@@ -13,7 +13,8 @@ import pytest
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
-from dataops_assets.connections.discovery import FoundInputs, ReadingTime, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import FoundInputs, ReadingTime
 from dataops_assets.metadata.store import MetadataStore
 
 NOON = dt.datetime(2013, 6, 1, 12, tzinfo=dt.UTC)

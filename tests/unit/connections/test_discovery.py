@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dataops_assets.connections.discovery import FoundInputs, discover, waiting
+from dataops_assets.connections.discovery import discover, waiting
 from dataops_assets.connections.files import Files, Listing
+from dataops_assets.connections.look import FoundInputs
 from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.store import Arrival, MetadataStore
 
@@ -285,7 +286,7 @@ def test_every_look_takes_a_share_however_busy_the_machine_is(place: Any) -> Non
 
 
 def test_large_files_are_read_beyond_the_budget_one_at_a_time(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataops_assets.connections.discovery._LEAST_BYTES", 10)
+    monkeypatch.setattr("dataops_assets.connections.file_look._LEAST_BYTES", 10)
     for number in range(6):
         place.deliver(f"{number}.csv", f"{number}" * 4, age=100 - number)
     ticks = itertools.count()

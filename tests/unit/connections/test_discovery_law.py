@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_assets.connections.discovery import ReadingTime, discover
+from dataops_assets.connections.discovery import discover
+from dataops_assets.connections.look import ReadingTime
 from dataops_assets.metadata.store import Arrival, MetadataStore
 
 SETTLE = 10.0

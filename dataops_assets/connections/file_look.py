@@ -1,0 +1,131 @@
+"""Looks at the files of a source: which are complete, which are new, and which the next look reads.
+
+Known limits: if a writer pauses for longer than `settle_seconds`, its file seems finished; later additions make a new
+version of the file, and so a new input. The first files of a look (40, or 64 MiB of them) are hashed even if the time
+is over, so that each look makes progress on a busy machine. If one file takes longer than the caller can wait, the
+caller needs a higher limit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.connections.content import Digests, digests_of
+from dataops_assets.connections.extract_time import extract_time
+from dataops_assets.connections.files import Files, FileVersion, file_name
+from dataops_assets.connections.formats.compression import Compression, compression_of
+from dataops_assets.connections.look import Clock, Look, ReadingTime
+from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.metadata.store import Arrival
+
+_THREADS = 8
+_LEAST_BYTES = 64 << 20
+
+
+def look_at_files(look: Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
+    """Take the files that are new and complete, the oldest first, and record them. Raises StorageError."""
+    listing = files.list()
+    for origin, error in listing.refused.items():
+        look.refuse(origin, error)
+    for item in listing.left_out.values():
+        look.leave_out(item.version, item.reason, connection.settle_seconds)
+    dated: list[tuple[dt.datetime, str, FileVersion]] = []
+    for version in listing.versions:
+        seen = look.seen(version)
+        if seen is not None and seen.digest:
+            continue
+        try:
+            name = file_name(version.origin)
+            extracted = extract_time(connection.extract_time, name, version.modified, look.zone)
+        except InputError as error:
+            look.refuse(version.origin, error)
+            continue
+        if _is_settled(version, seen, look.now, connection.settle_seconds):
+            dated.append((extracted, version.origin, version))
+        else:
+            # A file from the future never reaches an age: it is taken when two looks see it unchanged. Only such
+            # files are remembered, so that an ordinary growing file leaves no trail of states.
+            look.wait(version, remember=seen is None and version.modified > look.now)
+    # oldest first: if the budget ends a look, the history before that point is complete
+    dated.sort(key=lambda each: each[:2])
+    # listing many files, or waiting for a store, takes nothing from the time there is for reading them
+    deadline = limit.clock() + limit.budget_seconds
+    least = _least([version for _, _, version in dated], max(limit.least_files, 1))
+
+    def examine(number: int) -> Digests | str | DataOpsError:
+        version = dated[number][2]
+        compression = compression_of(file_name(version.origin), connection.compression)
+        return _examine(files, version, compression, deadline if number >= least else None, limit.clock)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        states = pool.map(examine, range(len(dated)))
+        for (extracted, origin, version), state in zip(dated, states, strict=True):
+            if isinstance(state, DataOpsError):
+                look.refuse(origin, state)
+            elif isinstance(state, Digests):
+                look.take(version, look.input_of(version, extracted, version.modified, state))
+            elif state == _CHANGED:
+                look.wait(version, remember=False)
+            else:
+                look.found.left.append(origin)
+    look.record()
+
+
+def _least(versions: Sequence[FileVersion], files: int) -> int:
+    """Return how many files are read even without time left: one, and more if they are small together."""
+    size = 0
+    for number, version in enumerate(versions[:files]):
+        size += version.size
+        if number and size > _LEAST_BYTES:
+            return number
+    return min(files, len(versions))
+
+
+_CHANGED = "changed"
+_LATE = "late"
+
+
+def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wait_seconds: float) -> bool:
+    """Return whether the file is complete: nobody writes it any more.
+
+    It is complete if its last change is old enough. Then (size, modified) also identifies a version: a later write gets
+    a later time, even in a store with whole seconds. It is also complete if an earlier look, long enough ago, saw the
+    same version; this helps if the clock was changed.
+    """
+    if wait_seconds == 0 or (now - version.modified).total_seconds() >= wait_seconds:
+        return True
+    return seen is not None and abs((now - seen.seen_at).total_seconds()) >= wait_seconds
+
+
+class _Stopped(Exception):
+    """A file was not read to its end: `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
+
+
+def _examine(
+    files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: Clock
+) -> Digests | str | DataOpsError:
+    """Return the digests of a file; `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
+
+    def watched() -> Iterator[bytes]:
+        size = 0
+        for chunk in files.chunks(version.origin):
+            size += len(chunk)
+            if size > version.size:
+                # the file grows, perhaps as fast as it is read
+                raise _Stopped(_CHANGED)
+            if deadline is not None and clock() >= deadline:
+                raise _Stopped(_LATE)
+            yield chunk
+
+    if deadline is not None and clock() >= deadline:
+        return _LATE
+    try:
+        found = digests_of(watched(), version.size, compression)
+        return found if files.version(version.origin) == version else _CHANGED
+    except _Stopped as stopped:
+        return str(stopped)
+    except DataOpsError as error:
+        return error
