@@ -98,7 +98,9 @@ def _load() -> dg.Definitions:
             *([publications_sensor(everything)] if everything.publications else []),
         ],
         jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
-        assets=[report_asset(sources, everything.data_products, everything.incidents.link)] if sources else [],
+        assets=[report_asset(sources, everything.data_products, everything.incidents.link, declared)]
+        if sources
+        else [],
         schedules=[*(storage_schedule(job) for job in storage_jobs), *([report_schedule()] if sources else [])],
         resources={
             PLATFORM: Platform(

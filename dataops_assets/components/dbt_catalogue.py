@@ -53,7 +53,10 @@ class ColumnEntry(_Value):
 
 
 class TestEntry(_Value):
-    """A dbt test on a model. `selector` selects it alone; `others` are the asset keys it also reads."""
+    """A dbt test on a model. `selector` selects it alone; `others` are the asset keys it also reads.
+
+    `column` is the column that it is about; '' if it is about rows.
+    """
 
     name: str
     unique_id: str
@@ -61,6 +64,7 @@ class TestEntry(_Value):
     description: str | None
     blocking: bool
     others: tuple[tuple[str, ...], ...]
+    column: str = ""
 
 
 class TableEntry(_Value):
@@ -259,6 +263,7 @@ def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique
                     description=check.description or test.get("description") or None,
                     blocking=check.blocking,
                     others=tuple(sorted(tuple(other.asset_key.path) for other in check.additional_deps)),
+                    column=_column_of(test),
                 )
             )
     return ModelEntry(
@@ -280,6 +285,12 @@ def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique
         macros=_macros(manifest, node),
         settings={name: node["config"].get(name) for name in _SETTINGS},
     )
+
+
+def _column_of(test: Mapping[str, Any]) -> str:
+    """Return the column of a test, which can be an argument of it; '' if it has none."""
+    arguments = (test.get("test_metadata") or {}).get("kwargs", {})
+    return test.get("column_name") or arguments.get("column_name") or ""
 
 
 def _macros(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, str]:

@@ -29,8 +29,9 @@ from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.delivery import deliver
 from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.journal import Change, Incident
+from dataops_assets.incidents.late_inputs import next_late
 from dataops_assets.incidents.looking import look
-from dataops_assets.incidents.reading import Watched, next_late, read_problems
+from dataops_assets.incidents.reading import Watched, read_problems
 from dataops_assets.storage.links import is_private
 
 SENSOR = "incidents"
@@ -73,7 +74,7 @@ def tick(
 
     def read() -> Seen:
         found = read_problems(store, watched, now, last)
-        below = warehouse_problems(graph, instance, lineage, now)
+        below = warehouse_problems(graph, instance, lineage)
         return Seen([*found.problems, *below.problems], {**found.passed, **below.passed}, found.brief)
 
     looked = look(store, read, lineage, settings, now, last)
@@ -82,7 +83,7 @@ def tick(
     refused = deliver(store, channels, settings, now) if is_told else []
     once = ToldOnce(before.get("told", ""))
     fresh = once.fresh(refused)
-    times = (looked.next_time, next_late(store, watched, now), store.next_message(), now + _AT_LEAST_EVERY)
+    times = (looked.next_time, next_late(store, sources, now), store.next_message(), now + _AT_LEAST_EVERY)
     after = {
         "seen": seen_before,
         "at": now.isoformat(),

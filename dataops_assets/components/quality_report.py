@@ -13,6 +13,7 @@ import dagster as dg
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.events import failure_of
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.warehouse_results import warehouse_tables
 from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, StorageError
@@ -27,8 +28,13 @@ _EVERY_MORNING = "0 6 * * *"
 _FILE = "quality.html"
 
 
-def report_asset(sources: Mapping[str, Source], declared: DataProducts, link: str) -> dg.AssetsDefinition:
-    """Return the asset that writes the report as one HTML page into the folder `reports` of the home."""
+def report_asset(
+    sources: Mapping[str, Source], declared: DataProducts, link: str, made: dg.Definitions
+) -> dg.AssetsDefinition:
+    """Return the asset that writes the report as one HTML page into the folder `reports` of the home.
+
+    `made` has the assets and checks of all tables.
+    """
 
     @dg.asset(
         key=dg.AssetKey(ASSET),
@@ -42,7 +48,9 @@ def report_asset(sources: Mapping[str, Source], declared: DataProducts, link: st
         try:
             # the first use makes or upgrades the tables
             platform.metadata.migrate()
-            report = make_report(platform.environment.metadata_url, sources, declared, dt.datetime.now(dt.UTC), link)
+            tables = warehouse_tables(made, context.instance, sources)
+            now = dt.datetime.now(dt.UTC)
+            report = make_report(platform.environment.metadata_url, sources, declared, now, link, tables)
             target = Path(platform.environment.home) / "reports" / _FILE
             _write(target, page(report))
             save_results(platform.environment.metadata_url, report)

@@ -26,6 +26,7 @@ from dataops_assets.components.dbt_sources import require_made
 from dataops_assets.components.declarations import Declarations, declared_sources
 from dataops_assets.components.events import HUB_VERSIONS, RUN
 from dataops_assets.components.looks import personal_columns, profiled_look
+from dataops_assets.components.warehouse_results import COLUMN, FAILING_ROWS
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.config.warehouse import Warehouse
@@ -391,7 +392,11 @@ def _test_result(model: ModelEntry, test: TestEntry, result: NodeResult) -> dg.A
         passed=result.status == "pass",
         severity=_severity(warns=not test.blocking),
         description=result.message or None,
-        metadata={"failing_rows": result.failures or 0, "seconds": round(result.seconds, 3)},
+        metadata={
+            FAILING_ROWS: result.failures or 0,
+            "seconds": round(result.seconds, 3),
+            **({COLUMN: test.column} if test.column else {}),
+        },
     )
 
 

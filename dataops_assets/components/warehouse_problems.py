@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from dataops_assets.components.dead_runs import FINISHED
+from dataops_assets.components.warehouse_results import newest_results
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.problem import STALE, Problem
@@ -24,26 +25,18 @@ def newest_ended_run(instance: dg.DagsterInstance) -> str:
     return "".join(f"{record.dagster_run.run_id} {record.update_timestamp.isoformat()}" for record in newest)
 
 
-def warehouse_problems(graph: Any, instance: dg.DagsterInstance, lineage: Lineage, now: dt.datetime) -> Seen:
+def warehouse_problems(graph: Any, instance: dg.DagsterInstance, lineage: Lineage) -> Seen:
     """Return the problems of the tables below the hubs. `graph` is a Dagster repository's asset graph."""
     nodes = {key: graph.get(key) for key in graph.get_all_asset_keys() if key.path[0] in _LAYERS}
     problems = [*_stale(nodes, instance, lineage)]
     passed: dict[str, dt.datetime] = {}
-    for key, node in sorted(nodes.items()):
-        for check in sorted(node.check_keys):
-            record = instance.get_latest_asset_check_evaluation_record(check)
-            event = record.event.dagster_event if record is not None and record.event is not None else None
-            if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                continue
-            result = event.asset_check_evaluation_data
-            time = dt.datetime.fromtimestamp(record.event.timestamp, dt.UTC) if record and record.event else now
-            if result.passed:
-                passed[f"{key.to_user_string()} {check.name}"] = time
-                continue
-            severity = "fail" if result.severity == dg.AssetCheckSeverity.ERROR else "warn"
-            told = result.description or "it failed"
-            summary = f"check {check.name} of {key.to_user_string()}: {told}"
-            problems.append(_problem(node, check.name, severity, time, summary, lineage))
+    for result in newest_results((check for node in nodes.values() for check in node.check_keys), instance):
+        name = result.asset.to_user_string()
+        if result.passed:
+            passed[f"{name} {result.check}"] = result.at
+            continue
+        summary = f"check {result.check} of {name}: {result.description or 'it failed'}"
+        problems.append(_problem(nodes[result.asset], result.check, result.severity, result.at, summary, lineage))
     return Seen(problems, passed)
 
 

@@ -22,7 +22,7 @@ class Gate(Declared):
 
 
 class FreshnessCheck(Declared):
-    """How recent the source's tables must be."""
+    """How recent the source's tables must be. Without limits, what is late is learnt from when inputs arrived."""
 
     enabled: bool = Field(True, description="Whether the check is made.")
     warn_after_hours: float = Field(24.0, gt=0, description="Hours without a materialization before a warning.")
@@ -36,6 +36,11 @@ class FreshnessCheck(Declared):
                 f"({self.fail_after_hours})"
             )
         return self
+
+    @property
+    def is_declared(self) -> bool:
+        """Return whether YAML sets the limits, so that they hold instead of what is learnt."""
+        return not self.model_fields_set.isdisjoint({"warn_after_hours", "fail_after_hours"})
 
     @property
     def warn_window(self) -> timedelta:

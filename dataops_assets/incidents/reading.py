@@ -16,7 +16,8 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import GivenUp, RunDied, split_next_step
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
-from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, LATE, UNSEEN, Problem
+from dataops_assets.incidents.late_inputs import late_inputs
+from dataops_assets.incidents.problem import CRASHED, FAILED, HELD, UNSEEN, Problem
 from dataops_assets.incidents.slow_steps import slow_steps
 from dataops_assets.masking import mask
 from dataops_assets.metadata.incident_store import IncidentStore, Row
@@ -46,7 +47,8 @@ class Watched:
 
 def read_problems(store: IncidentStore, watched: Watched, now: dt.datetime, before: dt.datetime | None) -> Seen:
     """Return the problems of all sources. `before` is the time of the look before; None if there was none."""
-    problems = [*_failed(store, watched), *_held(store, watched), *_unseen(store, watched), *_late(store, watched, now)]
+    problems = [*_failed(store, watched), *_held(store, watched), *_unseen(store, watched)]
+    problems += late_inputs(store, watched.sources, now)
     checks = _checks(store, watched, before)
     slow = slow_steps(store, watched.sources, _ran(checks, watched), _TABLES)
     complete = [_completed(item, watched) for item in (*problems, *checks.problems, *slow.problems)]
@@ -58,18 +60,6 @@ def _ran(checks: Seen, watched: Watched) -> list[str]:
     """Return the sources whose steps ran since the look before: each run of a step has checks."""
     tables = {*(key.rpartition(" ")[0] for key in checks.passed), *(item.asset for item in checks.problems)}
     return [name for name in watched.sources if any(pattern.format(name) in tables for pattern in _TABLES.values())]
-
-
-def next_late(store: IncidentStore, watched: Watched, now: dt.datetime) -> dt.datetime | None:
-    """Return when the next source becomes late."""
-    last = store.last_inputs()
-    times = [
-        last[name] + window
-        for name, source in watched.sources.items()
-        if name in last and source.checks.freshness.enabled
-        for window in (source.checks.freshness.warn_window, source.checks.freshness.fail_window)
-    ]
-    return min((time for time in times if time > now), default=None)
 
 
 def _completed(problem: Problem, watched: Watched) -> Problem:
@@ -161,30 +151,6 @@ def _unseen(store: IncidentStore, watched: Watched) -> Iterator[Problem]:
                 next_step or f"dataops status {row['source']}",
                 row["source"],
             )
-
-
-def _late(store: IncidentStore, watched: Watched, now: dt.datetime) -> Iterator[Problem]:
-    for source, last in sorted(store.last_inputs().items()):
-        declared = watched.sources.get(source)
-        if declared is None or not declared.checks.freshness.enabled:
-            continue
-        freshness = declared.checks.freshness
-        if now < last + freshness.warn_window:
-            continue
-        is_fail = now >= last + freshness.fail_window
-        hours = freshness.fail_after_hours if is_fail else freshness.warn_after_hours
-        # nothing new is seen of it while time goes by, so what a person resolved stays resolved until it is worse
-        crossed = last + (freshness.fail_window if is_fail else freshness.warn_window)
-        yield Problem(
-            _TABLES["ingest"].format(source),
-            LATE,
-            "fail" if is_fail else "warn",
-            last + freshness.warn_window,
-            crossed,
-            f"no new input of {source} since {last:%Y-%m-%d %H:%M} UTC; one is due every {hours:g} hours",
-            f"ask who delivers {source}; dataops status {source} shows files that are not taken",
-            source,
-        )
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------

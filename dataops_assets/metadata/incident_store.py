@@ -223,6 +223,21 @@ class IncidentStore:
         with self._database.read("reading the last arrivals") as connection:
             return {row.source: row[1] for row in connection.execute(statement.group_by(table.c.source))}
 
+    def arrivals(self, source: str, limit: int) -> list[tuple[dt.datetime, dt.datetime]]:
+        """Return the extract time and the arrival of the newest inputs of a source, the newest first.
+
+        Inputs that a person removed are among them: they came.
+        """
+        table = tables.inputs
+        statement = (
+            sa.select(table.c.extract_time, table.c.arrival)
+            .where(table.c.source == source, table.c.arrival.is_not(None))
+            .order_by(table.c.extract_time.desc(), table.c.input_id.desc())
+            .limit(limit)
+        )
+        with self._database.read("reading when inputs arrived") as connection:
+            return [(row.extract_time, row.arrival) for row in connection.execute(statement)]
+
     # --- outbox ------------------------------------------------------------------------------------------------------
 
     def due_messages(self, now: dt.datetime) -> list[Row]:

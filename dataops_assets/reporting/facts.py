@@ -11,6 +11,19 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class WarehouseTable:
+    """A table of the warehouse: its subject area, the sources that it is made of, and the newest result of each check.
+
+    A result is a row like those of the check results of sources, with `columns`: those of sources that it is about, as
+    'source.column'.
+    """
+
+    area: str
+    sources: frozenset[str]
+    results: Sequence[Row]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the metadata know, at the time `now` (UTC).
 
@@ -20,6 +33,7 @@ class Facts:
     * `results`: check results of the window, in the order of recording. `in_force`: the newest report of each check.
     * `incidents`: those that stand alone (not part of another one), the newest first.
     * `loads`: deployments of other declarations, oldest first: `load_id`, `at`, and what each `changed`.
+    * `areas`: the subject area of each source. `warehouse`: by asset key, its tables that were checked.
     * `costs`: by source, `seconds` of all steps, `bytes` and number of `inputs`.
     """
 
@@ -31,3 +45,5 @@ class Facts:
     incidents: Sequence[Row] = ()
     costs: Mapping[str, Row] = field(default_factory=dict)
     loads: Sequence[Row] = ()
+    areas: Mapping[str, str] = field(default_factory=dict)
+    warehouse: Mapping[str, WarehouseTable] = field(default_factory=dict)

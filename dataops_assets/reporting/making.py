@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.source import Source
@@ -14,9 +15,9 @@ from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.quality.checks import judged
 from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.verdicts import WINDOW, Judgement
-from dataops_assets.reporting.facts import Facts, Row
+from dataops_assets.reporting.facts import Facts, Row, WarehouseTable
 from dataops_assets.reporting.page import Report
-from dataops_assets.reporting.scores import mean_score, table_scores
+from dataops_assets.reporting.scores import area_score, mean_score, table_scores
 from dataops_assets.reporting.service_levels import service_levels
 
 _LEAST_WINDOW = dt.timedelta(days=28)
@@ -24,14 +25,21 @@ _HISTORY = dt.timedelta(days=92)
 
 
 def make_report(
-    url: str, sources: Mapping[str, Source], declared: DataProducts, now: dt.datetime, link: str = ""
+    url: str,
+    sources: Mapping[str, Source],
+    declared: DataProducts,
+    now: dt.datetime,
+    link: str = "",
+    warehouse: Mapping[str, WarehouseTable] | None = None,
 ) -> Report:
     """Return the report of these sources and data products. `url` is that of the metadata, `link` of the Dagster UI.
+
+    `warehouse` has the tables of the warehouse by asset key; their checks are not in the metadata.
 
     Raises StorageError if the metadata cannot be read.
     """
     metadata = MetadataStore(url)
-    facts = read_facts(url, sources, declared, now)
+    facts = replace(read_facts(url, sources, declared, now), warehouse=warehouse or {})
     critical = {
         column: product.critical_weight for product in declared.products.values() for column in product.critical_columns
     }
@@ -43,7 +51,6 @@ def make_report(
         {name: (product, service_levels(product, facts)) for name, product in declared.products.items()},
         table_scores(facts, critical),
         trends,
-        {name: source.area for name, source in sources.items()},
         _kept_out(facts, sources),
         link.rstrip("/"),
         _history(url, now),
@@ -71,9 +78,8 @@ def save_results(url: str, report: Report) -> None:
         ("table", item.asset, item.score, [[loss.points, loss.why, loss.rows] for loss in item.losses])
         for item in report.scores
     ]
-    for area in sorted(set(report.areas.values())):
-        of_area = [source for source, name in report.areas.items() if name == area]
-        if (score := mean_score(report.scores, of_area)) is not None:
+    for area in sorted({item.area for item in report.scores}):
+        if (score := area_score(report.scores, area)) is not None:
             scores.append(("area", area, score, []))
     for name, (product, _) in report.products.items():
         if (score := mean_score(report.scores, product.sources)) is not None:
@@ -103,6 +109,7 @@ def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, 
         sorted(alone, key=lambda row: row["opened_at"], reverse=True),
         {name: cost for name, cost in store.costs().items() if name in sources},
         store.loads(now - _HISTORY),
+        {name: source.area for name, source in sources.items()},
     )
 
 

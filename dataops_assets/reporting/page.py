@@ -16,7 +16,7 @@ from dataops_assets.masking import mask
 from dataops_assets.quality.control.charts import Trend, svg
 from dataops_assets.reporting.deployments import deployments, failure_share
 from dataops_assets.reporting.facts import Facts, Row
-from dataops_assets.reporting.scores import TableScore, mean_score
+from dataops_assets.reporting.scores import TableScore, area_score, mean_score
 from dataops_assets.reporting.service_levels import ServiceLevel
 
 _NONE = "none"
@@ -76,7 +76,6 @@ class Report:
     products: Mapping[str, tuple[DataProduct, Sequence[ServiceLevel]]] = field(default_factory=dict)
     scores: Sequence[TableScore] = ()
     trends: Mapping[str, Trend] = field(default_factory=dict)
-    areas: Mapping[str, str] = field(default_factory=dict)
     rejected: Sequence[Row] = ()
     link: str = ""
     history: Mapping[str, Trend] = field(default_factory=dict)
@@ -178,13 +177,13 @@ def _level(level: ServiceLevel) -> str:
 
 def _freshness(report: Report) -> str:
     rows = []
-    for source in sorted(report.areas):
+    for source in sorted(report.facts.areas):
         times = report.facts.published.get(source, ())
         age = (report.facts.now - times[-1]) / dt.timedelta(hours=1) if times else None
         rows.append(
             (
                 _asset(report, f"hub/{source}", source),
-                _text(report.areas[source]),
+                _text(report.facts.areas[source]),
                 _time(times[-1]) if times else _word("never", "warn"),
                 _NONE if age is None else f"{age:,.1f}",
                 f"{len(times):,}",
@@ -214,11 +213,10 @@ def _trends(report: Report) -> str:
 
 
 def _scores(report: Report) -> str:
-    areas = sorted(set(report.areas.values()))
     by_area = [
         (_text(area), f"{score:.1f}")
-        for area in areas
-        if (score := mean_score(report.scores, [s for s, a in report.areas.items() if a == area])) is not None
+        for area in sorted({item.area for item in report.scores})
+        if (score := area_score(report.scores, area)) is not None
     ]
     losing = [item for item in report.scores if item.losses]
     losing.sort(key=lambda item: item.score)

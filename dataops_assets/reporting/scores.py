@@ -30,10 +30,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class TableScore:
-    """The score of one table, with its losses, the largest first."""
+    """The score of one table, with the sources that it is made of, and its losses, the largest first."""
 
     asset: str
-    source: str
+    area: str
+    sources: frozenset[str]
     score: float
     losses: tuple[Loss, ...]
 
@@ -48,20 +49,32 @@ def table_scores(facts: Facts, critical: Mapping[str, float] | None = None) -> l
         weighed = list(_of_checks(rows, critical or {}))
         if asset == f"lake/{source}":
             weighed += _of_rows([row for row in facts.loaded if row["source"] == source], source)
-        total = sum(weight for weight, _, _ in weighed)
-        losses = [Loss(100 * lost / total, why, rows) for weight, lost, (why, rows) in weighed if lost and weight]
-        score = max(0.0, 100 - sum(loss.points for loss in losses))
-        found.append(TableScore(asset, source, score, tuple(sorted(losses, key=lambda loss: -loss.points))))
+        found.append(_score(asset, facts.areas.get(source, ""), frozenset({source}), weighed))
+    for asset, table in sorted(facts.warehouse.items()):
+        found.append(_score(asset, table.area, table.sources, list(_of_checks(table.results, critical or {}))))
     return found
 
 
 def mean_score(scores: Sequence[TableScore], sources: Collection[str]) -> float | None:
-    """Return the mean score of the tables of some sources; None without any."""
-    some = [item.score for item in scores if item.source in sources]
+    """Return the mean score of the tables that are made of some sources alone; None without any."""
+    some = [item.score for item in scores if item.sources and item.sources <= set(sources)]
+    return fmean(some) if some else None
+
+
+def area_score(scores: Sequence[TableScore], area: str) -> float | None:
+    """Return the mean score of the tables of a subject area; None without any."""
+    some = [item.score for item in scores if item.area == area]
     return fmean(some) if some else None
 
 
 _Weighed = tuple[float, float, tuple[str, int | None]]
+
+
+def _score(asset: str, area: str, sources: frozenset[str], weighed: Sequence[_Weighed]) -> TableScore:
+    total = sum(weight for weight, _, _ in weighed)
+    losses = [Loss(100 * lost / total, why, rows) for weight, lost, (why, rows) in weighed if lost and weight]
+    score = max(0.0, 100 - sum(loss.points for loss in losses))
+    return TableScore(asset, area, sources, score, tuple(sorted(losses, key=lambda loss: -loss.points)))
 
 
 def _of_checks(rows: Sequence[Row], critical: Mapping[str, float]) -> list[_Weighed]:
@@ -72,27 +85,33 @@ def _of_checks(rows: Sequence[Row], critical: Mapping[str, float]) -> list[_Weig
         lost, concerned = 0.0, None
         if not row["passed"]:
             share, concerned = _share(row)
-            columns = [
-                times
-                for name, times in critical.items()
-                if name.startswith(f"{row['source']}.")
-                and re.search(rf"(?<!\w){re.escape(name.partition('.')[2])}(?!\w)", row["explanation"])
-            ]
-            lost = weight * share * max(columns, default=1.0)
+            lost = (
+                weight * share * max((times for name, times in critical.items() if _is_about(row, name)), default=1.0)
+            )
         told = (f"{row['kind']}: {row['explanation']}", concerned)
         if row["kind"] not in worst or lost > worst[row["kind"]][1]:
             worst[row["kind"]] = (weight, lost, told)
     return list(worst.values())
 
 
+def _is_about(row: Row, column: str) -> bool:
+    """Return whether a result is about a column, 'source.column': results of sources name it in their explanation."""
+    if "columns" in row:
+        return column in row["columns"]
+    source, _, name = column.partition(".")
+    return source == row["source"] and bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", row["explanation"]))
+
+
 def _share(row: Row) -> tuple[float, int | None]:
     """Return the share of rows that a failed check is about, and their number; all if it does not count rows."""
     numbers = row["numbers"]
-    if row["kind"] not in _BY_ROWS or not isinstance(numbers.get("rows"), int) or not numbers["rows"]:
-        failing = numbers.get("failing rows")
+    rows, failing = numbers.get("rows"), numbers.get("failing rows")
+    if isinstance(rows, int) and rows and isinstance(failing, int):
+        return min(1.0, failing / rows), failing
+    if row["kind"] not in _BY_ROWS or not isinstance(rows, int) or not rows:
         return 1.0, failing if isinstance(failing, int) else None
     failing = max((value for name, value in numbers.items() if name != "rows" and isinstance(value, int)), default=0)
-    return min(1.0, failing / numbers["rows"]), failing
+    return min(1.0, failing / rows), failing
 
 
 def _of_rows(loaded: Sequence[Row], source: str) -> list[_Weighed]:

@@ -85,7 +85,8 @@ def service_levels(product: DataProduct, facts: Facts) -> list[ServiceLevel]:
             )
         )
     if (resolved := objectives.incidents) is not None:
-        mine = [row for row in facts.incidents if row["source"] in sources]
+        tables = {asset for asset, table in facts.warehouse.items() if table.sources and table.sources <= sources}
+        mine = [row for row in facts.incidents if row["source"] in sources or row["asset"] in tables]
         found.append(
             _level(
                 "incidents",

@@ -12,7 +12,7 @@ from typing import Any
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.errors import ConfigError, DataOpsError, GateFailed
 from dataops_assets.quality.checks import table_outcomes
 from dataops_assets.quality.gates import blocked, gate_table
 from dataops_assets.quality.shares import null_share_outcome
@@ -24,6 +24,7 @@ from dataops_assets.rules.windows import Reach
 from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.merging.judged_contracts import current_judged, current_not_judged, current_outcome
 from dataops_assets.steps.recalculating.version_difference import differing_rows
 from dataops_assets.steps.recalculating.window_reach import moved_rows, rows_in_reach, with_reach
 from dataops_assets.steps.source_context import SourceContext
@@ -130,9 +131,8 @@ class _Recalculation:
         """Compute, compare, check, publish."""
         computed_from = self._computed_from()
         before = self._base.info.get("computed_from", {}) if self._base is not None else {}
-        if before == computed_from:
-            skipped = {"skipped": "rules and hubs are as they were"}
-            return self._report(self._base, _receipt(0, 0), self._unchanged(), skipped)
+        if self._base is not None and before == computed_from:
+            return self._unchanged(self._base)
         history = self._context.source.refresh.history
         hub = rows_cast_or_null(self._session, self._hub, self._rules.hub_columns, only_current=history)
         kept = self._kept(before, computed_from)
@@ -156,6 +156,7 @@ class _Recalculation:
         # if rows were computed without a difference, the commit records that, so that they are not computed again
         if snapshot is None or scope.rows or dict(snapshot.columns) != self._columns or difference.keys:
             info = {"computed_from": computed_from, "rows_seen": scope.rows, "rows_changed": difference.keys}
+            info |= current_judged(self._context.source, checks)
             snapshot = self._publish(scope, difference, info)
         receipts = tuple(
             RuleReceipt(name, version, scope.seen_by(name), difference.by_rule.get(name, 0))
@@ -175,17 +176,32 @@ class _Recalculation:
             found += (null_share_outcome(self._asset, before, snapshot.null_shares(), declared.distribution),)
         return found
 
-    def _unchanged(self) -> tuple[CheckOutcome, ...]:
-        """Return the outcomes of an unchanged table. It passed its gate when it was published."""
-        gate, base = self._context.source.gates.current, self._base
-        if base is None:
-            return ()
+    def _unchanged(self, base: TableVersion) -> StepReport:
+        """Report a table whose rules and hubs are as they were; judge it if its contract was declared since."""
+        source, skipped = self._context.source, {"skipped": "rules and hubs are as they were"}
+        gate, snapshot = source.gates.current, base
         if gate is None:
-            return self._table_outcomes(base)
-        kept = CheckOutcome(
-            self._asset, "contract", True, gate.severity, f"version {base.version} was checked when it was published"
-        )
-        return (kept, *self._table_outcomes(base))
+            return self._report(base, _receipt(0, 0), self._table_outcomes(base), skipped)
+        if not current_not_judged(source, base.info):
+            outcome = current_outcome(self._asset, base.info)
+        else:
+            rows = query(
+                "SELECT $names FROM $old AS o", names=columns(self._columns, "o"), old=self._session.scan(base)
+            )
+            outcome = gate_table(self._session, gate, self._asset, rows)
+            if (failed := blocked(outcome)) is not None:
+                error = GateFailed(
+                    f"judging {self._asset} by the contract {gate.contract}, which is declared otherwise since",
+                    received=failed.received,
+                    next_step="correct the data at their origin or the contract; the table stays as it is, and nothing "
+                    "new is published until the contract holds",
+                )
+                return self._report(base, _receipt(0, 0, error), (outcome,), skipped)
+            # the commit records it, so that it is not judged again
+            info = {**base.info, "rows_seen": 0, "rows_changed": 0, **current_judged(source, [outcome])}
+            change = publish.RowChange(columns=self._columns, remove=None, insert=None, info=info)
+            snapshot = publish.apply(self._session, self._context.current, base, change)
+        return self._report(snapshot, _receipt(0, 0), (outcome, *self._table_outcomes(snapshot)), skipped)
 
     def _computed_from(self) -> dict[str, Any]:
         """Return everything that decides the result: the rules, and the versions of the tables."""

@@ -9,6 +9,9 @@
   that is an error, because its volume may not be mounted. Snowflake: nothing to do, because the hub is published there as
   tables.
 
+  Tables of the source `metadata` become tables `metadata.<table>`: copies of the metadata as they are when the invocation
+  begins, with the declared columns. The database of the metadata, SQLite or PostgreSQL, is read by the platform.
+
   The versions are logged as JSON, which the platform reads from dbt's events.
 #}
 {% macro pin_hub() %}
@@ -40,8 +43,30 @@
       {%- do record_pinned(key, version) -%}
       {%- do log(tojson({'pinned': key, 'version': version})) -%}
     {%- endfor -%}
+    {%- for table in graph.sources.values() if table.source_name == 'metadata' and table.unique_id in read -%}
+      {%- do copy_metadata(table) -%}
+    {%- endfor -%}
   {%- endif -%}
 {% endmacro %}
+
+{% macro copy_metadata(table) %}
+  {%- set name = adapter.escape_sql_string(table.identifier) -%}
+  {%- set file = run_query("select metadata_file('" ~ name ~ "')").rows[0][0] -%}
+  {%- do run_query('create schema if not exists ' ~ adapter.quote(table.schema)) -%}
+  {%- do run_query(
+    'create or replace table ' ~ table.relation_name ~ ' as '
+    ~ (file_rows(file, table.columns) if file else empty_rows(table.columns))
+  ) -%}
+{% endmacro %}
+
+{# The declared columns of a file of Parquet. #}
+{% macro file_rows(file, columns) -%}
+  select
+  {%- for column in columns.values() %}
+    cast({{ adapter.quote(column.name) }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}{{ ',' if not loop.last }}
+  {%- endfor %}
+  from read_parquet('{{ adapter.escape_sql_string(file) }}')
+{%- endmacro %}
 
 {# The nodes that this invocation builds or tests, and the models of its unit tests: `graph` has no unit tests. #}
 {% macro selected_nodes() %}

@@ -258,7 +258,7 @@ def assert_report_shows_what_is_red(shop: Shop) -> None:
         for query in queries:
             connection.execute(sa.text(query))
     assert report.distances["orders"].values[-1] > 0
-    asset = report_asset(sources, PRODUCTS, "")
+    asset = report_asset(sources, PRODUCTS, "", dg.Definitions())
     made = dg.materialize([asset], instance=shop.here.instance, resources={"platform": shop.here.platform})
     (event,) = made.asset_materializations_for_node("platform__quality_report")
     assert str(event.metadata["shop"].value).endswith("missed: nothing")

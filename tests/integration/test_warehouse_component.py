@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 import pytest
 import yaml
@@ -21,14 +23,19 @@ from warehouse_hub import DBT_PROJECT, PROJECT, environment, flights, sales, wea
 
 from dataops_assets.components import dbt_catalogue, warehouse
 from dataops_assets.components.warehouse import WarehouseComponent
+from dataops_assets.components.warehouse_results import warehouse_tables
+from dataops_assets.config.data_products import DataProducts
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject
 from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.reporting.making import make_report, save_results
 
 STORES = [
     {"Store": store, "StoreType": "a", "Assortment": "a", "s_input_id": "one", "s_row_id": store}
     for store in range(1, 8)
 ]
+PLATFORM = ("service_levels", "quality_scores", "quality_losses", "incident_times", "source_days")
 AIRLINES = [{"carrier": "AA", "name": "American", "s_input_id": "one", "s_row_id": 0}]
 
 
@@ -132,6 +139,7 @@ def test_models_are_assets_of_one_graph_with_the_hub(definitions: dg.Definitions
     assert groups == {
         **dict.fromkeys(("dim_airlines", "dim_airports", "dim_planes", "fct_flights", "fct_weather"), "flights"),
         **dict.fromkeys(("dim_stores", "fct_sales", "sales_features", "sales_weekly"), "rossmann"),
+        **dict.fromkeys(PLATFORM, "platform"),
         "flight_delays_daily": "flights",
         "activity_daily": "overview",
     }
@@ -155,7 +163,7 @@ def test_every_table_has_the_kinds_of_check_and_its_dbt_tests(definitions: dg.De
         assert isinstance(definition, dg.AssetsDefinition)
         for spec in definition.check_specs:
             checks.setdefault(spec.asset_key.path[-1], {})[spec.name] = spec.blocking
-    assert len(checks) == 11
+    assert len(checks) == 16
     for name, found in checks.items():
         assert {"volume", "schema", "distribution", f"{name}_grain"} <= set(found), name
         assert found[f"{name}_grain"], "a broken grain stops what follows"
@@ -167,8 +175,9 @@ def test_a_run_tells_of_rows_columns_lineage_and_versions(
 ) -> None:
     told = materialize(definitions, instance)
     assert told.is_success, told.failures
-    assert len(told.metadata) == 11
-    assert not told.failed_checks - {(name, "volume") for name in ("dim_airports", "dim_planes", "sales_features")}
+    assert len(told.metadata) == 16
+    empty = ("dim_airports", "dim_planes", "sales_features", *PLATFORM)
+    assert not told.failed_checks - {(name, "volume") for name in empty}
     found = told.metadata["fct_sales"]
     assert found["dagster/row_count"].value == 2
     assert found["hub_versions"].value == {"hub/sales": 0}
@@ -198,6 +207,38 @@ def test_of_a_column_made_of_a_personal_one_no_value_is_shown(
     assert known["sales_date"]["least"] != "***"
     profile = {column["name"]: column for column in found["dataops/profile"].value["columns"]}
     assert (profile["store_id"]["min"], profile["store_id"]["max"]) == (None, None)
+
+
+def test_results_of_the_report_are_tables_of_the_warehouse_with_what_its_tables_lost(
+    hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    # one of four rows is of a store that the list of stores lacks
+    write_hub(hub, "sales", sales(1, 2, 3, 99))
+    materialize(definitions, instance, "dim_stores", "fct_sales")
+    tables = warehouse_tables(definitions, instance, ["sales", "stores", "flights"])
+    assert tables["warehouse/fct_sales"].sources == {"sales"}
+    assert tables["warehouse/fct_sales"].area == "rossmann"
+    product = {"sources": ["sales"], "critical_columns": ["sales.Store"], "objectives": {"completeness": {}}}
+    declared = DataProducts.model_validate({"products": {"sales": product}})
+    MetadataStore(hub.metadata_url).migrate()
+    report = make_report(hub.metadata_url, {}, declared, dt.datetime.now(dt.UTC), warehouse=tables)
+    save_results(hub.metadata_url, report)
+    (fact,) = [item for item in report.scores if item.asset == "warehouse/fct_sales"]
+    weights = sum(3 if row["severity"] == "fail" else 1 for row in tables["warehouse/fct_sales"].results)
+    unknown = [loss for loss in fact.losses if "fct_sales_store_is_known" in loss.why]
+    assert [(loss.points, loss.rows) for loss in unknown] == [(pytest.approx(100 * 3 / 4 / weights), 1)]
+    assert "dbt show --select fct_sales_store_is_known" in unknown[0].why
+    told = materialize(definitions, instance, *PLATFORM)
+    assert not told.failed_checks - {(name, "volume") for name in PLATFORM}
+    with duckdb.connect(hub.warehouse, read_only=True) as warehouse:
+        levels = warehouse.execute("select product, objective, good, budget, is_newest from service_levels").fetchall()
+        scores = warehouse.execute("select scope, name, score from quality_scores order by all").fetchall()
+        lost = warehouse.execute("select asset, points, reason, rows_concerned from quality_losses").fetchall()
+    assert levels == [("sales", "completeness", None, pytest.approx(0.01), True)]
+    tables_known = [("table", "warehouse/dim_stores"), ("table", "warehouse/fct_sales")]
+    assert [row[:2] for row in scores] == [("area", "rossmann"), ("product", "sales"), *tables_known]
+    assert scores[1][2] == scores[3][2] == fact.score
+    assert ("warehouse/fct_sales", unknown[0].points, unknown[0].why, 1) in lost
 
 
 def test_any_selection_does_that_and_no_more(
@@ -277,7 +318,8 @@ def failing(table: str) -> dg.AssetsDefinition:
 def test_a_failed_step_above_one_area_leaves_the_other_areas_models_built(
     hub: Environment, definitions: dg.Definitions, instance: dg.DagsterInstance, table: str, built: set[str]
 ) -> None:
-    told = materialize(dg.Definitions.merge(definitions, dg.Definitions([failing(table)])), instance)
+    both = dg.Definitions.merge(definitions, dg.Definitions([failing(table)]))
+    told = materialize(both, instance, selection=dg.AssetSelection.all() - dg.AssetSelection.groups("platform"))
     assert not told.is_success
     assert [str(failure) for failure in told.failures if f"{table} was not published" not in str(failure)] == []
     # what reads both areas waits for both
@@ -296,6 +338,7 @@ def test_each_area_is_one_op_and_so_is_what_reads_several(definitions: dg.Defini
         },
         "warehouse_rossmann": {"dim_stores", "fct_sales", "sales_features", "sales_weekly"},
         "warehouse_flights_and_overview_and_rossmann": {"activity_daily"},
+        "warehouse_platform": set(PLATFORM),
     }
 
 
@@ -507,7 +550,7 @@ def test_a_known_project_is_loaded_without_dbt(definitions: dg.Definitions) -> N
     )
     assert done.returncode == 0, done.stderr
     models, knows_dbt, knows_dagster_dbt = json.loads(done.stdout)
-    assert (models, knows_dbt, knows_dagster_dbt) == (11, False, False)
+    assert (models, knows_dbt, knows_dagster_dbt) == (16, False, False)
 
 
 def test_a_changed_project_is_another_and_a_wrong_one_is_refused_with_dbts_words(

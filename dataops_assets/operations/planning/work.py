@@ -94,8 +94,12 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
         yield Work(
             "apply rules", name, f"hub/{name}", why, names, rows, past.seconds("apply rules", name, rows, ("enrich",))
         )
-    if found.current and hub is not None:
-        why = "no table yet" if current is None else f"{', '.join(found.current)} is declared otherwise"
+    if (found.current or found.contract) and hub is not None:
+        reasons = [f"{', '.join(found.current)} is declared otherwise"] if found.current else []
+        reasons += (
+            [f"its rows were not judged by the contract {found.contract} as it is declared"] if found.contract else []
+        )
+        why = "no table yet" if current is None else "; ".join(reasons)
         yield _recalculation(name, hub.rows, why, found.current, past)
 
 

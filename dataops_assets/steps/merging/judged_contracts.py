@@ -1,8 +1,9 @@
-"""Judges the rows of a rebuilt hub by the contracts that are declared now.
+"""Judges the rows that are there already by the contracts that are declared now.
 
 An input is judged by the contracts that are declared when it is parsed and enriched. A contract that is declared later,
 or otherwise, has not seen the rows that are there already. Each version of a hub says which contracts have judged all
-its rows, so that a plan knows what is still to judge. A rebuild judges all of them.
+its rows, so that a plan knows what is still to judge. A rebuild judges all of them. A recalculated table is judged as a
+whole each time; its version says by which contract and with which result, and the next run judges by another one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataops_assets.steps.merging.row_identity import delete_marker, has_markers
 from dataops_assets.steps.merging.row_verdicts import PassingDiff
 
 _JUDGED_BY = "judged_by"
+_GATE = "gate"
 
 
 def judged_by(source: Source, before: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -58,6 +60,30 @@ def judge_rows(tables: ReadTables, passing: PassingDiff) -> tuple[CheckOutcome, 
         if (error := blocked(outcome)) is not None:
             raise error
     return tuple(found)
+
+
+def current_judged(source: Source, outcomes: Sequence[CheckOutcome]) -> dict[str, Any]:
+    """Return what a commit of the recalculated table records: its contract, and the outcome for all its rows."""
+    gate = source.gates.current
+    if gate is None or not outcomes:
+        return {}
+    (outcome,) = outcomes
+    told = {"passed": outcome.passed, "severity": outcome.severity, "explanation": outcome.explanation}
+    return {_GATE: {_JUDGED_BY: _fingerprint(gate), **told}}
+
+
+def current_not_judged(source: Source, info: Mapping[str, Any]) -> str:
+    """Return the contract of the recalculated table if it has not judged a version, or otherwise; empty if it has."""
+    gate = source.gates.current
+    if gate is None or info.get(_GATE, {}).get(_JUDGED_BY) == _fingerprint(gate):
+        return ""
+    return gate.contract
+
+
+def current_outcome(asset: str, info: Mapping[str, Any]) -> CheckOutcome:
+    """Return the outcome that a version of a recalculated table records."""
+    known = info[_GATE]
+    return CheckOutcome(asset, "contract", known["passed"], known["severity"], known["explanation"])
 
 
 def _gates(source: Source) -> dict[str, Gate]:

@@ -14,7 +14,7 @@ from dataops_assets.report import Input
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.held_inputs import held_inputs
-from dataops_assets.steps.merging.judged_contracts import not_judged
+from dataops_assets.steps.merging.judged_contracts import current_not_judged, not_judged
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.parsing.declared_as import parsed_as
@@ -59,6 +59,7 @@ class Outdated:
     * `rebuild`: why the hub must be built again from the lake; empty if it need not.
     * `rules`: snapshot rules and validations that are not applied to all rows.
     * `current`: keep-current rules that are not computed for all rows.
+    * `contract`: the contract of the recalculated table, if it has not judged the rows as it is declared; else empty.
     * `judged`: held inputs that the delete guard judges again, because its limits or the inputs before changed.
     """
 
@@ -70,9 +71,10 @@ class Outdated:
     rules: OutdatedRules = field(default_factory=OutdatedRules)
     current: Sequence[str] = ()
     judged: Sequence[str] = ()
+    contract: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.to_parse or self.rebuild or self.rules or self.current or self.judged)
+        return bool(self.to_parse or self.rebuild or self.rules or self.current or self.judged or self.contract)
 
 
 def outdated(
@@ -98,6 +100,7 @@ def outdated(
         _rules(tables, rules),
         _current(context, tables, rules),
         sorted(input_id for input_id, held in held_inputs(context).items() if held.again),
+        "" if tables.current is None else current_not_judged(context.source, tables.current.info),
     )
 
 

@@ -11,7 +11,8 @@ from metadata_examples import START, an_input, source
 from dataops_assets.errors import GateFailed, GivenUp, InputError, InputHeld, InputWaits, RunDied, StorageError
 from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
-from dataops_assets.incidents.reading import Watched, next_late, read_problems
+from dataops_assets.incidents.late_inputs import next_late
+from dataops_assets.incidents.reading import Watched, read_problems
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.store import Hold, MetadataStore
 from dataops_assets.report import CheckOutcome, InputReport, StepReport
@@ -145,12 +146,42 @@ def test_a_step_that_takes_far_longer_than_it_did_is_a_problem_until_it_is_fast_
 def test_a_source_becomes_late_when_its_window_has_passed(store: MetadataStore, url: str) -> None:
     registered(store)
     records, now = IncidentStore(url), dt.datetime.now(dt.UTC)
-    due = next_late(records, WATCHED, now)
+    due = next_late(records, WATCHED.sources, now)
     assert due is not None
     assert dt.timedelta(hours=23) < due - now <= dt.timedelta(hours=24)
     for hours, severity in ((0, []), (25, ["warn"]), (49, ["fail"])):
         late = read_problems(records, WATCHED, now + dt.timedelta(hours=hours), None)
         assert [item.severity for item in late.problems if item.kind == "late"] == severity
+
+
+def test_without_limits_what_is_late_is_learnt_from_the_arrivals(store: MetadataStore, url: str) -> None:
+    # a file of each working day, at half past six; the last one is that of Friday
+    days = [START + dt.timedelta(days=number) for number in range(67)]
+    working = [day for day in days if day.weekday() < 5]
+    at = {day: day.replace(hour=6, minute=30 + day.day % 3) for day in working}
+    some = [replace(an_input(number), extract_time=day, arrival=at[day]) for number, day in enumerate(working)]
+    store.register_source(SALES)
+    store.register_inputs("sales", some)
+    assert working[-1].weekday() == 4
+    # history that is loaded now is not late since it was made
+    records, seen_at = IncidentStore(url), dt.datetime.now(dt.UTC)
+
+    def late(hours: float, watched: Watched = WATCHED) -> list[tuple[str, str]]:
+        told = read_problems(records, watched, seen_at + dt.timedelta(hours=hours), None).problems
+        return [(item.severity, item.summary) for item in told if item.kind == "late"]
+
+    assert late(72.1) == [], "the weekend is no gap"
+    ((severity, told),) = late(76)
+    assert severity == "warn"
+    assert told.startswith(f"sales: the input after that of {working[-1]:%Y-%m-%d %H:%M} is due since ")
+    assert "on Friday" in told
+    assert "comes 72 hours after such a one (learnt from" in told
+    assert [severity for severity, _ in late(150)] == ["fail"]
+    due = next_late(records, WATCHED.sources, seen_at)
+    assert due is not None
+    assert dt.timedelta(hours=72) < due - seen_at < dt.timedelta(hours=76)
+    declared = source(checks={"freshness": {"warn_after_hours": 100_000, "fail_after_hours": 200_000}})
+    assert late(150, Watched({"sales": declared}, LINEAGE)) == [], "declared limits hold instead"
 
 
 def test_what_is_not_declared_any_more_is_no_problem(store: MetadataStore, url: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from dataops_assets.config.data_products import DataProduct
 from dataops_assets.config.incidents import Hours
-from dataops_assets.reporting.facts import Facts
-from dataops_assets.reporting.scores import mean_score, table_scores
+from dataops_assets.reporting.facts import Facts, WarehouseTable
+from dataops_assets.reporting.scores import area_score, mean_score, table_scores
 from dataops_assets.reporting.service_levels import open_time, service_levels
 
 # a Wednesday
@@ -110,6 +110,15 @@ def test_a_score_says_what_it_lost_points_for_to_the_row() -> None:
     (weighted,) = table_scores(facts, {"orders.a": 3.0})
     assert weighted.score == pytest.approx(100 * (1 - (0.15 + 3) / 5))
     kept_out = [{"source": "orders", "input_id": "1", "at": NOW, "rows": 200, "kept_out": 20}]
+    of_warehouse = result(False, "amount_is_known", numbers={"rows": 50, "failing rows": 10}, columns=["orders.a"])
+    table = WarehouseTable("shop", frozenset({"orders"}), [result(True, "schema"), of_warehouse | {"severity": "fail"}])
+    mixed = WarehouseTable("shop", frozenset({"orders", "others"}), [result(False)])
+    below = Facts(NOW, warehouse={"warehouse/facts": table, "warehouse/mixed": mixed})
+    critical, both = table_scores(below, {"orders.a": 3.0})
+    assert (critical.score, both.score) == (pytest.approx(100 * (1 - 3 * 0.2 * 3 / 4)), 0)
+    assert critical.losses[0].rows == 10
+    assert mean_score([critical, both], {"orders"}) == critical.score, "the other table needs another source, too"
+    assert area_score([critical, both], "shop") == critical.score / 2
     (with_rows,) = table_scores(Facts(NOW, in_force=[result(True)], loaded=kept_out))
     assert with_rows.score == pytest.approx(100 * (1 - 0.3 / 4))
     assert "20 of 200 rows are kept out" in with_rows.losses[0].why

@@ -15,6 +15,7 @@ from dataops_assets.report import StepReport
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.steps.recalculate import recalculate
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.upkeep.outdated import outdated
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Ratio": "double"}
 STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
@@ -349,6 +350,43 @@ def test_a_failed_gate_publishes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(recalculate(space).failures) == 1
     fill_hub(space, "sales", on(1, 1, 2, 4))
     assert recalculate(space).failures == ()
+    assert values(space) == [None, 1, 3]
+
+
+def test_a_contract_that_is_declared_later_judges_the_rows_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most in (1, 2, 3):
+        (tmp_path / f"gate_of_{most}.py").write_text(
+            f"import pandera.pandas as pa\nat = pa.Check.le({most})\n"
+            "current = pa.DataFrameSchema({'r': pa.Column(int, at, nullable=True)})\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rules = rule(f"sum(Sales) {WEEK}")
+    space = sales(tmp_path, rules)
+    fill_hub(space, "sales", on(1, 1, 2, 3))
+    recalculate(space)
+
+    def declared(most: int, severity: str = "fail") -> SourceContext:
+        gate = {"contract": f"gate_of_{most}:current", "severity": severity}
+        return sales(tmp_path, rules, gates={"current": gate})
+
+    assert values(space) == [None, 1, 3]
+    before = recalculate(space).version
+    refused = recalculate(declared(2))
+    assert isinstance(refused.failures[0].error, GateFailed)
+    assert "the table stays as it is" in str(refused.failures[0].error)
+    assert [(check.check, check.passed) for check in refused.checks] == [("contract", False)]
+    assert outdated(declared(2), [], "").contract == "gate_of_2:current"
+    assert refused.version == before
+    # a contract that holds, or only warns, is recorded with its outcome, and judges once
+    for most, severity, passed in ((3, "fail", True), (1, "warn", False)):
+        assert outdated(declared(most, severity), [], "").contract
+        for _ in range(2):
+            report = recalculate(declared(most, severity))
+            assert (report.failures, report.checks[0].passed) == ((), passed)
+        assert not outdated(declared(most, severity), [], "")
+    assert (before, recalculate(space).version) == (0, 2), "each contract that judged made one version"
     assert values(space) == [None, 1, 3]
 
 
