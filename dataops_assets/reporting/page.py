@@ -6,6 +6,7 @@ Colours follow the reader's light or dark setting. A state is always said in wor
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -165,14 +166,16 @@ def _product(report: Report, name: str) -> str:
 
 def _level(level: ServiceLevel) -> str:
     name = f"{level.name} ({level.meaning}, from {level.table})"
+    # so many digits that a share differs from its objective by more than a tenth of the error budget
+    digits = max(1, math.ceil(round(-math.log10(100 * (1 - level.target)), 6)) + 1)
+    target = f"{level.target:.{digits}%}"
     if level.good is None or level.budget_left is None:
-        return f'{_text(name)}: <span class="soft">no data yet</span>, objective {level.target:.1%}'
+        return f'{_text(name)}: <span class="soft">no data yet</span>, objective {target}'
     state = _word("met", "good") if level.is_met else _word("missed", "bad")
-    left = max(level.budget_left, 0)
+    spent = 1 - level.budget_left
+    budget = f"{spent:.1f} times the budget spent" if spent > 1 else f"{level.budget_left:.0%} of the budget left"
     burn = "" if level.burn_rate is None else f", burn rate of the last day {level.burn_rate:.1f}"
-    return (
-        f"{_text(name)}: {level.good:.1%}, objective {level.target:.1%}: {state}; {left:.0%} of the budget left{burn}"
-    )
+    return f"{_text(name)}: {level.good:.{digits}%}, objective {target}: {state}; {budget}{burn}"
 
 
 def _freshness(report: Report) -> str:
@@ -232,7 +235,7 @@ def _scores(report: Report) -> str:
     return (
         _table("Areas: the mean of their tables", ("Area", "Points"), by_area, numbers={1})
         + _table("Tables that lost points, and for what", ("Table", "Points", "Lost for"), tables, numbers={1})
-        + f'<p class="soft">{perfect} tables have 100 points.</p>'
+        + f'<p class="soft">Tables with 100 points: {perfect}.</p>'
         + _query("quality_scores")
     )
 
