@@ -280,7 +280,7 @@ def test_a_table_of_the_warehouse_that_fails_is_stale_and_so_is_what_lies_below(
     def seen() -> dict[str, tuple[str, tuple[str, ...]]]:
         job = repository.get_implicit_global_asset_job_def()
         job.execute_in_process(instance=instance, raise_on_error=False)
-        found = warehouse_problems(repository.asset_graph, instance, lineage, dt.datetime.now(dt.UTC))
+        found = warehouse_problems(repository.asset_graph, instance, lineage)
         return {item.key: (item.severity, item.owners) for item in found.problems}
 
     assert seen() == {"warehouse/sales stale": ("fail", ("team:bi",)), "warehouse/weekly stale": ("fail", ())}
