@@ -25,7 +25,12 @@ class FreshnessCheck(Declared):
     """How recent the source's tables must be. Without limits, what is late is learnt from when inputs arrived."""
 
     enabled: bool = Field(True, description="Whether the check is made.")
-    warn_after_hours: float = Field(24.0, gt=0, description="Hours without a materialization before a warning.")
+    warn_after_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Hours without a materialization before a warning. Without limits, what is late is learnt from "
+        "when inputs arrived, as soon as enough are known.",
+    )
     fail_after_hours: float = Field(48.0, gt=0, description="Hours without a materialization before a failure.")
 
     @model_validator(mode="after")

@@ -74,7 +74,9 @@ def _declared(source: Source, last: dt.datetime, now: dt.datetime) -> _Limits:
 
 def _learnt(store: IncidentStore, source: Source, last: dt.datetime, sources: int) -> _Limits | None:
     control = source.checks.control
-    due = _due(store, source.name, last, control.false_alarms_a_day * _PART / sources, control.country)
+    known_since = max(control.new_normal, default=None)
+    allowed = control.false_alarms_a_day * _PART / sources
+    due = _due(store, source.name, (last, known_since), allowed, control.country)
     if due is None:
         return None
     known = due.seen(last)
@@ -85,8 +87,15 @@ def _learnt(store: IncidentStore, source: Source, last: dt.datetime, sources: in
 def _due(
     store: IncidentStore,
     source: str,
-    last: dt.datetime,  # noqa: ARG001  what is learnt stays the same until a newer input was seen
+    seen: tuple[dt.datetime, dt.date | None],
     alarms_a_day: float,
     country: str | None,
 ) -> Due | None:
-    return learn_due([Arrival(*item) for item in store.arrivals(source, MOST_INPUTS)], alarms_a_day, country)
+    """Return when the next input is due, by the inputs since the second day of `seen`.
+
+    The first one is when the newest input was seen: what is learnt stays the same until there is a newer one.
+    """
+    _, since = seen
+    arrivals = [Arrival(*item) for item in store.arrivals(source, MOST_INPUTS)]
+    some = [item for item in arrivals if since is None or item.extracted.date() >= since]
+    return learn_due(some, alarms_a_day, country)

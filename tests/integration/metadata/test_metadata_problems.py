@@ -182,6 +182,10 @@ def test_without_limits_what_is_late_is_learnt_from_the_arrivals(store: Metadata
     assert dt.timedelta(hours=72) < due - seen_at < dt.timedelta(hours=76)
     declared = source(checks={"freshness": {"warn_after_hours": 100_000, "fail_after_hours": 200_000}})
     assert late(150, Watched({"sales": declared}, LINEAGE)) == [], "declared limits hold instead"
+    another = source(checks={"control": {"new_normal": [working[-5].date()]}})
+    assert late(25, Watched({"sales": another}, LINEAGE))[0][1].endswith("one is due every 24 hours"), (
+        "too few are left"
+    )
 
 
 def test_what_is_not_declared_any_more_is_no_problem(store: MetadataStore, url: str) -> None:
