@@ -162,13 +162,13 @@ def conjunction(conditions: Iterable[exp.Expr]) -> exp.Expr:
 
 def values(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> exp.Query:
     """Return a small relation of literal rows with the columns and SQL types of `types`; it may be empty."""
-    selects = [
-        exp.select(*[alias(exp.cast(literal(row[name]), kind), name) for name, kind in types.items()]) for row in rows
-    ]
-    if not selects:
+    made = [alias(exp.cast(column(name), kind), name) for name, kind in types.items()]
+    if not rows:
         empty = exp.select(*[alias(exp.cast(exp.null(), kind), name) for name, kind in types.items()])
         return empty.where(exp.false())
-    result: exp.Query = selects[0]
-    for following in selects[1:]:
-        result = exp.union(result, following, distinct=False)
-    return result
+    # one list of rows: the time for unions of thousands of queries grows with their square
+    listed = exp.Values(
+        expressions=[exp.Tuple(expressions=[literal(row[name]) for name in types]) for row in rows],
+        alias=exp.TableAlias(this=identifier("v"), columns=[identifier(name) for name in types]),
+    )
+    return exp.select(*made, copy=False).from_(listed, copy=False)
