@@ -12,7 +12,7 @@ from typing import Any
 
 from dataops_assets.config.quality import Checks
 from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import judged
+from dataops_assets.quality.checks import Compared, judged
 from dataops_assets.quality.control.verdicts import Judgement
 
 MOST_BUILDS = 90
@@ -51,4 +51,4 @@ def judged_rows(asset: str, build: Build, before: Sequence[Build], checks: Check
         for number, item in enumerate((*before, build))
     ]
     newest = profiles[-1]
-    return judged([newest], profiles, checks, tables).get(newest.input_id)
+    return judged([newest], Compared(profiles, tables), checks).get(newest.input_id)

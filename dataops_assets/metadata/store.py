@@ -10,7 +10,9 @@ An empty `input_id` (a step or profile of a whole table) is stored as null.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
@@ -24,6 +26,7 @@ from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHe
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.declaration_store import DeclarationStore
+from dataops_assets.metadata.forecast_store import ForecastStore
 from dataops_assets.metadata.look_store import LookStore
 from dataops_assets.metadata.moment_store import MomentStore
 from dataops_assets.metadata.output_position_store import OutputPositionStore
@@ -185,6 +188,7 @@ class MetadataStore:
         self.plans = PlanStore(self._database)
         self.tokens = TokenStore(self._database)
         self.moments = MomentStore(self._database)
+        self.forecasts = ForecastStore(self._database)
 
     def migrate(self) -> None:
         """Create or upgrade the tables to the version of this code; one cheap query if that is done already."""
@@ -762,13 +766,7 @@ class MetadataStore:
         Of several versions of one file (same origin and extract time) only the one that arrived last is returned. A
         removed input counts as if it had never been there. The profile of the whole table, if there is one, is last.
         """
-        table, inputs, removals = tables.profiles, tables.inputs, tables.removals
-        version, removed = inputs.alias("version"), removals.alias("removed")
-        has_newer_version = sa.exists().where(
-            is_newer_version(version, inputs),
-            ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
-        )
-        was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
+        table, inputs = tables.profiles, tables.inputs
         newest_first = (
             sa.select(table.c.profile_id, table.c.input_id, table.c.rows)
             .select_from(
@@ -776,7 +774,7 @@ class MetadataStore:
                     inputs, sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
                 )
             )
-            .where(table.c.source == source, table.c.asset == asset, ~has_newer_version, ~was_removed)
+            .where(table.c.source == source, table.c.asset == asset, *_counting())
             .order_by(
                 inputs.c.extract_time.desc().nulls_last(), inputs.c.arrival.desc().nulls_last(), table.c.input_id.desc()
             )
@@ -788,6 +786,38 @@ class MetadataStore:
             found = [row for row in connection.execute(newest_first) if (row.input_id or "") not in left_out][:limit]
             described = _profile_columns(connection, [row.profile_id for row in found])
         return [Profile(asset, row.input_id or "", row.rows, described[row.profile_id]) for row in found]
+
+    def profiles_before(self, source: str, asset: str, input_ids: Sequence[str], most: int) -> list[Profile]:
+        """Return the profiles of these inputs and of the last `most` inputs before each of them, or more, in no order.
+
+        As in `profiles`, older versions of a file and removed inputs are not there. It reads as many rows whatever else
+        is known, and as much for an old input as for the newest one.
+        """
+        table, inputs = tables.profiles, tables.inputs
+        limit = most + len(input_ids)
+        newest_first = (
+            sa.select(table.c.profile_id, inputs.c.input_id, table.c.rows, inputs.c.extract_time)
+            .select_from(
+                inputs.join(table, sa.and_(table.c.source == inputs.c.source, table.c.input_id == inputs.c.input_id))
+            )
+            .where(inputs.c.source == source, table.c.source == source, table.c.asset == asset, *_counting())
+            .order_by(inputs.c.extract_time.desc(), inputs.c.input_id.desc())
+            .limit(limit)
+        )
+        found: dict[int, sa.Row[Any]] = {}
+        # of the rows that were read last, which have no gap
+        times: list[dt.datetime] = []
+        is_all = False
+        with self._database.read(f"reading profiles of {asset}") as connection:
+            for time in _extract_times(connection, source, input_ids):
+                before = bisect_left(times, time)
+                if times and times[0] <= time and (is_all or before >= most):
+                    continue
+                rows = connection.execute(newest_first.where(inputs.c.extract_time <= time)).all()
+                found |= {row.profile_id: row for row in rows}
+                times, is_all = [row.extract_time for row in reversed(rows)], len(rows) < limit
+            described = _profile_columns(connection, list(found))
+        return [Profile(asset, row.input_id, row.rows, described[key]) for key, row in found.items()]
 
     def profiles_of(self, source: str, asset: str, input_ids: Sequence[str]) -> dict[str, Profile]:
         """Return the profiles of these inputs in a table, by id; an input that was not profiled is not in it."""
@@ -1084,28 +1114,50 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
     ]
 
 
-# as the fields of a ColumnProfile
-_IN_A_PROFILE = tuple(
-    tables.profile_columns.c[name]
-    for name in (
-        "profile_id",
-        "name",
-        "type",
-        "nulls",
-        "distinct_values",
-        "min_value",
-        "max_value",
-        "mean",
-        "stddev",
-        "mean_length",
-        "frequent_values",
-        "low",
-        "median",
-        "high",
-        "patterns",
-    )
+# the columns of `profile_columns`, as the fields of a ColumnProfile
+_FACTS = (
+    "name",
+    "type",
+    "nulls",
+    "distinct_values",
+    "min_value",
+    "max_value",
+    "mean",
+    "stddev",
+    "mean_length",
+    "frequent_values",
+    "low",
+    "median",
+    "high",
+    "patterns",
 )
-_LISTS = tuple(place for place, item in enumerate(_IN_A_PROFILE[1:]) if item.name in ("frequent_values", "patterns"))
+# read as texts: there are thousands, and most columns have no list
+_LISTS = ("frequent_values", "patterns")
+_PLACES_OF_LISTS = tuple(place for place, name in enumerate(_FACTS) if name in _LISTS)
+
+
+def _counting() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions that a profile's input is neither removed nor an older version of a file."""
+    table, inputs, removals = tables.profiles, tables.inputs, tables.removals
+    version, removed = inputs.alias("version"), removals.alias("removed")
+    has_newer_version = sa.exists().where(
+        is_newer_version(version, inputs),
+        ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
+    )
+    was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
+    return ~has_newer_version, ~was_removed
+
+
+def _extract_times(connection: sa.Connection, source: str, input_ids: Sequence[str]) -> list[dt.datetime]:
+    """Return the different extract times of these inputs, the newest first."""
+    inputs = tables.inputs
+    wanted = sa.select(inputs.c.extract_time).where(inputs.c.source == source)
+    found = {
+        time
+        for some in portions(sorted(set(input_ids)))
+        for time in connection.execute(wanted.where(inputs.c.input_id.in_(some))).scalars()
+    }
+    return sorted(found, reverse=True)
 
 
 def _as_list(counted: Mapping[str, float] | None) -> list[list[Any]] | None:
@@ -1116,16 +1168,19 @@ def _as_list(counted: Mapping[str, float] | None) -> list[list[Any]] | None:
 def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[ColumnProfile, ...]]:
     """Return the columns of profiles, in order, by the id of the profile."""
     columns = tables.profile_columns
+    facts_of = [sa.type_coerce(columns.c[name], sa.Text) if name in _LISTS else columns.c[name] for name in _FACTS]
     found: dict[int, list[ColumnProfile]] = {profile_id: [] for profile_id in ids}
     for some in portions(list(found)):
         statement = (
-            sa.select(*_IN_A_PROFILE)
+            sa.select(columns.c.profile_id, *facts_of)
             .where(columns.c.profile_id.in_(some))
             .order_by(columns.c.profile_id, columns.c.position)
         )
         # by place: there are thousands
         for profile_id, *facts in connection.execute(statement).all():
-            for place in _LISTS:
-                facts[place] = None if facts[place] is None else dict(facts[place])
+            for place in _PLACES_OF_LISTS:
+                # the driver of PostgreSQL has read it
+                found_list = json.loads(facts[place]) if isinstance(facts[place], str) else facts[place]
+                facts[place] = None if found_list is None else dict(found_list)
             found[profile_id].append(ColumnProfile(*facts))
     return {profile_id: tuple(described) for profile_id, described in found.items()}

@@ -356,6 +356,16 @@ profile_columns = sa.Table(
     comment="One row a column of a profile",
 )
 
+forecasts = sa.Table(
+    "forecasts",
+    metadata,
+    sa.Column("source", Text, sa.ForeignKey("sources.source"), primary_key=True, comment="Name of the declared source"),
+    sa.Column("asset", Text, primary_key=True, comment="Asset key of the table, e.g. lake/sales"),
+    sa.Column("written_at", Timestamp, nullable=False, comment="When the state was written (UTC)"),
+    sa.Column("state", sa.LargeBinary, nullable=False, comment="Of the filters after the last input they have seen"),
+    comment="One row a table: where process control goes on; it may be deleted at any time",
+)
+
 check_results = sa.Table(
     "check_results",
     metadata,

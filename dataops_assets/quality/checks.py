@@ -9,11 +9,13 @@ import math
 import statistics
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck
 from dataops_assets.profiles import HOURS, ColumnProfile, Profile
 from dataops_assets.quality.control.charts import as_markdown
+from dataops_assets.quality.control.forecasts import Memory
 from dataops_assets.quality.control.verdicts import Judgement, Settings, judgements
 from dataops_assets.report import PER_INPUT, CheckOutcome
 
@@ -47,25 +49,37 @@ class EarlierInputs:
         return self._ordered[max(0, end - BASELINE) : end]
 
 
-def judged(
-    profiles: Collection[Profile],
-    known: Collection[Profile],
-    checks: Checks,
-    sources: int,
-    faulty: Collection[str] = (),
-) -> dict[str, Judgement]:
-    """Return by id what process control says of each input of a table; `sources` share the budget of false alarms.
+@dataclass(frozen=True)
+class Compared:
+    """What the inputs of a table are compared with.
 
-    Inputs in `faulty` are no history for others, except from a day on that is declared as a new normal.
+    * `known`: the profiles of the inputs that are there, those that are judged among them or not.
+    * `sources`: how many sources (or tables) share the budget of false alarms.
+    * `faulty`: inputs that are no history for others, except from a day on that is declared as a new normal.
+    * `memory`: keeps how far the table was forecast, so that a further input costs one step.
     """
+
+    known: Collection[Profile]
+    sources: int
+    faulty: Collection[str] = ()
+    memory: Memory | None = None
+
+
+def judged(profiles: Collection[Profile], compared: Compared, checks: Checks) -> dict[str, Judgement]:
+    """Return by id what process control says of each input of a table."""
     if not checks.compare_inputs:
         return {}
     control = checks.control
-    share = control.false_alarms_a_day / (max(sources, 1) * len(PER_INPUT))
-    settings = Settings(share, control.accept_after, control.new_normal, control.country)
+    share = control.false_alarms_a_day / (max(compared.sources, 1) * len(PER_INPUT))
+    ignore = tuple(checks.distribution.ignore)
+    settings = Settings(share, control.accept_after, control.new_normal, control.country, ignore)
     days = [f"{day:%Y%m%d}" for day in control.new_normal]
-    history = [item for item in known if item.input_id not in faulty or any(item.extracted >= day for day in days)]
-    return judgements(profiles, history, settings, checks.distribution.ignore)
+    history = [
+        item
+        for item in compared.known
+        if item.input_id not in compared.faulty or any(item.extracted >= day for day in days)
+    ]
+    return judgements(profiles, history, settings, compared.memory)
 
 
 def input_outcomes(

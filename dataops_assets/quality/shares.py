@@ -6,11 +6,11 @@ an extract that suddenly changes half of a table is found, without a further que
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.quality import Checks, DistributionCheck
 from dataops_assets.profiles import SHARE, ColumnProfile, Profile
-from dataops_assets.quality.checks import EarlierInputs, distribution, judged, table_schema, volume
+from dataops_assets.quality.checks import Compared, EarlierInputs, distribution, judged, table_schema, volume
 from dataops_assets.report import CheckOutcome
 
 # a whole table has no series to learn from
@@ -46,29 +46,25 @@ def null_share_outcome(
 
 def share_outcomes(
     profiles: Sequence[Profile],
-    known: Sequence[Profile],
+    compared: Compared,
     checks: Checks,
     columns: tuple[Mapping[str, str], Mapping[str, str]],
-    sources: int,
-    faulty: Collection[str] = (),
     *,
     of_all_inputs: bool = False,
 ) -> dict[str, tuple[CheckOutcome, ...]]:
     """Check volume, schema and distribution of each profiled input, by its id; checks declared off are left out.
 
-    `columns` are those of the table and the expected ones, with their SQL types. `sources` share the budget of false
-    alarms; inputs in `faulty` are no history. An input may change nothing, so only a declared maximum and the inputs
-    before limit how much it does. The rows of a hub are those of all inputs, so they have no declared limit, and only
-    the learnt ones.
+    `columns` are those of the table and the expected ones, with their SQL types. An input may change nothing, so only a
+    declared maximum and the inputs before limit how much it does. The rows of a hub are those of all inputs, so they
+    have no declared limit, and only the learnt ones.
     """
     found, expected = columns
     limits = checks.volume.model_copy(update={"min_rows": 0})
     if of_all_inputs:
         limits = limits.model_copy(update={"max_rows": None})
     result = {}
-    everything = [*known, *profiles]
-    told = judged(profiles, everything, checks, sources, faulty)
-    earlier_inputs = EarlierInputs(everything)
+    told = judged(profiles, compared, checks)
+    earlier_inputs = EarlierInputs(compared.known)
     for profile in profiles:
         earlier = earlier_inputs.before(profile)
         outcomes = []

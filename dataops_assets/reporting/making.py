@@ -12,7 +12,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.quality.checks import judged
+from dataops_assets.quality.checks import Compared, judged
 from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.verdicts import WINDOW, Judgement
 from dataops_assets.reporting.facts import Facts, Row, WarehouseTable
@@ -115,11 +115,13 @@ def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, 
 
 def _judged(metadata: MetadataStore, sources: Mapping[str, Source], name: str) -> Judgement:
     """Return what process control says of the newest input of a source."""
-    profiles = metadata.profiles(name, f"lake/{name}", limit=WINDOW)
+    asset = f"lake/{name}"
+    profiles = metadata.profiles(name, asset, limit=WINDOW)
     if not profiles:
         return Judgement()
     newest = max(profiles, key=lambda item: (item.extracted, item.input_id))
-    told = judged([newest], profiles, sources[name].checks, len(sources), metadata.faulty_inputs(name))
+    compared = Compared(profiles, len(sources), metadata.faulty_inputs(name), metadata.forecasts.of(name, asset))
+    told = judged([newest], compared, sources[name].checks)
     return told.get(newest.input_id, Judgement())
 
 

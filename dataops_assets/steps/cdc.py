@@ -13,12 +13,12 @@ from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.errors import DataOpsError, InputHeld
 from dataops_assets.metadata.store import ANOMALY, DELETES
-from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.merging import anomaly_guard, delete_guard, held_inputs, merge, replace_scope
 from dataops_assets.steps.merging.change import Change, deletes_without_rows, has_no_row, manifest_after
 from dataops_assets.steps.merging.delete_guard import Loss
@@ -201,15 +201,12 @@ def _outcomes(
     if not source.checks.look_at_tables:
         return {}
     profiles = [share_profile(asset, item, sum(kinds.values()), kinds) for item, kinds in counts.items()]
-    new = list(counts)
-    known = context.metadata.profiles(source.name, asset, new, WINDOW) if source.checks.compare_inputs else []
-    context.metadata.save_profiles(source.name, asset, profiles)
+    compared = saved_and_compared(context, asset, profiles)
     declared = {item.name: stored_type(item.type) for item in source.columns}
     system = {"s_key": "VARCHAR", "s_input_id": "VARCHAR", "s_row_id": "BIGINT", "s_order": order_type(source)}
     expected = {**declared, **system, "s_row_hash": "BIGINT", "s_change": "VARCHAR"}
     columns = (snapshot.columns if snapshot else {}, expected)
-    faulty = context.metadata.faulty_inputs(source.name)
-    return share_outcomes(profiles, known, source.checks, columns, len(context.sources), faulty)
+    return share_outcomes(profiles, compared, source.checks, columns)
 
 
 def _change_set(change: Change, own: exp.Expr, kinds: Relation) -> exp.Query:

@@ -21,9 +21,9 @@ from dataops_assets.connections.formats.reader import format_of
 from dataops_assets.errors import DataOpsError, InputError
 from dataops_assets.metadata.store import Arrival
 from dataops_assets.quality.checks import EarlierInputs, judged
-from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile, with_arrival
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
 
@@ -94,7 +94,7 @@ def _with_messages(report: InputReport, raw: RawArea, item: Input) -> InputRepor
 
 def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapping[str, tuple[CheckOutcome, ...]]:
     """Return, by input, the check results of its bytes against the declaration and the inputs before it."""
-    source, metadata, raw = context.source, context.metadata, context.raw
+    source, raw = context.source, context.raw
     looked_at = {}
     for item in inputs:
         path = raw.local_path(item)
@@ -102,16 +102,9 @@ def _checks(context: SourceContext, asset: str, inputs: Sequence[Input]) -> Mapp
             profile, kind = raw_profile(asset, item.input_id, path, path.name, layout)
             looked_at[item.input_id] = with_arrival(profile, item.extract_time, item.arrival), kind
     profiles = [profile for profile, _ in looked_at.values()]
-    # saved first: of several versions of one file in this run only the last is history for the others
-    metadata.save_profiles(source.name, asset, profiles)
-    known = (
-        metadata.profiles(source.name, asset, limit=WINDOW + len(profiles))
-        if profiles and source.checks.compare_inputs
-        else []
-    )
-    faulty = metadata.faulty_inputs(source.name) if profiles else ()
-    told = judged(profiles, known, source.checks, len(context.sources), faulty)
-    earlier = EarlierInputs(known)
+    compared = saved_and_compared(context, asset, profiles)
+    told = judged(profiles, compared, source.checks)
+    earlier = EarlierInputs(compared.known)
     return {
         input_id: raw_outcomes(profile, kind, earlier.before(profile), source.checks, told.get(input_id))
         for input_id, (profile, kind) in looked_at.items()

@@ -10,7 +10,6 @@ from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputHeld
 from dataops_assets.metadata.store import ANOMALY
-from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import REMOVED, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
@@ -18,6 +17,7 @@ from dataops_assets.sql import query
 from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.judged_rows import publish_judged
 from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.merging import (
     anomaly_guard,
     delete_guard,
@@ -403,15 +403,10 @@ def _outcomes(
         return ()
     newest = max(after.inputs.values()).input_id
     profile = share_profile(asset, newest, snapshot.rows, wrote)
-    new = [newest]
-    known = context.metadata.profiles(source.name, asset, new, WINDOW) if source.checks.compare_inputs else []
-    context.metadata.save_profiles(source.name, asset, [profile])
+    compared = saved_and_compared(context, asset, [profile])
     columns = (snapshot.columns, expected)
-    faulty = context.metadata.faulty_inputs(source.name)
-    found = share_outcomes([profile], known, source.checks, columns, len(context.sources), faulty, of_all_inputs=True)[
-        newest
-    ]
-    return tuple(replace(outcome, input_id=None) for outcome in found)
+    found = share_outcomes([profile], compared, source.checks, columns, of_all_inputs=True)
+    return tuple(replace(outcome, input_id=None) for outcome in found[newest])
 
 
 def _counts(session: Session, enriched: TableVersion | None, change: Change) -> dict[str, dict[str, int]]:

@@ -8,13 +8,20 @@ and each point is forecast by the filter that had the least error before it.
   depend on the values; 10,000 monitors cost little more than one.
 * A point far from its forecast moves a filter no more than one at the limit does: one odd day spoils no later forecast.
 * If points stay far away on one side for `accept_after` points, the level is moved to them: a new normal.
+* A table gets one input after another, and the filters go on where they ended, if a `Memory` keeps their state. A state
+  carries a digest of all that it was made of. So after a late, removed or changed input, another setting or other code
+  it is not used, and a forecast is the same, bit by bit, with a memory and without.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +51,12 @@ _TO_DEVIATION = 1.2533
 _AGAIN = 1e4
 # what is forecast at once, so that the arrays of a pass stay below 100 MB
 _MOST_VALUES = 1 << 21
+# a point that no new level explains
+_NEVER = np.iinfo(np.int64).max
+# a state is kept once in so many points: it is as large as the forecasts of all points before
+_KEPT_EVERY = 16
+_MOST_BYTES = 4 << 20
+_DIGEST = 32
 
 
 @dataclass(frozen=True)
@@ -87,24 +100,57 @@ class Task:
     restarts: frozenset[int] = frozenset()
 
 
+class Memory(Protocol):
+    """Keeps the state of the filters of one table. It may forget it at any time."""
+
+    def read(self) -> bytes | None:
+        """Return what was written last; None if nothing was."""
+
+    def write(self, state: bytes) -> None:
+        """Keep a state instead of the one before."""
+
+
 def forecast(series: Series, design: Design, accept_after: int, restarts: Collection[int] = ()) -> Forecasts:
     """Forecast each point of one task."""
     return forecast_all([Task(series, design, accept_after, frozenset(restarts))])[0]
 
 
-def forecast_all(tasks: Sequence[Task]) -> list[Forecasts]:
+def forecast_all(tasks: Sequence[Task], memory: Memory | None = None) -> list[Forecasts]:
     """Forecast each point of several tasks in one pass over the points, each as if it were alone.
 
     A pass costs as many steps as there are points, however many monitors there are. So many short tasks cost little
-    more than one.
+    more than one. One task alone goes on from what `memory` has.
     """
     found: list[Forecasts] = []
     for some in _portions(tasks):
         filters = _Filters(some)
-        for point in range(filters.points):
+        kept = memory if len(tasks) == 1 else None
+        begin = 0 if kept is None else filters.resume(kept.read())
+        for point in range(begin, filters.points):
             filters.step(point)
+        if kept is not None and filters.points - begin >= _KEPT_EVERY and filters.size <= _MOST_BYTES:
+            kept.write(filters.state())
         found += filters.forecasts()
     return found
+
+
+@lru_cache(maxsize=1)
+def _code() -> bytes:
+    """Return a digest of the code that forecasts: a state that other code made is no state."""
+    texts = [inspect.getsource(sys.modules[name]) for name in (__name__, floor_of_counts.__module__)]
+    return hashlib.sha256("\n".join([np.__version__, *texts]).encode()).digest()
+
+
+def _digest(task: Task, points: int) -> bytes:
+    """Return a digest of all that the forecasts of the first points follow from."""
+    found = hashlib.sha256(_code())
+    series, design = task.series, task.design
+    early = [sorted(place for place in places if place < points) for places in (task.restarts, design.after_gaps)]
+    found.update(repr((points, task.accept_after, series.values.shape[0], design.effects.shape[1], *early)).encode())
+    parts = (series.values[:, :points], series.floors[:, :points], series.counts)
+    for part in (*parts, design.effects[:points], design.variances):
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.digest()
 
 
 def _portions(tasks: Sequence[Task]) -> Iterator[list[Task]]:
@@ -195,7 +241,7 @@ class _Filters:
         self._seen = np.zeros(all_monitors)
         self._has_runs = False
         self._expected, self._deviation, self._scores, self._fixed = np.full((4, self.points, all_monitors), np.nan)
-        self._explained = np.full((self.points, all_monitors), self.points + 1)
+        self._explained = np.full((self.points, all_monitors), _NEVER)
 
     def _place(self, number: int, task: Task) -> None:
         rows = slice(self._ends[number], self._ends[number + 1])
@@ -222,6 +268,37 @@ class _Filters:
             explained = np.ascontiguousarray(self._explained[:points, rows].T)
             found.append(Forecasts(expected, deviation, scores, fixed, explained))
         return found
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the state."""
+        return sum(part.nbytes for part in self._parts(self.points))
+
+    def state(self) -> bytes:
+        """Return what `resume` needs, after the last point. Only for one task."""
+        parts = self._parts(self.points)
+        head = _digest(self._tasks[0], self.points) + self.points.to_bytes(8, "little") + bytes([self._has_runs])
+        return b"".join([head, *(np.ascontiguousarray(part).tobytes() for part in parts)])
+
+    def resume(self, state: bytes | None) -> int:
+        """Go on from a state, if it was made of the first points of this task; return the point to go on with."""
+        if state is None or len(state) <= _DIGEST + 9:
+            return 0
+        points = int.from_bytes(state[_DIGEST : _DIGEST + 8], "little")
+        if points > self.points or state[:_DIGEST] != _digest(self._tasks[0], points):
+            return 0
+        self._has_runs = bool(state[_DIGEST + 8])
+        place = _DIGEST + 9
+        for part in self._parts(points):
+            part[...] = np.frombuffer(state, part.dtype, part.size, place).reshape(part.shape)
+            place += part.nbytes
+        return points
+
+    def _parts(self, points: int) -> tuple[npt.NDArray[np.generic], ...]:
+        """Return all that a step reads of the steps before, and what the first points were told."""
+        learnt = (self._state, self._error, self._errors, self._loss, self._run, self._run_sum, self._run_loss)
+        told = (self._expected, self._deviation, self._scores, self._fixed, self._explained)
+        return (*learnt, self._error_before, self._led, self._seen, *(part[:points] for part in told))
 
     def step(self, point: int) -> None:
         """Forecast a point, and learn from it."""

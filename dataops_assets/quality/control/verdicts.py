@@ -19,7 +19,7 @@ from dataops_assets.quality.control import sentences
 from dataops_assets.quality.control.calendar import Rhythm, design, rhythms
 from dataops_assets.quality.control.charts import Trend
 from dataops_assets.quality.control.deliveries import Kind, kinds
-from dataops_assets.quality.control.forecasts import Forecasts, Task, forecast_all
+from dataops_assets.quality.control.forecasts import Forecasts, Memory, Task, forecast_all
 from dataops_assets.quality.control.judging import KINDS, Judged, judge
 from dataops_assets.quality.control.monitors import (
     ROWS,
@@ -65,12 +65,14 @@ class Settings:
     * `accept_after`: how long values must stay at a new level until it is the expected one.
     * `new_normal`: days from which on a person declared the values to be as they should be.
     * `country`: whose public holidays count.
+    * `ignore`: columns that are not judged.
     """
 
     alarms_a_day: float
     accept_after: dt.timedelta = dt.timedelta(days=7)
     new_normal: tuple[dt.date, ...] = ()
     country: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,12 @@ class Judgement:
 
 
 def judgements(
-    tested: Collection[Profile], known: Collection[Profile], settings: Settings, ignore: Sequence[str] = ()
+    tested: Collection[Profile], known: Collection[Profile], settings: Settings, memory: Memory | None = None
 ) -> dict[str, Judgement]:
     """Return by id what is said of each tested input, against the known inputs that were extracted before.
 
     `known` may contain the tested ones. Inputs of the same extract time, such as two versions of a file, are not
-    compared with each other.
+    compared with each other. `memory` keeps how far the table was forecast: verdicts are the same without it.
     """
     dated = {item.input_id: time for item in (*known, *tested) if (time := extracted(item)) is not None}
     history = sorted((item for item in known if item.input_id in dated), key=attrgetter("extracted", "input_id"))
@@ -150,7 +152,7 @@ def judgements(
             before = history[: bisect_left(times, dated[item.input_id])]
             begin = _beginning(beginnings, len(before))
             windows.append((_Window.of([*before[begin:], item], dated), {item.input_id}))
-    return _judged(windows, settings, ignore)
+    return _judged(windows, settings, memory)
 
 
 def _beginnings(history: Sequence[Profile]) -> list[int]:
@@ -217,7 +219,7 @@ class _Judging:
 
 
 def _judged(
-    windows: Sequence[tuple[_Window, Collection[str]]], settings: Settings, ignore: Sequence[str]
+    windows: Sequence[tuple[_Window, Collection[str]]], settings: Settings, memory: Memory | None
 ) -> dict[str, Judgement]:
     """Judge the inputs that each window is given with; all windows are forecast together."""
     found: dict[str, Judgement] = {}
@@ -228,17 +230,15 @@ def _judged(
             if item.input_id in tested:
                 found[item.input_id] = Judgement(kind)
         regular = window.part(np.flatnonzero([kind == "regular" for kind in by_place]))
-        judgings += _judgings(regular, tested, settings, ignore)
-    for judging, forecasts in zip(judgings, forecast_all([item.task for item in judgings]), strict=True):
+        judgings += _judgings(regular, tested, settings)
+    for judging, forecasts in zip(judgings, forecast_all([item.task for item in judgings], memory), strict=True):
         verdicts = _verdicts(judging, forecasts, settings.country)
         ids = [judging.window.profiles[place].input_id for place in judging.places]
         found |= dict(zip(ids, verdicts, strict=True))
     return found
 
 
-def _judgings(
-    regular: _Window, tested: Collection[str], settings: Settings, ignore: Sequence[str]
-) -> Iterator[_Judging]:
+def _judgings(regular: _Window, tested: Collection[str], settings: Settings) -> Iterator[_Judging]:
     alike: dict[_Shape, list[int]] = {}
     for place, (item, rhythm) in enumerate(zip(regular.profiles, rhythms(regular.times), strict=True)):
         if item.input_id in tested:
@@ -247,7 +247,7 @@ def _judgings(
     for (_, rhythm), places in alike.items():
         window = regular.part(np.arange(places[-1] + 1))
         newest, times, usual = window.profiles[-1], window.times, rhythm.cadence
-        measured = monitors(window.readings, newest.columns, ignore)
+        measured = monitors(window.readings, newest.columns, settings.ignore)
         if newest.asset.startswith(_RAW) and len(times) > 1:
             delays = [
                 arrivals(times, window.readings.columns[item.name].means)

@@ -12,10 +12,8 @@ from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import columns, literal, query
 from dataops_assets.steps.enriching.enriched_rows import EnrichedRows
+from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.source_context import SourceContext
-
-# how many known profiles are searched for the inputs just before one that is enriched again
-_PROFILES = 2000
 
 
 def hub_gate(session: Session, enriched: EnrichedRows, asset: str, ids: Sequence[str]) -> dict[str, CheckOutcome]:
@@ -41,20 +39,17 @@ def check_inputs(
     Only rules are profiled, because the contract's columns were profiled in the lake. The size of a change set depends
     on what changed and can be 0, so only a declared maximum limits it.
     """
-    source, rules, checks = context.source, enriched.rules, context.source.checks
+    rules, checks = enriched.rules, context.source.checks
     if not ids or not (checks.volume.enabled or checks.table_schema.enabled or checks.distribution.enabled):
         return {}
     profiles = _profiles(session, enriched, asset, ids)
-    # saved first: of several versions of one file in this run only the last is history for the others
-    context.metadata.save_profiles(source.name, asset, profiles)
-    known = context.metadata.profiles(source.name, asset, limit=_PROFILES + len(profiles))
+    compared = saved_and_compared(context, asset, profiles)
     kinds = {name: enriched.table.columns[name] for name in enriched.names}
     expected = {**kinds, **{name: kind for name, kind in rules.hub_columns.items() if name in kinds}}
     limits = checks.volume.model_copy(update={"min_rows": 0})
-    faulty = context.metadata.faulty_inputs(source.name)
-    told = judged(profiles, known, checks, len(context.sources), faulty)
+    told = judged(profiles, compared, checks)
     outcomes = {}
-    earlier_inputs = EarlierInputs(known)
+    earlier_inputs = EarlierInputs(compared.known)
     for profile in profiles:
         found: list[CheckOutcome] = []
         if checks.volume.enabled:

@@ -15,7 +15,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError, InputHeld
 from dataops_assets.metadata.store import ANOMALY
 from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import EarlierInputs, anomalies, judged
+from dataops_assets.quality.checks import Compared, EarlierInputs, anomalies, judged
 from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.report import CheckOutcome, Input
 from dataops_assets.steps.merging.change import Change
@@ -115,7 +115,7 @@ def _judged(
     context: SourceContext, known: Sequence[Profile], tested: Sequence[Profile]
 ) -> Mapping[str, Sequence[CheckOutcome]]:
     checks, faulty = context.source.checks, context.metadata.faulty_inputs(context.source.name)
-    told = judged(tested, known, checks, len(context.sources), faulty)
+    told = judged(tested, Compared(known, len(context.sources), faulty), checks)
     earlier = EarlierInputs(known)
     return {
         profile.input_id: anomalies(profile, earlier.before(profile), checks, told.get(profile.input_id))

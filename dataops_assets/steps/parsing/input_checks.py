@@ -8,10 +8,10 @@ from dataclasses import replace
 from dataops_assets.engines.base import Session
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.checks import EarlierInputs, input_outcomes, judged
-from dataops_assets.quality.control.verdicts import WINDOW
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
+from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.parsing.drift import missing_columns, new_columns, with_counts
 from dataops_assets.steps.parsing.typed_rows import TypedRows
 from dataops_assets.steps.source_context import SourceContext
@@ -60,16 +60,12 @@ def check_profiles(
     if not profiles:
         return {}
     source, asset = typed.source, profiles[0].asset
-    # saved first: of several versions of one file in this run only the last is history for the others
-    context.metadata.save_profiles(source.name, asset, profiles)
-    most = WINDOW + len(profiles)
-    known = context.metadata.profiles(source.name, asset, limit=most) if source.checks.compare_inputs else []
+    compared = saved_and_compared(context, asset, profiles)
     # as the engine spells the types
     expected = {item.name: item.type for item in profiles[0].columns}
-    faulty = context.metadata.faulty_inputs(source.name)
-    told = judged(profiles, known, source.checks, len(context.sources), faulty)
+    told = judged(profiles, compared, source.checks)
     outcomes = {}
-    earlier = EarlierInputs(known)
+    earlier = EarlierInputs(compared.known)
     for profile in profiles:
         note = "; ".join(
             [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import threading
+from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -361,6 +362,42 @@ def test_a_removed_input_has_no_profile_in_the_history_and_the_version_before_it
     assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [first.input_id, IDS[0]]
     sales.record_removal("sales", [first.input_id])
     assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [IDS[0]]
+
+
+def test_each_input_comes_with_as_many_profiles_before_it_and_not_with_all(store: MetadataStore) -> None:
+    store.register_source(source())
+    inputs = [an_input(number) for number in range(60)]
+    older = replace(
+        inputs[7], input_id=f"{inputs[7].input_id}-0", arrival=START - dt.timedelta(days=9), digest="0" * 64
+    )
+    store.register_inputs("sales", [*inputs, older])
+    ids = [item.input_id for item in inputs]
+    store.save_profiles("sales", "lake/sales", [profile(item) for item in [*ids, older.input_id] if item != ids[21]])
+    store.record_removal("sales", [ids[18]])
+    missing = {ids[18], ids[21]}
+    for asked in ([59], [9], [2], [59, 9], [50, 51, 52], [30, 22], list(range(60))):
+        wanted = [ids[number] for number in asked]
+        found = store.profiles_before("sales", "lake/sales", wanted, 5)
+        assert all(item == profile(item.input_id) for item in found)
+        counted = {item.input_id for item in found}
+        assert len(counted) == len(found)
+        standing = [item for item in ids if item not in missing]
+        for item in wanted:
+            place = bisect_left(standing, item)
+            assert {*standing[max(0, place - 5) : place], *({item} - missing)} <= counted
+        assert counted <= {*standing}
+        assert len(counted) <= len(asked) * (5 + len(asked))
+    assert store.profiles_before("sales", "lake/none", ids[:3], 5) == []
+    assert len(_statements(lambda: store.profiles_before("sales", "lake/sales", ids[20:], 5))) <= 5
+
+
+def test_how_far_a_table_was_forecast_is_kept_until_it_is_written_again(sales: MetadataStore) -> None:
+    kept = sales.forecasts.of("sales", "lake/sales")
+    assert kept.read() is None
+    for state in (bytes(range(256)), b"\x00"):
+        kept.write(state)
+        assert sales.forecasts.of("sales", "lake/sales").read() == state
+    assert sales.forecasts.of("sales", "hub/sales").read() is None
 
 
 def test_a_newer_profile_of_an_input_replaces_the_older(sales: MetadataStore) -> None:

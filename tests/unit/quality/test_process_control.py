@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dataops_assets.config.quality import Checks
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.quality.checks import EarlierInputs, distribution, judged, volume
+from dataops_assets.quality.checks import Compared, EarlierInputs, distribution, judged, volume
 from dataops_assets.quality.control.calendar import design
 from dataops_assets.quality.control.deliveries import kinds
 from dataops_assets.quality.control.forecasts import Series, forecast
@@ -252,6 +252,46 @@ def test_verdicts_depend_on_neither_the_order_of_arrival_nor_on_what_else_is_jud
         assert [one.sentence for one in alone.verdicts] == [one.sentence for one in together[item.input_id].verdicts]
 
 
+class Notes:
+    """A memory that counts what is written to it."""
+
+    def __init__(self) -> None:
+        self.state: bytes | None = None
+        self.written = 0
+
+    def read(self) -> bytes | None:
+        return self.state
+
+    def write(self, state: bytes) -> None:
+        self.state, self.written = state, self.written + 1
+
+
+def test_a_memory_saves_the_forecasts_before_and_changes_no_verdict() -> None:
+    """Whatever happens to the inputs before: a new level, a late one, a removed one, one that is sent again."""
+    made = feed(85)
+    made = [
+        *made[:40],
+        *(replace(item, rows=item.rows * (2 if day < 70 else 4)) for day, item in enumerate(made[40:], 40)),
+    ]
+    daily = [(made[:number], HOW) for number in range(57, 81)]
+    changed = [
+        [*made[:30], replace(made[30], rows=made[30].rows // 2), *made[31:]],
+        [item for item in made if item is not made[50]],
+        [*made[:20], profile(19.5, 900, amount(9, 50)), *made[20:]],
+    ]
+    # each is judged after the usual ones, whose state is there
+    other = [(made, replace(HOW, accept_after=dt.timedelta(days=30))), *((known, HOW) for known in changed)]
+    notes = Notes()
+    for known, how in [*daily, *(judged_next for one in other for judged_next in ((made, HOW), one))]:
+        item = known[-1]
+        kept, alone = (judgements([item], known, how, memory)[item.input_id] for memory in (notes, None))
+        assert kept == alone
+        assert repr((kept.trend, kept.distances)) == repr((alone.trend, alone.distances))
+        if known is daily[-1][0]:
+            # the first one, and one in sixteen after it
+            assert notes.written == 2
+
+
 @pytest.mark.parametrize(
     ("input_id", "extracted"),
     [
@@ -291,7 +331,7 @@ def test_versions_of_one_time_are_not_compared_with_each_other() -> None:
 
 def outcomes(known: Sequence[Profile], tested: Profile, **checks: object) -> tuple[tuple[bool, str], tuple[bool, str]]:
     declared = Checks.model_validate({"control": {"country": "DE"}, **checks})
-    told = judged([tested], [*known, tested], declared, 1)[tested.input_id]
+    told = judged([tested], Compared([*known, tested], 1), declared)[tested.input_id]
     earlier = EarlierInputs(known).before(tested)
     found = (
         volume(tested, earlier, declared.volume, judgement=told),
@@ -354,7 +394,7 @@ def test_a_swap_of_categories_is_told(shares: dict[str, float], told: str) -> No
     chance = random.Random(7)
     history = [in_cities(day, CITIES, chance) for day in range(60)]
     last = in_cities(60, shares, chance)
-    found = judged([last], history, Checks(), 1)[last.input_id]
+    found = judged([last], Compared(history, 1), Checks())[last.input_id]
     alarms = [f"{item.column}: {item.measure} {item.sentence}" for item in found.of_columns if item.is_alarm]
     assert [text[: len(told)] for text in alarms if "shift" in text] == ([told] if told else [])
 
@@ -372,7 +412,7 @@ def test_columns_that_are_a_little_odd_together_are_told() -> None:
     history = [table(day, 0) for day in range(120)]
     for away, wanted in ((0.0, []), (2.6, ["all columns"])):
         last = table(120, away)
-        found = judged([last], history, Checks(), 1)[last.input_id]
+        found = judged([last], Compared(history, 1), Checks())[last.input_id]
         assert [item.column for item in found.of_columns if item.is_alarm] == wanted
     told = distribution(last, history[-30:], Checks().distribution, found).explanation
     assert re.fullmatch(
@@ -386,7 +426,7 @@ def test_texts_that_become_longer_are_told() -> None:
     chance = random.Random(8)
     history = [in_cities(day, CITIES, chance) for day in range(60)]
     last = in_cities(60, CITIES, chance, length=5.2)
-    found = judged([last], history, Checks(), 1)[last.input_id]
+    found = judged([last], Compared(history, 1), Checks())[last.input_id]
     assert [item.measure for item in found.of_columns if item.is_alarm] == ["mean length"]
 
 
@@ -408,7 +448,7 @@ def test_other_patterns_and_quantiles_are_told(changed: Mapping[str, float], tol
 
     history = [made(day) for day in range(60)]
     last = made(60, changed.get("patterns", 0.0), changed.get("high", 80.0))
-    found = judged([last], history, Checks(), 1)[last.input_id]
+    found = judged([last], Compared(history, 1), Checks())[last.input_id]
     assert [f"{item.column}: {item.measure}" for item in found.of_columns if item.is_alarm] == told
 
 
@@ -437,7 +477,7 @@ def test_the_shift_is_the_share_of_rows_that_would_have_to_change(counts: list[d
 def test_the_newest_input_has_a_chart_that_says_the_same_in_words() -> None:
     known = feed(100)
     tested = [profile(100, 900, amount(20, 50.0)), profile(101, 112, amount(2, 50.0))]
-    told = judged(tested, [*known, *tested], Checks(), 1)
+    told = judged(tested, Compared([*known, *tested], 1), Checks())
     charts = [
         volume(item, EarlierInputs(known).before(item), Checks().volume, judgement=told[item.input_id]).chart
         for item in tested
@@ -483,9 +523,9 @@ def test_what_a_person_took_for_a_fault_is_no_history_unless_it_is_the_new_norma
 
     def told(declared: dict[str, object]) -> Judgement:
         checks = Checks.model_validate({"control": declared})
-        return judged([tested], [*known[:80], *odd[:-1], tested], checks, 1, faulty)[tested.input_id]
+        return judged([tested], Compared([*known[:80], *odd[:-1], tested], 1, faulty), checks)[tested.input_id]
 
-    without = judged([tested], [*known[:80], tested], Checks(), 1)[tested.input_id]
+    without = judged([tested], Compared([*known[:80], tested], 1), Checks())[tested.input_id]
     assert told({}) == without
     assert without.of_rows is not None
     assert without.of_rows.is_alarm
@@ -533,10 +573,10 @@ def test_the_rows_of_a_hub_are_judged_and_a_maximum_is_that_of_one_input() -> No
     checks, newest = Checks.model_validate({"volume": {"max_rows": 500}}), profile(80, 0).input_id
     for now, is_usual in ((rows + 100, True), (round(rows * 0.9), False)):
         item = share_profile("hub/sales", newest, now, {"written": 100, "removed": 0})
-        found = share_outcomes([item], history, checks, ({}, {}), 1, of_all_inputs=True)[newest][0]
+        found = share_outcomes([item], Compared(history, 1), checks, ({}, {}), of_all_inputs=True)[newest][0]
         assert (found.check, found.passed, bool(found.chart)) == ("volume", is_usual, True)
         assert re.match(rf"rows {now:,}, expected 17,\d+ to 18,\d+ on a Thursday", found.explanation)
-    assert not share_outcomes([item], history, checks, ({}, {}), 1)[newest][0].passed
+    assert not share_outcomes([item], Compared(history, 1), checks, ({}, {}))[newest][0].passed
 
 
 @pytest.mark.parametrize(
@@ -559,7 +599,7 @@ def test_a_late_arrival_is_told_and_a_history_that_came_at_once_is_none(
     days_known = together + 60
     history = [made(day, chance.gauss(6, 0.2)) for day in range(days_known)]
     newest = made(days_known, last)
-    found = judged([newest], history, Checks(), 1)[newest.input_id]
+    found = judged([newest], Compared(history, 1), Checks())[newest.input_id]
     alarms = [item.measure for item in found.of_columns if item.is_alarm]
     assert [text.rpartition(" ")[2] for text in alarms if text.startswith("hours")] == told
     sentences = [item.sentence for item in found.of_columns if item.measure == "hours from extract to arrival"]
@@ -681,7 +721,7 @@ def test_a_false_alarm_a_week_is_kept_by_the_setting_that_says_so(freedom: int |
 
     def raised(setting: str) -> int:
         checks = Checks.model_validate({"control": {"false_alarms": setting}})
-        told = judged(made[known:], made, checks, 1)
+        told = judged(made[known:], Compared(made, 1), checks)
         return sum(verdict.is_alarm for one in told.values() for verdict in one.verdicts)
 
     assert raised("1 a week") <= weeks / 5 < raised("50 a week")
