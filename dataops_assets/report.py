@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from dataops_assets.errors import DataOpsError
@@ -14,6 +15,10 @@ PER_INPUT = ("ingest", "parse", "cdc", "enrich", "refresh")
 
 REMOVED = "removed"
 """Key of the count of an input that the step removed from the hub."""
+
+
+IN_ORDER = attrgetter("extract_time", "arrival", "input_id")
+"""The key by which inputs are sorted. It makes the same order as comparing them, in a fraction of the time."""
 
 
 @dataclass(frozen=True, order=True)

@@ -19,7 +19,7 @@ from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.look import Clock, Look, ReadingTime
 from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.metadata.store import Arrival
+from dataops_assets.metadata.store import Arrival, version_key
 
 _THREADS = 8
 _LEAST_BYTES = 64 << 20
@@ -30,13 +30,14 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
     listing = files.list()
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
+    taken = look.metadata.taken_versions(look.source.name)
+    fresh = [item for item in listing.versions if version_key(item.origin, item.size, item.modified) not in taken]
+    look.concerns([item.origin for item in fresh] + [item.version.origin for item in listing.left_out.values()])
     for item in listing.left_out.values():
         look.leave_out(item.version, item.reason, connection.settle_seconds)
     dated: list[tuple[dt.datetime, str, FileVersion]] = []
-    for version in listing.versions:
+    for version in fresh:
         seen = look.seen(version)
-        if seen is not None and seen.digest:
-            continue
         try:
             name = file_name(version.origin)
             extracted = extract_time(connection.extract_time, name, version.modified, look.zone)
@@ -51,6 +52,7 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
             look.wait(version, remember=seen is None and version.modified > look.now)
     # oldest first: if the budget ends a look, the history before that point is complete
     dated.sort(key=lambda each: each[:2])
+    look.dates_from({extracted.astimezone(dt.UTC) for extracted, _, _ in dated})
     # listing many files, or waiting for a store, takes nothing from the time there is for reading them
     deadline = limit.clock() + limit.budget_seconds
     least = _least([version for _, _, version in dated], max(limit.least_files, 1))

@@ -300,9 +300,11 @@ class Files:
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "make the file readable")
 
     def _add_local(self, listing: Listing, path: str) -> None:
-        is_link = os.path.islink(path)
-        # of the file itself where the path is a link, so that a change behind the link is seen
-        status = os.stat(path)
+        status = os.lstat(path)
+        is_link = stat.S_ISLNK(status.st_mode)
+        if is_link:
+            # of the file itself, so that a change behind the link is seen
+            status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             next_step = f"name the folder itself in connection.path, {_FOLLOW}"
             listing.refused[path] = _refused(path, LINK_TO_FOLDER, next_step)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dataops_assets.config.refresh import AppendRefresh
@@ -19,7 +20,7 @@ from dataops_assets.connections.content import Digests
 from dataops_assets.connections.files import FileVersion
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.metadata.store import Arrival, MetadataStore
-from dataops_assets.report import Input
+from dataops_assets.report import IN_ORDER, Input
 
 SETTLING = "settling"
 Clock = Callable[[], float]
@@ -28,6 +29,10 @@ Clock = Callable[[], float]
 _LEAST_FILES = 40
 # of the content's digest in an id: more if another input of the same extract time has the same ones
 _DIGITS = (6, 12, 24, 64)
+# with more extract times in a look, all inputs are read
+_FEW_TIMES = 20
+# inputs farther apart never have one local time, so they never have one id
+_SAME_CLOCK = dt.timedelta(hours=26)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Inventory:
         self.last_arrival = max((item.arrival for item in self._inputs.values()), default=None)
         self._by_content: dict[str, Input] = {}
         self._ids = {(item.extract_time, item.content): item.input_id for item in self._inputs.values()}
-        for item in sorted(self._inputs.values()):
+        for item in sorted(self._inputs.values(), key=IN_ORDER):
             self._by_content.setdefault(item.content, item)
 
     def identified(self, item: Input, zone: dt.tzinfo) -> Input:
@@ -135,16 +140,41 @@ class Look:
         self.metadata = metadata
         self._arrivals: list[Arrival] = []
         self._placed: dict[str, None] = {}
-        known = metadata.arrivals(source.name)
-        self.known = {(item.origin, item.size, item.modified): item for item in known}
-        self._by_origin: dict[str, list[Arrival]] = {}
-        for item in sorted(known, key=lambda item: (item.modified, item.seen_at)):
-            self._by_origin.setdefault(item.origin, []).append(item)
+        self._concerned: tuple[str, ...] | None = None
+        self._near: tuple[dt.datetime, ...] | None = None
+
+    def concerns(self, origins: Iterable[str]) -> None:
+        """Say before anything else that the look is about these files: only their versions are read."""
+        self._concerned = tuple(origins)
+
+    def dates_from(self, times: Collection[dt.datetime]) -> None:
+        """Say that all arrivals of the look have these extract times: if they are few, only inputs beside are read."""
+        # `append` also compares with inputs of any other time
+        if len(times) <= _FEW_TIMES and not isinstance(self.source.refresh, AppendRefresh):
+            self._near = tuple(times)
+
+    @functools.cached_property
+    def known(self) -> dict[tuple[str, int, dt.datetime], Arrival]:
+        """The recorded versions of the files that the look is about."""
+        found = self.metadata.arrivals(self.source.name, origins=self._concerned)
+        return {(item.origin, item.size, item.modified): item for item in found}
+
+    @functools.cached_property
+    def _by_origin(self) -> dict[str, list[Arrival]]:
+        """The known versions of each file, earliest first. Most looks have none to compare with."""
+        found: dict[str, list[Arrival]] = {}
+        for item in sorted(self.known.values(), key=attrgetter("modified", "seen_at")):
+            found.setdefault(item.origin, []).append(item)
+        return found
 
     @functools.cached_property
     def inventory(self) -> Inventory:
         """The known inputs. They are read only if the look has an arrival to compare with them."""
-        return Inventory(self.metadata.inputs(self.source.name))
+        if self._near is None:
+            return Inventory(self.metadata.inputs(self.source.name))
+        ids = {item.input_id for item in self.known.values() if item.input_id}
+        inputs = self.metadata.inputs(self.source.name, sorted(ids))
+        return Inventory([*inputs, *self.metadata.inputs_near(self.source.name, self._near, _SAME_CLOCK)])
 
     def seen(self, version: FileVersion) -> Arrival | None:
         """Return what is recorded about this version of a file."""

@@ -22,6 +22,8 @@ _UNFINISHED_END = re.compile(
 )
 _BACKUP_END = re.compile(r"(~|\.(?:bak|bkp|back|backup|old|orig)\d*)$", re.IGNORECASE)
 _OF_DESKTOPS = ("thumbs.db", "desktop.ini")
+# no rule below concerns a name with one of these endings that begins like a word
+_USUAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+=-]*\.(?:csv|tsv|txt|jsonl?|xml|xlsx|parquet|avro|orc)")
 _PACKED = (".gz", ".gzip", ".zip", ".zst", ".zstd", ".bz2", ".xz")
 _START = re.compile(r"^(?:\.~lock\.|\.#|~\$|#|[._~]+)")
 _END = re.compile(rf"(?:#|\.~\d+~|{_UNFINISHED_END.pattern[:-1]}|{_BACKUP_END.pattern[:-1]})$", re.IGNORECASE)
@@ -29,6 +31,8 @@ _END = re.compile(rf"(?:#|\.~\d+~|{_UNFINISHED_END.pattern[:-1]}|{_BACKUP_END.pa
 
 def unfinished(name: str) -> str:
     """Return why a file or folder of this name is not taken; empty if it is taken."""
+    if _USUAL.fullmatch(name):
+        return ""
     if name.lower() in _OF_DESKTOPS:
         return _DESKTOP
     if name.startswith("#") and name.endswith("#"):

@@ -13,7 +13,7 @@ import datetime as dt
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -36,7 +36,7 @@ from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, req
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
 from dataops_assets.metadata.token_store import TokenStore
 from dataops_assets.profiles import ColumnProfile, Profile
-from dataops_assets.report import PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
+from dataops_assets.report import IN_ORDER, PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
 # SQLite takes 32,766 parameters in one statement
 # neither is in an id
@@ -96,6 +96,11 @@ class Arrival:
     input_id: str | None
     seen_at: dt.datetime
     note: str = ""
+
+
+def version_key(origin: str, size: int, modified: dt.datetime) -> tuple[str, int, str]:
+    """Return what identifies a version of a file, with the time as SQLite stores it; `modified` is in UTC."""
+    return origin, size, modified.isoformat(" ", "microseconds")[:26]
 
 
 @dataclass(frozen=True)
@@ -346,16 +351,53 @@ class MetadataStore:
             _require_inputs(connection, source, [item.input_id for item in arrivals])
             self._upsert(connection, tables.arrivals, rows)
 
-    def arrivals(self, source: str, *, noted_only: bool = False) -> list[Arrival]:
-        """Return the recorded file versions, all or those with a note, by origin, modification time and size."""
+    def arrivals(
+        self,
+        source: str,
+        *,
+        noted_only: bool = False,
+        input_ids: Sequence[str] | None = None,
+        origins: Sequence[str] | None = None,
+    ) -> list[Arrival]:
+        """Return the recorded file versions: all, those with a note, those of some inputs, or those of some files.
+
+        They are in the order of origin, modification time and size.
+        """
         table = tables.arrivals
         statement = sa.select(*_columns(table, Arrival)).where(table.c.source == source)
         if noted_only:
             statement = statement.where(table.c.note != "")
+        parts = [statement]
+        for column, wanted in ((table.c.input_id, input_ids), (table.c.origin, origins)):
+            if wanted is not None:
+                parts = [part.where(column.in_(some)) for part in parts for some in portions(sorted(set(wanted)))]
         with self._database.read(f"reading arrivals of source {source!r}") as connection:
-            found = [Arrival(*row) for row in connection.execute(statement).all()]
+            found = [Arrival(*row) for part in parts for row in connection.execute(part).all()]
         # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
+
+    def taken_versions(self, source: str) -> frozenset[tuple[str, int, str]]:
+        """Return the file versions that were read, as `version_key` writes them.
+
+        They are what a look without anything new compares with, so they are read in the cheapest way.
+        """
+        table = tables.arrivals
+        modified = sa.type_coerce(table.c.modified, sa.Text) if self._database.dialect == "sqlite" else table.c.modified
+        statement = sa.select(table.c.origin, table.c.size, modified).where(
+            table.c.source == source, table.c.digest != ""
+        )
+        with self._database.read(f"reading what was taken of source {source!r}") as connection:
+            rows = connection.execute(statement).all()
+        if self._database.dialect == "sqlite":
+            return frozenset(map(tuple, rows))
+        return frozenset(version_key(*row) for row in rows)
+
+    def inputs_near(self, source: str, times: Collection[dt.datetime], within: dt.timedelta) -> list[Input]:
+        """Return the source's inputs whose extract time is near one of some times, in order."""
+        column = tables.inputs.c.extract_time
+        near = [column.between(time - within, time + within) for time in times]
+        with self._database.read(f"reading inputs of source {source!r}") as connection:
+            return _inputs(connection, source, sa.or_(*near)) if near else []
 
     def approve(self, source: str, input_ids: Sequence[str], run_id: str, kind: str = DELETES) -> None:
         """Record that a person approves the deletes (or another kind) of these inputs.
@@ -991,7 +1033,7 @@ def _contract_version(connection: sa.Connection, source: str) -> int:
 def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElement[bool]) -> list[Input]:
     table = tables.inputs
     statement = sa.select(*_columns(table, Input)).where(table.c.source == source, *conditions)
-    return sorted(Input(*row) for row in connection.execute(statement).all())
+    return sorted((Input(*row) for row in connection.execute(statement).all()), key=IN_ORDER)
 
 
 def _refuse_other_contents(connection: sa.Connection, source: str, rows: Sequence[Mapping[str, Any]]) -> None:

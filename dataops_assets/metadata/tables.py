@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,6 +69,13 @@ class Timestamp(sa.types.TypeDecorator[dt.datetime]):
             raise ValueError(f"the time {value.isoformat()} has no zone")
         utc = value.astimezone(dt.UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what reads a value. On SQLite one call makes the time of the text: a look reads thousands."""
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        read = dt.datetime.fromisoformat
+        return lambda text: None if text is None else read(f"{text}+00:00")
 
     def process_result_value(self, value: dt.datetime | None, _dialect: sa.Dialect) -> dt.datetime | None:
         """Return the time in UTC, for any time zone of the server's session."""

@@ -39,7 +39,7 @@ def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     started = time.perf_counter()
     raw = context.raw
     read = _reader(context)
-    versions = _versions(context) if inputs else {}
+    versions = _versions(context, inputs)
 
     # threads, because copying waits for disks and networks: 365 synced files take a third of what one thread takes
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -139,10 +139,11 @@ def _gone(origin: str) -> Iterator[bytes]:
     )
 
 
-def _versions(context: SourceContext) -> Mapping[str, Sequence[Arrival]]:
+def _versions(context: SourceContext, inputs: Sequence[Input]) -> Mapping[str, Sequence[Arrival]]:
     """Return, by input, the file versions with its content that discovery found, the earliest first."""
     found: dict[str, list[Arrival]] = {}
-    for arrival in sorted(context.metadata.arrivals(context.source.name), key=lambda item: item.modified):
+    arrivals = context.metadata.arrivals(context.source.name, input_ids=[item.input_id for item in inputs])
+    for arrival in sorted(arrivals, key=lambda item: item.modified):
         if arrival.input_id:
             found.setdefault(arrival.input_id, []).append(arrival)
     return found

@@ -104,7 +104,7 @@ def rebuild(context: SourceContext) -> StepReport:
 
 
 def _applied(hub: TableVersion) -> tuple[Input, ...]:
-    return tuple(item.as_input for item in sorted(HubManifest.read(hub.info).inputs.values()))
+    return tuple(item.as_input for item in HubManifest.read(hub.info).ordered)
 
 
 def _refreshed(context: SourceContext) -> tuple[Input, ...]:
@@ -384,7 +384,7 @@ def _wrote(
     A run that was killed after its commit finds its inputs in the hub when it is run again. Then the numbers of the
     first run count, because the checks compare later inputs with them.
     """
-    if base is not None and before.record() == after.record():
+    if base is not None and before == after:
         found: Mapping[str, int] = base.info.get(_WROTE, tally)
         return found
     return tally

@@ -12,7 +12,7 @@ from dataops_assets.config.refresh import AppendRefresh, FullRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import FILE, POSITION, Session
-from dataops_assets.report import Input
+from dataops_assets.report import IN_ORDER, Input
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.merging import input_periods, merged_values, replace_scope
 from dataops_assets.steps.merging.input_statistics import Extent, Extents, ValueRange, between
@@ -191,7 +191,7 @@ class Change:
                 for item in self.adding
             }
         )
-        return sorted(kept.values())
+        return sorted(kept.values(), key=IN_ORDER)
 
 
 def _extent_of_period(source: Source, extract_time: dt.datetime) -> Extent:

@@ -38,7 +38,7 @@ def judged_against(
     That is the part of the hub of `manifest` that comes before the input, and the settings. `validated` is the version
     of the validations of that hub's rows.
     """
-    source, rest = context.source, deque(sorted(manifest.inputs.values()))
+    source, rest = context.source, deque(manifest.ordered)
     limits = source.gates.deletes.model_dump(mode="json")
     odd = anomaly_guard.facts(context)
     facts = hashlib.sha256(json.dumps([settings_of(source), limits, validated, *([odd] if odd else [])]).encode())

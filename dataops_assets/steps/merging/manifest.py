@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 from dataops_assets.config.contract import EvolvedColumn
 from dataops_assets.config.refresh import TimestampRefresh
 from dataops_assets.config.source import Source
-from dataops_assets.report import Input
+from dataops_assets.report import IN_ORDER, Input
 from dataops_assets.steps.merging.row_identity import HASHED_AS, order_type, tracked_columns
 
 # settings that a hub can be older than
@@ -48,18 +49,16 @@ class AppliedInput:
         """Return the input as the merge needs it: its place in the order and its content, without its bytes."""
         return Input(self.extract_time, self.arrival, self.input_id, digest="", origin="", size=0, content=self.content)
 
+    @cached_property
     def record(self) -> list[Any]:
-        """Return the input as JSON."""
+        """The input as JSON."""
         place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
         return [*place, self.arrival.isoformat(), self.content]
 
     @classmethod
     def read(cls, found: Sequence[Any]) -> AppliedInput:
-        """Return the input that `record` wrote. Old records have no arrival: the extract time is used."""
-        input_id, time, complete, high, written, *rest = found
-        arrival, content = rest or (time, "")
-        times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
-        return cls(*times, input_id, complete, high, str(written), content)
+        """Return the input that `record` made. Old records have no arrival: the extract time is used."""
+        return _applied(tuple(found))
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,16 @@ class HubManifest:
         """Return the id of the write to the lake by input, as recorded in a hub version, without reading the rest."""
         return {item[_ID]: str(item[_WRITTEN]) for item in _records(info)} if info else {}
 
+    @cached_property
+    def ordered(self) -> Sequence[AppliedInput]:
+        """The inputs in order."""
+        return sorted(self.inputs.values(), key=IN_ORDER)
+
     def record(self) -> dict[str, Any]:
         """Return the manifest as JSON for the commit."""
         return {
             "settings": self.settings,
-            "inputs": {item.input_id: item.record() for item in sorted(self.inputs.values())},
+            "inputs": {item.input_id: item.record for item in self.ordered},
             **({"horizon": self.horizon.isoformat()} if self.horizon else {}),
             **({"removed": sorted(self.removed)} if self.removed else {}),
             **({"hashed": list(self.hashed)} if self.hashed else {}),
@@ -126,7 +130,7 @@ class HubManifest:
 
     def of_content(self, contents: Collection[str]) -> list[AppliedInput]:
         """Return the inputs with one of these contents, in order."""
-        return sorted(item for item in self.inputs.values() if item.content and item.content in contents)
+        return [item for item in self.ordered if item.content and item.content in contents]
 
     def misplaced(self, known: Iterable[Input]) -> list[Input]:
         """Return the `known` inputs that arrived again after the hub merged them, if that can change a row.
@@ -148,10 +152,19 @@ class HubManifest:
         applied = [item.extract_time for item in self.inputs.values()]
         return not applied or max(applied) < min(item.extract_time for item in inputs)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Return a fingerprint that is equal for hubs made of the same inputs with the same settings."""
+        """A fingerprint that is equal for hubs made of the same inputs with the same settings."""
         return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1 << 17)
+def _applied(found: tuple[Any, ...]) -> AppliedInput:
+    """Read a record, once in a process: each step of a run reads the same ones, of all inputs of the hub."""
+    input_id, time, complete, high, written, *rest = found
+    arrival, content = rest or (time, "")
+    times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
+    return AppliedInput(*times, input_id, complete, high, str(written), content)
 
 
 def _records(info: Mapping[str, Any]) -> Iterable[Sequence[Any]]:

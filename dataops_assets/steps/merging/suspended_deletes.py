@@ -28,7 +28,7 @@ def outcomes(
     source = change.source
     if not absence_deletes(source) or not after.inputs:
         return ()
-    newest_first = sorted(after.inputs.values(), reverse=True)
+    newest_first = list(reversed(after.ordered))
     run = list(itertools.takewhile(lambda item: not item.complete, newest_first))
     if not run:
         explanation = "the newest input deletes what it does not contain"

@@ -102,7 +102,7 @@ def _with_horizon(context: SourceContext, keep: dt.timedelta, due: dt.datetime) 
             received="a key, order, refresh type or tracked column that differs from the one the hub was built with",
             next_step=f"rebuild the hub from the lake: dataops rebuild {context.source.name}",
         )
-    inputs = sorted(manifest.inputs.values())
+    inputs = manifest.ordered
     lake = lake_of(context)
     written, settled_before = publish.written(lake.info), Settled.read(lake.info)
     # an input that was parsed again must be refreshed before it can be settled
@@ -160,7 +160,7 @@ def _versions_of_old_inputs(
     start = start_of_rebuild(source, manifest, lake.info)
     adding = tuple(
         item.as_input
-        for item in sorted(manifest.inputs.values())
+        for item in manifest.ordered
         if item.extract_time < now.before and item.input_id not in start.inputs
     )
     rows = lake_rows(session, source, lake)
