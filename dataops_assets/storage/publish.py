@@ -102,7 +102,8 @@ def written(info: Mapping[str, Any]) -> Mapping[str, str]:
 
 def written_as(snapshot: TableVersion | None, input_id: str) -> str:
     """Return the write id of an input in a table; '' if the table has no rows of it."""
-    return written(snapshot.info).get(input_id, "") if snapshot else ""
+    write = snapshot.info.get(_WRITTEN, {}).get(input_id) if snapshot else None
+    return "" if write is None else str(write)
 
 
 def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: str, *, keep: bool) -> dict[str, str]:
@@ -113,7 +114,7 @@ def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: s
 
 def _is_same(session: TableSession, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:
     """Return whether the table's rows of these inputs equal `rows`."""
-    if any(input_id not in written(snapshot.info) for input_id in input_ids):
+    if not written(snapshot.info).keys() >= set(input_ids):
         return False
     columns = dict(session.schema(rows))
     if any(snapshot.columns.get(name) != kind for name, kind in columns.items()):
