@@ -32,7 +32,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
 
-.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load mutations lint format lock clean
+.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load benchmark-large-file mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -112,6 +112,9 @@ benchmark-new-file: setup $(PEERS)/.installed ## Compare the time of one new fil
 
 benchmark-first-load: setup ## Compare a first load of a million rows with a script written by hand
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/first_load.py
+
+benchmark-large-file: setup ## Measure a CSV file of 2 GB from the landing area to the hub, beside plain read_csv
+	@$(VENV)/bin/python tests/benchmarks/large_file.py
 
 mutations: setup ## Make MOST (40) faults in each chosen module and show those that no test notices
 	@nice $(VENV)/bin/python tests/mutations/mutate.py --most $(MOST)
