@@ -25,8 +25,8 @@ LEAST_TIME = dt.timedelta(days=14)
 MOST_INPUTS = 350
 """How many of the newest inputs are looked at: more than fourteen days of hourly ones."""
 
-# fewer are enough if they tell of so long a time
-_ENOUGH_INPUTS = 120
+# fewer are enough if they tell of so long a time, in which each hour of the week comes five times
+_ENOUGH_INPUTS, _ENOUGH_TIME = 120, dt.timedelta(days=35)
 _WEEK, _DAY = 168.0, 24.0
 # arrivals at so nearly the same time are alike: this many hours, but no more than this part of a usual gap
 _ALIKE, _PART_ALIKE = 2.0, 0.5
@@ -115,7 +115,7 @@ def _newest(arrivals: Sequence[Arrival]) -> list[Arrival]:
     """Return the newest arrivals that tell enough, in the order of the extracts."""
     ordered = sorted(arrivals, key=lambda item: (item.extracted, item.arrived))[-MOST_INPUTS:]
     number = min(_ENOUGH_INPUTS, len(ordered))
-    while number < len(ordered) and ordered[-1].arrived - ordered[-number].arrived < LEAST_TIME:
+    while number < len(ordered) and ordered[-1].arrived - ordered[-number].arrived < _ENOUGH_TIME:
         number += 1
     return ordered[-number:]
 
