@@ -105,11 +105,12 @@ class ModelEntry(TableEntry):
 
 
 class Catalogue(_Value):
-    """A parsed dbt project."""
+    """A parsed dbt project. `disabled` are the names of models that it has, but not for this target."""
 
     dialect: str
     models: tuple[ModelEntry, ...]
     sources: tuple[SourceEntry, ...]
+    disabled: tuple[str, ...] = ()
 
 
 def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalogue]:
@@ -242,6 +243,14 @@ def translate(manifest: Mapping[str, Any]) -> Catalogue:
                 file=f"{manifest['metadata']['project_name']}/{source['original_file_path']}",
             )
             for _, source in sorted(manifest["sources"].items())
+        ),
+        disabled=tuple(
+            sorted(
+                node["name"]
+                for nodes_of_id in manifest["disabled"].values()
+                for node in nodes_of_id
+                if node["resource_type"] == "model"
+            )
         ),
     )
 

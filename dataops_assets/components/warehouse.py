@@ -99,7 +99,7 @@ class WarehouseComponent(dg.Component):
         require_made(catalogue.sources, declared)
         known = [model.name for model in catalogue.models]
         for name in self.warehouse.model_checks:
-            if name not in known:
+            if name not in (*known, *catalogue.disabled):
                 raise ConfigError(
                     "reading model_checks of the warehouse", received=name, known=known, next_step=nearest(name, known)
                 )

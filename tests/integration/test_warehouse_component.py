@@ -544,6 +544,15 @@ def test_a_hub_that_no_source_makes_is_refused_when_it_is_loaded(deployment: Env
     assert "did you mean 'hub/airlnes'?" in told
 
 
+def test_models_that_are_off_for_a_target_are_known() -> None:
+    off = {"model.w.levels": [{"name": "levels", "resource_type": "model"}]}
+    off |= {"test.w.levels_grain": [{"name": "levels_grain", "resource_type": "test"}]}
+    project = {"adapter_type": "snowflake", "project_name": "w"}
+    found = dbt_catalogue.translate({"metadata": project, "nodes": {}, "sources": {}, "disabled": off})
+    # so that `model_checks` can name them
+    assert found.disabled == ("levels",)
+
+
 def test_a_known_project_is_loaded_without_dbt(definitions: dg.Definitions) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(DBT_PROJECT)], cwd=PROJECT, capture_output=True, text=True, timeout=1200

@@ -313,6 +313,7 @@ def test_the_project_parses_for_snowflake(project: DbtProject, tmp_path: Path) -
             "snowflake",
             "--no-populate-cache",
             "--no-introspect",
+            *("--vars", "metadata_is_copied: true"),
             *places,
         ],
         cwd=DBT_PROJECT,
@@ -325,3 +326,5 @@ def test_the_project_parses_for_snowflake(project: DbtProject, tmp_path: Path) -
     compiled = (tmp_path / "compiled/warehouse/models/outputs/flights/fct_flights.sql").read_text()
     assert "date_from_parts(year, month, day) as flight_date" in compiled
     assert "from given.hub.flights_current" in compiled
+    losses = (tmp_path / "compiled/warehouse/models/platform/quality_losses.sql").read_text()
+    assert "lateral flatten(input => try_parse_json(losses))" in losses
