@@ -103,6 +103,7 @@ benchmark-detection: setup ## Compare how many faults the checks find with other
 	@$(VENV)/bin/python tests/benchmarks/detection.py
 	@$(VENV)/bin/python tests/benchmarks/whole_profiles.py
 	@$(VENV)/bin/python tests/benchmarks/streams.py
+	@$(VENV)/bin/python tests/benchmarks/arrivals.py
 
 benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py
