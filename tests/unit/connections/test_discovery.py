@@ -89,6 +89,21 @@ def test_an_id_has_more_digits_where_another_input_has_the_same_ones(make_place:
     assert ids == [digests[0][:6], digests[1][:12]]
 
 
+def test_the_same_content_in_the_hour_that_comes_twice_has_two_ids(make_place: Any) -> None:
+    """At the end of summer time two extract times have one local time, and a later look reads few inputs."""
+    place = make_place(extract_time={"pattern": "s_%Y-%m-%dT%H%M%S%z.csv"}, discovery={"timezone": "Europe/Berlin"})
+    found = []
+    for name in ("s_2012-10-28T003000+0000.csv", "s_2012-10-28T013000+0000.csv"):
+        place.deliver(name)
+        (item,) = place.look(after=60).new
+        found.append(item)
+    first, second = found
+    assert (first.content, first.extract_time != second.extract_time) == (second.content, True)
+    assert second.input_id.startswith(first.input_id)
+    assert second.input_id != first.input_id
+    assert place.look(after=60).new == []
+
+
 def test_an_input_keeps_the_id_with_which_it_was_registered(make_place: Any) -> None:
     place = make_place(**DATED)
     place.deliver("sales_2013-07-01.csv", "a\n1\n")
