@@ -21,7 +21,7 @@ from dataops_assets.declaring.given_files import opened
 from dataops_assets.declaring.nested_names import names_within
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
-from dataops_assets.sql import Relation, alias, column, query
+from dataops_assets.sql import Relation, alias, all_rows, column, query
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,7 @@ def _together(
     selects = [_selected(rows, columns) for rows in reading.rows if rows.fields]
     if not selects:
         raise InputError("reading the files", received="no rows", next_step="give files with rows")
-    rows: exp.Query = selects[0]
-    for following in selects[1:]:
-        rows = exp.union(rows, following, distinct=False)
-    everything = session.create(rows)
+    everything = session.create(all_rows(selects))
     table = session.create(
         query("SELECT * EXCLUDE (s_problem, s_record) FROM $all AS r WHERE s_problem IS NULL", all=everything)
     )

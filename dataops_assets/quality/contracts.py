@@ -32,7 +32,7 @@ from dataops_assets.quality.pandera_checks import (
     family_of_dtype,
     require_compilable,
 )
-from dataops_assets.sql import alias, column, columns, literal, query
+from dataops_assets.sql import alias, all_rows, column, columns, literal, query
 
 _EXAMPLES = 3
 _LONGEST_EXAMPLE = 60
@@ -391,17 +391,10 @@ def _examples(
         )
         selects.append(first)
     examples: dict[tuple[int, str | None], list[str]] = {}
-    for row in session.fetch(_all(selects)).to_pylist() if selects else ():
+    for row in session.fetch(all_rows(selects)).to_pylist() if selects else ():
         where = f" ({_ROW_NAMES[row_name]} {row['s_name']})" if row_name else ""
         examples.setdefault((row["s_test"], row["s_group"]), []).append(f"{row['s_value']}{where}")
     return examples
-
-
-def _all(selects: Sequence[exp.Query]) -> exp.Query:
-    result = selects[0]
-    for following in selects[1:]:
-        result = exp.union(result, following, distinct=False)
-    return result
 
 
 def _shown(names: Sequence[str]) -> exp.Expression:

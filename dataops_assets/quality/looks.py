@@ -22,7 +22,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.masking import MASK
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
-from dataops_assets.sql import alias, column, query
+from dataops_assets.sql import alias, all_rows, column, query
 from dataops_assets.storage.delta import DataFile, TableVersion
 
 MOST_ROWS = 5_000
@@ -130,7 +130,7 @@ def rows_of_table(session: Session, snapshot: TableVersion) -> exp.Query:
         )
         for file in chosen
     ]
-    return exp.union(*parts, distinct=False)
+    return all_rows(parts)
 
 
 def _evenly(files: Sequence[DataFile]) -> list[DataFile]:

@@ -16,7 +16,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.profiles import MOST_SAMPLED, MOST_TEXTS, ColumnProfile, Profile
 from dataops_assets.quality.families import family_of
 from dataops_assets.quality.samples import FEWEST_ROWS, Sample, patterns, quantiles
-from dataops_assets.sql import Rows, alias, column, query
+from dataops_assets.sql import Rows, alias, all_rows, column, query
 
 # longer texts add no information, and a profile stays small
 _LARGEST = 1e140
@@ -108,7 +108,7 @@ def _frequent(
         "FROM $counts AS c GROUP BY s_input_id, s_place, left(s_value, $longest) "
         "ORDER BY s_input_id, s_place, s_count DESC, s_value",
         longest=_LONGEST_TEXT,
-        counts=selects[0] if len(selects) == 1 else exp.union(*selects, distinct=False),
+        counts=all_rows(selects),
     )
     found: dict[_Key, dict[str, int]] = {}
     for row in session.fetch(counts).to_pylist():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import Rows, alias, column, literal, query
+from dataops_assets.sql import Rows, alias, all_rows, column, literal, query
 
 FEWEST_ROWS = 30
 """Of fewer rows quantiles say no more than the mean, so there are none."""
@@ -127,7 +127,7 @@ def patterns(
         "SELECT s_input_id, s_place, $pattern AS s_pattern, count(*) AS s_count FROM $texts AS t "
         "GROUP BY s_input_id, s_place, $pattern",
         pattern=_pattern(column("s_text")),
-        texts=exp.union(*texts, distinct=False),
+        texts=all_rows(texts),
     )
     ranked = query(
         "SELECT c.*, row_number() OVER (PARTITION BY s_input_id, s_place ORDER BY s_count DESC, s_pattern) AS s_rank, "

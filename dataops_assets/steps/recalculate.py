@@ -21,7 +21,7 @@ from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.rules.query import evaluate, pointing
 from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
-from dataops_assets.sql import Relation, alias, column, columns, query
+from dataops_assets.sql import Relation, alias, all_rows, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.judged_contracts import current_judged, current_not_judged, current_outcome
@@ -267,9 +267,7 @@ class _Recalculation:
             related = columns(lookup.related)
             changed = query("SELECT DISTINCT $related FROM $changed AS c", related=related, changed=others)
             parts.append(pointing(self._stage, lookup, hub, self._related, changed))
-        found = parts[0]
-        for part in parts[1:]:
-            found = exp.union(found, query("SELECT p.* FROM $part AS p", part=part), distinct=False)
+        found = all_rows([query("SELECT p.* FROM $part AS p", part=part) for part in parts])
         return self._session.create(query("SELECT DISTINCT t.* FROM $found AS t", found=found))
 
     def _compute(self, hub: exp.Query, kept: frozenset[str], touched: Relation | None) -> _Scope:

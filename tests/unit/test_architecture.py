@@ -215,6 +215,20 @@ def test_excepts_name_what_they_expect() -> None:
     assert not broad
 
 
+def test_queries_are_not_united_one_by_one() -> None:
+    """Each `exp.union` copies the queries before it, so in a loop its time grows with the square: use `all_rows`."""
+    found = [
+        f"{module}:{call.lineno}"
+        for module in MODULES
+        for loop in nodes_of(module)
+        if isinstance(loop, ast.For | ast.While)
+        for call in ast.walk(loop)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "union"
+        if isinstance(call.func.value, ast.Name) and call.func.value.id == "exp"
+    ]
+    assert not found
+
+
 def test_sql_is_never_put_together_from_text() -> None:
     found = [
         f"{module}:{node.lineno}: {part.value!r}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from sqlglot import exp
 
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import DIALECT, alias, column, columns, query
+from dataops_assets.sql import DIALECT, alias, all_rows, column, columns, query
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
 
@@ -23,7 +22,7 @@ def publish_judged(context: SourceContext, session: Session, judged: Sequence[ex
     if not judged or known is None:
         return
     parts = [query("SELECT e.*, 'old' AS s_change FROM $rows AS e", rows=rows) for rows in judged]
-    noted = session.define(functools.reduce(lambda one, other: exp.union(one, other, distinct=False), parts))
+    noted = session.define(all_rows(parts))
     rows = query(
         "SELECT $names FROM $noted AS n",
         names=[

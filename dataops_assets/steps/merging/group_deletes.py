@@ -14,7 +14,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.rules.row_condition import row_condition
-from dataops_assets.sql import Relation, column, columns, conjunction, literal, query
+from dataops_assets.sql import Relation, all_rows, column, columns, conjunction, literal, query
 from dataops_assets.steps.merging import merged_values, replace_scope
 from dataops_assets.steps.merging.row_identity import OF_GROUPS, group_deletes, group_marker, order_value
 
@@ -51,7 +51,7 @@ def deletions(source: Source, lake: exp.Expr, inputs: Relation, keys: Relation) 
         )
         for item in group_deletes(source)
     ]
-    return _united(found)
+    return all_rows(found, distinct=True)
 
 
 def keys_in_groups(source: Source, rows: exp.Expr, markers: exp.Expr) -> exp.Query:
@@ -66,30 +66,19 @@ def keys_in_groups(source: Source, rows: exp.Expr, markers: exp.Expr) -> exp.Que
         )
         for item in group_deletes(source)
     ]
-    return _united(found)
+    return all_rows(found, distinct=True)
 
 
 def keys_once(session: Session, source: Source, parts: Sequence[exp.Expr]) -> Relation:
     """Return the keys of observations or hub rows (s_key and the carried columns), each once."""
     names = ("s_key", *replace_scope.carried_names(source))
     selects = [query("SELECT $names FROM $rows AS r", names=columns(names, "r"), rows=rows) for rows in parts]
-    united = selects[0]
-    for following in selects[1:]:
-        united = exp.union(united, following, distinct=False)
     # a part of a key that is zero has two notations
     values = [exp.alias_(query("any_value($value)", value=column(name, "k")), name) for name in names[1:]]
     return session.create(
-        query("SELECT k.s_key, $values FROM $united AS k GROUP BY k.s_key", values=values, united=united)
+        query("SELECT k.s_key, $values FROM $united AS k GROUP BY k.s_key", values=values, united=all_rows(selects))
     )
 
 
 def _is_in_group(key: Mapping[str, exp.Expr], marker: str) -> exp.Expr:
     return conjunction([exp.EQ(this=value, expression=column(name, marker)) for name, value in key.items()])
-
-
-def _united(found: Sequence[exp.Query]) -> exp.Query:
-    """Return the rows of all queries, each once: a row can mark several groups."""
-    result = found[0]
-    for following in found[1:]:
-        result = exp.union(result, following, distinct=True)
-    return result

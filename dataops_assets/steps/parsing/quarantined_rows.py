@@ -9,7 +9,7 @@ from sqlglot import exp
 from dataops_assets.config.contract import Column
 from dataops_assets.connections.formats.staging import RawRows
 from dataops_assets.engines.base import Session
-from dataops_assets.sql import column, literal, query, values
+from dataops_assets.sql import all_rows, column, literal, query, values
 from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.date_advice import looks_like
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, readable_key
@@ -47,12 +47,7 @@ _KINDS = {
 def quarantined(typed: TypedRows, input_ids: Sequence[str]) -> exp.Query:
     """Return the rejected rows of these inputs, as the quarantine stores them."""
     selects = [_rejected(typed, rows, input_ids) for rows, _ in typed.raw.rows if set(rows.input_ids) & set(input_ids)]
-    if not selects:
-        return values([], _COLUMNS)
-    result: exp.Query = selects[0]
-    for following in selects[1:]:
-        result = exp.union(result, following, distinct=False)
-    return result
+    return all_rows(selects) if selects else values([], _COLUMNS)
 
 
 def rejected_by(table: str) -> exp.Expr:

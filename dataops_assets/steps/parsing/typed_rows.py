@@ -16,7 +16,7 @@ from dataops_assets.connections.formats.staging import RawField, RawRows
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.rules.types import types
-from dataops_assets.sql import DIALECT, Relation, alias, column, columns, literal, query, values
+from dataops_assets.sql import DIALECT, Relation, alias, all_rows, column, columns, literal, query, values
 from dataops_assets.steps.merging.row_identity import delete_marker, has_markers
 from dataops_assets.steps.parsing.computed_columns import Computed, computed_columns, extract_times, with_computed
 from dataops_assets.steps.parsing.corrections import Corrected
@@ -158,10 +158,7 @@ class _Typing:
         if not selects:
             kinds = {item.name: sql_type(item.type) for item in self.source.columns}
             return values([], {"s_input_id": "VARCHAR", "s_row_id": "BIGINT", **kinds, **_SYSTEM})
-        result: exp.Query = selects[0]
-        for following in selects[1:]:
-            result = exp.union(result, following, distinct=False)
-        return result
+        return all_rows(selects)
 
     def _typed(self, rows: RawRows, marks: TextMarks, wanted: Collection[str]) -> exp.Query:
         corrected = self.corrected if self.corrected.concerns(rows) else Corrected()

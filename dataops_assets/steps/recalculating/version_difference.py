@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import StorageError
-from dataops_assets.sql import Relation, query
+from dataops_assets.sql import Relation, all_rows, query
 from dataops_assets.steps.enriching.look_ups import nothing, rows_cast_or_null
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
@@ -81,10 +81,7 @@ def _only_here(session: Session, wanted: _Wanted, here: TableVersion | None, the
                 session, alone, wanted.columns, only_current=wanted.only_current, only=[file.path], at=positions
             )
             parts.append(rows)
-    found = parts[0]
-    for part in parts[1:]:
-        found = exp.union(found, part, distinct=False)
-    return session.create(found)
+    return session.create(all_rows(parts))
 
 
 def _masked(table: Table, here: TableVersion, other: Mapping[str, DataFile]) -> Iterator[tuple[DataFile, BitMap64]]:
