@@ -218,13 +218,14 @@ def test_excepts_name_what_they_expect() -> None:
 def test_queries_are_not_united_one_by_one() -> None:
     """Each `exp.union` copies the queries before it, so in a loop its time grows with the square: use `all_rows`."""
     found = [
-        f"{module}:{call.lineno}"
+        f"{module}:{part.lineno}"
         for module in MODULES
         for loop in nodes_of(module)
         if isinstance(loop, ast.For | ast.While)
-        for call in ast.walk(loop)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "union"
-        if isinstance(call.func.value, ast.Name) and call.func.value.id == "exp"
+        for part in ast.walk(loop)
+        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Call) and part.value.args
+        if ast.unparse(part.value.func) == "exp.union"
+        if ast.unparse(part.targets[0]) == ast.unparse(part.value.args[0])
     ]
     assert not found
 
