@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ _ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
 _KEPT = 4
 _SETTINGS = ("incremental_strategy", "materialized", "on_schema_change", "unique_key")
 _FILE = "catalogue.json"
+# tests that say which columns identify a row, with the argument that names these
+_GRAIN_TESTS = {"grain": "columns", "unique_combination_of_columns": "combination_of_columns", "unique": "column_name"}
 
 
 class _Value(BaseModel):
@@ -45,11 +47,12 @@ class _Value(BaseModel):
 
 
 class ColumnEntry(_Value):
-    """A declared column; `type` is as the project writes it."""
+    """A declared column; `type` is as the project writes it. `personal`: it has the tag `pii`."""
 
     name: str
     type: str
     description: str
+    personal: bool = False
 
 
 class TestEntry(_Value):
@@ -85,7 +88,8 @@ class ModelEntry(TableEntry):
     """A model (or seed, or snapshot). `selector` selects it alone; `reads` are the asset keys it depends on.
 
     `macros` are the hashes of the project's macros that it uses, also through others; `settings` those of its
-    configuration that decide how its table is made.
+    configuration that decide how its table is made. `grain` are the columns that a test says to identify a row, or the
+    configured `unique_key`; empty if nothing says it.
     """
 
     name: str
@@ -102,6 +106,7 @@ class ModelEntry(TableEntry):
     tests: tuple[TestEntry, ...]
     macros: dict[str, str] = {}
     settings: dict[str, Any] = {}
+    grain: tuple[str, ...] = ()
 
 
 class Catalogue(_Value):
@@ -293,6 +298,7 @@ def _model(translator: DagsterDbtTranslator, manifest: Mapping[str, Any], unique
         tests=tuple(sorted(tests, key=lambda test: test.name)),
         macros=_macros(manifest, node),
         settings={name: node["config"].get(name) for name in _SETTINGS},
+        grain=tuple(_grain(manifest, unique_id)),
     )
 
 
@@ -300,6 +306,21 @@ def _column_of(test: Mapping[str, Any]) -> str:
     """Return the column of a test, which can be an argument of it; '' if it has none."""
     arguments = (test.get("test_metadata") or {}).get("kwargs", {})
     return test.get("column_name") or arguments.get("column_name") or ""
+
+
+def _grain(manifest: Mapping[str, Any], unique_id: str) -> Sequence[str]:
+    """Return the columns that identify a row of a model, by its tests or its configuration."""
+    for test_id in manifest["child_map"][unique_id]:
+        test = manifest["nodes"].get(test_id, {})
+        told = test.get("test_metadata") or {}
+        argument = _GRAIN_TESTS.get(told.get("name", ""))
+        if argument and test["attached_node"] == unique_id:
+            return _names(told["kwargs"].get(argument))
+    return _names(manifest["nodes"][unique_id]["config"].get("unique_key"))
+
+
+def _names(value: object) -> Sequence[str]:
+    return [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
 
 
 def _macros(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, str]:
@@ -327,7 +348,10 @@ def _selector(node: Mapping[str, Any]) -> str:
 def _columns(node: Mapping[str, Any]) -> tuple[ColumnEntry, ...]:
     return tuple(
         ColumnEntry(
-            name=column["name"], type=column.get("data_type") or "", description=column.get("description") or ""
+            name=column["name"],
+            type=column.get("data_type") or "",
+            description=column.get("description") or "",
+            personal="pii" in column.get("tags", ()),
         )
         for column in node["columns"].values()
     )

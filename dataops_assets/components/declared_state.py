@@ -90,7 +90,7 @@ def _contracts(declared: Declarations) -> Iterator[Declaration]:
 
 def _model(model: ModelEntry) -> dict[str, object]:
     return {
-        "columns": [item.model_dump() for item in model.columns],
+        "columns": [item.model_dump(exclude_defaults=True) for item in model.columns],
         "reads": ["/".join(key) for key in model.reads],
         # dagster-dbt adds the query
         "description": model.description.partition("#### Raw SQL")[0].strip(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,13 +29,12 @@ from dataops_assets.operations.code_version import lock_digest, present_code
 from dataops_assets.operations.planning.apply import ordered
 from dataops_assets.operations.planning.data_differences import difference
 from dataops_assets.operations.planning.trial import unreported
-from dataops_assets.operations.rerun import Begin, run_again
+from dataops_assets.operations.rerun import Begin, make_again
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import Relation, identifier, query
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.releases import WAREHOUSE, MadeRelease, release_of, rule_versions
-from dataops_assets.steps.upkeep.reset import forget
 from dataops_assets.steps.upkeep.rollback import Wanted, begin, carry_out
 from dataops_assets.storage.delta import Table, TableVersion
 
@@ -150,20 +148,9 @@ def _made_again(context: SourceContext, say: Begin) -> Iterator[str]:
     settled = settled_in_hub(context, inputs)
     if settled:
         yield f"{source}: {len(settled)} inputs are settled: retention has removed rows that they were made of"
-    had_current = context.current.newest() is not None
-    for table in context.tables:
-        # the files have another name in the deployment
-        shutil.rmtree(table.uri, ignore_errors=True)
     fresh = [item for item in inputs if item.input_id not in settled]
-    forget(context, "parse", fresh)
-    done = run_again(context, fresh, "parse", _RUN, lambda step: say(f"{source}: {step}"))
-    yield from (f"{source}: input {input_id} failed: {error}" for input_id, error in done.errors.items())
-    if had_current:
-        # the import of Dagster, which gets the report, takes seconds
-        from dataops_assets.components.by_hand import recalculate
-
-        say(f"{source}: recalculate")
-        recalculate(context)
+    errors = make_again(context, fresh, _RUN, lambda step: say(f"{source}: {step}"))
+    yield from (f"{source}: input {input_id} failed: {error}" for input_id, error in errors.items())
 
 
 def _compared(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dataops_assets.errors import DataOpsError
 from dataops_assets.report import Input
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.source_context import SourceContext
@@ -42,3 +44,25 @@ def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Be
     inputs = [item for item in known if item.input_id not in settled and item.input_id not in out]
     forget(context, step, inputs)
     return run_again(context, inputs, step, "dataops reset", begin)
+
+
+def make_again(
+    context: SourceContext, inputs: Sequence[Input], run_id: str, begin: Begin
+) -> Mapping[str, DataOpsError]:
+    """Remove the tables of a source, and make them again of these inputs from their raw bytes.
+
+    Only for a private environment: no history is kept. Returns the errors of inputs.
+    """
+    had_current = context.current.newest() is not None
+    for table in context.tables:
+        # the files have another name in the deployment
+        shutil.rmtree(table.uri, ignore_errors=True)
+    forget(context, "parse", inputs)
+    done = run_again(context, inputs, "parse", run_id, begin)
+    if had_current and context.hub.newest() is not None:
+        # the import of Dagster, which gets the report, takes seconds
+        from dataops_assets.components.by_hand import recalculate
+
+        begin("recalculate")
+        recalculate(context)
+    return done.errors

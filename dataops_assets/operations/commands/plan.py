@@ -39,6 +39,10 @@ def plan(
         bool,
         typer.Option("--data", help="Do the work in a private environment, and show how the rows differ afterwards."),
     ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="With --data: take only the newest N inputs of each source."),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
     to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the text to this file, too, as for a comment.")
@@ -61,6 +65,8 @@ def plan(
     fails = False
     shown: list[Shown] = [Raw(view.markdown(made))] if markdown else [*view.plan(made)]
     answer = made.as_data()
+    if sample is not None and not data:
+        raise ConfigError("plan", received="--sample without --data", next_step="dataops plan --data --sample 3")
     if data and contexts:
         from dataops_assets.operations.planning.trial import try_plan
         from dataops_assets.operations.views import plan_data
@@ -68,7 +74,7 @@ def plan(
         if against:
             received = "--against and --data: only what is in force has data"
             raise ConfigError("plan", received=received, next_step="give one of both")
-        tried = try_plan(made, tree, contexts, project.PROJECT, output().begin)
+        tried = try_plan(made, tree, contexts, project.PROJECT, output().begin, sample)
         answer["data"], fails = plan_data.as_data(tried), bool(tried.errors)
         shown += [Raw(plan_data.markdown(tried))] if markdown else [*plan_data.trial(tried)]
     if to is not None:
