@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dataops_assets.config.environment import Environment, environment_from
-from dataops_assets.engines.dbt import DbtProject, invoke
-from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.config.environment import Environment
+from dataops_assets.engines.dbt import DbtProject
+from dataops_assets.errors import ConfigError
 
 if TYPE_CHECKING:
     from dagster_dbt import DagsterDbtTranslator
@@ -37,7 +37,11 @@ _PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
 _ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
 _KEPT = 4
 _SETTINGS = ("incremental_strategy", "materialized", "on_schema_change", "unique_key")
-_FILE = "catalogue.json"
+FILE = "catalogue.json"
+"""The name of the file with the catalogue, in the folder of the artifacts."""
+_PREPARING = "dataops_assets.components.dbt_preparing"
+# what dbt reads again of a project that it has parsed
+_PARSED = "partial_parse.msgpack"
 # tests that say which columns identify a row, with the argument that names these
 _GRAIN_TESTS = {"grain": "columns", "unique_combination_of_columns": "combination_of_columns", "unique": "column_name"}
 
@@ -127,9 +131,9 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
     settled = DbtProject(folder, environment.home / "dbt" / "unknown", environment)
     artifacts = environment.home / "dbt" / _state(settled)
     project = DbtProject(folder, artifacts, environment)
-    if not (artifacts / _FILE).exists():
+    if not (artifacts / FILE).exists():
         _make(project)
-    return project, Catalogue.model_validate_json((artifacts / _FILE).read_bytes())
+    return project, Catalogue.model_validate_json((artifacts / FILE).read_bytes())
 
 
 def _make(project: DbtProject) -> None:
@@ -139,14 +143,33 @@ def _make(project: DbtProject) -> None:
     # the system releases the lock if the process is killed
     with (others / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (project.artifacts / _FILE).exists():
+        if (project.artifacts / FILE).exists():
             return
         with tempfile.TemporaryDirectory(dir=others, prefix="preparing-") as scratch:
             made = Path(scratch) / "made"
             apart = DbtProject(project.folder, made, project.environment)
-            make_apart(__name__, apart, attempted="parsing", command="dbt parse")
+            begin_parsed(apart, newest_first(others))
+            make_apart(_PREPARING, apart, "parsing", "dbt parse", str(others))
             made.rename(project.artifacts)
         _forget_old(project.artifacts)
+
+
+def begin_parsed(project: DbtProject, others: Sequence[Path]) -> None:
+    """Let dbt parse only those files of a project that differ from an earlier state of it, or from this one.
+
+    `others`: folders with the artifacts of other states, the best first.
+    """
+    project.artifacts.mkdir(parents=True, exist_ok=True)
+    for other in others:
+        if (other / _PARSED).exists():
+            shutil.copyfile(other / _PARSED, project.artifacts / _PARSED)
+            return
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """Return the folders with the artifacts of the states of a project, the newest first."""
+    found = [path for path in folder.iterdir() if (path / FILE).exists()]
+    return sorted(found, key=lambda item: (item / FILE).stat().st_mtime, reverse=True)
 
 
 def _state(project: DbtProject) -> str:
@@ -173,15 +196,15 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def make_apart(module: str, project: DbtProject, attempted: str, command: str) -> None:
-    """Run a module that makes a file of a dbt project, in a separate process.
+def make_apart(module: str, project: DbtProject, attempted: str, command: str, *words: str) -> None:
+    """Run a module that makes a file of a dbt project, in a separate process; it gets the `words` as arguments.
 
     So this process does not keep the hundreds of modules of dbt. Raises ConfigError with dbt's message; `command` is
     the one of dbt that shows the fault, too.
     """
     package = Path(__file__).resolve().parents[2]
     done = subprocess.run(  # noqa: S603  a module of this package, by this interpreter
-        [sys.executable, "-m", module, str(project.folder), str(project.artifacts)],
+        [sys.executable, "-m", module, str(project.folder), str(project.artifacts), *words],
         env={**os.environ, **project.variables},
         cwd=package,
         stdin=subprocess.DEVNULL,
@@ -199,20 +222,9 @@ def make_apart(module: str, project: DbtProject, attempted: str, command: str) -
 
 def _forget_old(current: Path) -> None:
     """Delete old catalogues, except the newest ones: a run that began before a change still uses its catalogue."""
-    others = [path for path in current.parent.iterdir() if path != current and (path / _FILE).exists()]
-    for path in sorted(others, key=lambda item: (item / _FILE).stat().st_mtime, reverse=True)[_KEPT:]:
+    others = [path for path in newest_first(current.parent) if path != current]
+    for path in others[_KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def main(folder: str, artifacts: str) -> None:
-    """Parse the project into `artifacts` and write its catalogue there."""
-    project = DbtProject(Path(folder), Path(artifacts), environment_from(os.environ, Path(folder).parent))
-    try:
-        invoke(project, ["--quiet", "parse"])
-    except DataOpsError as error:
-        sys.exit(error.received)
-    manifest = json.loads((project.artifacts / "manifest.json").read_bytes())
-    (project.artifacts / _FILE).write_text(translate(manifest).model_dump_json())
 
 
 def translate(manifest: Mapping[str, Any]) -> Catalogue:
@@ -355,7 +367,3 @@ def _columns(node: Mapping[str, Any]) -> tuple[ColumnEntry, ...]:
         )
         for column in node["columns"].values()
     )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -15,13 +15,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.profiles import ColumnProfile, Profile
 
 if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
 # dbt keeps its state in module variables, and works in its project's folder
@@ -87,12 +89,46 @@ class Invocation:
     versions: Mapping[str, int | None]
 
 
-def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
+def parse(project: DbtProject) -> Manifest:
+    """Parse a project, and return what it consists of. It is written to the artifacts, too, and read from there again.
+
+    Raises as `invoke`.
+    """
+    done, _, _ = _run(project, ["--quiet", "parse"], None)
+    # of this command it is a manifest
+    return cast("Manifest", done.result)
+
+
+def invoke(project: DbtProject, command: Sequence[str], parsed: Manifest | None = None) -> Invocation:
     """Run a dbt command such as ["build", "--select", ...] and return the result of each node, also of failed ones.
 
-    Raises ConfigError where the project is wrong and StorageError where the warehouse cannot be reached or read, with
-    dbt's own words.
+    `parsed`: the project, if it is parsed already. Raises ConfigError where the project is wrong and StorageError where
+    the warehouse cannot be reached or read, with dbt's own words.
     """
+    done, logged, errors = _run(project, command, parsed)
+    results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
+    for result in results:
+        # a hook or an operation, on which all others depend
+        if result.unique_id.startswith(("operation.", "macro.")) and result.status == "error":
+            # the error of an operation is only logged
+            raise _unreachable(_attempted(project, command), result.message or "\n".join(errors))
+    return Invocation(
+        results,
+        profiles={item["profile_of"]: _profile(item) for item in logged if "profile_of" in item},
+        previews={item["profile_of"]: item["preview"] for item in logged if "profile_of" in item},
+        changed={item["changed_in"]: item["identities"] for item in logged if "changed_in" in item},
+        versions={item["pinned"]: item["version"] for item in logged if "pinned" in item},
+    )
+
+
+def _attempted(project: DbtProject, command: Sequence[str]) -> str:
+    return f"running dbt {command[0]} in {project.folder.name}"
+
+
+def _run(
+    project: DbtProject, command: Sequence[str], parsed: Manifest | None
+) -> tuple[dbtRunnerResult, list[Mapping[str, Any]], list[str]]:
+    """Run a dbt command; return its result, the JSON objects that macros logged, and the messages of errors."""
     # imported here, because only a process that runs dbt should pay for it
     import duckdb
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
@@ -109,11 +145,11 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
     ]
     with _ONE_AT_A_TIME, _variables(project.variables), contextlib.chdir(project.folder):
         try:
-            done = dbtRunner(callbacks=[_log_reader(logged, errors)]).invoke([*command, *places])
+            done = dbtRunner(parsed, callbacks=[_log_reader(logged, errors)]).invoke([*command, *places])
         finally:
             # otherwise this process would lock the warehouse's file for all others
             DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]  # dbt-duckdb has no types
-    attempted = f"running dbt {command[0]} in {project.folder.name}"
+    attempted = _attempted(project, command)
     if isinstance(done.exception, CompilationError | DbtConfigError):
         raise ConfigError(attempted, received=str(done.exception)) from done.exception
     # if its first connection fails, dbt raises DuckDB's own error
@@ -121,19 +157,7 @@ def invoke(project: DbtProject, command: Sequence[str]) -> Invocation:
         raise _unreachable(attempted, str(done.exception)) from done.exception
     if done.exception is not None:
         raise done.exception
-    results = tuple(_node_result(result) for result in getattr(done.result, "results", ()))
-    for result in results:
-        # a hook or an operation, on which all others depend
-        if result.unique_id.startswith(("operation.", "macro.")) and result.status == "error":
-            # the error of an operation is only logged
-            raise _unreachable(attempted, result.message or "\n".join(errors))
-    return Invocation(
-        results,
-        profiles={item["profile_of"]: _profile(item) for item in logged if "profile_of" in item},
-        previews={item["profile_of"]: item["preview"] for item in logged if "profile_of" in item},
-        changed={item["changed_in"]: item["identities"] for item in logged if "changed_in" in item},
-        versions={item["pinned"]: item["version"] for item in logged if "pinned" in item},
-    )
+    return done, logged, errors
 
 
 def _node_result(result: Any) -> NodeResult:

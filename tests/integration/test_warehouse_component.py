@@ -578,9 +578,9 @@ def test_a_changed_project_is_another_and_a_wrong_one_is_refused_with_dbts_words
     project, catalogue = dbt_catalogue.prepare(DBT_PROJECT, deployment)
     asked: list[DbtProject] = []
 
-    def make(_module: str, made: DbtProject, **_words: str) -> None:
+    def make(_module: str, made: DbtProject, *_words: str) -> None:
         asked.append(made)
-        made.artifacts.mkdir()
+        made.artifacts.mkdir(exist_ok=True)
         (made.artifacts / "catalogue.json").write_text(catalogue.model_dump_json())
 
     monkeypatch.setattr(dbt_catalogue, "make_apart", make)

@@ -244,18 +244,33 @@ def _models(tree: Tree, found: Sequence[Change]) -> Iterator[BuiltModel]:
             yield BuiltModel(model.name, "/".join(model.key), reads, told, told == _NEW)
 
 
-def _lineage(folder: Path, contexts: Sequence[SourceContext]) -> Mapping[str, Any]:
-    return model_lineage(folder, contexts[0].environment) if contexts else {}
-
-
 def _reached_by(
     tree: Tree, work: Sequence[Work], found: Sequence[Change], contexts: Sequence[SourceContext]
 ) -> list[Reached]:
-    if not work:
+    if not work or not contexts:
         return []
-    graph = graph_of(tree.declared, [(known, _lineage(folder, contexts)) for folder, known in tree.projects])
+    environment = contexts[0].environment
+    # a model that reads nothing that changes is not asked for its columns
+    models = [
+        (known, model_lineage(folder, environment, list(_models_below(work, known)))) for folder, known in tree.projects
+    ]
+    graph = graph_of(tree.declared, models)
     starts = [node for item in work for node in starts_of(item, found, tree.declared, graph)]
     return list(_reached(tree, graph.reached(starts)))
+
+
+def _models_below(work: Sequence[Work], catalogue: Catalogue) -> Iterator[str]:
+    """Yield the unique ids of the models that are built, or that are below a table of a source with work."""
+    touched = {item.table for item in work}
+    for item in work:
+        if item.kind != "build":
+            touched |= {f"{layer}/{item.subject}{ending}" for layer in ("lake", "hub") for ending in ("", *_ENDINGS)}
+    waiting = list(catalogue.models)
+    while ready := [one for one in waiting if touched & {"/".join(one.key), *("/".join(key) for key in one.reads)}]:
+        made = {model.key for model in ready}
+        touched |= {"/".join(key) for key in made}
+        waiting = [one for one in waiting if one.key not in made]
+        yield from (model.unique_id for model in ready)
 
 
 def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:

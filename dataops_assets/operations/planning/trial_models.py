@@ -105,11 +105,13 @@ def compare_models(
     skipped = {text.partition(":")[0] for text in tried.not_compared}
     with two_warehouses(before, Path(inside.warehouse), before.parent / "views") as both:
         for folder, catalogue in tree.projects:
-            lineage = model_lineage(folder, parent)
+            compared = [model for model in catalogue.models if "/".join(model.key) in planned]
+            wanted = [model.unique_id for model in [*ancestors(catalogue, compared), *compared]]
+            lineage = model_lineage(folder, parent, wanted)
             personal = personal_of_models(catalogue, lineage, set(personal_columns(tree.declared)))
-            for model in catalogue.models:
+            for model in compared:
                 table = "/".join(model.key)
-                if table in planned and table not in skipped:
+                if table not in skipped:
                     tried.tables += _difference(both, model, table, personal[model.key])
 
 
