@@ -44,7 +44,7 @@ class Types:
         rows = exp.select(*nulls or [exp.null()])
         described = exp.Describe(this=query("SELECT $e FROM $rows AS r", e=expression, rows=rows))
         try:
-            return str(self._connection.execute(described.sql(DIALECT)).fetchall()[0][1])
+            return _type_of(described.sql(DIALECT))
         except duckdb.Error as error:
             raise UntypedError(_reason(error)) from error
 
@@ -62,6 +62,13 @@ def types() -> Iterator[Types]:
     """Open a `Types` for a `with` block."""
     with _database().cursor() as connection:
         yield Types(connection)
+
+
+@functools.lru_cache(maxsize=4096)
+def _type_of(described: str) -> str:
+    """Return the type of the one column that a statement describes. Sources that are alike ask the same again."""
+    with _database().cursor() as connection:
+        return str(connection.execute(described).fetchall()[0][1])
 
 
 @functools.cache

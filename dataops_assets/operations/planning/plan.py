@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataops_assets.components.dbt_catalogue import Catalogue
+from dataops_assets.components.dbt_catalogue import Catalogue, prepare
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.declared_state import PARSED_AS, declared_state
@@ -48,7 +49,14 @@ class Tree:
 
     @classmethod
     def of(cls, declared: Declarations, project: Path, environment: Environment) -> Tree:
-        """Read a tree. Raises ConfigError for a declaration, contract or dbt project that is not valid."""
+        """Read a tree. Raises ConfigError for a declaration, rule, contract or dbt project that is not valid."""
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            # dbt parses in a process of its own, and meanwhile rules are compiled here
+            parsing = [beside.submit(prepare, project / item.project, environment) for item in declared.warehouses]
+            for name in declared.sources:
+                declared.rules(name)
+        for one in parsing:
+            one.result()
         state, projects = declared_state(declared, project, environment)
         return cls(declared, state, projects)
 

@@ -90,7 +90,7 @@ def try_plan(
         failed_before = set(failed(theirs))
         done = [item for item in _work(plan, tree, theirs, platform.metadata, say) if item.kind != "build"]
         if not any(item.error for item in done):
-            build_models(plan.work, tree, inside, tried)
+            build_models(plan.work, tree, (parent, inside), tried)
         say("compare the tables")
         tables = _compared(plan, tree, theirs, before)
         compare_models(plan.work, tree, (parent, inside), warehouse_before(inside), tried)

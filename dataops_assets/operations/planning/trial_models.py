@@ -11,12 +11,12 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry
+from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, begin_parsed, prepare
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.dbt_lineage import Origin, QueryLineage
 from dataops_assets.components.looks import personal_columns
 from dataops_assets.config.environment import Environment
-from dataops_assets.engines.dbt import DbtProject, NodeResult, invoke
+from dataops_assets.engines.dbt import DbtProject, NodeResult, invoke, parse
 from dataops_assets.engines.warehouse_reading import TwoWarehouses, WarehouseTable, two_warehouses
 from dataops_assets.engines.warehouse_rows import rows_of_tables
 from dataops_assets.errors import DataOpsError
@@ -45,11 +45,15 @@ class TriedModels:
     not_compared: list[str] = field(default_factory=list)
 
 
-def build_models(work: Sequence[Work], tree: Tree, inside: Environment, tried: TriedModels) -> None:
+def build_models(
+    work: Sequence[Work], tree: Tree, environments: tuple[Environment, Environment], tried: TriedModels
+) -> None:
     """Build the models of some work in the warehouse of an environment, and run their tests.
 
     Models that these read and that have no table yet are built, too. What fails is noted, also an error of dbt itself.
+    `environments`: the deployment, whose parsed project is taken, and the private one.
     """
+    parent, inside = environments
     planned = {item.table: item for item in work if item.kind == "build"}
     there = rows_of_tables(Path(inside.warehouse))
     for number, (folder, catalogue) in enumerate(tree.projects):
@@ -60,7 +64,10 @@ def build_models(work: Sequence[Work], tree: Tree, inside: Environment, tried: T
             continue
         project = DbtProject(folder, inside.home / "dbt" / f"trial{number}", inside)
         try:
-            done = invoke(project, build_command(chosen))
+            parsed, _ = prepare(folder, parent)
+            begin_parsed(project, [parsed.artifacts])
+            manifest = parse(DbtProject(folder, project.artifacts, parent))
+            done = invoke(project, build_command(chosen), manifest)
         except DataOpsError as error:
             tried.failed.append(str(error))
             continue
