@@ -302,6 +302,27 @@ class LocalRunner:
             if (event := made.get(key)) is None or event.timestamp < started
         }
 
+    def tables_below(self, sources: Collection[str]) -> list[str]:
+        """Return the asset keys of the recalculated hubs and models that are made of the tables of some sources.
+
+        The recalculated hubs of these sources themselves are not among them.
+        """
+        specs = {spec.key: spec for spec in self._definitions.resolve_all_asset_specs()}
+        touched = {key for key, spec in specs.items() if spec.tags.get(SOURCE_TAG) in sources}
+        own, left = set(touched), dict(specs)
+        while ready := [key for key, spec in left.items() if any(dep.asset_key in touched for dep in spec.deps)]:
+            touched.update(ready)
+            for key in ready:
+                del left[key]
+        made = [
+            key
+            for key in touched - own
+            if specs[key].automation_condition is not None
+            and specs[key].partitions_def is None
+            and key.path[0] in ("hub", "warehouse")
+        ]
+        return sorted("/".join(key.path) for key in made)
+
     def run_automation(self) -> Iterator[FinishedRun]:
         """Evaluate the automation conditions, run what they request, and repeat until they request nothing."""
         cursor: Any = dg.deserialize_value(self._cursor.read_text()) if self._cursor.exists() else None

@@ -17,6 +17,7 @@ from code_location import CodeLocation, failures, loaded, orders
 from command_line import Ended, dataops
 from deltalake import DeltaTable, QueryBuilder
 
+from dataops_assets.components.automation import when_published
 from dataops_assets.components.local import LocalRunner
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError
@@ -256,3 +257,38 @@ def test_a_consumer_takes_the_newest_approved_version_and_a_rollback_revokes_it(
     context = context_of(here)
     rollback.begin(context.metadata, context.sources, Wanted("v3", "replay", "a person"))
     assert "dataops rollback --resume" in does(here, "tokens", "take", "hub/orders", "--consumer", "churn").err
+
+
+def test_a_rollback_of_one_area_makes_at_once_what_follows_its_hubs(
+    here: CodeLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of the warehouse has the models of all areas, so those of one area are made of its restored hubs."""
+
+    def model(name: str, reads: list[str]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=["warehouse", name],
+            deps=[dg.AssetKey(read.split("/")) for read in reads],
+            automation_condition=when_published(),
+        )
+        def made() -> None:
+            if name == "broken":
+                raise dg.Failure("it reads a column that is gone")
+            text = " ".join(map(str, ids(here)))
+            with duckdb.connect(here.environment.warehouse) as warehouse:
+                warehouse.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT ? AS seen", [text])
+
+        return made
+
+    models = [model("of_hub", ["hub/orders_current"]), model("of_model", ["warehouse/of_hub"]), model("other", [])]
+    models.append(model("broken", ["hub/orders"]))
+    definitions = dg.Definitions.merge(here.definitions, dg.Definitions(assets=models))
+    runner = LocalRunner(definitions, here.instance, here.environment.home / "automation.json", str)
+    monkeypatch.setattr(daily, "open_runner", lambda: nullcontext(runner))
+    here.land("orders", "orders_2024-01-03.csv", f"{HEAD}4,7,1\n")
+    go_on(here)
+    done = does(here, "rollback", "v1", "--area", "shop", "--later-inputs", "leave-out")
+    assert done.code == 1, done.err
+    made = {name: bool(error) for name, error in done.data["made_again"].items()}
+    assert made == {"warehouse/broken": True, "warehouse/of_hub": False, "warehouse/of_model": False}
+    with duckdb.connect(here.environment.warehouse, read_only=True) as warehouse:
+        assert warehouse.execute("SELECT a.seen, b.seen FROM of_hub AS a, of_model AS b").fetchall() == [("1 2 3",) * 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -17,6 +18,7 @@ from dataops_assets.operations.completion import release_names
 
 if TYPE_CHECKING:
     from dataops_assets.steps.source_context import SourceContext
+    from dataops_assets.steps.upkeep.rollback import RolledBack
 
 PANEL = "Releases"
 whole = Commands(panel=PANEL)
@@ -50,7 +52,7 @@ def release(
 
 @whole.command(
     example="dataops rollback v2026.10 --later-inputs replay",
-    found="inputs came since the release, and --later-inputs does not say what becomes of them; nothing was changed",
+    found="inputs came since and --later-inputs is missing, so nothing was changed; or a table below could not be made",
 )
 def rollback(
     release: Annotated[
@@ -97,8 +99,29 @@ def rollback(
         return Answer(None, ["no rollback is unfinished"])
     ended = done.rollback.rollback_id
     revoked = [item for item in contexts[0].metadata.tokens.tokens() if item.reason.startswith(f"rollback {ended} ")]
-    data = {**view.rolled_back_as_data(done), "revoked_tokens": [item.token for item in revoked]}
-    return Answer(data, [*view.rolled_back(done), *view.revoked(revoked)])
+    made = _made_again(done)
+    failed = {name: error for name, error in made.items() if error}
+    tokens = [item.token for item in revoked]
+    data = {**view.rolled_back_as_data(done), "revoked_tokens": tokens, "made_again": made}
+    shown = [*view.rolled_back(done), *view.made_again(made), *view.revoked(revoked)]
+    return Answer(data, shown, found=bool(failed))
+
+
+def _made_again(done: RolledBack) -> Mapping[str, str]:
+    """Make the tables at once that follow the restored hubs, if the rollback did not restore them; return errors.
+
+    They are models, where the warehouse was not put back, and recalculated hubs of other sources. If this process is
+    killed, the sensors make them.
+    """
+    from dataops_assets.operations.commands import daily
+    from dataops_assets.steps.upkeep.releases import WAREHOUSE
+
+    if any(item.asset == WAREHOUSE for item in done.tables):
+        return {}
+    with daily.open_runner() as runner:
+        below = runner.tables_below(done.rollback.sources)
+        errors = runner.run_tables(below)
+    return {name: errors.get(name, "") for name in below}
 
 
 @whole.command(example="dataops reproduce v2026.10", found="a table differs, or could not be made again")

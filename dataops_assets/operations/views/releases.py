@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -98,6 +98,12 @@ def rolled_back(done: RolledBack) -> Iterator[Shown]:
             yield f"{source}: {len(ids)} later inputs are left out; to take one back: {back}"
         else:
             yield f"{source}: {len(ids)} later inputs are merged again by the daemon, or by: dataops run {source}"
+
+
+def made_again(made: Mapping[str, str]) -> Iterator[Shown]:
+    """Return which tables were made again after a rollback; `made` has the error of each, or an empty text."""
+    for name, error in made.items():
+        yield Item("failed", f"make {name} again", [error]) if error else f"made again: {name}"
 
 
 def revoked(tokens: Sequence[Token]) -> Iterator[str]:
