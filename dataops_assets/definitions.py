@@ -21,6 +21,7 @@ from dataops_assets.components.look_sensors import look_sensors
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.output import blocking_checks, require_models
 from dataops_assets.components.person_jobs import person_jobs
+from dataops_assets.components.plan_job import plan_job
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.project_state import project_files
 from dataops_assets.components.publications import publications_sensor, require_published_models
@@ -97,7 +98,7 @@ def _load() -> dg.Definitions:
             *([incident_sensor(sources, everything.incidents)] if sources else []),
             *([publications_sensor(everything)] if everything.publications else []),
         ],
-        jobs=[*person_jobs(sources), *storage_jobs, *([incident_job()] if sources else [])],
+        jobs=[*person_jobs(sources), *storage_jobs, *([incident_job(), plan_job()] if sources else [])],
         assets=[report_asset(sources, everything.data_products, everything.incidents.link, declared)]
         if sources
         else [],

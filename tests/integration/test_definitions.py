@@ -67,7 +67,14 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     sources = ["airlines", "airports", "flights", "planes", "sales", "stores", "weather"]
     expected = {step.format(source) for step in steps for source in sources}
     assert expected | {"hub/sales_current", "hub/flights_current", "warehouse/fct_flights"} <= set(found["assets"])
-    assert found["jobs"] == ["approve_inputs", "examine_storage", "incidents", "remove_inputs", "repair_rows"]
+    assert found["jobs"] == [
+        "approve_inputs",
+        "examine_storage",
+        "incidents",
+        "plan_changes",
+        "remove_inputs",
+        "repair_rows",
+    ]
     # packages that only some sources need are imported for these only: each run's process pays for an import
     assert found["heavy"] == []
     # once for all components, and not once for each

@@ -13,6 +13,7 @@ import pytest
 from code_location import CUSTOMERS, CodeLocation, declaration, loaded, orders
 from command_line import Ended, dataops
 
+from dataops_assets.components import plan_job
 from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, ModelEntry, SourceEntry
 from dataops_assets.components.dbt_lineage import LineageReader
 from dataops_assets.components.declarations import declared_sources
@@ -151,6 +152,19 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         assert "declarations of this folder that changed" in does(here, now, "apply", plan).err
         declare(home, *now)
 
+        # the job of the UI shows the same plan; it starts the command in another process
+        with monkeypatch.context() as patched:
+            patched.setattr(plan_job, "run_command", lambda words: in_process(does(here, now, *words)))
+            job = plan_job.plan_job().execute_in_process(instance=instance)
+            refused = plan_job.plan_job().execute_in_process(
+                {"ops": {"plan": {"config": {"against": "v0"}}}}, instance, raise_on_error=False
+            )
+        (shown,) = (event for event in job.all_events if event.is_successful_output)
+        told = shown.step_output_data.metadata
+        assert (told["plan id"].value, told["effect"].value, told["work"].value) == (plan, "recalculates", 1)
+        assert f"## Plan `{plan}`" in str(told["plan"].value)
+        assert not refused.success
+
         # its process is killed, or storage fails: the same plan is continued
         with monkeypatch.context() as patched:
 
@@ -169,6 +183,15 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         assert [item["changed"] for item in done.data["work"]][-1] == 3
         assert [row[1] for row in here.rows("hub/orders_current", "id", "of_customer")] == [400.0, 400.0, 400.0]
         assert does(here, now, "plan").code == 0
+
+
+def in_process(ended: Ended) -> tuple[int, str, str]:
+    return ended.code, ended.out, ended.err
+
+
+def test_the_job_starts_the_command_of_this_package() -> None:
+    code, out, err = plan_job.run_command(["plan", "--help"])
+    assert (code, "--sample" in out) == (0, True), err
 
 
 def test_nothing_is_compared_with_a_deployment_that_never_said_what_it_runs(home: Path) -> None:
