@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
-from dataops_assets.components.graph import StepNode, nodes
-from dataops_assets.config.source import Source
+from dataops_assets.components.graph import StepNode
+from dataops_assets.components.personal import hidden_columns
 from dataops_assets.engines.base import Engine
 from dataops_assets.errors import DataOpsError
 from dataops_assets.masking import MASK, mask
@@ -17,10 +17,6 @@ from dataops_assets.quality.looks import MOST_COLUMNS, ColumnLook, Look, look_at
 from dataops_assets.rules.compiler import CompiledRules
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage import publish
-
-if TYPE_CHECKING:
-    from dataops_assets.components.dbt_lineage import Origin
-    from dataops_assets.components.declarations import Declarations
 
 PREVIEW = "preview"
 """Metadata key of a few rows of the table."""
@@ -70,26 +66,6 @@ def _step_look(
         look = look_at(session, publish.scan_inputs(session, snapshot, [input_id]), types, hidden)
     profile = context.metadata.profile(context.source.name, node.key, input_id) if look.seen < look.total else None
     return metadata_of(look if profile is None else look.with_profile(profile), len(types), f"input {input_id}")
-
-
-def hidden_columns(source: Source, rules: CompiledRules) -> frozenset[str]:
-    """Return the columns of a source's tables whose values may not be shown: tagged 'pii', or made of such columns."""
-    tagged = {item.name for item in source.columns if "pii" in item.tags}
-    computed = {**rules.snapshot.rules, **rules.current.rules}
-    # the platform's key and order are made of these columns; versions of a row begin and end at its order value
-    key = {"s_key"} if tagged.intersection(source.refresh.key) else set()
-    order = {"s_order", "s_valid_from", "s_valid_to"} if source.refresh.order_by in tagged else set()
-    begin = {"s_valid_from", "s_valid_to"} if source.refresh.valid_from in tagged else set()
-    return frozenset(tagged | key | order | begin | {name for name, rule in computed.items() if rule.personal})
-
-
-def personal_columns(declared: Declarations) -> Iterator[Origin]:
-    """Return the columns of all tables of the sources whose values may not be shown, with names in lower case."""
-    for name, source in declared.sources.items():
-        rules = declared.rules(name)
-        hidden = hidden_columns(source, rules)
-        for node in nodes(source, rules):
-            yield from ((tuple(node.key.split("/")), column.lower()) for column in hidden)
 
 
 def profiled_look(profile: Profile, rows: Sequence[Sequence[str | None]]) -> dict[str, Any]:

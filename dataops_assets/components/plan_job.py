@@ -1,7 +1,7 @@
 """The job `plan_changes`: what `dataops plan` says, in the UI, for the code and the declarations of this code location.
 
-Grain: one plan a run. Nothing is changed. It starts the command in a process of its own, so it is the same plan with the
-same id, and `dataops apply` takes it. A plan that has something to do is no failure of the job.
+Grain: one plan a run. Nothing is changed. It starts the command in a process of its own, so it is the same plan with
+the same id, and `dataops apply` takes it. A plan that has something to do is no failure of the job.
 
 Annotations are not postponed in this module: Dagster reads those of an op's function.
 """

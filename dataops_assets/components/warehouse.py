@@ -25,7 +25,8 @@ from dataops_assets.components.dbt_lineage import Origin, column_lineage
 from dataops_assets.components.dbt_sources import require_made
 from dataops_assets.components.declarations import Declarations, declared_sources
 from dataops_assets.components.events import HUB_VERSIONS, RUN
-from dataops_assets.components.looks import personal_columns, profiled_look
+from dataops_assets.components.looks import profiled_look
+from dataops_assets.components.personal import personal_columns
 from dataops_assets.components.warehouse_results import COLUMN, FAILING_ROWS
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.quality import Checks, DistributionCheck, SchemaCheck, VolumeCheck

@@ -11,7 +11,7 @@ from declared import source
 from pydantic import ValidationError
 from refresh_scenarios import Scenario, day
 
-from dataops_assets.components.looks import hidden_columns
+from dataops_assets.components.personal import hidden_columns
 from dataops_assets.rules.compiler import compile_rules
 
 COLUMNS = {"k": "text", "city": "text", "at": "timestamptz"}

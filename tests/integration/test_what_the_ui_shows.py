@@ -15,7 +15,7 @@ import pytest
 from code_location import CodeLocation, day_of, declaration, failures, loaded, orders
 
 from dataops_assets.components.declarations import declared_sources
-from dataops_assets.components.looks import personal_columns
+from dataops_assets.components.personal import personal_columns
 from dataops_assets.quality import looks
 
 PER_INPUT = ("lake/people", "lake/people_changes", "hub/people_enriched")

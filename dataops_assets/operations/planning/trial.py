@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_assets.components.looks import hidden_columns
+from dataops_assets.components.personal import hidden_columns
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine

@@ -14,7 +14,7 @@ from sqlglot import exp
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, begin_parsed, prepare
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.dbt_lineage import Origin, QueryLineage
-from dataops_assets.components.looks import personal_columns
+from dataops_assets.components.personal import personal_columns
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject, NodeResult, invoke, parse
 from dataops_assets.engines.warehouse_reading import TwoWarehouses, WarehouseTable, two_warehouses
