@@ -1,4 +1,4 @@
-"""Twenty secrets planted in a deployment, declarations that fail where each is used, and where one is told."""
+"""Secrets planted in a deployment, more than twenty; declarations that fail where each is used; where one is told."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def secret(name: str) -> str:
 NAMES = (
     *("metadata", "dagster", "aws-key", "aws-token", "snowflake", "spark-conf"),
     *("postgres", "mysql", "file", "output", "store-key", "store-token"),
-    *("api-key", "basic", "bearer", "client", "access-token", "chat", "mail", "hook"),
+    *("api-key", "basic", "bearer", "client", "access-token", "chat", "mail", "hook", "kafka", "registry"),
 )
 
 
@@ -58,6 +58,8 @@ def variables(folder: Path) -> dict[str, str]:
         "PLANTED_BASIC": secret("basic"),
         "PLANTED_BEARER": secret("bearer"),
         "PLANTED_CLIENT": secret("client"),
+        "PLANTED_KAFKA": secret("kafka"),
+        "PLANTED_REGISTRY": secret("registry"),
         "PLANTED_CHAT_URL": f"json://someone:{chat}@127.0.0.1:9/chat",
         "PLANTED_MAIL_URL": f"mailto://127.0.0.1:9/?user=someone&pass={mail}&from=a@example.com&to=b@example.com",
         "PLANTED_HOOK_URL": f"nosuch://{secret('hook')}",
@@ -107,6 +109,13 @@ def declared(api: str, postgres_port: int, folder: Path) -> dict[str, tuple[str,
             "user": "u",
             "password": env("MYSQL"),
         },
+        "p_kafka": {
+            "type": "kafka",
+            "bootstrap_servers": ["127.0.0.1:9"],
+            "sasl": {"mechanism": "PLAIN", "user": "me", "password": env("KAFKA")},
+            "schema_registry": {"url": api, "auth": {"type": "bearer", "token": env("REGISTRY")}},
+            "timeout_seconds": 1,
+        },
         "p_key": rest | {"auth": {"type": "api_key", "name": "k", "place": "query", "key": env("API")}},
         "p_basic": rest | {"auth": {"type": "basic", "user": "me", "password": env("BASIC")}},
         "p_bearer": rest | {"auth": {"type": "bearer", "token": env("BEARER")}},
@@ -147,19 +156,24 @@ def declared(api: str, postgres_port: int, folder: Path) -> dict[str, tuple[str,
         )
         for name, connection in inputs.items()
     }
-    output = {
-        "name": "p_out",
-        "area": AREA,
-        "from": "hub/airlines",
-        "columns": [{"name": "carrier"}],
-        "to": {"type": "table", "database": "p_output", "table": "t"},
+    targets = {
+        "p_out": {"type": "table", "database": "p_output", "table": "t"},
+        "p_push": {"type": "http", "api": "p_bearer", "path": "push"},
+        "p_topic": {"type": "topic", "cluster": "p_kafka", "topic": "t"},
+    }
+    outputs = {
+        name: (
+            "OutputComponent",
+            {"name": name, "area": AREA, "from": "hub/airlines", "columns": [{"name": "carrier"}], "to": target},
+        )
+        for name, target in targets.items()
     }
     names = ("chat", "mail", "hook")
     channels = {name: {"url": f"${{PLANTED_{name.upper()}_URL}}"} for name in names}
     return {
         **sources,
         "connections": ("ConnectionsComponent", {"connections": connections}),
-        "p_out": ("OutputComponent", output),
+        **outputs,
         "incidents": ("IncidentsComponent", {"channels": channels, "routes": [{"to": list(names)}]}),
     }
 

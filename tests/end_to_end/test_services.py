@@ -24,6 +24,7 @@ from dataops_assets.demo import flights
 
 DEPLOY = PROJECT / "deploy"
 FAILING_LOOKS = ("p_wrong", "p_file", "p_mysql", "p_key", "p_basic", "p_bearer", "p_oauth", "p_store")
+FAILING_OUTPUTS = ("p_out", "p_push", "p_topic")
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_the_services_work_together_and_tell_no_secret(
         path = "flights/airlines/airlines_2013-01-01.csv"
         server.land(path, files[path]())
         wait_until(lambda: server.materializations("hub/airlines"), "the daemon runs what the sensor finds", 240)
-        run = server.launch(["output/p_out"])
+        run = server.launch([f"output/{name}" for name in FAILING_OUTPUTS])
         texts = {f"look of {name}": planted.look(server, f"{name}_inputs") for name in FAILING_LOOKS}
         assert [name for name, answer in texts.items() if "Error" not in answer] == []
         assert server.finished(run) == "FAILURE"

@@ -30,10 +30,12 @@ from story import (
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
+from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.release_store import BEGUN
 from dataops_assets.metadata.store import Hold
 from dataops_assets.operations.clean_up import clean_up
-from dataops_assets.report import Input
+from dataops_assets.operations.watching import watch
+from dataops_assets.report import CheckOutcome, Input, StepReport
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import releases, rollback
 from dataops_assets.steps.upkeep.examination import examine_sources
@@ -178,6 +180,16 @@ def of_release(metadata: dict[str, Any], later: set[str]) -> dict[str, Any]:
     }
 
 
+def incident(*, is_well: bool) -> dict[str, Any]:
+    """A row of the incident of one check, open or resolved."""
+    now = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
+    words = {"area": "tests", "asset": "hub/sales", "kind": "volume", "summary": "no rows", "next_step": "look"}
+    lists: dict[str, Any] = {key: [] for key in ("problems", "owners", "downstream", "inputs", "columns")}
+    state = {"state": "resolved", "resolved_at": now} if is_well else {"state": "open", "resolved_at": None}
+    counts = {"incident_id": 1, "present": 1, "reopened": 0, "began_at": now, "opened_at": now}
+    return {**words, **lists, **state, **counts, "severity": "fail", "source": "sales"}
+
+
 def test_what_is_failed_held_or_running_is_not_released(tmp_path: Path) -> None:
     story = prepare(tmp_path / "a", SALES)
     day = big_day(story, 1)
@@ -192,6 +204,29 @@ def test_what_is_failed_held_or_running_is_not_released(tmp_path: Path) -> None:
         make_release([context], "v1", CODE)
     context.metadata.release("sales", [day.input_id])
     assert run(story, [day], STEPS) == []
+    # a check of severity fail, and an incident of severity fail that is not resolved
+    store = IncidentStore(context.environment.metadata_url)
+    for passed in (False, True):
+        check = CheckOutcome("hub/sales", "volume", passed, "fail", "no rows")
+        context.metadata.finish("sales", StepReport("refresh", "hub/sales", (), 1, 1, {}, 0.0, (check,)), "a run")
+        if not passed:
+            with pytest.raises(GateFailed, match="hub/sales: the check volume fails: no rows"):
+                make_release([context], "v1", CODE)
+    store.record("a test", lambda recording: recording.save([incident(is_well=False)], []))
+    with pytest.raises(GateFailed, match="incident 1 is open: hub/sales volume"):
+        make_release([context], "v1", CODE)
+
+    # the same ends a watch after a deployment, as soon as it is there
+    def worse(_seconds: float) -> None:
+        store.record("a test", lambda recording: recording.save([incident(is_well=False)], []))
+
+    store.record("a test", lambda recording: recording.save([incident(is_well=True)], []))
+    half, every = dt.timedelta(minutes=30), dt.timedelta(seconds=20)
+    seconds = iter(range(0, 9_000, 20))
+    watched = watch([context], half, every, wait=worse, clock=lambda: float(next(seconds)))
+    assert (list(watched.failed), watched.seconds) == (["incident 1 is open: hub/sales volume"], 40.0)
+    store.record("a test", lambda recording: recording.save([incident(is_well=True)], []))
+    assert watch([context], half, every, wait=lambda _: None, clock=lambda: float(next(seconds))).seconds >= 1800
     made = make_release([context], "v1", CODE)
     assert {item.asset for item in made.tables} == set(TABLES)
     with pytest.raises(InputError, match="a release with this name"):
