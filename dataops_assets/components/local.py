@@ -26,6 +26,7 @@ import dagster as dg
 from dataops_assets.components.assets import PLATFORM, SourceAssets
 from dataops_assets.components.dead_runs import UNDER_WAY
 from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
+from dataops_assets.components.inherited_tables import declared_as_in_force, inherit, is_new
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.look_and_tell import look_and_tell
@@ -217,6 +218,29 @@ class LocalRunner:
         self.queue: RunQueue[_Job, FinishedRun] = RunQueue(
             self._do, lambda job: begin(job.what), self._lost, side_by_side=len(self._looks) > 1
         )
+
+    def inherit(self) -> bool:
+        """Tell the instance of a new private environment what its parent's knows; return whether it is a new one.
+
+        Then run automation once before new inputs are taken: from there on it sees what changes.
+        """
+        home = self._platform.environment.home
+        if not is_new(home, self._cursor):
+            return False
+        same = declared_as_in_force(self._platform)
+        for assets in self._looks.values():
+            # a look tells so much at a time
+            while any(isinstance(event, dg.AssetMaterialization) for event in self._told(assets)):
+                pass
+        inherit(self._definitions, self._instance, home, same)
+        return True
+
+    def _told(self, assets: SourceAssets) -> Sequence[object]:
+        try:
+            return look_and_tell(assets, self._platform, self._instance, _SILENT).events
+        except DataOpsError:
+            # the next look says so
+            return ()
 
     def run_new_inputs(self, sources: Collection[str] = ()) -> Iterator[FinishedRun]:
         """Look for inputs of these sources (default: all), run what is requested, and repeat until nothing is.

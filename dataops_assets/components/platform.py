@@ -80,6 +80,10 @@ class Platform:
                 self._metadata = store
             return self._metadata
 
+    def declared_now(self) -> Sequence[Declaration]:
+        """Return what the code location declares; nothing if that is recorded already."""
+        return self._declared() if self._declared is not None else ()
+
     def record_declarations(self) -> None:
         """Record once in this process with what declarations the deployment runs.
 

@@ -56,6 +56,8 @@ def run_due(
 
     Only inputs of `sources` are taken (default: all). Tables that follow the hubs are made for all sources.
     """
+    if runner.inherit():
+        yield from _counted(runner.run_automation(), metadata)
     yield from run_inputs(runner, metadata, sources)
     while (yield from _counted(runner.run_automation(), metadata)):
         # a file that arrived meanwhile is due, too

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from code_location import CodeLocation, loaded, orders
 from command_line import Ended, dataops
 from planned_cases import EDITS, NOW, Deployment, declarations, deliver
 
+from dataops_assets.components.automation import when_published
+from dataops_assets.components.local import LocalRunner
+from dataops_assets.components.platform import Platform
+from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
 from dataops_assets.errors import ConfigError
+from dataops_assets.metadata.declaration_store import Declaration
 from dataops_assets.metadata.plan_store import StoredPlan
 from dataops_assets.operations import environments, project
 from dataops_assets.operations.planning import apply
 from dataops_assets.operations.planning.plan import make_plan
 from dataops_assets.operations.planning.trial import try_plan
+from dataops_assets.operations.run import run_due
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.examine import Damage, examine
 from dataops_assets.storage.links import is_private
@@ -132,6 +141,82 @@ def test_environments_end_and_leftovers_go(parent: Deployment) -> None:
     assert "did you mean" in does(contexts, "drop", "bb").err
     shell = dataops(contexts, "env", "variables", "b").out
     assert f"export DATAOPS_HOME={parent.home}/environments/b\n" in shell
+
+
+def test_the_first_run_in_an_environment_makes_only_what_is_declared_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models defer to those of the parent: what did not change is neither copied row by row nor built again."""
+    built: list[str] = []
+    code = {"same": "1", "changed": "1", "below": "1"}
+    monkeypatch.setattr(Platform, "declared_now", lambda _: [Declaration("source", "orders", {}), *models_of(code)])
+
+    def run(home: Path, definitions: dg.Definitions) -> tuple[CodeLocation, list[str]]:
+        (home / "dagster").mkdir(exist_ok=True)
+        (home / "dagster" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+        built.clear()
+        with dg.DagsterInstance.get() as instance:
+            here = CodeLocation(definitions, instance, home)
+            everything = dg.Definitions.merge(here.definitions, dg.Definitions(assets=models(built)))
+            (home / "local").mkdir(exist_ok=True)
+            runner = LocalRunner(everything, instance, home / "local" / "automation.json", str)
+            assert all(done.succeeded for done in run_due(runner, here.platform.metadata, ()) if hasattr(done, "what"))
+            return here, sorted(built)
+
+    source = orders(relations={}, rules=[{"name": "n", "expression": "count(*) over ()", "mode": "keep_current"}])
+    with loaded(source) as definitions:
+        landing = tmp_path / "landing" / "orders"
+        landing.mkdir(parents=True)
+        (landing / "orders_2024-01-01.csv").write_text("id,customer,amount\n1,7,5\n")
+        here, made = run(tmp_path, definitions)
+        assert made == ["below", "changed", "same"]
+        assert run(tmp_path, definitions)[1] == []
+        here.platform.metadata.declarations.record(here.platform.declared_now())
+        wanted = environments.described(here.environment, "pr-7", "a person", None)
+        environments.create(here.environment, here.platform.metadata, ["orders"], wanted)
+        inside = Path(wanted.home)
+        code["changed"] = "2"
+        child, made = run(inside, definitions)
+        assert made == ["below", "changed"]
+        newest = child.platform.source_context(Source.model_validate(source), {}).current.newest()
+        assert newest is not None
+        assert newest.version == 0, "the recalculated hub is the parent's"
+        assert run(inside, definitions)[1] == []
+        (inside / "landing" / "orders").mkdir(parents=True)
+        (inside / "landing" / "orders" / "orders_2024-01-02.csv").write_text("id,customer,amount\n2,7,5\n")
+        assert run(inside, definitions)[1] == ["below", "changed", "same"]
+
+
+def models_of(code: Mapping[str, str]) -> list[Declaration]:
+    return [Declaration("model", name, {"code": text}) for name, text in code.items()]
+
+
+def models(built: list[str]) -> list[dg.AssetsDefinition]:
+    """Two models of a recalculated hub, with a blocking check each, and one that is below both."""
+
+    def model(name: str, reads: list[list[str]]) -> dg.AssetsDefinition:
+        key = dg.AssetKey(["warehouse", name])
+        check = dg.AssetCheckSpec("filled", asset=key, blocking=True)
+
+        @dg.asset(
+            key=key,
+            deps=[dg.AssetKey(one) for one in reads],
+            automation_condition=when_published(),
+            check_specs=[check],
+        )
+        def made():  # type: ignore[no-untyped-def]  # Dagster reads the annotation, which is a text in this module
+            built.append(name)
+            return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="filled")])
+
+        return made
+
+    hub = [["hub", "orders_current"]]
+    return [
+        model("same", hub),
+        model("changed", hub),
+        model("below", [["warehouse", "same"], ["warehouse", "changed"]]),
+    ]
 
 
 def test_an_environment_shows_one_moment(parent: Deployment) -> None:
