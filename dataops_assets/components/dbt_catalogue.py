@@ -39,6 +39,8 @@ _KEPT = 4
 _SETTINGS = ("incremental_strategy", "materialized", "on_schema_change", "unique_key")
 FILE = "catalogue.json"
 """The name of the file with the catalogue, in the folder of the artifacts."""
+# the files of the project and their hashes
+_FILES = "files.json"
 _PREPARING = "dataops_assets.components.dbt_preparing"
 # what dbt reads again of a project that it has parsed
 _PARSED = "partial_parse.msgpack"
@@ -148,8 +150,9 @@ def _make(project: DbtProject) -> None:
         with tempfile.TemporaryDirectory(dir=others, prefix="preparing-") as scratch:
             made = Path(scratch) / "made"
             apart = DbtProject(project.folder, made, project.environment)
-            begin_parsed(apart, newest_first(others))
+            begin_parsed(apart, [other for other in newest_first(others) if _has_same_files(other, project.folder)])
             make_apart(_PREPARING, apart, "parsing", "dbt parse", str(others))
+            (made / _FILES).write_text(json.dumps(_digests(project.folder)))
             made.rename(project.artifacts)
         _forget_old(project.artifacts)
 
@@ -164,6 +167,26 @@ def begin_parsed(project: DbtProject, others: Sequence[Path]) -> None:
         if (other / _PARSED).exists():
             shutil.copyfile(other / _PARSED, project.artifacts / _PARSED)
             return
+
+
+def _has_same_files(earlier: Path, folder: Path) -> bool:
+    """Return whether an earlier state of a project differs from it in nothing but the SQL of models.
+
+    Otherwise dbt parses all of it: after a removed model, what dbt reads again still has tests of it.
+    """
+    if not (earlier / _FILES).exists():
+        return False
+    before, now = json.loads((earlier / _FILES).read_bytes()), _digests(folder)
+    differing = [name for name in now if before.get(name) != now[name]]
+    return before.keys() == now.keys() and all(
+        name.startswith("models/") and name.endswith(".sql") for name in differing
+    )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(folder)
+    }
 
 
 def newest_first(folder: Path) -> list[Path]:
