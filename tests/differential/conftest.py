@@ -35,7 +35,8 @@ SMALL = {
     # a process of some minutes does not get back what optimizing its code costs
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MetaspaceSize=256m "
     "-XX:ReservedCodeCacheSize=240m",
-    # nobody looks at what was done
+    # nobody looks at what was done, and how
+    "spark.sql.ui.explainMode": "simple",
     "spark.ui.retainedJobs": "1",
     "spark.ui.retainedStages": "1",
     "spark.ui.retainedTasks": "1",

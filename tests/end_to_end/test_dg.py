@@ -1,4 +1,4 @@
-"""The dg command line on the project: what it scaffolds, checks and lists, and the server it starts."""
+"""The dg command line on the project: what it scaffolds, checks and lists. `dg dev` is in test_live_dagster.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_dagster import environment, live_dagster
+from live_dagster import environment
 from project_copy import project_copy
 
 # One process for all commands: most of a command's time is importing what is installed
@@ -126,9 +126,3 @@ def test_every_component_can_be_scaffolded_and_is_listed_with_its_assets(dg: Dg)
     models = {path.stem for path in (dg.project / "dbt_project" / "models").rglob("*.sql")}
     assert {f"warehouse/{model}" for model in models} <= set(assets)
     assert "looks_at_shop" in {item["name"] for item in found["sensors"]}
-
-
-@pytest.mark.slow
-def test_dg_dev_loads_the_code_location(tmp_path: Path) -> None:
-    with live_dagster(tmp_path, ("dg", "dev")) as server:
-        server.assert_loaded()

@@ -24,7 +24,8 @@ STEPS = ("raw/{}", "lake/{}", "lake/{}_changes", "hub/{}_enriched", "hub/{}")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
-    with live_dagster(tmp_path_factory.mktemp("home")) as running:
+    # `make dev` starts it as `dagster dev`, which the test of the README does
+    with live_dagster(tmp_path_factory.mktemp("home"), ("dg", "dev")) as running:
         yield running
 
 
