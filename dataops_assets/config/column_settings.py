@@ -58,7 +58,7 @@ def _valid_from_problems(refresh: Refresh, kinds: dict[str, str]) -> Iterator[Pr
 
 def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: str) -> Iterator[str]:
     if name == ALL_COLUMNS:
-        if take in ("sum", "counter"):
+        if take in ("sum", "counter", "union"):
             yield f"a {take} is declared for one column, not for '*'"
     elif name not in kinds:
         yield f"refresh.merge names {name!r}{hint(name, list(kinds))}; known columns: {', '.join(kinds)}, '*' for all"
@@ -70,5 +70,7 @@ def _merge_problems(refresh: Refresh, kinds: dict[str, str], name: str, take: st
         yield "each extract would read all earlier ones: declare refresh type key for rows with counters"
     elif take in ("sum", "counter") and kinds[name] not in _SUMMED:
         yield f"column {name!r} is {kinds[name]}; a {take} needs integer or decimal, which have no rounding"
+    elif take == "union" and kinds[name] != "text":
+        yield f"column {name!r} is {kinds[name]}; lists are JSON text, in a column of type text"
     elif take in ("greatest", "least") and kinds[name] == "binary":
         yield f"column {name!r} is binary, which has no order"

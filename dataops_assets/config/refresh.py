@@ -24,7 +24,7 @@ INPUT = "input"
 
 
 Grain = Literal["hour", "day", "week", "month", "quarter", "year"]
-Take = Literal["last", "first", "greatest", "least", "sum", "counter"]
+Take = Literal["last", "first", "greatest", "least", "sum", "counter", "union"]
 ALL_COLUMNS = "*"
 """Name in `merge` that stands for all columns that are not named, without key, order, ignored and marking columns."""
 
@@ -34,8 +34,8 @@ class MergedColumn(Declared):
 
     take: Take = Field(
         "last",
-        description="Which value a row of the hub has: last, first, greatest or least known one, the sum, or the "
-        "total of a counter that begins anew when its value falls.",
+        description="Which value a row of the hub has: last, first, greatest or least known one, the sum, the total of "
+        "a counter that begins anew when its value falls, or the union of lists.",
     )
     when: str = Field(
         "",

@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         keyed(merge={"amount": "newest"}),
         "refresh.merge.amount.take",
         "amount: newest",
-        ("'last', 'first', 'greatest', 'least', 'sum' or 'counter'",),
+        ("'last', 'first', 'greatest', 'least', 'sum', 'counter' or 'union'",),
     ),
     "merge of the key": (keyed(merge={"id": "last"}), "refresh.merge.id", "id: last", ("column of the key",)),
     "sum of doubles": (
@@ -298,6 +298,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "refresh.merge.amount",
         "amount: counter",
         ("each extract would read all earlier ones",),
+    ),
+    "union of numbers": (
+        keyed(merge={"amount": "union"}),
+        "refresh.merge.amount",
+        "amount: union",
+        ("lists are JSON text, in a column of type text",),
     ),
     "ties without deletes": (
         keyed(ties="delete"),

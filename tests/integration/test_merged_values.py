@@ -90,6 +90,21 @@ def test_a_counter_that_begins_anew_has_a_total(scenario: Any, order: tuple[int,
     assert hub.rows("k", "n") == [("a", 19)]
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 2, 1, 3)])
+def test_lists_are_united(scenario: Any, order: tuple[int, ...]) -> None:
+    rows = {1: '["b", "a"]', 2: 'say "a"', 3: '["c","a", 1, 1.0, {"x": [1]}, [[2]]]', 4: '["a",{"x": "]"}, [1,  2]]'}
+    hub = scenario({"type": "key", "key": ["k"], "merge": {"tags": "union"}}, {"k": "text", "tags": "text"})
+    for number in order:
+        hub.arrives(number, [("a", rows[number]), ("b", None)])
+    # a list that holds more than lists of values is one item, as is a text
+    whole = '"[\\"c\\",\\"a\\", 1, 1.0, {\\"x\\": [1]}, [[2]]]"'
+    items = sorted(['"a"', '"b"', '"say \\"a\\""', '{"x": "]"}', "[1,  2]", whole])
+    assert hub.rows("k", "tags") == [("a", f"[{','.join(items)}]"), ("b", None)]
+    hub.removes(3)
+    hub.removes(4)
+    assert hub.rows("tags") == [('["a","b","say \\"a\\""]',), (None,)]
+
+
 def test_values_are_taken_over_all_rows_of_a_key(scenario: Any) -> None:
     refresh = {
         "type": "full",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import json
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from dataops_assets.engines.duckdb import DuckDBEngine
 
 KEYS = ("a", "b", "a|b", "é", "")
 PARTS = ("", "b|c", "c", "\\")
-VALUES = (None, "", "x", "X", "0:", "|", "x ", "\U0001f600")
+VALUES = (None, "", "x", "X", "0:", "|", "x ", "\U0001f600", '["x", 1]', '[{"a": "]"},"X", "x"]', "[]")
 NUMBERS = (None, 0.0, -0.0, 1.5, float("inf"))
 # neighbours beyond 64 bits, where a double would take them for one
 HUGE = decimal.Decimal(10) ** 30
@@ -73,6 +74,19 @@ class Counted(int):
     """The total of a counter, with its last value."""
 
     last: int
+
+
+def united(name: str) -> reference.Merge:
+    """The items of all known lists, each once; a text that is no list is an item."""
+
+    def items(value: str) -> set[str]:
+        found = json.loads(value) if value.startswith("[") else [value]
+        return {json.dumps(item, ensure_ascii=False) for item in found}
+
+    def of_two(before: str, now: str) -> str:
+        return f"[{','.join(sorted(items(before) | items(now)))}]"
+
+    return lambda before, row: before if row[name] is None else of_two("[]" if before is None else before, row[name])
 
 
 def counted(name: str) -> reference.Merge:
@@ -178,12 +192,13 @@ MERGED = {
         {
             "type": "key",
             "key": KEY,
-            "merge": {"*": "last", "at": "sum", "seen": "greatest"},
+            "merge": {"*": "last", "at": "sum", "seen": "greatest", "v": "union"},
             "ignore_changes_in": ["ignored", "number"],
         },
         keyed(
             tracked=("at", "v", "n", "op", "seen"),
-            merge={name: last(name) for name in ("v", "n", "op")} | {"at": added("at"), "seen": known("seen", max)},
+            merge={name: last(name) for name in ("n", "op")}
+            | {"at": added("at"), "seen": known("seen", max), "v": united("v")},
         ),
     ),
     "key_merged": Kind(
@@ -197,7 +212,7 @@ MERGED = {
                 "v": {"take": "last", "when": "op = 'U' or v <> 'x'"},
                 "n": "greatest",
                 "seen": {"take": "least", "when": "op = 'I'"},
-                "ignored": "first",
+                "ignored": "union",
             },
             "update_in_place": ["n", "number"],
             "ties": "row",
@@ -212,7 +227,7 @@ MERGED = {
                 "v": last("v", lambda row: row["op"] == "U" or (row["v"] is not None and row["v"] != "x")),
                 "n": known("n", max),
                 "seen": known("seen", min, lambda row: row["op"] == "I"),
-                "ignored": known("ignored", lambda before, _now: before),
+                "ignored": united("ignored"),
             },
             in_place=("n", "number"),
         ),
@@ -222,11 +237,16 @@ MERGED = {
         keyed(is_delete=lambda row: row["op"] == "D", merge={"at": counted("at"), "v": last("v")}),
     ),
     "full_merged": Kind(
-        {"type": "full", "key": KEY, "merge": {"v": "last", "at": "sum"}, "update_in_place": ["ignored", "v"]},
+        {
+            "type": "full",
+            "key": KEY,
+            "merge": {"v": "last", "at": "sum", "n": "first"},
+            "update_in_place": ["ignored", "v"],
+        },
         keyed(
             covers=lambda _item, _row: True,
             tracked=("at", "n", "op", "seen", "number"),
-            merge={"v": last("v"), "at": added("at")},
+            merge={"v": last("v"), "at": added("at"), "n": known("n", lambda before, _now: before)},
             in_place=("ignored", "v"),
         ),
     ),

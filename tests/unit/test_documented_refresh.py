@@ -17,6 +17,7 @@ BEGINS_LAW = "properties/test_law_of_the_hub.py::test_versions_of_the_hub_begin_
 BEGINS = "integration/test_begin_of_versions.py::"
 NEWEST = BEGINS + "test_the_newest_extract_says_what_was_valid_from_the_time_in_its_row_on"
 MERGED = "integration/test_merged_values.py::"
+LISTS = MERGED + "test_lists_are_united"
 COUNTERS = MERGED + "test_a_counter_that_begins_anew_has_a_total"
 TYPES = "integration/test_refresh_types.py::"
 KEYS = "integration/test_keys_and_orders.py::"
@@ -116,6 +117,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "integration/test_declaration_errors.py::test_a_wrong_declaration_says_where_and_why",
     ),
     "`merge: {a: counter}`": (MERGED_LAW, COUNTERS),
+    "`merge: {a: union}`": (MERGED_LAW, LISTS),
     "Which rows count.": (
         MERGED_LAW,
         MERGED + "test_two_partial_rows_of_one_instant_both_count",
@@ -125,6 +127,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     '`"*"`': (MERGED_LAW,),
     "Both settings.": (MERGED_LAW,),
     "Counters.": (MERGED_LAW, COUNTERS),
+    "Lists.": (MERGED_LAW, LISTS),
     "Columns that are absent.": (MERGED + "test_rules_that_are_kept_current_read_merged_values",),
     "Rules.": (
         MERGED + "test_rules_that_are_kept_current_read_merged_values",

@@ -1,8 +1,8 @@
 """Merges the values of single columns over the timeline of a key: `merge` and `update_in_place` of a refresh.
 
 A merged column is made of all rows of its key since the last deletion: the last known value, the first, the greatest,
-the least, the sum, or the total of a counter that can begin anew. A column that is updated in place has, in each
-version, the value of the version's newest row.
+the least, the sum, the total of a counter that can begin anew, or the union of lists. A column that is updated in place
+has, in each version, the value of the version's newest row.
 
 Both are functions of the timeline, so they are exact under late rows and removals. In order, the timeline starts with
 the row of the hub: its values are those of all rows before. So an observation carries the values of these columns, and
@@ -30,6 +30,7 @@ from dataops_assets.steps.merging.row_identity import (
     rank_in_order,
     value_text,
 )
+from dataops_assets.steps.merging.united_lists import united, united_in_window, with_first_items
 
 CHANGED_AT = "s_changed_at"
 """Extract time of the row that last changed the version: the one that opened it, or one that updated it in place."""
@@ -170,6 +171,9 @@ def merged(source: Source, seen: Relation, names: Sequence[str]) -> exp.Query:
             position=position.copy(),
             lives=lives,
         )
+    lists = [_VALUE + name for name, how in takes.items() if how.take == "union"]
+    if lists:
+        lives = with_first_items(lives, lists, rank.copy(), position.copy())
     rows = query(
         """
         SELECT $names, $values FROM $lives AS o
@@ -290,6 +294,8 @@ def _taken(name: str, how: MergedColumn, kind: str) -> exp.Expr:
         template = f"{how.take}_value($value IGNORE NULLS) OVER w"
         found = query(template, value=value)
         return found
+    if how.take == "union":
+        return united_in_window(_VALUE + name)
     if how.take == "counter":
         before = column(_BEFORE + name, "o")
         # a value below the one before it says that the counter began anew
@@ -309,6 +315,8 @@ def _taken_with(name: str, how: MergedColumn, kind: str) -> exp.Expr:
         return query("coalesce($v, $b)", v=value, b=before)
     if how.take == "first":
         return query("coalesce($b, $v)", v=value, b=before)
+    if how.take == "union":
+        return united(value, before)
     if how.take == "counter":
         # only the first row of a key comes here, see `needs_whole_timelines`
         return value
