@@ -42,7 +42,7 @@ def _require_own_values(source: Source, expression: str, advice: str, unique: tu
         first = node.parts[0].name
         # a look-up reads the columns of this source with which it finds the related row
         relation = source.relations.get(first) if node.table else None
-        found = (first,) if relation is None else (*relation.on, *(item.column for item in relation.where))
+        found = (first,) if relation is None else relation.own_columns
         read |= {name.lower() for name in found}
     if merged := sorted(spelled[name] for name in read & spelled.keys()):
         raise ConfigError(

@@ -226,6 +226,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "source": "customers",
         "on": {"customer": "id"},
         "where": [{"column": "sold_on", "is": ">=", "related": "valid_from"}],
+        "as_of": "sold_at",
         "description": "Who bought.",
     },
     "RestApi": {

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 
 from dataops_assets.config.declared import Declared, Duration
 
+VALIDITY = ("s_valid_from", "s_valid_to")
+"""The columns of a hub with history that say from which moment, and up to which, a version is valid."""
+
 
 class Comparison(Declared):
     """A condition of a relation that is not an equality, e.g. {column: Date, is: ">=", related: valid_from}."""
@@ -32,6 +35,11 @@ class Relation(Declared):
         description="'to_one': at most one row matches; if two rows match, nothing is published. 'to_many': any number "
         "of rows matches, and rules aggregate them.",
     )
+    as_of: str | None = Field(
+        None,
+        description="This source's column with a moment: the related row is the version that was valid then, of a "
+        "source with history. Default: the current version.",
+    )
     description: str = Field("", description="What the relation means.")
 
     @model_validator(mode="before")
@@ -51,12 +59,14 @@ class Relation(Declared):
     @property
     def own_columns(self) -> tuple[str, ...]:
         """Return the columns of this source that the join compares."""
-        return tuple(dict.fromkeys((*self.on, *(item.column for item in self.where))))
+        moment = (self.as_of,) if self.as_of is not None else ()
+        return tuple(dict.fromkeys((*self.on, *(item.column for item in self.where), *moment)))
 
     @property
     def related_columns(self) -> tuple[str, ...]:
         """Return the columns of the related source that the join compares."""
-        return tuple(dict.fromkeys((*self.on.values(), *(item.related for item in self.where))))
+        validity = VALIDITY if self.as_of is not None else ()
+        return tuple(dict.fromkeys((*self.on.values(), *(item.related for item in self.where), *validity)))
 
 
 class Rule(Declared):

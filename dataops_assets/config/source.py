@@ -175,6 +175,7 @@ class Source(Declared):
         for relation_name, relation in self.relations.items():
             used["relations", relation_name, "on"] = tuple(relation.on)
             used["relations", relation_name, "where"] = tuple(item.column for item in relation.where)
+            used["relations", relation_name, "as_of"] = (relation.as_of,) if relation.as_of is not None else ()
         for path, columns in used.items():
             for column in columns:
                 if column not in names:

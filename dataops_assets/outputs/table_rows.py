@@ -89,7 +89,7 @@ class HubRows:
 
     def changed(self, before: Sequence[int | str]) -> Relation | None:
         """See `TableRows`. It reads only files that one of the two versions has alone."""
-        return differing_rows(self.session, self.table, before, self.snapshot, self.columns, only_current=False)
+        return differing_rows(self.session, self.table, before, self.snapshot, self.columns, "all")
 
 
 @dataclass

@@ -9,10 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlglot import exp
 
 from dataops_assets.config.contract import COLUMN_TYPE, name_problem
+from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.rules.aggregates import Aggregate, extract_aggregates
 from dataops_assets.rules.lineage import ColumnReference, traced
@@ -258,7 +260,7 @@ class RulesCompiler:
     ) -> str:
         """Return a short hash of everything that decides the rule's values, except the rows."""
         joins = [
-            (relation.model_dump(mode="json", exclude={"description"}), target.refresh.history)
+            (_joined_by(relation), target.refresh.history)
             for path in sorted({reference.path for reference in item.references})
             for _, relation, target in hops(source, path, self._sources)
         ]
@@ -371,12 +373,19 @@ class RulesCompiler:
                     source=target.name,
                     on=tuple(relation.on.items()),
                     where=tuple((item.column, item.is_, item.related) for item in relation.where),
+                    as_of=relation.as_of,
                     columns={name: kinds[name] for name in kinds if name in needed[path]},
                     aggregates={name: item.expression for name, item in aggregates.items() if item.path == path},
                     unique=is_proven_to_one(relation, target),
                 )
             )
         return tuple(found)
+
+
+def _joined_by(relation: Relation) -> dict[str, Any]:
+    """Return what decides the rows that a relation joins. Rules from before `as_of` existed keep their versions."""
+    undecided = {"description"} if relation.as_of is not None else {"description", "as_of"}
+    return relation.model_dump(mode="json", exclude=undecided)
 
 
 def _typed(place: Place, value: exp.Expr, type_of: TypeOf) -> exp.Expr:

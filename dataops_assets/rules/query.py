@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
+from dataops_assets.config.rules import VALIDITY
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
 from dataops_assets.rules.semantics import of_type
 from dataops_assets.rules.stage import Lookup, Stage
@@ -170,7 +171,12 @@ def _condition(lookup: Lookup, left: str, right: str, prefix: str = "") -> exp.E
         _COMPARISONS[operator](this=column(prefix + own, left), expression=column(other, right))
         for own, operator, other in lookup.where
     ]
-    return conjunction([*equal, *compared])
+    valid = []
+    if lookup.as_of is not None:
+        start, end = (column(name, right) for name in VALIDITY)
+        moment = column(prefix + lookup.as_of, left)
+        valid = [query("$t >= $start AND ($end IS NULL OR $t < $end)", t=moment, start=start, end=end)]
+    return conjunction([*equal, *compared, *valid])
 
 
 def _same_own(lookup: Lookup, right: str) -> exp.Expr:

@@ -12,7 +12,7 @@ from dataops_assets.config.rules import Relation
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, RuleError, nearest
 from dataops_assets.rules.source_text import Place, TextSpan
-from dataops_assets.rules.types import system_columns
+from dataops_assets.rules.types import described, system_columns
 from dataops_assets.sql import identifier
 
 Kind = Literal["column", "snapshot", "keep_current", "system"]
@@ -76,6 +76,8 @@ def related_source(source: Source, relation: str, sources: Mapping[str, Source])
     compared = [*declared.on.items(), *((item.column, item.related) for item in declared.where)]
     for own, other in compared:
         _check_join_columns(where, source, target, own, other)
+    if declared.as_of is not None:
+        _check_moment(where, source, target, declared.as_of)
     if declared.cardinality == "to_many" and is_proven_to_one(declared, target):
         raise ConfigError(
             f"{where}: at most one row of {target.name!r} matches, because 'on' has its whole key",
@@ -105,6 +107,24 @@ def _check_join_columns(where: str, source: Source, target: Source, own: str, ot
         raise ConfigError(
             f"{where}: column {own!r} is {kinds[own]}, column {other!r} of {target.name!r} is {theirs[other]}",
             next_step="declare both columns with one type",
+        )
+
+
+def _check_moment(where: str, source: Source, target: Source, moment: str) -> None:
+    """Raise ConfigError if a column cannot be compared with the times at which versions of a source are valid."""
+    if not target.refresh.history:
+        raise ConfigError(
+            f"{where}: source {target.name!r} keeps no versions",
+            received=f"as_of: {moment}",
+            next_step=f"declare 'history: true' for {target.name!r}, or leave 'as_of' out",
+        )
+    kind = described(next(column.type for column in source.columns if column.name == moment))
+    theirs = system_columns(target)["s_valid_from"]
+    if kind != theirs:
+        raise ConfigError(
+            f"{where}: column {moment!r} is {kind}, versions of {target.name!r} are valid from a {theirs}",
+            received=f"as_of: {moment}",
+            next_step=f"name a column of the type {theirs}; it can be computed: {{name: …, type: …, expression: …}}",
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from dataops_assets.config.quality import Severity
+from dataops_assets.config.rules import VALIDITY
 from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.resolve import LOOKUP_PREFIX
 from dataops_assets.rules.windows import Reach
@@ -24,6 +25,8 @@ class Lookup:
 
     * `on`: pairs of equal columns, of the start and of `source`.
     * `where`: further comparisons (own column, operator, related column).
+    * `as_of`: the column at the start with the moment at which a version of `source` must be valid; None if the current
+      rows are joined.
     * `columns`: the needed columns of `source`, with their SQL types.
     * `aggregates`: for a to-many join, the aggregates over the matching rows, by internal name.
     * `unique`: at most one row matches, because the join covers the related key.
@@ -33,6 +36,7 @@ class Lookup:
     source: str
     on: tuple[tuple[str, str], ...]
     where: tuple[tuple[str, str, str], ...]
+    as_of: str | None
     columns: Mapping[str, str]
     aggregates: Mapping[str, exp.Expr]
     unique: bool
@@ -49,12 +53,15 @@ class Lookup:
     @property
     def own(self) -> tuple[str, ...]:
         """Return the columns at the start of the join that decide the match."""
-        return tuple(dict.fromkeys((*(own for own, _ in self.on), *(own for own, _, _ in self.where))))
+        moment = (self.as_of,) if self.as_of is not None else ()
+        return tuple(dict.fromkeys((*(own for own, _ in self.on), *(own for own, _, _ in self.where), *moment)))
 
     @property
     def related(self) -> tuple[str, ...]:
         """Return the columns of `source` that decide the match."""
-        return tuple(dict.fromkeys((*(other for _, other in self.on), *(other for _, _, other in self.where))))
+        validity = VALIDITY if self.as_of is not None else ()
+        compared = (*(other for _, other in self.on), *(other for _, _, other in self.where), *validity)
+        return tuple(dict.fromkeys(compared))
 
     @property
     def results(self) -> frozenset[str]:

@@ -22,7 +22,7 @@ from dataops_assets.rules.query import evaluate, pointing
 from dataops_assets.rules.stage import Stage
 from dataops_assets.rules.windows import Reach
 from dataops_assets.sql import Relation, alias, all_rows, column, columns, query
-from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null, versions_of
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.judged_contracts import current_judged, current_not_judged, current_outcome
 from dataops_assets.steps.recalculating.version_difference import differing_rows
@@ -133,8 +133,7 @@ class _Recalculation:
         before = self._base.info.get("computed_from", {}) if self._base is not None else {}
         if self._base is not None and before == computed_from:
             return self._unchanged(self._base)
-        history = self._context.source.refresh.history
-        hub = rows_cast_or_null(self._session, self._hub, self._rules.hub_columns, only_current=history)
+        hub = rows_cast_or_null(self._session, self._hub, self._rules.hub_columns, versions_of(self._context.source))
         kept = self._kept(before, computed_from)
         touched = self._touched(before, computed_from, hub) if kept else None
         if touched is None:
@@ -245,7 +244,7 @@ class _Recalculation:
             before["hub"],
             self._hub,
             self._rules.hub_columns,
-            only_current=source.refresh.history,
+            versions_of(source),
         )
         if own is None:
             return None
@@ -260,7 +259,7 @@ class _Recalculation:
                 version,
                 self._related.snapshots[lookup.source],
                 lookup.columns,
-                only_current=self._context.sources[lookup.source].refresh.history,
+                versions_of(self._context.sources[lookup.source], lookup),
             )
             if others is None:
                 return None

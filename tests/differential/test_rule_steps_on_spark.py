@@ -20,6 +20,7 @@ AGAIN = [
     test_enrich.test_look_ups_see_only_current_versions,
     test_recalculate.test_a_changed_row_changes_only_the_rows_that_see_it,
     test_recalculate.test_self_relations_are_kept_current,
+    test_recalculate.test_a_row_follows_the_version_that_was_valid_at_its_moment,
     test_recalculate.test_a_changed_row_of_many_touches_the_rows_that_point_to_it_now_or_before,
     test_recalculate.test_an_ambiguous_period_is_told_with_its_condition,
     test_recalculate.test_floating_point_noise_is_no_change,

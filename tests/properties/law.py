@@ -100,9 +100,9 @@ def leave(context: SourceContext, ids: Sequence[str]) -> None:
     remove(context, ids)
 
 
-def hub_rows(context: SourceContext) -> list[Mapping[str, Any]]:
-    """All rows of the hub."""
-    snapshot = context.hub.snapshot()
+def hub_rows(context: SourceContext, table: str = "") -> list[Mapping[str, Any]]:
+    """All rows of the hub, or of another table."""
+    snapshot = (context.table(table) if table else context.hub).snapshot()
     if snapshot is None:
         return []
     with context.engine.session() as session:

@@ -176,7 +176,7 @@ def computed_anew(context: SourceContext, names: Sequence[str]) -> dict[Place, d
     hub = context.hub.snapshot()
     assert hub is not None
     with context.engine.session() as session:
-        rows = rows_cast_or_null(session, hub, rules.hub_columns, only_current=False)
+        rows = rows_cast_or_null(session, hub, rules.hub_columns, "all")
         return by_place(session, evaluate(rules.current, rows, RelatedHubs(context, session, rules.current)), names)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from sqlglot import exp
 
+from dataops_assets.config.rules import VALIDITY
+from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
 from dataops_assets.rules.query import OWN_PREFIX, ambiguous
@@ -20,6 +22,16 @@ from dataops_assets.storage.delta import TableVersion
 _EXAMPLES = 3
 # a comparison read from the related column's side
 _TURNED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "<>": "<>"}
+
+Versions = Literal["all", "current", "existing"]
+"""Rows of a hub: all; with history the current versions, or all that are no deletion."""
+
+
+def versions_of(source: Source, lookup: Lookup | None = None) -> Versions:
+    """Return the versions of a source that rules read: of its own rows, or of those that a look-up of it reads."""
+    if lookup is not None and lookup.as_of is not None:
+        return "existing"
+    return "current" if source.refresh.history else "all"
 
 
 class RelatedHubs:
@@ -39,12 +51,12 @@ class RelatedHubs:
         }
 
     def __call__(self, lookup: Lookup) -> exp.Query:
-        """Return the rows of the look-up's source; with history only the current versions."""
+        """Return the rows of the look-up's source: with history the current versions, or all that were ever valid."""
         snapshot = self.snapshots[lookup.source]
         if snapshot is None:
             return nothing(lookup.columns)
-        history = self._context.sources[lookup.source].refresh.history
-        return rows_cast_or_null(self._session, snapshot, lookup.columns, only_current=history)
+        which = versions_of(self._context.sources[lookup.source], lookup)
+        return rows_cast_or_null(self._session, snapshot, lookup.columns, which)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -64,21 +76,24 @@ def rows_cast_or_null(
     session: Session,
     snapshot: TableVersion,
     wanted: Mapping[str, str],
+    which: Versions,
     *,
-    only_current: bool,
     only: Collection[str] | None = None,
     at: Relation | None = None,
 ) -> exp.Query:
     """Return a table's rows with the columns and SQL types of `wanted`; a value that cannot be cast is null.
 
     A column that the table lacks is null, too. `storage.retyping.rows_cast_exactly` raises an error instead.
+    `which`: of a table with history, the versions to read.
     `only`: read only these data files. `at`: the row positions to read.
     """
     rows = session.scan(snapshot, positions=at is not None, only=only)
     found: exp.Select = query("SELECT $selected FROM $rows AS r", selected=typed_columns(snapshot, wanted), rows=rows)
     if at is not None:
         found = found.where(query("r.s_position IN (SELECT p.s_position FROM $positions AS p)", positions=at))
-    return found.where(column("s_is_current")) if only_current else found
+    if which == "all":
+        return found
+    return found.where(column("s_is_current") if which == "current" else exp.not_(column("s_is_deleted")))
 
 
 def typed_columns(snapshot: TableVersion, wanted: Mapping[str, str]) -> list[exp.Expr]:
@@ -124,6 +139,8 @@ def refuse_ambiguous(session: Session, stage: Stage, rows: exp.Query, related: R
 def _ambiguous(lookup: Lookup, several: Sequence[Mapping[str, Any]]) -> InputError:
     rows = sum(row["s_rows"] for row in several)
     conditions = [(own, "=", other) for own, other in lookup.on] + list(lookup.where)
+    if lookup.as_of is not None:
+        conditions += [(lookup.as_of, ">=", VALIDITY[0]), (lookup.as_of, "<", VALIDITY[1])]
     examples = "; ".join(
         ", ".join(f"{other}{_TURNED[is_]}{row[OWN_PREFIX + own]!r}" for own, is_, other in conditions)
         + f" matches {row['s_matches']} rows of hub/{lookup.source}"

@@ -17,7 +17,7 @@ from sqlglot import exp
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import StorageError
 from dataops_assets.sql import Relation, all_rows, query
-from dataops_assets.steps.enriching.look_ups import nothing, rows_cast_or_null
+from dataops_assets.steps.enriching.look_ups import Versions, nothing, rows_cast_or_null
 from dataops_assets.storage import deletion_vectors
 from dataops_assets.storage.delta import DataFile, Table, TableVersion
 
@@ -28,19 +28,18 @@ def differing_rows(
     before: Sequence[Any] | int | None,
     now: TableVersion | None,
     wanted: Mapping[str, str],
-    *,
-    only_current: bool,
+    which: Versions,
 ) -> Relation | None:
     """Return the rows that only one of two versions has, in the types of `wanted`.
 
     Version `before`, as `TableVersion.known_as` (None: there was no table), is compared with the version `now`. A row
-    that both have equally often is left out, in whatever file it is. `only_current`: of a table with history, compare
-    only the current versions. Returns None if the older version can no longer be read or another commit has its number.
+    that both have equally often is left out, in whatever file it is. `which`: of a table with history, the versions
+    to compare. Returns None if the older version can no longer be read or another commit has its number.
     """
     if isinstance(before, int):
         # recorded before versions were identified by their commits
         return None
-    kind = _Wanted(table, wanted, only_current)
+    kind = _Wanted(table, wanted, which)
     try:
         old = table.snapshot(before[0]) if before is not None else None
         if old is not None and before is not None and old.known_as != list(before):
@@ -57,11 +56,11 @@ def differing_rows(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The rows that are compared: of this table, with these columns, and perhaps only the current versions."""
+    """The rows that are compared: of this table, with these columns, and of some versions."""
 
     table: Table
     columns: Mapping[str, str]
-    only_current: bool
+    which: Versions
 
 
 def _only_here(session: Session, wanted: _Wanted, here: TableVersion | None, there: TableVersion | None) -> Relation:
@@ -71,15 +70,13 @@ def _only_here(session: Session, wanted: _Wanted, here: TableVersion | None, the
         other = {file.path: file for file in there.files} if there else {}
         whole = [file.path for file in here.files if file.path not in other]
         if whole:
-            rows = rows_cast_or_null(session, here, wanted.columns, only_current=wanted.only_current, only=whole)
+            rows = rows_cast_or_null(session, here, wanted.columns, wanted.which, only=whole)
             parts.append(rows)
         for file, hidden in _masked(wanted.table, here, other):
             # one file at a time, so that a position identifies a row
             positions = session.register(pa.table({"s_position": pa.array(hidden, pa.int64())}))
             alone = replace(here, files=(replace(file, deletion_vector=None),))
-            rows = rows_cast_or_null(
-                session, alone, wanted.columns, only_current=wanted.only_current, only=[file.path], at=positions
-            )
+            rows = rows_cast_or_null(session, alone, wanted.columns, wanted.which, only=[file.path], at=positions)
             parts.append(rows)
     return session.create(all_rows(parts))
 

@@ -17,7 +17,7 @@ from dataops_assets.rules.lineage import ColumnReference
 from dataops_assets.rules.query import CAST_PREFIX, evaluate
 from dataops_assets.rules.stage import CompiledRule
 from dataops_assets.sql import Relation, column, columns, query
-from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null
+from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null, versions_of
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import TableVersion
@@ -84,7 +84,7 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
         )
     stage = rules.current.only([tried])
     with context.engine.session() as session:
-        rows = rows_cast_or_null(session, hub, rules.hub_columns, only_current=source.refresh.history)
+        rows = rows_cast_or_null(session, hub, rules.hub_columns, versions_of(source))
         if sample is not None:
             rows = query(
                 "SELECT r.* FROM $rows AS r ORDER BY r.s_row_hash, r.s_input_id, r.s_row_id LIMIT $most",

@@ -19,6 +19,9 @@ from dataops_assets.steps.upkeep.outdated import outdated
 
 SALES = {"Store": "integer", "Date": "date", "Sales": "integer", "Ratio": "double"}
 STORES = unchecked_source("stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"]})
+HISTORIC = unchecked_source(
+    "stores", {"Id": "integer", "Kind": "text"}, refresh={"type": "key", "key": ["Id"], "history": True}
+)
 RELATION = {"store": {"source": "stores", "on": {"Store": "Id"}}}
 WEEK = "over (partition by Store order by Date range between interval 7 day preceding and interval 1 day preceding)"
 
@@ -314,6 +317,52 @@ def test_only_current_versions_of_a_history_are_kept_current(tmp_path: Path) -> 
     fill_hub(space, "sales", [*on(1, 1, s_is_current=False), *on(1, 2, s_is_current=True)])
     recalculate(space)
     assert table_rows(space, "hub/sales_current", ["Sales", "r"]) == [{"Sales": 2, "r": 1}]
+
+
+def test_a_row_follows_the_version_that_was_valid_at_its_moment(tmp_path: Path) -> None:
+    stores = unchecked_source(
+        "stores",
+        {"Id": "integer", "Kind": "text"},
+        refresh={"type": "key", "key": ["Id"], "order_by": "Since", "history": True},
+        columns=[{"name": "Id", "type": "integer"}, {"name": "Kind"}, {"name": "Since", "type": "date"}],
+    )
+    relation = {"store": RELATION["store"] | {"as_of": "Date"}}
+    space = context(tmp_path, unchecked_source("sales", SALES, rules=[rule("store.Kind")], relations=relation), stores)
+    fill_hub(space, "sales", on(1, 1, 3, 5) + on(2, 3))
+
+    def version(kind: str, start: int, end: int | None, *, gone: bool = False) -> dict[str, Any]:
+        validity = {"s_valid_from": day(start), "s_valid_to": None if end is None else day(end), "s_is_deleted": gone}
+        return {"Id": 1, "Kind": kind, "Since": day(start), "s_is_current": end is None, **validity}
+
+    fill_hub(space, "stores", [version("old", 2, None)])
+    recalculate(space)
+    assert values(space) == [None, "old", "old", None]
+    # a newer version, a late one, and a deletion: each touches only the rows of its time
+    fill_hub(space, "stores", [version("old", 2, 5), version("new", 5, None)])
+    assert receipt(recalculate(space))[1] == 1
+    assert values(space) == [None, "old", "new", None]
+    fill_hub(space, "stores", [version("old", 2, 3), version("late", 3, 5), version("", 5, None, gone=True)])
+    assert receipt(recalculate(space)) == (2, 2)
+    assert values(space) == [None, "late", None, None]
+
+
+@pytest.mark.parametrize(
+    ("stores", "moment", "message"),
+    [
+        (STORES, "Date", "'stores' keeps no versions.*history: true"),
+        (HISTORIC, "Date", "'Date' is DATE, versions of 'stores' are valid from a TIMESTAMP WITH TIME ZONE"),
+        (HISTORIC, "When", "did you mean|known columns"),
+    ],
+)
+def test_a_moment_that_cannot_be_compared_is_refused(stores: Any, moment: str, message: str) -> None:
+    relation = {"store": RELATION["store"] | {"as_of": moment}}
+
+    def compiled() -> None:
+        own = unchecked_source("sales", SALES, rules=[rule("store.Kind")], relations=relation)
+        compile_rules(own, {"stores": stores})
+
+    with pytest.raises((ConfigError, ValueError), match=message):
+        compiled()
 
 
 def test_an_ambiguous_look_up_publishes_nothing(tmp_path: Path) -> None:
