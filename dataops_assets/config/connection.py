@@ -55,6 +55,10 @@ class CsvFormat(TextFile):
         return self
 
 
+MAP = "{}"
+"""What is added to the name of a map in `explode`; without it, an object is one item."""
+
+
 class NestedRecords(Declared):
     """The settings that all formats of nested records share."""
 
@@ -62,16 +66,17 @@ class NestedRecords(Declared):
         (),
         description="Lists whose items are the records, by their dotted names; each further list is within the items "
         "of the one before. The position of an item, from 1, has the name of the list with # after it. The parent "
-        "itself is a record with position 0.",
+        "itself is a record with position 0. A name with {} after it is a map: its items have a key and a value.",
     )
 
     @field_validator("explode")
     @classmethod
     def _within_one_another(cls, explode: tuple[str, ...]) -> tuple[str, ...]:
         for outer, inner in itertools.pairwise(explode):
-            if not inner.startswith(f"{outer}."):
+            items = outer.removesuffix(MAP)
+            if not inner.startswith(f"{items}."):
                 raise ValueError(
-                    f"{inner!r} is not within the items of {outer!r}; known: names that begin with {outer + '.'!r}; "
+                    f"{inner!r} is not within the items of {items!r}; known: names that begin with {items + '.'!r}; "
                     "two lists of one record are two sources"
                 )
         return explode
@@ -90,7 +95,7 @@ class JsonLinesFormat(NestedRecords):
     type: Literal["jsonl"]
 
 
-class ParquetFormat(Declared):
+class ParquetFormat(NestedRecords):
     """Apache Parquet."""
 
     type: Literal["parquet"]
@@ -106,13 +111,13 @@ class ExcelFormat(Declared):
     null_words: tuple[str, ...] = Field(("",), description="Texts that mean null.")
 
 
-class OrcFormat(Declared):
+class OrcFormat(NestedRecords):
     """Apache ORC."""
 
     type: Literal["orc"]
 
 
-class AvroFormat(Declared):
+class AvroFormat(NestedRecords):
     """An Apache Avro file with its schema."""
 
     type: Literal["avro"]

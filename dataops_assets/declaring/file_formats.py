@@ -83,7 +83,7 @@ def exploded(layout: FileFormat, lists: Sequence[str]) -> FileFormat:
         raise ConfigError(
             "reading the items of lists",
             received=f"files of the format {layout.type}",
-            known=["json", "jsonl", "xml", "yaml"],
+            known=["json", "jsonl", "xml", "yaml", "parquet", "orc", "avro"],
             next_step="leave out --explode",
         )
     return layout.model_copy(update={"explode": tuple(lists)})

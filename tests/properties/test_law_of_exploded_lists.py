@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from declared import unchecked_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from law import hub_rows
 from parsed_inputs import context_for, delivered, parsed_inputs
+from pyarrow import orc
 from pydantic import ValidationError
 
 from dataops_assets.config.environment import environment_from
@@ -101,6 +107,8 @@ def test_every_record_is_its_parent_or_an_item(engine: DuckDBEngine, tmp_path: P
     # two lines are no objects, an item is null and without its sku, and one has it twice
     assert [row for (row,) in made.rejected("s_row_id")] == [2, 8, 9, 11]
     assert made.counts["a.jsonl"] == {"rows": 3, "rejected": 4, "filtered": 5, "records": 12}
+    # the line of the parent, also where blank lines are left out
+    assert [line for (line,) in made.rejected("s_line")] == [1, 6, 7, 8]
     elements = lines_of_orders({"type": "xml", "records": "feed.order"}, keep_when="line > 0")
     made = parsed_inputs(engine, tmp_path / "xml", elements, {"a.xml": XML.encode()})
     assert made.rows("order", "line", "sku") == [(1, 1, "a"), (2, 1, "b"), (2, 2, "c")]
@@ -127,3 +135,99 @@ def test_lists_within_lists_have_a_position_each(engine: DuckDBEngine, tmp_path:
     assert made.counts["a.json"]["records"] == 7
     with pytest.raises(ValidationError, match="'c' is not within the items of 'a'; known"):
         lines_of_orders({"type": "json", "explode": ["a", "c"]})
+
+
+def written(kind: str, path: Path) -> bytes:
+    """Two parents with a list of structs and a map, in a format whose values have types."""
+    item = pa.struct([("sku", pa.string()), ("price", pa.decimal128(20, 2)), ("at", pa.timestamp("us", "UTC"))])
+    items, prices = pa.list_(item), pa.map_(pa.string(), pa.float64())
+    at = dt.datetime(2024, 1, 1, 12, 30, tzinfo=dt.UTC)
+    one = {"sku": "a", "price": decimal.Decimal("90071992547409.93"), "at": at}
+    table = pa.table(
+        {
+            "id": pa.array([1, 2], pa.int64()),
+            "items": pa.array([[one, {"sku": None, "price": None, "at": None}], []], items),
+            "prices": pa.array([[("eur", 1.5), ("a.b", float("inf"))], None], prices),
+        }
+    )
+    if kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "orc":
+        orc.write_table(table, path)
+    else:
+        rows = [{**row, "prices": dict(row["prices"] or [])} for row in table.to_pylist()]
+        price = {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 2}
+        fields = {"sku": "string", "price": price, "at": {"type": "long", "logicalType": "timestamp-micros"}}
+        record = {
+            "type": "record",
+            "name": "item",
+            "fields": [{"name": n, "type": ["null", t]} for n, t in fields.items()],
+        }
+        schema = {
+            "type": "record",
+            "name": "parent",
+            "fields": [
+                {"name": "id", "type": "long"},
+                {"name": "items", "type": {"type": "array", "items": record}},
+                {"name": "prices", "type": {"type": "map", "values": "double"}},
+            ],
+        }
+        with path.open("wb") as out:
+            fastavro.writer(out, schema, rows)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "orc", "avro"])
+def test_lists_and_maps_of_typed_formats_are_read_exactly(kind: str, engine: DuckDBEngine, tmp_path: Path) -> None:
+    content = written(kind, tmp_path / f"a.{kind}")
+    columns = [
+        {"name": "order", "type": "integer", "source_name": "id"},
+        {"name": "line", "type": "integer", "source_name": "items#"},
+        {"name": "sku", "source_name": "items.sku"},
+        {"name": "price", "type": "decimal(20,2)", "source_name": "items.price"},
+        {"name": "at", "type": "timestamptz", "source_name": "items.at"},
+    ]
+    shape: dict[str, Any] = {"columns": columns, "refresh": {"type": "append"}}
+    made = parsed_inputs(
+        engine,
+        tmp_path / "list",
+        lines_of_orders({"type": kind, "explode": ["items"]}, **shape),
+        {f"a.{kind}": content},
+    )
+    at = dt.datetime(2024, 1, 1, 12, 30, tzinfo=dt.UTC)
+    assert made.rows("order", "line", "sku", "price", "at") == [
+        (1, 0, None, None, None),
+        (1, 1, "a", decimal.Decimal("90071992547409.93"), at),
+        (1, 2, None, None, None),
+        (2, 0, None, None, None),
+    ]
+    assert made.counts[f"a.{kind}"]["records"] == 4
+    shape["columns"] = [
+        {"name": "order", "type": "integer", "source_name": "id"},
+        {"name": "currency", "source_name": "prices.key"},
+        {"name": "price", "type": "double", "source_name": "prices.value"},
+    ]
+    entries = lines_of_orders({"type": kind, "explode": ["prices{}"]}, keep_when="currency is not null", **shape)
+    made = parsed_inputs(engine, tmp_path / "map", entries, {f"a.{kind}": content})
+    assert sorted(made.rows("order", "currency", "price")) == [(1, "a.b", float("inf")), (1, "eur", 1.5)]
+
+
+def test_lists_within_maps_have_a_position_each(engine: DuckDBEngine, tmp_path: Path) -> None:
+    names = {"store": "stock.key", "place": "stock.value.items#", "sku": "stock.value.items"}
+    columns = [{"name": name, "source_name": source} for name, source in names.items()]
+    layout = {"type": "jsonl", "explode": ["stock{}", "stock.value.items"]}
+    content = b'{"stock": {"b": {"items": ["x", "y"]}, "a": {}}}\n{"stock": [{"key": "c"}]}\n{"stock": {}}\n'
+    made = parsed_inputs(
+        engine, tmp_path, lines_of_orders(layout, columns=columns, refresh={"type": "append"}), {"a.jsonl": content}
+    )
+    assert made.rows("store", "place", "sku") == [
+        (None, None, None),
+        ("b", "0", None),
+        ("b", "1", "x"),
+        ("b", "2", "y"),
+        ("a", "0", None),
+        (None, None, None),
+        ("c", "0", None),
+        (None, None, None),
+    ]
+    assert made.counts["a.jsonl"]["records"] == 8

@@ -55,10 +55,11 @@ def read_avro(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits
 
     A value of a union of several types is given as JSON text. The number of records of a file is that of its blocks.
     """
-    return read_as_parquet(staging, files, _rewritten, wanted, limits)
+    return read_as_parquet(staging, files, avro_as_parquet, wanted, limits)
 
 
-def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
+def avro_as_parquet(staging: Staging, file: RawFile) -> tuple[Path, int]:
+    """Return the file rewritten as Parquet, and its number of records. Raises InputError for a damaged file."""
     require_kind(file, "Avro", "Avro")
     path = staging.path()
     try:

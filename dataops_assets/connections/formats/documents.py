@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.exploded_lists import exploded
@@ -29,28 +31,52 @@ def read_documents(
 
     With `as_lines` None, the files are JSON lines already. A file that cannot be rewritten gets its InputError.
     """
+    lines: dict[str, Sequence[int]] = {}
 
     def rewritten(file: RawFile) -> tuple[Path, int]:
         if as_lines is None:
-            return exploded(staging, file, explode, limits)
+            found = exploded(staging, file, explode, limits)
+            lines[file.input_id] = found.lines
+            return found.path, found.records
         path, records = as_lines(file)
-        return exploded(staging, replace(file, path=path), explode, limits, records) if explode else (path, records)
+        if explode:
+            path, records, _ = exploded(staging, replace(file, path=path), explode, limits, records)
+        return path, records
 
     reading = read_rewritten(files, rewritten, lambda some: read_json_lines(staging, some, wanted, limits))
     # the lines of the rewritten file are not those of the delivered one
+    told = _table_of_lines(lines)
+    given = staging.session.register(told)
     reading.rows = [
         replace(
             rows,
             query=query(
-                "SELECT r.s_input_id, r.s_row_id, CAST(NULL AS BIGINT) AS s_line, r.s_problem, r.s_record, $fields "
-                "FROM $rows AS r",
+                "SELECT r.s_input_id, r.s_row_id, n.s_line, r.s_problem, r.s_record, $fields FROM $rows AS r "
+                "LEFT JOIN $lines AS n ON n.s_input_id = r.s_input_id AND n.s_row_id = r.s_row_id",
                 fields=columns([item.column for item in rows.fields], "r"),
                 rows=rows.query,
+                lines=given,
             ),
         )
         for rows in reading.rows
     ]
     return reading
+
+
+def _table_of_lines(lines: Mapping[str, Sequence[int]]) -> pa.Table:
+    """Return the line of the delivered file that each record was made of: s_input_id, s_row_id, s_line."""
+    parts = [
+        pa.table(
+            {
+                "s_input_id": pa.repeat(pa.scalar(input_id, pa.string()), len(numbers)),
+                "s_row_id": pa.array(range(len(numbers)), pa.int64()),
+                "s_line": pa.array(numbers, pa.int64()),
+            }
+        )
+        for input_id, numbers in lines.items()
+    ]
+    kinds = {"s_input_id": pa.string(), "s_row_id": pa.int64(), "s_line": pa.int64()}
+    return pa.concat_tables([pa.schema(list(kinds.items())).empty_table(), *parts])
 
 
 def of_whole_documents(limits: Limits) -> Limits:

@@ -1,5 +1,7 @@
 """Makes records of the items of lists: a record for each parent, and one for each item of its list.
 
+A map is a list of items that have a key and a value.
+
 The record of the parent comes first, without the list, at position 0. So a refresh knows that the parent was sent
 again, also with fewer items or none. A record of an item is the parent with the item in place of the list. The
 position, from 1, stands beside the list: `items#` beside `items`.
@@ -8,10 +10,12 @@ position, from 1, stands beside the list: `items#` beside `items`.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dataops_assets.config.connection import MAP
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.exact_json import members_of, object_of, read_exactly, written_exactly
 from dataops_assets.connections.formats.nested_names import parts_of
@@ -21,22 +25,40 @@ POSITION = "#"
 """What is added to the name of a list, for the name of the position."""
 
 
+class Exploded(NamedTuple):
+    """A new file with records, their number, and for each of them the line that it was made of, from 1."""
+
+    path: Path
+    records: int
+    lines: array[int]
+
+
+class _Level(NamedTuple):
+    """Where a list or map is."""
+
+    path: tuple[str, ...]
+    is_map: bool
+
+
 def exploded(
     staging: Staging, file: RawFile, paths: Sequence[str], limits: Limits, records: int | None = None
-) -> tuple[Path, int]:
+) -> Exploded:
     """Explode the lists at `paths` of JSON lines, each path within the items of the one before.
 
-    Return the new file and the number of its records: of the parents (`records`, or the lines with content), plus the
-    items, which are counted apart from making them. A value that is no list is one item. A line that is no object stays
-    as it is. Raises InputError for a line beyond the limits.
+    The parents are counted by `records`, or by the lines with content, and the items apart from making them. A value
+    that is no list is one item. A line that is no object stays as it is.
+
+    Raises InputError for a line beyond the limits.
     """
-    levels = [parts_of(path) for path in paths]
+    levels = [_Level(parts_of(path.removesuffix(MAP)), path.endswith(MAP)) for path in paths]
     # within an item, a path begins where the list is
-    steps = [level[len(above) :] for level, above in zip(levels, [(), *levels], strict=False)]
+    above = [0, *(len(level.path) for level in levels)]
+    steps = [_Level(level.path[length:], level.is_map) for level, length in zip(levels, above, strict=False)]
     target = staging.path()
     parents = items = 0
+    lines = array("q")
     with target.open("w", encoding="utf-8") as out:
-        for line in _lines(file, limits):
+        for number, line in _lines(file, limits):
             parents += 1
             try:
                 value, mark = read_exactly(line)
@@ -46,31 +68,38 @@ def exploded(
                 value = found = None
             if not isinstance(value, dict):
                 out.write(line + "\n")
+                lines.append(number)
                 continue
             items += _number_of_items(found, steps)
-            out.writelines(written_exactly(record, mark) + "\n" for record in _records(value, levels))
-    return target, (parents if records is None else records) + items
+            for record in _records(value, levels):
+                out.write(written_exactly(record, mark) + "\n")
+                lines.append(number)
+    return Exploded(target, (parents if records is None else records) + items, lines)
 
 
-def _lines(file: RawFile, limits: Limits) -> Iterator[str]:
+def _lines(file: RawFile, limits: Limits) -> Iterator[tuple[int, str]]:
+    """Yield the lines with content, with their numbers from 1."""
+    number = 0
     try:
         with file.path.open(encoding="utf-8-sig") as stream:
             while line := stream.readline(limits.record_bytes + 1):
+                number += 1
                 if len(line) > limits.record_bytes:
                     raise file.refused(
                         f"a record of more than {limits.record_bytes:,} bytes (limits.record_bytes)", "raise the limit"
                     )
                 if line.strip():
-                    yield line.rstrip("\n")
+                    yield number, line.rstrip("\n")
     except UnicodeError as error:
         raise file.refused(f"text that is not utf-8: {error}", "deliver JSON in UTF-8") from error
 
 
-def _records(value: dict[str, Any], levels: Sequence[tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def _records(value: dict[str, Any], levels: Sequence[_Level]) -> Iterator[dict[str, Any]]:
     if not levels:
         yield value
         return
-    path, *deeper = levels
+    level, *deeper = levels
+    path = level.path
     holder = _holder(value, path[:-1])
     if holder is None:
         yield value
@@ -81,12 +110,14 @@ def _records(value: dict[str, Any], levels: Sequence[tuple[str, ...]]) -> Iterat
     # a list that the parent does not have stays absent: a renamed list is no empty one
     nothing = [(name, None)] if name in holder else []
     yield _with(value, path[:-1], object_of([*others, *nothing, (name + POSITION, 0)]))
-    for position, item in enumerate(_items(held), start=1):
+    for position, item in enumerate(_items(held, level), start=1):
         one = object_of([*others, (name, item), (name + POSITION, position)])
         yield from _records(_with(value, path[:-1], one), deeper)
 
 
-def _items(held: Any) -> Sequence[Any]:
+def _items(held: Any, level: _Level) -> Sequence[Any]:
+    if level.is_map and isinstance(held, dict):
+        return [object_of([("key", key), ("value", item)]) for key, item in members_of(held)]
     return held if isinstance(held, list) else [] if held is None else [held]
 
 
@@ -112,12 +143,14 @@ def _with(value: dict[str, Any] | None, path: Sequence[str], inner: dict[str, An
     return object_of(pairs if path[0] in value else [*pairs, (path[0], changed)])
 
 
-def _number_of_items(value: Any, steps: Sequence[tuple[str, ...]]) -> int:
+def _number_of_items(value: Any, steps: Sequence[_Level]) -> int:
     """Count the records that are made of an object besides its own."""
     if not steps:
         return 0
-    for name in steps[0]:
+    for name in steps[0].path:
         value = value.get(name) if isinstance(value, dict) else None
+    if steps[0].is_map and isinstance(value, dict):
+        value = [{"value": item} for item in value.values()]
     if not isinstance(value, list):
         value = [] if value is None else [value]
     return len(value) + sum(_number_of_items(item, steps[1:]) for item in value)

@@ -18,10 +18,11 @@ def read_orc(staging: Staging, files: Sequence[RawFile], wanted: Wanted, limits:
 
     The number of records of a file is that of its footer.
     """
-    return read_as_parquet(staging, files, _rewritten, wanted, limits)
+    return read_as_parquet(staging, files, orc_as_parquet, wanted, limits)
 
 
-def _rewritten(staging: Staging, file: RawFile) -> tuple[Path, int]:
+def orc_as_parquet(staging: Staging, file: RawFile) -> tuple[Path, int]:
+    """Return the file rewritten as Parquet, and its number of records. Raises InputError for a damaged file."""
     # few sources have such files
     from pyarrow import orc
 

@@ -78,7 +78,15 @@ class _File(NamedTuple):
     footer: pq.FileMetaData
 
 
-def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) -> _File:
+def rows_of_parquet(file: RawFile) -> int:
+    """Return the number of rows that the footer of a file tells. Raises InputError for a damaged file."""
+    try:
+        return _opened(file)[1].num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise file.refused(f"damaged Parquet: {error}", DELIVER_AGAIN) from error
+
+
+def _opened(file: RawFile) -> tuple[pa.Schema, pq.FileMetaData]:
     with file.path.open("rb") as stream:
         kind = kind_of(stream.read(HEAD_BYTES))
     if kind != "parquet":
@@ -86,14 +94,19 @@ def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) 
             f"{kind or 'bytes of another kind'}, not Parquet",
             "correct format and compression, or deliver the right file",
         )
+    with pq.ParquetFile(file.path) as opened:
+        schema, footer = opened.schema_arrow, opened.metadata
+    groups = sum(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
+    if groups != footer.num_rows:
+        raise file.refused(
+            f"damaged Parquet: {footer.num_rows:,} rows in all, {groups:,} in its row groups", DELIVER_AGAIN
+        )
+    return schema, footer
+
+
+def _looked_at(staging: Staging, file: RawFile, wanted: Wanted, limits: Limits) -> _File:
     try:
-        with pq.ParquetFile(file.path) as opened:
-            schema, footer = opened.schema_arrow, opened.metadata
-        groups = sum(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
-        if groups != footer.num_rows:
-            raise file.refused(
-                f"damaged Parquet: {footer.num_rows:,} rows in all, {groups:,} in its row groups", DELIVER_AGAIN
-            )
+        schema, footer = _opened(file)
         if len(schema.names) > limits.columns:
             raise file.refused(
                 f"{len(schema.names):,} columns, more than limits.columns ({limits.columns:,})", "raise the limit"

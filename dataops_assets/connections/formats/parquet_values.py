@@ -20,6 +20,9 @@ from dataops_assets.connections.formats.json_text import json_text
 from dataops_assets.connections.formats.staging import Staging, field_name
 
 _MOST_DIGITS = 38
+# how numbers that JSON does not know are written
+_AS_THE_ENGINE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_TEXTS = {name: f'"{name}"' for name in _AS_THE_ENGINE}
 # the engine's own, in any case of letters
 _TAKEN = "file_row_number"
 
@@ -49,6 +52,16 @@ def exact(staging: Staging, path: Path, schema: pa.Schema) -> Path:
             ]
             writer.write_batch(pa.record_batch(columns, schema=given))
     return target
+
+
+def rows_as_json(path: Path) -> Iterator[str]:
+    """Yield each row of a file as a JSON object, digit for digit; a number that JSON does not know is a text."""
+    with pq.ParquetFile(path) as opened:
+        names = [json_text(name) for name in opened.schema_arrow.names]
+        for batch in opened.iter_batches():
+            for row in zip(*batch.columns, strict=True) if names else ():
+                members = (f"{name}:{_json(item, _TEXTS)}" for name, item in zip(names, row, strict=True))
+                yield "{" + ",".join(members) + "}"
 
 
 def _opened(path: Path, unit: str) -> pq.ParquetFile:
@@ -135,24 +148,26 @@ def _as(kind: pa.DataType, value: pa.Array, micros: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(text, nanos, "" if value.type.tz is None else "Z", "")
 
 
-def _json(item: pa.Scalar[Any]) -> str:
-    """Return a value inside a nested one as JSON text; `as_py` would cut nanoseconds and write a map as a list."""
+def _json(item: pa.Scalar[Any], odd: Mapping[str, str] = _AS_THE_ENGINE) -> str:
+    """Return a value inside a nested one as JSON text; `as_py` would cut nanoseconds and write a map as a list.
+
+    `odd` says how to write the numbers that JSON does not know.
+    """
     kind = item.type
     if not item.is_valid:
         return "null"
     if isinstance(item, pa.MapScalar):
         entries = (item.values[place] for place in range(len(item)))
-        return "{" + ",".join(f"{_name(entry[0])}:{_json(entry[1])}" for entry in entries) + "}"
+        return "{" + ",".join(f"{_name(entry[0])}:{_json(entry[1], odd)}" for entry in entries) + "}"
     if isinstance(item, pa.StructScalar):
-        members = (f"{json_text(kind.field(place).name)}:{_json(item[place])}" for place in range(kind.num_fields))
+        members = (f"{json_text(kind.field(place).name)}:{_json(item[place], odd)}" for place in range(kind.num_fields))
         return "{" + ",".join(members) + "}"
     if pa.types.is_nested(kind):
-        return "[" + ",".join(map(_json, item.values)) + "]"
+        return "[" + ",".join(_json(one, odd) for one in item.values) + "]"
     if pa.types.is_time64(kind) or pa.types.is_duration(kind):
         return json_text(_as(pa.string(), pa.array([item], kind), pa.array([item], kind))[0].as_py())
     if pa.types.is_floating(kind) and not math.isfinite(item.as_py()):
-        # as the engine writes them
-        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(item.as_py())]
+        return odd[str(item.as_py())]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return json_text("".join(chr(one) if 32 <= one < 127 else f"\\x{one:02X}" for one in item.as_py()))
     return json_text(item.as_py())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sqlglot import exp
 
@@ -36,8 +37,9 @@ from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.json_records import json_as_lines, read_json_lines
 from dataops_assets.connections.formats.messages import read_messages
 from dataops_assets.connections.formats.null_words import NullWords
-from dataops_assets.connections.formats.orc import read_orc
-from dataops_assets.connections.formats.parquet import read_parquet
+from dataops_assets.connections.formats.orc import orc_as_parquet, read_orc
+from dataops_assets.connections.formats.parquet import read_parquet, rows_of_parquet
+from dataops_assets.connections.formats.parquet_values import rows_as_json
 from dataops_assets.connections.formats.staging import (
     RawFile,
     Reading,
@@ -119,30 +121,70 @@ def _read_records(
             reading = read_fixed_width(staging, files, layout)
         case TextFormat():
             reading = read_text(staging, files, layout, limits)
-        case ParquetFormat():
-            reading = read_parquet(staging, files, wanted, limits)
-        case OrcFormat():
-            reading = read_orc(staging, files, wanted, limits)
+        case ParquetFormat() | OrcFormat() | AvroFormat():
+            reading = _read_tables(staging, files, layout, wanted, limits)
         case MessagesFormat():
             reading = read_messages(staging, files, layout, wanted, limits)
-        case AvroFormat():
-            # few sources have such files, and the libraries take time to import
-            from dataops_assets.connections.formats.avro import read_avro
-
-            reading = read_avro(staging, files, wanted, limits)
         case ExcelFormat():
             # the library of workbooks takes long to import, and few sources have them
             from dataops_assets.connections.formats.excel import read_excel
 
             reading = read_excel(staging, files, layout, wanted, limits)
-    if wanted.presences and not isinstance(
-        layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat | MessagesFormat
-    ):
+    if wanted.presences and not _is_read_as_json(layout):
         _tell_presences(reading, wanted)
     NullWords(layout, wanted).tell(reading)
     if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat | ExcelFormat):
         _count_undeclared(staging, reading, wanted)
     return reading
+
+
+def _is_read_as_json(layout: RawFormat) -> bool:
+    """Whether the records may have different fields, and are read as JSON lines."""
+    if isinstance(layout, ParquetFormat | OrcFormat | AvroFormat):
+        return bool(layout.explode)
+    return isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat | MessagesFormat)
+
+
+def _read_tables(
+    staging: Staging,
+    files: Sequence[RawFile],
+    layout: ParquetFormat | OrcFormat | AvroFormat,
+    wanted: Wanted,
+    limits: Limits,
+) -> Reading:
+    if layout.explode:
+        return read_documents(
+            staging, files, lambda file: _table_as_lines(staging, file, layout), layout.explode, wanted, limits
+        )
+    match layout:
+        case ParquetFormat():
+            return read_parquet(staging, files, wanted, limits)
+        case OrcFormat():
+            return read_orc(staging, files, wanted, limits)
+        case AvroFormat():
+            # few sources have such files, and the libraries take time to import
+            from dataops_assets.connections.formats.avro import read_avro
+
+            return read_avro(staging, files, wanted, limits)
+
+
+def _table_as_lines(
+    staging: Staging, file: RawFile, layout: ParquetFormat | OrcFormat | AvroFormat
+) -> tuple[Path, int]:
+    """Return the rows of a file as JSON lines, and their number."""
+    match layout:
+        case ParquetFormat():
+            path, records = file.path, rows_of_parquet(file)
+        case OrcFormat():
+            path, records = orc_as_parquet(staging, file)
+        case AvroFormat():
+            from dataops_assets.connections.formats.avro import avro_as_parquet
+
+            path, records = avro_as_parquet(staging, file)
+    target = staging.path()
+    with target.open("w", encoding="utf-8") as out:
+        out.writelines(row + "\n" for row in rows_as_json(path))
+    return target, records
 
 
 def _read_nested(
