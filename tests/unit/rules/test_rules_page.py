@@ -41,7 +41,7 @@ def blocks(language: str) -> list[str]:
 
 
 EXAMPLE, RELATED, EXPRESSIONS = tables()
-DECLARED, TO_MANY = [yaml.safe_load(block) for block in blocks("yaml")]
+DECLARED, TO_MANY, AS_OF = [yaml.safe_load(block) for block in blocks("yaml")]
 
 
 def read(text: str) -> Any:
@@ -94,6 +94,15 @@ def test_the_to_many_example_gives_what_the_page_says() -> None:
     found = run(rules, rules.current, given, {"visits": visited})
     names = [rule["name"] for rule in TO_MANY["rules"]]
     assert [[row[name] for name in names] for row in found] == [[read(row[name]) for name in names] for row in RELATED]
+
+
+def test_the_example_in_time_looks_up_versions() -> None:
+    stores = source(
+        "stores", {"id": "integer", "city": "text"}, refresh={"type": "full", "key": ["id"], "history": True}
+    )
+    sales = source("sales", {"store": "integer", "sold_at": "timestamptz"}, **AS_OF)
+    (lookup,) = compile_rules(sales, {"sales": sales, "stores": stores}).current.lookups
+    assert (lookup.as_of, lookup.own) == ("sold_at", ("store", "sold_at"))
 
 
 def test_the_error_is_told_as_the_page_shows_it() -> None:
