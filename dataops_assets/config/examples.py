@@ -320,6 +320,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "header_lines": [{"pattern": "HEADER;[0-9]{8}"}],
         "trailer_lines": [{"pattern": "TRAILER;(?P<rows>[0-9,]+);(?P<amount>[0-9,.]+)"}],
     },
+    "NamedPeriod": {"pattern": r"sales_(?P<from>\d{8})_(?P<through>\d{8})\.csv", "format": "%Y%m%d"},
     "TimestampRefresh": {"range_by": "sold_at", "period": "day"},
     "TopicTarget": {"cluster": "events", "topic": "shop.customers"},
     "Use": {"template": "margin", "tokens": {"price": "net", "cost": "cost"}},

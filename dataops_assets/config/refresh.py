@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from dataops_assets.config.declared import Declared, Duration
+from dataops_assets.config.text_lines import compiled
 
 _HISTORY = Field(False, description="Keep every version, with s_valid_from, s_valid_to, s_is_current and s_is_deleted.")
 
@@ -50,6 +51,42 @@ def _in_full(value: Any) -> Any:
 
 Merged = Annotated[MergedColumn, BeforeValidator(_in_full, json_schema_input_type=Take | MergedColumn)]
 """How a column is merged; a word alone is its `take`."""
+
+
+class NamedPeriod(Declared):
+    """The period of an input, as the name of its file tells it."""
+
+    pattern: str = Field(
+        min_length=1,
+        description="Regular expression (Python) of the whole name of a file, without its folder. The group `from` is "
+        "the begin of the period; `to` is its end, which is outside, or `through` its last day, which is inside.",
+    )
+    format: str = Field(
+        "%Y-%m-%d", description="Format (strptime) of the begin and the end, in the time zone of discovery.timezone."
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _names_both_ends(cls, value: str) -> str:
+        groups = set(compiled(value).groupindex)
+        if groups not in ({"from", "to"}, {"from", "through"}):
+            raise ValueError(
+                f"pattern {value!r} has the groups {sorted(groups)}; known: (?P<from>…) with (?P<to>…) or "
+                "(?P<through>…)"
+            )
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _tells_a_day(cls, value: str) -> str:
+        day = datetime(2024, 11, 28, tzinfo=UTC)
+        try:
+            found = datetime.strptime(day.strftime(value), value).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise ValueError(f"format {value!r} cannot be read: {error}") from error
+        if found != day:
+            raise ValueError(f"format {value!r} does not tell a whole day; known: the directives of strptime")
+        return value
 
 
 class GroupDelete(Declared):
@@ -141,11 +178,12 @@ class TimestampRefresh(_RowsWithoutKey):
 
     type: Literal["timestamp"]
     range_by: str = Field(description="Column of type date, timestamp or timestamptz.")
-    period: Grain | None = Field(
+    period: Grain | NamedPeriod | None = Field(
         None,
         description="An input replaces all rows of the whole hour, day, week, month, quarter or year of its extract "
-        "time, in the time zone of discovery.timezone. So an input with fewer rows, or with none, deletes the others. "
-        "A row outside the period is rejected. Default: an input replaces from its earliest to its latest row.",
+        "time, in the time zone of discovery.timezone, or of the period in the name of its file. So an input with "
+        "fewer rows, or with none, deletes the others. A row outside the period is rejected. Default: an input "
+        "replaces from its earliest to its latest row.",
     )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE

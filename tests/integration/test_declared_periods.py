@@ -79,3 +79,24 @@ def test_the_name_of_the_day_can_be_the_only_one(instance: dg.DagsterInstance, t
             assert all(result.success for result in here.settle("orders"))
         first, second = dt.date(2024, 1, 2), dt.date(2024, 1, 3)
         assert here.rows("hub/orders", "day", "id") == [(first, 2), (second, 1)]
+
+
+def test_a_name_that_tells_both_ends_is_enough_for_an_input_without_rows(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A week, two days of it without rows, and a file whose name tells no period, which fails alone."""
+    name = r"orders_.*_(?P<from>\d{4}-\d\d-\d\d)_(?P<through>\d{4}-\d\d-\d\d)\.csv"
+    feed: dict[str, Any] = FEED | {
+        "connection": {**FEED["connection"], "extract_time": {"pattern": "orders_%Y-%m-%dT%H*"}},
+        "refresh": FEED["refresh"] | {"period": {"pattern": name}},
+    }
+    week = HEADER + "".join(f"{day},2024-01-{day:02}T03:00:00Z\n" for day in range(1, 8))
+    with loaded(feed) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        here.land("orders", "orders_2024-02-01T05_2024-01-03_2024-01-04.csv", HEADER)
+        here.land("orders", "orders_2024-02-01T04_2024-01-01_2024-01-08.csv", week)
+        assert all(result.success for result in here.settle("orders"))
+        assert hub(here) == [1, 2, 5, 6, 7]
+        here.land("orders", "orders_2024-02-01T06_all.csv", HEADER)
+        assert not all(result.success for result in here.settle("orders"))
+        assert hub(here) == [1, 2, 5, 6, 7]

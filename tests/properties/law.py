@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tempfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,14 @@ def as_input(given: GivenInput) -> Input:
     """The registered form of a generated input."""
     digest = hashlib.sha256((given.content or given.input_id).encode()).hexdigest()
     arrival = given.time + dt.timedelta(minutes=given.arrival)
-    return arrived(given.time, given.input_id, digest, "generated", len(given.rows), arrival=arrival)
+    last = given.time + dt.timedelta(days=days_of(given) - 1)
+    origin = f"generated/{given.time:%Y%m%d}-{last:%Y%m%d}"
+    return arrived(given.time, given.input_id, digest, origin, len(given.rows), arrival=arrival)
+
+
+def days_of(given: GivenInput) -> int:
+    """The length of the period in the name of a generated input."""
+    return 1 + zlib.crc32(given.input_id.encode()) % 4
 
 
 def _environment(home: Path) -> Environment:

@@ -14,7 +14,7 @@ from typing import Any
 
 import reference
 from hypothesis import strategies as st
-from law import arrive, at, hub_rows, leave, workspace_for
+from law import arrive, at, days_of, hub_rows, leave, workspace_for
 from reference import GivenInput, Version
 
 from dataops_assets.config.source import Source
@@ -149,6 +149,13 @@ KINDS = {
     "timestamp_of_a_week": Kind(
         {"type": "timestamp", "range_by": "seen", "period": "week"},
         lambda inputs: reference.whole_rows(inputs, COLUMNS, reference.covers_days("seen", 7)),
+    ),
+    "timestamp_of_named_days": Kind(
+        {"type": "timestamp", "range_by": "seen"}
+        | {"period": {"pattern": r"(?P<from>\d{8})-(?P<through>\d{8})", "format": "%Y%m%d"}},
+        lambda inputs: reference.whole_rows(
+            inputs, COLUMNS, lambda item, row: item.time <= row["seen"] < item.time + dt.timedelta(days_of(item))
+        ),
     ),
     "sequence": Kind(
         {"type": "sequence", "range_by": "number"},

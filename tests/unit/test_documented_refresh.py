@@ -96,6 +96,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",
         "unit/steps/test_input_periods.py::test_a_moment_is_in_the_period_that_the_calendar_shows",
     ),
+    "Periods in the name of a file.": (
+        LAW,
+        PERIODS + "test_a_name_that_tells_both_ends_is_enough_for_an_input_without_rows",
+        "unit/steps/test_input_periods.py::test_a_name_without_a_period_is_refused",
+    ),
     "A row outside the period": (PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",),
     "Rows without a time.": (PERIODS + "test_the_name_of_the_day_can_be_the_only_one",),
     "Periods that the rows name.": (TYPES + "test_rows_that_name_periods_replace_them_also_several_of_one_file",),

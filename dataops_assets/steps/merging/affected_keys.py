@@ -104,14 +104,17 @@ def _covers(session: Session, delivery: Delivery, lake: exp.Expr) -> Relation:
 
 def _covered_periods(session: Session, delivery: Delivery) -> exp.Query:
     change = delivery.change
-    applied = {item.input_id: item.extract_time for item in change.applied_after() if item.complete}
-    wanted = applied if delivery.late else {key: time for key, time in applied.items() if key in set(change.ids)}
+    source = delivery.source
+    applied = {
+        item.input_id: input_periods.told_by(source, item.as_input) for item in change.applied_after() if item.complete
+    }
+    wanted = applied if delivery.late else {key: told for key, told in applied.items() if key in set(change.ids)}
     found: exp.Query = query(
         """
         SELECT p.*, i.s_extract_time, i.s_rank, i.s_added FROM $periods AS p
         JOIN $inputs AS i ON i.s_input_id = p.s_input_id
         """,
-        periods=input_periods.periods(session, delivery.source, wanted),
+        periods=input_periods.periods(session, source, wanted),
         inputs=delivery.inputs,
     )
     return found
@@ -188,7 +191,7 @@ def _affected_keys_late(session: Session, change: Change, hub: exp.Expr, lake: e
         covered = query(
             "SELECT r.s_key FROM $rows AS r SEMI JOIN $reached AS n ON $is_covered",
             rows=rows,
-            reached=input_periods.covers_of(session, source, lake, change.times_of(reached)),
+            reached=input_periods.covers_of(session, source, lake, change.told_of(reached)),
             is_covered=replace_scope.is_covered(source, "r", "n", replace_scope.probe(source)),
         )
         keys = exp.union(query("SELECT r.s_key FROM $rows AS r", rows=rows_of(rows, reached)), covered, distinct=False)

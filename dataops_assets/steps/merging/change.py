@@ -15,6 +15,7 @@ from dataops_assets.engines.base import FILE, POSITION, Session
 from dataops_assets.report import IN_ORDER, Input
 from dataops_assets.sql import DIALECT, alias, column, columns, query
 from dataops_assets.steps.merging import input_periods, merged_values, replace_scope
+from dataops_assets.steps.merging.input_periods import Told, told_by
 from dataops_assets.steps.merging.input_statistics import Extent, Extents, ValueRange, between
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
 from dataops_assets.steps.merging.row_identity import delete_marker, group_deletes, order_type
@@ -157,18 +158,20 @@ class Change:
             return exp.true()
         reached = [self.extents[input_id] for input_id in self.reached if input_id in self.extents]
         if input_periods.declared_period(self.source) is not None:
-            reached += [_extent_of_period(self.source, time) for time in self.times_of(self.reached).values()]
+            reached += [_extent_of_period(self.source, item) for item in self.told_of(self.reached).values()]
         return between(self.source, reached, table)
 
     def deletes_groups(self, input_ids: Iterable[str]) -> bool:
         """Whether one of these added or removed inputs has rows that delete many keys."""
         return any(self.extents[input_id].deletes_groups for input_id in input_ids if input_id in self.extents)
 
-    def times_of(self, input_ids: Iterable[str]) -> dict[str, dt.datetime]:
-        """Return the extract times of applied or added inputs."""
-        added = {item.input_id: item.extract_time for item in self.adding}
+    def told_of(self, input_ids: Iterable[str]) -> dict[str, Told]:
+        """Return what tells the periods of applied or added inputs."""
+        added = {item.input_id: told_by(self.source, item) for item in self.adding}
         return {
-            input_id: added[input_id] if input_id in added else self.manifest.inputs[input_id].extract_time
+            input_id: added[input_id]
+            if input_id in added
+            else told_by(self.source, self.manifest.inputs[input_id].as_input)
             for input_id in input_ids
         }
 
@@ -187,6 +190,7 @@ class Change:
                     item.input_id,
                     item.input_id not in self.incomplete,
                     content=item.content,
+                    name=told_by(self.source, item).name,
                 )
                 for item in self.adding
             }
@@ -194,9 +198,9 @@ class Change:
         return sorted(kept.values(), key=IN_ORDER)
 
 
-def _extent_of_period(source: Source, extract_time: dt.datetime) -> Extent:
+def _extent_of_period(source: Source, told: Told) -> Extent:
     """Return the extent of an input that covers a period, whether it has rows or not."""
-    low, high = input_periods.period_of(source, extract_time)
+    low, high = input_periods.period_of(source, told)
     return Extent(0, {str(source.refresh.range_by): ValueRange(str(low), str(high), 0)})
 
 
@@ -216,7 +220,8 @@ def manifest_after(change: Change) -> HubManifest:
         complete, written = item.input_id not in change.incomplete, change.written.get(item.input_id, "")
         content = item.content if isinstance(change.source.refresh, AppendRefresh) else ""
         place = item.extract_time, item.arrival, item.input_id
-        applied.append(AppliedInput(*place, complete, high, written, content))
+        name = told_by(change.source, item).name
+        applied.append(AppliedInput(*place, complete, high, written, content, name))
     return change.manifest.after(change.source, applied, change.removing)
 
 

@@ -257,8 +257,8 @@ def _overlapping(session: Session, change: Change, lake: exp.Expr, later: Sequen
             SELECT DISTINCT n.s_input_id FROM $later AS n JOIN $moved AS m
               ON n.s_low <= m.s_high AND n.s_high >= m.s_low
             """,
-            later=covers_of(session, source, lake, change.times_of(later)),
-            moved=covers_of(session, source, lake, change.times_of(change.moved)),
+            later=covers_of(session, source, lake, change.told_of(later)),
+            moved=covers_of(session, source, lake, change.told_of(change.moved)),
         )
     )
     hit = set(found.column("s_input_id").to_pylist())

@@ -1,4 +1,6 @@
-"""Computes the period of an input, where the source declares one: the whole hour, day, … of its extract time.
+"""Computes the period of an input, where the source declares one.
+
+It is the whole hour, day, … of its extract time, or the period that the name of its file tells.
 
 A period is half-open, in the time zone of the source. Its bounds are computed here, and not by an engine, so that each
 engine has the same. A range column has at most microseconds, so the last moment of a period is its end minus one.
@@ -7,16 +9,19 @@ engine has the same. A range column has at most microseconds, so the last moment
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 from sqlglot import exp
 
-from dataops_assets.config.refresh import Grain, TimestampRefresh
+from dataops_assets.config.refresh import Grain, NamedPeriod, TimestampRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputError
+from dataops_assets.report import Input
 from dataops_assets.sql import Relation, query
 from dataops_assets.steps.merging import replace_scope
 from dataops_assets.storage.publish import rows_of
@@ -28,26 +33,84 @@ _ARROW = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+_A_DAY = dt.timedelta(days=1)
 _LAST_MOMENT = dt.timedelta(microseconds=1)
 
 
-def declared_period(source: Source) -> Grain | None:
-    """Return the grain of the periods of a source's inputs; None if an input covers the range of its rows."""
+class Told(NamedTuple):
+    """What tells the period of an input: its extract time, or the name of its file ('' where names tell nothing)."""
+
+    extract_time: dt.datetime
+    name: str = ""
+
+
+def told_by(source: Source, item: Input) -> Told:
+    """Return what tells the period of an input."""
+    is_named = isinstance(declared_period(source), NamedPeriod)
+    return Told(item.extract_time, item.origin.rpartition("/")[2] if is_named else "")
+
+
+def declared_period(source: Source) -> Grain | NamedPeriod | None:
+    """Return the declared period of a source's inputs; None if an input covers the range of its rows."""
     return source.refresh.period if isinstance(source.refresh, TimestampRefresh) else None
 
 
-def period_of(source: Source, extract_time: dt.datetime) -> tuple[Moment, Moment]:
+def period_of(source: Source, told: Told) -> tuple[Moment, Moment]:
     """Return the first and the last moment of the period of an input, in the type of the range column.
 
-    The source declares a period.
+    The source declares a period. Raises InputError for a file whose name tells none.
     """
-    grain = declared_period(source)
-    if grain is None:
+    declared = declared_period(source)
+    if declared is None:
         raise ValueError(f"source {source.name!r} declares no period")
     zone = ZoneInfo(source.discovery.timezone)
+    kind = next(item.type for item in source.columns if item.name == source.refresh.range_by)
+    if isinstance(declared, NamedPeriod):
+        first, last = (_in_type(kind, moment, zone) for moment in _named(declared, told.name))
+        return first, last
+    return _period_at(declared, told.extract_time, kind, zone)
+
+
+def _named(declared: NamedPeriod, name: str) -> tuple[dt.datetime, dt.datetime]:
+    """Return the first and the last moment of the period that a name tells, as local times."""
+
+    def refused(received: str) -> InputError:
+        return InputError(
+            f"reading the period of {name}",
+            received=received,
+            known=[f"names that match {declared.pattern}", f"times as {declared.format}"],
+            next_step="correct refresh.period, or deliver the file under another name",
+        )
+
+    found = re.fullmatch(declared.pattern, name)
+    if found is None:
+        raise refused("a name that does not match the pattern")
+    groups = found.groupdict()
+    try:
+        times = {group: _local(text, declared.format) for group, text in groups.items()}
+        first = times["from"]
+        end = times["to"] if "to" in times else times["through"] + _A_DAY
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refused(str(error)) from error
+    if end <= first:
+        raise refused(f"a period from {first} that ends at {end}")
+    return first, end - _LAST_MOMENT
+
+
+def _local(text: str, form: str) -> dt.datetime:
+    return dt.datetime.strptime(text, form)  # noqa: DTZ007  the zone follows
+
+
+def _in_type(kind: str, local: dt.datetime, zone: ZoneInfo) -> Moment:
+    if kind == "date":
+        return local.date()
+    return local if kind == "timestamp" else local.replace(tzinfo=zone).astimezone(dt.UTC)
+
+
+def _period_at(grain: Grain, extract_time: dt.datetime, kind: str, zone: ZoneInfo) -> tuple[Moment, Moment]:
+    """Return the first and the last moment of the whole hour, day, … of an extract time."""
     local = extract_time.astimezone(zone)
     first = _floor(grain, local.replace(tzinfo=None))
-    kind = next(item.type for item in source.columns if item.name == source.refresh.range_by)
     if kind == "date":
         return first.date(), (_next(grain, first) - _LAST_MOMENT).date()
     if kind == "timestamp":
@@ -60,14 +123,14 @@ def period_of(source: Source, extract_time: dt.datetime) -> tuple[Moment, Moment
     return start, end - _LAST_MOMENT
 
 
-def periods(session: Session, source: Source, times: Mapping[str, dt.datetime]) -> Relation:
-    """Make a small table of the periods of inputs, from their extract times: s_input_id, s_low, s_high."""
-    found = [period_of(source, time) for time in times.values()]
+def periods(session: Session, source: Source, told: Mapping[str, Told]) -> Relation:
+    """Make a small table of the periods of inputs: s_input_id, s_low, s_high."""
+    found = [period_of(source, item) for item in told.values()]
     kind = next(item.type for item in source.columns if item.name == source.refresh.range_by)
     return session.register(
         pa.table(
             {
-                "s_input_id": pa.array(times, pa.string()),
+                "s_input_id": pa.array(told, pa.string()),
                 replace_scope.LOW: pa.array([low for low, _ in found], _ARROW[kind]),
                 replace_scope.HIGH: pa.array([high for _, high in found], _ARROW[kind]),
             }
@@ -75,14 +138,14 @@ def periods(session: Session, source: Source, times: Mapping[str, dt.datetime]) 
     )
 
 
-def covers_of(session: Session, source: Source, lake: exp.Expr, times: Mapping[str, dt.datetime]) -> exp.Expr:
+def covers_of(session: Session, source: Source, lake: exp.Expr, told: Mapping[str, Told]) -> exp.Expr:
     """Return what these inputs cover: their declared periods, or what follows from their rows.
 
-    `times` has the extract time of each input. See `replace_scope.covers`, with the column s_input_id.
+    `told` has what tells the period of each input. See `replace_scope.covers`, with the column s_input_id.
     """
     if declared_period(source) is not None:
-        return query("SELECT p.* FROM $periods AS p", periods=periods(session, source, times))
-    return replace_scope.covers(source, rows_of(lake, list(times)), ("s_input_id",))
+        return query("SELECT p.* FROM $periods AS p", periods=periods(session, source, told))
+    return replace_scope.covers(source, rows_of(lake, list(told)), ("s_input_id",))
 
 
 def _floor(grain: Grain, time: dt.datetime) -> dt.datetime:

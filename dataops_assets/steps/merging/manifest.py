@@ -34,6 +34,7 @@ class AppliedInput:
     * `high`: the highest order value in it, as text. None if the extract time is the order or there are no rows.
     * `written`: the id of the write to the lake that has its rows as they were applied.
     * `content`: the digest of its content, known only for `append`, where it decides.
+    * `name`: the name of its file, known only where it tells the period of the input.
     """
 
     extract_time: dt.datetime
@@ -43,17 +44,19 @@ class AppliedInput:
     high: str | None = None
     written: str = ""
     content: str = ""
+    name: str = ""
 
     @property
     def as_input(self) -> Input:
-        """Return the input as the merge needs it: its place in the order and its content, without its bytes."""
-        return Input(self.extract_time, self.arrival, self.input_id, digest="", origin="", size=0, content=self.content)
+        """Return the input as the merge needs it: its place in the order, its name and its content, without bytes."""
+        place = self.extract_time, self.arrival, self.input_id
+        return Input(*place, digest="", origin=self.name, size=0, content=self.content)
 
     @cached_property
     def record(self) -> list[Any]:
         """The input as JSON."""
         place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
-        return [*place, self.arrival.isoformat(), self.content]
+        return [*place, self.arrival.isoformat(), self.content, *([self.name] if self.name else [])]
 
     @classmethod
     def read(cls, found: Sequence[Any]) -> AppliedInput:
@@ -162,9 +165,9 @@ class HubManifest:
 def _applied(found: tuple[Any, ...]) -> AppliedInput:
     """Read a record, once in a process: each step of a run reads the same ones, of all inputs of the hub."""
     input_id, time, complete, high, written, *rest = found
-    arrival, content = rest or (time, "")
+    arrival, content, name = (*rest, "")[:3] if rest else (time, "", "")
     times = dt.datetime.fromisoformat(time), dt.datetime.fromisoformat(arrival)
-    return AppliedInput(*times, input_id, complete, high, str(written), content)
+    return AppliedInput(*times, input_id, complete, high, str(written), content, name)
 
 
 def _records(info: Mapping[str, Any]) -> Iterable[Sequence[Any]]:

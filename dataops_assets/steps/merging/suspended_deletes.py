@@ -14,7 +14,7 @@ from dataops_assets.report import CheckOutcome
 from dataops_assets.sql import column, columns, query
 from dataops_assets.steps.merging import replace_scope
 from dataops_assets.steps.merging.change import Change, absence_deletes
-from dataops_assets.steps.merging.input_periods import covers_of
+from dataops_assets.steps.merging.input_periods import covers_of, told_by
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
 from dataops_assets.steps.merging.row_identity import key_text, value_text
 from dataops_assets.storage import publish
@@ -62,7 +62,7 @@ def _stale(session: Session, change: Change, item: AppliedInput, hub: TableVersi
         rows = query(
             "SELECT h.* FROM $rows AS h SEMI JOIN $covers AS n ON $is_covered",
             rows=rows,
-            covers=covers_of(session, source, lake, {newest: item.extract_time}),
+            covers=covers_of(session, source, lake, {newest: told_by(source, item.as_input)}),
             is_covered=replace_scope.is_covered(source, "h", "n", probe),
         )
     known: exp.Query = query("SELECT $key AS s_key FROM $own AS r", key=key_text(source, "r"), own=own)

@@ -11,6 +11,7 @@ from typing import Any
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.kafka import KafkaConnection
+from dataops_assets.config.refresh import NamedPeriod
 from dataops_assets.config.source import Source
 from dataops_assets.steps.merging.input_periods import declared_period
 from dataops_assets.steps.merging.row_identity import has_markers
@@ -49,7 +50,7 @@ def parsed_as(source: Source) -> str:
     period = declared_period(source)
     if period is not None:
         # a row outside the period of its input is rejected
-        decisive["period"] = period
+        decisive["period"] = period.model_dump(mode="json") if isinstance(period, NamedPeriod) else period
     if period is not None or any(_EXTRACT_TIME in item.expression.lower() for item in source.columns):
         decisive["timezone"] = source.discovery.timezone
     if place := place_columns(source.refresh):

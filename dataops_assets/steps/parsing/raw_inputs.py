@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +23,10 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.report import Input
 from dataops_assets.sql import query, values
+from dataops_assets.steps.merging.input_periods import Told, told_by
 from dataops_assets.steps.parsing.control_totals import wrong_totals
 from dataops_assets.steps.parsing.drift import drift_problem
+from dataops_assets.steps.parsing.rows_outside_period import without_period
 from dataops_assets.steps.parsing.typed_values import TextMarks, marks_of
 from dataops_assets.steps.source_context import SourceContext
 
@@ -35,7 +36,7 @@ class RawInputs:
     """Raw rows of inputs with their notation, and what is known of each input.
 
     * `rows`: each item has the rows of all inputs with the same columns. Rows of refused inputs may be among them.
-    * `headers`: the raw columns. `names`: the file name. `extract_times`: the extract time.
+    * `headers`: the raw columns. `names`: the file name. `told`: the extract time, and what tells the period.
     * `records`, `filtered`, `undeclared`: see `Reading`.
     * `errors`: the inputs that were refused.
     """
@@ -46,7 +47,7 @@ class RawInputs:
     records: Mapping[str, int]
     undeclared: Mapping[str, Mapping[str, int]]
     errors: Mapping[str, DataOpsError] = field(default_factory=dict)
-    extract_times: Mapping[str, dt.datetime] = field(default_factory=dict)
+    told: Mapping[str, Told] = field(default_factory=dict)
     filtered: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -118,8 +119,9 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
         if problem is not None:
             errors[input_id] = files[input_id].refused(*problem)
     names = {input_id: file.name for input_id, file in files.items()}
-    times = {item.input_id: item.extract_time for item in inputs}
-    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, times, reading.filtered)
+    told = {item.input_id: told_by(source, item) for item in inputs}
+    errors |= without_period(source, told)
+    return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, told, reading.filtered)
 
 
 def _wanted(source: Source) -> Wanted:

@@ -5,16 +5,17 @@ They would replace nothing, and their day would have them twice.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
+from dataops_assets.config.refresh import NamedPeriod
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
+from dataops_assets.errors import InputError
 from dataops_assets.sql import Relation, column, columns, literal, query
 from dataops_assets.steps.merging import replace_scope
-from dataops_assets.steps.merging.input_periods import declared_period, periods
+from dataops_assets.steps.merging.input_periods import Told, declared_period, period_of, periods
 
 REASON = "outside the period of its input"
 """The reason for which such a row is rejected."""
@@ -25,9 +26,20 @@ def fault_outside(source: Source) -> int:
     return 2 * len(source.columns) + 1
 
 
-def input_periods(session: Session, source: Source, times: Mapping[str, dt.datetime]) -> Relation | None:
-    """Make a small table of the periods of inputs, from their extract times; None without declared periods."""
-    return None if declared_period(source) is None else periods(session, source, times)
+def input_periods(session: Session, source: Source, told: Mapping[str, Told]) -> Relation | None:
+    """Make a small table of the periods of inputs; None without declared periods."""
+    return None if declared_period(source) is None else periods(session, source, told)
+
+
+def without_period(source: Source, told: Mapping[str, Told]) -> dict[str, InputError]:
+    """Return an error for each input whose name should tell its period and does not."""
+    errors = {}
+    for input_id, item in told.items() if isinstance(declared_period(source), NamedPeriod) else ():
+        try:
+            period_of(source, item)
+        except InputError as error:
+            errors[input_id] = error
+    return errors
 
 
 def with_outside(source: Source, rows: exp.Query, declared: Relation, others: Sequence[str]) -> exp.Query:

@@ -69,8 +69,10 @@ def type_rows(session: Session, source: Source, raw: RawInputs, corrected: Corre
     wrong default, StorageError where the engine has no room.
     """
     computed = computed_columns(source)
-    extracted = extract_times(session, source, raw.extract_times) if computed else None
-    periods = input_periods(session, source, raw.extract_times)
+    times = {input_id: told.extract_time for input_id, told in raw.told.items()}
+    extracted = extract_times(session, source, times) if computed else None
+    # an input whose name does not tell its period was refused
+    periods = input_periods(session, source, {key: told for key, told in raw.told.items() if key not in raw.errors})
     typing = _Typing(source, raw, corrected, _defaults(source), computed, extracted, periods)
     wanted, errors = raw.input_ids, dict[str, DataOpsError]()
     while True:

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataops_assets.config.source import Source
-from dataops_assets.errors import ConfigError
-from dataops_assets.steps.merging.input_periods import period_of
+from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.steps.merging.input_periods import Told, period_of
 from dataops_assets.steps.merging.manifest import settings_of
 
 ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Pacific/Apia")
@@ -38,7 +38,7 @@ def sales(kind: str, grain: str | None, zone: str) -> Source:
 
 
 def period(kind: str, grain: str, zone: str, time: dt.datetime) -> tuple[dt.date, dt.date]:
-    return period_of(sales(kind, grain, zone), time)
+    return period_of(sales(kind, grain, zone), Told(time))
 
 
 @settings(max_examples=300, deadline=None)
@@ -83,3 +83,47 @@ def test_other_periods_need_a_rebuild() -> None:
 def test_an_hour_of_a_date_is_refused() -> None:
     with pytest.raises((ConfigError, ValueError), match="its periods have at least a day"):
         period("date", "hour", "UTC", dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+
+
+def named(kind: str, pattern: str, name: str, form: str = "%Y-%m-%d") -> tuple[dt.date, dt.date]:
+    period = {"pattern": pattern, "format": form}
+    refresh = {"type": "timestamp", "range_by": "sold", "period": period}
+    found = source("sales", {"sold": kind}, refresh=refresh, discovery={"timezone": "Europe/Berlin"})
+    return period_of(found, Told(dt.datetime(2030, 1, 1, tzinfo=dt.UTC), name))
+
+
+BOTH = r"sales_(?P<from>[0-9-]+)_(?P<to>[0-9-]+)\.csv"
+LAST = r"(?P<through>\d{8})-until-(?P<from>\d{8})"
+
+
+def test_a_name_tells_a_half_open_period() -> None:
+    assert named("date", BOTH, "sales_2024-03-30_2024-04-01.csv") == (dt.date(2024, 3, 30), dt.date(2024, 3, 31))
+    assert named("date", LAST, "20240331-until-20240330", "%Y%m%d") == (dt.date(2024, 3, 30), dt.date(2024, 3, 31))
+    # the clocks change in between
+    low, high = named("timestamptz", BOTH, "sales_2024-03-31_2024-04-01.csv")
+    assert (low, high) == (
+        dt.datetime(2024, 3, 30, 23, tzinfo=dt.UTC),
+        dt.datetime(2024, 3, 31, 21, 59, 59, 999_999, tzinfo=dt.UTC),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [
+        ("sales_2024-03-30.csv", "does not match the pattern"),
+        ("sales_2024-03-30_2024-02-30.csv", "day is out of range"),
+        ("sales_2024-03-30_2024-03-30.csv", "ends at 2024-03-30"),
+    ],
+)
+def test_a_name_without_a_period_is_refused(name: str, received: str) -> None:
+    with pytest.raises(InputError, match=received):
+        named("date", BOTH, name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "form", "message"),
+    [("(?P<from>.*)", "%Y-%m-%d", "the groups \\['from'\\]"), (BOTH, "%Y-%m", "does not tell a whole day")],
+)
+def test_a_period_that_no_name_can_tell_is_refused(pattern: str, form: str, message: str) -> None:
+    with pytest.raises((ConfigError, ValueError), match=message):
+        named("date", pattern, "", form)
