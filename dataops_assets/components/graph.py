@@ -66,6 +66,7 @@ _FORMAT_KINDS = {
     "orc": "orc",
     "avro": "avro",
     "excel": "excel",
+    "python": "python",
 }
 
 

@@ -12,7 +12,7 @@ from dataops_assets.components.graph import StepNode, nodes
 from dataops_assets.components.merged_value_checks import rules_on_merged_values
 from dataops_assets.components.output_checks import over_hub, require_target
 from dataops_assets.components.wait_cycles import require_no_wait_cycle
-from dataops_assets.config.connection import FileConnection, PythonConnection
+from dataops_assets.config.connection import Connection, FileConnection, PythonConnection, PythonFormat
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
@@ -27,7 +27,7 @@ from dataops_assets.connections.databases.opening import (
     require_postgres,
 )
 from dataops_assets.connections.extract_time import require_pattern
-from dataops_assets.connections.python import load_hook
+from dataops_assets.connections.python import function_of, load_hook
 from dataops_assets.connections.stores import require_store
 from dataops_assets.errors import ConfigError, RuleError, nearest
 from dataops_assets.rules.compiler import compile_rules
@@ -118,6 +118,17 @@ def _require_schedule(cron: str) -> None:
         raise ConfigError(str(error), received=cron) from error
 
 
+def _functions(connection: Connection) -> Iterator[_PartCheck]:
+    """Return the checks that declared functions in Python are there."""
+    if isinstance(connection, PythonConnection):
+        yield ("connection", "function"), lambda: load_hook(connection.function)
+    if isinstance(connection, FileConnection) and isinstance(layout := connection.format, PythonFormat):
+        for field in ("function", "count"):
+            if named := getattr(layout, field):
+                path = ("connection", "format", field)
+                yield path, functools.partial(function_of, named, ".".join(path))
+
+
 def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartCheck]:
     """Return the path of each part to check, with a function that raises ConfigError if the part is wrong."""
     connection = source.connection
@@ -125,8 +136,7 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
         yield ("connection", "path"), lambda: require_store(connection.path, "connection.path")
         yield ("connection", "format"), lambda: marks_of(connection.format)
         yield ("connection", "extract_time", "pattern"), lambda: require_pattern(connection.extract_time.pattern)
-    if isinstance(connection, PythonConnection):
-        yield ("connection", "function"), lambda: load_hook(connection.function)
+    yield from _functions(connection)
     with types() as asked:
         for index, item in enumerate(source.columns):
             yield ("columns", index, "date_format"), functools.partial(require_date_format, item)

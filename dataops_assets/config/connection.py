@@ -123,6 +123,22 @@ class AvroFormat(NestedRecords):
     type: Literal["avro"]
 
 
+class PythonFormat(Declared):
+    """A format of one's own: a function in Python makes the records of a file."""
+
+    type: Literal["python"]
+    function: str = Field(
+        description="'module:function'. It is called with the path of a file, unpacked, and yields its records: "
+        "mappings of fields, or dataops_assets.connections.formats.own_records.Rejected records."
+    )
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments for both functions.")
+    count: str = Field(
+        "",
+        description="'module:function' that counts the records of a file in another way; an input with another number "
+        "of records is stopped. Empty: the number of records that `function` yields.",
+    )
+
+
 class XmlFormat(NestedRecords):
     """XML: each element at the path `records` is a record, and its elements and attributes are the fields."""
 
@@ -234,7 +250,8 @@ FileFormat = Annotated[
     | ParquetFormat
     | OrcFormat
     | AvroFormat
-    | ExcelFormat,
+    | ExcelFormat
+    | PythonFormat,
     Field(discriminator="type"),
 ]
 

@@ -221,6 +221,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "tables": ["hub/orders_current", "hub/customers", "warehouse/fct_orders", "warehouse/dim_customers"],
     },
     "Publications": {"publications": {"shop": {"tables": ["hub/orders", "hub/customers"], "strict": True}}},
+    "PythonFormat": {"function": "feeds.shop:records", "arguments": {"version": 3}, "count": "feeds.shop:count"},
     "PythonConnection": {"function": "feeds.shop:orders", "arguments": {"page_size": 500}, "limits": _LIMITS},
     "Relation": {
         "source": "customers",

@@ -42,10 +42,15 @@ Hook = Callable[..., Iterable[Extract]]
 
 
 def load_hook(function: str) -> Hook:
-    """Load the function named by 'module:function'. Raises ConfigError when there is none."""
+    """Load the function of a `python` connection. Raises ConfigError when there is none."""
+    return function_of(function, "connection.function")
+
+
+def function_of(function: str, field: str) -> Callable[..., Any]:
+    """Load the function named by 'module:function' in a declared field. Raises ConfigError when there is none."""
     module_name, colon, name = function.partition(":")
     if not colon or not module_name or not name:
-        raise ConfigError("reading connection.function", received=repr(function), next_step="write 'module:function'")
+        raise ConfigError(f"reading {field}", received=repr(function), next_step="write 'module:function'")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -53,7 +58,7 @@ def load_hook(function: str) -> Hook:
         if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise
         raise ConfigError(
-            f"loading connection.function {function!r}",
+            f"loading {field} {function!r}",
             received=f"no module {error.name!r}",
             next_step="install the project that has it, or correct the name",
         ) from error
@@ -61,7 +66,7 @@ def load_hook(function: str) -> Hook:
     if not callable(hook):
         known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise ConfigError(
-            f"loading connection.function {function!r}",
+            f"loading {field} {function!r}",
             received=f"module {module_name!r} has no function {name!r}",
             known=known,
             next_step=nearest(name, known),

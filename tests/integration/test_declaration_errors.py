@@ -419,6 +419,18 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
         "function: json:lods",
         ("module 'json' has no function 'lods'", "did you mean 'loads'?"),
     ),
+    "format of one's own that is not there": (
+        with_(
+            connection={
+                "type": "files",
+                "path": "x/*",
+                "format": {"type": "python", "function": "json:loads", "count": "json:lods"},
+            }
+        ),
+        "connection.format.count",
+        "count: json:lods",
+        ("module 'json' has no function 'lods'", "did you mean 'loads'?"),
+    ),
     "name with capitals": (with_(name="Orders"), "name", "name: Orders", ("'Orders' must match",)),
     "area with a dash": (with_(area="my-shop"), "area", "area: my-shop", ("'my-shop' must match",)),
     "owner that is nobody": (

@@ -11,7 +11,7 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dataops_assets.connections.formats.exact_json import Repeated, members_of, 
 from dataops_assets.connections.formats.message_parts import SCHEMA_ID_BYTES, Decode, Undecodable, schema_id
 from dataops_assets.connections.formats.rewritten_files import require_kind
 from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile, Reading, Staging, Wanted
-from dataops_assets.sql import columns, query
+from dataops_assets.connections.formats.told_problems import ToldProblem, tell_problems
 
 SCHEMA = pa.schema(
     [
@@ -49,16 +49,6 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _BLANK = " \t\r\n"
 
 
-@dataclass(frozen=True)
-class _Poison:
-    """A message that cannot be decoded: its place, the reason, and the message as JSON text."""
-
-    input_id: str
-    row: int
-    problem: str
-    record: str
-
-
 def read_messages(
     staging: Staging, files: Sequence[RawFile], layout: MessagesFormat, wanted: Wanted, limits: Limits
 ) -> Reading:
@@ -66,15 +56,14 @@ def read_messages(
 
     The number of records of a file is that of its own index.
     """
-    poison: list[_Poison] = []
+    poison: list[ToldProblem] = []
     prefix = f"{layout.fields_in}."
     own = [name for name in (*wanted.names, *wanted.earlier) if name.startswith(prefix)]
     told = _Told(layout, own)
     reading = read_documents(
         staging, files, lambda file: _as_lines(staging, file, told, limits, poison), (), wanted, limits
     )
-    if poison:
-        _tell(staging, reading, poison)
+    tell_problems(staging, reading, poison)
     # what Kafka tells of a message is no column that a producer added, and is there in each message
     for input_id, names in reading.headers.items():
         kept = [name for name in names if not name.startswith(prefix)]
@@ -92,35 +81,9 @@ def messages_and_lag(path: Path) -> tuple[int, int]:
         return opened.metadata.num_rows, int(json.loads(stored).get("lag", 0))
 
 
-def _tell(staging: Staging, reading: Reading, poison: Sequence[_Poison]) -> None:
-    """Add to the rows why messages could not be decoded, and the messages themselves."""
-    table = staging.session.register(
-        pa.table(
-            {
-                "s_input_id": [item.input_id for item in poison],
-                "s_row_id": pa.array([item.row for item in poison], pa.int64()),
-                "s_problem": [item.problem for item in poison],
-                "s_record": [item.record for item in poison],
-            }
-        )
-    )
-    reading.rows = [
-        replace(
-            rows,
-            query=query(
-                "SELECT r.s_input_id, r.s_row_id, r.s_line, coalesce(p.s_problem, r.s_problem) AS s_problem, "
-                "coalesce(p.s_record, r.s_record) AS s_record, $fields FROM $rows AS r LEFT JOIN $poison AS p "
-                "ON p.s_input_id = r.s_input_id AND p.s_row_id = r.s_row_id",
-                fields=columns([item.column for item in rows.fields], "r"),
-                rows=rows.query,
-                poison=table,
-            ),
-        )
-        for rows in reading.rows
-    ]
-
-
-def _as_lines(staging: Staging, file: RawFile, told: _Told, limits: Limits, poison: list[_Poison]) -> tuple[Path, int]:
+def _as_lines(
+    staging: Staging, file: RawFile, told: _Told, limits: Limits, poison: list[ToldProblem]
+) -> tuple[Path, int]:
     require_kind(file, "parquet", "a raw file of messages")
     path = staging.path()
     try:
@@ -137,7 +100,7 @@ def _as_lines(staging: Staging, file: RawFile, told: _Told, limits: Limits, pois
                     for place, (_, problem) in enumerate(made):
                         if problem:
                             record = lines.raw(batch.slice(place, 1).to_pylist()[0])
-                            poison.append(_Poison(file.input_id, row + place, problem, record))
+                            poison.append(ToldProblem(file.input_id, row + place, problem, record))
                     row += len(made)
             return path, opened.metadata.num_rows
     except (pa.ArrowException, OSError) as error:

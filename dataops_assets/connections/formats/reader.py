@@ -21,6 +21,7 @@ from dataops_assets.config.connection import (
     JsonLinesFormat,
     OrcFormat,
     ParquetFormat,
+    PythonFormat,
     RawFormat,
     TextFormat,
     XmlFormat,
@@ -38,6 +39,7 @@ from dataops_assets.connections.formats.json_records import json_as_lines, read_
 from dataops_assets.connections.formats.messages import read_messages
 from dataops_assets.connections.formats.null_words import NullWords
 from dataops_assets.connections.formats.orc import orc_as_parquet, read_orc
+from dataops_assets.connections.formats.own_records import read_own
 from dataops_assets.connections.formats.parquet import read_parquet, rows_of_parquet
 from dataops_assets.connections.formats.parquet_values import rows_as_json
 from dataops_assets.connections.formats.staging import (
@@ -125,6 +127,8 @@ def _read_records(
             reading = _read_tables(staging, files, layout, wanted, limits)
         case MessagesFormat():
             reading = read_messages(staging, files, layout, wanted, limits)
+        case PythonFormat():
+            reading = read_own(staging, files, layout, wanted, limits)
         case ExcelFormat():
             # the library of workbooks takes long to import, and few sources have them
             from dataops_assets.connections.formats.excel import read_excel
@@ -142,7 +146,7 @@ def _is_read_as_json(layout: RawFormat) -> bool:
     """Whether the records may have different fields, and are read as JSON lines."""
     if isinstance(layout, ParquetFormat | OrcFormat | AvroFormat):
         return bool(layout.explode)
-    return isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat | MessagesFormat)
+    return isinstance(layout, JsonFormat | JsonLinesFormat | XmlFormat | YamlFormat | MessagesFormat | PythonFormat)
 
 
 def _read_tables(
