@@ -308,8 +308,9 @@ class FileConnection(Declared):
     )
     members: str = Field(
         "",
-        description="For zip archives of several files: the paths in the archive that are taken, with * and ?; each is "
-        "an input. Its name is that of the archive, !, and the path with ! for each slash. Empty: a zip has one file.",
+        description="For archives of several files (.zip, .tar, .tar.gz, .tgz, .tar.zst): the paths in the archive "
+        "that are taken, with * and ?; each is an input. Its name is that of the archive, !, and the path with ! for "
+        "each slash. Empty: a zip has one file.",
     )
     encryption: Encryption | None = Field(
         None,

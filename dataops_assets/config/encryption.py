@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.secrets import Secret
 
 
 class AgeEncryption(Declared):
-    """Files that are encrypted with age."""
+    """Files that are encrypted with age, for a key or with a passphrase."""
 
     type: Literal["age"]
-    identity: Secret = Field(
+    identity: Secret | None = Field(
+        None,
         description="The secret keys (AGE-SECRET-KEY-1...), one on each line, as age-keygen writes them. Any of them "
-        "may open a file, so a key is changed without a gap."
+        "may open a file, so a key is changed without a gap.",
     )
+    passphrase: Secret | None = Field(
+        None, description="The passphrase, instead of keys. Such a file is opened in memory as a whole."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> AgeEncryption:
+        if (self.identity is None) == (self.passphrase is None):
+            raise ValueError("age has either an identity (secret keys) or a passphrase: declare one of them")
+        return self
 
 
 class ZipEncryption(Declared):

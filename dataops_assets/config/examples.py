@@ -21,7 +21,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "control": {"country": "DE"},
     },
     "AvroMessage": {"schema_text": '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "long"}]}'},
-    "AgeEncryption": {"identity": {"env": "SHOP_AGE_KEY"}},
+    "AgeEncryption": {"identity": {"env": "SHOP_AGE_KEY"}, "passphrase": {"env": "SHOP_AGE_PASSPHRASE"}},
     "ApiKey": {"key": {"env": "SHOP_API_KEY"}},
     "Basic": {"user": "reader", "password": {"env": "SHOP_API_PASSWORD"}},
     "Bearer": {"token": {"file": "/run/secrets/shop_token"}},

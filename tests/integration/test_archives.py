@@ -1,9 +1,11 @@
-"""Zip archives of several files: each file that is taken is an input, and two sources share one archive."""
+"""Archives of several files: each file that is taken is an input, and two sources share one archive."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import zstandard
 from code_location import CodeLocation, loaded, standalone
 from pydantic import ValidationError
 
@@ -103,6 +106,53 @@ def test_a_file_is_that_of_its_archive_now(files: Files, tmp_path: Path) -> None
     for asked in (files.version, lambda origin: list(files.chunks(origin))):
         with pytest.raises(InputError, match=r"the file is gone|no longer has this file"):
             asked(version.origin)
+
+
+def tar(files: Mapping[str, str | None], packed: str = "") -> bytes:
+    """A tar; a file without content is a link."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as opened:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.type = (
+                tarfile.SYMTYPE if content is None else tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            )
+            entry.size = len(content or "")
+            opened.addfile(entry, io.BytesIO((content or "").encode()))
+    pack = {"": bytes, "gz": gzip.compress, "zst": zstandard.compress}[packed]
+    return pack(written.getvalue())
+
+
+def test_a_tar_is_a_folder_of_files(files: Files, tmp_path: Path) -> None:
+    given: dict[str, str | None] = {"./x/": "", "./x/a.csv": "id\n1\n", "b.csv": "id\n2\n", "other.txt": "x"}
+    (tmp_path / "plain.tar").write_bytes(tar(given))
+    (tmp_path / "packed.tar.gz").write_bytes(tar(given, "gz"))
+    (tmp_path / "packed.tgz").write_bytes(tar({**given, "link.csv": None, "large.csv": "x" * 101}, "gz"))
+    (tmp_path / "packed.tar.zst").write_bytes(tar(given, "zst"))
+    # cut off where a file ends: the rest of the archive would be lost without a word
+    (tmp_path / "cut.tar").write_bytes(tar(given)[:2560])
+    (tmp_path / "cut.tar.gz").write_bytes(tar(given, "gz")[:-20])
+    (tmp_path / "bomb.tgz").write_bytes(tar({"a.csv": "x" * 120_000_000}, "gz"))
+    (tmp_path / "text.tar").write_bytes(b"id\n1\n" * 200)
+    listing = files.list()
+    read = {Path(item.origin).name: b"".join(files.chunks(item.origin)) for item in listing.versions}
+    archives = ("plain.tar", "packed.tar.gz", "packed.tgz", "packed.tar.zst")
+    assert read == {
+        f"{name}!{member}": content
+        for name in archives
+        for member, content in (("x!a.csv", b"id\n1\n"), ("b.csv", b"id\n2\n"))
+    }
+    reasons = {
+        "packed.tgz!link.csv": "a link or a device",
+        "packed.tgz!large.csv": "it has 101 bytes",
+        "cut.tar": "without its end",
+        "cut.tar.gz": "cut off",
+        "bomb.tgz": "unpacks to more than",
+        "text.tar": "a damaged archive",
+    }
+    told = {Path(origin).name: str(error) for origin, error in listing.refused.items()}
+    assert {name: told.get(name) for name, reason in reasons.items() if reason not in told.get(name, "")} == {}
+    assert told.keys() == reasons.keys()
 
 
 def test_members_are_not_encrypted() -> None:

@@ -13,6 +13,7 @@ import pyzipper
 import zstandard
 from declared import unchecked_source
 from parsed_inputs import Parsed, parsed_inputs
+from pydantic import ValidationError
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.environment import environment_from
@@ -64,7 +65,7 @@ def test_files_of_age_are_opened_by_any_of_the_keys(
         "good.csv.age": (aged(CONTENT), ""),
         "packed.csv.zst.age": (aged(zstandard.compress(CONTENT)), ""),
         "armored.csv.age": (aged(CONTENT, OTHER, armored=True), ""),
-        "stranger.csv.age": (aged(CONTENT, pyrage.x25519.Identity.generate()), "that the identity does not open"),
+        "stranger.csv.age": (aged(CONTENT, pyrage.x25519.Identity.generate()), "that the secret does not open"),
         "damaged.csv.age": (bytes(damaged), "a damaged or incomplete file of age"),
         "cut.csv.age": (aged(CONTENT)[:-5], "a damaged or incomplete file of age"),
         "plain.csv": (CONTENT, "bytes that are not encrypted, and not a file of age"),
@@ -108,6 +109,24 @@ def test_a_missing_or_wrong_secret_is_no_fault_of_the_file(
     with pytest.raises(ConfigError, match=reason) as error:
         read(engine, tmp_path, {"type": "age", "identity": {"env": "SHOP_AGE_KEY"}}, {"a.csv.age": aged(CONTENT)})
     assert "AGE-SECRET-KEY-1X" not in str(error.value)
+
+
+def test_files_of_age_are_opened_by_a_passphrase(
+    engine: DuckDBEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSPHRASE", PASSWORD)
+    good = pyrage.passphrase.encrypt(CONTENT, PASSWORD)
+    files = {
+        "good.csv.age": (good, ""),
+        "key.csv.age": (aged(CONTENT), "that the secret does not open"),
+        "cut.csv.age": (good[:-5], "that the secret does not open"),
+    }
+    encryption = {"type": "age", "passphrase": {"env": "SHOP_PASSPHRASE"}}
+    made = read(engine, tmp_path, encryption, {name: content for name, (content, _) in files.items()})
+    assert {name: error for name, error in made.errors.items() if files[name][1] not in error} == {}
+    assert made.rows("id") == [(1,), (3,)]
+    with pytest.raises(ValidationError, match="either an identity"):
+        read(engine, tmp_path, {**encryption, "identity": {"env": "SHOP_AGE_KEY"}}, {})
 
 
 def test_the_check_of_the_bytes_knows_encrypted_files(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,17 @@ from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile
 from dataops_assets.errors import ConfigError
 from dataops_assets.masking import remember
 
+Opens = Callable[[Path, Path], None]
+"""Writes the content of an encrypted file to a new file."""
 ENDING = ".age"
 """How the name of a file of age ends, after the ending of its compression."""
 
 
-def decrypted(file: RawFile, identities: str, target: Path) -> RawFile:
-    """Return the file decrypted, at `target`; `identities` are secret keys, one on each line.
+def decrypted(file: RawFile, opens: Opens, target: Path) -> RawFile:
+    """Return the file decrypted, at `target`.
 
-    Raises InputError for a file of another kind, for one that none of the keys opens, and for damaged or incomplete
-    bytes. Raises ConfigError for a secret that is no key. No error shows the secret.
+    Raises InputError for a file of another kind, for one that the secret does not open, and for damaged or incomplete
+    bytes. No error shows the secret.
     """
     # few sources have such files
     import pyrage
@@ -32,20 +34,42 @@ def decrypted(file: RawFile, identities: str, target: Path) -> RawFile:
             f"{kind or 'bytes that are not encrypted'}, and not a file of age",
             "deliver it encrypted, or take encryption out of the connection",
         )
-    keys = _keys(identities)
     try:
-        with file.path.open("rb") as stream, target.open("wb") as out:
-            pyrage.decrypt_io(stream, out, keys)
+        opens(file.path, target)
     except pyrage.DecryptError as error:
         raise file.refused(
-            f"a file of age that the identity does not open: {error}",
-            "let the sender encrypt it for this key, correct the secret of encryption.identity, or deliver it again",
+            f"a file of age that the secret does not open: {error}",
+            "let the sender encrypt it for this secret, correct the secret of encryption, or deliver it again",
         ) from error
     except OSError as error:
         if error.errno is not None:
             raise
         raise file.refused(f"a damaged or incomplete file of age: {error}", DELIVER_AGAIN) from error
     return replace(file, path=target)
+
+
+def by_identity(identities: str) -> Opens:
+    """Return what opens a file with secret keys, one on each line. Raises ConfigError for a secret that is no key."""
+    keys = _keys(identities)
+
+    def opens(path: Path, target: Path) -> None:
+        import pyrage
+
+        with path.open("rb") as stream, target.open("wb") as out:
+            pyrage.decrypt_io(stream, out, keys)
+
+    return opens
+
+
+def by_passphrase(passphrase: str) -> Opens:
+    """Return what opens a file with a passphrase."""
+
+    def opens(path: Path, target: Path) -> None:
+        import pyrage
+
+        target.write_bytes(pyrage.passphrase.decrypt(path.read_bytes(), passphrase))
+
+    return opens
 
 
 def _keys(identities: str) -> Sequence[Any]:

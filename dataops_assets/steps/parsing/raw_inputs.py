@@ -14,7 +14,7 @@ from dataops_assets.config.contract import Column
 from dataops_assets.config.encryption import AgeEncryption, ZipEncryption
 from dataops_assets.config.source import Source
 from dataops_assets.connections.formats.compression import compression_of, unpack
-from dataops_assets.connections.formats.decryption import ENDING, decrypted
+from dataops_assets.connections.formats.decryption import ENDING, by_identity, by_passphrase, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
@@ -151,8 +151,9 @@ def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[Ra
         return layout, unpack(file, compression_of(name, "infer"), staging.path(), connection.limits)
     password = None
     match connection.encryption:
-        case AgeEncryption(identity=reference):
-            file = decrypted(file, secret_of(reference, os.environ) or "", staging.path())
+        case AgeEncryption() as age:
+            secret = secret_of(age.identity or age.passphrase, os.environ) or ""
+            file = decrypted(file, (by_identity if age.identity else by_passphrase)(secret), staging.path())
             name = name.removesuffix(ENDING)
         case ZipEncryption(password=reference):
             password = secret_of(reference, os.environ)
