@@ -13,6 +13,7 @@ from dataops_assets.connections.formats.reader import read
 from dataops_assets.connections.formats.staging import RawFile, Staging, Wanted
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.sql import query
+from dataops_assets.steps.merging.input_periods import Told
 from dataops_assets.steps.parsing.corrections import Corrected
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
 from dataops_assets.steps.parsing.typed_rows import type_rows
@@ -41,7 +42,7 @@ def typed(engine: DuckDBEngine, path: Path, source: Source) -> list[dict[str, An
             raise error
         marks = marks_of(connection.format)
         rows = [(rows, marks) for rows in found.rows]
-        times = {"one": EXTRACT_TIME}
-        raw = RawInputs(rows, found.headers, {"one": path.name}, found.records, {}, extract_times=times)
+        times = {"one": Told(EXTRACT_TIME)}
+        raw = RawInputs(rows, found.headers, {"one": path.name}, found.records, {}, told=times)
         made = type_rows(session, source, raw, Corrected())
         return session.fetch(query("SELECT * FROM $rows AS r ORDER BY s_row_id", rows=made.table)).to_pylist()
