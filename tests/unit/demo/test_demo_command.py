@@ -26,6 +26,10 @@ class Played:
         self.not_taken: Mapping[str, NotTaken] = {"sales": NotTaken(["still being written: c.csv"], ["d.csv: no date"])}
         self._due = [FinishedRun("stores: x", False, ("it failed\nin detail",), 1.5, "stores", ("x",))]
 
+    def inherit(self) -> bool:
+        """This environment has no parent."""
+        return False
+
     def run_new_inputs(self, _sources: Collection[str]) -> Iterator[FinishedRun]:
         while self._due:
             yield self._due.pop()
