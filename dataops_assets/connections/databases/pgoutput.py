@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from dataops_assets.errors import InputError
@@ -23,6 +23,15 @@ _EPOCH_MICROSECONDS = 946_684_800_000_000
 
 
 @dataclass(frozen=True)
+class Transaction:
+    """One transaction: the place of its commit in the log, and its time in microseconds since 1970-01-01."""
+
+    xid: int
+    lsn: int
+    at: int
+
+
+@dataclass(frozen=True)
 class Change:
     """One change of a row, or that the table was emptied (`t`). Values are the texts of the server; nulls are None.
 
@@ -30,6 +39,7 @@ class Change:
     * `number`: the place of the change in its transaction, from 1.
     """
 
+    transaction: Transaction
     operation: Operation
     before: Row | None
     after: Row | None
@@ -37,18 +47,10 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Transaction:
-    """The changes of one transaction, in order.
+class Committed:
+    """The end of a transaction: the place in the log after it."""
 
-    `lsn` is the place of its commit in the log, and `end` the place after it; `at` is its time in microseconds since
-    1970-01-01.
-    """
-
-    xid: int
-    lsn: int
     end: int
-    at: int
-    changes: list[Change] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -98,56 +100,65 @@ class _Message:
         return found
 
 
-def transactions(messages: Iterable[bytes], table: str) -> Iterator[Transaction]:
-    """Yield the transactions that are complete in `messages`, with their changes of `table` ('schema.name').
+def decoded(messages: Iterable[bytes], table: str) -> Iterator[Change | Committed]:
+    """Yield the changes of `table` ('schema.name') one by one, and the end of each transaction, also of one without.
 
-    A transaction without a change of the table is yielded, too: the log was read up to its end. Raises InputError for
-    bytes that are no messages of pgoutput.
+    Raises InputError for bytes that are no messages of pgoutput.
     """
-    relations: dict[int, _Relation] = {}
-    begun: Transaction | None = None
+    log = _Log(table)
     for data in messages:
         try:
-            begun, done = _decoded(_Message(data), relations, begun, table)
+            # a list, because what goes wrong in the caller is no fault of the message
+            found = list(log.take(_Message(data)))
         except (struct.error, ValueError, KeyError) as error:
             raise InputError(
                 f"decoding the changes of {table}",
                 received=f"a message that is not of pgoutput, version 1: {error!r}",
                 next_step="use a publication and a slot with the plugin pgoutput; nothing of this look was taken",
             ) from error
-        if done is not None:
-            yield done
+        yield from found
 
 
-def _decoded(
-    message: _Message, relations: dict[int, _Relation], begun: Transaction | None, table: str
-) -> tuple[Transaction | None, Transaction | None]:
-    """Return the open transaction after a message, and the transaction that it completes."""
-    match message.letter():
-        case "B":
-            lsn, at, xid = message.number("Q"), message.number("q"), message.number("I")
-            return Transaction(xid, lsn, 0, at + _EPOCH_MICROSECONDS), None
-        case "C" if begun is not None:
-            message.number("B")
-            lsn, end = message.number("Q"), message.number("Q")
-            return None, Transaction(begun.xid, lsn, end, begun.at, begun.changes)
-        case "R":
-            number = message.number("I")
-            schema, name = message.text(), message.text()
-            message.letter()
-            relations[number] = _Relation(f"{schema}.{name}", _columns(message))
-        case "I" | "U" | "D" as letter if begun is not None:
-            relation = relations[message.number("I")]
-            if relation.name == table:
-                begun.changes.extend(_changes(letter, message, relation.columns, len(begun.changes)))
-        case "T" if begun is not None:
-            count = message.number("I")
-            message.number("B")
-            emptied = [relations[message.number("I")].name for _ in range(count)]
-            if table in emptied:
-                begun.changes.append(Change("t", None, None, len(begun.changes) + 1))
-    # other messages tell of types, origins, and what programs wrote into the log
-    return begun, None
+class _Log:
+    """Decodes messages in their order: it knows the tables and the transaction that earlier ones told of."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._relations: dict[int, _Relation] = {}
+        self._transaction: Transaction | None = None
+        self._number = 0
+
+    def take(self, message: _Message) -> Iterator[Change | Committed]:
+        match message.letter():
+            case "B":
+                lsn, at, xid = message.number("Q"), message.number("q"), message.number("I")
+                self._transaction, self._number = Transaction(xid, lsn, at + _EPOCH_MICROSECONDS), 0
+            case "C":
+                message.number("B")
+                message.number("Q")
+                yield Committed(message.number("Q"))
+            case "R":
+                number = message.number("I")
+                schema, name = message.text(), message.text()
+                message.letter()
+                self._relations[number] = _Relation(f"{schema}.{name}", _columns(message))
+            case "I" | "U" | "D" as letter:
+                relation = self._relations[message.number("I")]
+                if relation.name == self._table:
+                    yield self._change(*_row_change(letter, message, relation.columns))
+            case "T":
+                count = message.number("I")
+                message.number("B")
+                emptied = [self._relations[message.number("I")].name for _ in range(count)]
+                if self._table in emptied:
+                    yield self._change("t", None, None)
+        # other messages tell of types, origins, and what programs wrote into the log
+
+    def _change(self, operation: Operation, before: Row | None, after: Row | None) -> Change:
+        if self._transaction is None:
+            raise ValueError("a change outside a transaction")
+        self._number += 1
+        return Change(self._transaction, operation, before, after, self._number)
 
 
 def _columns(message: _Message) -> tuple[str, ...]:
@@ -161,23 +172,22 @@ def _columns(message: _Message) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _changes(letter: str, message: _Message, columns: tuple[str, ...], number: int) -> Iterator[Change]:
+def _row_change(letter: str, message: _Message, columns: tuple[str, ...]) -> tuple[Operation, Row | None, Row | None]:
+    """Return what was done with a row, the row before it and the row after it."""
     if letter == "I":
         message.letter()
-        yield Change("c", None, message.row(columns), number + 1)
-        return
+        return "c", None, message.row(columns)
     kind = message.letter()
     before = message.row(columns) if kind in "KO" else None
     if letter == "D":
-        yield Change("d", _known(before, kind), None, number + 1)
-        return
+        return "d", _known(before, kind), None
     if before is not None:
         message.letter()
     after = message.row(columns)
     # with REPLICA IDENTITY FULL, the row before has the large values
     whole = before if kind == "O" and before is not None else {}
     after = {name: whole.get(name, value) if value == UNCHANGED else value for name, value in after.items()}
-    yield Change("u", _known(before, kind), after, number + 1)
+    return "u", _known(before, kind), after
 
 
 def _known(row: dict[str, str | None] | None, kind: str) -> dict[str, str | None] | None:

@@ -12,15 +12,16 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.replication import ReplicationConnection
-from dataops_assets.connections.databases.pgoutput import Change, Row, Transaction, transactions
+from dataops_assets.connections.databases.pgoutput import Change, Committed, Row, Transaction, decoded
 from dataops_assets.connections.databases.postgres import Postgres, set_texts, told
 from dataops_assets.errors import ConfigError, InputError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2_000
 _LONGEST_NAME = 63
+_TRIES, _PAUSE_SECONDS = 5, 0.05
 _DROP = "SELECT pg_drop_replication_slot(%s)"
 # characters that JSON never has unescaped: a COPY quotes nothing then
 _SEPARATOR, _QUOTE = "\x02", "\x01"
@@ -273,7 +275,7 @@ def _first(
         path = folder / "rows.jsonl"
         with path.open("wb") as target:
             if gone:
-                target.write(_line("t", _facts(request, lsn, 0, None, 0), None, None))
+                target.write(_line("t", _facts(request, lsn), None, None))
             rows = _copy(request, connection, exported, lsn, target)
     if not rows and not gone:
         # the look after it reads the changes, and an input without a record says nothing
@@ -312,7 +314,7 @@ def _copy(request: LogRequest, connection: extensions.connection, exported: str,
             sql.SQL("CASE WHEN {0} IS NOT NULL THEN format('%s', {0}) END").format(sql.Identifier(name))
             for name in names
         )
-        before, after = _line("r", _facts(request, lsn, 0, None, 0), None, {}).decode().rsplit("{}", 1)
+        before, after = _line("r", _facts(request, lsn), None, {}).decode().rsplit("{}", 1)
         rows = sql.SQL("SELECT {} || json_object(ARRAY[{}]::text[], ARRAY[{}]::text[])::text || {} FROM {}").format(
             sql.Literal(before),
             sql.SQL(", ").join(map(sql.Literal, names)),
@@ -334,8 +336,7 @@ def _following(request: LogRequest, connection: extensions.connection, folder: P
     """Read the changes after the position, up to where the log ends now."""
     since = request.since
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_current_wal_flush_lsn() - '0/0'")
-        end = int(cursor.fetchone()[0])
+        end = _end(cursor)
         # what is recorded is safe in the raw area
         cursor.execute(
             "SELECT pg_replication_slot_advance(%s, %s::pg_lsn) FROM pg_replication_slots "
@@ -349,22 +350,39 @@ def _following(request: LogRequest, connection: extensions.connection, folder: P
         kept = int(cursor.fetchone()[0] or 0)
         key = _primary_key(request, cursor)
     path = folder / "changes.jsonl"
-    lines, messages, last = 0, 0, since.lsn
+    is_empty, last = True, since.lsn
+    counted = _Counted(_messages(request, connection, end))
     with path.open("wb") as target:
-        counted = _Counted(_messages(request, connection, end))
-        for done in transactions(counted, request.connection.table):
+        for event in decoded(counted, request.connection.table):
+            if isinstance(event, Committed):
+                last = max(last, event.end)
             # the slot may be before the position, if the last look died before it moved on
-            if done.end > since.lsn:
-                last = done.end
-                for line in _lines(request, done, key):
-                    target.write(line)
-                    lines += 1
-        messages = counted.number
-    # fewer than asked for: nothing else is there up to the end
-    is_behind = messages >= request.connection.most_changes
-    position = LogPosition(request.reads, lsn=last if is_behind else max(end, last), is_behind=is_behind)
-    found = _of_file(path, position) if lines else Changes(position)
+            elif event.transaction.lsn >= since.lsn:
+                target.writelines(_lines(request, event, key))
+                is_empty = False
+    is_behind = counted.number >= request.connection.most_changes
+    # with fewer than asked for, nothing else is there up to the end
+    read = last if is_behind or end is None else max(end, last)
+    position = LogPosition(request.reads, lsn=read, is_behind=is_behind)
+    found = _of_file(path, position) if not is_empty else Changes(position)
     return Changes(found.position, found.path, found.digest, found.size, found.note, kept)
+
+
+def _end(cursor: extensions.cursor) -> int | None:
+    """Return the end of the log, once it is on the disk of the server; None if that takes long.
+
+    A place between two records is needed: what is on the disk may end within a record, and a slot that is moved there
+    would leave out the transaction that the record commits.
+    """
+    cursor.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")
+    end = int(cursor.fetchone()[0])
+    for _ in range(_TRIES):
+        cursor.execute("SELECT pg_current_wal_flush_lsn() - '0/0'")
+        if int(cursor.fetchone()[0]) >= end:
+            return end
+        # a server with much to do writes its log all the time; on a quiet one a later look sees the end
+        time.sleep(_PAUSE_SECONDS)
+    return None
 
 
 class _Counted:
@@ -380,17 +398,21 @@ class _Counted:
             yield message
 
 
-def _messages(request: LogRequest, connection: extensions.connection, end: int) -> Iterator[bytes]:
-    """Yield the messages of the log up to `end`, and to the end of the transaction in which there are enough."""
+def _messages(request: LogRequest, connection: extensions.connection, end: int | None) -> Iterator[bytes]:
+    """Yield the messages of the log up to `end` (None: all that are there).
+
+    With enough of them it ends earlier, at the end of a transaction.
+    """
     connection.autocommit = False
     with connection.cursor() as settings:
         set_texts(settings)
     with connection.cursor(name="dataops_changes") as cursor:
         cursor.itersize = _AT_ONCE
+        upto = None if end is None else _text(end)
         cursor.execute(
             "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, %s::pg_lsn, %s, "
             "'proto_version', '1', 'publication_names', %s)",
-            (request.slot, _text(end), request.connection.most_changes, _quoted(request.publication)),
+            (request.slot, upto, request.connection.most_changes, _quoted(request.publication)),
         )
         for (data,) in cursor:
             yield bytes(data)
@@ -415,11 +437,10 @@ def _primary_key(request: LogRequest, cursor: extensions.cursor) -> list[str]:
     return [row[0] for row in cursor.fetchall()]
 
 
-def _lines(request: LogRequest, done: Transaction, key: Sequence[str]) -> Iterator[bytes]:
-    for change in done.changes:
-        for number, item in enumerate(_by_key(change, key)):
-            facts = _facts(request, done.lsn, change.number, done.xid, done.at)
-            yield _line(item.operation, {**facts, "part": number} if number else facts, item.before, item.after)
+def _lines(request: LogRequest, change: Change, key: Sequence[str]) -> Iterator[bytes]:
+    facts = _facts(request, change.transaction, change.number)
+    for number, item in enumerate(_by_key(change, key)):
+        yield _line(item.operation, {**facts, "part": number} if number else facts, item.before, item.after)
 
 
 def _by_key(change: Change, key: Sequence[str]) -> Iterator[Change]:
@@ -431,24 +452,22 @@ def _by_key(change: Change, key: Sequence[str]) -> Iterator[Change]:
     if before is None or after is None:
         yield change
     elif any(name in before and before[name] != after.get(name) for name in key or before):
-        yield Change("d", before, None, change.number)
-        yield Change("c", None, after, change.number)
+        yield replace(change, operation="d", after=None)
+        yield replace(change, operation="c", before=None)
     else:
         yield change
 
 
-def _facts(request: LogRequest, lsn: int, number: int, xid: int | None, at: int) -> dict[str, Any]:
-    """Return what the log tells of a change. The order of commits and the number in it order all changes of a row."""
+def _facts(request: LogRequest, of: Transaction | int, number: int = 0) -> dict[str, Any]:
+    """Return what the log tells of a change, or of a row at this place in the log.
+
+    The order of commits, and the number of a change in its transaction, order all changes of a row.
+    """
     schema, _, table = request.connection.table.partition(".")
-    return {
-        "connector": "postgresql",
-        "schema": schema,
-        "table": table,
-        "lsn": lsn,
-        "number": number,
-        "txId": xid,
-        "ts_ms": at // 1000 if at else None,
-    }
+    found = {"connector": "postgresql", "schema": schema, "table": table, "number": number}
+    if isinstance(of, Transaction):
+        return {**found, "lsn": of.lsn, "txId": of.xid, "ts_ms": of.at // 1000}
+    return {**found, "lsn": of, "txId": None, "ts_ms": None}
 
 
 def _line(

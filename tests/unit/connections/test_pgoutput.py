@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataops_assets.connections.databases.pgoutput import Transaction, transactions
+from dataops_assets.connections.databases.pgoutput import Change, Committed, decoded
 from dataops_assets.errors import InputError
 
 BEGIN = struct.pack(">cQqI", b"B", 10, 0, 7)
@@ -19,12 +19,12 @@ COMMIT = struct.pack(">cBQQq", b"C", 0, 10, 12, 0)
 GOOD = [BEGIN, RELATION, INSERT, COMMIT]
 
 
-def test_a_transaction_is_given_when_it_is_complete() -> None:
-    (found,) = transactions(GOOD, "public.t")
-    assert (found.xid, found.lsn, found.end) == (7, 10, 12)
-    assert [(change.operation, change.after, change.number) for change in found.changes] == [("c", {"id": "5"}, 1)]
-    assert list(transactions(GOOD[:-1], "public.t")) == []
-    assert [item.changes for item in transactions(GOOD, "public.other")] == [[]]
+def test_changes_and_the_end_of_their_transaction_are_given() -> None:
+    change, end = decoded(GOOD, "public.t")
+    assert isinstance(change, Change)
+    assert (change.operation, change.after, change.number) == ("c", {"id": "5"}, 1)
+    assert (change.transaction.xid, change.transaction.lsn, end) == (7, 10, Committed(12))
+    assert list(decoded(GOOD, "public.other")) == [Committed(12)]
 
 
 @given(st.integers(0, 3), st.integers(0, 30), st.binary(max_size=4))
@@ -32,13 +32,15 @@ def test_damaged_messages_are_an_error_or_other_values(which: int, at: int, put:
     damaged = list(GOOD)
     damaged[which] = damaged[which][:at] + put
     try:
-        found = list(transactions(damaged, "public.t"))
+        found = list(decoded(damaged, "public.t"))
     except InputError as error:
         assert "pgoutput" in str(error)  # noqa: PT017
         return
-    assert all(isinstance(item, Transaction) for item in found)
+    assert all(isinstance(item, Change | Committed) for item in found)
 
 
 def test_any_bytes_are_no_messages() -> None:
     with pytest.raises(InputError, match="nothing of this look was taken"):
-        list(transactions([BEGIN, b"I\0"], "public.t"))
+        list(decoded([BEGIN, b"I\0"], "public.t"))
+    with pytest.raises(InputError, match="outside a transaction"):
+        list(decoded(GOOD[1:], "public.t"))
