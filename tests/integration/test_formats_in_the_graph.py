@@ -12,6 +12,7 @@ from dataops_assets.config.connection import FileFormat
 
 # what a format needs besides its type
 NEEDED: dict[str, dict[str, Any]] = {
+    "python": {"function": f"{__name__}:no_records"},
     "fixed_width": {"fields": [{"name": "id", "start": 1, "width": 4}]},
     "text": {"pattern": r"(?P<id>\d+) (?P<message>.*)"},
     "xml": {"records": "orders.order"},
@@ -22,6 +23,10 @@ LINES = [
     {"name": "line", "type": "integer", "source_name": "items#"},
     {"name": "sku", "source_name": "items.sku"},
 ]
+
+
+def no_records(_path: Path) -> list[dict[str, Any]]:
+    return []
 
 
 def feed(kind: str) -> dict[str, Any]:
