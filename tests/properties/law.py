@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -44,8 +43,8 @@ def as_input(given: GivenInput) -> Input:
 
 
 def days_of(given: GivenInput) -> int:
-    """The length of the period in the name of a generated input."""
-    return 1 + zlib.crc32(given.input_id.encode()) % 4
+    """The length of the period in the name of a generated input; inputs of one time are versions of one file."""
+    return 1 + given.time.toordinal() % 4
 
 
 def _environment(home: Path) -> Environment:
