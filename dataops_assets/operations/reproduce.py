@@ -29,10 +29,9 @@ from dataops_assets.operations.code_version import lock_digest, present_code
 from dataops_assets.operations.planning.apply import ordered
 from dataops_assets.operations.planning.data_differences import difference
 from dataops_assets.operations.planning.trial import unreported
-from dataops_assets.operations.rerun import Begin, make_again
+from dataops_assets.operations.rerun import Begin, inputs_to_make, make_again
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import Relation, identifier, query
-from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.releases import WAREHOUSE, MadeRelease, release_of, rule_versions
 from dataops_assets.steps.upkeep.rollback import Wanted, begin, carry_out
@@ -140,15 +139,10 @@ def _link_copies(parent: Environment, inside: Environment) -> None:
 
 def _made_again(context: SourceContext, say: Begin) -> Iterator[str]:
     """Remove the tables of a source and make them again from raw. Yield what stopped inputs."""
-    source, metadata = context.source.name, context.metadata
-    metadata.register_source(context.source)
-    parsed = {one for one, status in metadata.step_status(source, "parse").items() if status == "done"}
-    out = metadata.removals(source) | metadata.releases.left_out(source)
-    inputs = [item for item in metadata.inputs(source) if item.input_id in parsed - out]
-    settled = settled_in_hub(context, inputs)
+    source = context.source.name
+    fresh, settled = inputs_to_make(context)
     if settled:
         yield f"{source}: {len(settled)} inputs are settled: retention has removed rows that they were made of"
-    fresh = [item for item in inputs if item.input_id not in settled]
     errors = make_again(context, fresh, _RUN, lambda step: say(f"{source}: {step}"))
     yield from (f"{source}: input {input_id} failed: {error}" for input_id, error in errors.items())
 

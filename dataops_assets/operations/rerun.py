@@ -46,6 +46,24 @@ def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Be
     return run_again(context, inputs, step, "dataops reset", begin)
 
 
+def inputs_to_make(context: SourceContext) -> tuple[list[Input], list[Input]]:
+    """Return the inputs of a source that its tables can be made of, and those that are settled, in order.
+
+    Those are inputs that were parsed and are not removed. Of a settled one, retention has removed rows. Registers the
+    source.
+    """
+    source, metadata = context.source.name, context.metadata
+    metadata.register_source(context.source)
+    parsed = {one for one, status in metadata.step_status(source, "parse").items() if status == "done"}
+    out = metadata.removals(source) | metadata.releases.left_out(source)
+    inputs = [item for item in metadata.inputs(source) if item.input_id in parsed - out]
+    settled = settled_in_hub(context, inputs)
+    return (
+        [item for item in inputs if item.input_id not in settled],
+        [item for item in inputs if item.input_id in settled],
+    )
+
+
 def make_again(
     context: SourceContext, inputs: Sequence[Input], run_id: str, begin: Begin
 ) -> Mapping[str, DataOpsError]:

@@ -11,13 +11,13 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from dataops_assets.config.databases import DatabaseConnection, Incremental
 from dataops_assets.config.rest import RestIncremental
 from dataops_assets.connections.databases.reading import Bound, CursorKind
+from dataops_assets.connections.stored_position import StoredPosition
 
 _DIGEST_BYTES = 16
 Comparable = int | Decimal | dt.date | dt.datetime
@@ -30,7 +30,7 @@ _DEFAULT_OVERLAP: Mapping[str, dt.timedelta | int] = {
 
 
 @dataclass(frozen=True)
-class Position:
+class Position(StoredPosition):
     """How far a source was read: the state from which the next look continues.
 
     * `reads`: digest of the part of the declaration that decides which rows are read. If it differs, all is read again.
@@ -53,19 +53,10 @@ class Position:
     taken: str = ""
     since_full: Sequence[str] = field(default_factory=tuple)
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Position:
-        """Return a stored position; unknown parts are left out."""
-        return cls(**{name: value for name, value in stored.items() if name in cls.__dataclass_fields__})
-
     def after(self, input_id: str, incremental: Incremental | RestIncremental | None) -> Position:
         """Return the position after an extract became this input."""
         is_followed = incremental is not None and incremental.full_every is not None
         return replace(self, since_full=(*self.since_full, input_id)) if is_followed else self
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the position as it is stored."""
-        return asdict(self)
 
     def last_cursor(self) -> Bound:
         """Return the value that is bound to the token last_cursor."""

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -23,6 +23,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.connections.databases.pgoutput import Change, Committed, Row, Transaction, decoded
 from dataops_assets.connections.databases.postgres import Postgres, set_texts, told
+from dataops_assets.connections.stored_position import StoredPosition
 from dataops_assets.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _SEPARATOR, _QUOTE = "\x02", "\x01"
 
 
 @dataclass(frozen=True)
-class LogPosition:
+class LogPosition(StoredPosition):
     """How far a log was read: the state from which the next look continues.
 
     * `reads`: which table, by which slot. If it differs, the reading begins again.
@@ -50,15 +51,6 @@ class LogPosition:
     begun: bool = False
     lsn: int = 0
     is_behind: bool = False
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> LogPosition:
-        """Return a stored position; unknown parts are left out."""
-        return cls(**{name: value for name, value in stored.items() if name in cls.__dataclass_fields__})
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the position as it is stored."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from dataops_assets.connections.formats.message_parts import schema_id
 from dataops_assets.connections.formats.messages import FACTS, SCHEMA, SCHEMAS
 from dataops_assets.connections.kafka.registry import Registry
 from dataops_assets.connections.kafka.topic import Most, StoredMessage, TopicState
+from dataops_assets.connections.stored_position import StoredPosition
 from dataops_assets.errors import InputError
 
 _ROWS = 50_000
@@ -28,7 +29,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class KafkaPosition:
+class KafkaPosition(StoredPosition):
     """How far a topic was read: the state from which the next slice continues.
 
     * `reads`: which topic of which cluster. If it differs, the reading begins at `start` again.
@@ -43,15 +44,6 @@ class KafkaPosition:
     offsets: Mapping[str, int] = field(default_factory=dict)
     is_behind: bool = False
     gone: str = ""
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> KafkaPosition:
-        """Return a stored position; unknown parts are left out."""
-        return cls(**{name: value for name, value in stored.items() if name in cls.__dataclass_fields__})
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the position as it is stored."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from dataops_assets.operations.planning.apply import ordered
 from dataops_assets.operations.planning.plan import Plan, Tree
 from dataops_assets.operations.planning.source_work import Begin
 from dataops_assets.operations.planning.trial_models import TriedModels, ancestors, build_command, earlier_project
-from dataops_assets.operations.rerun import make_again
-from dataops_assets.steps.merging.settled_inputs import settled_in_hub
+from dataops_assets.operations.rerun import inputs_to_make, make_again
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.reset import forget
 
@@ -55,15 +54,11 @@ def _with_related(sources: Mapping[str, Source], names: Sequence[str]) -> list[s
 
 
 def _reduced(context: SourceContext, size: int, say: Begin) -> Iterator[str]:
-    source, metadata = context.source.name, context.metadata
-    metadata.register_source(context.source)
-    parsed = {one for one, status in metadata.step_status(source, "parse").items() if status == "done"}
-    out = metadata.removals(source) | metadata.releases.left_out(source)
-    inputs = [item for item in metadata.inputs(source) if item.input_id in parsed - out]
-    settled = settled_in_hub(context, inputs)
-    newest = [item for item in inputs if item.input_id not in settled][-size:]
-    forget(context, "parse", inputs)
-    say(f"{source}: {len(newest)} of {len(inputs)} inputs")
+    source = context.source.name
+    usable, settled = inputs_to_make(context)
+    newest = usable[-size:]
+    forget(context, "parse", [*usable, *settled])
+    say(f"{source}: {len(newest)} of {len(usable) + len(settled)} inputs")
     errors = make_again(context, newest, _RUN, lambda _step: None)
     yield from (f"{source}: input {input_id}: {error}" for input_id, error in errors.items())
 
