@@ -50,7 +50,8 @@ PRODUCTS = DataProducts.model_validate(
                 "sources": ["orders"],
                 "critical_columns": ["orders.amount"],
                 "objectives": {
-                    "freshness": {"within": "26 hours", "hours": {"begin": "06:00", "end": "22:00"}},
+                    # at any hour of the day: this test runs by the clock of the machine
+                    "freshness": {"within": "26 hours"},
                     "completeness": {"target": 0.999},
                     "correctness": {"target": 0.95},
                     "incidents": {"within": "2 days"},
