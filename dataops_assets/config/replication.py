@@ -63,3 +63,9 @@ class ReplicationConnection(Declared):
         if not (dot and schema.strip() == schema != "" and name.strip() == name != ""):
             raise ValueError(f"table is {self.table!r}; write it as 'schema.name', such as public.orders")
         return self
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Return the schema and the name of the table."""
+        schema, _, name = self.table.partition(".")
+        return schema, name

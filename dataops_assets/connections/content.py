@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from dataops_assets.connections.formats.compression import Compression, NotReadable, chunks_of, compression_of
@@ -53,6 +54,12 @@ def digests_of(chunks: Iterable[bytes], size: int, compression: Compression) -> 
     received.drain()
     digest = received.digest()
     return Digests(digest, content.hexdigest() if unpacked else digest, received.size)
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the sha256 of the bytes of a local file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digests_of_extract(name: str, content: bytes) -> Digests:

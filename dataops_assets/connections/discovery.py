@@ -27,7 +27,6 @@ from dataops_assets.connections.databases.opening import (
     require_declared,
     require_postgres,
 )
-from dataops_assets.connections.databases.replication import slot_of
 from dataops_assets.connections.extract_look import (
     look_at_api,
     look_at_database,
@@ -79,7 +78,7 @@ def discover(
         look_at_topic(look, source.connection, raw, require_cluster(source.connection.cluster, databases), limit)
     elif isinstance(source.connection, ReplicationConnection):
         declared = require_postgres(source.connection.database, databases)
-        look_at_log(look, source.connection, raw, declared, slot_of(source.name, environment), limit)
+        look_at_log(look, source.connection, environment, raw, declared, limit)
     else:
         look_at_hook(look, source.connection, raw, limit)
     return look.found

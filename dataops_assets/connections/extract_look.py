@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataops_assets.config.connection import PythonConnection
 from dataops_assets.config.databases import AnyDatabase, DatabaseConnection, PostgresDatabase
+from dataops_assets.config.environment import Environment
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestApi, RestConnection
@@ -31,9 +32,13 @@ from dataops_assets.connections.python import encode, load_hook
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.masking import mask
-from dataops_assets.metadata.position_store import FinishedLook
+from dataops_assets.metadata.position_store import FinishedLook, RecordedLook
 from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea
+
+if TYPE_CHECKING:
+    from dataops_assets.connections.databases.replication import Changes
+    from dataops_assets.connections.kafka.extract import Slice
 
 _CHUNK = 1 << 20
 # between two looks at a database, if nothing else is declared
@@ -95,9 +100,7 @@ def look_at_database(look: Look, connection: DatabaseConnection, raw: RawArea, d
     """Take an extract if one is due: first its bytes are safe in the raw area, then input and position are recorded."""
     source, metadata = look.source, look.metadata
     last = metadata.positions.last_look(source.name)
-    # with a schedule, each of its ticks is due
-    every = dt.timedelta(0) if source.discovery.schedule else _EVERY
-    if not is_due(connection.every, last.looked_at, look.now, every):
+    if not _is_due(look, connection.every, last, _EVERY):
         return
 
     def earlier(ids: Sequence[str]) -> list[Path]:
@@ -128,8 +131,7 @@ def look_at_api(look: Look, connection: RestConnection, raw: RawArea, declared: 
 
     source = look.source
     last = look.metadata.positions.last_look(source.name)
-    every = dt.timedelta(0) if source.discovery.schedule else _EVERY
-    if not is_due(connection.every, last.looked_at, look.now, every):
+    if not _is_due(look, connection.every, last, _EVERY):
         return
     taken_at = _taken_at(look)
     since = Position.from_json(last.position or {})
@@ -156,13 +158,12 @@ def look_at_topic(
     from dataops_assets.connections.kafka.registry import Registry
     from dataops_assets.connections.kafka.topic import Topic
 
-    source = look.source
-    last = look.metadata.positions.last_look(source.name)
-    since, looks = KafkaPosition.from_json(last.position or {}), last.looks
-    every = dt.timedelta(0) if source.discovery.schedule else _EVERY_OF_STREAMS
-    if not since.is_behind and not is_due(connection.every, last.looked_at, look.now, every):
+    last = look.metadata.positions.last_look(look.source.name)
+    since = KafkaPosition.from_json(last.position or {})
+    if not since.is_behind and not _is_due(look, connection.every, last, _EVERY_OF_STREAMS):
         return
     deadline = limit.clock() + limit.budget_seconds
+    place = f"kafka:{connection.cluster}/{connection.topic}"
     registry = Registry(declared, os.environ) if connection.needs_registry else None
     topic = Topic(client_of(declared, os.environ), connection.topic)
     with contextlib.ExitStack() as closing:
@@ -170,34 +171,30 @@ def look_at_topic(
         if registry is not None:
             closing.callback(registry.close)
         state = topic.state()
+        before = last.looks
         while True:
             taken_at = _taken_at(look)
             with tempfile.TemporaryDirectory(prefix="slice-") as folder:
                 found = read_slice(SliceRequest(connection, since, state, registry), topic, Path(folder))
                 name = f"{connection.topic}_{taken_at:%Y%m%dT%H%M%S%f}.messages.parquet"
-                origin = f"kafka:{connection.cluster}/{connection.topic}/{found.ranges}/{name}"
-                extracted = _Extracted(origin, taken_at, looks, found.path, found.digest, found.size, found.note)
-                _record(look, raw, extracted, _unchanged(found.position.as_json()))
-            since, looks = found.position, looks + 1
-            if not since.is_behind:
-                break
-            if limit.clock() >= deadline:
-                look.found.left.append(f"kafka:{connection.cluster}/{connection.topic}")
+                _record_part(look, raw, found, _Extracted(f"{place}/{found.ranges}/{name}", taken_at, before))
+            since, before = found.position, before + 1
+            if _is_over(look, place, limit, deadline, is_behind=since.is_behind):
                 break
 
 
 def look_at_log(
     look: Look,
     connection: ReplicationConnection,
+    environment: Environment,
     raw: RawArea,
     declared: PostgresDatabase,
-    slot: str,
     limit: ReadingTime,
 ) -> None:
     """Take the changes of a table from the log, if a look is due: all that are there, within the limit of time.
 
-    `slot` is the name of the slot if none is declared. That it is being made is recorded before it is made. Raises
-    StorageError, ConfigError, and InputError if changes are gone.
+    That a slot is being made is recorded before it is made. Raises StorageError, ConfigError, and InputError if changes
+    are gone.
     """
     # the driver is imported only where a log is a source
     from dataops_assets.connections.databases.postgres import Postgres
@@ -207,39 +204,48 @@ def look_at_log(
         beginning,
         read_log,
         require_free,
+        slot_of,
         too_much_kept,
     )
 
-    source = look.source
-    last = look.metadata.positions.last_look(source.name)
-    since, looks = LogPosition.from_json(last.position or {}), last.looks
-    every = dt.timedelta(0) if source.discovery.schedule else _EVERY_OF_STREAMS
-    if not (since.is_behind or since.begun) and not is_due(connection.every, last.looked_at, look.now, every):
+    last = look.metadata.positions.last_look(look.source.name)
+    since = LogPosition.from_json(last.position or {})
+    if not (since.is_behind or since.begun) and not _is_due(look, connection.every, last, _EVERY_OF_STREAMS):
         return
-    request = LogRequest(connection, connection.slot or slot, since)
-    database = Postgres(declared, secret_of(declared.password, os.environ))
-    place = f"replication:{connection.database}/{connection.table}"
     deadline = limit.clock() + limit.budget_seconds
+    slot = connection.slot or slot_of(look.source.name, environment)
+    request = LogRequest(connection, slot, since)
+    database = Postgres(declared, secret_of(declared.password, os.environ))
+    place, before = f"replication:{connection.database}/{connection.table}", last.looks
     begun = beginning(request)
     if begun is not None:
         require_free(request, database)
-        _record(look, raw, _Extracted(place, look.now, looks), _unchanged(begun.as_json()))
-        request, looks = replace(request, since=begun), looks + 1
+        _record(look, raw, _Extracted(place, look.now, before), _unchanged(begun.as_json()))
+        request, before = replace(request, since=begun), before + 1
     while True:
         taken_at = _taken_at(look)
         with tempfile.TemporaryDirectory(prefix="log-") as folder:
             found = read_log(request, database, Path(folder))
-            origin = f"{place}/{connection.table}_{taken_at:%Y%m%dT%H%M%S%f}.jsonl"
-            extracted = _Extracted(origin, taken_at, looks, found.path, found.digest, found.size, found.note)
-            _record(look, raw, extracted, _unchanged(found.position.as_json()))
-        request, looks = replace(request, since=found.position), looks + 1
+            name = f"{connection.table}_{taken_at:%Y%m%dT%H%M%S%f}.jsonl"
+            _record_part(look, raw, found, _Extracted(f"{place}/{name}", taken_at, before))
         if found.kept > connection.most_kept:
             look.refuse(place, too_much_kept(request, found.kept))
-        if not found.position.is_behind:
+        request, before = replace(request, since=found.position), before + 1
+        if _is_over(look, place, limit, deadline, is_behind=found.position.is_behind):
             break
-        if limit.clock() >= deadline:
-            look.found.left.append(place)
-            break
+
+
+def _is_due(look: Look, every: dt.timedelta | None, last: RecordedLook, usual: dt.timedelta) -> bool:
+    """Return whether a look is due. With a schedule, each of its ticks is due."""
+    return is_due(every, last.looked_at, look.now, dt.timedelta(0) if look.source.discovery.schedule else usual)
+
+
+def _is_over(look: Look, place: str, limit: ReadingTime, deadline: float, *, is_behind: bool) -> bool:
+    """Return whether a look ends: all that was there is taken, or its time is over and the next look goes on."""
+    if is_behind and limit.clock() >= deadline:
+        look.found.left.append(place)
+        return True
+    return not is_behind
 
 
 def _taken_at(look: Look) -> dt.datetime:
@@ -275,6 +281,12 @@ def _record_extract(look: Look, raw: RawArea, taken: Extract, extracted: _Extrac
 
     found = replace(extracted, path=taken.path, digest=taken.digest, size=taken.size)
     _record(look, raw, found, following)
+
+
+def _record_part(look: Look, raw: RawArea, taken: Slice | Changes, extracted: _Extracted) -> None:
+    """Record a part of a topic or a log."""
+    found = replace(extracted, path=taken.path, digest=taken.digest, size=taken.size, note=taken.note)
+    _record(look, raw, found, _unchanged(taken.position.as_json()))
 
 
 def _record(look: Look, raw: RawArea, taken: _Extracted, following: Callable[[Input | None], dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ _PART = 0.1
 
 @dataclass(frozen=True)
 class _Limits:
-    """When the next input of a source is late as a warning and as a failure, and what is said then."""
+    """The times from which the next input of a source is late, as a warning and as a failure, and the message."""
 
     warn: dt.datetime
     fail: dt.datetime

@@ -20,7 +20,7 @@ from dataops_assets.metadata.statements import insert_of, portions
 
 @dataclass(frozen=True)
 class LookRecord:
-    """What is recorded of the looks at a source. Times are aware, in UTC.
+    """The record of the looks at a source. Times are aware, in UTC.
 
     * `error`, `failing_since`: why the looks fail, and since when; empty and None if the last one did not.
     * `paused_at`, `paused_by`, `paused_because`: who switched the looks off, when and why; None and empty if nobody.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dataops_assets.connections.content import digest_of_file
 from dataops_assets.errors import StorageError
 from dataops_assets.outputs.position import Position
 
@@ -67,9 +67,7 @@ class Manifest:
 
 def described(folder: Path, path: Path, rows: int) -> DeliveredFile:
     """Return a file of a delivery with its control totals."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return DeliveredFile(path.relative_to(folder).as_posix(), rows, path.stat().st_size, digest)
+    return DeliveredFile(path.relative_to(folder).as_posix(), rows, path.stat().st_size, digest_of_file(path))
 
 
 def manifest_of(

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from code_location import CodeLocation, loaded, standalone
 
-# what the process of a run tells when it begins
+# what the process of a run tells when it begins; Dagster has no public way to make such an event
 from dagster._core.events import EngineEventData
 
 from dataops_assets.components.dead_runs import end_dead_runs

@@ -8,7 +8,6 @@ after four billion transactions the cursor xmin may give an old row again.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from dataops_assets.config.databases import TRANSACTION, DatabaseConnection, Incremental
+from dataops_assets.connections.content import digest_of_file
 from dataops_assets.connections.databases.deletions import deleted_rows
 from dataops_assets.connections.databases.position import (
     Position,
@@ -107,7 +107,7 @@ def extract(request: ExtractRequest, database: Database, folder: Path) -> Extrac
         path, following = _without_taken(written, asked, following)
     if not is_full:
         return _of_file(path, following) if pq.read_metadata(path).num_rows else Extract(following)
-    content = _digest(path)
+    content = digest_of_file(path)
     following = replace(following, content=content)
     # the same as the last one, and nothing was taken in between
     if content == since.content and len(since.since_full) <= 1:
@@ -325,9 +325,4 @@ def _with_deleted(path: Path, deleted: str, request: ExtractRequest) -> Path:
 
 
 def _of_file(path: Path, following: Position) -> Extract:
-    return Extract(following, path, pq.read_metadata(path).num_rows, _digest(path), path.stat().st_size)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return Extract(following, path, pq.read_metadata(path).num_rows, digest_of_file(path), path.stat().st_size)

@@ -120,7 +120,7 @@ def decoded(messages: Iterable[bytes], table: str) -> Iterator[Change | Committe
 
 
 class _Log:
-    """Decodes messages in their order: it knows the tables and the transaction that earlier ones told of."""
+    """Decodes messages in their order, because they refer to tables and a transaction of earlier messages."""
 
     def __init__(self, table: str) -> None:
         self._table = table

@@ -8,8 +8,6 @@ that dies is made again with the same changes, and no change is missed or taken 
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import time
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.replication import ReplicationConnection
+from dataops_assets.connections.content import digest_of_file
 from dataops_assets.connections.databases.pgoutput import Change, Committed, Row, Transaction, decoded
 from dataops_assets.connections.databases.postgres import Postgres, set_texts, told
 from dataops_assets.connections.stored_position import StoredPosition
@@ -123,23 +122,19 @@ def read_log(request: LogRequest, database: Postgres, folder: Path) -> Changes:
         connection.autocommit = True
         _require_log(request, cursor)
         state = _slot(request, cursor)
-        if request.since.begun:
-            if state is not None:
-                _drop(request, cursor)
-            return _first(request, database, connection, folder)
-        gone = _gone(request, state)
-        if gone:
-            if request.connection.lost == "stop":
-                raise InputError(
-                    request.attempted,
-                    received=f"{gone}: changes that were not read are gone",
-                    next_step="set connection.lost to snapshot, and the next look begins again with all rows of the "
-                    "table; then set it to stop again",
-                )
-            if state is not None:
-                _drop(request, cursor)
-            return _first(request, database, connection, folder, gone)
-        return _following(request, connection, folder)
+        gone = "" if request.since.begun else _gone(request, state)
+        if gone and request.connection.lost == "stop":
+            raise InputError(
+                request.attempted,
+                received=f"{gone}: changes that were not read are gone",
+                next_step="set connection.lost to snapshot, and the next look begins again with all rows of the "
+                "table; then set it to stop again",
+            )
+        if not (gone or request.since.begun):
+            return _following(request, connection, folder)
+        if state is not None:
+            cursor.execute(_DROP, (request.slot,))
+        return _first(request, database, connection, folder, gone)
 
 
 def _lsn(text: str) -> int:
@@ -206,10 +201,6 @@ def require_free(request: LogRequest, database: Postgres) -> None:
             )
 
 
-def _drop(request: LogRequest, cursor: extensions.cursor) -> None:
-    cursor.execute(_DROP, (request.slot,))
-
-
 def _gone(request: LogRequest, state: _Slot | None) -> str:
     """Return why changes are gone that were not read; empty if they are there."""
     if state is None:
@@ -225,7 +216,7 @@ def _published(request: LogRequest, connection: extensions.connection) -> None:
     """Make the publication, if it is not there. Raises ConfigError if it is not allowed, or has not the table."""
     from psycopg2 import errors, sql
 
-    schema, _, name = request.connection.table.partition(".")
+    schema, name = request.connection.names
     names = sql.Identifier(request.publication), sql.Identifier(schema, name)
     create = sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(*names)
     add = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(*names)
@@ -294,7 +285,7 @@ def _copy(request: LogRequest, connection: extensions.connection, exported: str,
 
     connection.autocommit = False
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-    schema, _, table = request.connection.table.partition(".")
+    schema, table = request.connection.names
     place = sql.Identifier(schema, table)
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
@@ -357,7 +348,7 @@ def _following(request: LogRequest, connection: extensions.connection, folder: P
     read = last if is_behind or end is None else max(end, last)
     position = LogPosition(request.reads, lsn=read, is_behind=is_behind)
     found = _of_file(path, position) if not is_empty else Changes(position)
-    return Changes(found.position, found.path, found.digest, found.size, found.note, kept)
+    return replace(found, kept=kept)
 
 
 def _end(cursor: extensions.cursor) -> int | None:
@@ -418,7 +409,7 @@ def _quoted(name: str) -> str:
 
 def _primary_key(request: LogRequest, cursor: extensions.cursor) -> list[str]:
     """Return the columns of the primary key; none if the table has none."""
-    schema, _, table = request.connection.table.partition(".")
+    schema, table = request.connection.names
     cursor.execute(
         "SELECT a.attname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid "
         "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
@@ -455,7 +446,7 @@ def _facts(request: LogRequest, of: Transaction | int, number: int = 0) -> dict[
 
     The order of commits, and the number of a change in its transaction, order all changes of a row.
     """
-    schema, _, table = request.connection.table.partition(".")
+    schema, table = request.connection.names
     found = {"connector": "postgresql", "schema": schema, "table": table, "number": number}
     if isinstance(of, Transaction):
         return {**found, "lsn": of.lsn, "txId": of.xid, "ts_ms": of.at // 1000}
@@ -470,7 +461,4 @@ def _line(
 
 
 def _of_file(path: Path, position: LogPosition, note: str = "") -> Changes:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = stream.seek(0, io.SEEK_END)
-    return Changes(position, path, digest, size, note)
+    return Changes(position, path, digest_of_file(path), path.stat().st_size, note)

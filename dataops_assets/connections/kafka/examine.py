@@ -15,7 +15,7 @@ from dataops_assets.connections.kafka.topic import Topic, topics
 
 @dataclass(frozen=True)
 class KafkaFound:
-    """What answered, the topics that may be seen, and how many messages are there that a source did not read."""
+    """The state of a cluster: its name, the topics that the user may see, and the unread messages of each source."""
 
     server: str
     topics: Sequence[str]

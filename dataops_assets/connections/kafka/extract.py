@@ -6,7 +6,6 @@ together. So a slice that dies is read again from the same offsets, and no messa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataops_assets.config.kafka import AvroMessage, KafkaConnection
+from dataops_assets.connections.content import digest_of_file
 from dataops_assets.connections.formats.message_parts import schema_id
 from dataops_assets.connections.formats.messages import FACTS, SCHEMA, SCHEMAS
 from dataops_assets.connections.kafka.registry import Registry
@@ -62,7 +62,7 @@ class Slice:
 
 
 class Readable(Protocol):
-    """What a slice is read from; see `topic.Topic`."""
+    """The part of a topic that `read_slice` uses; see `topic.Topic`."""
 
     def at(self, milliseconds: int, state: TopicState) -> Mapping[int, int]:
         """Return the offsets of the first messages with this time or a later one."""
@@ -111,10 +111,8 @@ def read_slice(request: SliceRequest, topic: Readable, folder: Path) -> Slice:
         "lag": sum(max(end - following[number], 0) for number, end in state.ends.items()),
     }
     _write(path, messages, facts, _schemas(request, messages))
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     note = f"not in any input: {position.gone}" if position.gone else ""
-    return Slice(replace(position, gone=""), path, digest, path.stat().st_size, _shown(ranges), note)
+    return Slice(replace(position, gone=""), path, digest_of_file(path), path.stat().st_size, _shown(ranges), note)
 
 
 def _reads(connection: KafkaConnection) -> str:

@@ -61,7 +61,7 @@ class Most:
 
 @dataclass
 class _Reading:
-    """What is read so far: the next offset of each partition, and the partitions that are not at their end."""
+    """The progress of a read: the next offset of each partition, and the partitions that are not at their end."""
 
     next: dict[int, int]
     ends: Mapping[int, int]

@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Content:
-    """What is sent: the method, a JSON body, and headers of this request."""
+    """The method, the JSON body and the headers of a request."""
 
     method: Literal["POST", "PUT"]
     body: bytes

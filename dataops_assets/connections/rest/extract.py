@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_assets.config.rest import RestConnection, RestIncremental
+from dataops_assets.connections.content import digest_of_file
 from dataops_assets.connections.databases.extract import Extract
 from dataops_assets.connections.databases.position import Comparable, Position, comparable, lowered, packed
 from dataops_assets.connections.databases.reading import CursorKind
@@ -71,7 +72,7 @@ def extract_api(request: RestRequest, client: RestClient, folder: Path) -> Extra
         path = path.with_suffix(".json")
         path.write_bytes(_EMPTY)
         size = len(_EMPTY)
-    digest = _digest(path)
+    digest = digest_of_file(path)
     if is_full:
         following = replace(following, content=digest)
         # the same as the last one, and nothing was taken in between
@@ -220,8 +221,3 @@ def _comparable(value: object, kind: CursorKind) -> Comparable | None:
     if isinstance(found, dt.datetime):
         return found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
     return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

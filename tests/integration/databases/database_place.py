@@ -64,6 +64,24 @@ class Server:
             connection.close()
 
 
+class SideBySide:
+    """Transactions that run side by side, one of each client."""
+
+    def __init__(self, server: Server, clients: int) -> None:
+        self.connections = [server.connect() for _ in range(clients)]
+        for connection in self.connections:
+            connection.autocommit = False
+        self.serial = 0
+
+    def end(self) -> None:
+        for connection in self.connections:
+            connection.commit()
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
+
+
 @dataclass
 class DatabasePlace:
     """One source in one deployment, with a wall clock that moves as told."""

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from database_place import DatabasePlace, Server, place_of
+from database_place import DatabasePlace, Server, SideBySide, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -44,14 +44,8 @@ ACTS = st.one_of(
 )
 
 
-class Clients:
-    """Transactions that run side by side. A client has rows of its own, so that none waits for another."""
-
-    def __init__(self, server: Server) -> None:
-        self.connections = [server.connect() for _ in range(CLIENTS)]
-        for connection in self.connections:
-            connection.autocommit = False
-        self.serial = 0
+class Clients(SideBySide):
+    """A client has rows of its own, so that none waits for another."""
 
     def act(self, what: str, client: int, key: int) -> None:
         connection, own = self.connections[client], client * 10 + key
@@ -73,14 +67,6 @@ class Clients:
             elif what == "rollback":
                 connection.rollback()
 
-    def end(self) -> None:
-        for connection in self.connections:
-            connection.commit()
-
-    def close(self) -> None:
-        for connection in self.connections:
-            connection.close()
-
 
 def test_law_of_late_commits(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever the order of writes, commits and looks: the newest rows by key are the table when all have ended.
@@ -93,7 +79,7 @@ def test_law_of_late_commits(postgres: Server, tmp_path_factory: pytest.TempPath
     @given(st.lists(ACTS, min_size=8, max_size=40))
     def law(acts: list[tuple[str, int, int]]) -> None:
         postgres.run(EMPTY)
-        clients = Clients(postgres)
+        clients = Clients(postgres, CLIENTS)
         folder = home / str(len(list(home.iterdir())))
         full = {"cursor": "xmin", "full_every": "3 hours", "deleted": "gone"}
         keyed = place_of(folder / "keyed", postgres.declared, KEY_OF_T, table="t", incremental=full)

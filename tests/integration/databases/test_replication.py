@@ -14,7 +14,7 @@ import pytest
 import yaml
 from code_location import CodeLocation, declaration
 from dagster.components.testing import create_defs_folder_sandbox
-from database_place import DatabasePlace, Server, place_of
+from database_place import DatabasePlace, Server, SideBySide, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,15 +69,12 @@ ACTS = st.one_of(
 )
 
 
-class Writers:
-    """Transactions side by side. Each has rows of its own, so that none waits for another."""
+class Writers(SideBySide):
+    """Each has rows of its own, so that none waits for another."""
 
     def __init__(self, server: Server, table: str) -> None:
+        super().__init__(server, CLIENTS)
         self.table = table
-        self.connections = [server.connect() for _ in range(CLIENTS)]
-        for connection in self.connections:
-            connection.autocommit = False
-        self.serial = 0
 
     def act(self, what: str, client: int, key: int) -> None:
         self.serial += 1
@@ -109,14 +106,6 @@ class Writers:
                     connection.commit()
                 case "rollback":
                     connection.rollback()
-
-    def end(self) -> None:
-        for connection in self.connections:
-            connection.commit()
-
-    def close(self) -> None:
-        for connection in self.connections:
-            connection.close()
 
 
 class _Killed(BaseException):
