@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # output of dbt and of other tools in the project's folder
 _NOT_SOURCE = {"target", "logs", "dbt_packages", ".user.yml"}
 _PACKAGES = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "dagster")
-_ENVIRONMENT_VARIABLE = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
+_ENVIRONMENT_VARIABLE = re.compile(r"env_var\(\s*['\"](\w+)['\"]")
 _KEPT = 4
 _SETTINGS = ("incremental_strategy", "materialized", "on_schema_change", "unique_key")
 FILE = "catalogue.json"
@@ -157,6 +157,18 @@ def _make(project: DbtProject) -> None:
         _forget_old(project.artifacts)
 
 
+def models_below(catalogue: Catalogue, touched: Iterable[tuple[str, ...]]) -> list[ModelEntry]:
+    """Return the models that are among the `touched` tables, or read one of them, directly or through others."""
+    reached = set(touched)
+    found: list[ModelEntry] = []
+    waiting = list(catalogue.models)
+    while ready := [model for model in waiting if reached & {model.key, *model.reads}]:
+        found += ready
+        reached |= {model.key for model in ready}
+        waiting = [model for model in waiting if model.key not in reached]
+    return found
+
+
 def begin_parsed(project: DbtProject, others: Sequence[Path]) -> None:
     """Let dbt parse only those files of a project that differ from an earlier state of it, or from this one.
 
@@ -201,12 +213,18 @@ def _state(project: DbtProject) -> str:
     variables = {**os.environ, **project.variables}
     for path in [*_files(project.folder), Path(__file__)]:
         content = path.read_bytes()
-        read = sorted({name.decode() for name in _ENVIRONMENT_VARIABLE.findall(content)})
+        # seeds can be in any encoding
+        read = variables_in(content.decode("latin-1"))
         item = [path.name, hashlib.sha256(content).hexdigest(), [[name, variables.get(name)] for name in read]]
         digest.update(json.dumps([str(path.parent), *item]).encode())
     versions = [[name, importlib.metadata.version(name)] for name in _PACKAGES]
     digest.update(json.dumps([versions, sorted(project.variables.items())]).encode())
     return digest.hexdigest()[:16]
+
+
+def variables_in(text: str) -> list[str]:
+    """Return the names of the environment's variables that a file of a project reads, sorted."""
+    return sorted(set(_ENVIRONMENT_VARIABLE.findall(text)))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataops_assets.components import dbt_catalogue
 from dataops_assets.components.dbt_catalogue import (
     Catalogue,
     begin_parsed,
     make_apart,
     newest_first,
     prepare,
+    variables_in,
 )
 from dataops_assets.components.dbt_lineage import LineageReader, QueryLineage
 from dataops_assets.config.environment import Environment, environment_from
@@ -37,7 +38,6 @@ FILE = "lineage.json"
 # neither hooks nor tests; one thread, because dbt closes all connections when the first one ends
 _COMPILE = ["--quiet", "compile", "--no-introspect", "--threads", "1", "--select"]
 _KEY = "key"
-_ENVIRONMENT_VARIABLE = re.compile(r"env_var\(\s*['\"](\w+)['\"]")
 
 
 def model_lineage(folder: Path, environment: Environment, wanted: Collection[str]) -> Mapping[str, QueryLineage]:
@@ -57,7 +57,7 @@ def main(folder: str, artifacts: str, *wanted: str) -> None:
     """Compile these models, and write their lineage into the folder of the project's artifacts."""
     kept = Path(artifacts)
     deployment = environment_from(os.environ, Path(folder).parent)
-    catalogue = Catalogue.model_validate_json((kept / "catalogue.json").read_bytes())
+    catalogue = Catalogue.model_validate_json((kept / dbt_catalogue.FILE).read_bytes())
     with tempfile.TemporaryDirectory(prefix="compiling-") as scratch:
         here = DbtProject(Path(folder), Path(scratch) / "target", deployment)
         begin_parsed(here, [kept])
@@ -147,7 +147,7 @@ def _told(node: Mapping[str, Any]) -> list[object]:
 
 
 def _settings(text: str) -> list[object]:
-    return [[name, os.environ.get(name)] for name in _ENVIRONMENT_VARIABLE.findall(text)]
+    return [[name, os.environ.get(name)] for name in variables_in(text)]
 
 
 def _hash(values: object) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from dataops_assets.components import dbt_catalogue, dbt_compiled
-from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, newest_first, translate
+from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, models_below, newest_first, translate
 from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.dbt import DbtProject, parse
 from dataops_assets.errors import DataOpsError
@@ -29,7 +28,7 @@ def main(folder: str, artifacts: str, states: str) -> None:
     try:
         manifest = parse(project)
         catalogue = translate(json.loads((project.artifacts / "manifest.json").read_bytes()))
-        changed = list(_changed(earlier[0], catalogue)) if earlier else []
+        changed = _changed(earlier[0], catalogue) if earlier else []
         if 0 < len(changed) <= _MOST:
             found = dbt_compiled.lineage_to_keep(project, manifest, catalogue, Path(states), changed)
             (project.artifacts / dbt_compiled.FILE).write_text(json.dumps(found))
@@ -38,20 +37,12 @@ def main(folder: str, artifacts: str, states: str) -> None:
     (project.artifacts / dbt_catalogue.FILE).write_text(catalogue.model_dump_json())
 
 
-def _changed(earlier: Path, catalogue: Catalogue) -> Iterator[str]:
-    """Yield the unique ids of the models that differ from an earlier state, and of those below them."""
+def _changed(earlier: Path, catalogue: Catalogue) -> list[str]:
+    """Return the unique ids of the models that differ from an earlier state, and of those below them."""
     text = (earlier / dbt_catalogue.FILE).read_bytes()
     before = {model.unique_id: _made_by(model) for model in Catalogue.model_validate_json(text).models}
-    touched: set[tuple[str, ...]] = set()
-    waiting = list(catalogue.models)
-    while ready := [
-        model
-        for model in waiting
-        if before.get(model.unique_id) != _made_by(model) or touched.intersection(model.reads)
-    ]:
-        touched |= {model.key for model in ready}
-        waiting = [model for model in waiting if model.key not in touched]
-        yield from (model.unique_id for model in ready)
+    differing = [model.key for model in catalogue.models if before.get(model.unique_id) != _made_by(model)]
+    return [model.unique_id for model in models_below(catalogue, differing)]
 
 
 def _made_by(model: ModelEntry) -> object:

@@ -17,6 +17,7 @@ import dagster as dg
 
 from dataops_assets.components.events import evaluation
 from dataops_assets.components.platform import Platform
+from dataops_assets.components.warehouse_results import newest_evaluation
 from dataops_assets.metadata.declaration_store import by_name
 from dataops_assets.storage.links import PRIVATE, is_private
 
@@ -89,11 +90,10 @@ def _events(
     metadata: Mapping[str, Any] = made.asset_materialization.metadata
     yield dg.AssetMaterialization(key, metadata={**metadata, _LATE: "as in the parent of this environment"})
     for check in sorted(checks):
-        record = parent.get_latest_asset_check_evaluation_record(check)
-        event = record.event.dagster_event if record is not None and record.event is not None else None
-        if event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        newest = newest_evaluation(check, parent)
+        if newest is None:
             continue
-        found = event.asset_check_evaluation_data
+        found, _ = newest
         yield evaluation(
             dg.AssetCheckResult(
                 asset_key=check.asset_key,

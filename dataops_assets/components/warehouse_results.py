@@ -38,12 +38,10 @@ class NewestResult:
 def newest_results(checks: Iterable[dg.AssetCheckKey], instance: dg.DagsterInstance) -> Iterator[NewestResult]:
     """Return the newest result of each of these checks that ran."""
     for check in sorted(checks):
-        record = instance.get_latest_asset_check_evaluation_record(check)
-        entry = record.event if record is not None else None
-        event = entry.dagster_event if entry is not None else None
-        if entry is None or event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        found = newest_evaluation(check, instance)
+        if found is None:
             continue
-        result = event.asset_check_evaluation_data
+        result, at = found
         yield NewestResult(
             check.asset_key,
             check.name,
@@ -51,8 +49,20 @@ def newest_results(checks: Iterable[dg.AssetCheckKey], instance: dg.DagsterInsta
             "fail" if result.severity == dg.AssetCheckSeverity.ERROR else "warn",
             result.description or "",
             {name: value.value for name, value in result.metadata.items()},
-            dt.datetime.fromtimestamp(entry.timestamp, dt.UTC),
+            at,
         )
+
+
+def newest_evaluation(
+    check: dg.AssetCheckKey, instance: dg.DagsterInstance
+) -> tuple[dg.AssetCheckEvaluation, dt.datetime] | None:
+    """Return the newest result of a check as Dagster stores it, and its time; None if the check did not run."""
+    record = instance.get_latest_asset_check_evaluation_record(check)
+    entry = record.event if record is not None else None
+    event = entry.dagster_event if entry is not None else None
+    if entry is None or event is None or event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None
+    return event.asset_check_evaluation_data, dt.datetime.fromtimestamp(entry.timestamp, dt.UTC)
 
 
 def warehouse_tables(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataops_assets.components.dbt_catalogue import Catalogue, prepare
+from dataops_assets.components.dbt_catalogue import Catalogue, models_below, prepare
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.declared_state import PARSED_AS, declared_state
@@ -260,25 +260,20 @@ def _reached_by(
     environment = contexts[0].environment
     # a model that reads nothing that changes is not asked for its columns
     models = [
-        (known, model_lineage(folder, environment, list(_models_below(work, known)))) for folder, known in tree.projects
+        (known, model_lineage(folder, environment, _models_below(work, known))) for folder, known in tree.projects
     ]
     graph = graph_of(tree.declared, models)
     starts = [node for item in work for node in starts_of(item, found, tree.declared, graph)]
     return list(_reached(tree, graph.reached(starts)))
 
 
-def _models_below(work: Sequence[Work], catalogue: Catalogue) -> Iterator[str]:
-    """Yield the unique ids of the models that are built, or that are below a table of a source with work."""
+def _models_below(work: Sequence[Work], catalogue: Catalogue) -> list[str]:
+    """Return the unique ids of the models that are built, or that are below a table of a source with work."""
     touched = {item.table for item in work}
     for item in work:
         if item.kind != "build":
             touched |= {f"{layer}/{item.subject}{ending}" for layer in ("lake", "hub") for ending in ("", *_ENDINGS)}
-    waiting = list(catalogue.models)
-    while ready := [one for one in waiting if touched & {"/".join(one.key), *("/".join(key) for key in one.reads)}]:
-        made = {model.key for model in ready}
-        touched |= {"/".join(key) for key in made}
-        waiting = [one for one in waiting if one.key not in made]
-        yield from (model.unique_id for model in ready)
+    return [model.unique_id for model in models_below(catalogue, (tuple(table.split("/")) for table in touched))]
 
 
 def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:
