@@ -59,6 +59,8 @@ def _type(declared: sa.types.TypeEngine[Any]) -> pa.DataType:
         return pa.float64()
     if isinstance(declared, (Text, Json)):
         return pa.string()
+    if isinstance(declared, sa.LargeBinary):
+        return pa.binary()
     raise NotImplementedError(f"a metadata column of the type {declared}")
 
 
