@@ -18,20 +18,12 @@ from dataops_assets.components.dbt_catalogue import Catalogue, TableEntry
 Origin = tuple[tuple[str, ...], str]
 
 
-def column_lineage(catalogue: Catalogue, compiled: str) -> Mapping[str, frozenset[Origin]]:
-    """Return for each column of a query, in order, the columns of known tables that its values come from.
-
-    Columns that are used only in conditions (joins, filters, groups) do not count, as in Dagster and OpenLineage. If
-    sqlglot cannot read the query, the lineage is empty; the model works all the same.
-    """
-    return LineageReader(catalogue).read(compiled).columns
-
-
 @dataclass(frozen=True)
 class QueryLineage:
-    """The origins of each column of a query, and the columns of tables that decide which rows it has (`conditions`).
+    """The origins of each column of a query, in order, and the columns that decide which rows it has (`conditions`).
 
-    `is_read`: whether sqlglot could read the query.
+    A column that is used only in conditions (joins, filters, groups) is no origin of a column, as in Dagster and
+    OpenLineage. `is_read`: whether sqlglot could read the query; else all is empty, and the model works all the same.
     """
 
     columns: Mapping[str, frozenset[Origin]] = field(default_factory=dict)

@@ -21,11 +21,12 @@ from dataops_assets.components.automation import when_published
 from dataops_assets.components.build_history import Build, as_data, builds_of, judged_rows
 from dataops_assets.components.dbt_areas import comparisons_by_op, models_by_op
 from dataops_assets.components.dbt_catalogue import Catalogue, ModelEntry, TestEntry, prepare
-from dataops_assets.components.dbt_lineage import Origin, column_lineage
+from dataops_assets.components.dbt_lineage import LineageReader, Origin, QueryLineage
 from dataops_assets.components.dbt_sources import require_made
 from dataops_assets.components.declarations import Declarations, declared_sources
 from dataops_assets.components.events import HUB_VERSIONS, RUN
 from dataops_assets.components.looks import profiled_look
+from dataops_assets.components.other_locations import CONDITIONS, row_conditions
 from dataops_assets.components.personal import personal_columns
 from dataops_assets.components.warehouse_results import COLUMN, FAILING_ROWS
 from dataops_assets.config.environment import environment_from
@@ -219,8 +220,8 @@ class WarehouseComponent(dg.Component):
             for unique_id, result in results.items():
                 if unique_id in chosen.models and result.status == "success":
                     model = chosen.models[unique_id]
-                    lineage = column_lineage(catalogue, result.compiled)
-                    hidden = _made_of(lineage, personal)
+                    lineage = LineageReader(catalogue).read(result.compiled)
+                    hidden = _made_of(lineage.columns, personal)
                     # models that are built later may read this one
                     personal |= {(model.key, name) for name in hidden}
                     if unique_id in profiles:
@@ -360,13 +361,13 @@ def _materialization(
     model: ModelEntry,
     result: NodeResult,
     build: Invocation,
-    lineage: Mapping[str, Set[Origin]],
+    lineage: QueryLineage,
     profile: Profile | None,
     builds: Sequence[Build],
 ) -> dg.MaterializeResult[None]:
     deps = {
         name: [dg.TableColumnDep(dg.AssetKey(key), column) for key, column in sorted(origins)]
-        for name, origins in lineage.items()
+        for name, origins in lineage.columns.items()
     }
     versions = {key: build.versions[key] for key in map("/".join, model.reads) if key in build.versions}
     metadata: dict[str, Any] = {
@@ -374,6 +375,8 @@ def _materialization(
         f"{RUN}seconds": round(result.seconds, 3),
         HUB_VERSIONS: versions,
     }
+    if lineage.is_read:
+        metadata[CONDITIONS] = row_conditions(lineage.conditions)
     if model.unique_id in build.changed:
         metadata[f"{RUN}changed rows"] = build.changed[model.unique_id]
     if profile is not None:

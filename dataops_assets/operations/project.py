@@ -130,10 +130,17 @@ def use_instance(command: str, *, make: bool = False) -> None:
         # the same settings as `make setup` copies
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(INSTANCE, home / "dagster.yaml")
-    if not (home / "dagster.yaml").is_file():
+    if not finds_instance():
         raise ConfigError(
             f"reporting the changes of {command} to Dagster, so that the warehouse follows",
             received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
             next_step="set DAGSTER_HOME to the folder of the instance's dagster.yaml",
         )
-    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def finds_instance() -> bool:
+    """Set DAGSTER_HOME to its default if it is not set and there is an instance; return whether it is set then."""
+    home = environment().home / "dagster"
+    if "DAGSTER_HOME" not in os.environ and (home / "dagster.yaml").is_file():
+        os.environ["DAGSTER_HOME"] = str(home)
+    return "DAGSTER_HOME" in os.environ

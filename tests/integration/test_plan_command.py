@@ -18,6 +18,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, Mode
 from dataops_assets.components.dbt_lineage import LineageReader
 from dataops_assets.components.declarations import declared_sources
 from dataops_assets.components.local import LocalRunner
+from dataops_assets.components.other_locations import CONDITIONS, other_tables, row_conditions
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
@@ -27,7 +28,7 @@ from dataops_assets.operations import code_version, project
 from dataops_assets.operations.commands import daily
 from dataops_assets.operations.planning import source_work
 from dataops_assets.operations.planning.changes import changes
-from dataops_assets.operations.planning.reach import graph_of
+from dataops_assets.operations.planning.reach import add_others, graph_of
 
 SHOP = orders(
     rules=[
@@ -93,6 +94,10 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         told = does(here, then, "apply", first.data["plan_id"])
         assert (told.code, "a plan that is applied" in told.err) == (2, True)
 
+    # another code location, of which nothing is known here but its events
+    dg.materialize(
+        [_elsewhere("finance/copy", ["hub/orders_current"]), _elsewhere("finance/own", [])], instance=instance
+    )
     now = copy.deepcopy(then)
     now[1]["rules"][1]["expression"] = "max(amount) over (partition by customer)"
     now[1]["columns"][2]["description"] = "In euros."
@@ -109,8 +114,10 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         assert read.data["owners"] == ["team:shop"]
         reached = {item["table"]: item["columns"] for item in read.data["reached"]}
         assert "of_customer" in reached["hub/orders_current"]
+        assert [item["table"] for item in read.data["reached"] if item["elsewhere"]] == ["finance/copy"]
         plan = read.data["plan_id"]
         shown = does(here, now, "plan")
+        assert "finance/copy: all rows:  (not declared here)" in shown.out
         assert f"next: dataops apply {plan}" in shown.out, "the same state gives the same plan"
         pull_request = does(here, now, "plan", "--markdown").out
         assert f"## Plan `{plan}`" in pull_request
@@ -233,6 +240,57 @@ def test_a_change_reaches_through_models_to_the_column(home: Path) -> None:
     # a column of the condition decides which rows there are
     assert graph.reached([("lake/orders", "amount")])["warehouse/daily"] == ["*", "customer", "most"]
     assert "warehouse/daily" not in graph.reached([("lake/customers", "name")])
+
+
+def _elsewhere(name: str, reads: Sequence[str]) -> dg.AssetsDefinition:
+    """An asset of another code location."""
+
+    @dg.asset(key=name.split("/"), deps=[dg.AssetKey(key.split("/")) for key in reads])
+    def made() -> None: ...
+
+    return made
+
+
+def test_a_change_reaches_columns_of_another_code_location(
+    home: Path, instance_of_commands: dg.DagsterInstance
+) -> None:
+    declare(home, CUSTOMERS, SHOP)
+    hub = dg.AssetKey(["hub", "orders_current"])
+    per_customer = dg.AssetKey(["finance", "per_customer"])
+
+    def lineage(**origins: tuple[dg.AssetKey, str]) -> dg.TableColumnLineage:
+        return dg.TableColumnLineage({name: [dg.TableColumnDep(*origin)] for name, origin in origins.items()})
+
+    @dg.asset(key=per_customer, deps=[hub])
+    def made() -> dg.MaterializeResult[None]:
+        known = {
+            "dagster/column_lineage": lineage(most=(hub, "of_customer"), who=(hub, "customer_name")),
+            CONDITIONS: row_conditions({(("hub", "orders_current"), "amount")}),
+        }
+        return dg.MaterializeResult(metadata=known)
+
+    @dg.asset(key=["finance", "names"], deps=[per_customer])
+    def names() -> dg.MaterializeResult[None]:
+        known = {"dagster/column_lineage": lineage(name=(per_customer, "who")), CONDITIONS: row_conditions(set())}
+        return dg.MaterializeResult(metadata=known)
+
+    @dg.asset(key=["finance", "untold"], deps=[per_customer])
+    def untold() -> None: ...
+
+    instance_of_commands.report_runless_asset_event(dg.AssetMaterialization(hub))
+    dg.materialize([made, names, untold], instance=instance_of_commands)
+    graph = graph_of(declared_sources(home / "defs"), [])
+    add_others(graph, other_tables(graph.columns.keys()))
+
+    def reached(column: str) -> dict[str, Sequence[str]]:
+        found = graph.reached([("hub/orders_current", column)])
+        return {table: columns for table, columns in found.items() if table.startswith("finance/")}
+
+    # an event that tells of no columns is taken as one that reads all of them
+    assert reached("of_customer") == {"finance/per_customer": ["most"], "finance/untold": ["*"]}
+    assert reached("customer_name")["finance/names"] == ["name"]
+    assert reached("amount")["finance/names"] == ["*", "name"]
+    assert reached("s_status") == {}
 
 
 def _model(name: str, reads: str) -> ModelEntry:

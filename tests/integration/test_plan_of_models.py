@@ -15,7 +15,7 @@ from planned_cases import EDITS, Deployment, declarations, deliver
 from dataops_assets.components import dbt_catalogue, dbt_preparing
 from dataops_assets.components.dbt_catalogue import prepare
 from dataops_assets.engines.dbt import DbtProject, invoke
-from dataops_assets.operations import project
+from dataops_assets.operations import code_version, project
 from dataops_assets.operations.planning import apply
 from dataops_assets.operations.planning.plan import Tree
 
@@ -118,6 +118,9 @@ def test_a_plan_says_what_a_build_of_its_models_then_does(here: Deployment, monk
     write_models(here.home, TABLE + FCT.replace("note", "note || '!' as note") + " where id <> 4")
     tree = here.write(changed)
     before = {name: rows(here, name, key) for name, key in KEYS.items()}
+    monkeypatch.setenv(code_version.VARIABLE, "abc")
+    released = dataops(here.contexts(tree), "release", "v1")
+    assert released.code == 0, released.err
     whole = planned(here, tree, monkeypatch, "--json")
     sample = planned(here, tree, monkeypatch, "--sample", "1", "--json")
     assert (whole.code, sample.code) == (1, 1), whole.err + sample.err
@@ -159,3 +162,12 @@ def test_a_plan_says_what_a_build_of_its_models_then_does(here: Deployment, monk
     assert [few["hub/sales_current"][key] for key in counts] == [3, 3, 0, 0, 3]
     assert [few["warehouse/fct_sales"][key] for key in counts] == [3, 2, 0, 1, 2]
     assert [few["warehouse/per_shop"][key] for key in counts] == [2, 1, 0, 1, 1]
+    # dbt builds the models of the release, of the hubs as they were, into another file
+    write_models(here.home, TABLE + FCT)
+    then = here.environment.model_copy(update={"warehouse": str(here.home / "then.duckdb")})
+    parsed, _ = prepare(here.home / "dbt_project", then)
+    versions = dataops(here.contexts(tree), "releases", "versions", "v1").out
+    invoke(parsed, ["--quiet", "run", "--vars", versions])
+    with duckdb.connect(then.warehouse, read_only=True) as warehouse:
+        of_release = warehouse.table("fct_sales").to_arrow_table().to_pylist()
+    assert {row["id"]: row for row in of_release} == before["fct_sales"]

@@ -84,13 +84,18 @@ def plan(
 
 def _saved_plan(tree: Tree, contexts: Sequence[SourceContext], against: str, by: str) -> Plan:
     """Make a plan, and record it."""
+    from dataops_assets.components.other_locations import other_tables
     from dataops_assets.metadata.plan_store import StoredPlan
     from dataops_assets.operations.planning.elsewhere import contexts_in
-    from dataops_assets.operations.planning.plan import make_plan, plan_elsewhere
+    from dataops_assets.operations.planning.plan import make_plan, no_others, plan_elsewhere
 
     metadata = contexts[0].metadata if contexts else project.migrated_metadata()
     there = contexts_in(against, contexts, project.PROJECT) if against and contexts else None
-    made = make_plan(tree, contexts, metadata, against) if there is None else plan_elsewhere(against, tree, there)
+    if there is not None:
+        made = plan_elsewhere(against, tree, there)
+    else:
+        others = other_tables if project.finds_instance() else no_others
+        made = make_plan(tree, contexts, metadata, against, others)
     who, now = by or getpass.getuser(), dt.datetime.now(dt.UTC)
     metadata.plans.save(StoredPlan(made.plan_id, now, who, against, made.load_id, made.declared, made.as_data()))
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +14,14 @@ from dataops_assets.components.dbt_catalogue import Catalogue, models_below, pre
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.declared_state import PARSED_AS, declared_state
+from dataops_assets.components.other_locations import OtherTable
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.warehouse_rows import rows_of_tables
 from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.declaration_store import Declaration, Load, by_name, digest_of
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.planning.changes import Change, changes
-from dataops_assets.operations.planning.reach import ROWS, graph_of
+from dataops_assets.operations.planning.reach import ROWS, add_others, graph_of
 from dataops_assets.operations.planning.starts import starts_of
 from dataops_assets.operations.planning.work import (
     BuiltModel,
@@ -68,12 +69,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class Reached:
-    """A table whose values can differ, its columns, and its owners. `rows`: whether rows can come or go."""
+    """A table whose values can differ, its columns, and its owners.
+
+    `rows`: whether rows can come or go. `elsewhere`: whether it is made of these tables, but not by these declarations.
+    """
 
     table: str
     columns: Sequence[str]
     rows: bool
     owners: Sequence[str]
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,23 @@ class Plan:
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in found.items()}
 
 
-def make_plan(tree: Tree, contexts: Sequence[SourceContext], metadata: MetadataStore, against: str = "") -> Plan:
-    """Compare a tree with what the deployment runs, or with a release. `contexts`: all sources of the tree.
+Others = Callable[[Set[str]], Sequence[OtherTable]]
+"""Returns the tables that other code locations make, which are those not among the given ones."""
+
+
+def no_others(_made: Set[str]) -> Sequence[OtherTable]:
+    """Return nothing: no other code location is known."""
+    return ()
+
+
+def make_plan(
+    tree: Tree,
+    contexts: Sequence[SourceContext],
+    metadata: MetadataStore,
+    against: str = "",
+    others: Others = no_others,
+) -> Plan:
+    """Compare a tree with what the deployment runs, or with the release `against`. `contexts`: all sources of the tree.
 
     Nothing is changed. Raises InputError for an unknown release, ConfigError where it is not known with what
     declarations the deployment runs, StorageError if a table cannot be read.
@@ -136,7 +156,7 @@ def make_plan(tree: Tree, contexts: Sequence[SourceContext], metadata: MetadataS
     past = _past(metadata)
     states = _outdated(tree, contexts, metadata, old)
     work = _work(tree, contexts, states, found, past)
-    reached = _reached_by(tree, [item for item in work if not item.is_new], found, contexts)
+    reached = _reached_by(tree, [item for item in work if not item.is_new], found, contexts, others)
     touched = {item.subject for item in work} | {name for item in reached for name in _names(item.table)}
     tables = dict(_commits(contexts, [states[name] for name in sorted(touched & states.keys())]))
     settled = {name: state.settled for name, state in states.items() if state.settled}
@@ -253,7 +273,7 @@ def _models(tree: Tree, found: Sequence[Change]) -> Iterator[BuiltModel]:
 
 
 def _reached_by(
-    tree: Tree, work: Sequence[Work], found: Sequence[Change], contexts: Sequence[SourceContext]
+    tree: Tree, work: Sequence[Work], found: Sequence[Change], contexts: Sequence[SourceContext], others: Others
 ) -> list[Reached]:
     if not work or not contexts:
         return []
@@ -263,8 +283,10 @@ def _reached_by(
         (known, model_lineage(folder, environment, _models_below(work, known))) for folder, known in tree.projects
     ]
     graph = graph_of(tree.declared, models)
+    elsewhere = others(graph.columns.keys())
+    add_others(graph, elsewhere)
     starts = [node for item in work for node in starts_of(item, found, tree.declared, graph)]
-    return list(_reached(tree, graph.reached(starts)))
+    return list(_reached(tree, graph.reached(starts), {item.table for item in elsewhere}))
 
 
 def _models_below(work: Sequence[Work], catalogue: Catalogue) -> list[str]:
@@ -276,7 +298,7 @@ def _models_below(work: Sequence[Work], catalogue: Catalogue) -> list[str]:
     return [model.unique_id for model in models_below(catalogue, (tuple(table.split("/")) for table in touched))]
 
 
-def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reached]:
+def _reached(tree: Tree, reached: Mapping[str, Sequence[str]], elsewhere: Set[str]) -> Iterator[Reached]:
     owners = {f"warehouse/{model.name}": model.owners for _, known in tree.projects for model in known.models}
     owners |= {f"output/{name}": item.output.owners for name, item in tree.declared.outputs.items()}
     default = [owner for warehouse in tree.declared.warehouses for owner in warehouse.owners]
@@ -289,7 +311,8 @@ def _reached(tree: Tree, reached: Mapping[str, Sequence[str]]) -> Iterator[Reach
         ]
         of_table = list(owners.get(table, ())) or (default if table.startswith("warehouse/") else of_source)
         named = [name for name in columns if name != ROWS]
-        yield Reached(table, named, ROWS in columns, list(dict.fromkeys(of_table)))
+        owned = list(dict.fromkeys(of_table)) if table not in elsewhere else []
+        yield Reached(table, named, ROWS in columns, owned, table in elsewhere)
 
 
 def _names(table: str) -> Iterator[str]:

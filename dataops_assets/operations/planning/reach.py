@@ -16,6 +16,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue
 from dataops_assets.components.dbt_lineage import QueryLineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.graph import StepNode, column_lineage, nodes, table_columns
+from dataops_assets.components.other_locations import OtherTable
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
@@ -75,6 +76,25 @@ def graph_of(declared: Declarations, models: Iterable[tuple[Catalogue, Mapping[s
     return graph
 
 
+def add_others(graph: Graph, others: Sequence[OtherTable]) -> None:
+    """Add tables of other code locations, which are made of tables of this one or of each other."""
+    graph.columns |= {other.table: list(other.columns) for other in others}
+    for other in others:
+        _add_other(graph, other)
+
+
+def _add_other(graph: Graph, other: OtherTable) -> None:
+    """Add a table of another code location. If its event tells of no conditions, each column can decide its rows."""
+    for name, origins in other.columns.items():
+        for origin in origins:
+            graph.below[origin].add((other.table, name))
+    for read in other.reads:
+        graph.below[read, ROWS].add((other.table, ROWS))
+    assumed = ((read, name) for read in other.reads for name in graph.columns.get(read, ()))
+    for origin in assumed if other.conditions is None else other.conditions:
+        graph.below[origin].add((other.table, ROWS))
+
+
 def _add_output(graph: Graph, output: Output) -> None:
     table = f"output/{output.name}"
     known = graph.columns.get(output.source, [])
@@ -110,6 +130,8 @@ def _add_model(graph: Graph, table: str, reads: Sequence[str], found: QueryLinea
 def _add_source(graph: Graph, source: Source, rules: CompiledRules) -> None:
     for node in nodes(source, rules):
         graph.columns[node.key] = list(table_columns(source, node))
+        if node.beside:
+            graph.columns[node.beside] = []
         lineage = column_lineage(source, rules, node, graph.columns[node.key])
         for name, origins in lineage.items():
             for origin in origins:

@@ -151,7 +151,8 @@ def _number(value: int | None) -> str:
 
 
 def _columns(item: Reached) -> str:
-    return f"all rows: {', '.join(item.columns)}" if item.rows else ", ".join(item.columns)
+    shown = f"all rows: {', '.join(item.columns)}" if item.rows else ", ".join(item.columns)
+    return f"{shown} (not declared here)" if item.elsewhere else shown
 
 
 def _settled(made: Plan) -> Iterator[str]:

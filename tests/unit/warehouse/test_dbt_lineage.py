@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, SourceEntry
-from dataops_assets.components.dbt_lineage import Origin, column_lineage
+from dataops_assets.components.dbt_lineage import LineageReader, Origin
 
 SALES = ("hub", "sales")
 STORES = ("hub", "stores")
@@ -25,7 +25,7 @@ def lineage(compiled: str, dialect: str = "duckdb") -> dict[str, set[Origin]]:
     known = Catalogue(
         dialect=dialect, models=(), sources=(table(SALES, "Store", "Sales", "Date"), table(STORES, "Store", "Type"))
     )
-    return {name: set(origins) for name, origins in column_lineage(known, compiled).items()}
+    return {name: set(origins) for name, origins in LineageReader(known).read(compiled).columns.items()}
 
 
 @pytest.mark.parametrize(
