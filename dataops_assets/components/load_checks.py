@@ -28,7 +28,7 @@ from dataops_assets.connections.databases.opening import (
 )
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import function_of, load_hook
-from dataops_assets.connections.stores import require_store
+from dataops_assets.connections.stores import require_options, require_store
 from dataops_assets.errors import ConfigError, RuleError, nearest
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.rules.types import types
@@ -134,6 +134,8 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
     connection = source.connection
     if isinstance(connection, FileConnection):
         yield ("connection", "path"), lambda: require_store(connection.path, "connection.path")
+        options = functools.partial(require_options, connection.path, connection.storage_options)
+        yield ("connection", "storage_options"), options
         yield ("connection", "format"), lambda: marks_of(connection.format)
         yield ("connection", "extract_time", "pattern"), lambda: require_pattern(connection.extract_time.pattern)
     yield from _functions(connection)

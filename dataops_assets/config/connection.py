@@ -296,11 +296,12 @@ class ExtractTime(Declared):
 
 
 class FileConnection(Declared):
-    """Files in a folder, glob or object store prefix; each file is one input."""
+    """Files in a folder, glob, object store prefix or on a file server; each file is one input."""
 
     type: Literal["files"]
     path: str = Field(
-        description="Folder, glob or URL (s3://, gs://, ...). A relative path is below the deployment's landing area."
+        description="Folder, glob or URL (s3://, gs://, sftp://, ftp://, https://, ...). A relative path is below the "
+        "deployment's landing area."
     )
     format: FileFormat = Field(CsvFormat(), description="File format.")
     compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
@@ -320,7 +321,9 @@ class FileConnection(Declared):
     settle_seconds: float = Field(
         2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
     )
-    storage_options: dict[str, str] = Field({}, description="fsspec options; values may be '${ENV_NAME}'.")
+    storage_options: dict[str, str] = Field(
+        {}, description="Options of fsspec, or of a file server; values may be '${ENV_NAME}'."
+    )
     follow_links: bool = Field(
         False,
         description="Follow symbolic links to folders, and links that lead out of the landing area. Without it such "

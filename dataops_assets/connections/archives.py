@@ -12,12 +12,15 @@ import functools
 import io
 import lzma
 import re
+import shutil
 import struct
 import tarfile
+import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import zstandard
@@ -38,6 +41,7 @@ _ENDINGS = "|".join(re.escape(ending) for ending in (".zip", *_TARS))
 _ARCHIVE = re.compile(rf"^(.*?(?:{_ENDINGS}))!(.+)$", re.IGNORECASE | re.DOTALL)
 _BLOCK = 512
 _CHUNK = 1 << 20
+_SPOOLED = 32 << 20
 _MOST_FILES = 100_000
 # for a damaged directory, Python raises nearly any of them
 _DAMAGED = (
@@ -82,12 +86,25 @@ def archive_of(origin: str) -> str:
     return f"{folder}{slash}{found[1]}" if found else origin
 
 
-@functools.lru_cache(maxsize=4096)
-def members_of(fs: Any, archive: str, size: int, _modified: dt.datetime, limits: Limits) -> tuple[Member, ...]:
+@dataclass(frozen=True)
+class _Store:
+    """A store, or another object for the same store. It is held weakly: what is known of an archive opens nothing."""
+
+    same: int
+    fs: weakref.ref[Any] = field(compare=False)
+
+
+def members_of(fs: Any, archive: str, size: int, modified: dt.datetime, limits: Limits) -> tuple[Member, ...]:
     """Return the files in one version of an archive. Raises InputError for one that cannot be read.
 
     What is known of a version is kept, so a look does not read all archives again. Errors of the store are not changed.
     """
+    return _members_of(_Store(hash(fs), weakref.ref(fs)), archive, size, modified, limits)
+
+
+@functools.lru_cache(maxsize=4096)
+def _members_of(store: _Store, archive: str, size: int, _modified: dt.datetime, limits: Limits) -> tuple[Member, ...]:
+    fs = store.fs()
     if _compression_of(archive) is None:
         with _opened(fs, archive) as found:
             entries = [item for item in found.infolist() if not item.is_dir()]
@@ -125,10 +142,21 @@ def chunks_in(fs: Any, origin: str) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _opened(fs: Any, archive: str) -> Iterator[zipfile.ZipFile]:
     try:
-        with fs.open(archive, "rb") as stream, zipfile.ZipFile(stream) as found:
+        with fs.open(archive, "rb") as stream, _by_place(stream) as whole, zipfile.ZipFile(whole) as found:
             yield found
     except _DAMAGED as error:
         raise _refused(archive, f"a damaged archive, or one that is not complete: {error}", _DELIVER_AGAIN) from error
+
+
+@contextlib.contextmanager
+def _by_place(stream: Any) -> Iterator[Any]:
+    """Give a stream that can be read at any place: the directory of a zip is at its end."""
+    if stream.seekable():
+        yield stream
+        return
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
+        shutil.copyfileobj(stream, spool, _CHUNK)
+        yield spool
 
 
 def _why_refused(item: zipfile.ZipInfo, limits: Limits) -> str:

@@ -18,7 +18,7 @@ from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.look import Clock, Look, ReadingTime
-from dataops_assets.errors import DataOpsError, InputError
+from dataops_assets.errors import DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, version_key
 
 _THREADS = 8
@@ -126,7 +126,15 @@ def _examine(
         return _LATE
     try:
         found = digests_of(watched(), version.size, compression)
-        return found if files.version(version.origin) == version else _CHANGED
+        if files.version(version.origin) != version:
+            return _CHANGED
+        if found.size != version.size:
+            return StorageError(
+                f"reading {version.origin}",
+                received=f"{found.size:,} of {version.size:,} bytes, without an error",
+                next_step="check the store and the network; the next look tries again",
+            )
+        return found
     except _Stopped as stopped:
         return str(stopped)
     except DataOpsError as error:

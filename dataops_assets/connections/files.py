@@ -1,4 +1,4 @@
-"""Lists and reads files in a folder, glob or object store prefix. Never writes.
+"""Lists and reads files in a folder, glob or object store prefix, or on a file server. Never writes.
 
 A folder is read with all its subfolders, a glob is matched exactly. Files that are left out by name are reported.
 """
@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
 from dataops_assets.connections.names import Pattern, unfinished
+from dataops_assets.connections.servers.server_files import ServerFiles
 from dataops_assets.connections.stores import (
     leads_out,
     missing_bucket,
@@ -199,7 +200,9 @@ class Files:
                 if info.get("type") != "directory" and not path.endswith("/"):
                     self._judge(listing, path, info)
         except FileNotFoundError as error:
-            if bucket := missing_bucket(self._fs, self._fixed):
+            if isinstance(self._fs, ServerFiles):
+                listing.refused[self._path] = self._missing()
+            elif bucket := missing_bucket(self._fs, self._fixed):
                 raise StorageError(
                     f"listing {self._path}",
                     received=f"there is no bucket {bucket!r}",
@@ -261,7 +264,7 @@ class Files:
             raise FileNotFoundError(origin)
 
     def chunks(self, origin: str) -> Iterator[bytes]:
-        """The file's bytes. Raises InputError when it is gone, StorageError when the store fails."""
+        """The file's bytes. Raises InputError when it is gone, StorageError when the store fails or ends too early."""
         path = self._archive_of(origin)
         self._require_inside(path)
         if path != origin:
@@ -288,6 +291,8 @@ class Files:
         try:
             if self.is_local:
                 self._add_local(listing, origin)
+            elif isinstance(self._fs, ServerFiles):
+                self._add_of_server(listing, origin, info)
             else:
                 listing.versions.append(FileVersion(origin, int(info["size"]), self._modified(origin, info)))
         except FileNotFoundError:
@@ -298,6 +303,17 @@ class Files:
             listing.refused[origin] = _refused(origin, f"its modification time is {error}", "touch the file")
         except _STORE_ERRORS as error:
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "make the file readable")
+
+    def _add_of_server(self, listing: Listing, origin: str, info: Mapping[str, Any]) -> None:
+        if info["type"] == "link" and not self._follow_links:
+            listing.refused[origin] = _refused(origin, "a link", f"deliver the file itself, {_FOLLOW}")
+            return
+        if info["type"] == "link" or info.get("size") is None or info.get("mtime") is None:
+            info = self._fs.info(origin)
+        if info["type"] == "file":
+            listing.versions.append(FileVersion(origin, int(info["size"]), _utc(info["mtime"])))
+        else:
+            listing.refused[origin] = _refused(origin, "not a regular file", "remove it from the folder")
 
     def _add_local(self, listing: Listing, path: str) -> None:
         status = os.lstat(path)

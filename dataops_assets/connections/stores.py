@@ -1,10 +1,10 @@
-"""Opens the store of a connection: checks scheme and options, and refuses secrets in the URL."""
+"""Opens the store or the file server of a connection: checks scheme and options, and refuses secrets in the URL."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fsspec.core import url_to_fs
@@ -12,11 +12,21 @@ from fsspec.spec import AbstractFileSystem
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.secrets import VARIABLE, is_secret_option
+from dataops_assets.connections.servers.ftp import FtpFiles
+from dataops_assets.connections.servers.http import HttpFiles
+from dataops_assets.connections.servers.server_files import ServerFiles
+from dataops_assets.connections.servers.sftp import SftpFiles
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.masking import has_secret, remember
 
-SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""Stores whose listings give size and modification time of each file, by which versions are distinguished."""
+_SERVERS: Mapping[str, type[SftpFiles | FtpFiles | HttpFiles]] = {
+    "sftp": SftpFiles,
+    "ftp": FtpFiles,
+    "http": HttpFiles,
+    "https": HttpFiles,
+}
+SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", *_SERVERS)
+"""Stores and servers that give size and modification time of each file, by which versions are distinguished."""
 
 
 def scheme_of(path: str) -> str:
@@ -28,7 +38,7 @@ def require_store(path: str, what: str) -> None:
     """Raise ConfigError where `path` is a URL of no known store, or holds a secret; `what` names the setting."""
     scheme = scheme_of(path)
     if scheme and scheme not in SCHEMES:
-        hook = "; what a web or FTP server gives is read by a function, see connection type python"
+        hook = "; what other servers give is read by a function, see connection type python"
         raise ConfigError(
             f"opening the store of {what} {path!r}",
             received=f"the scheme {scheme}://",
@@ -40,6 +50,20 @@ def require_store(path: str, what: str) -> None:
             f"opening the store of {what} {path!r}",
             received="a URL with user, password, key or signature",
             next_step="take it out of the URL and put it into connection.storage_options as '${NAME}'",
+        )
+
+
+def require_options(path: str, options: Collection[str]) -> None:
+    """Raise ConfigError for options that the file server of `path` does not have; those of stores are fsspec's."""
+    kind = _SERVERS.get(scheme_of(path))
+    if kind is None:
+        return
+    if unknown := sorted(set(options) - set(kind.OPTIONS)):
+        raise ConfigError(
+            f"opening {path!r}",
+            received=f"the option {unknown[0]!r} in connection.storage_options",
+            known=list(kind.OPTIONS),
+            next_step=nearest(unknown[0], kind.OPTIONS) or "use one of these",
         )
 
 
@@ -60,7 +84,11 @@ def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict
 def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[AbstractFileSystem, str]:
     """Return the store of a path or URL, and the path in it. Raises ConfigError if it is unknown or not installed."""
     require_store(path, what)
+    require_options(path, options)
     try:
+        if (kind := _SERVERS.get(scheme_of(path))) is not None:
+            server: ServerFiles = kind(path, options)
+            return server, server.path_of(path)
         store, inside = url_to_fs(path, **options)
     except (ValueError, ImportError) as error:
         raise ConfigError(

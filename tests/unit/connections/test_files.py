@@ -170,7 +170,7 @@ def test_a_folder_of_a_store_that_may_not_be_listed_is_told(
     assert error.received == "PermissionError: 403"
 
 
-@pytest.mark.parametrize("url", ["http://host/in", "ftp://host/in", "sftp://host/in"])
+@pytest.mark.parametrize("url", ["smb://host/in", "ssh://host/in", "webdav://host/in"])
 def test_a_scheme_of_no_store_is_refused_also_for_the_landing_area(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match=r"known: file://, .*s3://"):
         files(tmp_path, url)

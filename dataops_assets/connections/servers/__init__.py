@@ -1,0 +1,1 @@
+"""Landing areas on file servers: SFTP, FTP and listings of HTTP servers."""
