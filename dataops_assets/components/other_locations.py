@@ -6,14 +6,12 @@ and may have the lineage of its columns. What was never materialized is not know
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Set
 from typing import Any
 
 import dagster as dg
 
-Column = tuple[str, str]
-"""Asset key and name of a column."""
+from dataops_assets.components.other_tables import OtherTable
 
 CONDITIONS = "row_conditions"
 """Key in the metadata of an event: the columns that decide which rows a table has, as JSON."""
@@ -21,21 +19,6 @@ CONDITIONS = "row_conditions"
 _READ = "dagster/input_event_pointer/"
 _LINEAGE = "dagster/column_lineage"
 _AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class OtherTable:
-    """A table that no declaration here makes.
-
-    * `reads`: the tables that its newest version was made of.
-    * `columns`: the origins of each column; empty if the event has no lineage.
-    * `conditions`: the columns that decide its rows; None if the event does not tell.
-    """
-
-    table: str
-    reads: Sequence[str]
-    columns: Mapping[str, Sequence[Column]]
-    conditions: Sequence[Column] | None
 
 
 def other_tables(made: Set[str]) -> list[OtherTable]:

@@ -200,6 +200,7 @@ CAST_TYPES: tuple[exp.DType, ...] = (
     exp.DType.SMALLINT,
     exp.DType.TEXT,
     exp.DType.TIMESTAMP,
+    exp.DType.TIMESTAMPNTZ,
     exp.DType.TIMESTAMPTZ,
     exp.DType.TINYINT,
     exp.DType.VARBINARY,

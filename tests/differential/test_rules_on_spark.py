@@ -70,6 +70,7 @@ MORE = [
     "Sales::double / 3::text::double",
     "strptime('31.07.2015', '%d.%m.%Y')",
     "strftime(At, '%Y/%m/%d %H:%M:%S')",
+    "strftime(Date::timestamp, '%Y%m') || coalesce(At::date::timestamp::text, Note)",
     "levenshtein(Note, 'Arger')",
     "translate(Note, 'rg', 'xy')",
     "Price * Sales",

@@ -83,7 +83,7 @@ def _lines(source: Translated, origin: str) -> Iterator[str]:
     yield f"type: {_SOURCE_TYPE}"
     yield "attributes:"
     for key, value in source.attributes.items():
-        parts = value if key in ("columns", "validations") else None
+        parts = value if key in ("columns", "rules", "validations") else None
         if parts is None and not (isinstance(value, Mapping) and key in ("relations", "connection")):
             yield f"  {key}: {flow(value)}"
         elif parts is not None:

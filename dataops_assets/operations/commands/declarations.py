@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from dataops_assets.declaring.foreign.translated import Translation
     from dataops_assets.operations.moving.bundle import Bundle
 
-app = Commands(help="Export, import and clone declarations; read those of dbt and dlt.", no_args_is_help=True)
+app = Commands(
+    help="Export, import and clone declarations; read those of dbt, dlt and DataForge.", no_args_is_help=True
+)
 
 Areas: TypeAlias = Annotated[list[str] | None, typer.Option("--area", help="Subject areas; repeat it for several.")]
 SomeSources: TypeAlias = Annotated[
@@ -113,6 +115,21 @@ def read_dlt(
     from dataops_assets.declaring.foreign.dlt_schema import read_dlt as read
 
     return _begun(read(path, area), area, f"the dlt schema {path.name}", write=write)
+
+
+@app.command(example="dataops declarations read-dataforge shop --area shop --database shop", found=_DIFFERS)
+def read_dataforge(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a DataForge project, with its meta.yaml.")],
+    area: Annotated[str, typer.Option(help="Subject area of the sources.")],
+    database: Annotated[
+        str, typer.Option(help="The declared database that has the tables.", autocompletion=connection_names)
+    ],
+    write: Write = False,
+) -> Answer:
+    """Read the sources, relations and rules of a DataForge project as a beginning of declarations."""
+    from dataops_assets.declaring.foreign.dataforge import read_dataforge as read
+
+    return _begun(read(path, area, database), area, f"the DataForge project {path.name}", write=write)
 
 
 def _begun(found: Translation, area: str, origin: str, *, write: bool) -> Answer:

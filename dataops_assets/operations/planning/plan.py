@@ -14,7 +14,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue, models_below, pre
 from dataops_assets.components.dbt_compiled import model_lineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.declared_state import PARSED_AS, declared_state
-from dataops_assets.components.other_locations import OtherTable
+from dataops_assets.components.other_tables import OtherTable
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.warehouse_rows import rows_of_tables
 from dataops_assets.errors import ConfigError

@@ -16,7 +16,7 @@ from dataops_assets.components.dbt_catalogue import Catalogue
 from dataops_assets.components.dbt_lineage import QueryLineage
 from dataops_assets.components.declarations import Declarations
 from dataops_assets.components.graph import StepNode, column_lineage, nodes, table_columns
-from dataops_assets.components.other_locations import OtherTable
+from dataops_assets.components.other_tables import OtherTable
 from dataops_assets.config.outputs import Output
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source

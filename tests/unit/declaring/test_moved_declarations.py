@@ -353,3 +353,125 @@ def test_a_dlt_schema_becomes_sources_that_load(
     file.write_text("tables: 3")
     with pytest.raises(InputError, match="no `tables`"):
         read_dlt(file, "new")
+
+
+DATAFORGE = {
+    "meta.yaml": 'format: "core1.0"',
+    "relations.yaml": """
+- {name: "[Lines]- order -[Orders]", expression: "[This].order_id = [Related].id", cardinality: M-1}
+- {name: "[Lines]- stock -[Stock]", expression: "[Related].pkey = [This].pkey", cardinality: M-1}
+- {name: "[Orders]- customer -[Customers]", expression: "[This].customer = [Related].s_id", cardinality: M-1}
+- {name: "[Orders]- twin -[Orders]", expression: "[This].id < [Related].id", cardinality: M-M, active_flag: false}
+""",
+    "sources/lines.yaml": """
+source_name: Lines
+source_table: sales.lines
+description: One row a line.
+raw_attributes: [order_id long, item string, place AS string, Price decimal, quantity int, tags array]
+rules:
+- {name: net, expression: "[This].price * [This].quantity"}
+- {name: taxed, expression: "CASE WHEN [This].item = '[This].item' THEN 0 ELSE [This].net END"}
+- {name: customer_name, expression: "[Customers].name"}
+- name: customer_city
+  expression: "upper([Customers].city)"
+  parameters: [{relations: ["[Lines]- order -[Orders]", "[Orders]- customer -[Customers]"]}]
+- {name: month_, expression: "date_format([Orders].bought, 'yyyyMM')", cast_datatype: long, description: As booked.}
+- {name: pkey, expression: "concat([This].item, '|', [This].place)"}
+- {name: available, expression: "[Stock].available", keep_current_flag: true}
+- {name: is_short, expression: "[This].available < [This].quantity"}
+- {name: rank_, expression: "row_number() over (partition by [This].order_id order by [This].price)"}
+- {name: sells, expression: "[This].price >= 0", rule_type_code: V, validation_action_code: F}
+- {name: wrong, expression: "[Nobody].x"}
+- {name: unknown_function, expression: "input_file_name()"}
+""",
+    "sources/stock.yaml": """
+source_name: Stock
+source_table: sales.stock
+refresh_type: key
+cdc_refresh_parameters: {key_columns: [item, place]}
+raw_attributes: [item string, place string, available int]
+rules: [{name: pkey, expression: "concat([This].item, '|', [This].place)"}]
+""",
+    "sources/orders.yaml": """
+source_name: Orders
+source_table: sales.orders
+raw_attributes: [id long, customer long, bought date]
+rules: [{name: lines, expression: "sum([Lines].price)"}]
+""",
+    "sources/customers.yaml": """
+source_name: Customers
+source_table: sales.customers
+raw_attributes: [s_id long, name string, city string]
+""",
+    "outputs/per_customer.yaml": """
+output_name: per_customer
+columns: [customer string, net decimal, note string]
+channels:
+- source_name: Lines
+  filter: "[This].quantity > 0"
+  operation_type: Aggregate
+  mappings: [customer_name customer, sum(net) net]
+""",
+}
+
+
+def test_a_dataforge_project_becomes_sources_that_load(
+    defs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in DATAFORGE.items():
+        file = tmp_path / "project" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    made = read(defs, monkeypatch, "read-dataforge", str(tmp_path / "project"), "--database", "shop")
+    told = " ".join(capsys.readouterr().out.split())
+    assert set(made) == {"lines", "stock", "orders", "customers"}
+    lines = made["lines"]
+    assert lines["connection"] == {"type": "database", "database": "shop", "table": "sales.lines"}
+    kinds = {item["name"]: item.get("type", "text") for item in lines["columns"]}
+    assert kinds == {
+        "order_id": "integer",
+        "item": "text",
+        "place": "text",
+        "price": "decimal(38,12)",
+        "quantity": "integer",
+        "tags": "text",
+        "pkey": "text",
+    }
+    assert made["stock"]["refresh"] == {"type": "key", "key": ["item", "place"]}
+    assert lines["relations"] == {
+        "orders": {"source": "orders", "on": {"order_id": "id"}},
+        "stock": {"source": "stock", "on": {"pkey": "pkey"}},
+    }
+    assert made["orders"]["relations"]["customers"] == {"source": "customers", "on": {"customer": "x_s_id"}}
+    assert made["orders"]["relations"]["lines"]["cardinality"] == "to_many"
+    rules = {item["name"]: item for item in lines["rules"]}
+    assert {name: rule["expression"] for name, rule in rules.items()} == {
+        "net": "price * quantity",
+        "taxed": "CASE WHEN item = '[This].item' THEN 0 ELSE net END",
+        "customer_name": "orders.customers.name",
+        "customer_city": "UPPER(orders.customers.city)",
+        "month_": "STRFTIME(CAST(orders.bought AS TIMESTAMP), '%Y%m')",
+        "available": "stock.available",
+        "is_short": "available < quantity",
+        "rank_": "ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY price NULLS FIRST)",
+    }
+    assert (rules["month_"]["type"], rules["month_"]["description"]) == ("integer", "As booked.")
+    current = {name for name, rule in rules.items() if rule.get("mode") == "keep_current"}
+    assert current == {"available", "is_short", "rank_"}, "what depends on a current rule is current"
+    assert lines["validations"] == [{"name": "sells", "expression": "price >= 0", "severity": "quarantine"}]
+    (total,) = made["orders"]["rules"]
+    assert total["expression"] == "SUM(lines.price)"
+    for message in (
+        "relation [Orders]- twin -[Orders]: it is not active",
+        "rule wrong: not translated: finding the source [Nobody]",
+        "rule unknown_function:",
+        "select customer_name as customer, SUM(net) as net, null as note from {{ source('hub', 'lines_current') }} "
+        "where quantity > 0 group by customer_name",
+    ):
+        assert message in told, message
+    # read again it changes nothing; another format is refused
+    words = ["declarations", "read-dataforge", str(tmp_path / "project"), "--database", "shop", "--area", "new"]
+    assert main(words) == 0
+    (tmp_path / "project" / "meta.yaml").write_text('format: "core2.0"')
+    assert main(words) == 2
+    assert "known: core1.0" in capsys.readouterr().err

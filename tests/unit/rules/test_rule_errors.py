@@ -241,6 +241,13 @@ def test_several_lines_are_counted() -> None:
     assert "line 2, column 17" in str(error)
 
 
+def test_each_type_that_is_told_as_known_can_be_cast_to() -> None:
+    with pytest.raises(RuleError) as error:
+        compiled(rule("Sales::json"))
+    for kind in error.value.known:
+        compiled(rule(f"try_cast(null as {kind.replace('p,s', '9,2')})"))
+
+
 def test_declared_names_and_types() -> None:
     with pytest.raises(RuleError, match="the prefix 's_' belongs to system columns"):
         compiled(rule("Sales", "S_mine"))

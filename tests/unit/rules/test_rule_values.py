@@ -118,6 +118,7 @@ ROW: dict[str, Any] = {
         ("isodow(Date)", 5),
         ("weekofyear(date '2016-01-01')", 53),
         ("strftime(Date, '%b')", "Jul"),
+        ("Date::timestamp", local(2015, 7, 31)),
         ("strptime('2015-W05-1', '%Y-W%W-%w')", local(2015, 2, 2)),
         ("date_trunc('month', Date)", local(2015, 7, 1)),
         ("day(Seen)", 31),
