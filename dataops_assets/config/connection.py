@@ -16,6 +16,7 @@ from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
+from dataops_assets.config.secrets import Secret
 from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile, compiled
 
 
@@ -321,8 +322,9 @@ class FileConnection(Declared):
     settle_seconds: float = Field(
         2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
     )
-    storage_options: dict[str, str] = Field(
-        {}, description="Options of fsspec, or of a file server; values may be '${ENV_NAME}'."
+    storage_options: dict[str, str | Secret] = Field(
+        {},
+        description="Options of fsspec, or of a file server. A value may be '${ENV_NAME}' or the reference to a secret.",
     )
     follow_links: bool = Field(
         False,

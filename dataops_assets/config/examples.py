@@ -279,7 +279,13 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "url": "https://registry.example.com",
         "auth": {"type": "basic", "user": "reader", "password": {"env": "REGISTRY_PASSWORD"}},
     },
-    "Secret": {"env": "SHOP_DB_PASSWORD", "file": "/run/secrets/shop_db"},
+    "Secret": {
+        "env": "SHOP_DB_PASSWORD",
+        "file": "/run/secrets/shop_db",
+        "aws": "shop/database",
+        "vault": "secret/data/shop",
+        "key": "password",
+    },
     "SqliteDatabase": {"path": "/data/shop.sqlite"},
     "SequenceRefresh": {"range_by": "entry_no"},
     "Source": {

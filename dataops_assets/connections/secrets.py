@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.secrets import Secret
+from dataops_assets.connections.secret_stores import stored_secret
 from dataops_assets.errors import ConfigError
 from dataops_assets.masking import is_secret_name, remember
 
@@ -18,9 +19,18 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | None:
-    """Return the secret that is referred to, and mask it from now on. Raises ConfigError if it is not there."""
+    """Return the secret that is referred to, and mask it from now on.
+
+    Raises ConfigError if it is not there, and StorageError if its store does not answer.
+    """
     if reference is None:
         return None
+    found = _read(reference, variables)
+    remember([found])
+    return found
+
+
+def _read(reference: Secret, variables: Mapping[str, str]) -> str:
     if reference.env:
         if reference.env not in variables:
             raise ConfigError(
@@ -28,18 +38,17 @@ def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | N
                 received="no such variable",
                 next_step=f"set {reference.env} in the environment of the daemon and of the code location",
             )
-        found = variables[reference.env]
-    else:
-        try:
-            found = Path(reference.file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"reading the secret in the file {reference.file}",
-                received=type(error).__name__,
-                next_step="correct the path, and let this user read the file",
-            ) from None
-    remember([found])
-    return found
+        return variables[reference.env]
+    if not reference.file:
+        return stored_secret(reference, variables)
+    try:
+        return Path(reference.file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"reading the secret in the file {reference.file}",
+            received=type(error).__name__,
+            next_step="correct the path, and let this user read the file",
+        ) from None
 
 
 def secrets_in(declared: BaseModel) -> Iterator[tuple[str, Secret]]:
@@ -50,6 +59,8 @@ def secrets_in(declared: BaseModel) -> Iterator[tuple[str, Secret]]:
             yield name, value
         elif isinstance(value, BaseModel):
             yield from ((f"{name}.{path}", found) for path, found in secrets_in(value))
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", found) for key, found in value.items() if isinstance(found, Secret))
 
 
 def secret_variables(declared: BaseModel) -> Iterator[str]:
@@ -65,5 +76,5 @@ def is_secret_option(name: str, value: str) -> bool:
 def secret_options(connection: FileConnection) -> Iterator[str]:
     """Yield the names of the environment variables in the options of a store that are secrets."""
     for name, value in connection.storage_options.items():
-        if is_secret_option(name, value):
+        if isinstance(value, str) and is_secret_option(name, value):
             yield from VARIABLE.findall(value)

@@ -11,7 +11,8 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.connections.secrets import VARIABLE, is_secret_option
+from dataops_assets.config.secrets import Secret
+from dataops_assets.connections.secrets import VARIABLE, is_secret_option, secret_of
 from dataops_assets.connections.servers.ftp import FtpFiles
 from dataops_assets.connections.servers.http import HttpFiles
 from dataops_assets.connections.servers.server_files import ServerFiles
@@ -70,10 +71,13 @@ def require_options(path: str, options: Collection[str]) -> None:
 def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the options of a connection, with '${NAME}' filled from `variables`; secrets are masked from now on.
 
-    Raises ConfigError for a variable that is not set.
+    Raises ConfigError for a variable or a secret that is not there, and StorageError if its store does not answer.
     """
     found: dict[str, Any] = {}
     for name, value in connection.storage_options.items():
+        if isinstance(value, Secret):
+            found[name] = secret_of(value, variables)
+            continue
         text = _filled(name, value, variables)
         if is_secret_option(name, value):
             remember([text])

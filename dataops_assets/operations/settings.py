@@ -14,7 +14,7 @@ from dataops_assets.config.environment import VARIABLES, Environment
 from dataops_assets.config.outputs import FilesTarget
 from dataops_assets.config.secrets import Secret
 from dataops_assets.connections.secrets import VARIABLE, secret_of, secrets_in
-from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.errors import DataOpsError, nearest
 from dataops_assets.steps.upkeep.examination import Finding
 
 _PREFIX = "DATAOPS_"
@@ -52,12 +52,11 @@ def _of_connections(declared: Declarations, variables: Mapping[str, str]) -> Ite
 def _of_secret(place: str, reference: Secret, variables: Mapping[str, str]) -> Iterator[Finding]:
     try:
         found = secret_of(reference, variables)
-    except ConfigError as error:
+    except DataOpsError as error:
         yield Finding("", place, f"{error.attempted}: {error.received}", error.next_step)
         return
     if not found:
-        where = f"the environment variable {reference.env}" if reference.env else f"the file {reference.file}"
-        yield Finding("", place, f"{where} is empty", "put the secret there")
+        yield Finding("", place, f"{reference.place} is empty", "put the secret there")
 
 
 def _of_files(declared: Declarations, variables: Mapping[str, str]) -> Iterator[Finding]:
@@ -68,7 +67,7 @@ def _of_files(declared: Declarations, variables: Mapping[str, str]) -> Iterator[
         if not isinstance(connection, FileConnection):
             continue
         for option, value in connection.storage_options.items():
-            for name in VARIABLE.findall(value):
+            for name in VARIABLE.findall(value) if isinstance(value, str) else ():
                 yield from _unset(
                     item.source.name, item.place("connection", "storage_options", option), name, variables
                 )
