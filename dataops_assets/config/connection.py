@@ -324,7 +324,7 @@ class FileConnection(Declared):
     )
     storage_options: dict[str, str | Secret] = Field(
         {},
-        description="Options of fsspec, or of a file server. A value may be '${ENV_NAME}' or the reference to a secret.",
+        description="Options of fsspec or of a file server. A value may be '${ENV_NAME}' or a reference to a secret.",
     )
     follow_links: bool = Field(
         False,
