@@ -241,6 +241,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "api": "shop",
         "path": "orders",
         "params": {"status": "any", "sort": "id"},
+        "body": {"filter": {"status": "any"}},
         "records_at": "data.items",
         "total_at": "meta.total",
         "paging": {"type": "page", "param": "page"},

@@ -5,8 +5,9 @@ An API is declared once, in a `ConnectionsComponent`, beside the databases. Secr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -156,6 +157,11 @@ class RestConnection(Declared):
     api: str = Field(description="Name of the API in a ConnectionsComponent.")
     path: str = Field(description="Path below the API's address.")
     params: dict[str, str | int | bool] = Field({}, description="Query parameters of each request.")
+    body: dict[str, Any] | None = Field(
+        None,
+        description="JSON body of each request, which is a POST then. Parameters of paging and of incremental are put "
+        "into it, at their names as dotted paths.",
+    )
     records_at: str = Field("", description="Dotted path to the array of records; empty: the body is the array.")
     total_at: str = Field(
         "",
@@ -174,9 +180,30 @@ class RestConnection(Declared):
     def _parts_fit(self) -> RestConnection:
         if "://" in self.path or self.path.startswith("//"):
             raise ValueError(f"path is {self.path!r}; write it below the API's address, such as 'orders'")
-        if self.incremental is not None and self.incremental.param in self.params:
+        if self.body is not None:
+            self._require_places(self.body)
+        elif self.incremental is not None and self.incremental.param in self.params:
             raise ValueError(f"params has {self.incremental.param!r}, which incremental.param sets; use start")
         return self
+
+    def _require_places(self, body: Mapping[str, Any]) -> None:
+        """Raise ValueError if a parameter has no place in the body, because a value on its way is no object."""
+        of_incremental = (self.incremental.param,) if self.incremental is not None else ()
+        for name in (*_names(self.paging), *of_incremental):
+            inside: Any = body
+            for part in name.split(".")[:-1]:
+                inside = inside.get(part, {})
+                if not isinstance(inside, Mapping):
+                    raise ValueError(f"body has no place for {name!r}: its {part!r} is no object")
+
+
+def _names(paging: OnePage | PageNumber | Offset | Cursor | NextLink) -> tuple[str, ...]:
+    match paging:
+        case Offset():
+            return paging.param, paging.limit_param
+        case PageNumber() | Cursor():
+            return (paging.param,)
+    return ()
 
 
 def require_url(value: str, field: str) -> str:

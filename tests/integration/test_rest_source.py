@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from rest_server import Reply, Request, RestServer, rest_server
 
 from dataops_assets.components.platform import Platform
@@ -170,6 +171,51 @@ def test_all_pages_of_every_kind_are_read(place: Place, answer: Any, declared: d
     assert {request.query["key"] for request in place.server.asked} == {"s3cr&t/value"}
     # the same again is no input
     assert place.look() == []
+
+
+def by_body(request: Request) -> Reply:
+    """Answers a query in the body as GraphQL and search APIs do; anything else is refused."""
+    if request.method != "POST" or request.query != {"tenant": "7"}:
+        return Reply({"message": "POST a query"}, 405)
+    asked = json.loads(request.body)
+    start, size = asked["page"].get("after") or 0, asked["page"]["size"]
+    assert (type(start), asked["query"]) == (int, "orders { id }")
+    found = [row for row in records(*range(10)) if row["id"] >= asked.get("filter", {}).get("from", 0)]
+    following = start + size if start + size < len(found) else None
+    return Reply({"data": {"orders": found[start : start + size], "next": following}})
+
+
+def test_queries_in_a_body_have_paging_and_increments_in_the_body(place: Place) -> None:
+    place.server.answer = by_body
+    place.refresh = {"type": "append"}
+    place.connection |= {
+        "params": {"tenant": 7},
+        "body": {"query": "orders { id }", "page": {"size": 4, "after": None}},
+        "records_at": "data.orders",
+        "paging": {"type": "cursor", "param": "page.after", "cursor_at": "data.next"},
+        "incremental": {"cursor": "id", "param": "filter.from", "overlap": 2},
+    }
+    assert place.ids() == list(range(10))
+    assert len(place.server.asked) == 3
+    # numbers stay numbers, and a fault in the middle takes nothing
+    place.server.faults = [Reply({"data": {"orders": records(10), "next": 1}}), *[Reply(b"<html>", 503)] * 3]
+    assert isinstance(place.problem(), StorageError)
+    rest_client.forget_waits()
+    assert place.look() == []
+    assert json.loads(place.server.asked[-1].body)["filter"] == {"from": 7}
+
+    # an answer that is no JSON is no page, though it was taken
+    place.server.faults = [Reply(b"taken")] * 3
+    assert "no JSON" in place.problem().received
+    rest_client.forget_waits()
+    place.server.answer = lambda request: Reply(
+        {"data": {"orders": records(7)[: 2 - json.loads(request.body)["page"]]}}
+    )
+    place.connection |= {"paging": {"type": "page"}, "body": {"query": "orders"}}
+    assert place.ids() == [7]
+    place.connection |= {"paging": {"type": "offset", "limit_param": "query.size"}}
+    with pytest.raises(ValidationError, match=r"body has no place for 'query\.size'"):
+        place.look()
 
 
 def test_pages_that_change_while_they_are_read_are_read_again(place: Place) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from dataops_assets.config.rest import RestApi
+from dataops_assets.connections.formats.json_text import json_text
 from dataops_assets.connections.rest.signing import Signing
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 
@@ -49,11 +50,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Content:
-    """The method, the JSON body and the headers of a request."""
+    """The method, the JSON body and the headers of a request. A query asks for an answer; it changes nothing."""
 
     method: Literal["POST", "PUT"]
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_query: bool = False
 
 
 @dataclass
@@ -108,13 +110,14 @@ class RestClient:
     session: requests.Session = field(default_factory=requests.Session)
     draw: Callable[[float, float], float] = random.uniform
 
-    def get(self, url: str, params: Mapping[str, str]) -> Answer:
-        """Return the answer to a request.
+    def get(self, url: str, params: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Answer:
+        """Return the answer to a request; with a body, it is a POST.
 
         Raises StorageError if it may pass, ConfigError if the API refuses the request, InputError for an answer that is
         too large.
         """
-        return self._answered(url, params, None)
+        query = Content("POST", json_text(body).encode(), is_query=True) if body is not None else None
+        return self._answered(url, params, query)
 
     def send(self, url: str, content: Content) -> Answer:
         """Send a body, and again if that failed in a way that may pass. The answer may be of any kind.
@@ -124,7 +127,8 @@ class RestClient:
         return self._answered(url, {}, content)
 
     def _answered(self, url: str, params: Mapping[str, str], content: Content | None) -> Answer:
-        attempted = f"{'asking' if content is None else 'sending to'} {_place(url)}"
+        is_query = content is None or content.is_query
+        attempted = f"{'asking' if is_query else 'sending to'} {_place(url)}"
         self.patience.require_over(self.api.url, attempted)
         refreshed = False
         problem = ""
@@ -141,7 +145,7 @@ class RestClient:
                     response, body = self._sent(url, params, attempted, content)
                 if response.ok and response.status_code not in _REDIRECTS:
                     found = _parsed(response, body)
-                    if found is None and content is not None:
+                    if found is None and not is_query:
                         # it was taken, whatever the API says of it
                         found = Answer(None, response.url)
                     if found is not None:

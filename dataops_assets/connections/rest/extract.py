@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ _RESTARTS = 3
 _DIGEST_BYTES = 16
 _EMPTY = b"[]\n"
 _DATE = len("2024-01-01")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def fingerprint(connection: RestConnection) -> str:
     told = (
         *(connection.api, connection.path, sorted(connection.params.items()), connection.records_at),
         (incremental.cursor, incremental.param, incremental.start) if incremental is not None else (),
+        # a source without a body keeps the digest that it had before there were bodies
+        *((json_text(connection.body),) if connection.body is not None else ()),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
@@ -141,8 +145,8 @@ def _text(record: Mapping[str, Any], connection: RestConnection) -> str:
         ) from error
 
 
-def _since(incremental: RestIncremental | None, since: Position) -> Mapping[str, str]:
-    """Return the query parameter that asks for what is new."""
+def _since(incremental: RestIncremental | None, since: Position) -> Mapping[str, str | Decimal]:
+    """Return the parameter that asks for what is new; a number is a Decimal, which has all digits."""
     if incremental is None:
         return {}
     value = incremental.start
@@ -152,7 +156,8 @@ def _since(incremental: RestIncremental | None, since: Position) -> Mapping[str,
         if isinstance(found, dt.date):
             iso = found.isoformat().replace("+00:00", "Z")
             value = found.strftime(incremental.format) if incremental.format else iso
-    return {incremental.param: value} if value else {}
+    is_number = since.kind == "number" if since.low else _NUMBER.fullmatch(value)
+    return {incremental.param: Decimal(value) if is_number else value} if value else {}
 
 
 class _Taking:

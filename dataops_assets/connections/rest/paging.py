@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from dataops_assets.config.rest import Cursor, NextLink, Offset, OnePage, PageNumber, RestConnection
@@ -19,19 +20,23 @@ class Page:
     total: int | None
 
 
-def pages(client: RestClient, connection: RestConnection, params: Mapping[str, str]) -> Iterator[Page]:
-    """Yield the pages of a collection.
+def pages(client: RestClient, connection: RestConnection, since: Mapping[str, Any]) -> Iterator[Page]:
+    """Yield the pages of a collection. `since` is the parameter that asks for what is new.
 
     A page may have fewer records than were asked for, or none; that alone ends only pages with numbers. Raises
     InputError for an answer of another shape, for pages that lead in a circle, and for too many pages.
     """
     attempted = f"reading the pages of {connection.path} of the API {connection.api!r}"
     url = f"{client.api.url.rstrip('/')}/{connection.path.lstrip('/')}".rstrip("/")
-    fixed = {name: _text(value) for name, value in connection.params.items()} | dict(params)
+    fixed = {name: _text(value) for name, value in connection.params.items()}
     asked, seen = _first(connection), set[str]()
+    body = connection.body
     offset = 0
     for _ in range(connection.most_pages):
-        answer = client.get(url, {**fixed, **asked})
+        if body is None:
+            answer = client.get(url, {**fixed, **{name: _text(value) for name, value in {**since, **asked}.items()}})
+        else:
+            answer = client.get(url, fixed, with_values(body, {**since, **asked}))
         page = _page(answer, connection, attempted)
         offset += len(page.records)
         yield page
@@ -40,6 +45,7 @@ def pages(client: RestClient, connection: RestConnection, params: Mapping[str, s
             return
         if isinstance(connection.paging, NextLink):
             url, fixed, following = client.same_host(answer.url, following[""]), {}, {}
+            since = since if body is not None else {}
             mark = url
         else:
             mark = repr(following)
@@ -58,39 +64,51 @@ def pages(client: RestClient, connection: RestConnection, params: Mapping[str, s
     )
 
 
-def _text(value: str | int | bool) -> str:
+def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        # without an exponent
+        return f"{value:f}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _first(connection: RestConnection) -> dict[str, str]:
+def with_values(body: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with values at dotted paths; objects on the way are made where they are missing."""
+    found = dict(body)
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        found[name] = with_values(found.get(name) or {}, {rest: value}) if rest else value
+    return found
+
+
+def _first(connection: RestConnection) -> dict[str, Any]:
     match connection.paging:
         case PageNumber():
-            return {connection.paging.param: str(connection.paging.first)}
+            return {connection.paging.param: connection.paging.first}
         case Offset():
-            return {connection.paging.limit_param: str(connection.paging.limit), connection.paging.param: "0"}
+            return {connection.paging.limit_param: connection.paging.limit, connection.paging.param: 0}
     return {}
 
 
 def _next(
-    connection: RestConnection, answer: Answer, page: Page, asked: Mapping[str, str], offset: int
-) -> dict[str, str] | None:
+    connection: RestConnection, answer: Answer, page: Page, asked: Mapping[str, Any], offset: int
+) -> dict[str, Any] | None:
     """Return the parameters of the next page, a link under the name ''; None after the last page."""
     paging = connection.paging
     match paging:
         case OnePage():
             return None
         case PageNumber():
-            number = int(asked[paging.param])
+            number = asked[paging.param]
             count = _count(answer.body, paging.pages_at)
             is_last = number - paging.first + 1 >= count if count is not None else not page.records
-            return None if is_last else {paging.param: str(number + 1)}
+            return None if is_last else {paging.param: number + 1}
         case Offset():
             # an API may give fewer records than it was asked for, so the next page begins after those that came
             is_last = not page.records or (page.total is not None and offset >= page.total)
-            return None if is_last else {**asked, paging.param: str(offset)}
+            return None if is_last else {**asked, paging.param: offset}
         case Cursor():
             value = value_at(answer.body, paging.cursor_at)
-            return {paging.param: str(value)} if value not in (None, "", False) else None
+            return {paging.param: value} if value not in (None, "", False) else None
         case NextLink():
             link = value_at(answer.body, paging.link_at) if paging.link_at else answer.link
             return {"": str(link)} if link else None
