@@ -23,7 +23,7 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.data_products import DataProduct, DataProducts
 from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.incidents import Incidents
-from dataops_assets.config.outputs import Output
+from dataops_assets.config.outputs import FilesTarget, Output
 from dataops_assets.config.publications import Publication, Publications
 from dataops_assets.config.source import Source
 from dataops_assets.config.templates import SourceDeclaration, Templates
@@ -151,9 +151,11 @@ class Declarations:
     def secret_variables(self) -> Sequence[str]:
         """Return the names of the environment variables that hold secrets of connections, stores and channels."""
         connections = [item.connection for item in self.sources.values()]
+        targets = [item.output.to for item in self.outputs.values()]
+        stores = [item for item in (*connections, *targets) if isinstance(item, FileConnection | FilesTarget)]
         return [
-            *(name for item in (*self.databases.values(), *connections) for name in secret_variables(item)),
-            *(name for item in connections if isinstance(item, FileConnection) for name in secret_options(item)),
+            *(name for item in (*self.databases.values(), *connections, *targets) for name in secret_variables(item)),
+            *(name for item in stores for name in secret_options(item.storage_options)),
             *(channel.variable for channel in self.incidents.channels.values()),
         ]
 

@@ -103,6 +103,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "partition_by": ["country"],
         "keep": 7,
         "archive": "older",
+        "storage_options": {"username": "dataops", "private_key": {"file": "/run/secrets/partner_key"}},
     },
     "Gate": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
     "Gates": {

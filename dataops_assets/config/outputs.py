@@ -16,6 +16,7 @@ from dataops_assets.config.contract import COLUMN_TYPE
 from dataops_assets.config.declared import Declared, Problem, hint, refuse
 from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import FreshnessCheck, VolumeCheck
+from dataops_assets.config.secrets import Secret
 
 TOKENS = ("output", "date", "time", "version", "delivery")
 """The tokens of a file name: the output's name, day and time of the delivery in UTC, the version of the table it is
@@ -84,10 +85,12 @@ class TableTarget(Declared):
 
 
 class FilesTarget(Declared):
-    """Files in a folder. A delivery appears whole or not at all, and its manifest says that it is complete."""
+    """Files in a folder, an object store or on an SFTP server. A manifest says that a delivery is complete."""
 
     type: Literal["files"]
-    path: str = Field(description="Folder. A relative path is below DATAOPS_OUTPUTS.")
+    path: str = Field(
+        description="Folder, or URL (s3://, gs://, abfs://, sftp://). A relative path is below DATAOPS_OUTPUTS."
+    )
     name: str = Field(
         "{output}",
         description="Name of the file, or of the folder if there are several, without ending. Tokens: {output}, "
@@ -107,7 +110,13 @@ class FilesTarget(Declared):
         None, ge=1, description="Number of deliveries to keep, with the newest. Older ones leave; default: all stay."
     )
     archive: str = Field(
-        "", description="Folder where older deliveries go, on the same disk; without it they are removed."
+        "",
+        description="Folder where older deliveries go, on the same disk or below `path` in the same store; without it "
+        "they are removed.",
+    )
+    storage_options: dict[str, str | Secret] = Field(
+        {},
+        description="Options of fsspec or of a file server. A value may be '${ENV_NAME}' or a reference to a secret.",
     )
 
     @field_validator("name")

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from dataops_assets.config.connection import FileConnection
@@ -24,6 +23,7 @@ from dataops_assets.connections.archives import archive_of, chunks_in, is_archiv
 from dataops_assets.connections.names import Pattern, unfinished
 from dataops_assets.connections.servers.server_files import ServerFiles
 from dataops_assets.connections.stores import (
+    STORE_ERRORS,
     leads_out,
     missing_bucket,
     open_store,
@@ -37,8 +37,6 @@ from dataops_assets.errors import InputError, StorageError
 _MAGIC = re.compile(r"[*?\[]")
 _CHUNK = 1 << 20
 _REMOTE_BLOCK = 8 << 20
-# s3fs turns what a server answers into OSError; what never got an answer comes through as it is
-_STORE_ERRORS = (OSError, BotoCoreError)
 _NEARLY = "its name nearly matches {!r}: letter case, blanks, Unicode form or a compression ending differ"
 _FOLLOW = "or declare connection.follow_links: true"
 
@@ -96,7 +94,7 @@ class Files:
             # the landing area is never a pattern, even with pattern characters in its name
             path = f"{glob.escape(landing) if magic else landing}/{path}"
             fixed = f"{landing}/{fixed}"
-        options = options_of(connection, variables)
+        options = options_of(connection.storage_options, variables)
         self._fs, self._path = open_store(path, options, what)
         self._fixed = open_store(fixed, options, what)[1]
         self.is_local = isinstance(self._fs, LocalFileSystem)
@@ -127,7 +125,7 @@ class Files:
                 self._list_remote(listing)
             if self._members:
                 self._expand(listing)
-        except _STORE_ERRORS as error:
+        except STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
             self._fs.invalidate_cache()
@@ -239,7 +237,7 @@ class Files:
                 version = FileVersion(readable, status.st_size, _utc(status.st_mtime))
             else:
                 version = FileVersion(readable, int(info["size"]), self._modified(path, info))
-        except (ValueError, OverflowError, *_STORE_ERRORS):
+        except (ValueError, OverflowError, *STORE_ERRORS):
             # gone, or without a time: the next look may tell it
             return
         listing.left_out[readable] = LeftOut(version, reason)
@@ -301,7 +299,7 @@ class Files:
                 listing.refused[origin] = _refused(origin, "a link to nowhere", "remove or correct the link")
         except (ValueError, OverflowError) as error:
             listing.refused[origin] = _refused(origin, f"its modification time is {error}", "touch the file")
-        except _STORE_ERRORS as error:
+        except STORE_ERRORS as error:
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "make the file readable")
 
     def _add_of_server(self, listing: Listing, origin: str, info: Mapping[str, Any]) -> None:
@@ -392,5 +390,5 @@ def _reading(origin: str) -> Iterator[None]:
             received="the file is gone",
             next_step="deliver it again; it is found as the same input when its bytes are the same",
         ) from error
-    except _STORE_ERRORS as error:
+    except STORE_ERRORS as error:
         raise _unreadable(f"reading {origin}", error) from error

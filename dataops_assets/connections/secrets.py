@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.secrets import Secret
 from dataops_assets.connections.secret_stores import stored_secret
 from dataops_assets.errors import ConfigError
@@ -73,8 +72,8 @@ def is_secret_option(name: str, value: str) -> bool:
     return is_secret_name(name) or any(is_secret_name(used) for used in VARIABLE.findall(value))
 
 
-def secret_options(connection: FileConnection) -> Iterator[str]:
+def secret_options(options: Mapping[str, str | Secret]) -> Iterator[str]:
     """Yield the names of the environment variables in the options of a store that are secrets."""
-    for name, value in connection.storage_options.items():
+    for name, value in options.items():
         if isinstance(value, str) and is_secret_option(name, value):
             yield from VARIABLE.findall(value)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
-from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.secrets import Secret
 from dataops_assets.connections.secrets import VARIABLE, is_secret_option, secret_of
 from dataops_assets.connections.servers.ftp import FtpFiles
@@ -20,6 +20,9 @@ from dataops_assets.connections.servers.sftp import SftpFiles
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.masking import has_secret, remember
 
+# s3fs turns what a server answers into OSError; what never got an answer comes through as it is
+STORE_ERRORS = (OSError, BotoCoreError)
+"""What a store or a file server may raise."""
 _SERVERS: Mapping[str, type[SftpFiles | FtpFiles | HttpFiles]] = {
     "sftp": SftpFiles,
     "ftp": FtpFiles,
@@ -68,13 +71,25 @@ def require_options(path: str, options: Collection[str]) -> None:
         )
 
 
-def options_of(connection: FileConnection, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of a connection, with '${NAME}' filled from `variables`; secrets are masked from now on.
+def require_writable(path: str, what: str) -> None:
+    """Raise ConfigError if the files of a server can only be read."""
+    kind = _SERVERS.get(scheme_of(path))
+    if kind is not None and not kind.CAN_WRITE:
+        raise ConfigError(
+            f"opening {what} {path!r}",
+            received=f"a server that is only read by {scheme_of(path)}://",
+            known=[f"{name}://" for name in SCHEMES if name not in _SERVERS or _SERVERS[name].CAN_WRITE],
+            next_step="deliver to one of these, or to an API (type http)",
+        )
+
+
+def options_of(options: Mapping[str, str | Secret], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a store, with '${NAME}' filled from `variables`; secrets are masked from now on.
 
     Raises ConfigError for a variable or a secret that is not there, and StorageError if its store does not answer.
     """
     found: dict[str, Any] = {}
-    for name, value in connection.storage_options.items():
+    for name, value in options.items():
         if isinstance(value, Secret):
             found[name] = secret_of(value, variables)
             continue

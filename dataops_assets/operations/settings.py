@@ -30,7 +30,7 @@ def settings_findings(declared: Declarations, environment: Environment, variable
         *_of_files(declared, variables),
         *_of_channels(declared, variables),
         *_of_warehouse(environment, variables),
-        *_of_outputs(declared, environment),
+        *_of_outputs(declared, environment, variables),
     ]
 
 
@@ -66,11 +66,14 @@ def _of_files(declared: Declarations, variables: Mapping[str, str]) -> Iterator[
             yield from _of_secret(item.place("connection", *field.split(".")), reference, variables)
         if not isinstance(connection, FileConnection):
             continue
-        for option, value in connection.storage_options.items():
-            for name in VARIABLE.findall(value) if isinstance(value, str) else ():
-                yield from _unset(
-                    item.source.name, item.place("connection", "storage_options", option), name, variables
-                )
+        for option, name in _variables(connection.storage_options):
+            yield from _unset(item.source.name, item.place("connection", "storage_options", option), name, variables)
+
+
+def _variables(options: Mapping[str, str | Secret]) -> Iterator[tuple[str, str]]:
+    """Yield the options of a store with a variable, and the variable."""
+    for option, value in options.items():
+        yield from ((option, name) for name in (VARIABLE.findall(value) if isinstance(value, str) else ()))
 
 
 def _of_channels(declared: Declarations, variables: Mapping[str, str]) -> Iterator[Finding]:
@@ -84,9 +87,14 @@ def _of_warehouse(environment: Environment, variables: Mapping[str, str]) -> Ite
             yield from _unset("", "dbt target snowflake", f"SNOWFLAKE_{word}", variables)
 
 
-def _of_outputs(declared: Declarations, environment: Environment) -> Iterator[Finding]:
+def _of_outputs(declared: Declarations, environment: Environment, variables: Mapping[str, str]) -> Iterator[Finding]:
     for name, item in declared.outputs.items():
         target = item.output.to
+        for field, reference in secrets_in(target):
+            yield from _of_secret(f"output {name}, to.{field}", reference, variables)
+        if isinstance(target, FilesTarget):
+            for option, variable in _variables(target.storage_options):
+                yield from _unset("", f"output {name}, to.storage_options.{option}", variable, variables)
         if environment.outputs or not isinstance(target, FilesTarget):
             continue
         if "://" not in target.path and not Path(target.path).is_absolute():

@@ -1,18 +1,15 @@
-"""Delivers files: they are written under a staging name, compared, and then get their name by one rename.
+"""Delivers files: they are written under a staging name, compared, and then published in their place.
 
-A delivery is complete when its manifest is there. For one file, the file gets its name first and the manifest second;
-several files and their manifest are in a folder that gets its name at once. The position of the output is that of its
-newest manifest, so a delivery that was killed is either complete and known, or invisible and made again.
+A delivery is complete when its manifest is there. The position of the output is that of its newest manifest, so a
+delivery that was killed is either complete and known, or invisible and made again.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -20,27 +17,21 @@ from urllib.parse import quote
 from sqlglot import exp
 
 from dataops_assets.config.outputs import FilesTarget
+from dataops_assets.connections.stores import STORE_ERRORS, scheme_of
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs.contents import content_of
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target, outcome
 from dataops_assets.outputs.file_formats import content_in, ending_of, write_file
-from dataops_assets.outputs.manifest import (
-    ENDING,
-    IN_FOLDER,
-    DeliveredFile,
-    Manifest,
-    described,
-    manifest_of,
-    manifests_in,
-)
+from dataops_assets.outputs.file_place import FilePlace
+from dataops_assets.outputs.local_place import LocalPlace
+from dataops_assets.outputs.manifest import DeliveredFile, Manifest, described, manifest_of
 from dataops_assets.outputs.position import Position
+from dataops_assets.outputs.store_place import StorePlace
 from dataops_assets.outputs.wanted_rows import Wanted, wanted
 from dataops_assets.sql import alias, column, columns, query
-from dataops_assets.storage import durable
 
-_STATE = ".dataops"
 _MOST_PARTITIONS = 1_000
 _NO_VALUE = "__null__"
 
@@ -51,40 +42,32 @@ def deliver_to_files(context: OutputContext, target: FilesTarget, opened: Target
     If the comparison fails, nothing was delivered, and the outcome in the result says so. Raises ConfigError,
     InputError and StorageError.
     """
-    folder = _folder(context, target)
+    place = _place(context, target)
     try:
-        with _alone(folder, context.output.name) as state:
-            return _Delivery(context, target, opened, folder, state).run()
-    except OSError as error:
+        with place.alone():
+            return _Delivery(context, target, opened, place).run()
+    except STORE_ERRORS as error:
         raise StorageError(
-            f"delivering output {context.output.name!r} to {folder}",
+            f"delivering output {context.output.name!r} to {place.shown}",
             received=f"{type(error).__name__}: {error}",
-            next_step="check that the folder can be written and has room; what was delivered before is untouched",
+            next_step="check that the place can be written and has room; what was delivered before is untouched",
         ) from error
 
 
-def _folder(context: OutputContext, target: FilesTarget) -> Path:
-    path = Path(target.path)
-    if path.is_absolute():
-        return path
-    if "://" in target.path or not context.environment.outputs:
-        raise ConfigError(
-            f"delivering output {context.output.name!r}",
-            received=f"path {target.path!r}",
-            known=["an absolute path of a folder", "a path below DATAOPS_OUTPUTS"],
-            next_step="set DATAOPS_OUTPUTS to a folder, such as a mounted share",
-        )
-    return Path(context.environment.outputs) / path
-
-
-@contextmanager
-def _alone(folder: Path, output: str) -> Iterator[Path]:
-    """Lock an output's state in a folder, and return the path of its last manifest there."""
-    hidden = folder / _STATE
-    hidden.mkdir(parents=True, exist_ok=True)
-    with (hidden / f"{output}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield hidden / f"{output}.json"
+def _place(context: OutputContext, target: FilesTarget) -> FilePlace:
+    path, name = target.path, context.output.name
+    if "://" not in path and not Path(path).is_absolute():
+        if not context.environment.outputs:
+            raise ConfigError(
+                f"delivering output {name!r}",
+                received=f"path {path!r}",
+                known=["an absolute path of a folder", "a URL of a store", "a path below DATAOPS_OUTPUTS"],
+                next_step="set DATAOPS_OUTPUTS to a folder, such as a mounted share, or to a URL",
+            )
+        path = f"{context.environment.outputs.rstrip('/')}/{path}"
+    if scheme_of(path) in ("", "file"):
+        return LocalPlace(Path(path.removeprefix("file://")), name, target)
+    return StorePlace(path, name, target, context.environment.home / "outputs")
 
 
 @dataclass(frozen=True)
@@ -98,20 +81,19 @@ class _Staged:
 class _Delivery:
     """One delivery of files."""
 
-    def __init__(self, context: OutputContext, target: FilesTarget, opened: Target, folder: Path, state: Path) -> None:
+    def __init__(self, context: OutputContext, target: FilesTarget, opened: Target, place: FilePlace) -> None:
         self._context = context
         self._output = context.output
         self._target = target
         self._opened = opened
         self._item = opened.compiled
-        self._folder = folder
-        self._state = state
-        self._staging = state.with_name(f"{context.output.name}.staging")
+        self._place = place
+        self._staging = place.staging
 
     def run(self) -> Delivered:
         """Write, compare, swap, and let older deliveries go."""
         shutil.rmtree(self._staging, ignore_errors=True)
-        last = self._last()
+        last = self._place.newest()
         before = last.position if last is not None else None
         with self._opened.rows() as (session, table):
             now, read = self._opened.position(table, before), self._opened.read(table)
@@ -139,29 +121,14 @@ class _Delivery:
         manifest = manifest_of(
             (self._output.name, "full" if found.is_whole else "incremental"), name, now, staged.files, types
         )
-        place = self._publish(manifest)
-        self._keep_newest()
-        return Delivered(now, sent, counts, checked, True, read, {"delivered": str(place)})
-
-    def _last(self) -> Manifest | None:
-        """Return the last complete delivery: that of the state, or a newer one whose run was killed before it."""
-        found = [manifest for _, manifest in manifests_in(self._folder, self._output.name)]
-        stored = Manifest.read(self._state)
-        newest = max([*found, *([stored] if stored else [])], key=lambda item: item.position.delivery, default=None)
-        if newest is not None and newest != stored:
-            _replace_text(self._state, newest.to_text())
-        return newest
+        place = self._place.publish(manifest)
+        if self._target.keep is not None:
+            self._place.keep_newest(self._target.keep)
+        return Delivered(now, sent, counts, checked, True, read, {"delivered": place})
 
     def _is_there(self, last: Manifest) -> bool:
         """Return whether the files of a full delivery still are where they were put; readers take changes away."""
-        if self._output.mode == "incremental":
-            return True
-        place = self._folder / last.name if self._is_folder else self._folder
-        return all((place / item.path).is_file() for item in last.files)
-
-    @property
-    def _is_folder(self) -> bool:
-        return bool(self._target.partition_by)
+        return self._output.mode == "incremental" or self._place.has(last)
 
     def _name(self, position: Position) -> str:
         now = dt.datetime.now(dt.UTC)
@@ -253,70 +220,6 @@ class _Delivery:
             folders = [f"{quote(name, safe='')}={_folder_name(values[name])}" for name in by]
             yield Path(*folders, f"rows{ending}"), part.where(*of_part), kinds
 
-    # --- publishing --------------------------------------------------------------------------------------------------
-
-    def _publish(self, manifest: Manifest) -> Path:
-        """Give the staged files their name, remember the manifest, and return the place."""
-        if self._is_folder:
-            place = self._folder / manifest.name
-            _write_text(self._staging / IN_FOLDER, manifest.to_text())
-            for folder in [self._staging, *(item for item in self._staging.rglob("*") if item.is_dir())]:
-                durable.sync_folders(folder)
-            self._staging.replace(place)
-        else:
-            (file,) = manifest.files
-            place = self._folder / f"{manifest.name}{ending_of(self._target)}"
-            manifest = replace(manifest, files=(replace(file, path=place.name),))
-            self._set_aside(place)
-            (self._staging / file.path).replace(place)
-            shutil.rmtree(self._staging)
-            _replace_text(self._folder / f"{place.name}{ENDING}", manifest.to_text())
-        durable.sync_folders(self._folder)
-        _replace_text(self._state, manifest.to_text())
-        return place
-
-    def _set_aside(self, place: Path) -> None:
-        """Keep a copy of a file whose name the next delivery takes, where older deliveries are archived."""
-        if not (self._target.archive and place.exists()):
-            return
-        manifest = Manifest.read(place.with_name(f"{place.name}{ENDING}"))
-        if manifest is None or manifest.output != self._output.name:
-            return
-        number, ending = manifest.position.delivery, ending_of(self._target)
-        copy = self._archive / f"{place.name.removesuffix(ending)}_{number}{ending}"
-        if not copy.exists():
-            staged = copy.with_name(f".{copy.name}")
-            shutil.copy2(place, staged)
-            staged.replace(copy)
-            kept = replace(manifest, files=(replace(manifest.files[0], path=copy.name),))
-            _replace_text(copy.with_name(f"{copy.name}{ENDING}"), kept.to_text())
-
-    @property
-    def _archive(self) -> Path:
-        path = Path(self._target.archive)
-        archive = path if path.is_absolute() else self._folder / path
-        archive.mkdir(parents=True, exist_ok=True)
-        return archive
-
-    def _keep_newest(self) -> None:
-        """Archive or remove older deliveries, if more are there than declared. The manifest leaves first."""
-        if self._target.keep is None:
-            return
-        found = sorted(manifests_in(self._folder, self._output.name), key=lambda item: -item[1].position.delivery)
-        for path, manifest in found[self._target.keep :]:
-            if path.name == IN_FOLDER:
-                if self._target.archive:
-                    path.parent.replace(self._archive / path.parent.name)
-                else:
-                    path.unlink()
-                    shutil.rmtree(path.parent)
-                continue
-            places = [path, *(self._folder / item.path for item in manifest.files)]
-            for place in places:
-                if self._target.archive and place.exists():
-                    place.replace(self._archive / place.name)
-                place.unlink(missing_ok=True)
-
 
 def _folder_name(value: str | None) -> str:
     return _NO_VALUE if value is None else quote(value, safe=" ") or "__empty__"
@@ -325,18 +228,3 @@ def _folder_name(value: str | None) -> str:
 def _sync(file: Path) -> None:
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Replace a small file at once."""
-    staged = path.with_name(f".{path.name}.staging")
-    _write_text(staged, text)
-    staged.replace(path)
-    durable.sync_folders(path.parent)

@@ -53,16 +53,29 @@ class Manifest:
     def read(cls, path: Path) -> Manifest | None:
         """Read a manifest; None if there is none. Raises StorageError if it cannot be read."""
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StorageError(
-                f"reading {path}", received=str(error), next_step="restore the file, or remove it for a full delivery"
-            ) from error
+            raise _unreadable(str(path), error) from error
+        return cls.of_text(text, str(path))
+
+    @classmethod
+    def of_text(cls, text: str, path: str) -> Manifest:
+        """Return the manifest that a file at `path` has. Raises StorageError if it cannot be read."""
+        try:
+            found: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise _unreadable(path, error) from error
         found["position"] = Position.from_json(found["position"])
         found["files"] = tuple(DeliveredFile(**item) for item in found["files"])
         return cls(**found)
+
+
+def _unreadable(path: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"reading {path}", received=str(error), next_step="restore the file, or remove it for a full delivery"
+    )
 
 
 def described(folder: Path, path: Path, rows: int) -> DeliveredFile:

@@ -271,8 +271,9 @@ def test_what_a_format_cannot_hold_is_refused(place: OutputPlace) -> None:
         place.deliver(to(format="jsonl"))
     with pytest.raises(InputError, match="'the sum' as Avro"):
         place.deliver(to(format="avro"), columns=[{"name": "id"}, {"name": "the sum", "of": "n"}])
-    with pytest.raises(ConfigError, match="s3://bucket"):
-        place.deliver(to(path="s3://bucket/folder"))
+    for url, told in (("https://host/folder", "only read by https://"), ("smb://host/folder", "the scheme smb://")):
+        with pytest.raises(ConfigError, match=told):
+            place.deliver(to(path=url))
     assert names(place.home / "outputs" / "crm") == []
 
 

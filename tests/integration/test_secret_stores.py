@@ -173,7 +173,7 @@ def test_options_of_stores_take_the_same_references(vault: Vault, clock: Clock, 
             },
         }
     )
-    assert options_of(connection, vault.variables) == {
+    assert options_of(connection.storage_options, vault.variables) == {
         "username": "me",
         "private_key": "private key of the bank",
         "passphrase": "of the file",

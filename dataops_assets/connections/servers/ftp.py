@@ -30,6 +30,7 @@ class FtpFiles(ServerFiles):
 
     protocol = ("ftp",)
     OPTIONS = ("username", "password", "tls", "encoding")
+    CAN_WRITE = False
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         """See `ServerFiles`; `tls` is True for FTP over TLS with a certificate that this machine trusts."""

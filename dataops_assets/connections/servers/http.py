@@ -11,14 +11,17 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
-
-import requests
 
 from dataops_assets.connections.servers.server_files import CHUNK, TIMEOUT_SECONDS, Connections, ServerFiles
 
+if TYPE_CHECKING:
+    import requests
+
 _THREADS = 4
+_GONE = (404, 410)
+_REFUSED = (401, 403)
 _MOST_BYTES_OF_A_PAGE = 64 << 20
 # the bytes as they are on the server: a .gz is not unpacked on the way
 _HEADERS = {"Accept-Encoding": "identity"}
@@ -29,12 +32,13 @@ class HttpFiles(ServerFiles):
 
     protocol = ("http", "https")
     OPTIONS = ("username", "password", "token")
+    CAN_WRITE = False
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         """See `ServerFiles`; with `token`, requests have it as a Bearer token."""
         super().__init__(url, options)
         given = dict(options)
-        self._sessions = Connections(lambda: _session(given), requests.Session.close)
+        self._sessions = Connections(lambda: _session(given), lambda session: session.close())
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """See `ServerFiles`. Of a file whose head says too little, the size is None: `info` tells why."""
@@ -99,9 +103,9 @@ class HttpFiles(ServerFiles):
             return answer
         answer.close()
         told = f"{method} {url}: status {answer.status_code} {answer.reason}"
-        if answer.status_code in (requests.codes.not_found, requests.codes.gone):
+        if answer.status_code in _GONE:
             raise FileNotFoundError(told)
-        if answer.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
+        if answer.status_code in _REFUSED:
             raise PermissionError(told)
         raise ConnectionError(told)
 
@@ -131,6 +135,9 @@ def _below(page: str, link: str) -> str:
 
 
 def _session(options: Mapping[str, Any]) -> requests.Session:
+    # few deployments need it
+    import requests
+
     found = requests.Session()
     found.headers.update(_HEADERS)
     if "token" in options:

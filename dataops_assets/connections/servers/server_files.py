@@ -66,7 +66,7 @@ def _close_all(idle: list[_Connection], close: Callable[[_Connection], None]) ->
 
 
 class ServerFiles(AbstractFileSystem):  # type: ignore[misc]
-    """The files of one server, as fsspec shows files; to be read only. Paths begin at the root of the server.
+    """The files of one server, as fsspec shows files. Paths begin at the root of the server.
 
     A kind of server has `ls` (name, type, size and mtime of each entry; of a file, the file), `info` (what the server
     says of a file now) and `received`.

@@ -1,4 +1,4 @@
-"""Files of an SFTP server, read with paramiko, which is in the extra `sftp`."""
+"""Files of an SFTP server, read and written with paramiko, which is in the extra `sftp`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class SftpFiles(ServerFiles):
 
     protocol = ("sftp",)
     OPTIONS = ("username", "password", "private_key", "passphrase", "host_key")
+    CAN_WRITE = True
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         """See `ServerFiles`; `private_key` and `host_key` are texts as OpenSSH writes them."""
@@ -62,6 +63,41 @@ class SftpFiles(ServerFiles):
             stream.prefetch(stream.stat().st_size, _REQUESTS)
             while chunk := stream.read(CHUNK):
                 yield chunk
+
+    def put_file(self, lpath: str, rpath: str, **_: Any) -> None:
+        """Send a file. It appears under its name when all of it is there, in place of one that had the name."""
+        path = self._strip_protocol(rpath)
+        folder, _slash, name = path.rpartition("/")
+        staged = f"{folder}/.{name}.part"
+        with _told(self.place), self._connections.one() as connection:
+            connection.put(lpath, staged, confirm=True)
+            connection.posix_rename(staged, path)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder and those above it."""
+        path = self._strip_protocol(path)
+        with _told(self.place), self._connections.one() as connection:
+            missing = []
+            while path != "/" and not _is_there(connection, path):
+                missing.append(path)
+                path = path.rpartition("/")[0] or "/"
+            if not missing and not exist_ok:
+                raise FileExistsError(path)
+            for folder in reversed(missing):
+                connection.mkdir(folder)
+
+    def rm_file(self, path: str) -> None:
+        """Remove a file."""
+        with _told(self.place), self._connections.one() as connection:
+            connection.remove(self._strip_protocol(path))
+
+
+def _is_there(connection: paramiko.SFTPClient, path: str) -> bool:
+    try:
+        connection.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _entry(path: str, about: paramiko.SFTPAttributes) -> dict[str, Any]:
