@@ -211,9 +211,7 @@ def test_a_link_that_is_put_in_place_of_a_file_after_the_look_is_not_read(make: 
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "url", ["http://host/in", "https://host/in/*.csv", "ftp://host/in", "sftp://host/in", "s4://b/in"]
-)
+@pytest.mark.parametrize("url", ["smb://host/in", "webdav://host/in/*.csv", "s4://b/in"])
 def test_a_scheme_that_is_no_store_is_refused_at_load_and_the_known_ones_are_told(url: str) -> None:
     source = standalone()
     source["connection"] = source["connection"] | {"path": url}
@@ -223,6 +221,16 @@ def test_a_scheme_that_is_no_store_is_refused_at_load_and_the_known_ones_are_tol
     assert "connection.path" in told_cause
     assert "defs.yaml" in told_cause
     assert "known: file://, local://, memory://, s3://" in told_cause
+
+
+def test_an_option_that_a_server_does_not_have_is_refused_at_load() -> None:
+    source = standalone()
+    source["connection"] = source["connection"] | {"path": "sftp://host/in", "storage_options": {"user": "me"}}
+    with pytest.raises(ComponentTreeException) as told_at_load, loaded(source):
+        pass
+    told_cause = str(told_at_load.value.__cause__)
+    assert "'user' in connection.storage_options" in told_cause
+    assert "did you mean 'username'" in told_cause
 
 
 @pytest.fixture
