@@ -30,7 +30,9 @@ class Input:
     * `arrival`: the modification time of the newest file version with this content, or the time when the extract of a
       hook was first recorded.
     * `digest`: the sha256 of the bytes as received.
-    * `content`: the sha256 of the uncompressed bytes. It equals `digest` if they are not compressed.
+    * `content`: the sha256 of the uncompressed bytes, and of the manifest if it has one. It equals `digest` if they are
+      not compressed.
+    * `manifest`: the text of the manifest file that was delivered with it; '' without one.
     """
 
     extract_time: dt.datetime
@@ -40,6 +42,7 @@ class Input:
     origin: str
     size: int
     content: str
+    manifest: str = ""
 
 
 CheckKind = Literal[

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,8 +145,8 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)
     problems = [f"cannot be taken: {item.origin}: {item.error}" for item in found.problems]
-    refused, not_taken = _some(once.fresh(problems)), _not_taken(once.fresh(found.settling))
-    left = NotTaken(_not_taken(found.settling), _some(problems))
+    refused, not_taken = _some(once.fresh(problems)), _not_taken(found, once.fresh)
+    left = NotTaken(_not_taken(found, list), _some(problems))
     now_told = " ".join((noted, now_waiting, now_given_up, known_told, once.token)).rstrip()
     events_told = [*notes, *checked, *shown, *late]
     before = _told_before(source.name, once.repeated)
@@ -234,8 +234,14 @@ def _told(found: FoundInputs) -> Iterator[str]:
         yield f"{len(found.left)} files are left for the next look"
 
 
-def _not_taken(settling: Sequence[str]) -> list[str]:
-    return [f"still being written: {', '.join(_some(settling))}"] if settling else []
+def _not_taken(found: FoundInputs, untold: Callable[[list[str]], list[str]]) -> list[str]:
+    """Return messages about files that are not complete yet; `untold` chooses of these."""
+    waiting = {
+        "still being written": found.settling,
+        "waits for its manifest": found.alone,
+    }
+    chosen = {reason: untold(files) for reason, files in waiting.items()}
+    return [f"{reason}: {', '.join(_some(files))}" for reason, files in chosen.items() if files]
 
 
 def _some(texts: Sequence[str]) -> list[str]:

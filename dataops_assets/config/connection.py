@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.encryption import Encryption
+from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
@@ -318,6 +319,11 @@ class FileConnection(Declared):
         None,
         description="Encryption of the files, with its secret by reference. A file that is not encrypted is refused.",
     )
+    manifest: FileManifest | None = Field(
+        None,
+        description="A JSON file beside each file that says what the file has: its period (refresh.period), totals and "
+        "digest. A file waits for its manifest. Without it, files have no manifests.",
+    )
     extract_time: ExtractTime = Field(ExtractTime(), description="Origin of the extract time.")
     settle_seconds: float = Field(
         2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
@@ -337,6 +343,8 @@ class FileConnection(Declared):
     def _one_way_into_a_zip(self) -> FileConnection:
         if self.members and self.encryption is not None:
             raise ValueError("members of archives are read without encryption: leave out one of them")
+        if self.members and self.manifest is not None:
+            raise ValueError("members of archives have no manifests of their own: leave out one of them")
         return self
 
 

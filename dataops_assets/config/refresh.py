@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dataops_assets.config.declared import Declared, Duration
 from dataops_assets.config.text_lines import compiled
@@ -54,13 +61,18 @@ Merged = Annotated[MergedColumn, BeforeValidator(_in_full, json_schema_input_typ
 
 
 class NamedPeriod(Declared):
-    """The period of an input, as the name of its file tells it."""
+    """The period of an input, as the name of its file tells it, or its manifest."""
 
     pattern: str = Field(
-        min_length=1,
+        "",
         description="Regular expression (Python) of the whole name of a file, without its folder. The group `from` is "
         "the begin of the period; `to` is its end, which is outside, or `through` its last day, which is inside.",
     )
+    begin: str = Field(
+        "", alias="from", description="Instead of a pattern: name in the manifest of the begin, perhaps dotted."
+    )
+    to: str = Field("", description="With `from`: name in the manifest of the end, which is outside the period.")
+    through: str = Field("", description="With `from`: name in the manifest of the last day, which is inside.")
     format: str = Field(
         "%Y-%m-%d", description="Format (strptime) of the begin and the end, in the time zone of discovery.timezone."
     )
@@ -69,12 +81,30 @@ class NamedPeriod(Declared):
     @classmethod
     def _names_both_ends(cls, value: str) -> str:
         groups = set(compiled(value).groupindex)
-        if groups not in ({"from", "to"}, {"from", "through"}):
+        if value and groups not in ({"from", "to"}, {"from", "through"}):
             raise ValueError(
                 f"pattern {value!r} has the groups {sorted(groups)}; known: (?P<from>…) with (?P<to>…) or "
                 "(?P<through>…)"
             )
         return value
+
+    @model_validator(mode="after")
+    def _is_told_once(self) -> NamedPeriod:
+        in_manifest = bool(self.begin) + bool(self.to or self.through)
+        if (self.to and self.through) or in_manifest == 1 or bool(self.pattern) == bool(in_manifest):
+            raise ValueError("declare either a pattern, or `from` with one of `to` and `through` for a manifest")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_empty(self, made: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a hub that was merged before a setting existed has the hash of a declaration without it
+        return {name: value for name, value in made(self).items() if value}
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """Return the names in the manifest by what they tell: from, to, through; empty if the name of a file tells."""
+        found = {"from": self.begin, "to": self.to, "through": self.through}
+        return {what: name for what, name in found.items() if name}
 
     @field_validator("format")
     @classmethod
@@ -181,9 +211,9 @@ class TimestampRefresh(_RowsWithoutKey):
     period: Grain | NamedPeriod | None = Field(
         None,
         description="An input replaces all rows of the whole hour, day, week, month, quarter or year of its extract "
-        "time, in the time zone of discovery.timezone, or of the period in the name of its file. So an input with "
-        "fewer rows, or with none, deletes the others. A row outside the period is rejected. Default: an input "
-        "replaces from its earliest to its latest row.",
+        "time, in the time zone of discovery.timezone, or of the period that the name of its file or its manifest "
+        "tells. So an input with fewer rows, or with none, deletes the others. A row outside the period is rejected. "
+        "Default: an input replaces from its earliest to its latest row.",
     )
     history: bool = _HISTORY
     unreadable_rows: UnreadableRows = _UNREADABLE

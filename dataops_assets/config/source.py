@@ -32,6 +32,7 @@ from dataops_assets.config.refresh import (
     AppendRefresh,
     GroupDelete,
     KeyRefresh,
+    NamedPeriod,
     Refresh,
     Retention,
     TimestampRefresh,
@@ -128,6 +129,7 @@ class Source(Declared):
                 *self._unfit_period(),
                 *self._unfit_groups(),
                 *self._unfit_totals(),
+                *self._unfit_manifest(),
                 *self._unknown_message_fields(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
@@ -206,6 +208,27 @@ class Source(Declared):
             elif set(marker.by) == key:
                 yield path, marker.by[0], "these columns are the whole key: declare delete_when instead"
 
+    def _unfit_manifest(self) -> Iterator[Problem]:
+        declared = self.connection.manifest if isinstance(self.connection, FileConnection) else None
+        period = self.refresh.period if isinstance(self.refresh, TimestampRefresh) else None
+        if isinstance(period, NamedPeriod) and period.ends and declared is None:
+            message = "no manifest is declared that could tell it: declare connection.manifest of a file connection"
+            yield ("refresh", "period", "from"), period.begin, message
+        for name in declared.sums if declared is not None else ():
+            if name not in (known := self._summed()):
+                message = (
+                    f"{name!r} is no column of whole or decimal numbers{hint(name, known)}; known: {', '.join(known)}"
+                )
+                yield ("connection", "manifest", "sums", name), name, message
+
+    def _summed(self) -> list[str]:
+        """Return the columns whose sum can be compared with a total."""
+        return [
+            item.name
+            for item in self.columns
+            if not item.expression and item.type.split("(")[0] in ("integer", "decimal")
+        ]
+
     def _unfit_period(self) -> Iterator[Problem]:
         if not isinstance(self.refresh, TimestampRefresh) or self.refresh.period != "hour":
             return
@@ -217,11 +240,7 @@ class Source(Declared):
         layout = self._text_format()
         if layout is None:
             return
-        summed = [
-            item.name
-            for item in self.columns
-            if not item.expression and item.type.split("(")[0] in ("integer", "decimal")
-        ]
+        summed = self._summed()
         for field in ("header_lines", "trailer_lines"):
             for index, line in enumerate(getattr(layout, field)):
                 for name in line.sums:

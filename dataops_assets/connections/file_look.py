@@ -1,16 +1,18 @@
 """Looks at the files of a source: which are complete, which are new, and which the next look reads.
 
 Known limits: if a writer pauses for longer than `settle_seconds`, its file seems finished; later additions make a new
-version of the file, and so a new input. The first files of a look (40, or 64 MiB of them) are hashed even if the time
-is over, so that each look makes progress on a busy machine. If one file takes longer than the caller can wait, the
-caller needs a higher limit.
+version of the file, and so a new input. If a file with a manifest is written again with the same size and a
+modification time before that of its manifest, this is seen when the manifest is written, too. The first files of a look
+(40, or 64 MiB of them) are hashed even if the time is over, so that each look makes progress on a busy machine. If one
+file takes longer than the caller can wait, the caller needs a higher limit.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.content import Digests, digests_of
@@ -31,6 +33,7 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
     taken = look.metadata.taken_versions(look.source.name)
+    look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
     fresh = [item for item in listing.versions if version_key(item.origin, item.size, item.modified) not in taken]
     look.concerns([item.origin for item in fresh] + [item.version.origin for item in listing.left_out.values()])
     for item in listing.left_out.values():
@@ -57,7 +60,7 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
     deadline = limit.clock() + limit.budget_seconds
     least = _least([version for _, _, version in dated], max(limit.least_files, 1))
 
-    def examine(number: int) -> Digests | str | DataOpsError:
+    def examine(number: int) -> _Examined | str | DataOpsError:
         version = dated[number][2]
         compression = compression_of(file_name(version.origin), connection.compression)
         return _examine(files, version, compression, deadline if number >= least else None, limit.clock)
@@ -67,13 +70,27 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
         for (extracted, origin, version), state in zip(dated, states, strict=True):
             if isinstance(state, DataOpsError):
                 look.refuse(origin, state)
-            elif isinstance(state, Digests):
-                look.take(version, look.input_of(version, extracted, version.modified, state))
+            elif isinstance(state, _Examined):
+                look.take(version, look.input_of(version, extracted, version.modified, state.digests, state.manifest))
             elif state == _CHANGED:
                 look.wait(version, remember=False)
             else:
                 look.found.left.append(origin)
     look.record()
+
+
+def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[tuple[str, int, str]]) -> list[str]:
+    """Return the files that wait for their manifest: not those that were taken, and whose manifest is gone since."""
+    if not alone:
+        return []
+    newest: dict[str, str] = {}
+    for origin, _, modified in taken:
+        newest[origin] = max(modified, newest.get(origin, ""))
+    return sorted(
+        item.origin
+        for item in alone
+        if version_key(item.origin, item.size, item.modified)[2] > newest.get(item.origin, "")
+    )
 
 
 def _least(versions: Sequence[FileVersion], files: int) -> int:
@@ -102,20 +119,27 @@ def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wa
     return seen is not None and abs((now - seen.seen_at).total_seconds()) >= wait_seconds
 
 
+class _Examined(NamedTuple):
+    """What was read of a file: its digests, and the text of its manifest."""
+
+    digests: Digests
+    manifest: str
+
+
 class _Stopped(Exception):
     """A file was not read to its end: `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
 
 
 def _examine(
     files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: Clock
-) -> Digests | str | DataOpsError:
-    """Return the digests of a file; `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
+) -> _Examined | str | DataOpsError:
+    """Return what is in a file; `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
 
     def watched() -> Iterator[bytes]:
         size = 0
         for chunk in files.chunks(version.origin):
             size += len(chunk)
-            if size > version.size:
+            if size > version.own_size:
                 # the file grows, perhaps as fast as it is read
                 raise _Stopped(_CHANGED)
             if deadline is not None and clock() >= deadline:
@@ -125,13 +149,13 @@ def _examine(
     if deadline is not None and clock() >= deadline:
         return _LATE
     try:
-        found = digests_of(watched(), version.size, compression)
+        found = _Examined(digests_of(watched(), version.own_size, compression), files.manifest(version))
         if files.version(version.origin) != version:
             return _CHANGED
-        if found.size != version.size:
+        if found.digests.size != version.own_size:
             return StorageError(
                 f"reading {version.origin}",
-                received=f"{found.size:,} of {version.size:,} bytes, without an error",
+                received=f"{found.digests.size:,} of {version.own_size:,} bytes, without an error",
                 next_step="check the store and the network; the next look tries again",
             )
         return found

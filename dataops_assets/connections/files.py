@@ -19,7 +19,9 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
+from dataops_assets.connections.file_manifests import MOST_BYTES, is_manifest, manifest_of, text_of
 from dataops_assets.connections.names import Pattern, unfinished
 from dataops_assets.connections.servers.server_files import ServerFiles
 from dataops_assets.connections.stores import (
@@ -45,12 +47,20 @@ _FOLLOW = "or declare connection.follow_links: true"
 class FileVersion:
     """One state of a file. Once settled, two looks that see the same values see the same bytes.
 
-    `origin` is an absolute path or URL, `size` in bytes, `modified` aware in UTC at microsecond precision.
+    `origin` is an absolute path or URL, `size` in bytes, `modified` aware in UTC at microsecond precision. With a
+    `manifest` (its path or URL), the size is that of both files, and the time that of the newer one.
     """
 
     origin: str
     size: int
     modified: dt.datetime
+    manifest: str = ""
+    manifest_size: int = 0
+
+    @property
+    def own_size(self) -> int:
+        """Return the size of the file without its manifest."""
+        return self.size - self.manifest_size
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files found; and, by origin, the files that are refused or left out, with the reason."""
+    """The files found; by origin, those that are refused or left out, with the reason; those without their manifest."""
 
     versions: list[FileVersion] = field(default_factory=list)
     refused: dict[str, InputError] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
+    alone: list[FileVersion] = field(default_factory=list)
 
 
 def file_name(origin: str) -> str:
@@ -102,6 +113,8 @@ class Files:
         self._shown = connection.path
         self._follow_links = connection.follow_links
         self._members = connection.members
+        self._manifest = connection.manifest
+        self._manifests: dict[str, FileVersion] = {}
         self._limits = connection.limits
         self._depth = _depth(self._path, self._fixed) if magic else None
         self._place = ""
@@ -118,6 +131,7 @@ class Files:
         # fsspec may cache listings, which would hide new files
         self._fs.invalidate_cache()
         listing = Listing()
+        self._manifests.clear()
         try:
             if self.is_local:
                 self._list_local(listing)
@@ -125,6 +139,8 @@ class Files:
                 self._list_remote(listing)
             if self._members:
                 self._expand(listing)
+            if self._manifest is not None:
+                self._pair(listing, self._manifest)
         except STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
@@ -135,7 +151,20 @@ class Files:
         """Return a number that changes if the listing changes. Raises StorageError as `list` does."""
         listing = self.list()
         refused = ((origin, str(error)) for origin, error in listing.refused.items())
-        return hash((frozenset(listing.versions), frozenset(refused), frozenset(listing.left_out.items())))
+        left = frozenset(listing.left_out.items()), frozenset(listing.alone)
+        return hash((frozenset(listing.versions), frozenset(refused), *left))
+
+    def _pair(self, listing: Listing, declared: FileManifest) -> None:
+        """Join files with their manifests; a file without one is not complete."""
+        versions = [(version, _beside(version.origin, declared)) for version in listing.versions]
+        if len(versions) == 1 and not self._manifests:
+            # the path may name one file: then the tree has nothing else
+            with contextlib.suppress(InputError):
+                self._manifests[versions[0][1]] = self._state(versions[0][1])
+        listing.versions[:] = [
+            _joined(version, self._manifests[manifest]) for version, manifest in versions if manifest in self._manifests
+        ]
+        listing.alone[:] = [version for version, manifest in versions if manifest not in self._manifests]
 
     def _expand(self, listing: Listing) -> None:
         """Replace the archives of a listing by the files in them that are taken."""
@@ -209,7 +238,10 @@ class Files:
             # a prefix without objects is a folder without deliveries so far
 
     def _judge(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
-        """Sort a path into the files to take, to refuse, to leave out or to ignore."""
+        """Sort a path into the files to take, to refuse, to leave out or to ignore, and the manifests of files."""
+        if self._manifest is not None and is_manifest(self._manifest, file_name(path)):
+            self._judge_manifest(listing, path, info)
+            return
         is_named = self._pattern is None or self._pattern.matches(path)
         if not is_named and not (self._pattern is not None and self._pattern.nearly(path)):
             return
@@ -225,6 +257,15 @@ class Files:
             self._add(listing, path, info)
         else:
             self._leave_out(listing, path, path, info, _NEARLY.format(self._shown))
+
+    def _judge_manifest(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
+        found = Listing()
+        self._add(found, path, info)
+        self._manifests |= {version.origin: version for version in found.versions}
+        listing.refused.update(found.refused)
+        is_named = self._pattern is None or self._pattern.matches(path)
+        if is_named and self._manifest is not None and _beside(path, self._manifest) == path:
+            self._leave_out(listing, path, path, info, "connection.manifest.name makes it a manifest of itself")
 
     def _leave_out(self, listing: Listing, told: str, path: str, info: Mapping[str, Any], reason: str) -> None:
         origin = told if self.is_local else self._fs.unstrip_protocol(told)
@@ -243,7 +284,26 @@ class Files:
         listing.left_out[readable] = LeftOut(version, reason)
 
     def version(self, origin: str) -> FileVersion:
-        """Return the file's state now. Raises InputError when it is gone, StorageError when the store fails."""
+        """Return the file's state now, with that of its manifest.
+
+        Raises InputError when one of them is gone, StorageError when the store fails.
+        """
+        if self._manifest is None:
+            return self._state(origin)
+        return _joined(self._state(origin), self._state(_beside(origin, self._manifest)))
+
+    def manifest(self, version: FileVersion) -> str:
+        """Return the text of a file's manifest; empty without one. Raises InputError and StorageError."""
+        if not version.manifest:
+            return ""
+        content = b""
+        for chunk in self.chunks(version.manifest):
+            content += chunk
+            if len(content) > MOST_BYTES:
+                break
+        return text_of(version.manifest, content)
+
+    def _state(self, origin: str) -> FileVersion:
         path = self._archive_of(origin)
         self._require_inside(path)
         with _reading(origin):
@@ -353,6 +413,18 @@ class Files:
             received="the folder or bucket does not exist",
             next_step="create it, or correct connection.path or DATAOPS_LANDING",
         )
+
+
+def _beside(origin: str, declared: FileManifest) -> str:
+    """Return the path or URL of the manifest of a file."""
+    folder, slash, name = origin.rpartition("/")
+    return f"{folder}{slash}{manifest_of(declared, name)}"
+
+
+def _joined(file: FileVersion, manifest: FileVersion) -> FileVersion:
+    """Return the state of a file and its manifest."""
+    newer = max(file.modified, manifest.modified)
+    return FileVersion(file.origin, file.size + manifest.size, newer, manifest.origin, manifest.size)
 
 
 def _utc(time: dt.datetime | float | str) -> dt.datetime:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from dataops_assets.config.refresh import AppendRefresh
 from dataops_assets.config.source import Source
 from dataops_assets.connections.content import Digests
+from dataops_assets.connections.file_manifests import with_manifest
 from dataops_assets.connections.files import FileVersion
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.metadata.store import Arrival, MetadataStore
@@ -47,12 +48,14 @@ class Problem:
 class FoundInputs:
     """The result of one look. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
-    `settling` are files that may still be written. `left` are files that the next look reads, because time ran out.
+    `settling` are files that may still be written, `alone` those whose manifest is not there. `left` are
+    files that the next look reads, because time ran out.
     """
 
     new: list[Input] = field(default_factory=list)
     noted: list[Arrival] = field(default_factory=list)
     settling: list[str] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -181,11 +184,17 @@ class Look:
         return self.known.get((version.origin, version.size, version.modified))
 
     def input_of(
-        self, version: FileVersion, extract_time: dt.datetime, arrival: dt.datetime, digests: Digests
+        self,
+        version: FileVersion,
+        extract_time: dt.datetime,
+        arrival: dt.datetime,
+        digests: Digests,
+        manifest: str = "",
     ) -> Input:
-        """Return the input of an arrival; the times are aware."""
+        """Return the input of an arrival; the times are aware, `manifest` is the text of its manifest."""
         utc = extract_time.astimezone(dt.UTC)
-        found = Input(utc, arrival, "", digests.received, version.origin, version.size, digests.content)
+        content = with_manifest(digests, manifest).content
+        found = Input(utc, arrival, "", digests.received, version.origin, digests.size, content, manifest)
         return self.inventory.identified(found, self.zone)
 
     def take(self, version: FileVersion, item: Input) -> None:

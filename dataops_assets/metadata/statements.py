@@ -45,5 +45,6 @@ def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[s
         "origin": item.origin,
         "size": item.size,
         "content": item.content,
+        "manifest": item.manifest,
         "registered_at": registered_at,
     }

@@ -174,6 +174,13 @@ inputs = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False, comment="Bytes as received"),
     sa.Column("content", Text, comment="SHA-256 of what the bytes unpack to; digest if not compressed"),
     sa.Column("registered_at", Timestamp, nullable=False, comment="When the platform first saw it (UTC)"),
+    sa.Column(
+        "manifest",
+        Text,
+        nullable=False,
+        server_default=sa.text("''"),
+        comment="Manifest delivered with it; empty: none",
+    ),
     sa.Index(None, "source", "extract_time", "input_id"),
     sa.Index(None, "source", "digest"),
     comment="One row an input: a content that a source was given for an extract time",

@@ -53,7 +53,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class RawManifest:
     """The origin of an input. `modified` is the origin's modification time, None if it has none.
 
-    `object` is the object's path in the area, `size` in bytes, times are aware in UTC.
+    `object` is the object's path in the area, `size` in bytes, times are aware in UTC. `manifest` is the text of the
+    manifest file that was delivered with it; '' without one.
     """
 
     input_id: str
@@ -63,6 +64,7 @@ class RawManifest:
     modified: dt.datetime | None
     size: int
     sha256: str
+    manifest: str = ""
 
 
 class RawArea:
@@ -93,8 +95,9 @@ class RawArea:
             return False
         if not self._has_object(item):
             self._write(self.object_path(item), _verified(item, chunks), durable=True)
+        place = item.origin, self.object_path(item)
         manifest = RawManifest(
-            item.input_id, item.origin, self.object_path(item), item.extract_time, modified, item.size, item.digest
+            item.input_id, *place, item.extract_time, modified, item.size, item.digest, item.manifest
         )
         self._write(_manifest_path(item.input_id), [_to_json(manifest)], durable=False)
         return True
@@ -366,7 +369,7 @@ def _manifest_path(input_id: str) -> str:
 
 
 def _to_json(manifest: RawManifest) -> bytes:
-    fields = asdict(manifest)
+    fields = {name: value for name, value in asdict(manifest).items() if value or name != "manifest"}
     return json.dumps({**fields, _SUM: _sum_of(fields)}, indent=2, default=_iso).encode() + b"\n"
 
 

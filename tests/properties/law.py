@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,13 @@ def as_input(given: GivenInput) -> Input:
     digest = hashlib.sha256((given.content or given.input_id).encode()).hexdigest()
     arrival = given.time + dt.timedelta(minutes=given.arrival)
     last = given.time + dt.timedelta(days=days_of(given) - 1)
-    origin = f"generated/{given.time:%Y%m%d}-{last:%Y%m%d}"
-    return arrived(given.time, given.input_id, digest, origin, len(given.rows), arrival=arrival)
+    manifest = json.dumps({"days": {"from": f"{given.time:%Y%m%d}", "through": int(f"{last:%Y%m%d}")}})
+    found = arrived(given.time, given.input_id, digest, "generated", len(given.rows), arrival=arrival)
+    return replace(found, manifest=manifest)
 
 
 def days_of(given: GivenInput) -> int:
-    """The length of the period in the name of a generated input; inputs of one time are versions of one file."""
+    """The length of the period in the manifest of a generated input; inputs of one time are versions of one file."""
     return 1 + given.time.toordinal() % 4
 
 

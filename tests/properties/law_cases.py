@@ -150,9 +150,9 @@ KINDS = {
         {"type": "timestamp", "range_by": "seen", "period": "week"},
         lambda inputs: reference.whole_rows(inputs, COLUMNS, reference.covers_days("seen", 7)),
     ),
-    "timestamp_of_named_days": Kind(
+    "timestamp_of_told_days": Kind(
         {"type": "timestamp", "range_by": "seen"}
-        | {"period": {"pattern": r"(?P<from>\d{8})-(?P<through>\d{8})", "format": "%Y%m%d"}},
+        | {"period": {"from": "days.from", "through": "days.through", "format": "%Y%m%d"}},
         lambda inputs: reference.whole_rows(
             inputs, COLUMNS, lambda item, row: item.time <= row["seen"] < item.time + dt.timedelta(days_of(item))
         ),
@@ -273,7 +273,7 @@ def source_for(refresh: dict[str, Any], **fields: Any) -> Source:
         {
             "name": "things",
             "area": "tests",
-            "connection": {"type": "files", "path": "things_*.csv"},
+            "connection": {"type": "files", "path": "things_*.csv", "manifest": {}},
             "columns": [{"name": name, "type": kind} for name, kind in kinds.items()],
             "refresh": refresh,
             "gates": {"deletes": {"max_share": 1}},

@@ -46,7 +46,7 @@ SANE = {"name": "sane", "expression": f"v <> '{BAD}'", "severity": "quarantine"}
 FILES = {"type": "files", "path": "things", "format": {"type": "jsonl"}}
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
 # the marker of a group is the same row for a repair, whatever orders it; rows outside a declared period are rejected
-_OTHERS = ("key_groups_in_order_of_rows", "timestamp_of_a_week", "timestamp_of_named_days")
+_OTHERS = ("key_groups_in_order_of_rows", "timestamp_of_a_week", "timestamp_of_told_days")
 # every kind once; half of them with history, in which all versions of a row are compared
 REPAIRED = {
     f"{name}-{'history' if place % 2 else 'latest'}": (kind, place % 2 == 1)

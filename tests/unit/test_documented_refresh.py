@@ -101,6 +101,10 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         PERIODS + "test_a_name_that_tells_both_ends_is_enough_for_an_input_without_rows",
         "unit/steps/test_input_periods.py::test_a_name_without_a_period_is_refused",
     ),
+    "Periods in a manifest.": (
+        LAW,
+        "integration/test_file_manifests.py::test_a_day_without_rows_is_told_by_its_manifest",
+    ),
     "A row outside the period": (PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",),
     "Rows without a time.": (PERIODS + "test_the_name_of_the_day_can_be_the_only_one",),
     "Periods that the rows name.": (TYPES + "test_rows_that_name_periods_replace_them_also_several_of_one_file",),

@@ -1,6 +1,6 @@
 """Computes the period of an input, where the source declares one.
 
-It is the whole hour, day, … of its extract time, or the period that the name of its file tells.
+It is the whole hour, day, … of its extract time, or the period that the name of its file or its manifest tells.
 
 A period is half-open, in the time zone of the source. Its bounds are computed here, and not by an engine, so that each
 engine has the same. A range column has at most microseconds, so the last moment of a period is its end minus one.
@@ -9,6 +9,7 @@ engine has the same. A range column has at most microseconds, so the last moment
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ from sqlglot import exp
 
 from dataops_assets.config.refresh import Grain, NamedPeriod, TimestampRefresh
 from dataops_assets.config.source import Source
+from dataops_assets.connections.file_manifests import values_in
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
 from dataops_assets.report import Input
@@ -38,7 +40,10 @@ _LAST_MOMENT = dt.timedelta(microseconds=1)
 
 
 class Told(NamedTuple):
-    """What tells the period of an input: its extract time, or the name of its file ('' where names tell nothing)."""
+    """What tells the period of an input: its extract time, or a text where that is declared.
+
+    `name` is the name of its file, or JSON with what its manifest tells of the period; '' where neither tells anything.
+    """
 
     extract_time: dt.datetime
     name: str = ""
@@ -46,8 +51,16 @@ class Told(NamedTuple):
 
 def told_by(source: Source, item: Input) -> Told:
     """Return what tells the period of an input."""
-    is_named = isinstance(declared_period(source), NamedPeriod)
-    return Told(item.extract_time, item.origin.rpartition("/")[2] if is_named else "")
+    declared = declared_period(source)
+    if not isinstance(declared, NamedPeriod):
+        return Told(item.extract_time)
+    if not declared.ends:
+        return Told(item.extract_time, item.origin.rpartition("/")[2])
+    try:
+        found = values_in(item.manifest, declared.ends.values())
+    except ValueError:
+        found = {}
+    return Told(item.extract_time, json.dumps(found, sort_keys=True, separators=(",", ":")))
 
 
 def declared_period(source: Source) -> Grain | NamedPeriod | None:
@@ -72,20 +85,21 @@ def period_of(source: Source, told: Told) -> tuple[Moment, Moment]:
 
 
 def _named(declared: NamedPeriod, name: str) -> tuple[dt.datetime, dt.datetime]:
-    """Return the first and the last moment of the period that a name tells, as local times."""
+    """Return the first and the last moment of the period that a name or a manifest tells, as local times."""
 
     def refused(received: str) -> InputError:
+        where = f"manifests with {', '.join(declared.ends.values())}" if declared.ends else declared.pattern
         return InputError(
             f"reading the period of {name}",
             received=received,
-            known=[f"names that match {declared.pattern}", f"times as {declared.format}"],
-            next_step="correct refresh.period, or deliver the file under another name",
+            known=[where if declared.ends else f"names that match {where}", f"times as {declared.format}"],
+            next_step="correct refresh.period, or deliver the file again with another "
+            + ("manifest" if declared.ends else "name"),
         )
 
-    found = re.fullmatch(declared.pattern, name)
-    if found is None:
-        raise refused("a name that does not match the pattern")
-    groups = found.groupdict()
+    groups = _told_in_manifest(declared, name) if declared.ends else _told_in_name(declared, name)
+    if not groups:
+        raise refused("a manifest that does not tell it" if declared.ends else "a name that does not match the pattern")
     try:
         times = {group: _local(text, declared.format) for group, text in groups.items()}
         first = times["from"]
@@ -95,6 +109,18 @@ def _named(declared: NamedPeriod, name: str) -> tuple[dt.datetime, dt.datetime]:
     if end <= first:
         raise refused(f"a period from {first} that ends at {end}")
     return first, end - _LAST_MOMENT
+
+
+def _told_in_name(declared: NamedPeriod, name: str) -> Mapping[str, str]:
+    found = re.fullmatch(declared.pattern, name)
+    return found.groupdict() if found else {}
+
+
+def _told_in_manifest(declared: NamedPeriod, told: str) -> Mapping[str, str]:
+    found = json.loads(told)
+    if not set(declared.ends.values()) <= set(found):
+        return {}
+    return {end: found[name] for end, name in declared.ends.items()}
 
 
 def _local(text: str, form: str) -> dt.datetime:

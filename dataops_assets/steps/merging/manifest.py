@@ -34,7 +34,7 @@ class AppliedInput:
     * `high`: the highest order value in it, as text. None if the extract time is the order or there are no rows.
     * `written`: the id of the write to the lake that has its rows as they were applied.
     * `content`: the digest of its content, known only for `append`, where it decides.
-    * `name`: the name of its file, known only where it tells the period of the input.
+    * `name`: the name of its file, or the part of its manifest, known only where it tells the period of the input.
     """
 
     extract_time: dt.datetime
@@ -50,7 +50,8 @@ class AppliedInput:
     def as_input(self) -> Input:
         """Return the input as the merge needs it: its place in the order, its name and its content, without bytes."""
         place = self.extract_time, self.arrival, self.input_id
-        return Input(*place, digest="", origin=self.name, size=0, content=self.content)
+        # what a manifest tells of a period is told by this part of it, too
+        return Input(*place, digest="", origin=self.name, size=0, content=self.content, manifest=self.name)
 
     @cached_property
     def record(self) -> list[Any]:

@@ -17,7 +17,7 @@ from dataops_assets.connections.formats.compression import compression_of, unpac
 from dataops_assets.connections.formats.decryption import ENDING, by_identity, by_passphrase, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.reader import format_of, read
-from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
+from dataops_assets.connections.formats.staging import ControlTotal, RawFile, RawRows, Reading, Staging, Wanted
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
@@ -26,6 +26,7 @@ from dataops_assets.sql import query, values
 from dataops_assets.steps.merging.input_periods import Told, told_by
 from dataops_assets.steps.parsing.control_totals import wrong_totals
 from dataops_assets.steps.parsing.drift import drift_problem
+from dataops_assets.steps.parsing.manifest_totals import told_totals
 from dataops_assets.steps.parsing.rows_outside_period import without_period
 from dataops_assets.steps.parsing.typed_values import TextMarks, marks_of
 from dataops_assets.steps.source_context import SourceContext
@@ -95,13 +96,14 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
     source = context.source
     by_format: dict[str, tuple[RawFormat, list[RawFile]]] = {}
     files: dict[str, RawFile] = {}
+    totals: dict[str, tuple[ControlTotal, ...]] = {}
     errors: dict[str, DataOpsError] = {}
     for item in inputs:
         unpacked = attempt(item.origin.rpartition("/")[2], _unpacked, context, item, staging)
         if isinstance(unpacked, DataOpsError):
             errors[item.input_id] = unpacked
             continue
-        layout, file = unpacked
+        layout, file, totals[item.input_id] = unpacked
         files[item.input_id] = file
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
     reading = Reading()
@@ -109,6 +111,8 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
     for layout, some in by_format.values():
         marks = marks_of(layout)
         found = read(staging, some, layout, _wanted(source), source.connection.limits)
+        for file in some:
+            found.totals[file.input_id] = (*found.totals.get(file.input_id, ()), *totals[file.input_id])
         for input_id, wrong in wrong_totals(staging.session, source, found, marks).items():
             found.errors[input_id] = wrong if isinstance(wrong, DataOpsError) else files[input_id].refused(*wrong)
         reading.join(found)
@@ -137,7 +141,14 @@ def _wanted(source: Source) -> Wanted:
     )
 
 
-def _unpacked(context: SourceContext, item: Input, staging: Staging) -> tuple[RawFormat, RawFile]:
+def _unpacked(
+    context: SourceContext, item: Input, staging: Staging
+) -> tuple[RawFormat, RawFile, tuple[ControlTotal, ...]]:
+    layout, file = _opened(context, item, staging)
+    return layout, file, told_totals(context.source, item)
+
+
+def _opened(context: SourceContext, item: Input, staging: Staging) -> tuple[RawFormat, RawFile]:
     connection = context.source.connection
     name = item.origin.rpartition("/")[2]
     # a link of our own: an engine takes some characters of a path for patterns

@@ -32,7 +32,7 @@ def input_periods(session: Session, source: Source, told: Mapping[str, Told]) ->
 
 
 def without_period(source: Source, told: Mapping[str, Told]) -> dict[str, InputError]:
-    """Return an error for each input whose name should tell its period and does not."""
+    """Return an error for each input whose name or manifest should tell its period and does not."""
     errors = {}
     for input_id, item in told.items() if isinstance(declared_period(source), NamedPeriod) else ():
         try:

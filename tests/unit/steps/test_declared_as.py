@@ -39,7 +39,7 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         [("FileConnection", name) for name in ("storage_options", "follow_links")], "decides how bytes are fetched"
     ),
     **dict.fromkeys(
-        [("FileConnection", name) for name in ("limits", "encryption")],
+        [("FileConnection", name) for name in ("limits", "encryption", "manifest")],
         "decides whether an input can be read, and no row of it",
     ),
     **dict.fromkeys(
