@@ -13,6 +13,7 @@ from dataops_assets.components.merged_value_checks import rules_on_merged_values
 from dataops_assets.components.output_checks import over_hub, require_target
 from dataops_assets.components.wait_cycles import require_no_wait_cycle
 from dataops_assets.config.connection import Connection, FileConnection, PythonConnection, PythonFormat
+from dataops_assets.config.contract import Column
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.kafka import KafkaConnection
 from dataops_assets.config.refresh import INPUT, CustomRefresh, KeyRefresh
@@ -36,7 +37,7 @@ from dataops_assets.steps.merging import merged_values
 from dataops_assets.steps.merging.replace_scope import predicate_names
 from dataops_assets.steps.merging.row_identity import group_deletes
 from dataops_assets.steps.parsing.computed_columns import computed_columns
-from dataops_assets.steps.parsing.typed_values import default_of, marks_of, require_date_format
+from dataops_assets.steps.parsing.typed_values import TextMarks, default_of, marks_for, marks_of, require_date_format
 
 _GATED = {"lake": "parse", "hub": "enrich", "current": "recalculate"}
 _PartCheck = tuple[tuple[str | int, ...], Callable[[], object]]
@@ -129,6 +130,12 @@ def _functions(connection: Connection) -> Iterator[_PartCheck]:
                 yield path, functools.partial(function_of, named, ".".join(path))
 
 
+def _require_marks(connection: Connection, item: Column) -> None:
+    """Raise ConfigError if the numbers of a column have marks that cannot be told apart."""
+    if item.number_format is not None:
+        marks_for(item, marks_of(connection.format) if isinstance(connection, FileConnection) else TextMarks())
+
+
 def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartCheck]:
     """Return the path of each part to check, with a function that raises ConfigError if the part is wrong."""
     connection = source.connection
@@ -142,6 +149,7 @@ def _part_checks(source: Source, steps: Sequence[StepNode]) -> Iterator[_PartChe
     with types() as asked:
         for index, item in enumerate(source.columns):
             yield ("columns", index, "date_format"), functools.partial(require_date_format, item)
+            yield ("columns", index, "number_format"), functools.partial(_require_marks, connection, item)
             yield ("columns", index, "default"), functools.partial(default_of, item, asked)
     yield from _expressions(source)
     yield ("keep_when",), lambda: _require_row_condition(source, "keep_when", source.keep_when)

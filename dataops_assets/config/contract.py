@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared
+from dataops_assets.config.number_format import NumberFormat
 from dataops_assets.config.types import suggested_type
 
 SYSTEM_PREFIX = "s_"
@@ -69,6 +70,10 @@ class Column(Declared):
         description="Format of dates and timestamps in text data, as in Python's strptime. Of several formats the "
         "first that fits is used. Empty: ISO 8601.",
     )
+    number_format: NumberFormat | None = Field(
+        None,
+        description="Notation of numbers in text data: marks, place of the minus, units. Default: as in the format.",
+    )
     null_words: tuple[str, ...] | None = Field(
         None, description="Texts that mean null in this column, instead of the format's null_words."
     )
@@ -107,7 +112,7 @@ class Column(Declared):
 
     @model_validator(mode="after")
     def _computed_or_read(self) -> Column:
-        unused = ("source_name", "renamed_from", "null_words", "default")
+        unused = ("source_name", "renamed_from", "null_words", "default", "number_format")
         given = [name for name in unused if self.expression and getattr(self, name)]
         if given:
             raise ValueError(
@@ -127,6 +132,12 @@ class Column(Declared):
             )
         if self.type != "boolean":
             raise ValueError(f"column {self.name!r} says whether a field is there, so its type is boolean")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_have_the_format(self) -> Column:
+        if self.number_format is not None and self.type.split("(")[0] not in ("integer", "double", "decimal"):
+            raise ValueError(f"column {self.name!r} is {self.type}, so it has no number_format")
         return self
 
     @property

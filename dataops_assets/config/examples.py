@@ -32,6 +32,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "renamed_from": ["OrderNo"],
         "description": "Number of the order.",
         "date_format": "%d.%m.%Y",
+        "number_format": {"decimal_mark": ",", "thousands_mark": ".", "minus": ["parentheses"], "units": ["€"]},
         "null_words": ["", "NA"],
         "expression": "coalesce(new_id, old_id)",
         "presence_of": "note",
@@ -337,6 +338,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "header_lines": [{"pattern": "HEADER;[0-9]{8}"}],
         "trailer_lines": [{"pattern": "TRAILER;(?P<rows>[0-9,]+);(?P<amount>[0-9,.]+)"}],
     },
+    "NumberFormat": {"decimal_mark": ",", "thousands_mark": ".", "minus": ["before", "after"], "units": ["€", "EUR"]},
     "NamedPeriod": {
         "pattern": r"sales_(?P<from>\d{8})_(?P<through>\d{8})\.csv",
         "from": "period.from",

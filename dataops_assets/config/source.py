@@ -13,11 +13,14 @@ from pydantic_core import InitErrorDetails
 
 from dataops_assets.config.column_settings import column_problems
 from dataops_assets.config.connection import (
+    AvroFormat,
     Connection,
     CsvFormat,
     Discovery,
     FileConnection,
     FixedWidthFormat,
+    OrcFormat,
+    ParquetFormat,
 )
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
@@ -39,6 +42,9 @@ from dataops_assets.config.refresh import (
 )
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
+
+# in these formats a number is told from a text, or all values are texts
+_NUMBERS_ARE_TEXT = ("csv", "fixed_width", "text", "xml", "parquet", "orc", "avro")
 
 
 class Source(Declared):
@@ -130,6 +136,7 @@ class Source(Declared):
                 *self._unfit_groups(),
                 *self._unfit_totals(),
                 *self._unfit_manifest(),
+                *self._unfit_marks(),
                 *self._unknown_message_fields(),
                 *column_problems(self.refresh, self.columns),
                 *self._idle_parts(),
@@ -228,6 +235,23 @@ class Source(Declared):
             for item in self.columns
             if not item.expression and item.type.split("(")[0] in ("integer", "decimal")
         ]
+
+    def _unfit_marks(self) -> Iterator[Problem]:
+        layout = self.connection.format if isinstance(self.connection, FileConnection) else None
+        # lists of typed files are exploded by way of JSON
+        is_json = isinstance(layout, ParquetFormat | OrcFormat | AvroFormat) and layout.explode
+        if isinstance(self.connection, DatabaseConnection) or (
+            layout is not None and layout.type in _NUMBERS_ARE_TEXT and not is_json
+        ):
+            return
+        for index, item in enumerate(self.columns):
+            if item.number_format is not None and item.number_format.has_marks:
+                message = (
+                    "these data have numbers of their own, and a number 1.234 is not told from such a text: read the "
+                    "column as text, and compute the number by an expression. Marks are for "
+                    f"{', '.join(_NUMBERS_ARE_TEXT)}"
+                )
+                yield ("columns", index, "number_format"), item.name, message
 
     def _unfit_period(self) -> Iterator[Problem]:
         if not isinstance(self.refresh, TimestampRefresh) or self.refresh.period != "hour":

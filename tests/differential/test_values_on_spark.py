@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from sqlglot import exp
@@ -11,7 +13,7 @@ from dataops_assets.config.types import sql_type
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.sql import DIALECT, alias, column, query
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_for
 
 NUMBERS = (
     "12345678901234567.891e0|90071992547409.93|9007199254740993E-2|12345.67e0|.5E1|5.e-1|12e-400|1e3000|-0.0125E+2|1e36|"
@@ -38,16 +40,22 @@ CASES = [
     ("date", "%G-W%V-%u", ("2020-W53-7", "2021-W53-1", "2016-W01-1", "2016-W1-7")),
     ("date", "%Y %U %a", ("2013 0 tue", "2012 53 MON", "2018 00 Sun", "2013 12 Sat")),
     ("date", "%Y %W %w", ("2018 0 1", "2013 53 0", "2013 0 6", "2013 12 3")),
+    (
+        "decimal(12,2)",
+        {"decimal_mark": ",", "thousands_mark": ".", "minus": ["after", "parentheses"], "units": ["€", "kg.", "$"]},
+        ("1.234,50-", "(1.234,5)", "€ 7", "7 kg.", "€(7)", "$7$", "-7", "(7", "7)", "(7)-", "12,345", "", "€"),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "form", "texts"), CASES)
 def test_a_text_is_one_value(
-    duckdb: DuckDBEngine, spark: SparkEngine, kind: str, form: str | tuple[str, ...], texts: tuple[str, ...]
+    duckdb: DuckDBEngine, spark: SparkEngine, kind: str, form: Any, texts: tuple[str, ...]
 ) -> None:
-    declared = Column(name="c", type=kind, date_format=form)
+    field = "number_format" if isinstance(form, dict) else "date_format"
+    declared = Column.model_validate({"name": "c", "type": kind, field: form})
     target = exp.DataType.build(sql_type(kind), dialect=DIALECT)
-    result = alias(exp.cast(converted(column("v"), "VARCHAR", declared, TextMarks()), target), "r")
+    result = alias(exp.cast(converted(column("v"), "VARCHAR", declared, marks_for(declared, TextMarks())), target), "r")
     found = []
     for engine in (duckdb, spark):
         with engine.session() as session:

@@ -20,7 +20,7 @@ from dataops_assets.config.contract import Column
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_of
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_for, marks_of
 
 HOSTILE = st.text(st.sampled_from("0123456789+-.,eE_ xX'\u0663nainf\t/:TZ"), max_size=8)
 ODD = (
@@ -129,6 +129,42 @@ def test_numbers_in_any_marks_are_the_numbers(
     assert convert(session, texts, "double", marks=known) == [float(number) for number in numbers]
     # 1.5 where the point groups by three is neither 15 nor 1.5
     assert convert(session, [f"1{thousands_mark}5"], "double", marks=known) == [None if thousands_mark else 15.0]
+
+
+_SIGNS = {
+    "before": lambda number, unit: (f"-{number}", f" {unit}-{number}", f"-{unit} {number}", f"-{number} {unit}"),
+    "after": lambda number, unit: (f"{number}-", f"{unit} {number}-", f"{number}- {unit} ", f"{number} {unit}-"),
+    "parentheses": lambda number, unit: (
+        f"({number})",
+        f"({unit}{number})",
+        f"{unit} ({number})",
+        f"({number}) {unit}",
+    ),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(st.decimals(0, 10**9, places=2), min_size=1, max_size=10),
+    minus=st.lists(st.sampled_from(sorted(_SIGNS)), min_size=1, unique=True),
+    unit=st.sampled_from(["€", "EUR", "%", "Fr.", "'"]),
+)
+def test_numbers_with_units_and_any_sign_are_the_numbers(
+    session: DuckDBSession, numbers: list[Decimal], minus: list[str], unit: str
+) -> None:
+    form = {"decimal_mark": ",", "thousands_mark": ".", "minus": minus, "units": ["€u", unit]}
+    item = Column.model_validate({"name": "c", "type": "decimal(14,2)", "number_format": form})
+    marks = marks_for(item, TextMarks())
+    expected: dict[str, Decimal | None] = {}
+    for number in numbers:
+        text = f"{number:,}".translate(str.maketrans(",.", ".,"))
+        expected |= dict.fromkeys((text, f"{unit}{text}", f"{text} {unit}"), number)
+        for sign, written in _SIGNS.items():
+            expected |= dict.fromkeys(written(text, unit), -number if sign in minus else None)
+        wrong = (f"{unit}{text}{unit}", f"-({text})", f"-{text}-", f"({text}", f"{text})", f"x{text}", f"{unit}", "()")
+        expected |= dict.fromkeys(wrong)
+    found = convert(session, list(expected), "decimal(14,2)", marks=marks)
+    assert dict(zip(expected, found, strict=True)) == expected
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,7 +21,7 @@ from dataops_assets.connections.formats.staging import ControlTotal, RawRows, Re
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.sql import alias, column, query
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, marks_for
 
 _CUT_OFF = "the file is cut off, or its records were changed on the way: deliver it again; nothing of it is published"
 
@@ -113,7 +113,7 @@ def _asked(
         if raw is None:
             continue
         given = present(column(raw.column), raw)
-        made = converted(given, raw.type, item, marks)
+        made = converted(given, raw.type, item, marks_for(item, marks))
         # as text, so that no digit is lost on the way
         total = query("CAST(sum($made) AS VARCHAR)", made=made)
         unreadable = query("count($given) - count($made)", given=given, made=made)

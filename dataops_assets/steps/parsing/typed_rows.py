@@ -24,7 +24,7 @@ from dataops_assets.steps.parsing.filtered_rows import unreadable_condition, wit
 from dataops_assets.steps.parsing.raw_inputs import RawInputs
 from dataops_assets.steps.parsing.rejected_rows import MALFORMED, faults_of_types, with_markers
 from dataops_assets.steps.parsing.rows_outside_period import input_periods, with_outside
-from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type
+from dataops_assets.steps.parsing.typed_values import TextMarks, converted, default_of, is_type, marks_for
 
 _SYSTEM = {"s_fault": "INTEGER", "s_left_out": "VARCHAR"}
 
@@ -235,7 +235,7 @@ class _Typing:
             return query("hex($value)", value=value) if is_binary else converted(value, raw_type, item, marks)
         if self.source.drift.changed_type == "fail" and rows.is_typed and not is_type(raw_type, item):
             return exp.cast(exp.null(), exp.DataType.build(sql_type(item.type), dialect=DIALECT))
-        return converted(value, raw_type, item, marks)
+        return converted(value, raw_type, item, marks_for(item, marks))
 
     def _is_null(self, item: Column, made: exp.Column, rows: RawRows) -> exp.Expr | None:
         if item.nullable or item.name in self.defaults or item.expression:

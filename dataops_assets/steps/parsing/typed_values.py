@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from dataops_assets.config.connection import CsvFormat, ExcelFormat, FixedWidthFormat, RawFormat, TextFormat
 from dataops_assets.config.contract import Column
+from dataops_assets.config.number_format import Minus
 from dataops_assets.config.types import sql_type
 from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
@@ -46,24 +47,44 @@ _LITERALS = (exp.Literal, exp.Boolean, exp.Null, exp.Neg, exp.Paren, exp.Cast, e
 
 @dataclass(frozen=True)
 class TextMarks:
-    """The notation of values as text. `has_iso_times`: ISO 8601 is accepted beside the declared date formats."""
+    """The notation of values as text. `has_iso_times`: ISO 8601 is accepted beside the declared date formats.
+
+    `minus`: where the sign of a negative number can be. `units`: texts of which one may be beside a number.
+    """
 
     decimal_mark: str = "."
     thousands_mark: str = ""
     has_iso_times: bool = False
+    minus: tuple[Minus, ...] = ("before",)
+    units: tuple[str, ...] = ()
+
+
+def marks_for(column: Column, marks: TextMarks) -> TextMarks:
+    """Return the notation of a column's values where `marks` is that of its format."""
+    declared = column.number_format
+    if declared is None:
+        return marks
+    thousands = marks.thousands_mark if declared.thousands_mark is None else declared.thousands_mark
+    decimal = declared.decimal_mark or marks.decimal_mark
+    _require_distinct(decimal, thousands)
+    return TextMarks(decimal, thousands, marks.has_iso_times, declared.minus, declared.units)
+
+
+def _require_distinct(decimal: str, thousands: str) -> None:
+    """Raise ConfigError if two marks cannot be told apart."""
+    if len(decimal) != 1 or len(thousands) > 1 or decimal == thousands or (decimal + thousands).isalnum():
+        raise ConfigError(
+            "reading decimal_mark and thousands_mark",
+            received=f"{decimal!r} and {thousands!r}",
+            next_step="give two different single characters, no letters or digits",
+        )
 
 
 def marks_of(layout: RawFormat) -> TextMarks:
     """Return the notation of a format's values. Raises ConfigError for marks that cannot be distinguished."""
     if isinstance(layout, CsvFormat | FixedWidthFormat | TextFormat):
-        decimal, thousands = layout.decimal_mark, layout.thousands_mark
-        if len(decimal) != 1 or len(thousands) > 1 or decimal == thousands or (decimal + thousands).isalnum():
-            raise ConfigError(
-                "reading the format's decimal_mark and thousands_mark",
-                received=f"{decimal!r} and {thousands!r}",
-                next_step="give two different single characters, no letters or digits",
-            )
-        return TextMarks(decimal, thousands)
+        _require_distinct(layout.decimal_mark, layout.thousands_mark)
+        return TextMarks(layout.decimal_mark, layout.thousands_mark)
     if isinstance(layout, ExcelFormat):
         # a cell that holds a time comes as ISO 8601, whatever the texts beside it look like
         return TextMarks(has_iso_times=True)
@@ -151,7 +172,9 @@ def _from_text(value: exp.Expression, column: Column, target: str, marks: TextMa
     if family in ("date", "timestamp", "timestamptz"):
         return _time(value, column, target, marks)
     if family in ("integer", "double", "decimal"):
-        return _number(value, target, marks)
+        if not marks.units and marks.minus == ("before",):
+            return _number(value, target, marks)
+        return computed_once("s_number", _plain_number(value, marks), _number(exp.column("s_number"), target, marks))
     if family == "boolean":
         return query(
             "CASE WHEN trim($value) IN ('1.0', '0.0') THEN trim($value) = '1.0' "
@@ -159,6 +182,32 @@ def _from_text(value: exp.Expression, column: Column, target: str, marks: TextMa
             value=value,
         )
     return query("encode($value)", value=value)
+
+
+def _plain_number(value: exp.Expression, marks: TextMarks) -> exp.Expression:
+    """Return the number in a text with its sign before it, and without its unit; null for another text.
+
+    Several signs stay beside each other, so that the text is no number.
+    """
+    unit = "(" + "|".join(re.escape(item) for item in sorted(marks.units, key=len, reverse=True)) + ")?"
+    if not marks.units:
+        unit = "()"
+    opened, closed = (r"(\(?)", r"(\)?)") if "parentheses" in marks.minus else ("()", "()")
+    before = "([+-]?)" if "before" in marks.minus else r"(\+?)"
+    after = "([+-]?)" if "after" in marks.minus else "()"
+    parts = query(
+        "regexp_extract($value, $pattern, ['u1', 'opened', 'sign', 'u2', 'digits', 'u3', 'after', 'closed', 'u4'])",
+        value=value,
+        pattern=rf"\A\s*{unit}\s*{opened}\s*{before}\s*{unit}\s*((?:[^+-].*?)?)\s*{unit}\s*{after}\s*{closed}\s*{unit}\s*\z",
+    )
+    known = [exp.Literal.string(item) for item in ("", *marks.units)]
+    number = query(
+        "CASE WHEN s_parts.opened || s_parts.closed IN ('', '()') "
+        "AND s_parts.u1 || s_parts.u2 || s_parts.u3 || s_parts.u4 IN ($known) "
+        "THEN s_parts.sign || s_parts.after || replace(s_parts.opened, '(', '-') || s_parts.digits END",
+        known=known,
+    )
+    return computed_once("s_parts", parts, number)
 
 
 def _number(value: exp.Expression, target: str, marks: TextMarks) -> exp.Expression:
