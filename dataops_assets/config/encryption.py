@@ -30,6 +30,24 @@ class AgeEncryption(Declared):
         return self
 
 
+class PgpEncryption(Declared):
+    """Files that are encrypted with PGP, for a key or with a passphrase. The program gpg opens them."""
+
+    type: Literal["pgp"]
+    keys: Secret | None = Field(
+        None,
+        description="The secret keys, as `gpg --armor --export-secret-keys` writes them, one after another. Any of "
+        "them, and of their subkeys, may open a file.",
+    )
+    passphrase: Secret | None = Field(None, description="The passphrase of the keys; without keys, that of the files.")
+
+    @model_validator(mode="after")
+    def _has_a_secret(self) -> PgpEncryption:
+        if self.keys is None and self.passphrase is None:
+            raise ValueError("pgp needs keys, perhaps with their passphrase, or the passphrase of the files")
+        return self
+
+
 class ZipEncryption(Declared):
     """Zip files with a password: AES or the old encryption of zip."""
 
@@ -37,4 +55,4 @@ class ZipEncryption(Declared):
     password: Secret = Field(description="The password.")
 
 
-Encryption = Annotated[AgeEncryption | ZipEncryption, Field(discriminator="type")]
+Encryption = Annotated[AgeEncryption | PgpEncryption | ZipEncryption, Field(discriminator="type")]

@@ -144,6 +144,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "thousands_mark": ",",
     },
     "XmlFormat": {"records": "orders.order"},
+    "PgpEncryption": {"keys": {"file": "/run/secrets/shop.asc"}, "passphrase": {"env": "SHOP_PGP_PASSPHRASE"}},
     "ZipEncryption": {"password": {"env": "SHOP_ZIP_PASSWORD"}},
     "YamlFormat": {"records": "result.orders"},
     "GroupDelete": {"when": "op = 'tenant_closed'", "by": ["tenant"]},

@@ -10,6 +10,7 @@ from pathlib import Path
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.quality import Checks
 from dataops_assets.connections.formats.compression import Compression, NotReadable, chunks_of, compression_of
+from dataops_assets.connections.formats.pgp import is_pgp
 from dataops_assets.connections.formats.signatures import kind_of
 from dataops_assets.profiles import HOURS, ColumnProfile, Profile
 from dataops_assets.quality.checks import distribution, volume
@@ -17,7 +18,15 @@ from dataops_assets.quality.control.verdicts import Judgement
 from dataops_assets.report import CheckOutcome
 
 _SAMPLE = 1 << 18
-_SIGNATURES = {"parquet": "parquet", "orc": "ORC", "avro": "Avro", "excel": "zip", "age": "age", "zip": "zip"}
+_SIGNATURES = {
+    "parquet": "parquet",
+    "orc": "ORC",
+    "avro": "Avro",
+    "excel": "zip",
+    "age": "age",
+    "zip": "zip",
+    "pgp": "pgp",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,10 @@ def raw_profile(
     found = kind_of(head)
     if connection.encryption is not None:
         # what is inside is known to nobody but the parser
-        return Profile(asset, input_id, size, ()), RawKind("none", found, "none", connection.encryption.type)
+        declared_kind = connection.encryption.type
+        # nothing but the declaration tells the first byte of a file of PGP from that of a text
+        found = "pgp" if declared_kind == "pgp" and is_pgp(head) else found
+        return Profile(asset, input_id, size, ()), RawKind("none", found, "none", declared_kind)
     is_compressed = declared != "none" and found == declared
     content = _start(path, declared) if is_compressed else head
     kind = RawKind(declared if is_compressed else "none", kind_of(content), declared, connection.format.type)

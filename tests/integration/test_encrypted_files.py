@@ -1,10 +1,15 @@
-"""Files that are encrypted with age, and zips with a password: opened by a secret that is nowhere shown."""
+"""Files that are encrypted with age or PGP, and zips with a password: opened by a secret that is nowhere shown."""
 
 from __future__ import annotations
 
+import gzip
 import io
-from collections.abc import Mapping
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyrage
@@ -49,8 +54,14 @@ def zipped(*names: str, password: str = PASSWORD) -> bytes:
     return written.getvalue()
 
 
-def read(engine: DuckDBEngine, home: Path, encryption: Mapping[str, Any], files: Mapping[str, bytes]) -> Parsed:
-    connection = {"type": "files", "path": "x/*", "encryption": encryption}
+def read(
+    engine: DuckDBEngine,
+    home: Path,
+    encryption: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    limits: Mapping[str, int] = MappingProxyType({}),
+) -> Parsed:
+    connection = {"type": "files", "path": "x/*", "encryption": encryption, "limits": dict(limits)}
     found = unchecked_source("orders", {"id": "integer", "amount": "integer"}, connection=connection)
     return parsed_inputs(engine, home, found, files)
 
@@ -129,7 +140,95 @@ def test_files_of_age_are_opened_by_a_passphrase(
         read(engine, tmp_path, {**encryption, "identity": {"env": "SHOP_AGE_KEY"}}, {})
 
 
-def test_the_check_of_the_bytes_knows_encrypted_files(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class KeyRing:
+    """A key ring of gpg, as a sender and the owner of a key have one."""
+
+    folder: Path
+
+    def gpg(self, *words: str, given: bytes = b"", passphrase: str = "") -> bytes:
+        fixed = ["gpg", "--homedir", str(self.folder), "--batch", "--quiet", "--pinentry-mode", "loopback"]
+        command = [*fixed, "--trust-model", "always", "--passphrase", passphrase, *words]
+        return subprocess.run(command, input=given, check=True, capture_output=True).stdout
+
+    def key(self, name: str, passphrase: str = "") -> None:
+        self.gpg("--quick-generate-key", f"{name}@example.com", "ed25519", "cert", passphrase=passphrase)
+        self.subkey(name, passphrase)
+
+    def subkey(self, name: str, passphrase: str = "") -> None:
+        told = self.gpg("--with-colons", "--list-keys", f"{name}@example.com").decode()
+        print_of = next(line.split(":")[9] for line in told.splitlines() if line.startswith("fpr"))
+        self.gpg("--quick-add-key", print_of, "cv25519", "encr", passphrase=passphrase)
+
+    def sealed(self, name: str, content: bytes = CONTENT, *words: str) -> bytes:
+        return self.gpg("--recipient", f"{name}@example.com", *words, "--encrypt", given=content)
+
+    def secret(self, name: str, passphrase: str = "") -> str:
+        return self.gpg("--armor", "--export-secret-keys", f"{name}@example.com", passphrase=passphrase).decode()
+
+
+@pytest.fixture(scope="module")
+def ring() -> Iterator[KeyRing]:
+    # sockets of gpg have short names
+    with tempfile.TemporaryDirectory(prefix="ring-", ignore_cleanup_errors=True) as folder:
+        made = KeyRing(Path(folder))
+        for name, passphrase in (("shop", PASSWORD), ("other", ""), ("stranger", "")):
+            made.key(name, passphrase)
+        made.gpg("--quick-generate-key", "signer@example.com", "ed25519", "sign")
+        yield made
+        subprocess.run(["gpgconf", "--homedir", folder, "--kill", "all"], check=True)
+
+
+def test_files_of_pgp_are_opened_by_any_of_the_keys(
+    engine: DuckDBEngine, ring: KeyRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = ring.sealed("other")
+    ring.subkey("other")
+    (tmp_path / "shop.asc").write_text(ring.secret("shop", PASSWORD) + ring.secret("other"))
+    monkeypatch.setenv("SHOP_PASSPHRASE", PASSWORD)
+    damaged = bytearray(ring.sealed("shop", CONTENT, "--compress-algo", "none"))
+    damaged[-30] ^= 1
+    files = {
+        "good.csv.gpg": (ring.sealed("shop"), ""),
+        "packed.csv.gz.pgp": (ring.sealed("shop", gzip.compress(CONTENT)), ""),
+        "armored.csv.asc": (ring.sealed("other", CONTENT, "--armor"), ""),
+        "subkey.csv.pgp": (earlier, ""),
+        "signed.csv.pgp": (ring.sealed("shop", CONTENT, "--sign", "--local-user", "signer@example.com"), ""),
+        "large.csv.pgp": (ring.sealed("other", b"id,amount\n" + b"1,2\n" * 5000), "with more than 10,000 bytes"),
+        "stranger.csv.pgp": (ring.sealed("stranger"), "that the secret does not open"),
+        "damaged.csv.pgp": (bytes(damaged), "a damaged or incomplete file of PGP"),
+        "cut.csv.pgp": (ring.sealed("shop")[:-9], "a damaged or incomplete file of PGP"),
+        "plain.csv": (CONTENT, "not encrypted with PGP"),
+    }
+    encryption = {"type": "pgp", "keys": {"file": str(tmp_path / "shop.asc")}, "passphrase": {"env": "SHOP_PASSPHRASE"}}
+    given = {name: content for name, (content, _) in files.items()}
+    made = read(engine, tmp_path, encryption, given, {"unpacked_bytes": 10_000})
+    assert {name: error for name, error in made.errors.items() if files[name][1] not in error} == {}
+    assert made.rows("id", "amount") == [(1, 2), (3, 4)] * [error for _, error in files.values()].count("")
+    assert PASSWORD not in " ".join(made.errors.values())
+
+
+def test_files_of_pgp_are_opened_by_a_passphrase(
+    engine: DuckDBEngine, ring: KeyRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSPHRASE", PASSWORD)
+    files = {
+        "good.csv.gpg": (ring.gpg("--symmetric", given=CONTENT, passphrase=PASSWORD), ""),
+        "other.csv.gpg": (ring.gpg("--symmetric", given=CONTENT, passphrase="x"), "that the secret does not open"),
+        "key.csv.gpg": (ring.sealed("shop"), "that the secret does not open"),
+    }
+    encryption: dict[str, Any] = {"type": "pgp", "passphrase": {"env": "SHOP_PASSPHRASE"}}
+    made = read(engine, tmp_path, encryption, {name: content for name, (content, _) in files.items()})
+    assert {name: error for name, error in made.errors.items() if files[name][1] not in error} == {}
+    assert made.rows("id") == [(1,), (3,)]
+    no_key = {**encryption, "keys": {"env": "SHOP_PASSPHRASE"}}
+    with pytest.raises(ConfigError, match="no secret key of PGP"):
+        read(engine, tmp_path / "no_key", no_key, {"good.csv.gpg": files["good.csv.gpg"][0]})
+    with pytest.raises(ValidationError, match="pgp needs keys"):
+        read(engine, tmp_path, {"type": "pgp"}, {})
+
+
+def test_the_check_of_the_bytes_knows_encrypted_files(ring: KeyRing, tmp_path: Path) -> None:
     encryption = {"type": "age", "identity": {"env": "SHOP_AGE_KEY"}}
     declared = FileConnection.model_validate({"type": "files", "path": "x/*", "encryption": encryption})
     path = tmp_path / "a.csv.gz.age"
@@ -137,3 +236,12 @@ def test_the_check_of_the_bytes_knows_encrypted_files(tmp_path: Path) -> None:
         path.write_bytes(content)
         profile, kind = raw_profile("raw/orders", "one", path, path.name, declared)
         assert (kind.is_as_declared, profile.columns) == (told, ())
+    encryption = {"type": "pgp", "passphrase": {"env": "SHOP_PASSPHRASE"}}
+    declared = FileConnection.model_validate({"type": "files", "path": "x/*", "encryption": encryption})
+    for content, told in (
+        (ring.sealed("shop"), True),
+        (ring.sealed("shop", CONTENT, "--armor"), True),
+        (CONTENT, False),
+    ):
+        path.write_bytes(content)
+        assert raw_profile("raw/orders", "one", path, path.name, declared)[1].is_as_declared is told

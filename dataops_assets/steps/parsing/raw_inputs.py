@@ -11,11 +11,12 @@ from pathlib import Path
 
 from dataops_assets.config.connection import FileConnection, RawFormat
 from dataops_assets.config.contract import Column
-from dataops_assets.config.encryption import AgeEncryption, ZipEncryption
+from dataops_assets.config.encryption import AgeEncryption, PgpEncryption, ZipEncryption
 from dataops_assets.config.source import Source
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.decryption import ENDING, by_identity, by_passphrase, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
+from dataops_assets.connections.formats.pgp import ENDINGS, decrypted_by_gpg
 from dataops_assets.connections.formats.reader import format_of, read
 from dataops_assets.connections.formats.staging import ControlTotal, RawFile, RawRows, Reading, Staging, Wanted
 from dataops_assets.connections.secrets import secret_of
@@ -166,6 +167,10 @@ def _opened(context: SourceContext, item: Input, staging: Staging) -> tuple[RawF
             secret = secret_of(age.identity or age.passphrase, os.environ) or ""
             file = decrypted(file, (by_identity if age.identity else by_passphrase)(secret), staging.path())
             name = name.removesuffix(ENDING)
+        case PgpEncryption() as pgp:
+            secrets = (secret_of(pgp.keys, os.environ) or "", secret_of(pgp.passphrase, os.environ) or "")
+            file = decrypted_by_gpg(file, *secrets, staging.path(), connection.limits.unpacked_bytes)
+            name = os.path.splitext(name)[0] if name.lower().endswith(ENDINGS) else name
         case ZipEncryption(password=reference):
             password = secret_of(reference, os.environ)
     compression = "zip" if password is not None else compression_of(name, connection.compression)
