@@ -85,9 +85,9 @@ def _load() -> dg.Definitions:
     everything = declared_once(tree)
     made = [spec.key for item in declared.assets or () if isinstance(item, dg.AssetsDefinition) for spec in item.specs]
     require_models(everything, made)
-    require_published_models(everything, {"/".join(key.path): None for key in made})
-    sources = everything.sources
     environment = environment_from(os.environ, PROJECT)
+    require_published_models(everything, {"/".join(key.path): None for key in made}, environment.dbt_target)
+    sources = everything.sources
     storage_jobs = [storage_job(sources)] if sources else []
     shared = dg.Definitions(
         component_tree=tree,

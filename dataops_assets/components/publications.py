@@ -45,11 +45,21 @@ class PublicationsComponent(dg.Component):
         return dg.Definitions()
 
 
-def require_published_models(declared: Declarations, made: Mapping[str, object]) -> None:
-    """Raise ConfigError for a publication with a model that is not among the assets `made`, by asset key."""
+def require_published_models(declared: Declarations, made: Mapping[str, object], target: str) -> None:
+    """Raise ConfigError for a publication with a model that is not among the assets `made`, by asset key.
+
+    Also for one with any model, if the warehouse is not the embedded one: `target` is the target of dbt.
+    """
     known = [name for name in made if name.startswith("warehouse/")]
     for name, publication in declared.publications.items():
         for table in publication.tables:
+            if table.startswith("warehouse/") and target != "duckdb":
+                raise ConfigError(
+                    f"reading the publication {name!r}",
+                    received=f"{table}, in a warehouse of target {target!r}, of which no copy of a moment can be kept",
+                    known=["duckdb"],
+                    next_step="leave the models out: hub and lake tables can be published",
+                )
             if table.startswith("warehouse/") and table not in made:
                 raise ConfigError(
                     f"reading the publication {name!r}",

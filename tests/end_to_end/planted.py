@@ -32,6 +32,7 @@ NAMES = (
     *("metadata", "dagster", "aws-key", "aws-token", "snowflake", "spark-conf"),
     *("postgres", "mysql", "file", "output", "store-key", "store-token"),
     *("api-key", "basic", "bearer", "client", "access-token", "chat", "mail", "hook", "kafka", "registry"),
+    *("replica", "server"),
 )
 
 
@@ -58,6 +59,8 @@ def variables(folder: Path) -> dict[str, str]:
         "PLANTED_BASIC": secret("basic"),
         "PLANTED_BEARER": secret("bearer"),
         "PLANTED_CLIENT": secret("client"),
+        "PLANTED_REPLICA": secret("replica"),
+        "PLANTED_SERVER": secret("server"),
         "PLANTED_KAFKA": secret("kafka"),
         "PLANTED_REGISTRY": secret("registry"),
         "PLANTED_CHAT_URL": f"json://someone:{chat}@127.0.0.1:9/chat",
@@ -101,6 +104,7 @@ def declared(api: str, postgres_port: int, folder: Path) -> dict[str, tuple[str,
         "p_wrong": {**server, "user": "dataops", "password": env("POSTGRES")},
         "p_file": {**server, "user": "nobody", "password": {"file": str(folder / "password")}},
         "p_output": {**server, "user": "dataops", "password": env("OUTPUT")},
+        "p_replica": {**server, "user": "dataops", "password": env("REPLICA")},
         "p_mysql": {
             "type": "mysql",
             "host": "127.0.0.1",
@@ -138,7 +142,14 @@ def declared(api: str, postgres_port: int, folder: Path) -> dict[str, tuple[str,
             name: {"type": "rest", "api": name, "path": "orders"}
             for name in ("p_key", "p_basic", "p_bearer", "p_oauth")
         },
+        "p_log": {"type": "replication", "database": "p_replica", "table": "public.t"},
+        "p_queue": {"type": "kafka", "cluster": "p_kafka", "topic": "t"},
         "p_store": store,
+        "p_server": {
+            "type": "files",
+            "path": "ftp://127.0.0.1:9/in/*.csv",
+            "storage_options": {"user": "me", "password": "${PLANTED_SERVER}"},
+        },
         "p_hook": {"type": "python", "function": "dataops_assets.defs.planted.code:extracts"},
     }
     sources = {

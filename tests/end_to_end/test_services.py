@@ -24,6 +24,7 @@ from dataops_assets.demo import flights
 
 DEPLOY = PROJECT / "deploy"
 FAILING_LOOKS = ("p_wrong", "p_file", "p_mysql", "p_key", "p_basic", "p_bearer", "p_oauth", "p_store")
+FAILING_LOOKS += ("p_log", "p_queue", "p_server")
 FAILING_OUTPUTS = ("p_out", "p_push", "p_topic")
 
 

@@ -66,6 +66,13 @@ def read(
     return parsed_inputs(engine, home, found, files)
 
 
+def assert_nowhere_told(home: Path, made: Parsed, *secrets: str) -> None:
+    """No secret is in an error, in the metadata, or in any other file of the deployment."""
+    for secret in secrets:
+        assert not [error for error in made.errors.values() if secret in error]
+        assert not [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
 def test_files_of_age_are_opened_by_any_of_the_keys(
     engine: DuckDBEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +98,7 @@ def test_files_of_age_are_opened_by_any_of_the_keys(
     stored = [path.read_bytes() for path in tmp_path.rglob("raw/**/*.age") if path.is_file()]
     assert len(stored) == len(files) - 1
     assert CONTENT not in b"".join(stored)
+    assert_nowhere_told(tmp_path, made, str(KEY), str(OTHER))
 
 
 def test_zips_with_a_password(engine: DuckDBEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +114,7 @@ def test_zips_with_a_password(engine: DuckDBEngine, tmp_path: Path, monkeypatch:
     made = read(engine, tmp_path, encryption, {name: content for name, (content, _) in files.items()})
     assert {name: error for name, error in made.errors.items() if files[name][1] not in error} == {}
     assert made.rows("id", "amount") == [(1, 2), (3, 4)]
-    assert not [error for error in made.errors.values() if PASSWORD in error]
+    assert_nowhere_told(tmp_path, made, PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +144,7 @@ def test_files_of_age_are_opened_by_a_passphrase(
     made = read(engine, tmp_path, encryption, {name: content for name, (content, _) in files.items()})
     assert {name: error for name, error in made.errors.items() if files[name][1] not in error} == {}
     assert made.rows("id") == [(1,), (3,)]
+    assert_nowhere_told(tmp_path, made, PASSWORD)
     with pytest.raises(ValidationError, match="either an identity"):
         read(engine, tmp_path, {**encryption, "identity": {"env": "SHOP_AGE_KEY"}}, {})
 

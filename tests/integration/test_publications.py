@@ -141,4 +141,8 @@ def test_a_wrong_publication_is_refused_with_its_place(tmp_path: Path) -> None:
         assert f"{file}:4" in str(raised.value)
     declare("[warehouse/fct_order]")
     with pytest.raises(ConfigError, match="warehouse/fct_orders"):
-        require_published_models(declared_sources(tmp_path), {"warehouse/fct_orders": None})
+        require_published_models(declared_sources(tmp_path), {"warehouse/fct_orders": None}, "duckdb")
+    declare("[warehouse/fct_orders]")
+    require_published_models(declared_sources(tmp_path), {"warehouse/fct_orders": None}, "duckdb")
+    with pytest.raises(ConfigError, match=r"target 'snowflake'.*leave the models out"):
+        require_published_models(declared_sources(tmp_path), {"warehouse/fct_orders": None}, "snowflake")

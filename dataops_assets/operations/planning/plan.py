@@ -21,6 +21,7 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.metadata.declaration_store import Declaration, Load, by_name, digest_of
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.planning.changes import Change, changes
+from dataops_assets.operations.planning.estimate_error import EstimateError, estimate_error
 from dataops_assets.operations.planning.reach import ROWS, add_others, graph_of
 from dataops_assets.operations.planning.starts import starts_of
 from dataops_assets.operations.planning.work import (
@@ -89,6 +90,7 @@ class Plan:
     * `before`, `declared`: hashes of the declarations then and in the tree.
     * `settled`: by source the number of inputs that keep their rows, because they cannot be parsed again.
     * `tables`: the commit of each table that the work reads or changes, by asset key.
+    * `error`: how far the estimates of earlier plans were from the truth; None if too few were applied.
     """
 
     plan_id: str
@@ -101,6 +103,7 @@ class Plan:
     reached: Sequence[Reached]
     settled: Mapping[str, int]
     tables: Mapping[str, str]
+    error: EstimateError | None = None
 
     @property
     def effect(self) -> str:
@@ -153,7 +156,8 @@ def make_plan(
     before = _before(metadata, against)
     old = by_name(before.declarations) if before else {}
     found = changes(old, by_name(tree.state))
-    past = _past(metadata)
+    outcomes = metadata.plans.outcomes()
+    past = _past(metadata, outcomes)
     states = _outdated(tree, contexts, metadata, old)
     work = _work(tree, contexts, states, found, past)
     reached = _reached_by(tree, [item for item in work if not item.is_new], found, contexts, others)
@@ -171,6 +175,7 @@ def make_plan(
         reached,
         settled,
         tables,
+        estimate_error(outcomes),
     )
     return Plan(**{**_fields(plan), "plan_id": _id(plan)})
 
@@ -218,10 +223,10 @@ def _before(metadata: MetadataStore, against: str) -> Load | None:
     return load
 
 
-def _past(metadata: MetadataStore) -> Past:
+def _past(metadata: MetadataStore, outcomes: Sequence[Mapping[str, Any]]) -> Past:
     applied = {
         (item["kind"], item["subject"]): (int(item["rows"]), float(item["seconds"]))
-        for item in metadata.plans.outcomes()
+        for item in outcomes
         if item.get("rows") and item.get("seconds")
     }
     return Past(metadata.step_totals(), applied)

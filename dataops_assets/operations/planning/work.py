@@ -64,9 +64,10 @@ class Past:
             rows, seconds = self.applied[kind, subject]
             return seconds / max(rows, 1)
         found = [self.steps[subject, step] for step in steps if (subject, step) in self.steps]
-        if not found:
-            return None
-        return sum(item.seconds for item in found) / max(1, *(item.rows for item in found))
+        # some steps count no rows; they take those that were parsed
+        parsed = [self.steps[subject, "parse"]] if (subject, "parse") in self.steps else []
+        rows = max((item.rows for item in (*found, *parsed)), default=0)
+        return sum(item.seconds for item in found) / rows if found and rows else None
 
 
 def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
@@ -81,8 +82,10 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
         steps = ("parse", "cdc", "enrich", "refresh")
         seconds = past.seconds("parse again", name, rows, steps)
         yield Work("parse again", name, f"lake/{name}", why, (), rows, seconds, len(found.to_parse))
+    # what is parsed again is merged again with its rules
+    all_again = len(found.to_parse) >= lake_rows.inputs > 0
     if found.rebuild and hub is not None:
-        seconds = past.seconds("rebuild", name, lake_rows.rows, ("cdc", "refresh"))
+        seconds = 0.0 if all_again else past.seconds("rebuild", name, lake_rows.rows, ("cdc", "refresh"))
         yield Work("rebuild", name, f"hub/{name}", found.rebuild, (), lake_rows.rows, seconds)
     if found.judged:
         why = f"{len(found.judged)} held inputs are judged with other limits, and may be merged then"
@@ -90,10 +93,8 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
     if found.rules and hub is not None:
         names = [*found.rules.changed, *found.rules.removed, *(["s_status", "s_failed"] if found.rules.verdict else [])]
         rows = hub.rows if found.rules.changed or found.rules.verdict else 0
-        why = ", ".join(_why_rules(found))
-        yield Work(
-            "apply rules", name, f"hub/{name}", why, names, rows, past.seconds("apply rules", name, rows, ("enrich",))
-        )
+        seconds = 0.0 if all_again else past.seconds("apply rules", name, rows, ("enrich",))
+        yield Work("apply rules", name, f"hub/{name}", ", ".join(_why_rules(found)), names, rows, seconds)
     if (found.current or found.contract) and hub is not None:
         reasons = [f"{', '.join(found.current)} is declared otherwise"] if found.current else []
         reasons += (

@@ -139,7 +139,17 @@ def _work_table(work: Sequence[Work]) -> Table:
 def _time(made: Plan) -> str:
     unknown = sum(item.seconds is None for item in made.work)
     more = f", and {unknown} pieces of work that were never timed" if unknown else ""
-    return f"It takes about {made.seconds:,.1f} s{more}."
+    return f"It takes about {made.seconds:,.1f} s{more}. {_error(made)}"
+
+
+def _error(made: Plan) -> str:
+    found = made.error
+    if found is None:
+        return "How good such an estimate is here is not measured yet."
+    return (
+        f"The last {found.pieces} pieces of work took {found.median:,.1f} times as long as estimated (median); "
+        f"nine of ten at most {found.nine_of_ten:,.1f} times."
+    )
 
 
 def _seconds(item: Work) -> str:
