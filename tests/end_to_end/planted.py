@@ -148,7 +148,7 @@ def declared(api: str, postgres_port: int, folder: Path) -> dict[str, tuple[str,
         "p_server": {
             "type": "files",
             "path": "ftp://127.0.0.1:9/in/*.csv",
-            "storage_options": {"user": "me", "password": "${PLANTED_SERVER}"},
+            "storage_options": {"username": "me", "password": "${PLANTED_SERVER}"},
         },
         "p_hook": {"type": "python", "function": "dataops_assets.defs.planted.code:extracts"},
     }
