@@ -15,6 +15,7 @@ from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
+from dataops_assets.config.receiving import Receive
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.secrets import Secret
@@ -297,6 +298,10 @@ class ExtractTime(Declared):
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
+# formats whose name is how their files end
+_RECEIVED = ("json", "jsonl", "csv", "xml", "yaml", "avro", "parquet")
+
+
 class FileConnection(Declared):
     """Files in a folder, glob, object store prefix or on a file server; each file is one input."""
 
@@ -332,6 +337,11 @@ class FileConnection(Declared):
         {},
         description="Options of fsspec or of a file server. A value may be '${ENV_NAME}' or a reference to a secret.",
     )
+    receive: Receive | None = Field(
+        None,
+        description="Takes requests (webhooks) by `dataops receive`, and stores each body as a file in `path`, which "
+        "is a folder below the landing area then.",
+    )
     follow_links: bool = Field(
         False,
         description="Follow symbolic links to folders, and links that lead out of the landing area. Without it such "
@@ -345,6 +355,20 @@ class FileConnection(Declared):
             raise ValueError("members of archives are read without encryption: leave out one of them")
         if self.members and self.manifest is not None:
             raise ValueError("members of archives have no manifests of their own: leave out one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _receives_into_a_folder(self) -> FileConnection:
+        if self.receive is None:
+            return self
+        parts = self.path.split("/")
+        if "://" in self.path or self.path.startswith("/") or ".." in parts or set("*?[") & set(self.path):
+            raise ValueError(
+                f"path is {self.path!r}; bodies that are received are stored in a folder below the landing area, such "
+                "as 'hooks/orders'"
+            )
+        if self.format.type not in _RECEIVED:
+            raise ValueError(f"format is {self.format.type}; bodies that are received are {', '.join(_RECEIVED)}")
         return self
 
 

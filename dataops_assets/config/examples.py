@@ -93,8 +93,11 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "encryption": {"type": "age", "identity": {"env": "SHOP_AGE_KEY"}},
         "extract_time": {"pattern": "orders_%Y-%m-%d.csv"},
         "storage_options": {"key": "${SHOP_KEY}", "secret": "${SHOP_SECRET}"},
+        "receive": {"signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="}},
         "limits": _LIMITS,
     },
+    "Receive": {"signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="}},
+    "Signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="},
     "FreshnessObjective": {
         "within": "26 hours",
         "hours": {"timezone": "Europe/Berlin", "begin": "08:00", "end": "18:00"},

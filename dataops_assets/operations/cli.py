@@ -23,6 +23,7 @@ from dataops_assets.operations.commands import (
     plan,
     publications,
     quarantine,
+    receive,
     releases,
     rules,
     tokens,
@@ -35,7 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (daily.app, declare.app, plan.app, inputs.app, releases.whole, rules.app, doctor.app):
+for group in (daily.app, declare.app, plan.app, inputs.app, releases.whole, rules.app, doctor.app, receive.app):
     app.add_typer(group)
 app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
 app.add_typer(publications.app, name="publications", rich_help_panel=releases.PANEL)

@@ -14,15 +14,17 @@ from pathlib import Path
 _CHUNK = 1 << 20
 
 
-def write_new(target: Path, content: bytes) -> None:
+def write_new(target: Path, content: bytes, hidden: str = "") -> None:
     """Write a file that does not exist yet; it appears complete or not at all, and is synced when this returns.
+
+    `hidden` is put before the name that it has while it is written, where readers would take it otherwise.
 
     Raises FileExistsError where there is one of that name, OSError where the disk fails.
     """
     first_there = _nearest_folder(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     # a name that readers ignore, and by which vacuum finds the files of killed processes
-    staged = target.with_name(f"{target.name}#{uuid.uuid4().int}")
+    staged = target.with_name(f"{hidden}{target.name}#{uuid.uuid4().int}")
     try:
         with staged.open("xb") as stream:
             stream.write(content)
