@@ -16,7 +16,7 @@ from dataops_assets.components import events
 from dataops_assets.components.assets import PLATFORM, RETRIES
 from dataops_assets.components.automation import when_published
 from dataops_assets.components.declarations import Declarations, OutputDeclaration
-from dataops_assets.components.output_checks import over_hub, require_target
+from dataops_assets.components.output_checks import over_hub, require_function, require_target
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.scaffold import OutputScaffolder
 from dataops_assets.components.secrets_removed import SecretsRemoved
@@ -111,6 +111,7 @@ def output_asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDe
     output = item.output
     of_table = over_hub(item, declared)
     require_target(item, declared)
+    require_function(item)
     run = _Run(output, declared)
     checks = [name for name in _CHECKS if name != "volume" or output.checks.volume.enabled]
 

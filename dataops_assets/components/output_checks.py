@@ -6,7 +6,9 @@ from dataops_assets.components.declarations import Declarations, OutputDeclarati
 from dataops_assets.components.graph import nodes, table_columns
 from dataops_assets.config.outputs import HttpTarget, TableTarget, TopicTarget
 from dataops_assets.connections.databases.opening import require_api, require_cluster, require_declared
+from dataops_assets.connections.python import function_of
 from dataops_assets.errors import ConfigError, nearest
+from dataops_assets.outputs.after_delivery import FIELD
 from dataops_assets.outputs.context import source_of
 from dataops_assets.outputs.mapping import Compiled, compiled
 
@@ -29,6 +31,21 @@ def require_target(item: OutputDeclaration, declared: Declarations) -> None:
             require_cluster(target.cluster, declared.databases)
         except ConfigError as error:
             raise ConfigError(f"{item.place('to', 'cluster')}: {error}") from error
+
+
+def require_function(item: OutputDeclaration) -> None:
+    """Raise ConfigError with file and line if the function of `after` is not there."""
+    if item.output.after is None:
+        return
+    try:
+        function_of(item.output.after.function, FIELD)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{item.place('after', 'function')}: {error.attempted}",
+            received=error.received,
+            known=error.known,
+            next_step=error.next_step,
+        ) from error
 
 
 def over_hub(item: OutputDeclaration, declared: Declarations) -> Compiled | None:

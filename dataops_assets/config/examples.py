@@ -194,7 +194,9 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},
     },
     "MySqlDatabase": {**_SERVER, "password": {"file": "/run/secrets/shop_db"}},
+    "AfterDelivery": {"function": "feeds.bank:tell", "arguments": {"channel": "payments"}},
     "Output": {
+        "after": {"function": "feeds.bank:tell"},
         "name": "customers_for_crm",
         "area": "shop",
         "description": "All customers, for the call centre.",

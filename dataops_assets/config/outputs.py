@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -195,6 +195,16 @@ class HttpTarget(Declared):
 Target = Annotated[TableTarget | FilesTarget | TopicTarget | HttpTarget, Field(discriminator="type")]
 
 
+class AfterDelivery(Declared):
+    """A function in Python that is called after each delivery."""
+
+    function: str = Field(
+        description="'module:function'. It is called with a dataops_assets.outputs.after_delivery.Delivery, at least "
+        "once for the newest delivery; what it returns, a mapping or None, is shown at the asset."
+    )
+    arguments: dict[str, Any] = Field({}, description="Keyword arguments for the function.")
+
+
 class OutputChecks(Declared):
     """Checks of an output. The check `delivery` is always made: what is in the target is compared with the table."""
 
@@ -238,6 +248,9 @@ class Output(Declared):
         "it is, without them.",
     )
     to: Target = Field(description="Where the rows go.")
+    after: AfterDelivery | None = Field(
+        None, description="What is done after each delivery, such as to tell somebody. Default: nothing."
+    )
     checks: OutputChecks = Field(OutputChecks(), description="Checks of the output.")
 
     @field_validator("source")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dataops_assets.config.outputs import FilesTarget, HttpTarget, TopicTarget
 from dataops_assets.errors import DataOpsError, GateFailed
+from dataops_assets.outputs.after_delivery import follow
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target
 from dataops_assets.outputs.file_target import deliver_to_files
@@ -60,7 +61,16 @@ def deliver(context: OutputContext) -> StepReport:
     rows = done.counts.get("rows")
     if check.enabled and isinstance(rows, int):
         checks += (_volume(context, rows),)
-    return _report(context, opened, done, checks, started)
+    report = _report(context, opened, done, checks, started)
+    declared = context.output.after
+    if declared is None or report.inputs[0].error is not None:
+        return report
+    try:
+        told = follow(context, declared, done, opened.compiled.columns)
+    except DataOpsError as error:
+        # the delivery stays, and its checks are told
+        return replace(report, inputs=(replace(report.inputs[0], error=error),))
+    return replace(report, notes={**report.notes, **{f"after: {name}": value for name, value in told.items()}})
 
 
 def _volume(context: OutputContext, rows: int) -> CheckOutcome:
