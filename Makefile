@@ -102,6 +102,7 @@ benchmark-releases: setup $(PEERS)/.installed ## Measure releases, rollbacks, en
 benchmark-detection: setup ## Compare how many faults the checks find with other methods, at equally many false alarms
 	@$(VENV)/bin/python tests/benchmarks/detection.py
 	@$(VENV)/bin/python tests/benchmarks/whole_profiles.py
+	@$(VENV)/bin/python tests/benchmarks/sales.py
 	@$(VENV)/bin/python tests/benchmarks/streams.py
 	@$(VENV)/bin/python tests/benchmarks/arrivals.py
 

@@ -61,7 +61,12 @@ figure { margin: 0; } figure svg { width: 100%; height: auto; } figcaption { fon
   table.stack tr { display: block; padding: .4rem 0; border-bottom: 1px solid var(--line); }
   table.stack td, table.stack th[scope=row] { display: block; border: 0; padding: .1rem 0; text-align: left;
   white-space: normal; } table.stack td::before { content: attr(data-name) ": "; color: var(--soft); } }
-@media print { body { max-width: none; padding: 0; } a { color: inherit; } .skip { display: none; } }
+@media print { :root { color-scheme: only light; --bg: #fff; --ink: #000; --soft: #444; --line: #999; --card: #fff;
+  --link: #000; --bad: #b3261e; --warn: #8a5300; --good: #1a7f37; }
+  @page { margin: 1.5cm; } body { max-width: none; padding: 0; font-size: .85rem; } a { color: inherit; }
+  .skip { display: none; } .wide { overflow: visible; } th, td { overflow-wrap: anywhere; }
+  h2, h3, caption { break-after: avoid; } tr, figure, .wide { break-inside: avoid; }
+  thead { display: table-header-group; } }
 """
 
 
