@@ -164,7 +164,7 @@ class LookGroup:
                 before = member.quiet.surroundings(platform.environment, state)
                 member.quiet.looked(None)
                 looks[member.name] = look_and_tell(member.assets, platform, instance, log)
-                member.quiet.looked(before if looks[member.name].is_at_rest else None)
+                member.quiet.looked(before if looks[member.name].is_at_rest else None, self._clock() - now)
             except DataOpsError as error:
                 log.error(str(error), exc_info=error.__cause__)
                 failed[member.name] = error

@@ -5,8 +5,9 @@ files are the same, and nothing was written about the source, then a look would 
 their listing; the metadata of a whole group of sources by five short queries, and on SQLite only if its file changed.
 
 Known limits: what Dagster's own records tell (wiped materializations) and tables that are gone are seen at the next
-look, which comes after half a minute, or after ten minutes with 2,000 sources. Object stores, databases and functions
-cost a request each, so they are asked no more often than declared.
+look, which comes after half a minute, or after ten minutes with 2,000 sources. A look at many inputs takes longer: the
+next one comes after twenty times its duration. Object stores, databases and functions cost a request each, so they are
+asked no more often than declared.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from dataops_assets.errors import DataOpsError
 from dataops_assets.metadata.look_store import LookRecord
 
 _LONGEST_SECONDS = 30.0
-# a look at everything costs about 15 ms: they shall take a twentieth of the time
+# looks at everything shall take a twentieth of the time; of one source with few inputs it costs about 15 ms
+_TIMES_ITS_OWN = 20.0
 _LONGEST_FOR_EACH_SOURCE = 0.3
 
 
@@ -63,11 +65,12 @@ class QuietLooks:
             return False
         return self._before == self.surroundings(environment, metadata)
 
-    def looked(self, before: Surroundings | None) -> None:
-        """Remember a look: what was around it when it began, None if it left something to do."""
+    def looked(self, before: Surroundings | None, seconds: float = 0.0) -> None:
+        """Remember a look: what was around it when it began, None if it left something to do, and what it took."""
         self._before = before
         is_listed = before is not None and before.files is not None
-        self._next = self._clock() + (self._longest if is_listed else self._usual)
+        wait = max(self._longest, _TIMES_ITS_OWN * seconds) if is_listed else self._usual
+        self._next = self._clock() + wait
 
     def surroundings(self, environment: Environment, metadata: Hashable) -> Surroundings:
         """Return what a look now would depend on."""
@@ -76,7 +79,7 @@ class QuietLooks:
             return Surroundings(None, metadata)
         try:
             files = Files(connection, environment.landing, os.environ)
-            return Surroundings(files.state() if files.is_local else None, metadata)
+            return Surroundings(files.local_state() if files.is_local else None, metadata)
         except DataOpsError as error:
             # such as a folder that is not there yet: the look has told it, and the next one would find the same
             return Surroundings(str(error), metadata)

@@ -21,7 +21,7 @@ from dataops_assets.connections.files import Files, FileVersion, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.look import Clock, Look, ReadingTime
 from dataops_assets.errors import DataOpsError, InputError, StorageError
-from dataops_assets.metadata.store import Arrival, version_key
+from dataops_assets.metadata.store import Arrival, VersionKey, version_key
 
 _THREADS = 8
 _LEAST_BYTES = 64 << 20
@@ -29,12 +29,12 @@ _LEAST_BYTES = 64 << 20
 
 def look_at_files(look: Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
     """Take the files that are new and complete, the oldest first, and record them. Raises StorageError."""
-    listing = files.list()
+    taken = look.metadata.taken_versions(look.source.name)
+    listing = files.list(taken)
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
-    taken = look.metadata.taken_versions(look.source.name)
     look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
-    fresh = [item for item in listing.versions if version_key(item.origin, item.size, item.modified) not in taken]
+    fresh = listing.versions
     look.concerns([item.origin for item in fresh] + [item.version.origin for item in listing.left_out.values()])
     for item in listing.left_out.values():
         look.leave_out(item.version, item.reason, connection.settle_seconds)
@@ -79,7 +79,7 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
     look.record()
 
 
-def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[tuple[str, int, str]]) -> list[str]:
+def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[VersionKey]) -> list[str]:
     """Return the files that wait for their manifest: not those that were taken, and whose manifest is gone since."""
     if not alone:
         return []

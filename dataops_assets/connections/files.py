@@ -12,7 +12,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from dataops_assets.connections.stores import (
 )
 from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
 from dataops_assets.errors import InputError, StorageError
+from dataops_assets.metadata.store import VersionKey, version_key
 
 _MAGIC = re.compile(r"[*?\[]")
 _CHUNK = 1 << 20
@@ -123,10 +124,11 @@ class Files:
             is_in_landing = is_below_landing or (below and f"{self._fixed}/".startswith(f"{below.rstrip('/')}/"))
             self._place = below if is_in_landing else self._fixed
 
-    def list(self) -> Listing:
+    def list(self, taken: Collection[VersionKey] = frozenset()) -> Listing:
         """Find all files that may be taken, in no order, and those that are left out or refused.
 
-        Raises StorageError when the store cannot be reached, or has no such bucket.
+        Versions in `taken` are not in the listing: of many files nearly all are known, and a local one that is known
+        costs only its status. Raises StorageError when the store cannot be reached, or has no such bucket.
         """
         # fsspec may cache listings, which would hide new files
         self._fs.invalidate_cache()
@@ -134,25 +136,37 @@ class Files:
         self._manifests.clear()
         try:
             if self.is_local:
-                self._list_local(listing)
+                self._list_local(listing, taken)
             else:
                 self._list_remote(listing)
             if self._members:
                 self._expand(listing)
             if self._manifest is not None:
                 self._pair(listing, self._manifest)
+            listing.versions[:] = [item for item in listing.versions if _key(item) not in taken]
         except STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
             self._fs.invalidate_cache()
         return listing
 
-    def state(self) -> int:
-        """Return a number that changes if the listing changes. Raises StorageError as `list` does."""
-        listing = self.list()
-        refused = ((origin, str(error)) for origin, error in listing.refused.items())
-        left = frozenset(listing.left_out.items()), frozenset(listing.alone)
-        return hash((frozenset(listing.versions), frozenset(refused), *left))
+    def local_state(self) -> int:
+        """Return a number that changes if the listing of local files changes. Raises StorageError as `list` does.
+
+        It takes the status of each path and judges no name, so it costs a fraction of a listing.
+        """
+        found: set[tuple[object, ...]] = {(self._fixed, os.path.realpath(self._fixed))}
+        if self._manifest is not None:
+            # of a path that names one file
+            found.add(_state_of(_beside(self._fixed, self._manifest)))
+        try:
+            for path in local_tree(self._fixed, self._depth, self._follow_links, lambda *told: found.add(told)):
+                found.add(_state_of(path))
+        except FileNotFoundError as error:
+            found.add((type(error).__name__,))
+        except OSError as error:
+            raise _unreadable(f"listing {self._path}", error) from error
+        return hash(frozenset(found))
 
     def _pair(self, listing: Listing, declared: FileManifest) -> None:
         """Join files with their manifests; a file without one is not complete."""
@@ -199,7 +213,7 @@ class Files:
     def _archive_of(self, origin: str) -> str:
         return archive_of(origin) if self._members else origin
 
-    def _list_local(self, listing: Listing) -> None:
+    def _list_local(self, listing: Listing, taken: Collection[VersionKey]) -> None:
         if error := self._led_out(self._fixed):
             listing.refused[self._fixed] = error
             return
@@ -211,9 +225,12 @@ class Files:
                 next_step = f"name the folder itself in connection.path, {_FOLLOW}"
             listing.refused[path] = _refused(path, told, next_step)
 
+        # with a manifest, the state of a file alone is not that of the version that was taken
+        may_be_known = bool(taken) and self._manifest is None
         try:
             for path in local_tree(self._fixed, self._depth, self._follow_links, refuse):
-                self._judge(listing, path, {})
+                if not may_be_known or _local_key(path) not in taken:
+                    self._judge(listing, path, {})
         except FileNotFoundError:
             listing.refused[self._path] = self._missing()
 
@@ -425,6 +442,31 @@ def _joined(file: FileVersion, manifest: FileVersion) -> FileVersion:
     """Return the state of a file and its manifest."""
     newer = max(file.modified, manifest.modified)
     return FileVersion(file.origin, file.size + manifest.size, newer, manifest.origin, manifest.size)
+
+
+def _key(version: FileVersion) -> VersionKey:
+    return version_key(version.origin, version.size, version.modified)
+
+
+def _local_key(path: str) -> VersionKey | None:
+    """Return the key of a local file as it is now; None for a link, and for a path that cannot be looked at."""
+    try:
+        status = os.lstat(path)
+        return version_key(path, status.st_size, _utc(status.st_mtime)) if stat.S_ISREG(status.st_mode) else None
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
+def _state_of(path: str) -> tuple[object, ...]:
+    """Return what tells that a local file is another one or was written; of a link also what it leads to."""
+    try:
+        status = os.lstat(path)
+        leads_to = ""
+        if stat.S_ISLNK(status.st_mode):
+            status, leads_to = os.stat(path), os.path.realpath(path)
+    except OSError as error:
+        return path, type(error).__name__
+    return path, leads_to, status.st_size, status.st_mtime_ns, status.st_mode
 
 
 def _utc(time: dt.datetime | float | str) -> dt.datetime:

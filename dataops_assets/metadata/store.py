@@ -98,8 +98,12 @@ class Arrival:
     note: str = ""
 
 
-def version_key(origin: str, size: int, modified: dt.datetime) -> tuple[str, int, str]:
-    """Return what identifies a version of a file, with the time as SQLite stores it; `modified` is in UTC."""
+VersionKey = tuple[str, int, str]
+"""What identifies a version of a file: origin, size, and the time of its last change as SQLite stores it."""
+
+
+def version_key(origin: str, size: int, modified: dt.datetime) -> VersionKey:
+    """Return the key of a version; `modified` is in UTC."""
     return origin, size, modified.isoformat(" ", "microseconds")[:26]
 
 
@@ -376,7 +380,7 @@ class MetadataStore:
         # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
-    def taken_versions(self, source: str) -> frozenset[tuple[str, int, str]]:
+    def taken_versions(self, source: str) -> frozenset[VersionKey]:
         """Return the file versions that were read, as `version_key` writes them.
 
         They are what a look without anything new compares with, so they are read in the cheapest way.
@@ -641,14 +645,15 @@ class MetadataStore:
         These are few, even if many inputs are known. So a sensor reads only these.
         """
         table, inputs = tables.processes, tables.inputs
-        is_done = sa.exists().where(
-            table.c.source == inputs.c.source,
+        # a set that the database makes once: to look for each input takes six times as long
+        done = sa.select(table.c.input_id).where(
+            table.c.source == source,
             table.c.step == PER_INPUT[-1],
-            table.c.input_id == inputs.c.input_id,
             table.c.status == "done",
+            table.c.input_id.is_not(None),
         )
         with self._database.read(f"reading unfinished inputs of source {source!r}") as connection:
-            return _inputs(connection, source, ~is_done, ~is_left_out())
+            return _inputs(connection, source, inputs.c.input_id.not_in(done), ~is_left_out())
 
     def input_ids(self, source: str) -> list[str]:
         """Return the ids of the source's inputs, in no order."""

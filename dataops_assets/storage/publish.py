@@ -96,8 +96,11 @@ def written(info: Mapping[str, Any]) -> Mapping[str, str]:
 
     It is not the number of a version: after a lost commit, another commit can get the same number.
     """
+    found: Mapping[str, Any] = info.get(_WRITTEN, {})
+    if {*map(type, found.values())} <= {str}:
+        return found
     # older tables have version numbers instead of write ids
-    return {input_id: str(write) for input_id, write in info.get(_WRITTEN, {}).items()}
+    return {input_id: str(write) for input_id, write in found.items()}
 
 
 def written_as(snapshot: TableVersion | None, input_id: str) -> str:

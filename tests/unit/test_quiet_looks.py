@@ -52,13 +52,21 @@ class Place:
     def is_quiet(self) -> bool:
         return self.quiet.is_quiet(self.platform.environment, self.state)
 
-    def look(self) -> None:
-        self.quiet.looked(self.quiet.surroundings(self.platform.environment, self.state))
+    def look(self, seconds: float = 0.01) -> None:
+        self.quiet.looked(self.quiet.surroundings(self.platform.environment, self.state), seconds)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def test_looks_take_a_twentieth_of_the_time_however_long_one_takes(place: Place) -> None:
+    place.look(seconds=4.0)
+    place.now = 79.0
+    assert place.is_quiet
+    place.now = 80.0
+    assert not place.is_quiet
 
 
 def test_looks_are_left_out_for_half_a_minute_after_a_look_that_left_nothing_to_do(place: Place) -> None:

@@ -30,6 +30,8 @@ def odd_inputs(context: SourceContext, manifest: HubManifest, adding: Iterable[I
 
     Nothing unless the source holds anomalies. An input without a profile cannot be judged: its error says so.
     """
+    if not context.source.gates.holds_anomalies:
+        return {}
     return _odd(context, [*(item.as_input for item in manifest.inputs.values()), *adding], {*_ids(adding)})
 
 
@@ -86,7 +88,7 @@ def facts(context: SourceContext) -> str:
 
 def _odd(context: SourceContext, standing: Sequence[Input], tested: Collection[str]) -> dict[str, DataOpsError]:
     source, metadata = context.source, context.metadata
-    if not source.gates.holds_anomalies or not tested:
+    if not tested:
         return {}
     ordered = sorted(standing, key=_place)
     places = [place for place, item in enumerate(ordered) if item.input_id in tested]

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -58,6 +58,11 @@ class AppliedInput:
         """The input as JSON."""
         place = [self.input_id, self.extract_time.isoformat(), self.complete, self.high, self.written]
         return [*place, self.arrival.isoformat(), self.content, *([self.name] if self.name else [])]
+
+    @cached_property
+    def digest(self) -> int:
+        """A number of 128 bits that is equal for equal inputs."""
+        return int.from_bytes(hashlib.blake2b(json.dumps(self.record).encode(), digest_size=16).digest())
 
     @classmethod
     def read(cls, found: Sequence[Any]) -> AppliedInput:
@@ -158,8 +163,13 @@ class HubManifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A fingerprint that is equal for hubs made of the same inputs with the same settings."""
-        return hashlib.sha256(json.dumps(self.record()).encode()).hexdigest()[:16]
+        """A fingerprint that is equal for hubs made of the same inputs with the same settings.
+
+        The inputs count by the sum of their digests, each of which is made once in a process.
+        """
+        inputs = sum(item.digest for item in self.inputs.values()) % (1 << 128)
+        rest = replace(self, inputs={}).record()
+        return hashlib.sha256(json.dumps([rest, f"{inputs:x}"]).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1 << 17)

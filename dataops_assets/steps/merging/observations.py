@@ -82,7 +82,8 @@ def ranked_inputs(session: Session, change: Change, *, late: bool) -> Relation:
     """Return the inputs ranked in order from 1, each with the rank of the next complete one.
 
     Rank 0 is the start of timelines: the hub as it is, or for whole timelines the settled inputs. Repeated inputs of an
-    `append` source are left out, so they have no observations.
+    `append` source are left out, so they have no observations. Without `late` only the added inputs are returned: what
+    the others say is in the hub.
     """
     repeated, added = change.repeated, set(change.ids)
     applied = [item for item in change.applied_after() if item.input_id not in repeated]
@@ -94,17 +95,18 @@ def ranked_inputs(session: Session, change: Change, *, late: bool) -> Relation:
     following[0] = next(
         (i for i, item in enumerate(applied, 1) if item.complete and (is_whole or item.input_id in added)), None
     )
+    wanted = [(rank, item) for rank, item in enumerate(applied, 1) if late or item.input_id in added]
     return session.register(
         pa.table(
             {
-                "s_input_id": pa.array([None, *(item.input_id for item in applied)], pa.string()),
+                "s_input_id": pa.array([None, *(item.input_id for _, item in wanted)], pa.string()),
                 "s_extract_time": pa.array(
-                    [None, *(item.extract_time for item in applied)], pa.timestamp("us", tz="UTC")
+                    [None, *(item.extract_time for _, item in wanted)], pa.timestamp("us", tz="UTC")
                 ),
-                "s_rank": pa.array(range(len(applied) + 1), pa.int64()),
-                "s_added": pa.array([False, *(item.input_id in added for item in applied)], pa.bool_()),
-                "s_complete": pa.array([False, *(item.complete for item in applied)], pa.bool_()),
-                "s_next_rank": pa.array(following, pa.int64()),
+                "s_rank": pa.array([0, *(rank for rank, _ in wanted)], pa.int64()),
+                "s_added": pa.array([False, *(item.input_id in added for _, item in wanted)], pa.bool_()),
+                "s_complete": pa.array([False, *(item.complete for _, item in wanted)], pa.bool_()),
+                "s_next_rank": pa.array([following[0], *(following[rank] for rank, _ in wanted)], pa.int64()),
             }
         ),
     )

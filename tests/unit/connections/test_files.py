@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.files import Files, file_name
 from dataops_assets.errors import ConfigError, InputError, StorageError
+from dataops_assets.metadata.store import version_key
 
 
 def files(landing: Path | str, path: str, **options: object) -> Files:
@@ -191,3 +194,46 @@ def test_an_absolute_path_is_a_place_of_its_own(tmp_path: Path) -> None:
     assert sorted(file_name(item.origin) for item in followed.versions) == ["a.csv", "b.csv"]
     # a path that climbs out of the landing area leads out of it, too
     assert files(tmp_path / "landing", "../data").list().versions == []
+
+
+def test_known_versions_are_left_out_of_a_listing_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("in/a.csv", "in/b.csv", "in/.hidden.csv", "in/c.CSV", "in/deep/d.csv", "away/e.csv"):
+        write(tmp_path / name)
+    (tmp_path / "in" / "link.csv").symlink_to(tmp_path / "in" / "a.csv")
+    (tmp_path / "in" / "out.csv").symlink_to("/etc/hostname")
+    read = files(tmp_path, "in/**/*.csv")
+    whole = read.list()
+    assert len(whole.versions) == 4
+    for number in range(1 << len(whole.versions)):
+        known = [item for place, item in enumerate(whole.versions) if number >> place & 1]
+        # one that was written since is another version
+        stale = [(item.origin, item.size + 1, item.modified) for item in whole.versions if item not in known]
+        keys = {version_key(*key) for key in [*stale, *((item.origin, item.size, item.modified) for item in known)]}
+        found = read.list(keys)
+        assert set(found.versions) == set(whole.versions) - set(known)
+        assert (found.refused.keys(), found.left_out) == (whole.refused.keys(), whole.left_out)
+
+
+def test_the_state_of_local_files_changes_with_everything_that_a_listing_tells(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    changes: list[Callable[[], object]] = [
+        lambda: write(place / "a.csv"),
+        lambda: write(place / "a.csv", b"longer"),
+        lambda: os.utime(place / "a.csv", (1, 1)),
+        lambda: write(place / "deep" / "b.csv"),
+        lambda: write(place / ".hidden"),
+        lambda: (place / "link.csv").symlink_to(tmp_path / "nowhere.csv"),
+        lambda: write(tmp_path / "nowhere.csv"),
+        lambda: write(tmp_path / "nowhere.csv", b"behind the link"),
+        lambda: (place / "folder").symlink_to(tmp_path),
+        lambda: (place / "a.csv").unlink(),
+        lambda: shutil.rmtree(place),
+    ]
+    seen = [files(tmp_path, "in").local_state()]
+    for change in changes:
+        change()
+        seen.append(files(tmp_path, "in").local_state())
+        assert seen[-1] == files(tmp_path, "in").local_state()
+    # nothing is there at the beginning and at the end
+    assert len(set(seen)) == len(changes)
+    assert seen[0] == seen[-1]
