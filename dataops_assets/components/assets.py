@@ -103,10 +103,12 @@ class SourceAssets:
         whole = dg.AllPartitionMapping() if partitions else None
         reads = [dg.AssetDep(asset_key(key), partition_mapping=same) for key in node.reads]
         related = [dg.AssetDep(asset_key(key), partition_mapping=whole) for key in node.related]
+        # which part of them an input comes from is not known
+        fed = [dg.AssetDep(asset_key(key)) for key in source.fed_by] if node.layer == "raw" else []
         specs = [
             dg.AssetSpec(
                 asset_key(node.key),
-                deps=[*reads, *related],
+                deps=[*reads, *related, *fed],
                 description=node.description,
                 kinds={node.layer, *node.kinds},
                 freshness_policy=policy if freshness.enabled else None,

@@ -81,8 +81,9 @@ class OutputComponent(dg.Component):
 
 
 def require_models(declared: Declarations, made: Sequence[dg.AssetKey]) -> None:
-    """Raise ConfigError for an output of a table that no asset of the code location makes."""
+    """Raise ConfigError for an output of a table, or a feed of one, that no asset of the code location makes."""
     known = ["/".join(key.path) for key in made]
+    _require_feeding(declared, known)
     for item in declared.outputs.values():
         if item.output.source not in known:
             layer = item.output.source.partition("/")[0]
@@ -93,6 +94,14 @@ def require_models(declared: Declarations, made: Sequence[dg.AssetKey]) -> None:
                 known=alike,
                 next_step=nearest(item.output.source, alike),
             )
+
+
+def _require_feeding(declared: Declarations, known: Sequence[str]) -> None:
+    """Raise ConfigError for a misspelt `fed_by`. An asset that resembles none here is one of another code location."""
+    for item in declared.by_name.values():
+        for index, key in enumerate(item.source.fed_by):
+            if key not in known and (hint := nearest(key, known)):
+                raise ConfigError(f"{item.place('fed_by', index)}: no such asset", received=key, next_step=hint)
 
 
 def blocking_checks(assets: Iterable[object]) -> dict[str, list[str]]:

@@ -307,6 +307,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "SequenceRefresh": {"range_by": "entry_no"},
     "Source": {
         "envelope": "debezium",
+        "fed_by": ["output/orders_for_partner"],
         "name": "orders",
         "area": "shop",
         "description": "One row for each order. Daily files.",

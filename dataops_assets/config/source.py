@@ -5,6 +5,7 @@ Pure pydantic: no I/O, no Dagster. Every field has a description because `dg` an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,6 +48,9 @@ from dataops_assets.config.rules import Relation, Rule, Validation, Wait
 _NUMBERS_ARE_TEXT = ("csv", "fixed_width", "text", "xml", "parquet", "orc", "avro")
 
 
+_FEEDING = re.compile(r"^(output|warehouse|hub)/[A-Za-z_][A-Za-z0-9_]*$")
+
+
 class Source(Declared):
     """A declared feed with a table shape: connection, columns, refresh type, rules and checks."""
 
@@ -55,6 +59,11 @@ class Source(Declared):
     description: str = Field("", description="What one row is, and where the data comes from.")
     owners: tuple[Owner, ...] = Field((), description="E-mail addresses or 'team:name'.")
     connection: Connection = Field(description="Origin of the data.")
+    fed_by: tuple[str, ...] = Field(
+        (),
+        description="Tables and outputs that the data of this feed come from, by their asset keys: output/<name>, "
+        "warehouse/<model>, hub/<source>. They are upstream of its raw data in the lineage.",
+    )
     envelope: Envelope | None = Field(
         None,
         description="Preset for a change feed: names of values, filter, order and delete markers, which are declared "
@@ -111,6 +120,17 @@ class Source(Declared):
             return data
         # a few messages without a field, or tombstones alone, say nothing of the messages that come
         return {**data, "drift": {"missing_column": "ignore", **drift}}
+
+    @field_validator("fed_by")
+    @classmethod
+    def _keys_of_assets(cls, fed_by: tuple[str, ...]) -> tuple[str, ...]:
+        for key in fed_by:
+            if not _FEEDING.match(key):
+                raise ValueError(
+                    f"{key!r} is no table or output; known: output/<name>, warehouse/<model>, hub/<source>, "
+                    "hub/<source>_current"
+                )
+        return fed_by
 
     @field_validator("rules")
     @classmethod

@@ -93,6 +93,34 @@ def test_an_output_follows_its_table_and_waits_while_an_input_is_held(tmp_path: 
             assert file.read_text() == "order_no,cents\n1,900.0\n"
 
 
+def test_an_output_feeds_a_source_with_lineage(tmp_path: Path) -> None:
+    back: dict[str, Any] = {
+        "name": "returned",
+        "area": "crm",
+        "connection": {"type": "files", "path": str(tmp_path / "outputs" / "crm" / "*.csv"), "settle_seconds": 0},
+        "fed_by": ["output/orders_for_crm", "warehouse/of_another_site"],
+        "columns": [{"name": "order_no", "type": "integer"}, {"name": "cents", "type": "double"}],
+        "refresh": {"type": "full", "key": ["order_no"]},
+    }
+    with create_defs_folder_sandbox() as sandbox:
+        written(sandbox.defs_folder_path, (SOURCE_TYPE, guarded()), (TYPE, OUTPUT), (SOURCE_TYPE, back))
+        declared = declared_sources(sandbox.defs_folder_path)
+        with sandbox.build_all_defs() as definitions, dg.DagsterInstance.ephemeral() as instance:
+            here = CodeLocation(definitions, instance, tmp_path)
+            graph = here.repository.asset_graph
+            parents = graph.get(dg.AssetKey(["raw", "returned"])).parent_keys
+            assert {"/".join(key.path) for key in parents} == set(back["fed_by"])
+            require_models(declared, list(graph.get_all_asset_keys()))
+            here.land("orders", "orders_2024-01-01.csv", "id,customer,amount\n1,7,1\n2,7,2.5\n")
+            runner = LocalRunner(here.definitions, instance, tmp_path / "cursor", lambda _: None)
+            done = [*runner.run_new_inputs(), *runner.run_automation(), *runner.run_new_inputs()]
+            assert all(item.succeeded for item in done), done
+            (made,) = here.materialized("hub/returned").values()
+            assert made.metadata["dagster/row_count"].value == 2
+    with pytest.raises(ConfigError, match=r"fed_by.*no such asset.*did you mean 'output/orders_for_crn'"):
+        require_models(declared, [dg.AssetKey(["output", "orders_for_crn"]), dg.AssetKey(["hub", "orders"])])
+
+
 def test_an_output_of_a_table_whose_blocking_check_failed_is_refused(tmp_path: Path) -> None:
     source = standalone() | {"checks": {"volume": {"min_rows": 2, "severity": "fail"}}}
     with create_defs_folder_sandbox() as sandbox:
