@@ -22,7 +22,7 @@ from dataops_assets.sql import DIALECT, alias, column, query
 ROW = "r"
 """The name of the table's rows in the compiled expressions."""
 # settings of targets that change no row
-_NO_ROWS = {"keep", "archive", "structure", "partitions", "positions", "batch_rows"}
+_NO_ROWS = {"keep", "archive", "structure", "partitions", "positions", "batch_rows", "storage_options"}
 _OF_PLATFORM = "s_"
 _VALID_FROM = "s_valid_from"
 _OF_VERSIONS = (_VALID_FROM, "s_valid_to", "s_is_current", "s_is_deleted")
