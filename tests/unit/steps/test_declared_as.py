@@ -26,6 +26,7 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         [("Source", name) for name in ("relations", "compatible", "rules", "validations", "waits_for")],
         "read by enrich and later steps",
     ),
+    ("Source", "fed_by"): "lineage, and no row",
     ("Source", "envelope"): "expands into other settings when it is loaded",
     ("Source", "gates"): "decides whether an input is published, and no row of it",
     ("Source", "checks"): "decides whether an input is published, and no row of it",
@@ -36,7 +37,8 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         "decides which inputs there are, and their extract times, which are recorded with them",
     ),
     **dict.fromkeys(
-        [("FileConnection", name) for name in ("storage_options", "follow_links")], "decides how bytes are fetched"
+        [("FileConnection", name) for name in ("storage_options", "follow_links", "receive")],
+        "decides how bytes are fetched",
     ),
     **dict.fromkeys(
         [("FileConnection", name) for name in ("limits", "encryption", "manifest")],
