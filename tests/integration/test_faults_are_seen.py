@@ -35,7 +35,7 @@ from dataops_assets.reporting.scores import mean_score
 
 UNIQUE = pa.DataFrameSchema({"id": pa.Column(int, coerce=False)}, unique=["id"])
 DECLARED = standalone() | {
-    "columns": [*standalone()["columns"], {"name": "state", "type": "text"}],
+    "columns": [*standalone()["columns"], {"name": "state"}, {"name": "minute", "type": "integer"}],
     "rules": [{"name": "doubled", "expression": "amount * 2"}],
     "gates": {"lake": {"contract": f"{__name__}:UNIQUE"}, "on_anomaly": "hold"},
     # their mean grows each day, so it would tell of an older file before the change set does
@@ -63,7 +63,7 @@ PRODUCTS = DataProducts.model_validate(
 HISTORY = 42
 DIST = "lake/orders:distribution"
 FIRST = dt.date(2024, 1, 1)
-COLUMNS = ("id", "customer", "amount", "state")
+COLUMNS = ("id", "customer", "amount", "state", "minute")
 Row = dict[str, Any]
 
 
@@ -77,6 +77,8 @@ def rows_of(day: int) -> list[Row]:
             "customer": chance.randint(1, 400),
             "amount": round(chance.gauss(50, 10), 2),
             "state": chance.choices(("open", "paid", "sent"), (1, 6, 3))[0],
+            # of the day, local time
+            "minute": round(chance.gauss(780, 120)),
         }
         for number in range(count)
     ]
@@ -105,6 +107,12 @@ FAULTS: Mapping[str, Fault] = {
     "truncated extract": Fault(lambda rows: rows[: len(rows) // 2], "lake/orders:volume", "rows "),
     "doubled file": Fault(lambda rows: rows * 2, "lake/orders:contract", "id"),
     "unit x 10": Fault(lambda rows: every(rows, 1, lambda row: {"amount": row["amount"] * 10}), DIST, "amount: mean"),
+    "unit x 1.1": Fault(
+        lambda rows: every(rows, 1, lambda row: {"amount": round(row["amount"] * 1.1, 2)}), DIST, "amount: mean"
+    ),
+    "time-zone shift": Fault(
+        lambda rows: every(rows, 1, lambda row: {"minute": row["minute"] + 180}), DIST, "minute: "
+    ),
     "null burst": Fault(lambda rows: every(rows, 3, lambda _: {"amount": None}), DIST, "amount: null share", True),
     "category swap": Fault(
         lambda rows: every(rows, 1, lambda row: {"state": {"open": "paid", "paid": "open"}.get(row["state"], "sent")}),
@@ -119,7 +127,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "typos": Fault(lambda rows: every(rows, 5, lambda row: {"state": row["state"][:-1]}), DIST, "state: "),
     "duplicates": Fault(lambda rows: [*rows, *rows[::10]], "lake/orders:contract", "id"),
-    # on a Tuesday: the file of the Monday again
+    # on a Thursday: the file of the Wednesday again
     "frozen values": Fault(
         lambda rows: rows_of(rows[0]["id"] // 1000 - 1), "lake/orders_changes:distribution", "share new", True
     ),
@@ -234,7 +242,8 @@ def assert_dropped_day_is_seen(shop: Shop) -> None:
 def assert_report_shows_what_is_red(shop: Shop) -> None:
     """The page of the morning after a day that is held and one with a rejected row."""
     day = HISTORY + len(FAULTS) + 2
-    shop.delivers(day, rows_of(day)[:50])
+    right = rows_of(day)
+    shop.delivers(day, right[: len(right) // 4])
     shop.delivers(day + 1, every(rows_of(day + 1), 500, lambda _: {"amount": "x"}))
     sources, now = shop.team.sources, dt.datetime.now(dt.UTC)
     report = make_report(shop.here.environment.metadata_url, sources, PRODUCTS, now, "https://dagster.example.com/")
