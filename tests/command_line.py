@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -47,5 +48,6 @@ def dataops(contexts: Sequence[SourceContext], *words: str) -> Ended:
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
         patched.setattr(project, "contexts", chosen)
         patched.setattr(project, "use_instance", lambda _command, **_: None)
+        patched.setattr(project, "finds_instance", lambda _command: "DAGSTER_HOME" in os.environ)
         code = main(words)
     return Ended(code, out.getvalue(), err.getvalue())

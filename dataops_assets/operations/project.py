@@ -114,14 +114,7 @@ def use_instance(command: str, *, make: bool = False) -> None:
     The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. A command that begins from nothing
     (`make`) makes it on a machine of a developer. Raises ConfigError if there is none, also if DAGSTER_HOME names none.
     """
-    given = os.environ.get("DAGSTER_HOME")
-    if given and not Path(given).is_dir():
-        raise ConfigError(
-            f"reporting what {command} does to Dagster",
-            received=f"DAGSTER_HOME={given}, which is no folder; nothing was done",
-            next_step="make that folder, or unset DAGSTER_HOME: the default is in DATAOPS_HOME",
-        )
-    if given:
+    if finds_instance(command):
         return
     here = environment()
     home = here.home / "dagster"
@@ -130,7 +123,7 @@ def use_instance(command: str, *, make: bool = False) -> None:
         # the same settings as `make setup` copies
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(INSTANCE, home / "dagster.yaml")
-    if not finds_instance():
+    if not finds_instance(command):
         raise ConfigError(
             f"reporting the changes of {command} to Dagster, so that the warehouse follows",
             received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
@@ -138,9 +131,19 @@ def use_instance(command: str, *, make: bool = False) -> None:
         )
 
 
-def finds_instance() -> bool:
-    """Set DAGSTER_HOME to its default if it is not set and there is an instance; return whether it is set then."""
+def finds_instance(command: str) -> bool:
+    """Set DAGSTER_HOME to its default if it is not set and there is an instance; return whether it is set then.
+
+    Raises ConfigError if DAGSTER_HOME names no folder.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    if given and not Path(given).is_dir():
+        raise ConfigError(
+            f"finding the Dagster instance for {command}",
+            received=f"DAGSTER_HOME={given}, which is no folder; nothing was done",
+            next_step="make that folder, or unset DAGSTER_HOME: the default is in DATAOPS_HOME",
+        )
     home = environment().home / "dagster"
-    if "DAGSTER_HOME" not in os.environ and (home / "dagster.yaml").is_file():
+    if not given and (home / "dagster.yaml").is_file():
         os.environ["DAGSTER_HOME"] = str(home)
-    return "DAGSTER_HOME" in os.environ
+    return bool(os.environ.get("DAGSTER_HOME"))
