@@ -453,11 +453,14 @@ def _facts(request: LogRequest, of: Transaction | int, number: int = 0) -> dict[
     return {**found, "lsn": of, "txId": None, "ts_ms": None}
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _line(
     operation: Literal["r", "c", "u", "d", "t"], source: Mapping[str, Any], before: Row | None, after: Row | None
 ) -> bytes:
     record = {"op": operation, "source": source, "before": before, "after": after}
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _JSON.encode(record).encode() + b"\n"
 
 
 def _of_file(path: Path, position: LogPosition, note: str = "") -> Changes:

@@ -42,5 +42,9 @@ def test_damaged_messages_are_an_error_or_other_values(which: int, at: int, put:
 def test_any_bytes_are_no_messages() -> None:
     with pytest.raises(InputError, match="nothing of this look was taken"):
         list(decoded([BEGIN, b"I\0"], "public.t"))
+    # a value that was cut is no shorter value
+    for cut in (INSERT[:-1], INSERT[:-5] + struct.pack(">i", -1) + b"5"):
+        with pytest.raises(InputError, match="a value that ends at"):
+            list(decoded([BEGIN, RELATION, cut], "public.t"))
     with pytest.raises(InputError, match="outside a transaction"):
         list(decoded(GOOD[1:], "public.t"))
