@@ -169,6 +169,12 @@ def _connection(draft: Draft, values: Mapping[str, Any]) -> Iterator[str]:
         yield from _comment("suggested: the files in each archive", "    ")
         yield f"    members: {flow(draft.members)}"
     yield from _comment(f"suggested: {_format_note(draft.layout)}", "    ")
+    if draft.other_types:
+        yield from _comment(
+            f"suggested: the other types are sources of their own, from the same files: {', '.join(draft.other_types)} "
+            "(dataops init NAME FILE --record-type TYPE)",
+            "    ",
+        )
     yield f"    format: {flow(values['format'])}"
     yield from _comment(f"suggested: {draft.names.why}", "    ")
     if "extract_time" in values:
@@ -179,6 +185,8 @@ def _format_note(layout: FileFormat) -> str:
     if isinstance(layout, CsvFormat):
         header = "a header" if layout.header else "no header: the columns need names"
         numbers = f", decimal mark {layout.decimal_mark!r}" if layout.decimal_mark != "." else ""
+        taken = layout.record_type.values if layout.record_type else ()
+        numbers += f", the records of type {', '.join(taken)}" if taken else ""
         last = ", and a last line with totals, which are checked" if layout.trailer_lines else ""
         return f"delimited by {layout.delimiter!r}, {layout.encoding}, {header}{numbers}{last}"
     if isinstance(layout, XmlFormat):

@@ -16,7 +16,7 @@ from dataops_assets.connections.formats.null_words import present
 from dataops_assets.connections.formats.reader import read
 from dataops_assets.connections.formats.staging import RawFile, RawRows, Reading, Staging, Wanted
 from dataops_assets.declaring.change_feeds import ChangeFeed
-from dataops_assets.declaring.file_formats import exploded, format_of_files
+from dataops_assets.declaring.file_formats import exploded, format_of_files, other_record_types
 from dataops_assets.declaring.given_files import opened
 from dataops_assets.declaring.nested_names import names_within
 from dataops_assets.engines.base import Session
@@ -44,7 +44,7 @@ class DeliveredRows:
     Of a change feed, `table` has the changes that leave a row, and `columns` the values of the row by their names in
     it. `keyed` are the rows (`s_file`, `s_row_id`) in which a key occurs once: insertions, or the parents of items.
     `totals` are the texts in the last line of each file by the names of their groups. `origins` are the places of the
-    given files that the files came in: an archive has several.
+    given files that the files came in: an archive has several. `other_types` are types of records that are left out.
     """
 
     layout: FileFormat
@@ -60,24 +60,27 @@ class DeliveredRows:
     keyed: Relation | None = None
     totals: tuple[Mapping[str, str], ...] = ()
     origins: tuple[int, ...] = ()
+    other_types: tuple[str, ...] = ()
 
 
 @contextmanager
-def delivered(session: Session, files: Sequence[Path], explode: Sequence[str] = ()) -> Iterator[DeliveredRows]:
-    """Yield the rows of files; with `explode`, those of the items of lists.
+def delivered(
+    session: Session, files: Sequence[Path], explode: Sequence[str] = (), record_type: str = ""
+) -> Iterator[DeliveredRows]:
+    """Yield the rows of files; with `explode`, those of the items of lists; those of one type of records.
 
     Raises ConfigError if they have no common format, or none with lists, InputError if one cannot be read.
     """
     with TemporaryDirectory(prefix="declare-") as folder:
         staging = Staging(session, Path(folder))
         raw, origins = opened(staging, files)
-        layout = exploded(format_of_files(raw), explode)
+        layout = exploded(format_of_files(raw, record_type), explode)
         found = _together(session, layout, raw, _read(staging, raw, layout, Wanted((), every=True)))
         if isinstance(layout, NestedRecords):
             names = names_within(session, found.table, [(item.name, item.column) for item in found.columns])
             if names != tuple(item.name for item in found.columns):
                 found = _together(session, layout, raw, _read(staging, raw, layout, Wanted(names)), names)
-        yield replace(found, origins=origins)
+        yield replace(found, origins=origins, other_types=other_record_types(raw, layout))
 
 
 def _read(staging: Staging, files: Sequence[RawFile], layout: FileFormat, wanted: Wanted) -> Reading:

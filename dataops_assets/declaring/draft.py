@@ -54,7 +54,7 @@ class Draft:
     `path` is the connection's path and `path_note` says what it is relative to. `deletes` is a predicate that rows of
     deletions seem to fulfil. If `of` names a table, the source is read from it, and the file is its extract. `members`
     are the files in archives that are taken. `envelope` is that of a change feed, `order` the place of a change in its
-    log, where the envelope has no better one.
+    log, where the envelope has no better one. `other_types` are types of records for which other sources are drafted.
     """
 
     name: str
@@ -78,13 +78,15 @@ class Draft:
     envelope: str = ""
     order: str = ""
     members: str = ""
+    other_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Request:
     """A request for a draft: name and area of the source, its files, and the landing area of the deployment.
 
-    `of` is the table that the one file is an extract of. `explode` are lists whose items are the rows.
+    `of` is the table that the one file is an extract of. `explode` are lists whose items are the rows. `record_type` is
+    the type of the records that are taken, where files have several.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Request:
     now: dt.datetime
     of: DatabaseTable | None = None
     explode: tuple[str, ...] = ()
+    record_type: str = ""
 
 
 def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
@@ -115,7 +118,7 @@ def draft(engine: Engine, request: Request) -> Draft:
     """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
     require_name(request.name, request.area)
     path, note, names = place_of(request.files, request.landing)
-    with engine.session() as session, delivered(session, request.files, request.explode) as found:
+    with engine.session() as session, delivered(session, request.files, request.explode, request.record_type) as found:
         rows = rows_of_feed(session, found, request.explode)
         if request.of is not None:
             # an extract has the texts of the server, also of numbers and times
@@ -170,6 +173,7 @@ def _drafted(
         rows.feed.envelope if rows.feed else "",
         next(iter(rows.feed.positions), "") if rows.feed else "",
         read_names(rows.names).glob if len(rows.names) > len(request.files) else "",
+        rows.other_types,
     )
 
 

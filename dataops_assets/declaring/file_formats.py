@@ -27,12 +27,14 @@ from dataops_assets.config.connection import (
     XmlFormat,
     YamlFormat,
 )
+from dataops_assets.config.text_lines import FieldRecordType
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import RawFile
 from dataops_assets.declaring.dialects import layout_of
 from dataops_assets.declaring.encodings import encoding_of
 from dataops_assets.declaring.fixed_places import fields_of
 from dataops_assets.declaring.log_lines import form_of
+from dataops_assets.declaring.record_kinds import record_kinds
 from dataops_assets.declaring.trailer_lines import trailer_of
 from dataops_assets.declaring.xml_paths import records_path
 from dataops_assets.errors import ConfigError, InputError
@@ -46,8 +48,11 @@ _OF_WIDTH = 0.8
 _DAMAGED_WORKBOOK = (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError)
 
 
-def format_of_files(files: Sequence[RawFile]) -> FileFormat:
-    """Return the format that all files share, by their content. Raises ConfigError if there is none."""
+def format_of_files(files: Sequence[RawFile], record_type: str = "") -> FileFormat:
+    """Return the format that all files share, by their content. Raises ConfigError if there is none.
+
+    Of files with records of several types, it takes those of `record_type`, or the most frequent ones.
+    """
     kinds = {file.name: _kind(file) for file in files}
     if len(set(kinds.values())) > 1:
         raise ConfigError(
@@ -55,6 +60,8 @@ def format_of_files(files: Sequence[RawFile]) -> FileFormat:
             received="; ".join(f"{name}: {kind}" for name, kind in kinds.items()),
             next_step="declare a source for the files of each format",
         )
+    if record_type and set(kinds.values()) != {"csv"}:
+        raise ConfigError("choosing records by their type", received=f"files of the format {kinds[files[0].name]}")
     match next(iter(kinds.values())):
         case "parquet":
             return ParquetFormat(type="parquet")
@@ -72,7 +79,15 @@ def format_of_files(files: Sequence[RawFile]) -> FileFormat:
             return YamlFormat(type="yaml")
         case "xml":
             return XmlFormat(type="xml", records=records_path(files[0]))
-    return _text_format(files)
+    return _text_format(files, record_type)
+
+
+def other_record_types(files: Sequence[RawFile], layout: FileFormat) -> tuple[str, ...]:
+    """Return the types of records that a format of these files leaves to other sources."""
+    if not isinstance(layout, CsvFormat) or layout.record_type is None:
+        return ()
+    found = record_kinds(_samples(files, layout.encoding))
+    return tuple(name for name in found.types if name not in layout.record_type.values) if found else ()
 
 
 def exploded(layout: FileFormat, lists: Sequence[str]) -> FileFormat:
@@ -188,17 +203,31 @@ def _paths(value: object, above: tuple[str, ...]) -> list[tuple[str, ...]]:
     return found
 
 
-def _text_format(files: Sequence[RawFile]) -> FileFormat:
-    encoding = encoding_of(files)
+def _samples(files: Sequence[RawFile], encoding: str) -> list[str]:
     filled = [file for file in files if file.path.stat().st_size]
     step = max(len(filled) // _SAMPLED_FILES, 1)
-    samples = [_sample(file, encoding) for file in filled[::step][:_SAMPLED_FILES]]
+    return [_sample(file, encoding) for file in filled[::step][:_SAMPLED_FILES]]
+
+
+def _text_format(files: Sequence[RawFile], record_type: str) -> FileFormat:
+    encoding = encoding_of(files)
+    samples = _samples(files, encoding)
+    if kinds := record_kinds(samples):
+        return CsvFormat(
+            delimiter=kinds.dialect.delimiter,
+            encoding=encoding,
+            header=False,
+            record_type=FieldRecordType(values=(kinds.chosen(record_type),)),
+        )
+    if record_type:
+        raise ConfigError("choosing records by their type", received="files whose records have one type")
     if form := form_of(samples):
         # so logs tell of a missing value
         return TextFormat(type="text", pattern=form, encoding=encoding, null_words=("", "-"))
     found = layout_of(samples)
     if found.width <= 1 and (fields := fields_of([line for text in samples for line in text.splitlines()])):
         return FixedWidthFormat(type="fixed_width", fields=fields, encoding=encoding)
+    filled = [file for file in files if file.path.stat().st_size]
     last = trailer_of([_last_line(file, encoding) for file in filled], found.dialect, found.width)
     return CsvFormat(
         delimiter=found.dialect.delimiter,

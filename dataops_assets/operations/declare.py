@@ -45,10 +45,12 @@ def init_source(
     given: Sequence[Path],
     begin: Callable[[str], None] = lambda _: None,
     explode: Sequence[str] = (),
+    record_type: str = "",
 ) -> Drafted:
     """Write the drafted declaration of a source to `<defs>/<area>/<name>/defs.yaml`, and its contract beside it.
 
-    `begin` tells what is being done. `explode` are lists in the records whose items are the rows.
+    `begin` tells what is being done. `explode` are lists in the records whose items are the rows, `record_type` is the
+    type of the records that are taken.
 
     Raises ConfigError if the file exists, and for a wrong name. Raises InputError for files that cannot be read. Then
     nothing is written.
@@ -57,7 +59,7 @@ def init_source(
     files = files_of(given)
     begin(f"reading {len(files):,} file{'' if len(files) == 1 else 's'}")
     now = dt.datetime.now(dt.UTC)
-    request = Request(name, area, files, environment.landing, now, explode=tuple(explode))
+    request = Request(name, area, files, environment.landing, now, explode=tuple(explode), record_type=record_type)
     return _written(defs, draft(DuckDBEngine(environment), request))
 
 

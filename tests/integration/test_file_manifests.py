@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ FEED: dict[str, Any] = standalone() | {
     "connection": {
         "type": "files",
         "path": "orders",
-        "extract_time": {"pattern": "orders_*_%Y-%m-%d.csv"},
+        "extract_time": {"pattern": "orders_*_%Y-%m-%d.csv*"},
         "settle_seconds": 0,
         "manifest": {
             "rows": "counts.rows",
@@ -36,15 +37,17 @@ FEED: dict[str, Any] = standalone() | {
     ],
     "refresh": {"type": "timestamp", "range_by": "sold_on", "period": {"from": "period.from", "to": "period.to"}},
 }
+DAYS = ("2026-11-07", "2026-11-08")
 HEADER = "id,sold_on,amount\n"
 
 
-def manifest(content: str, days: tuple[str, str], rows: int, amount: str, **others: Any) -> str:
+def manifest(content: str | bytes, days: tuple[str, str], rows: int, amount: str, **others: Any) -> str:
+    received = content.encode() if isinstance(content, str) else content
     told: dict[str, Any] = {
         "period": {"from": days[0], "to": days[1]},
         "counts": {"rows": rows, "total.amount": amount},
-        "bytes": len(content.encode()),
-        "digest": hashlib.sha256(content.encode()).hexdigest().upper(),
+        "bytes": len(received),
+        "digest": hashlib.sha256(received).hexdigest().upper(),
     }
     # as editors on Windows write it
     return "\ufeff" + json.dumps(told | others).replace("\n", "\r\n")
@@ -80,6 +83,13 @@ def test_a_day_without_rows_is_told_by_its_manifest(instance: dg.DagsterInstance
         here.land("orders", "orders_b_2026-12-02.manifest.json", manifest(HEADER, ("2026-11-01", "2026-11-05"), 0, "0"))
         assert all(result.success for result in here.settle("orders"))
         assert hub(here) == [5, 6, 7]
+        # a file without a byte, packed or not, is right if its manifest tells no rows
+        for number, (content, days) in enumerate(((b"", ("2026-11-05", "2026-11-06")), (gzip.compress(b""), DAYS))):
+            name = f"orders_c_2026-12-1{number}"
+            here.land("orders", f"{name}.csv{'.gz' if content else ''}", content)
+            here.land("orders", f"{name}.manifest.json", manifest(content, days, 0, "0"))
+        assert all(result.success for result in here.settle("orders"))
+        assert hub(here) == [6]
         # what was taken needs its manifest no longer, not even to be made again
         os.unlink(here.landing / "orders/orders_b_2026-12-02.manifest.json")
         assert "manifest" not in str(here.tick("orders", seen_late=True).skip_message)

@@ -18,6 +18,7 @@ import zstandard
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile
+from dataops_assets.errors import InputError
 
 Compression = Literal["none", "gzip", "zip", "zstd"]
 
@@ -51,19 +52,27 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
     return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
+class EmptyFile(InputError):
+    """A file has no bytes, or unpacks to none: perhaps its content was lost on the way."""
+
+    def __init__(self, file: RawFile, received: str) -> None:
+        """`received` says how the file is empty."""
+        super().__init__(f"reading {file.name}", received=received, next_step="deliver the file again with its content")
+
+
 def unpack(
     file: RawFile, compression: Compression, target: Path, limits: Limits, password: str | None = None
 ) -> RawFile:
     """Return the file uncompressed; it is at `target` if it had to be unpacked. `password` is that of a zip.
 
     Raises InputError for bytes of another compression, for damaged or incomplete bytes, for a zip without exactly one
-    file, for an empty file (compressed or not), and for a file that unpacks to more than the limits. Then the unpacked
-    part is removed.
+    file, and for a file that unpacks to more than the limits; EmptyFile for an empty file, compressed or not. Then the
+    unpacked part is removed.
     """
     with file.path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if not head:
-        raise file.refused("an empty file (0 bytes)", "deliver the file again with its content")
+        raise EmptyFile(file, "an empty file (0 bytes)")
     if compression == "none":
         found = kind_of(head)
         if found in ("gzip", "zstd"):
@@ -83,7 +92,7 @@ def unpack(
             out = _Bounded(stream, file, limits)
             _decompress(file, compression, out, password)
         if out.written == 0:
-            raise file.refused(f"an empty file inside {compression}", "deliver the file again with its content")
+            raise EmptyFile(file, f"an empty file inside {compression}")
         is_done = True
     finally:
         if not is_done:

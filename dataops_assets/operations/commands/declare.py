@@ -48,6 +48,9 @@ def init(
     explode: Annotated[
         list[str] | None, typer.Option(help="List in the records whose items are the rows, by its dotted name.")
     ] = None,
+    record_type: Annotated[
+        str, typer.Option(help="Type of the records that the source takes, where files have several.")
+    ] = "",
 ) -> Answer:
     """Draft a source from files or from a table: write its defs.yaml, and list what looks unhealthy there.
 
@@ -70,5 +73,5 @@ def init(
         of = DatabaseTable(database, table), require_declared(database, project.databases())
         made = init_table(environment, defs, name, area or name, of, begin)
     else:
-        made = init_source(environment, defs, name, area or name, file or [], begin, explode or ())
+        made = init_source(environment, defs, name, area or name, file or [], begin, explode or (), record_type)
     return Answer(view.drafted_as_data(made), [*view.drafted(made)])

@@ -9,16 +9,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from dataops_assets.config.connection import FileConnection, RawFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.config.encryption import AgeEncryption, PgpEncryption, ZipEncryption
 from dataops_assets.config.source import Source
-from dataops_assets.connections.formats.compression import compression_of, unpack
+from dataops_assets.connections.formats.compression import EmptyFile, compression_of, unpack
 from dataops_assets.connections.formats.decryption import ENDING, by_identity, by_passphrase, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.pgp import ENDINGS, decrypted_by_gpg
 from dataops_assets.connections.formats.reader import format_of, read
-from dataops_assets.connections.formats.staging import ControlTotal, RawFile, RawRows, Reading, Staging, Wanted
+from dataops_assets.connections.formats.staging import (
+    ControlTotal,
+    RawField,
+    RawFile,
+    RawRows,
+    Reading,
+    Staging,
+    Wanted,
+)
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
@@ -27,7 +37,7 @@ from dataops_assets.sql import query, values
 from dataops_assets.steps.merging.input_periods import Told, told_by
 from dataops_assets.steps.parsing.control_totals import wrong_totals
 from dataops_assets.steps.parsing.drift import drift_problem
-from dataops_assets.steps.parsing.manifest_totals import told_totals
+from dataops_assets.steps.parsing.manifest_totals import tells_no_records, told_totals
 from dataops_assets.steps.parsing.rows_outside_period import without_period
 from dataops_assets.steps.parsing.typed_values import TextMarks, marks_of
 from dataops_assets.steps.source_context import SourceContext
@@ -99,16 +109,21 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
     files: dict[str, RawFile] = {}
     totals: dict[str, tuple[ControlTotal, ...]] = {}
     errors: dict[str, DataOpsError] = {}
+    empty: list[str] = []
     for item in inputs:
         unpacked = attempt(item.origin.rpartition("/")[2], _unpacked, context, item, staging)
+        if isinstance(unpacked, EmptyFile) and tells_no_records(source, item):
+            empty.append(item.input_id)
+            files[item.input_id] = RawFile(item.input_id, item.origin.rpartition("/")[2], Path())
+            continue
         if isinstance(unpacked, DataOpsError):
             errors[item.input_id] = unpacked
             continue
         layout, file, totals[item.input_id] = unpacked
         files[item.input_id] = file
         by_format.setdefault(layout.model_dump_json(), (layout, []))[1].append(file)
-    reading = Reading()
-    rows: list[tuple[RawRows, TextMarks]] = []
+    reading = _without_records(staging, source, empty)
+    rows: list[tuple[RawRows, TextMarks]] = [(raw, TextMarks()) for raw in reading.rows]
     for layout, some in by_format.values():
         marks = marks_of(layout)
         found = read(staging, some, layout, _wanted(source), source.connection.limits)
@@ -127,6 +142,22 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
     told = {item.input_id: told_by(source, item) for item in inputs}
     errors |= without_period(source, told)
     return RawInputs(rows, reading.headers, names, reading.records, reading.undeclared, errors, told, reading.filtered)
+
+
+def _without_records(staging: Staging, source: Source, input_ids: Sequence[str]) -> Reading:
+    """Return the reading of empty files that are right to be empty: all columns, and no rows."""
+    if not input_ids:
+        return Reading()
+    names = list(dict.fromkeys(_wanted(source).names))
+    fields = tuple(RawField(name, f"c{place}") for place, name in enumerate(names))
+    texts = dict.fromkeys(["s_input_id", "s_problem", "s_record", *(item.column for item in fields)], pa.string())
+    schema = pa.schema({**texts, "s_row_id": pa.int64(), "s_line": pa.int64()})
+    none = query("SELECT * FROM $none AS n", none=staging.session.register(schema.empty_table()))
+    return Reading(
+        [RawRows(tuple(input_ids), fields, none)],
+        headers=dict.fromkeys(input_ids, tuple(names)),
+        records=dict.fromkeys(input_ids, 0),
+    )
 
 
 def _wanted(source: Source) -> Wanted:

@@ -27,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def drafted(engine: DuckDBEngine, tmp_path: Path) -> Drafting:
     """Write files, by name, into a folder of the landing area, and draft the source `orders` from it."""
 
-    def made(files: Mapping[str, str | bytes], explode: tuple[str, ...] = ()) -> Draft:
+    def made(files: Mapping[str, str | bytes], explode: tuple[str, ...] = (), record_type: str = "") -> Draft:
         folder = tmp_path / "landing" / "shop"
         # an example of a property has its own files
         shutil.rmtree(folder, ignore_errors=True)
@@ -35,6 +35,9 @@ def drafted(engine: DuckDBEngine, tmp_path: Path) -> Drafting:
         for name, content in files.items():
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         landing = str(tmp_path / "landing")
-        return draft(engine, Request("orders", "shop", files_of([folder]), landing, NOW, explode=explode))
+        return draft(
+            engine,
+            Request("orders", "shop", files_of([folder]), landing, NOW, explode=explode, record_type=record_type),
+        )
 
     return made

@@ -11,4 +11,6 @@ from dataops_assets.declaring.draft import Draft
 class Drafting(Protocol):
     """Drafts a source from files, given by name."""
 
-    def __call__(self, files: Mapping[str, str | bytes], explode: tuple[str, ...] = ()) -> Draft: ...
+    def __call__(
+        self, files: Mapping[str, str | bytes], explode: tuple[str, ...] = (), record_type: str = ""
+    ) -> Draft: ...

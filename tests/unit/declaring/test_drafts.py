@@ -17,6 +17,7 @@ from drafting import Drafting
 from pandera.errors import SchemaErrors
 
 from dataops_assets.components.declarations import declared_sources
+from dataops_assets.config.connection import CsvFormat
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.declaring.declaration_text import declaration_text
@@ -250,3 +251,46 @@ def test_a_mixture_of_formats_is_refused(drafted: Drafting) -> None:
 def test_every_suggestion_says_why(drafted: Drafting) -> None:
     text = declaration_text(drafted({"o_2024-01-01.csv": "id,n\n1,5\n2,NA\n3,7\n"}))
     assert text.count("# suggested:") >= 4
+
+
+RECORDS = (
+    "HDR;20240105;0012\r\n"
+    'DTL;1;"Ann; Berlin";12,50\r\nDTL;2;Bob;7,00\r\nADJ;1;-0,50\r\nDTL;3;Eve;1.204,00\r\nADJ;3;-4,00\r\n'
+    "TRL;3;1.223,50\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("record_type", "types", "others"),
+    [
+        ("", ["text", "integer", "text", "decimal(6,2)"], ("ADJ", "HDR", "TRL")),
+        ("ADJ", ["text", "integer", "decimal(3,2)"], ("DTL", "HDR", "TRL")),
+    ],
+)
+def test_records_of_several_types_are_several_sources(
+    drafted: Drafting, record_type: str, types: list[str], others: tuple[str, ...]
+) -> None:
+    found = drafted({"a_2024-01-05.csv": RECORDS, "a_2024-01-06.csv": RECORDS}, record_type=record_type)
+    assert isinstance(found.layout, CsvFormat)
+    assert found.layout.record_type is not None
+    assert found.layout.record_type.values == (record_type or "DTL",)
+    assert [item.declared.type.split("(")[0] for item in found.columns] == [kind.split("(")[0] for kind in types]
+    assert (set(found.other_types), found.rows) == (set(others), 4 if record_type else 6)
+    text = declaration_text(found)
+    assert "--record-type" in text
+    assert Source.model_validate(yaml.safe_load(text)["attributes"]).filters_rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind,amount\na,1\nb,2\na,3\n",
+        "a,1,x\nb,2,y\na,3,z\nb,4,w\n",
+        "id,name,note\n1,Ann,x\n2,Bob\n3,Eve,y\n",
+        "1;Ann;2\n2;Bob;3\nSUM;5\n",
+    ],
+)
+def test_an_ordinary_table_has_records_of_one_type(drafted: Drafting, text: str) -> None:
+    assert drafted({"a.csv": text}).other_types == ()
+    with pytest.raises(ConfigError, match="whose records have one type"):
+        drafted({"a.csv": text}, record_type="DTL")
