@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,26 @@ def test_a_store_that_does_not_answer_is_told(store: Any, tmp_path: Path, monkey
     context = a_workspace(tmp_path)
     with pytest.raises(StorageError, match="listing lake/landing/sales"):
         look(context)
+
+
+def test_a_manifest_in_a_bucket_is_waited_for_and_is_a_part_of_the_input(store: Any, tmp_path: Path) -> None:
+    context = a_workspace(tmp_path)
+    declared = {"type": "files", "path": "sales/*", "manifest": {"name": "{name}.meta"}}
+    source = Source.model_validate(context.source.model_dump(by_alias=True) | {"connection": declared})
+    context = replace(context, source=source)
+    deliver(store, "sales/a'b.c.csv", b"id\n1\n")
+    found = look(context)
+    assert (found.new, found.alone) == ([], ["s3://lake/landing/sales/a'b.c.csv"])
+    deliver(store, "sales/a'b.c.csv.meta", b'{"rows": 1}')
+    (first,) = look(context).new
+    assert (first.manifest, first.size, first.origin) == ('{"rows": 1}', 5, "s3://lake/landing/sales/a'b.c.csv")
+    assert not look(context).new
+    # another manifest is another input of the same bytes
+    deliver(store, "sales/a'b.c.csv.meta", b'{"rows":  1}')
+    (second,) = look(context).new
+    assert (second.digest, second.input_id != first.input_id) == (first.digest, True)
+    # one that was taken needs its manifest no longer
+    store.delete_object(Bucket="lake", Key="landing/sales/a'b.c.csv.meta")
+    found = look(context)
+    assert (found.new, found.alone, found.problems) == ([], [], [])
+    assert ingest(context, [first, second]).failures == ()

@@ -67,6 +67,22 @@ def test_in_a_file_of_columns_a_field_is_there_if_its_column_is(instance: dg.Dag
         assert here.rows("lake/orders_quarantine", "s_row_id") == []
 
 
+def test_a_separate_file_of_keys_deletes_them_whenever_it_arrives(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    declared = feed({"type": "csv"}, "csv")
+    declared["connection"] |= {"extract_time": {"pattern": "*_%Y-%m-%d.csv"}}
+    declared["columns"] = [{"name": "id", "type": "integer"}, {"name": "note", "nullable": False}, COLUMNS[2]]
+    declared["refresh"] = {"type": "key", "key": ["id"], "delete_when": "not note_given"}
+    with loaded(declared) as definitions:
+        here = CodeLocation(definitions, instance, tmp_path)
+        # before the rows that it deletes, which are older; a row of a later day is back
+        here.land("orders", "deleted_2024-01-02.csv", "\ufeffid\r\n1\r\n2\r\n9\r\n")
+        assert all(result.success for result in here.settle("orders"))
+        here.land("orders", "orders_2024-01-01.csv", "id,note\n1,a\n2,b\n3,c\n")
+        here.land("orders", "orders_2024-01-03.csv", "id,note\n2,d\n")
+        assert all(result.success for result in here.settle("orders"))
+        assert here.rows("hub/orders", "id", "note") == [(2, "d"), (3, "c")]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"type": "text"}, "so its type is boolean"), ({"source_name": "x"}, "so it has no source_name")],
