@@ -82,6 +82,14 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What is taken of the records: the items of lists, or the records of one type, where files have several."""
+
+    explode: tuple[str, ...] = ()
+    record_type: str = ""
+
+
+@dataclass(frozen=True)
 class Request:
     """A request for a draft: name and area of the source, its files, and the landing area of the deployment.
 

@@ -15,9 +15,11 @@ from dataops_assets.connections.databases.opening import database_of
 from dataops_assets.connections.databases.position import Position
 from dataops_assets.declaring.contract_text import CONTRACT, contract_text
 from dataops_assets.declaring.declaration_text import declaration_text
-from dataops_assets.declaring.draft import DatabaseTable, Draft, Request, draft, files_of, require_name
+from dataops_assets.declaring.draft import DatabaseTable, Draft, Request, Taken, draft, files_of, require_name
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
+
+_ALL_RECORDS = Taken()
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,11 @@ def init_source(
     area: str,
     given: Sequence[Path],
     begin: Callable[[str], None] = lambda _: None,
-    explode: Sequence[str] = (),
-    record_type: str = "",
+    taken: Taken = _ALL_RECORDS,
 ) -> Drafted:
     """Write the drafted declaration of a source to `<defs>/<area>/<name>/defs.yaml`, and its contract beside it.
 
-    `begin` tells what is being done. `explode` are lists in the records whose items are the rows, `record_type` is the
-    type of the records that are taken.
+    `begin` tells what is being done. `taken` says which records.
 
     Raises ConfigError if the file exists, and for a wrong name. Raises InputError for files that cannot be read. Then
     nothing is written.
@@ -59,7 +59,7 @@ def init_source(
     files = files_of(given)
     begin(f"reading {len(files):,} file{'' if len(files) == 1 else 's'}")
     now = dt.datetime.now(dt.UTC)
-    request = Request(name, area, files, environment.landing, now, explode=tuple(explode), record_type=record_type)
+    request = Request(name, area, files, environment.landing, now, explode=taken.explode, record_type=taken.record_type)
     return _written(defs, draft(DuckDBEngine(environment), request))
 
 

@@ -57,7 +57,7 @@ def init(
     Never writes over a file.
     """
     from dataops_assets.connections.databases.opening import require_declared
-    from dataops_assets.declaring.draft import DatabaseTable
+    from dataops_assets.declaring.draft import DatabaseTable, Taken
     from dataops_assets.operations.declare import Place, init_source, init_table
     from dataops_assets.operations.views import declare as view
 
@@ -73,5 +73,6 @@ def init(
         of = DatabaseTable(database, table), require_declared(database, project.databases())
         made = init_table(environment, defs, name, area or name, of, begin)
     else:
-        made = init_source(environment, defs, name, area or name, file or [], begin, explode or (), record_type)
+        taken = Taken(tuple(explode or ()), record_type)
+        made = init_source(environment, defs, name, area or name, file or [], begin, taken)
     return Answer(view.drafted_as_data(made), [*view.drafted(made)])
