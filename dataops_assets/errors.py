@@ -55,6 +55,10 @@ class InputError(DataOpsError):
     """An input cannot be accepted (truncated, wrong type, null key, ...); the hub is unchanged."""
 
 
+class EmptyFile(InputError):
+    """A file has no bytes, or unpacks to none: perhaps its content was lost on the way."""
+
+
 class InputHeld(DataOpsError):
     """An input waits for a person's approval; nothing of it was published."""
 

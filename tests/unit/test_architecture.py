@@ -215,6 +215,18 @@ def test_excepts_name_what_they_expect() -> None:
     assert not broad
 
 
+def test_errors_of_inputs_are_in_one_module() -> None:
+    """The metadata has the name of an error alone; whether a retry can help is looked up there by this name."""
+    of_inputs = {"InputError", "InputHeld", "InputWaits", "GateFailed"}
+    assert not [
+        f"{module}: {node.name}"
+        for module in MODULES
+        if module != "dataops_assets.errors"
+        for node in nodes_of(module)
+        if isinstance(node, ast.ClassDef) and of_inputs & {ast.unparse(base) for base in node.bases}
+    ]
+
+
 def test_queries_are_not_united_one_by_one() -> None:
     """Each `exp.union` copies the queries before it, so in a loop its time grows with the square: use `all_rows`."""
     found = [

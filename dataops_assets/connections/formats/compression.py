@@ -18,7 +18,7 @@ import zstandard
 from dataops_assets.config.limits import Limits
 from dataops_assets.connections.formats.signatures import HEAD_BYTES, kind_of
 from dataops_assets.connections.formats.staging import DELIVER_AGAIN, RawFile
-from dataops_assets.errors import InputError
+from dataops_assets.errors import EmptyFile
 
 Compression = Literal["none", "gzip", "zip", "zstd"]
 
@@ -52,14 +52,6 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
     return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
-class EmptyFile(InputError):
-    """A file has no bytes, or unpacks to none: perhaps its content was lost on the way."""
-
-    def __init__(self, file: RawFile, received: str) -> None:
-        """`received` says how the file is empty."""
-        super().__init__(f"reading {file.name}", received=received, next_step="deliver the file again with its content")
-
-
 def unpack(
     file: RawFile, compression: Compression, target: Path, limits: Limits, password: str | None = None
 ) -> RawFile:
@@ -72,7 +64,7 @@ def unpack(
     with file.path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if not head:
-        raise EmptyFile(file, "an empty file (0 bytes)")
+        raise _empty(file, "an empty file (0 bytes)")
     if compression == "none":
         found = kind_of(head)
         if found in ("gzip", "zstd"):
@@ -92,7 +84,7 @@ def unpack(
             out = _Bounded(stream, file, limits)
             _decompress(file, compression, out, password)
         if out.written == 0:
-            raise EmptyFile(file, f"an empty file inside {compression}")
+            raise _empty(file, f"an empty file inside {compression}")
         is_done = True
     finally:
         if not is_done:
@@ -157,6 +149,10 @@ class NotReadable(Exception):
         super().__init__(received)
         self.received = received
         self.next_step = next_step
+
+
+def _empty(file: RawFile, received: str) -> EmptyFile:
+    return EmptyFile(f"reading {file.name}", received=received, next_step="deliver the file again with its content")
 
 
 def _decompress(file: RawFile, compression: Compression, out: _Bounded, password: str | None) -> None:

@@ -15,7 +15,7 @@ from dataops_assets.config.connection import FileConnection, RawFormat
 from dataops_assets.config.contract import Column
 from dataops_assets.config.encryption import AgeEncryption, PgpEncryption, ZipEncryption
 from dataops_assets.config.source import Source
-from dataops_assets.connections.formats.compression import EmptyFile, compression_of, unpack
+from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.decryption import ENDING, by_identity, by_passphrase, decrypted
 from dataops_assets.connections.formats.isolated_input import attempt
 from dataops_assets.connections.formats.pgp import ENDINGS, decrypted_by_gpg
@@ -31,7 +31,7 @@ from dataops_assets.connections.formats.staging import (
 )
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.engines.base import Session
-from dataops_assets.errors import DataOpsError
+from dataops_assets.errors import DataOpsError, EmptyFile
 from dataops_assets.report import Input
 from dataops_assets.sql import query, values
 from dataops_assets.steps.merging.input_periods import Told, told_by
