@@ -48,6 +48,6 @@ def dataops(contexts: Sequence[SourceContext], *words: str) -> Ended:
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
         patched.setattr(project, "contexts", chosen)
         patched.setattr(project, "use_instance", lambda _command, **_: None)
-        patched.setattr(project, "finds_instance", lambda _command: "DAGSTER_HOME" in os.environ)
+        patched.setattr(project, "choose_instance", lambda _command: "DAGSTER_HOME" in os.environ)
         code = main(words)
     return Ended(code, out.getvalue(), err.getvalue())

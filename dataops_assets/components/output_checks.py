@@ -40,12 +40,7 @@ def require_function(item: OutputDeclaration) -> None:
     try:
         function_of(item.output.after.function, FIELD)
     except ConfigError as error:
-        raise ConfigError(
-            f"{item.place('after', 'function')}: {error.attempted}",
-            received=error.received,
-            known=error.known,
-            next_step=error.next_step,
-        ) from error
+        raise ConfigError(f"{item.place('after', 'function')}: {error}") from error
 
 
 def over_hub(item: OutputDeclaration, declared: Declarations) -> Compiled | None:

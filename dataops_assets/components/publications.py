@@ -53,14 +53,16 @@ def require_published_models(declared: Declarations, made: Mapping[str, object],
     known = [name for name in made if name.startswith("warehouse/")]
     for name, publication in declared.publications.items():
         for table in publication.tables:
-            if table.startswith("warehouse/") and target != "duckdb":
+            if not table.startswith("warehouse/"):
+                continue
+            if target != "duckdb":
                 raise ConfigError(
                     f"reading the publication {name!r}",
                     received=f"{table}, in a warehouse of target {target!r}, of which no copy of a moment can be kept",
                     known=["duckdb"],
                     next_step="leave the models out: hub and lake tables can be published",
                 )
-            if table.startswith("warehouse/") and table not in made:
+            if table not in made:
                 raise ConfigError(
                     f"reading the publication {name!r}",
                     received=table,

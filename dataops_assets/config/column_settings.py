@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataops_assets.config.contract import Column
 from dataops_assets.config.declared import Problem, hint
 from dataops_assets.config.refresh import ALL_COLUMNS, Refresh
+from dataops_assets.config.types import base_type
 
 _SUMMED = ("integer", "decimal")
 
 
 def column_problems(refresh: Refresh, columns: Sequence[Column]) -> Iterator[Problem]:
     """Yield the problems of `merge`, `update_in_place` and `valid_from`: path, given value and message."""
-    kinds = {item.name: item.type.split("(")[0] for item in columns}
+    kinds = {item.name: base_type(item.type) for item in columns}
     if not refresh.key:
         for field in ("merge", "update_in_place"):
             if given := getattr(refresh, field):

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.number_format import NumberFormat
-from dataops_assets.config.types import suggested_type
+from dataops_assets.config.types import base_type, suggested_type
 
 SYSTEM_PREFIX = "s_"
 # engines and Delta tables add columns with these names to every table; upper and lower case are the same
@@ -136,7 +136,7 @@ class Column(Declared):
 
     @model_validator(mode="after")
     def _numbers_have_the_format(self) -> Column:
-        if self.number_format is not None and self.type.split("(")[0] not in ("integer", "double", "decimal"):
+        if self.number_format is not None and base_type(self.type) not in ("integer", "double", "decimal"):
             raise ValueError(f"column {self.name!r} is {self.type}, so it has no number_format")
         return self
 

@@ -11,7 +11,7 @@ from dataops_assets.config.secrets import Secret
 
 
 class Signature(Declared):
-    """Proof that a request comes from who knows the secret: HMAC-SHA256 of its body, in a header."""
+    """The signature of a request: HMAC-SHA256 of its body with a shared secret, in a header."""
 
     secret: Secret = Field(description="Reference to the secret that the sender signs with.")
     header: str = Field("X-Hub-Signature-256", min_length=1, description="Name of the header with the signature.")
@@ -20,7 +20,7 @@ class Signature(Declared):
 
 
 class Receive(Declared):
-    """Requests that `dataops receive` takes for a source. Each body is stored as a file before it is answered."""
+    """The receiver of a source: `dataops receive` stores the body of each request as a file, and answers then."""
 
     signature: Signature = Field(description="How requests are proved; others are refused.")
     most_bytes: int = Field(8 << 20, ge=1, description="Most bytes of a body.")

@@ -43,11 +43,10 @@ from dataops_assets.config.refresh import (
 )
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.rules import Relation, Rule, Validation, Wait
+from dataops_assets.config.types import base_type
 
 # in these formats a number is told from a text, or all values are texts
 _NUMBERS_ARE_TEXT = ("csv", "fixed_width", "text", "xml", "parquet", "orc", "avro")
-
-
 _FEEDING = re.compile(r"^(output|warehouse|hub)/[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -215,7 +214,7 @@ class Source(Declared):
     def _unfit_ranges(self) -> Iterator[Problem]:
         fit = RANGE_TYPES.get(self.refresh.type)
         found = next((item for item in self.columns if item.name == self.refresh.range_by), None)
-        if fit is None or found is None or found.type.split("(")[0] in fit:
+        if fit is None or found is None or base_type(found.type) in fit:
             return
         message = f"column {found.name!r} is {found.type}; a {self.refresh.type} refresh needs {' or '.join(fit)}"
         yield ("refresh", "range_by"), found.name, message
@@ -251,9 +250,7 @@ class Source(Declared):
     def _summed(self) -> list[str]:
         """Return the columns whose sum can be compared with a total."""
         return [
-            item.name
-            for item in self.columns
-            if not item.expression and item.type.split("(")[0] in ("integer", "decimal")
+            item.name for item in self.columns if not item.expression and base_type(item.type) in ("integer", "decimal")
         ]
 
     def _unfit_marks(self) -> Iterator[Problem]:

@@ -26,6 +26,11 @@ _OTHER_NAMES = {
 }
 
 
+def base_type(declared: str) -> str:
+    """Return a column type without precision and scale: of decimal(12,2) it is decimal."""
+    return declared.split("(")[0]
+
+
 def suggested_type(name: str) -> str:
     """Return the column type that other tools call `name`; empty if there is none."""
     kind, opened, rest = name.strip().lower().partition("(")

@@ -16,11 +16,14 @@ from typing import Any
 
 from dataops_assets.config.file_manifest import NAME, STEM, FileManifest
 from dataops_assets.connections.content import Digests
+from dataops_assets.connections.formats import compression, decryption, pgp
 from dataops_assets.connections.formats.nested_names import parts_of
 from dataops_assets.errors import InputError
 
 MOST_BYTES = 1 << 20
-_PACKED = re.compile(r"(\.(?:gz|gzip|zip|zst|zstd|age|pgp|gpg|asc))+$", re.IGNORECASE)
+_PACKED = re.compile(
+    rf"(?:{'|'.join(map(re.escape, (*compression.ENDINGS, decryption.ENDING, *pgp.ENDINGS)))})+$", re.IGNORECASE
+)
 _NEXT = "deliver the manifest again, as a JSON object in UTF-8"
 
 

@@ -83,18 +83,24 @@ class Draft:
 
 @dataclass(frozen=True)
 class Taken:
-    """What is taken of the records: the items of lists, or the records of one type, where files have several."""
+    """The part of the records that becomes rows.
+
+    * `explode`: lists whose items are the rows.
+    * `record_type`: the type of the records, where files have several types; empty for the most frequent one.
+    """
 
     explode: tuple[str, ...] = ()
     record_type: str = ""
+
+
+ALL_RECORDS = Taken()
 
 
 @dataclass(frozen=True)
 class Request:
     """A request for a draft: name and area of the source, its files, and the landing area of the deployment.
 
-    `of` is the table that the one file is an extract of. `explode` are lists whose items are the rows. `record_type` is
-    the type of the records that are taken, where files have several.
+    `of` is the table that the one file is an extract of. `taken` says which part of the records becomes rows.
     """
 
     name: str
@@ -103,8 +109,7 @@ class Request:
     landing: str
     now: dt.datetime
     of: DatabaseTable | None = None
-    explode: tuple[str, ...] = ()
-    record_type: str = ""
+    taken: Taken = ALL_RECORDS
 
 
 def files_of(given: Sequence[Path]) -> tuple[Path, ...]:
@@ -126,8 +131,9 @@ def draft(engine: Engine, request: Request) -> Draft:
     """Return the draft of a source. Raises ConfigError for a wrong name, InputError for files that cannot be read."""
     require_name(request.name, request.area)
     path, note, names = place_of(request.files, request.landing)
-    with engine.session() as session, delivered(session, request.files, request.explode, request.record_type) as found:
-        rows = rows_of_feed(session, found, request.explode)
+    explode, record_type = request.taken.explode, request.taken.record_type
+    with engine.session() as session, delivered(session, request.files, explode, record_type) as found:
+        rows = rows_of_feed(session, found, explode)
         if request.of is not None:
             # an extract has the texts of the server, also of numbers and times
             rows = replace(rows, is_typed=False)
@@ -228,8 +234,8 @@ def _refresh(
     rows, suggested, keys = found
     if rows.feed is not None:
         return of_change_feed(rows.feed.envelope, suggested.columns, keys)
-    if request.explode:
-        return of_items(request.explode[-1], suggested.columns, keys)
+    if request.taken.explode:
+        return of_items(request.taken.explode[-1], suggested.columns, keys)
     if isinstance(suggested.layout, TextFormat):
         return SuggestedRefresh({"type": "append"}, "a log only grows, and no column identifies a line")
     refresh = suggest_refresh(session, suggested.typed, suggested.columns, keys, order)

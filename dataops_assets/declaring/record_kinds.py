@@ -1,4 +1,4 @@
-"""Finds files with records of several types: the first field tells the type, and each type has its own fields."""
+"""Recognises files with several record types: the first field is the type, and each type has its own fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_RECORDS = 5_000
 
 @dataclass(frozen=True)
 class RecordKinds:
-    """How the records are delimited, and their types, the most frequent one first."""
+    """The dialect of the records, and their types, the most frequent one first."""
 
     dialect: Dialect
     types: tuple[str, ...]

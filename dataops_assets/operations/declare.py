@@ -15,11 +15,18 @@ from dataops_assets.connections.databases.opening import database_of
 from dataops_assets.connections.databases.position import Position
 from dataops_assets.declaring.contract_text import CONTRACT, contract_text
 from dataops_assets.declaring.declaration_text import declaration_text
-from dataops_assets.declaring.draft import DatabaseTable, Draft, Request, Taken, draft, files_of, require_name
+from dataops_assets.declaring.draft import (
+    ALL_RECORDS,
+    DatabaseTable,
+    Draft,
+    Request,
+    Taken,
+    draft,
+    files_of,
+    require_name,
+)
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError
-
-_ALL_RECORDS = Taken()
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def init_source(
     area: str,
     given: Sequence[Path],
     begin: Callable[[str], None] = lambda _: None,
-    taken: Taken = _ALL_RECORDS,
+    taken: Taken = ALL_RECORDS,
 ) -> Drafted:
     """Write the drafted declaration of a source to `<defs>/<area>/<name>/defs.yaml`, and its contract beside it.
 
@@ -59,7 +66,7 @@ def init_source(
     files = files_of(given)
     begin(f"reading {len(files):,} file{'' if len(files) == 1 else 's'}")
     now = dt.datetime.now(dt.UTC)
-    request = Request(name, area, files, environment.landing, now, explode=taken.explode, record_type=taken.record_type)
+    request = Request(name, area, files, environment.landing, now, taken=taken)
     return _written(defs, draft(DuckDBEngine(environment), request))
 
 

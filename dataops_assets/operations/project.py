@@ -114,7 +114,7 @@ def use_instance(command: str, *, make: bool = False) -> None:
     The default is the folder `dagster` below DATAOPS_HOME, which `make` uses. A command that begins from nothing
     (`make`) makes it on a machine of a developer. Raises ConfigError if there is none, also if DAGSTER_HOME names none.
     """
-    if finds_instance(command):
+    if choose_instance(command):
         return
     here = environment()
     home = here.home / "dagster"
@@ -123,7 +123,7 @@ def use_instance(command: str, *, make: bool = False) -> None:
         # the same settings as `make setup` copies
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(INSTANCE, home / "dagster.yaml")
-    if not finds_instance(command):
+    if not choose_instance(command):
         raise ConfigError(
             f"reporting the changes of {command} to Dagster, so that the warehouse follows",
             received=f"no DAGSTER_HOME, and no dagster.yaml in {home}; nothing was changed",
@@ -131,7 +131,7 @@ def use_instance(command: str, *, make: bool = False) -> None:
         )
 
 
-def finds_instance(command: str) -> bool:
+def choose_instance(command: str) -> bool:
     """Set DAGSTER_HOME to its default if it is not set and there is an instance; return whether it is set then.
 
     Raises ConfigError if DAGSTER_HOME names no folder.

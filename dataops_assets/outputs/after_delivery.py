@@ -25,7 +25,7 @@ _CALL = "what the function returned"
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a function is told of a delivery.
+    """The facts of a delivery, for the declared function.
 
     * `output`: its name. `source`: asset key of its table. `version`: of the table; None for a model.
     * `number`: counts the deliveries, from 1. `since`: the number for which the function was called last, 0 at first.

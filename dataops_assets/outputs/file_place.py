@@ -1,4 +1,4 @@
-"""Where files are delivered to: what a delivery asks of a folder or of a store."""
+"""The interface of places for delivered files: a folder, or a store."""
 
 from __future__ import annotations
 

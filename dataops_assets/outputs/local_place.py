@@ -1,4 +1,4 @@
-"""A folder of this machine, or a mounted share, where files are delivered to.
+"""Delivers files to a folder of this machine, or to a mounted share.
 
 For one file, the file gets its name first and the manifest second; several files and their manifest are in a folder
 that gets its name at once.
@@ -17,7 +17,7 @@ from pathlib import Path
 from dataops_assets.config.outputs import FilesTarget
 from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
-from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifests_in
+from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifests_in, newest_of
 from dataops_assets.storage import durable
 
 
@@ -51,9 +51,8 @@ class LocalPlace:
 
     def newest(self) -> Manifest | None:
         """See `FilePlace`."""
-        found = [manifest for _, manifest in manifests_in(self.folder, self.output)]
         stored = Manifest.read(self._state)
-        newest = max([*found, *([stored] if stored else [])], key=lambda item: item.position.delivery, default=None)
+        newest = newest_of([*(manifest for _, manifest in manifests_in(self.folder, self.output)), stored])
         if newest is not None and newest != stored:
             _replace_text(self._state, newest.to_text())
         return newest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,11 @@ class Manifest:
         found["position"] = Position.from_json(found["position"])
         found["files"] = tuple(DeliveredFile(**item) for item in found["files"])
         return cls(**found)
+
+
+def newest_of(found: Iterable[Manifest | None]) -> Manifest | None:
+    """Return the delivery with the highest number; None if there is none."""
+    return max(filter(None, found), key=lambda item: item.position.delivery, default=None)
 
 
 def _unreadable(path: str, error: Exception) -> StorageError:

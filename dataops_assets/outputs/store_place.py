@@ -1,4 +1,4 @@
-"""An object store, or an SFTP server, where files are delivered to.
+"""Delivers files to an object store or an SFTP server.
 
 Files are staged on this machine and sent one by one, the manifest last: there are no folders that get their name at
 once. Each file appears at once with all its bytes. Older deliveries are archived by sending them again.
@@ -19,7 +19,7 @@ from dataops_assets.errors import StorageError
 from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
 from dataops_assets.outputs.local_place import locked
-from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest
+from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, newest_of
 
 
 class StorePlace:
@@ -50,8 +50,7 @@ class StorePlace:
     def newest(self) -> Manifest | None:
         """See `FilePlace`."""
         stored = self._manifest(self._state)
-        found = [manifest for _, manifest in self._deliveries()]
-        newest = max([*found, *([stored] if stored else [])], key=lambda item: item.position.delivery, default=None)
+        newest = newest_of([*(manifest for _, manifest in self._deliveries()), stored])
         if newest is not None and newest != stored:
             # readers may take the delivery away, and the next one still has its number
             self._write(newest, self._state)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from emulated_aws import emulated_aws
 from s3fs import S3FileSystem
 
 from dataops_assets.storage.objects import open_store
@@ -100,25 +100,23 @@ def forget_clients() -> None:
 @contextlib.contextmanager
 def object_store(monkeypatch: pytest.MonkeyPatch, *, by_line: bool) -> Iterator[Line]:
     """A server with an empty bucket named `lake`; all clients find it, through the line or not, by the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    line = Line(server.get_host_and_port())
-    port = line.port if by_line else server.get_host_and_port()[1]
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "key",
-        # what would end a string literal of SQL, and what a URL would take for more than a character
-        "AWS_SECRET_ACCESS_KEY": 'it\'s; a "secret" \\ /+%$x',
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
-    try:
-        yield line
-    finally:
-        line.cut()
-        server.stop()
+    with emulated_aws() as server:
+        line = Line(server)
+        port = line.port if by_line else server[1]
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "key",
+            # what would end a string literal of SQL, and what a URL would take for more than a character
+            "AWS_SECRET_ACCESS_KEY": 'it\'s; a "secret" \\ /+%$x',
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
         forget_clients()
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        try:
+            yield line
+        finally:
+            line.cut()
+            forget_clients()

@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from emulated_aws import emulated_aws
 from s3fs import S3FileSystem
 
 from dataops_assets.config.environment import environment_from
@@ -27,11 +27,8 @@ from dataops_assets.storage.objects import open_store
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with emulated_aws() as (host, port):
+        yield f"http://{host}:{port}"
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import boto3
 import pyarrow as pa
 import pytest
 from delivered_outputs import OutputPlace
+from emulated_aws import emulated_aws
 from file_servers import SECRET, sftp_server
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
 from dataops_assets.errors import StorageError
@@ -25,11 +25,8 @@ Store = tuple[dict[str, Any], Callable[[], Files], Callable[[str], None]]
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with emulated_aws() as (host, port):
+        yield f"http://{host}:{port}"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from emulated_aws import emulated_aws
 from pydantic import ValidationError
 from rest_server import Reply, Request, RestServer, rest_server
 
@@ -46,11 +46,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(scope="module")
 def aws_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with emulated_aws() as (host, port):
+        yield f"http://{host}:{port}"
 
 
 @pytest.fixture

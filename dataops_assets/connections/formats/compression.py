@@ -9,7 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
@@ -28,7 +28,7 @@ IN_STEPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
 bzip2 is not one of them: Python unpacks 4 KB of it at once, and these can become 4 GB.
 """
 
-_ENDINGS: dict[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
+ENDINGS: Mapping[str, Compression] = {".gz": "gzip", ".gzip": "gzip", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
 _CHUNK = 1 << 20
 # four bytes of zstd may become 128 KB, all at once
 _ZSTD_STEP = 1 << 12
@@ -49,7 +49,7 @@ def compression_of(name: str, declared: Literal["infer", "none", "gzip", "zip", 
     """Return the compression of a file of this name."""
     if declared != "infer":
         return declared
-    return _ENDINGS.get(os.path.splitext(name.lower())[1], "none")
+    return ENDINGS.get(os.path.splitext(name.lower())[1], "none")
 
 
 def unpack(

@@ -138,7 +138,7 @@ def _refresh(content: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _joined(side: Side, own: _Table, related: _Table) -> dict[str, Any] | str:
-    """Return the columns that a relation compares, or why it cannot be declared."""
+    """Return the declared comparison of a relation, or the reason why there is none."""
     try:
         tree = translated(side.expression, _as_read)
     except InputError as error:
@@ -172,7 +172,7 @@ _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def _as_read(source: str, column_name: str) -> Sequence[str]:
-    """Name a column as DataForge does; this source has no name."""
+    """Return the name of a column as in DataForge; columns of the own source have no source name."""
     return [source, column_name] if source else [column_name]
 
 
@@ -210,7 +210,7 @@ class _Made:
         return f"{table.name}_current" if has_current else table.name
 
     def compute_join_columns(self) -> None:
-        """Declare each rule that a relation compares as a column that is computed while parsing, if it can be."""
+        """Declare the rules that relations compare as computed columns, where that is possible."""
         for side in self._project.sides:
             table = self.tables[side.source]
             own = RELATED if side.reversed_ else THIS
@@ -333,7 +333,7 @@ def _compute(table: _Table, rule: Mapping[str, Any]) -> None:
 
 
 def _declare_rules(tables: Sequence[_Table]) -> None:
-    """Declare each rule that can be compiled, after those that it needs; the others are told in the notes."""
+    """Declare the rules that compile, in the order of their dependencies; write a note for each other rule."""
     by_name = {table.translated.name: table for table in tables}
     waiting = [(table, rule) for table in tables for rule in table.rules]
     errors: dict[tuple[str, str], str] = {}

@@ -19,7 +19,7 @@ _CARDINALITY = re.compile(r"^(M|1)-(M|1)$")
 
 @dataclass(frozen=True)
 class Side:
-    """A relation as one of its two sources sees it: `uid` is its whole name, `to_one` whether one row matches at most.
+    """One direction of a relation. `uid` is the name of the relation; `to_one`: at most one row matches.
 
     `reversed_`: whether this is the second source, for which `[Related]` are its own columns.
     """
@@ -35,7 +35,7 @@ class Side:
 
 @dataclass
 class Project:
-    """What the files of a project say, by source and output name, and notes on what could not be read."""
+    """The content of a project: sources and outputs by name, relations, and notes on parts that were not read."""
 
     sources: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)

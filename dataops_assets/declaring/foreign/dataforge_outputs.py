@@ -20,7 +20,7 @@ Named = Callable[[str, str], Sequence[str]]
 
 
 def model_of(content: Mapping[str, Any], table_of: Callable[[str], str], named: Callable[[str], Named]) -> str:
-    """Return the query of a dbt model for an output, or why there is none.
+    """Return the query of a dbt model for an output, or the reason why there is none.
 
     `table_of` and `named` return for a source its table in the hub, and how its columns are named.
     """

@@ -94,7 +94,7 @@ def _saved_plan(tree: Tree, contexts: Sequence[SourceContext], against: str, by:
     if there is not None:
         made = plan_elsewhere(against, tree, there)
     else:
-        others = other_tables if project.finds_instance("plan") else no_others
+        others = other_tables if project.choose_instance("plan") else no_others
         made = make_plan(tree, contexts, metadata, against, others)
     who, now = by or getpass.getuser(), dt.datetime.now(dt.UTC)
     metadata.plans.save(StoredPlan(made.plan_id, now, who, against, made.load_id, made.declared, made.as_data()))

@@ -1,4 +1,4 @@
-"""Measures how far the estimates of plans were from the seconds that the work then took."""
+"""Compares the estimated seconds of applied plans with the measured seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class EstimateError:
-    """Of `pieces` of work: how many times the estimated seconds they took, in the middle, and nine of ten at most."""
+    """The ratio of measured to estimated seconds over `pieces` of work: median, and 90th percentile."""
 
     pieces: int
     median: float

@@ -72,7 +72,7 @@ class Tree:
 class Reached:
     """A table whose values can differ, its columns, and its owners.
 
-    `rows`: whether rows can come or go. `elsewhere`: whether it is made of these tables, but not by these declarations.
+    `rows`: whether rows can be added or removed. `elsewhere`: whether another code location makes it.
     """
 
     table: str

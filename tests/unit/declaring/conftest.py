@@ -11,7 +11,7 @@ import pytest
 from drafting import Drafting
 
 from dataops_assets.config.environment import environment_from
-from dataops_assets.declaring.draft import Draft, Request, draft, files_of
+from dataops_assets.declaring.draft import Draft, Request, Taken, draft, files_of
 from dataops_assets.engines.duckdb import DuckDBEngine
 
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
@@ -37,7 +37,7 @@ def drafted(engine: DuckDBEngine, tmp_path: Path) -> Drafting:
         landing = str(tmp_path / "landing")
         return draft(
             engine,
-            Request("orders", "shop", files_of([folder]), landing, NOW, explode=explode, record_type=record_type),
+            Request("orders", "shop", files_of([folder]), landing, NOW, taken=Taken(explode, record_type)),
         )
 
     return made
