@@ -131,7 +131,7 @@ def _functions(connection: Connection) -> Iterator[_PartCheck]:
 
 
 def _require_marks(connection: Connection, item: Column) -> None:
-    """Raise ConfigError if the numbers of a column have marks that cannot be told apart."""
+    """Raise ConfigError if the decimal mark and the thousands mark of a column are equal or no marks."""
     if item.number_format is not None:
         marks_for(item, marks_of(connection.format) if isinstance(connection, FileConnection) else TextMarks())
 

@@ -1,4 +1,4 @@
-"""Tables that other code locations make, as the events of the shared Dagster instance tell of them.
+"""Reads the tables of other code locations from the events of the shared Dagster instance.
 
 Code locations share a Dagster instance, and not their declarations. Each materialization names the assets that it read,
 and may have the lineage of its columns. What was never materialized is not known here.

@@ -1,4 +1,4 @@
-"""What is known of a table that another code location makes."""
+"""The facts about a table of another code location: its columns, and the tables it reads."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class QuietLooks:
         return self._before == self.surroundings(environment, metadata)
 
     def looked(self, before: Surroundings | None, seconds: float = 0.0) -> None:
-        """Remember a look: what was around it when it began, None if it left something to do, and what it took."""
+        """Remember a look: its surroundings when it began (None if it left something to do), and its duration."""
         self._before = before
         is_listed = before is not None and before.files is not None
         wait = max(self._longest, _TIMES_ITS_OWN * seconds) if is_listed else self._usual

@@ -235,7 +235,7 @@ def _told(found: FoundInputs) -> Iterator[str]:
 
 
 def _not_taken(found: FoundInputs, untold: Callable[[list[str]], list[str]]) -> list[str]:
-    """Return messages about files that are not complete yet; `untold` chooses of these."""
+    """Return messages about files that are not complete yet. `untold` returns those files that were not told yet."""
     waiting = {
         "still being written": found.settling,
         "waits for its manifest": found.alone,

@@ -88,7 +88,7 @@ def archive_of(origin: str) -> str:
 
 @dataclass(frozen=True)
 class _Store:
-    """A store, or another object for the same store. It is held weakly: what is known of an archive opens nothing."""
+    """The key of a store in the cache of archives. It holds the store weakly, so the cache keeps no connection open."""
 
     same: int
     fs: weakref.ref[Any] = field(compare=False)

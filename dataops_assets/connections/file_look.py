@@ -120,7 +120,7 @@ def _is_settled(version: FileVersion, seen: Arrival | None, now: dt.datetime, wa
 
 
 class _Examined(NamedTuple):
-    """What was read of a file: its digests, and the text of its manifest."""
+    """The digests of a file, and the text of its manifest."""
 
     digests: Digests
     manifest: str
@@ -133,7 +133,7 @@ class _Stopped(Exception):
 def _examine(
     files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: Clock
 ) -> _Examined | str | DataOpsError:
-    """Return what is in a file; `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
+    """Return digests and manifest of a file; `_LATE` if the time ran out, `_CHANGED` if it was written meanwhile."""
 
     def watched() -> Iterator[bytes]:
         size = 0

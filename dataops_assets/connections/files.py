@@ -74,7 +74,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files found; by origin, those that are refused or left out, with the reason; those without their manifest."""
+    """The files of a source: found, refused or left out (by origin, with the reason), and `alone`, without manifest."""
 
     versions: list[FileVersion] = field(default_factory=list)
     refused: dict[str, InputError] = field(default_factory=dict)
@@ -255,7 +255,7 @@ class Files:
             # a prefix without objects is a folder without deliveries so far
 
     def _judge(self, listing: Listing, path: str, info: Mapping[str, Any]) -> None:
-        """Sort a path into the files to take, to refuse, to leave out or to ignore, and the manifests of files."""
+        """Add a path to the files, the manifests, or the files that are refused or left out; or ignore it."""
         if self._manifest is not None and is_manifest(self._manifest, file_name(path)):
             self._judge_manifest(listing, path, info)
             return
@@ -458,7 +458,7 @@ def _local_key(path: str) -> VersionKey | None:
 
 
 def _state_of(path: str) -> tuple[object, ...]:
-    """Return what tells that a local file is another one or was written; of a link also what it leads to."""
+    """Return a state that changes if a local file is replaced or written; for a link, also if its target changes."""
     try:
         status = os.lstat(path)
         leads_to = ""

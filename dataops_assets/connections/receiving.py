@@ -27,7 +27,7 @@ _HIDDEN = "."
 
 @dataclass(frozen=True)
 class Inbox:
-    """The folder of one source that takes requests, and how they are proved. `ending` is that of its files."""
+    """The folder of one source that takes requests, with the declared signature and the ending of its files."""
 
     source: str
     folder: Path
@@ -75,7 +75,7 @@ def inboxes(sources: Mapping[str, Source], environment: Environment) -> dict[str
 
 
 def _require_proof(declared: Signature, body: bytes, headers: Mapping[str, str], variables: Mapping[str, str]) -> None:
-    """Raise InputError if the signature is not that of the body. Nothing of it is told: it may be a secret."""
+    """Raise InputError if the signature does not fit the body. The error shows no part of it, which may be secret."""
     given = headers.get(declared.header.lower(), "")
     secret = secret_of(declared.secret, variables) or ""
     expected = hmac.new(secret.encode(), body, hashlib.sha256).digest()

@@ -45,7 +45,7 @@ def stored_secret(reference: Secret, variables: Mapping[str, str]) -> str:
 
 
 def _value(reference: Secret, found: str | Mapping[str, Any]) -> str:
-    """Return the value that the reference names, of a text or of values by name."""
+    """Return one value of a secret, which is a text or has values by name."""
     if isinstance(found, str):
         if not reference.key:
             return found

@@ -18,7 +18,7 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def secret_of(reference: Secret | None, variables: Mapping[str, str]) -> str | None:
-    """Return the secret that is referred to, and mask it from now on.
+    """Return the secret of a reference, and mask it from now on.
 
     Raises ConfigError if it is not there, and StorageError if its store does not answer.
     """

@@ -65,7 +65,7 @@ def raw_profile(
     if connection.encryption is not None:
         # what is inside is known to nobody but the parser
         declared_kind = connection.encryption.type
-        # nothing but the declaration tells the first byte of a file of PGP from that of a text
+        # the first byte of a file of PGP can also start a text, so PGP is looked for only where it is declared
         found = "pgp" if declared_kind == "pgp" and is_pgp(head) else found
         return Profile(asset, input_id, size, ()), RawKind("none", found, "none", declared_kind)
     is_compressed = declared != "none" and found == declared

@@ -24,7 +24,7 @@ _PACKETS = (1, 3)
 
 
 def is_pgp(head: bytes) -> bool:
-    """Return whether bytes begin as an encrypted message of PGP does: with its armor, or with an encrypted key."""
+    """Return whether a file starts like an encrypted message of PGP: with its armor, or with an encrypted key."""
     if head.startswith(b"-----BEGIN PGP MESSAGE-----"):
         return True
     if not head or head[0] < 0x80:

@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Content:
-    """The method, the JSON body and the headers of a request. A query asks for an answer; it changes nothing."""
+    """The method, the JSON body and the headers of a request. `is_query`: it changes nothing in the API."""
 
     method: Literal["POST", "PUT"]
     body: bytes

@@ -1,4 +1,4 @@
-"""What the file servers have in common: few connections that are used by turns, and files that are read to their end.
+"""The common part of file servers: a pool of few connections, and files that are read to their end.
 
 Every fault of the wire is an OSError: FileNotFoundError, PermissionError, or ConnectionError if the server went away in
 the middle.
@@ -26,7 +26,7 @@ _Connection = TypeVar("_Connection")
 
 
 class Connections(Generic[_Connection]):
-    """Connections to one server. Each is used by one thread at a time, and not again after a fault."""
+    """A pool of connections to one server. One thread uses a connection at a time; a faulty one is closed."""
 
     def __init__(self, connect: Callable[[], _Connection], close: Callable[[_Connection], None]) -> None:
         """`connect` opens a connection when none is idle."""
@@ -121,7 +121,7 @@ class ServerFiles(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _Stream(io.RawIOBase):
-    """Bytes that arrive, as a stream; it is read once, from its begin to its end."""
+    """A stream over chunks of bytes. It is read once, from start to end."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

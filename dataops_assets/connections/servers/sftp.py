@@ -153,7 +153,7 @@ def _refuse_unknown() -> paramiko.MissingHostKeyPolicy:
     import paramiko
 
     class Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
-        """Refuses a server that nobody vouched for."""
+        """Refuses a server whose host key is not known."""
 
         def missing_host_key(self, _client: Any, hostname: str, key: paramiko.PKey) -> None:
             raise PermissionError(

@@ -14,7 +14,7 @@ _PLACE = "the manifest"
 
 
 def tells_no_records(source: Source, item: Input) -> bool:
-    """Return whether the manifest of an input tells that it has no records, so that an empty file is right."""
+    """Return whether the manifest of an input tells 0 records; then an empty file is correct."""
     try:
         totals = told_totals(source, item)
     except InputError:

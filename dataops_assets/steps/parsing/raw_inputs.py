@@ -145,7 +145,7 @@ def _read(context: SourceContext, inputs: Sequence[Input], staging: Staging) -> 
 
 
 def _without_records(staging: Staging, source: Source, input_ids: Sequence[str]) -> Reading:
-    """Return the reading of empty files that are right to be empty: all columns, and no rows."""
+    """Return the reading of files that are correctly empty: all columns, and no rows."""
     if not input_ids:
         return Reading()
     names = list(dict.fromkeys(_wanted(source).names))
