@@ -110,6 +110,14 @@ class ReportStore:
                 if rows:
                     connection.execute(table.insert(), [dict(row) for row in rows])
 
+    def save_days(self, product: str, since: dt.datetime, days: Sequence[Row]) -> None:
+        """Record what the indicators of a data product counted, in place of what is known of the days since a time."""
+        table = tables.service_level_days
+        with self._database.write("recording what service levels counted") as connection:
+            connection.execute(table.delete().where(table.c.product == product, table.c.day >= since))
+            if days:
+                connection.execute(table.insert(), [dict(row) for row in days])
+
     def missed(self) -> list[Row]:
         """Return the objectives that the newest report found missed, with their products."""
         table = tables.service_levels

@@ -471,6 +471,18 @@ service_levels = sa.Table(
     comment="One row for each objective of a data product in each report",
 )
 
+service_level_days = sa.Table(
+    "service_level_days",
+    metadata,
+    sa.Column("product", Text, primary_key=True, comment="Name of the data product"),
+    sa.Column("objective", Text, primary_key=True, comment="freshness, completeness, correctness or incidents"),
+    sa.Column("part", Text, primary_key=True, comment="Source, or asset key of a table of the warehouse"),
+    sa.Column("day", Timestamp, primary_key=True, comment="Begin of the day (UTC)"),
+    sa.Column("counted_good", sa.Double, nullable=False, comment="Seconds, rows, results or incidents that are good"),
+    sa.Column("counted", sa.Double, nullable=False, comment="All seconds, rows, results or incidents that count"),
+    comment="One row for each day, objective and part of a data product in which something happened",
+)
+
 quality_scores = sa.Table(
     "quality_scores",
     metadata,

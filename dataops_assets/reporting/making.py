@@ -18,7 +18,7 @@ from dataops_assets.quality.control.verdicts import WINDOW, Judgement
 from dataops_assets.reporting.facts import Facts, Row, WarehouseTable
 from dataops_assets.reporting.page import Report
 from dataops_assets.reporting.scores import area_score, mean_score, table_scores
-from dataops_assets.reporting.service_levels import service_levels
+from dataops_assets.reporting.service_levels import counted_days, service_levels, whole_days_since
 
 _LEAST_WINDOW = dt.timedelta(days=28)
 _HISTORY = dt.timedelta(days=92)
@@ -59,7 +59,7 @@ def make_report(
 
 
 def save_results(url: str, report: Report) -> None:
-    """Record service levels and scores of a report, so that they can be queried and their history is known."""
+    """Record service levels, what they counted, and scores, so that they can be queried and their history is known."""
     at = report.facts.now
     levels = [
         {
@@ -88,7 +88,21 @@ def save_results(url: str, report: Report) -> None:
         {"reported_at": at, "scope": scope, "name": name, "score": score, "losses": losses}
         for scope, name, score, losses in scores
     ]
-    ReportStore(url).save(levels, rows)
+    store = ReportStore(url)
+    store.save(levels, rows)
+    for name, (product, _) in report.products.items():
+        days = [
+            {
+                "product": name,
+                "objective": item.objective,
+                "part": item.part,
+                "day": item.day,
+                "counted_good": item.counted_good,
+                "counted": item.counted,
+            }
+            for item in counted_days(product, report.facts)
+        ]
+        store.save_days(name, whole_days_since(product, at), days)
 
 
 def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, now: dt.datetime) -> Facts:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ from dataops_assets.engines.dbt import DbtProject
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.reporting.making import make_report, save_results
+from dataops_assets.reporting.service_levels import service_levels
 
 STORES = [
     {"Store": store, "StoreType": "a", "Assortment": "a", "s_input_id": "one", "s_row_id": store}
     for store in range(1, 8)
 ]
-PLATFORM = ("service_levels", "quality_scores", "quality_losses", "incident_times", "source_days")
+PLATFORM = ("service_levels", "service_level_days", "quality_scores", "quality_losses", "incident_times", "source_days")
 AIRLINES = [{"carrier": "AA", "name": "American", "s_input_id": "one", "s_row_id": 0}]
 
 
@@ -221,7 +223,12 @@ def test_results_of_the_report_are_tables_of_the_warehouse_with_what_its_tables_
     product = {"sources": ["sales"], "critical_columns": ["sales.Store"], "objectives": {"completeness": {}}}
     declared = DataProducts.model_validate({"products": {"sales": product}})
     MetadataStore(hub.metadata_url).migrate()
-    report = make_report(hub.metadata_url, {}, declared, dt.datetime.now(dt.UTC), warehouse=tables)
+    noon = dt.datetime.now(dt.UTC).replace(hour=12)
+    report = make_report(hub.metadata_url, {}, declared, noon, warehouse=tables)
+    loaded = {"source": "sales", "input_id": "one", "at": noon, "rows": 200, "rejected": 0, "kept_out": 3}
+    facts = replace(report.facts, loaded=[loaded])
+    levels_of = {"sales": (declared.products["sales"], service_levels(declared.products["sales"], facts))}
+    report = replace(report, facts=facts, products=levels_of)
     save_results(hub.metadata_url, report)
     (fact,) = [item for item in report.scores if item.asset == "warehouse/fct_sales"]
     weights = sum(3 if row["severity"] == "fail" else 1 for row in tables["warehouse/fct_sales"].results)
@@ -234,7 +241,9 @@ def test_results_of_the_report_are_tables_of_the_warehouse_with_what_its_tables_
         levels = warehouse.execute("select product, objective, good, budget, is_newest from service_levels").fetchall()
         scores = warehouse.execute("select scope, name, score from quality_scores order by all").fetchall()
         lost = warehouse.execute("select asset, points, reason, rows_concerned from quality_losses").fetchall()
-    assert levels == [("sales", "completeness", None, pytest.approx(0.01), True)]
+        days = warehouse.execute("select * from service_level_days").fetchall()
+    assert levels == [("sales", "completeness", 0.985, pytest.approx(0.01), True)]
+    assert days == [("sales", "completeness", "sales", noon.date(), 197, 200, 0.985, pytest.approx(1.5))]
     tables_known = [("table", "warehouse/dim_stores"), ("table", "warehouse/fct_sales")]
     assert [row[:2] for row in scores] == [("area", "rossmann"), ("product", "sales"), *tables_known]
     assert scores[1][2] == scores[3][2] == fact.score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from dataops_assets.config.data_products import DataProduct
 from dataops_assets.config.incidents import Hours
 from dataops_assets.reporting.facts import Facts, WarehouseTable
 from dataops_assets.reporting.scores import area_score, mean_score, table_scores
-from dataops_assets.reporting.service_levels import open_time, service_levels
+from dataops_assets.reporting.service_levels import CountedDay, counted_days, open_time, service_levels
 
 # a Wednesday
 NOW = dt.datetime(2024, 5, 8, 12, tzinfo=dt.UTC)
@@ -93,6 +94,45 @@ def test_an_incident_that_may_still_be_resolved_in_time_says_nothing() -> None:
     some = [incident(100, 99), incident(50, 10), incident(60, None), incident(1, None), incident(2000, 1999)]
     found = level(Facts(NOW, incidents=some), incidents={"within": "8 hours"})
     assert found.good == pytest.approx(1 / 3)
+
+
+def test_what_days_counted_adds_up_to_the_window() -> None:
+    random = Random(3)
+    times = {name: sorted(ago(hours=random.uniform(0, 900)) for _ in range(60)) for name in ("orders", "customers")}
+    facts = Facts(
+        NOW,
+        times,
+        [
+            {"source": name, "input_id": str(at), "at": at, "rows": 50, "kept_out": random.randrange(3)}
+            for name, some in times.items()
+            for at in some
+        ],
+        [
+            result(random.random() < 0.9, source=random.choice(["orders", "customers"]), input_id=str(n % 70))
+            | {"checked_at": ago(hours=800 - 8 * n)}
+            for n in range(100)
+        ],
+        incidents=[
+            {"source": "orders", "asset": "hub/orders", "opened_at": opened, "resolved_at": ended}
+            for opened, ended in [(ago(hours=90), ago(hours=70)), (ago(hours=40), None), (ago(hours=1), None)]
+        ],
+    )
+    # the window begins with a day, so its days are whole
+    objectives = {"window": "660 hours", "freshness": {"within": "8 hours", "hours": OFFICE.model_dump()}}
+    objectives |= {"completeness": {}, "correctness": {}, "incidents": {"within": "1 day"}}
+    declared = DataProduct.model_validate({"sources": ["orders", "customers"], "objectives": objectives})
+    found: dict[tuple[str, str], list[CountedDay]] = {}
+    for item in counted_days(declared, facts):
+        found.setdefault((item.objective, item.part if item.objective == "freshness" else ""), []).append(item)
+    shares: dict[str, list[float]] = {}
+    for (objective, _), days in found.items():
+        good, counted = sum(day.counted_good for day in days), sum(day.counted for day in days)
+        shares.setdefault(objective, []).append(good / counted)
+    assert {level.name: level.good for level in service_levels(declared, facts)} == {
+        name: pytest.approx(min(some)) for name, some in shares.items()
+    }
+    assert {day.day.weekday() for day in found["freshness", "orders"]} == {0, 1, 2, 3, 4}, "closed days do not count"
+    assert sum(day.counted for day in found["incidents", ""]) == 2, "one may still be resolved in time"
 
 
 def test_a_score_says_what_it_lost_points_for_to_the_row() -> None:
