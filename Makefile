@@ -32,7 +32,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
 
-.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs mutations lint format lock clean
+.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -111,6 +111,9 @@ benchmark-logs: setup jars ## Measure PostgreSQL's log and a topic of Kafka besi
 
 benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py
+
+benchmark-many-sources: setup ## Measure runs and the asset graph of 500 sources under the daemon (needs Chromium)
+	@PYTHONPATH=tests/end_to_end:tests/benchmarks $(VENV)/bin/python tests/benchmarks/many_sources.py
 
 benchmark-new-file: setup $(PEERS)/.installed ## Compare the time of one new file to the warehouse with other tools
 	@PYTHONPATH=tests/end_to_end PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/python tests/benchmarks/one_new_file.py

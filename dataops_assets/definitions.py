@@ -46,25 +46,38 @@ class _Loaded:
 
     definitions: dg.Definitions | None = None
     made_of: Any = None
+    is_kept: bool = False
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration.
 
-    They are loaded again only if a file or an environment variable has changed.
+    They are loaded again only if a file or an environment variable has changed, and never after `keep_loaded`.
     """
     mask_logs()
     remember_variables(os.environ)
     read_migrations_once()
     compile_statements_once()
-    files = project_files(PROJECT)
-    if _Loaded.definitions is None or _Loaded.made_of != (files, dict(os.environ)):
+    if _Loaded.definitions is None or not (_Loaded.is_kept or _Loaded.made_of == _state()):
         _Loaded.definitions = _load()
         # some imports set variables
-        _Loaded.made_of = (files, dict(os.environ))
+        _Loaded.made_of = _state()
     start_runs_warm(PROJECT, environment_from(os.environ, PROJECT).home, f"{__name__}:defs")
     return _Loaded.definitions
+
+
+def keep_loaded() -> None:
+    """Use what is loaded for the rest of this process.
+
+    A preloader calls this: it compares files and variables itself before it forks. Its forks must not compare again,
+    because Dagster sets variables of its own at the start of a run.
+    """
+    _Loaded.is_kept = True
+
+
+def _state() -> tuple[Any, dict[str, str]]:
+    return project_files(PROJECT), dict(os.environ)
 
 
 def _load() -> dg.Definitions:

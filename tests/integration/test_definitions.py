@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOADED = """
-import gc, json, sys, warnings
+import gc, json, os, sys, warnings
 import dagster as dg
 import yaml
 
@@ -26,7 +26,7 @@ dg.AssetsDefinition.with_attributes = lambda made, **given: made_again.append(ma
 
 warnings.simplefilter("error", dg.SupersessionWarning)
 warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dagster|will be removed).*")
-from dataops_assets.definitions import defs
+from dataops_assets.definitions import defs, keep_loaded
 
 heavy = sorted({"dagster_dbt", "openpyxl", "pandas", "pandera", "pyspark"} & set(sys.modules))
 collected = []
@@ -36,7 +36,10 @@ while_loading = len(collected)
 of_load = len(parsed_in_python)
 repository = declared.get_repository_def()
 sales = repository.asset_graph.get(dg.AssetKey(["hub", "sales"])).metadata["dagster/code_references"]
+keep_loaded()
+os.environ["SET_AT_THE_START_OF_A_RUN"] = "value"
 print(json.dumps({
+    "kept": defs() is declared,
     "assets": sorted("/".join(key.path) for key in repository.asset_graph.get_all_asset_keys()),
     "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
     "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
@@ -63,6 +66,7 @@ def test_the_code_location_loads_in_a_fresh_interpreter_without_deprecated_parts
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, "what Dagster warns of its own code would fill the first screens of `make dev`"
     found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kept"], "each run would load everything again"
     steps = ["raw/{}", "lake/{}", "lake/{}_quarantine", "lake/{}_changes", "hub/{}_enriched", "hub/{}"]
     sources = ["airlines", "airports", "flights", "planes", "sales", "stores", "weather"]
     expected = {step.format(source) for step in steps for source in sources}

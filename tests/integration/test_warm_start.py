@@ -21,6 +21,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent
 VALUE = 1
+KEPT = []
 
 
 class Repository:
@@ -34,6 +35,10 @@ class Definitions:
 
 def defs():
     return Definitions()
+
+
+def keep_loaded():
+    KEPT.append(True)
 """
 SERVER = """
 import json, multiprocessing, os, signal, sys, tempfile, time
@@ -43,7 +48,7 @@ def work(queue, how):
     import made_location
     command = Path("/proc/self/cmdline").read_text()
     files = os.listdir("/proc/self/fd")
-    queue.put([os.getpid(), "preloader" in command, made_location.VALUE, os.getcwd(), files])
+    queue.put([os.getpid(), "preloader" in command, made_location.VALUE, os.getcwd(), files, made_location.KEPT])
     # the queue's thread sends it
     queue.close()
     queue.join_thread()
@@ -142,8 +147,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("how", "code"), [("return", 0), ("exit", 7), ("killed", -9)])
 def test_a_run_is_a_fork_and_ends_as_a_process_of_its_own_would(told: dict[str, Any], how: str, code: int) -> None:
-    is_fork, value, folder, _, exit_code = told[how]
-    assert (is_fork, value, folder, exit_code) == (True, 1, told["place"], code)
+    is_fork, value, folder, _, kept, exit_code = told[how]
+    assert (is_fork, value, folder, kept, exit_code) == (True, 1, told["place"], [True], code)
 
 
 def test_a_fork_has_only_the_files_of_its_own_run(told: dict[str, Any]) -> None:

@@ -79,6 +79,7 @@ def _load(settings: dict[str, Any]) -> Path:
     repository = definitions().get_repository_def()
     repository.load_all_definitions()
     repository.get_implicit_global_asset_job_def()
+    loaded.keep_loaded()
     with dg.DagsterInstance.local_temp() as instance:
         # what Dagster reads and compiles for the first instance of a process
         instance.get_runs(limit=1)
