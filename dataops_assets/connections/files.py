@@ -74,12 +74,25 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source: found, refused or left out (by origin, with the reason), and `alone`, without manifest."""
+    """The files of a source: found, refused or left out (by origin, with the reason), and `alone`, without manifest.
+
+    `others` are names of files beside them that the pattern does not name, below the folder of the pattern.
+    """
 
     versions: list[FileVersion] = field(default_factory=list)
     refused: dict[str, InputError] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     alone: list[FileVersion] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """The last folder on the way to the files that is there, the first names in it, and the name that it lacks."""
+
+    folder: str
+    names: list[str]
+    missing: str
 
 
 def file_name(origin: str) -> str:
@@ -167,6 +180,20 @@ class Files:
         except OSError as error:
             raise _unreadable(f"listing {self._path}", error) from error
         return hash(frozenset(found))
+
+    def nearby(self) -> Nearby:
+        """Return what is there on the way to the folder of the files. Raises StorageError as `list` does."""
+        folder, missing = self._fixed.rstrip("/"), ""
+        while True:
+            try:
+                names = sorted(file_name(name.rstrip("/")) for name in self._fs.ls(folder or "/", detail=False))
+                return Nearby(folder or "/", names, missing)
+            except FileNotFoundError:
+                folder, slash, missing = folder.rpartition("/")
+                if not slash:
+                    return Nearby(folder, [], missing)
+            except STORE_ERRORS as error:
+                raise _unreadable(f"listing {folder}", error) from error
 
     def _pair(self, listing: Listing, declared: FileManifest) -> None:
         """Join files with their manifests; a file without one is not complete."""
@@ -261,6 +288,7 @@ class Files:
             return
         is_named = self._pattern is None or self._pattern.matches(path)
         if not is_named and not (self._pattern is not None and self._pattern.nearly(path)):
+            listing.others.append(path[len(self._fixed) :].lstrip("/"))
             return
         below = [part for part in path[len(self._fixed) :].split("/") if part]
         parts = below or [file_name(path)]
@@ -487,11 +515,13 @@ def _refused(origin: str, reason: str, next_step: str) -> InputError:
 
 
 def _unreadable(attempted: str, error: Exception) -> StorageError:
-    return StorageError(
-        attempted,
-        received=f"{type(error).__name__}: {error}",
-        next_step="check that the place is reachable and may be read; the next tick tries again",
-    )
+    next_step = "check that the place is reachable and may be read; the next tick tries again"
+    if isinstance(error, PermissionError):
+        next_step = (
+            "correct user, key or host key in connection.storage_options, or give the user the right to read; the next "
+            "tick tries again"
+        )
+    return StorageError(attempted, received=f"{type(error).__name__}: {error}", next_step=next_step)
 
 
 @contextlib.contextmanager

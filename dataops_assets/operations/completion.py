@@ -30,6 +30,19 @@ def connection_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, project.databases)
 
 
+def examined_names(incomplete: str) -> list[str]:
+    """Return the names of declared connections, and of sources that read files, that begin so."""
+
+    def known() -> list[str]:
+        declared = project.declarations()
+        return [
+            *declared.databases,
+            *(name for name, source in declared.sources.items() if source.connection.type == "files"),
+        ]
+
+    return _beginning(incomplete, known)
+
+
 def source_columns(incomplete: str) -> list[str]:
     """Return names of sources, and with a dot names of their columns, that begin so."""
 

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.databases import AnyConnection, DatabaseConnection
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.outputs import HttpTarget, Output, TableTarget, TopicTarget
@@ -14,7 +15,7 @@ from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
 from dataops_assets.connections.databases.opening import database_of
 from dataops_assets.connections.kafka.extract import KafkaPosition
-from dataops_assets.errors import DataOpsError
+from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.metadata.position_store import PositionStore
 
 
@@ -50,6 +51,29 @@ class ConnectionReport:
     def is_well(self) -> bool:
         """Return whether it works, and each of its sources can read its table."""
         return not self.error and not any(use.problem for use in self.sources)
+
+
+def chosen(
+    name: str | None, connections: Mapping[str, AnyConnection], sources: Mapping[str, Source]
+) -> tuple[Mapping[str, AnyConnection], Mapping[str, Source]]:
+    """Return the connections and the sources of files with this name; without one, all of them.
+
+    Raises ConfigError if neither has the name.
+    """
+    of_files = {key: source for key, source in sources.items() if isinstance(source.connection, FileConnection)}
+    if name is None:
+        return connections, of_files
+    here = {key: item for key, item in connections.items() if key == name}
+    there = {key: item for key, item in of_files.items() if key == name}
+    if not here and not there:
+        known = sorted({*connections, *of_files})
+        raise ConfigError(
+            f"looking for the connection {name!r}",
+            received="no connection and no source of files of that name",
+            known=known,
+            next_step=nearest(name, known) or "declare it in a ConnectionsComponent, or as a source of files",
+        )
+    return here, there
 
 
 def examine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import time
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import dataops
 from file_servers import SECRET, FileServer, certificate_in, free_port, ftp_server, http_server, sftp_server
 
 from dataops_assets.config.environment import environment_from
@@ -21,6 +23,7 @@ from dataops_assets.connections.look import FoundInputs
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.operations import project
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.source_context import SourceContext
 
@@ -205,3 +208,62 @@ def test_a_link_on_a_server_is_followed_only_where_declared(
     assert ingest(context, [item]).failures == ()
     assert context.raw.local_path(item).read_bytes() == b"a\n1\n"
     assert time.time() - item.arrival.timestamp() > 3000
+
+
+def test_the_command_says_what_may_be_read_and_what_to_do(
+    servers: dict[str, FileServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sftp, ftp, http = servers["sftp"], servers["ftp over TLS"], servers["http"]
+    for variables in (sftp.secrets, ftp.secrets, {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(tmp_path / "home")}):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATAOPS_LANDING", str(tmp_path / "landing"))
+    monkeypatch.setattr(project, "DEFS", tmp_path / "defs")
+    places = {"sftp": f"{sftp.url}/told", "ftp": f"{ftp.url}/told", "http": f"{http.url}/told", "local": "told"}
+    options = {"sftp": sftp.options, "ftp": ftp.options}
+    sources: dict[str, tuple[str, dict[str, Any]]] = {}
+    for kind, place in places.items():
+        here = FileServer("", "", tmp_path / "landing", {})
+        for name, age in (("a_2024-01-01.csv", 7200), ("a_2024-01-02.csv", 3600), ("b.txt", 60)):
+            {"sftp": sftp, "ftp": ftp, "http": http, "local": here}[kind].deliver(f"told/{name}", b"a\n1\n", age)
+        given = {"storage_options": options.get(kind, {})}
+        dated = {"extract_time": {"pattern": "a_%Y-%m-%d.csv"}}
+        sources |= {
+            f"{kind}_well": (f"{place}/a_*.csv", given | dated),
+            f"{kind}_misnamed": (f"{place}/b_*.csv", given),
+            f"{kind}_misplaced": (f"{place.removesuffix('told')}tolt/*.csv", given),
+            f"{kind}_undated": (f"{place}/*.*", given | dated),
+        }
+    unknown = "ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+    sources["other_host"] = (places["sftp"], {"storage_options": sftp.options | {"host_key": unknown}})
+    sources["wrong_password"] = (places["ftp"], {"storage_options": ftp.options | {"password": "wr0ng"}})
+    for name, (path, connection) in sources.items():
+        (tmp_path / "defs" / name).mkdir(parents=True)
+        declared = {"type": "dataops_assets.components.SourceComponent", "attributes": {"name": name, "area": "shop"}}
+        declared["attributes"] |= {"connection": {"type": "files", "path": path} | connection}  # type: ignore[operator]
+        declared["attributes"] |= {"columns": [{"name": "a"}], "refresh": {"type": "append"}}  # type: ignore[operator]
+        (tmp_path / "defs" / name / "defs.yaml").write_text(json.dumps(declared))
+
+    ended = dataops([], "connections", "test", "--json")
+    assert ended.code == 1
+    assert SECRET not in ended.out + ended.err
+    told = {item["name"]: item for item in ended.data}
+    for kind in places:
+        well = told[f"{kind}_well"]
+        assert (well["works"], well["files"], well["size"], well["waiting"]) == (True, 2, 8, 2), well
+        assert well["newest"].endswith("told/a_2024-01-02.csv")
+        age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(well["newest_at"])
+        assert dt.timedelta(minutes=59) < age < dt.timedelta(minutes=70)
+        assert well["next_step"] == f"dataops run {kind}_well"
+        misnamed, misplaced, undated = (told[f"{kind}_{fault}"] for fault in ("misnamed", "misplaced", "undated"))
+        assert (misnamed["works"], misplaced["works"], undated["works"]) == (False, False, False)
+        assert "has 3 files, and none matches b_*.csv: a_2024-01-01.csv" in misnamed["error"]
+        assert "there is no tolt; " in misplaced["error"]
+        assert "told" in misplaced["next_step"], misplaced
+        assert "b.txt is refused" in undated["error"]
+    assert "not the one that is known" in told["other_host"]["error"]
+    assert "host key in connection.storage_options" in told["other_host"]["next_step"]
+    assert "password" in told["wrong_password"]["next_step"] + told["wrong_password"]["error"]
+    one = dataops([], "connections", "test", "local_well")
+    assert (one.code, "2 not taken yet; newest a_2024-01-02.csv" in " ".join(one.out.split())) == (0, True), one.out
+    assert dataops([], "connections", "test", "local_wel").code == 2

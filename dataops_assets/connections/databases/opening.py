@@ -24,18 +24,6 @@ from dataops_assets.errors import ConfigError, nearest
 _ARTICLES = {"API": "an API", "Kafka cluster": "a Kafka cluster", "database": "a database"}
 
 
-def require_connection(name: str, connections: Mapping[str, AnyConnection]) -> AnyConnection:
-    """Return the declaration of the connection with this name. Raises ConfigError if there is none."""
-    if name not in connections:
-        raise ConfigError(
-            f"looking for the connection {name!r}",
-            received="no connection of that name",
-            known=sorted(connections),
-            next_step=nearest(name, list(connections)) or "declare it in a ConnectionsComponent",
-        )
-    return connections[name]
-
-
 def require_declared(name: str, connections: Mapping[str, AnyConnection]) -> AnyDatabase:
     """Return the declaration of the database with this name. Raises ConfigError if there is none."""
     found = connections.get(name)

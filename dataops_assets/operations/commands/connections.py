@@ -1,4 +1,4 @@
-"""The command for declared connections."""
+"""The command for declared connections, and for the places where sources read files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 from dataops_assets.operations import project
 from dataops_assets.operations.answer import Answer
 from dataops_assets.operations.command import Commands
-from dataops_assets.operations.completion import connection_names
+from dataops_assets.operations.completion import examined_names
 
-app = Commands(help="Examine the declared databases, APIs and Kafka clusters.", no_args_is_help=True)
+app = Commands(
+    help="Examine the declared databases, APIs and Kafka clusters, and the files of sources.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -23,18 +25,24 @@ def group() -> None:
 def examined(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="One connection; default: all.", autocompletion=connection_names),
+        typer.Argument(
+            metavar="NAME",
+            help="One connection, or a source that reads files; default: all.",
+            autocompletion=examined_names,
+        ),
     ] = None,
 ) -> Answer:
-    """Open the declared connections: say what works, what may be read, the last looks, and what to do."""
-    from dataops_assets.connections.databases.opening import require_connection
-    from dataops_assets.operations.connections import examine
+    """Open the declared connections and the places of files: say what works, what may be read, and what to do."""
+    from dataops_assets.operations.connections import chosen, examine
+    from dataops_assets.operations.file_areas import examine_files
     from dataops_assets.operations.views import connections as view
 
-    databases = project.databases()
-    if name is not None:
-        databases = {name: require_connection(name, databases)}
+    declared = project.declarations()
+    databases, file_sources = chosen(name, declared.databases, declared.sources)
     metadata = project.metadata()
     metadata.migrate()
-    found = list(examine(databases, project.declared(), metadata.positions, project.outputs()))
+    found: list[view.Report] = [
+        *examine(databases, declared.sources, metadata.positions, project.outputs()),
+        *examine_files(file_sources, project.environment(), metadata),
+    ]
     return Answer(view.as_data(found), [*view.reports(found)], found=not all(item.is_well for item in found))

@@ -9,14 +9,18 @@ from typing import Any
 from dataops_assets.masking import mask
 from dataops_assets.operations.answer import Column, Shown, Table
 from dataops_assets.operations.connections import ConnectionReport, SourceUse
+from dataops_assets.operations.file_areas import FilesReport
 
 _SHOWN = 20
 
 
-def reports(found: Sequence[ConnectionReport]) -> Iterator[Shown]:
+Report = ConnectionReport | FilesReport
+
+
+def reports(found: Sequence[Report]) -> Iterator[Shown]:
     """Return each connection with what it found, and the next step."""
     if not found:
-        yield "no connection is declared; see docs/databases.md, docs/apis.md and docs/kafka.md"
+        yield "no connection is declared; see docs/databases.md, docs/apis.md, docs/kafka.md and docs/file-servers.md"
         return
     columns = (Column("connection"), Column("state"), Column("found"), Column("next"))
     yield Table(
@@ -24,27 +28,47 @@ def reports(found: Sequence[ConnectionReport]) -> Iterator[Shown]:
     )
 
 
-def as_data(found: Sequence[ConnectionReport]) -> list[dict[str, Any]]:
+def as_data(found: Sequence[Report]) -> list[dict[str, Any]]:
     """Return the reports as values of JSON."""
     return [
         {
-            **asdict(item),
+            **(_of_connection(item) if isinstance(item, ConnectionReport) else _of_files(item)),
             "works": item.is_well,
             "error": mask(item.error),
-            "sources": [
-                {**asdict(use), "last_look": use.last_look.isoformat() if use.last_look else None}
-                for use in item.sources
-            ],
         }
         for item in found
     ]
 
 
-def _state(item: ConnectionReport) -> str:
+def _of_connection(item: ConnectionReport) -> dict[str, Any]:
+    uses = [{**asdict(use), "last_look": use.last_look.isoformat() if use.last_look else None} for use in item.sources]
+    return {**asdict(item), "sources": uses}
+
+
+def _of_files(item: FilesReport) -> dict[str, Any]:
+    return {**asdict(item), "newest_at": item.newest_at.isoformat() if item.newest_at else None}
+
+
+def _state(item: Report) -> str:
     return "works" if item.is_well else "fails"
 
 
-def _found(item: ConnectionReport) -> str:
+def _found(item: Report) -> str:
+    return _tables_in(item) if isinstance(item, ConnectionReport) else _files_in(item)
+
+
+def _files_in(item: FilesReport) -> str:
+    files = "no file so far"
+    if item.newest_at is not None:
+        name = item.newest.rpartition("/")[2]
+        files = (
+            f"may read {item.files:,} files ({item.size:,} bytes), {item.waiting:,} not taken yet; newest {name} of "
+            f"{item.newest_at:%Y-%m-%d %H:%M} UTC"
+        )
+    return "; ".join(part for part in (item.place, item.error, "" if item.error and not item.files else files) if part)
+
+
+def _tables_in(item: ConnectionReport) -> str:
     if item.error:
         return item.error
     more = f" and {len(item.tables) - _SHOWN:,} more" if len(item.tables) > _SHOWN else ""
