@@ -214,6 +214,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     received=declared.source.name,
                     next_step=f"rename one; the other is at {other.place('name')}",
                 )
+    _require_own_files(by_name)
     for name, declared in by_name.items():
         for ending in _ENDINGS:
             base = name.removesuffix(ending)
@@ -232,6 +233,24 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
         _data_products(documents, list(by_name)),
         _publications(documents, by_name),
     )
+
+
+def _require_own_files(by_name: Mapping[str, Declaration]) -> None:
+    """Raise ConfigError if one of several sources of one path takes the files away, which the others would miss."""
+    of_path: dict[str, list[Declaration]] = {}
+    for declared in by_name.values():
+        if isinstance(declared.source.connection, FileConnection):
+            of_path.setdefault(declared.source.connection.path, []).append(declared)
+    for path, readers in of_path.items():
+        for declared in readers:
+            connection = declared.source.connection
+            if len(readers) > 1 and isinstance(connection, FileConnection) and connection.after_pickup is not None:
+                others = [item.source.name for item in readers if item is not declared]
+                raise ConfigError(
+                    f"{declared.place('connection', 'after_pickup')}: other sources read the same files",
+                    received=f"{path!r}, which {', '.join(others)} would miss",
+                    next_step="leave it out, or let one source read the files",
+                )
 
 
 def _documents(path: Path) -> list[yaml.Node]:

@@ -230,6 +230,7 @@ def _told(found: FoundInputs) -> Iterator[str]:
     if found.new:
         yield f"{len(found.new)} new inputs: {', '.join(_some([item.input_id for item in found.new]))}"
     yield from _some([f"{item.origin}: {item.note}" for item in found.noted])
+    yield from _some(found.taken_away)
     if found.left:
         yield f"{len(found.left)} files are left for the next look"
 

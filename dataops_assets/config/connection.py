@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dataops_assets.config.after_pickup import AfterPickup, require_can_move
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.encryption import Encryption
@@ -342,6 +343,10 @@ class FileConnection(Declared):
         description="Takes requests (webhooks) by `dataops receive`, and stores each body as a file in `path`, which "
         "is a folder below the landing area then.",
     )
+    after_pickup: AfterPickup | None = Field(
+        None,
+        description="Moves or deletes each file at its sender after it was stored. Without it files stay.",
+    )
     follow_links: bool = Field(
         False,
         description="Follow symbolic links to folders, and links that lead out of the landing area. Without it such "
@@ -355,6 +360,16 @@ class FileConnection(Declared):
             raise ValueError("members of archives are read without encryption: leave out one of them")
         if self.members and self.manifest is not None:
             raise ValueError("members of archives have no manifests of their own: leave out one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _may_be_moved(self) -> FileConnection:
+        if self.after_pickup is None:
+            return self
+        for name in ("members", "manifest", "receive"):
+            if getattr(self, name):
+                raise ValueError(f"after_pickup moves single files: leave out it or {name}")
+        require_can_move(self.path, self.after_pickup)
         return self
 
     @model_validator(mode="after")

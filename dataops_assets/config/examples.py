@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "control": {"country": "DE"},
     },
     "AvroMessage": {"schema_text": '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "long"}]}'},
+    "AfterPickup": {"move_to": "../done"},
     "AgeEncryption": {"identity": {"env": "SHOP_AGE_KEY"}, "passphrase": {"env": "SHOP_AGE_PASSPHRASE"}},
     "ApiKey": {"key": {"env": "SHOP_API_KEY"}},
     "Basic": {"user": "reader", "password": {"env": "SHOP_API_PASSWORD"}},
@@ -87,6 +88,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "FileConnection": {
         "path": "shop/orders_*.csv",
+        "after_pickup": {"move_to": "../done"},
         "manifest": {"name": "{stem}.manifest.json", "rows": "rows"},
         "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
         "members": "*/orders.csv",

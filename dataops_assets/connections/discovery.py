@@ -39,6 +39,7 @@ from dataops_assets.connections.files import Files
 from dataops_assets.connections.look import FoundInputs, Look, ReadingTime
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import Input
+from dataops_assets.storage.links import is_private
 from dataops_assets.storage.raw import RawArea
 
 _NO_DATABASES: Mapping[str, AnyConnection] = MappingProxyType({})
@@ -66,8 +67,11 @@ def discover(
     """
     look = Look(source, metadata, now)
     if isinstance(source.connection, FileConnection):
-        files = Files(source.connection, environment.landing, os.environ)
-        look_at_files(look, source.connection, files, limit)
+        connection = source.connection
+        if is_private(environment.home):
+            # it leaves the files to its parent
+            connection = connection.model_copy(update={"after_pickup": None})
+        look_at_files(look, connection, Files(connection, environment.landing, os.environ), limit)
         return look.found
     raw = RawArea.of(environment.storage, source.name)
     if isinstance(source.connection, DatabaseConnection):

@@ -30,12 +30,17 @@ _LEAST_BYTES = 64 << 20
 def look_at_files(look: Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
     """Take the files that are new and complete, the oldest first, and record them. Raises StorageError."""
     taken = look.metadata.taken_versions(look.source.name)
-    listing = files.list(taken)
+    listing = files.list(taken if connection.after_pickup is None else ())
+    still_there = [item for item in listing.versions if _key_of(item) in taken]
+    if still_there:
+        listing.versions[:] = [item for item in listing.versions if _key_of(item) not in taken]
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
     look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
     fresh = listing.versions
-    look.concerns([item.origin for item in fresh] + [item.version.origin for item in listing.left_out.values()])
+    look.concerns(
+        [item.origin for item in (*fresh, *still_there)] + [item.version.origin for item in listing.left_out.values()]
+    )
     for item in listing.left_out.values():
         look.leave_out(item.version, item.reason, connection.settle_seconds)
     dated: list[tuple[dt.datetime, str, FileVersion]] = []
@@ -77,6 +82,32 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
             else:
                 look.found.left.append(origin)
     look.record()
+    _take_away(look, files, still_there, deadline, limit.clock)
+
+
+def _take_away(look: Look, files: Files, taken: Sequence[FileVersion], deadline: float, clock: Clock) -> None:
+    """Move or delete the files whose input is stored and recorded as ingested, the oldest first."""
+    arrivals = {item.origin: item for version in taken if (item := look.seen(version)) is not None}
+    ids = sorted({item.input_id for item in arrivals.values() if item.input_id})
+    if not ids:
+        return
+    steps = look.metadata.processes(look.source.name, "ingest", ids)
+    stored = {step.input_id for step in steps if step.status == "done"}
+    for version in sorted(taken, key=lambda item: (item.modified, item.origin)):
+        if version.origin not in arrivals or arrivals[version.origin].input_id not in stored:
+            continue
+        if clock() >= deadline:
+            look.found.left.append(version.origin)
+            continue
+        try:
+            if done := files.take_away(version):
+                look.found.taken_away.append(f"{version.origin} {done}")
+        except DataOpsError as error:
+            look.refuse(version.origin, error)
+
+
+def _key_of(version: FileVersion) -> VersionKey:
+    return version_key(version.origin, version.size, version.modified)
 
 
 def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[VersionKey]) -> list[str]:

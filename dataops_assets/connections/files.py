@@ -1,4 +1,4 @@
-"""Lists and reads files in a folder, glob or object store prefix, or on a file server. Never writes.
+"""Lists and reads files in a folder, glob or object store prefix, or on a file server. Moves them only if declared.
 
 A folder is read with all its subfolders, a glob is matched exactly. Files that are left out by name are reported.
 """
@@ -10,7 +10,6 @@ import datetime as dt
 import fnmatch
 import glob
 import os
-import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from dataops_assets.config.after_pickup import MAGIC, fixed_part, folder_after
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
@@ -33,11 +33,11 @@ from dataops_assets.connections.stores import (
     require_store,
     scheme_of,
 )
+from dataops_assets.connections.taking_away import take_away
 from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
-from dataops_assets.errors import InputError, StorageError
+from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
-_MAGIC = re.compile(r"[*?\[]")
 _CHUNK = 1 << 20
 _REMOTE_BLOCK = 8 << 20
 _NEARLY = "its name nearly matches {!r}: letter case, blanks, Unicode form or a compression ending differ"
@@ -110,9 +110,9 @@ class Files:
         """
         path, what = connection.path, "connection.path"
         require_store(path, what)
-        magic = _MAGIC.search(path)
+        magic = MAGIC.search(path)
         # where names are free: below this, hidden and unfinished names count; above it is the deployment's business
-        fixed = path[: magic.start()].rpartition("/")[0] or "/" if magic else path
+        fixed = fixed_part(path)
         is_below_landing = "://" not in path and not os.path.isabs(path)
         if is_below_landing:
             what = "connection.path below DATAOPS_LANDING"
@@ -128,6 +128,7 @@ class Files:
         self._follow_links = connection.follow_links
         self._members = connection.members
         self._manifest = connection.manifest
+        self._after_pickup = connection.after_pickup
         self._manifests: dict[str, FileVersion] = {}
         self._limits = connection.limits
         self._depth = _depth(self._path, self._fixed) if magic else None
@@ -348,6 +349,43 @@ class Files:
                 break
         return text_of(version.manifest, content)
 
+    def take_away(self, version: FileVersion) -> str:
+        """Move or delete a file as `after_pickup` declares; return what was done, '' if it is not this version now.
+
+        Raises ConfigError if it would be read again there, and StorageError if it may not be moved.
+        """
+        after = self._after_pickup
+        if after is None:
+            return ""
+        try:
+            archive = folder_after(self._fixed, after, reads_all_below=self._depth is None)
+        except ValueError as error:
+            raise ConfigError(f"moving files of {self._shown}", received=str(error)) from error
+        path = version.origin if self.is_local else self._fs.path_of(version.origin)
+        target = f"{archive}/{path[len(self._fixed) :].strip('/') or file_name(path)}" if archive else ""
+
+        def is_same(path: str) -> bool:
+            # a link here is not what it leads to, so it stays
+            with contextlib.suppress(FileNotFoundError):
+                size, modified = _size_and_time(os.lstat(path) if self.is_local else self._fs.info(path))
+                return (size, modified) == (version.size, version.modified)
+            return False
+
+        try:
+            moved = take_away(self._fs, path, target, f"{version.modified:%Y%m%dT%H%M%S}", is_same)
+        except STORE_ERRORS as error:
+            with contextlib.suppress(*STORE_ERRORS):
+                if not is_same(path):
+                    # moved by somebody else, or replaced: then it is found as a new version
+                    return ""
+            raise StorageError(
+                f"taking away {version.origin}" + (f" to {target}" if target else ""),
+                received=f"{type(error).__name__}: {error}",
+                next_step="give the user the right to write into both folders, on one file system; the file was taken, "
+                "and the next look tries again",
+            ) from error
+        return f"moved to {moved}" if moved else "deleted"
+
     def _state(self, origin: str) -> FileVersion:
         path = self._archive_of(origin)
         self._require_inside(path)
@@ -495,6 +533,12 @@ def _state_of(path: str) -> tuple[object, ...]:
     except OSError as error:
         return path, type(error).__name__
     return path, leads_to, status.st_size, status.st_mtime_ns, status.st_mode
+
+
+def _size_and_time(about: os.stat_result | Mapping[str, Any]) -> tuple[int, dt.datetime]:
+    if isinstance(about, os.stat_result):
+        return about.st_size, _utc(about.st_mtime)
+    return int(about["size"]), _utc(about["mtime"])
 
 
 def _utc(time: dt.datetime | float | str) -> dt.datetime:

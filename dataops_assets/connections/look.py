@@ -49,7 +49,7 @@ class FoundInputs:
     """The result of one look. `new` is sorted and recorded; `noted` are arrivals of this look with a note.
 
     `settling` are files that may still be written, `alone` those whose manifest is not there. `left` are
-    files that the next look reads, because time ran out.
+    files that the next look reads, because time ran out. `taken_away` says which files were moved or deleted.
     """
 
     new: list[Input] = field(default_factory=list)
@@ -57,6 +57,7 @@ class FoundInputs:
     settling: list[str] = field(default_factory=list)
     alone: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    taken_away: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 

@@ -86,6 +86,11 @@ class SftpFiles(ServerFiles):
             for folder in reversed(missing):
                 connection.mkdir(folder)
 
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file. Raises OSError if there is one of the new name, as the protocol says."""
+        with _told(self.place), self._connections.one() as connection:
+            connection.rename(self._strip_protocol(old), self._strip_protocol(new))
+
     def rm_file(self, path: str) -> None:
         """Remove a file."""
         with _told(self.place), self._connections.one() as connection:
