@@ -68,7 +68,8 @@ class Column(Declared):
     date_format: str | tuple[str, ...] = Field(
         "",
         description="Format of dates and timestamps in text data, as in Python's strptime. Of several formats the "
-        "first that fits is used. Empty: ISO 8601.",
+        "first that fits is used. Empty: ISO 8601. For numbers since 1970, also in typed data: epoch_days, "
+        "epoch_seconds, epoch_milliseconds or epoch_microseconds.",
     )
     number_format: NumberFormat | None = Field(
         None,

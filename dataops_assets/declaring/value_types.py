@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dataops_assets.steps.parsing.epoch_times import time_of_text
 from dataops_assets.steps.parsing.typed_values import TextMarks
 
 NULL_WORDS = frozenset(
@@ -44,6 +45,9 @@ _DATES = ("%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y"
 _NAMED_DATES = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%a, %d %b %Y", "%b %d %Y")
 _CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 _COMPACT = ("%Y%m%d", "%Y%m%d%H%M%S")
+# the digits of these numbers from 2001 to 2286
+_EPOCHS = {"epoch_seconds": 10, "epoch_milliseconds": 13, "epoch_microseconds": 16}
+_FIRST_YEAR, _LAST_YEAR = 2001, 2100
 _DATE_NAMES = re.compile(r"date|datum|dt$|^dt|day|time|stamp|_on$|_at$", re.IGNORECASE)
 _SIGNS = re.compile(r"[0-9]")
 
@@ -105,6 +109,7 @@ def value_type(
         return text
     return (
         _compact_date(name, values)
+        or _since_1970(name, values)
         or number_type(values, has_nulls=has_nulls, marks=marks)
         or _time(values, dates_have_clock=dates_have_clock)
         or text
@@ -263,6 +268,18 @@ def _type_of(form: str) -> str:
     return "timestamp" if "%H" in form or "%I" in form else "date"
 
 
+def _since_1970(name: str, values: Collection[str]) -> ValueType | None:
+    """Return the type of numbers of seconds, milliseconds or microseconds since 1970: only if the name says so."""
+    if not _DATE_NAMES.search(name):
+        return None
+    for word, length in _EPOCHS.items():
+        if all(len(value) == length and value.isdigit() for value in values) and all(
+            _FIRST_YEAR <= time_of_text(value, word).year <= _LAST_YEAR for value in values
+        ):
+            return ValueType("timestamptz", (word,))
+    return None
+
+
 def _compact_date(name: str, values: Collection[str]) -> ValueType | None:
     """Return the type of dates without marks between their parts, such as 20240131: only if the name says so."""
     if not _DATE_NAMES.search(name):
@@ -270,6 +287,6 @@ def _compact_date(name: str, values: Collection[str]) -> ValueType | None:
     for form, length in zip(_COMPACT, (8, 14), strict=True):
         if all(len(value) == length and value.isdigit() for value in values):
             times = [_read(value, form) for value in values]
-            if all(time is not None and 1900 <= time.year <= 2100 for time in times):
+            if all(time is not None and 1900 <= time.year <= _LAST_YEAR for time in times):
                 return ValueType(_type_of(form), (form,))
     return None

@@ -39,7 +39,8 @@ from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import lost_data
 
 SOURCE_TYPE = "dataops_assets.components.SourceComponent"
-FIRST_DAY = dt.date(1900, 1, 1)
+# 100,000 days fit before today
+FIRST_DAY = dt.date(1700, 1, 1)
 AT_ONCE = 2_000
 PACKAGE = Path(__file__).resolve().parents[2] / "dataops_assets"
 LOAD = """

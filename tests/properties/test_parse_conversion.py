@@ -329,3 +329,56 @@ def test_nanoseconds_that_a_time_cannot_hold_are_no_time(session: DuckDBSession)
     assert convert(session, times, "timestamp", "TIMESTAMP_NS") == [start.replace(tzinfo=None), None]
     assert convert(session, times, "timestamptz", "TIMESTAMP_NS") == [start, None]
     assert convert(session, times, "date", "TIMESTAMP_NS") == [None, None]
+
+
+_UNITS = {
+    "epoch_days": 86_400_000_000,
+    "epoch_seconds": 1_000_000,
+    "epoch_milliseconds": 1_000,
+    "epoch_microseconds": 1,
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    micros=st.lists(
+        st.one_of(st.integers(-(2**63), 2**63), st.integers(-(10**15), 10**15), st.integers(-(10**4), 10**4)),
+        min_size=1,
+    ),
+    word=st.sampled_from(sorted(_UNITS)),
+    kind=st.sampled_from(["timestamp", "timestamptz", "date"]),
+    scale=st.integers(0, 3),
+)
+def test_numbers_since_1970_are_exact_times_or_none(
+    session: DuckDBSession, micros: list[int], word: str, kind: str, scale: int
+) -> None:
+    """As texts and as numbers of a typed file; finer than a microsecond is no time."""
+    numbers = [Decimal(number).scaleb(-scale) / _UNITS[word] for number in micros]
+    # a text has the digits of a decimal(24,6), as a number of a file does
+    numbers = [number.quantize(Decimal("0.000001")) for number in numbers]
+    wanted = []
+    for number in numbers:
+        exactly = number * _UNITS[word]
+        try:
+            time = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=int(exactly))
+        except OverflowError:
+            time = None
+        time = time if exactly == int(exactly) else None
+        if kind == "date":
+            time = time.date() if time and time.time() == dt.time() else None
+        wanted.append(time.replace(tzinfo=None) if kind == "timestamp" and time else time)
+    assert convert(session, [f" {number} " for number in numbers], kind, date_format=word) == wanted
+    assert convert(session, numbers, kind, "DECIMAL(24,6)", date_format=word) == wanted
+    whole = [int(number) for number in numbers if number == int(number)]
+    kept = [time for number, time in zip(numbers, wanted, strict=True) if number == int(number)]
+    if whole and max(map(abs, whole)) < 2**63:
+        assert convert(session, whole, kind, "BIGINT", date_format=word) == kept
+
+
+def test_one_number_has_one_unit(session: DuckDBSession) -> None:
+    """Numbers beside texts in another format are read; two units are refused."""
+    texts = ["1704067200", "2024-01-01", "soon"]
+    new_year = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    assert convert(session, texts, "timestamptz", date_format=("epoch_seconds", "")) == [new_year, new_year, None]
+    with pytest.raises(ConfigError, match="no number tells which"):
+        convert(session, texts, "timestamptz", date_format=("epoch_seconds", "epoch_milliseconds"))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dataops_assets.config.contract import Column
 from dataops_assets.declaring.column_facts import ColumnFacts
 from dataops_assets.declaring.value_types import PLAIN, is_null_word
+from dataops_assets.steps.parsing.epoch_times import MICROSECONDS, time_of_text
 from dataops_assets.steps.parsing.typed_values import TextMarks
 
 MOST_EXAMPLES = 5
@@ -129,6 +130,8 @@ def time_of(text: str, formats: Iterable[str]) -> dt.datetime | None:
     """Return the time that a text is in one of the formats ('' is ISO 8601), without its zone."""
     for form in formats:
         try:
+            if form in MICROSECONDS:
+                return time_of_text(text, form)
             # the zone is left out anyway
             found = dt.datetime.strptime(text.strip(), form) if form else dt.datetime.fromisoformat(_iso(text))  # noqa: DTZ007
         except ValueError:

@@ -32,7 +32,11 @@ PACKED = {"%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%y%m%d": 6, "%d%m%y": 6, "%Y%m
 TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _EXCEL = re.compile(r"[2-7]\d{4}(\.\d+)?")
-_SINCE_1970 = {"seconds": re.compile(r"1\d{9}(\.\d+)?"), "milliseconds": re.compile(r"1\d{12}")}
+_SINCE_1970 = {
+    "epoch_seconds": re.compile(r"1\d{9}(\.\d+)?"),
+    "epoch_milliseconds": re.compile(r"1\d{12}(\.\d+)?"),
+    "epoch_microseconds": re.compile(r"1\d{15}"),
+}
 _MOST_NAMED = 3
 
 
@@ -48,9 +52,10 @@ def looks_like(values: Sequence[str], kind: str, declared: Sequence[str] = ()) -
         return (
             "looks like day numbers of Excel: export dates as text, or declare a number and compute the date by a rule"
         )
-    for unit, pattern in _SINCE_1970.items():
-        if _all(pattern, texts):
-            return f"looks like {unit} since 1970: declare a number and compute the time by a rule"
+    for word, pattern in _SINCE_1970.items():
+        if _all(pattern, texts) and word not in declared:
+            what = "declare the type timestamptz with" if kind == "date" else "set"
+            return f"looks like {word.removeprefix('epoch_')} since 1970: {what} date_format: {word}"
     if kind == "date" and _all(_ISO, texts):
         return "looks like ISO 8601 with a time of day: declare the type timestamp"
     fitting = [form for form in fitting_formats(texts) if form not in declared]

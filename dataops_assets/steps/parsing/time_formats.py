@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from dataops_assets.errors import ConfigError
 from dataops_assets.sql import DIALECT, computed_once, literal, query
+from dataops_assets.steps.parsing.epoch_times import MICROSECONDS
 
 _MONTHS = (
     "january",
@@ -177,8 +178,8 @@ def _refused(text: str, problem: str) -> ConfigError:
     return ConfigError(
         "reading a date_format",
         received=f"{text!r}: {problem}",
-        known=[f"%{letter}" for letter in (*_DIRECTIVES, *_SAME_AS, "%")],
-        next_step="use strptime directives that tell all of a time, such as %d.%m.%Y %H:%M:%S",
+        known=[*(f"%{letter}" for letter in (*_DIRECTIVES, *_SAME_AS, "%")), *MICROSECONDS],
+        next_step="use strptime directives that tell all of a time, such as %d.%m.%Y %H:%M:%S, or the unit of a number",
     )
 
 

@@ -25,7 +25,8 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
 from dataops_assets.rules.types import Types, UntypedError
 from dataops_assets.sql import DIALECT, computed_once, literal, query
-from dataops_assets.steps.parsing.time_formats import TimeFormat, parsed, time_format
+from dataops_assets.steps.parsing import epoch_times
+from dataops_assets.steps.parsing.time_formats import parsed, time_format
 
 _DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])[-/][0-9]{1,2}[-/][0-9]{1,2}"
 _MIDNIGHT = r"([T ]00:00(:00(\.0+)?)?Z?)?"
@@ -96,6 +97,8 @@ def converted(value: exp.Expression, raw_type: str, column: Column, marks: TextM
     target = sql_type(column.type)
     if raw_type == "VARCHAR":
         return _from_text(value, column, target, marks)
+    if _counts_since_1970(raw_type, column):
+        return _time_of_number(value, raw_type, column, target)
     if raw_type == target or (raw_type == "TIMESTAMP WITH TIME ZONE" and target == "TIMESTAMPTZ"):
         typed = value
     else:
@@ -107,12 +110,23 @@ def is_type(raw_type: str, column: Column) -> bool:
     """Whether a field of a typed format has the column's type; a narrower one of its kind is the same type."""
     target = sql_type(column.type)
     family = family_of(target)
+    if _counts_since_1970(raw_type, column):
+        return True
     if family != family_of(raw_type):
         return False
     if family != "decimal":
         return True
     (precision, scale), (most, places) = (_digits(kind) for kind in (raw_type, target))
     return scale <= places and precision - scale <= most - places
+
+
+def _counts_since_1970(raw_type: str, column: Column) -> bool:
+    """Whether numbers of a typed format are times of the column."""
+    return bool(_epochs(column)) and family_of(raw_type) in ("integer", "double", "decimal")
+
+
+def _epochs(column: Column) -> list[str]:
+    return [form for form in column.date_formats if form in epoch_times.MICROSECONDS]
 
 
 def _digits(decimal: str) -> tuple[int, int]:
@@ -123,7 +137,16 @@ def _digits(decimal: str) -> tuple[int, int]:
 
 def require_date_format(column: Column) -> None:
     """Raise ConfigError for a date format that cannot be read exactly; an empty one is ISO 8601."""
+    epochs = _epochs(column)
+    if len(epochs) > 1:
+        raise ConfigError(
+            f"reading the date_format of column {column.name!r}",
+            received=" and ".join(epochs),
+            next_step="declare one unit: no number tells which of two it is in",
+        )
     for form in filter(None, column.date_formats):
+        if form in epochs:
+            continue
         try:
             time_format(form)
         except ConfigError as error:
@@ -288,13 +311,15 @@ def _time(value: exp.Expression, column: Column, target: str, marks: TextMarks) 
     require_date_format(column)
     forms = [*column.date_formats, ""] if marks.has_iso_times else column.date_formats
     found = [
-        _formatted_time(value, time_format(form), target) if form else _iso_time(value, target)
-        for form in dict.fromkeys(forms)
+        _formatted_time(value, form, target) if form else _iso_time(value, target) for form in dict.fromkeys(forms)
     ]
     return found[0] if len(found) == 1 else exp.Coalesce(this=found[0], expressions=found[1:])
 
 
-def _formatted_time(value: exp.Expression, form: TimeFormat, target: str) -> exp.Expression:
+def _formatted_time(value: exp.Expression, text: str, target: str) -> exp.Expression:
+    if text in epoch_times.MICROSECONDS:
+        return epoch_times.time_of_number(_number(value, epoch_times.NUMBER, TextMarks()), text, target)
+    form = time_format(text)
     if target != "TIMESTAMPTZ":
         return parsed(value, form, target)
     return query("$time AT TIME ZONE 'UTC'", time=parsed(value, form, "TIMESTAMP"))
@@ -387,6 +412,12 @@ def _from_typed(value: exp.Expression, raw_type: str, target: str) -> exp.Expres
         return query("CAST($value AS TIMESTAMP) AT TIME ZONE 'UTC'", value=value)
     same_kind = source == wanted or (source == "boolean" and wanted in numbers)
     return cast if same_kind or (source, wanted) == ("date", "timestamp") else exp.cast(exp.null(), target)
+
+
+def _time_of_number(value: exp.Expression, raw_type: str, column: Column, target: str) -> exp.Expression:
+    number = epoch_times.NUMBER
+    exact = value if raw_type == number else _from_typed(value, raw_type, number)
+    return epoch_times.time_of_number(exact, _epochs(column)[0], target)
 
 
 def _if_same(cast: exp.Expression, value: exp.Expression, raw_type: str) -> exp.Expression:

@@ -35,6 +35,7 @@ from dataops_assets.steps.parsing.typed_values import TextMarks
         (["2024-01-31", "2024-02-01", "13.02.2024"], "date", ("", "%d.%m.%Y")),
         (["01/31/2024 1:30 PM", "02/01/2024 11:00 AM"], "timestamp", ("%m/%d/%Y %I:%M %p",)),
         (["20240131", "20240201"], "integer", ()),
+        (["1704067200", "1704067201"], "integer", ()),
         (["a", "1"], "text", ()),
         ([], "text", ()),
     ],
@@ -47,6 +48,19 @@ def test_the_narrowest_type_of_all_values(values: list[str], kind: str, formats:
 def test_a_date_without_marks_needs_a_name_that_says_so() -> None:
     found = text_type("order_date", ["20240131", "20240201"], has_nulls=False).type
     assert (found.type, found.formats) == ("date", ("%Y%m%d",))
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        (["1704067200", "1704067201"], "epoch_seconds"),
+        (["1704067200123"], "epoch_milliseconds"),
+        (["1704067200123456"], "epoch_microseconds"),
+    ],
+)
+def test_a_number_since_1970_needs_a_name_that_says_so(values: list[str], word: str) -> None:
+    found = text_type("updated_at", values, has_nulls=False).type
+    assert (found.type, found.formats) == ("timestamptz", (word,))
 
 
 @pytest.mark.parametrize(

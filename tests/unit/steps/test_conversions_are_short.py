@@ -22,7 +22,7 @@ RAW = {
     "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
 TYPES = ("text", "integer", "double", "decimal(18,4)", "boolean", "date", "timestamp", "timestamptz", "binary")
-FORMATS = ("%Y-%m-%dT%H:%M:%S.%f%z", "%d %B %Y %I:%M:%S %p", "%Y %U %a", "%G-W%V-%u", "%Y-%j")
+FORMATS = ("%Y-%m-%dT%H:%M:%S.%f%z", "%d %B %Y %I:%M:%S %p", "%Y %U %a", "%G-W%V-%u", "%Y-%j", "epoch_milliseconds")
 MOST = 16_000
 
 

@@ -30,8 +30,9 @@ FORMATS = [*(f"{date}{time}" for date in DATES for time in TIMES), *PACKED]
         (["31.12.2013 10:05"], "date", "looks like %d.%m.%Y %H:%M: declare the type timestamp with this date_format"),
         (["31.12.2013 10:05"], "timestamp", "looks like %d.%m.%Y %H:%M: set date_format"),
         (["41639", "41640.5"], "date", "day numbers of Excel"),
-        (["1388488800"], "timestamp", "seconds since 1970"),
-        (["1388488800123"], "timestamp", "milliseconds since 1970"),
+        (["1388488800", "1388488800.5"], "timestamp", "seconds since 1970: set date_format: epoch_seconds"),
+        (["1388488800123"], "timestamptz", "milliseconds since 1970: set date_format: epoch_milliseconds"),
+        (["1388488800123456"], "date", "declare the type timestamptz with date_format: epoch_microseconds"),
         # one that fits no format is enough
         (["31.12.2013", "soon"], "date", ""),
         (["31.12.2013", "12/31/2013"], "date", ""),
