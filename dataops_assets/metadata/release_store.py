@@ -298,12 +298,12 @@ def require_startable(connection: sa.Connection, source: str, step: str, input_i
     connection.execute(key.with_for_update(read=True, key_share=True)).all()
     _require_no_rollback(connection, source, attempted)
     ids = sorted({input_id for input_id in input_ids if input_id})
-    out = [input_id for input_id in _left_out(connection, source) if input_id in set(ids)]
+    out = sorted(set(ids).intersection(_left_out(connection, source)))
     if out:
         raise InputError(
             attempted,
-            received=f"{len(out)} inputs that a rollback left out, such as {', '.join(sorted(out)[:_SHOWN])}",
-            next_step=f"take them back: dataops reset {source} ingest {' '.join(sorted(out)[:_SHOWN])}",
+            received=f"{len(out)} inputs that a rollback left out, such as {', '.join(out[:_SHOWN])}",
+            next_step=f"take them back: dataops reset {source} ingest {' '.join(out[:_SHOWN])}",
         )
     before = _BEFORE.get(step)
     if before is None or not ids or not _was_rolled_back(connection, source):

@@ -338,7 +338,8 @@ def _measured(
         "SELECT s_input_id, $aggregates FROM $rows AS r GROUP BY s_input_id", aggregates=aggregates, rows=rows
     )
     found = session.fetch(by_input).to_pylist()
-    without_rows = [input_id for input_id in groups if input_id not in {row["s_input_id"] for row in found}]
+    with_rows = {row["s_input_id"] for row in found}
+    without_rows = [input_id for input_id in groups if input_id not in with_rows]
     if without_rows:
         nothing = session.fetch(whole.where(exp.false())).to_pylist()[0]
         found += [{**nothing, "s_input_id": input_id} for input_id in without_rows]

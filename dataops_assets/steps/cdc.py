@@ -89,9 +89,10 @@ def _compare_all(tables: ReadTables, manifest: HubManifest, inputs: Sequence[Inp
     snapshot = version_of(context, context.changes, STEP, ids)
     while True:
         # what is in the hub goes on, so that refresh can remove it
-        arriving = [item for item in inputs if item.input_id not in {*errors, *manifest.inputs}]
+        going_on = [item for item in inputs if item.input_id not in errors]
+        arriving = [item for item in going_on if item.input_id not in manifest.inputs]
         odd = anomaly_guard.odd_inputs(context, manifest, arriving)
-        good = tuple(item for item in inputs if item.input_id not in {*errors, *odd})
+        good = tuple(item for item in going_on if item.input_id not in odd)
         if not good:
             break
         change = change_for(context, session, manifest, good, tables.parsed, extents)
@@ -181,8 +182,9 @@ def _publish(tables: ReadTables, timeline: merge.Timeline, kinds: Relation) -> T
     plan = plan_name(change)
 
     def with_plans(info: Mapping[str, Any]) -> dict[str, Any]:
-        known = {k: v for k, v in info.get("plans", {}).items() if k not in change.ids}
-        kept = dict(list(known.items())[-_PLANS_KEPT:])
+        own = set(change.ids)
+        known = [(input_id, name) for input_id, name in info.get("plans", {}).items() if input_id not in own]
+        kept = dict(known[-_PLANS_KEPT:])
         return {"plans": {**kept, **dict.fromkeys(change.ids, "" if late else plan)}}
 
     rows = _change_set(change, tables.own, kinds)

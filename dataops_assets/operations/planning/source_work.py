@@ -120,7 +120,8 @@ class _SourceWork:
         parsed = run_steps(context, inputs, "parse", RUN_ID, _silent, last="parse")
         left = [item for item in inputs if item.input_id not in parsed.errors]
         # the inputs are to be compared as they are parsed now
-        self._parsed = [item for item in self._parsed if item.input_id not in {one.input_id for one in inputs}]
+        again = {item.input_id for item in inputs}
+        self._parsed = [item for item in self._parsed if item.input_id not in again]
         if self._outdated().rebuild:
             self._begin(f"{name}: rebuild the hub")
             rebuild(context)

@@ -108,7 +108,7 @@ def _covered_periods(session: Session, delivery: Delivery) -> exp.Query:
     applied = {
         item.input_id: input_periods.told_by(source, item.as_input) for item in change.applied_after() if item.complete
     }
-    wanted = applied if delivery.late else {key: told for key, told in applied.items() if key in set(change.ids)}
+    wanted = applied if delivery.late else {key: applied[key] for key in change.ids if key in applied}
     found: exp.Query = query(
         """
         SELECT p.*, i.s_extract_time, i.s_rank, i.s_added FROM $periods AS p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -102,17 +103,17 @@ class Change:
     spares: frozenset[str] = frozenset()
     judged: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def ids(self) -> tuple[str, ...]:
         """Return the ids of the added inputs."""
         return tuple(item.input_id for item in self.adding)
 
-    @property
+    @functools.cached_property
     def moved(self) -> tuple[str, ...]:
         """Return the ids of the inputs that are added, removed or revisited."""
         return (*self.ids, *self.removing, *self.revisited)
 
-    @property
+    @functools.cached_property
     def reached(self) -> tuple[str, ...]:
         """Return the ids of the inputs whose keys are read: the moved inputs and the inputs that are judged again."""
         return (*self.moved, *self.judged)
@@ -135,7 +136,7 @@ class Change:
         """Whether an input whose absences count has rejected rows with readable keys. These keys count as present."""
         return bool(self.spares) if late else not self.spares.isdisjoint(self.ids)
 
-    @property
+    @functools.cached_property
     def repeated(self) -> frozenset[str]:
         """Return the ids of the inputs that add nothing to an `append` hub: an earlier input has the same content."""
         if not isinstance(self.source.refresh, AppendRefresh):

@@ -90,8 +90,8 @@ def with_inputs_to_rejudge(session: Session, change: Change, lake: exp.Expr) -> 
     if not (moved and source.gates.deletes.is_on and absence_deletes(source)):
         return change
     # nothing comes after the newest input, so the usual case reads nothing
-    first, others = min(moved), change.applied_after()
-    later = [item.input_id for item in others if item.input_id not in change.moved and item.as_input > first]
+    first, others, own = min(moved), change.applied_after(), set(change.moved)
+    later = [item.input_id for item in others if item.input_id not in own and item.as_input > first]
     if later and source.refresh.range_by is not None and not change.is_remade:
         later = _overlapping(session, change, lake, later)
     if not later:
