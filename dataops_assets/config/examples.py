@@ -113,11 +113,20 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "FilesTarget": {
         "path": "crm",
+        "template": {"row": "{order_no:<10}{amount:0>12}", "footer": "{rows} rows"},
         "name": "{output}_{date}_{delivery}",
         "partition_by": ["country"],
         "keep": 7,
         "archive": "older",
         "storage_options": {"username": "dataops", "private_key": {"file": "/run/secrets/partner_key"}},
+    },
+    "TextTemplate": {
+        "row": "{order_no:<10}{amount:0>12}",
+        "header": "orders {date}",
+        "footer": "{rows} rows",
+        "null_text": "-",
+        "encoding": "cp1252",
+        "ending": "dat",
     },
     "Gate": {"contract": "dataops_assets.defs.shop.orders.contracts:delivered"},
     "Gates": {

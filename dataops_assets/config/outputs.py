@@ -17,6 +17,7 @@ from dataops_assets.config.declared import Declared, Problem, hint, refuse
 from dataops_assets.config.names import Area, Name, Owner
 from dataops_assets.config.quality import FreshnessCheck, VolumeCheck
 from dataops_assets.config.secrets import Secret
+from dataops_assets.config.text_template import TextTemplate
 
 TOKENS = ("output", "date", "time", "version", "delivery")
 """The tokens of a file name: the output's name, day and time of the delivery in UTC, the version of the table it is
@@ -96,12 +97,14 @@ class FilesTarget(Declared):
         description="Name of the file, or of the folder if there are several, without ending. Tokens: {output}, "
         "{date}, {time}, {version}, {delivery}.",
     )
-    format: Literal["csv", "jsonl", "parquet", "avro", "excel"] = Field("csv", description="File format.")
+    format: Literal["csv", "jsonl", "parquet", "avro", "excel", "text"] = Field("csv", description="File format.")
+    template: TextTemplate | None = Field(None, description="Of the format text: how rows become text.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="Field separator of CSV.")
     header: bool = Field(True, description="Whether CSV begins with the names of the columns.")
     compression: Literal["none", "gzip", "zstd"] = Field(
         "none",
-        description="Compression of CSV and JSON Lines as a whole, of Parquet (none: snappy) and Avro within the file.",
+        description="Compression of CSV, JSON Lines and text as a whole, of Parquet (none: snappy) and Avro within the "
+        "file.",
     )
     partition_by: tuple[str, ...] = Field(
         (), description="Columns by whose values the rows are divided into files, in folders such as country=DE."
@@ -142,6 +145,8 @@ class FilesTarget(Declared):
     def _parts_fit(self) -> FilesTarget:
         if self.format == "excel" and self.compression != "none":
             raise ValueError("a workbook is compressed already: leave out compression")
+        if (self.format == "text") != (self.template is not None):
+            raise ValueError("the format text and template belong together: declare both or none")
         if self.partition_by and not self.is_numbered:
             raise ValueError("files by partition_by appear together as a folder, whose name needs the token {delivery}")
         if self.archive and self.keep is None:

@@ -20,10 +20,35 @@ _PACKED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 def ending_of(target: FilesTarget) -> str:
     """Return how the name of a file ends, with the dot."""
     packed = "" if target.format in ("parquet", "avro") else _PACKED[target.compression]
-    return f".{_ENDINGS[target.format]}{packed}"
+    ending = target.template.ending if target.template is not None else _ENDINGS[target.format]
+    return f".{ending}{packed}"
 
 
-def write_file(
+def write_and_read(
+    session: DuckDBSession,
+    rows: exp.Query,
+    types: Mapping[str, str],
+    target: FilesTarget,
+    path: Path,
+    of_file: Mapping[str, str],
+) -> tuple[Content, Content]:
+    """Write rows as one file; return their content, and that of the file as a reader gets it.
+
+    `of_file` are the values of tokens about the whole file. Raises InputError if the format cannot hold the rows,
+    ConfigError for a template that does not fit, and StorageError if the disk fails.
+    """
+    should = content_of(session, rows, types)
+    if target.template is None:
+        _write_file(session, rows, types, target, path)
+        return should, _content_in(session, types, target, path)
+    from dataops_assets.outputs.text_file import TextFile
+
+    text = TextFile(target.template, session, rows, types, of_file)
+    text.write(path, target.compression)
+    return should, should if text.is_in(path, target.compression) else Content(should.rows, should.checksum + 1)
+
+
+def _write_file(
     session: DuckDBSession, rows: exp.Query, types: Mapping[str, str], target: FilesTarget, path: Path
 ) -> None:
     """Write rows as one file. Raises InputError if the format cannot hold them, StorageError if the disk fails."""
@@ -50,7 +75,7 @@ def write_file(
     session.execute(exp.Command(this="COPY", expression=f"({rows.sql(DIALECT)}) TO {_text(str(path))} ({options})"))
 
 
-def content_in(session: DuckDBSession, types: Mapping[str, str], target: FilesTarget, path: Path) -> Content:
+def _content_in(session: DuckDBSession, types: Mapping[str, str], target: FilesTarget, path: Path) -> Content:
     """Return the content of a file as a reader gets it."""
     if target.format == "excel":
         from dataops_assets.outputs.workbook import texts_of_workbook

@@ -23,7 +23,7 @@ from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs.contents import content_of
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target, outcome
-from dataops_assets.outputs.file_formats import content_in, ending_of, write_file
+from dataops_assets.outputs.file_formats import ending_of, write_and_read
 from dataops_assets.outputs.file_place import FilePlace
 from dataops_assets.outputs.local_place import LocalPlace
 from dataops_assets.outputs.manifest import DeliveredFile, Manifest, described, manifest_of
@@ -104,7 +104,8 @@ class _Delivery:
             found = wanted(session, self._item, table, before if incremental else None)
             now = replace(now, rows=found.total)
             rows, types = self._rows(session, found)
-            staged = self._stage(session, rows, types)
+            tokens = self._tokens(now)
+            staged = self._stage(session, rows, types, tokens)
         sent = sum(item.rows for item in staged.files)
         total = sum(item.bytes for item in staged.files)
         counts: dict[str, int | str] = {
@@ -117,7 +118,7 @@ class _Delivery:
         if staged.problem:
             shutil.rmtree(self._staging)
             return Delivered(now, sent, counts, checked, False)
-        name = self._name(now)
+        name = self._target.name.format(**tokens)
         manifest = manifest_of(
             (self._output.name, "full" if found.is_whole else "incremental"), name, now, staged.files, types
         )
@@ -130,15 +131,16 @@ class _Delivery:
         """Return whether the files of a full delivery still are where they were put; readers take changes away."""
         return self._output.mode == "incremental" or self._place.has(last)
 
-    def _name(self, position: Position) -> str:
+    def _tokens(self, position: Position) -> dict[str, str]:
+        """Return what the tokens of file names and of whole files stand for."""
         now = dt.datetime.now(dt.UTC)
-        return self._target.name.format(
-            output=self._output.name,
-            date=f"{now:%Y-%m-%d}",
-            time=f"{now:%H%M%S}",
-            version="model" if position.version is None else position.version,
-            delivery=position.delivery,
-        )
+        return {
+            "output": self._output.name,
+            "date": f"{now:%Y-%m-%d}",
+            "time": f"{now:%H%M%S}",
+            "version": "model" if position.version is None else str(position.version),
+            "delivery": str(position.delivery),
+        }
 
     # --- staging -----------------------------------------------------------------------------------------------------
 
@@ -167,15 +169,14 @@ class _Delivery:
         ordered: exp.Select = query("SELECT * FROM $rows AS t", rows=made)
         return ordered.order_by(*columns(order, "t")), types
 
-    def _stage(self, session: DuckDBSession, rows: exp.Query, types: dict[str, str]) -> _Staged:
+    def _stage(self, session: DuckDBSession, rows: exp.Query, types: dict[str, str], tokens: dict[str, str]) -> _Staged:
         """Write the files below the staging name, and read each of them back."""
         self._staging.mkdir(parents=True)
         files: list[DeliveredFile] = []
         for path, part, kinds in self._parts(session, rows, types):
             file = self._staging / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(session, part, kinds, self._target, file)
-            should, there = content_of(session, part, kinds), content_in(session, kinds, self._target, file)
+            should, there = write_and_read(session, part, kinds, self._target, file, tokens)
             if there.rows != should.rows:
                 return _Staged(files, f"{path.name} has {there.rows:,} rows and should have {should.rows:,}")
             if there != should:

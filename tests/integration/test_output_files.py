@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -321,3 +322,74 @@ def test_a_delivery_that_is_killed_at_any_moment_shows_nothing_half(place: Outpu
         for file in delivery.rglob("rows.csv"):
             got |= {int(row["id"]): int(row["v"]) for row in csv.DictReader(file.open())}
     assert got == latest
+
+
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+
+
+@pytest.mark.parametrize("packed", ["none", "gzip", "zstd"])
+def test_rows_are_written_as_text_by_a_template(place: OutputPlace, packed: str) -> None:
+    texts = ["", "Zoë <&>\"'", "a\n\tb", None, "{x}"] * 5_000
+    place.publish(pa.table({"id": pa.array(range(len(texts)), pa.int64()), "text": pa.array(texts, pa.string())}))
+    template = {
+        "header": "{{{output}}} {delivery}",
+        "row": "<r no='{id:0>9}' id='{id:*<6}'>{text}</r>",
+        "footer": "{rows} rows",
+        "escape": "xml",
+        "null_text": "~",
+        "encoding": "utf-16",
+        "line_end": "\r\n",
+        "ending": "xml",
+    }
+    report = place.deliver(to(format="text", template=template, compression=packed))
+    assert all(check.passed for check in report.checks)
+    file = place.home / f"outputs/crm/things.xml{ {'none': '', 'gzip': '.gz', 'zstd': '.zst'}[packed] }"
+    assert manifest(file.with_name(f"{file.name}.manifest.json"))["rows"] == len(texts)
+    stored = file.read_bytes()
+    if packed != "none":
+        stored = (
+            gzip.decompress(stored) if packed == "gzip" else pa.CompressedInputStream(io.BytesIO(stored), "zstd").read()
+        )
+    told = ["~" if text is None else "".join(ENTITIES.get(sign, sign) for sign in text) for text in texts]
+    rows = [f"<r no='{n:09}' id='{str(n).ljust(6, '*')}'>{text}</r>" for n, text in enumerate(told)]
+    assert stored.decode("utf-16") == "".join(f"{line}\r\n" for line in ["{things} 1", *rows, f"{len(texts)} rows"])
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ({"row": "{text}"}, r"'\\n', which a reader can take for the end of the row"),
+        ({"row": "{id:0>1}"}, "'10' of 2 characters, where the template has room for 1"),
+        ({"row": "{text}", "escape": "json", "encoding": "latin-1"}, "'€', which latin-1 does not have"),
+        ({"row": "{txt}"}, "did you mean 'text'"),
+    ],
+)
+def test_what_a_template_cannot_hold_stops_the_delivery(
+    place: OutputPlace, template: dict[str, str], reason: str
+) -> None:
+    place.publish(pa.table({"id": pa.array([9, 10], pa.int64()), "text": pa.array(["\n", "€"], pa.string())}))
+    with pytest.raises((InputError, ConfigError), match=reason):
+        place.deliver(to(format="text", template=template))
+    assert list((place.home / "outputs/crm").glob("[!.]*")) == []
+
+
+@pytest.mark.parametrize("row", ["{id", "{id!r}", "{id:^9}", "{id:5d}", "{}"])
+def test_a_template_that_cannot_be_read_is_refused_at_load(place: OutputPlace, row: str) -> None:
+    with pytest.raises(ValueError, match="template"):
+        place.output(to(format="text", template={"row": row}))
+
+
+def test_a_text_that_is_not_stored_as_it_was_made_is_seen(place: OutputPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataops_assets.outputs.text_file import TextFile
+
+    place.publish(numbered(range(3)))
+    real = TextFile.write
+
+    def cut(self: TextFile, path: Path, packed: str) -> None:
+        real(self, path, packed)
+        path.write_bytes(path.read_bytes()[:-1])
+
+    monkeypatch.setattr(TextFile, "write", cut)
+    checks = place.deliver(to(format="text", template={"row": "{id} {note}"})).checks
+    (check,) = [check for check in checks if check.check == "delivery"]
+    assert (check.passed, "not read as they were written" in check.explanation) == (False, True)
