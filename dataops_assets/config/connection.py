@@ -20,6 +20,7 @@ from dataops_assets.config.receiving import Receive
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
 from dataops_assets.config.secrets import Secret
+from dataops_assets.config.sorted_names import SortedNames
 from dataops_assets.config.text_lines import FieldRecordType, PlaceRecordType, TextFile, compiled
 
 
@@ -303,6 +304,9 @@ class ExtractTime(Declared):
 _RECEIVED = ("json", "jsonl", "csv", "xml", "yaml", "avro", "parquet")
 
 
+_LISTED_IN_PART = ("s3://", "s3a://")
+
+
 class FileConnection(Declared):
     """Files in a folder, glob, object store prefix or on a file server; each file is one input."""
 
@@ -343,6 +347,11 @@ class FileConnection(Declared):
         description="Takes requests (webhooks) by `dataops receive`, and stores each body as a file in `path`, which "
         "is a folder below the landing area then.",
     )
+    sorted_names: SortedNames | None = Field(
+        None,
+        description="For buckets of S3 with very many objects, whose names sort by time: a look lists the last names "
+        "alone. Without it each look lists all.",
+    )
     after_pickup: AfterPickup | None = Field(
         None,
         description="Moves or deletes each file at its sender after it was stored. Without it files stay.",
@@ -370,6 +379,17 @@ class FileConnection(Declared):
             if getattr(self, name):
                 raise ValueError(f"after_pickup moves single files: leave out it or {name}")
         require_can_move(self.path, self.after_pickup)
+        return self
+
+    @model_validator(mode="after")
+    def _may_be_listed_in_part(self) -> FileConnection:
+        if self.sorted_names is None:
+            return self
+        if "://" in self.path and not self.path.startswith(_LISTED_IN_PART):
+            raise ValueError(f"sorted_names: {self.path} is listed as a whole; known: {', '.join(_LISTED_IN_PART)}")
+        for name in ("members", "manifest", "receive"):
+            if getattr(self, name):
+                raise ValueError(f"sorted_names is about single objects: leave out it or {name}")
         return self
 
     @model_validator(mode="after")

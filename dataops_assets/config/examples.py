@@ -89,6 +89,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "FileConnection": {
         "path": "shop/orders_*.csv",
         "after_pickup": {"move_to": "../done"},
+        "sorted_names": {"overlap": 5000},
         "manifest": {"name": "{stem}.manifest.json", "rows": "rows"},
         "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
         "members": "*/orders.csv",
@@ -120,6 +121,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "archive": "older",
         "storage_options": {"username": "dataops", "private_key": {"file": "/run/secrets/partner_key"}},
     },
+    "SortedNames": {"overlap": 5000, "whole_every": "12 hours"},
     "TextTemplate": {
         "row": "{order_no:<10}{amount:0>12}",
         "header": "orders {date}",

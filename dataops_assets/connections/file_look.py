@@ -17,8 +17,9 @@ from typing import NamedTuple
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.content import Digests, digests_of
 from dataops_assets.connections.extract_time import extract_time
-from dataops_assets.connections.files import Files, FileVersion, file_name
+from dataops_assets.connections.files import Files, FileVersion, Listing, file_name
 from dataops_assets.connections.formats.compression import Compression, compression_of
+from dataops_assets.connections.listing_start import ListingStart
 from dataops_assets.connections.look import Clock, Look, ReadingTime
 from dataops_assets.errors import DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, VersionKey, version_key
@@ -29,11 +30,9 @@ _LEAST_BYTES = 64 << 20
 
 def look_at_files(look: Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
     """Take the files that are new and complete, the oldest first, and record them. Raises StorageError."""
-    taken = look.metadata.taken_versions(look.source.name)
-    listing = files.list(taken if connection.after_pickup is None else ())
-    still_there = [item for item in listing.versions if _key_of(item) in taken]
-    if still_there:
-        listing.versions[:] = [item for item in listing.versions if _key_of(item) not in taken]
+    start = ListingStart(look, connection, files.place)
+    taken = look.metadata.taken_versions(look.source.name, after=start.after)
+    listing, still_there = _listed(connection, files, taken, start.after)
     for origin, error in listing.refused.items():
         look.refuse(origin, error)
     look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
@@ -82,7 +81,24 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
             else:
                 look.found.left.append(origin)
     look.record()
-    _take_away(look, files, still_there, deadline, limit.clock)
+    to_try_again = [problem.origin for problem in look.found.problems if not problem.error.permanent]
+    unfinished = [*look.found.settling, *look.found.left, *to_try_again]
+    start.record([item.origin for item in (*fresh, *still_there)], unfinished)
+    if connection.after_pickup is not None:
+        _take_away(look, files, still_there, deadline, limit.clock)
+
+
+def _listed(
+    connection: FileConnection, files: Files, taken: Collection[VersionKey], after: str
+) -> tuple[Listing, list[FileVersion]]:
+    """Return the listing without the versions that were taken, and these, if the look has to do with them."""
+    if connection.after_pickup is None and connection.sorted_names is None:
+        return files.list(taken), []
+    listing = files.list((), after)
+    still_there = [item for item in listing.versions if _key_of(item) in taken]
+    if still_there:
+        listing.versions[:] = [item for item in listing.versions if _key_of(item) not in taken]
+    return listing, still_there
 
 
 def _take_away(look: Look, files: Files, taken: Sequence[FileVersion], deadline: float, clock: Clock) -> None:

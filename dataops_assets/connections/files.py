@@ -34,7 +34,7 @@ from dataops_assets.connections.stores import (
     scheme_of,
 )
 from dataops_assets.connections.taking_away import take_away
-from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
+from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, names_after, remote_tree
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
@@ -129,6 +129,14 @@ class Files:
         self._members = connection.members
         self._manifest = connection.manifest
         self._after_pickup = connection.after_pickup
+        self._sorted_names = connection.sorted_names is not None
+        if self._sorted_names and not is_s3(self._fs):
+            raise ConfigError(
+                f"listing {self._path} from a name on",
+                received="connection.sorted_names, of a place that is listed as a whole",
+                known=["s3://"],
+                next_step="leave it out",
+            )
         self._manifests: dict[str, FileVersion] = {}
         self._limits = connection.limits
         self._depth = _depth(self._path, self._fixed) if magic else None
@@ -138,8 +146,10 @@ class Files:
             is_in_landing = is_below_landing or (below and f"{self._fixed}/".startswith(f"{below.rstrip('/')}/"))
             self._place = below if is_in_landing else self._fixed
 
-    def list(self, taken: Collection[VersionKey] = frozenset()) -> Listing:
+    def list(self, taken: Collection[VersionKey] = frozenset(), after: str = "") -> Listing:
         """Find all files that may be taken, in no order, and those that are left out or refused.
+
+        With `sorted_names`, only those whose URL sorts after `after`.
 
         Versions in `taken` are not in the listing: of many files nearly all are known, and a local one that is known
         costs only its status. Raises StorageError when the store cannot be reached, or has no such bucket.
@@ -152,7 +162,7 @@ class Files:
             if self.is_local:
                 self._list_local(listing, taken)
             else:
-                self._list_remote(listing)
+                self._list_remote(listing, after)
             if self._members:
                 self._expand(listing)
             if self._manifest is not None:
@@ -163,6 +173,11 @@ class Files:
         finally:
             self._fs.invalidate_cache()
         return listing
+
+    @property
+    def place(self) -> str:
+        """Return path or URL of the files, as origins are written."""
+        return self._path if self.is_local else str(self._fs.unstrip_protocol(self._path))
 
     def local_state(self) -> int:
         """Return a number that changes if the listing of local files changes. Raises StorageError as `list` does.
@@ -262,13 +277,18 @@ class Files:
         except FileNotFoundError:
             listing.refused[self._path] = self._missing()
 
-    def _list_remote(self, listing: Listing) -> None:
+    def _list_remote(self, listing: Listing, after: str) -> None:
         def refuse(path: str, error: str | Exception) -> None:
             origin = self._fs.unstrip_protocol(path)
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "grant the permission")
 
         try:
-            for path, info in remote_tree(self._fs, self._fixed, self._depth, refuse):
+            paths = (
+                names_after(self._fs, self._fixed, after.partition("://")[2])
+                if self._sorted_names
+                else remote_tree(self._fs, self._fixed, self._depth, refuse)
+            )
+            for path, info in paths:
                 if info.get("type") != "directory" and not path.endswith("/"):
                     self._judge(listing, path, info)
         except FileNotFoundError as error:

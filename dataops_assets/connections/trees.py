@@ -54,6 +54,29 @@ def local_tree(root: str, depth: int | None, follow_links: bool, refuse: _Refuse
                 yield entry.path
 
 
+def names_after(store: AbstractFileSystem, root: str, start: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """List the objects of S3 below `root` whose path sorts after `start` (all, if it is empty), of all levels.
+
+    Raises the errors of the store.
+    """
+    bucket, _slash, prefix = root.strip("/").partition("/")
+    asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
+    if start:
+        asked["StartAfter"] = start.removeprefix(f"{bucket}/")
+    while True:
+        page = store.call_s3("list_objects_v2", **asked)
+        for item in page.get("Contents", ()):
+            yield f"{bucket}/{item['Key']}", {"type": "file", "size": item["Size"], **item}
+        if not page.get("IsTruncated"):
+            return
+        asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def is_s3(store: AbstractFileSystem) -> bool:
+    """Return whether a store is S3, or speaks its protocol."""
+    return "s3" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
+
+
 def remote_tree(
     store: AbstractFileSystem, root: str, depth: int | None, refuse: _Refuse
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -61,7 +84,7 @@ def remote_tree(
 
     Raises FileNotFoundError if there is no object, and the errors of the store if the root cannot be listed.
     """
-    if depth is None and "s3" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,)):
+    if depth is None and is_s3(store):
         # one listing for all levels; it raises whatever goes wrong
         yield from store.find(root, detail=True).items()
         return

@@ -380,8 +380,10 @@ class MetadataStore:
         # ordered here, because databases sort text by their own collations
         return sorted(found, key=lambda item: (item.origin, item.modified, item.size))
 
-    def taken_versions(self, source: str) -> frozenset[VersionKey]:
+    def taken_versions(self, source: str, *, after: str = "") -> frozenset[VersionKey]:
         """Return the file versions that were read, as `version_key` writes them.
+
+        With `after`, only those of origins that sort after it, as S3 sorts names.
 
         They are what a look without anything new compares with, so they are read in the cheapest way.
         """
@@ -390,6 +392,10 @@ class MetadataStore:
         statement = sa.select(table.c.origin, table.c.size, modified).where(
             table.c.source == source, table.c.digest != ""
         )
+        if after:
+            # by bytes: the order of a language differs from that of the store
+            is_sqlite = self._database.dialect == "sqlite"
+            statement = statement.where(sa.collate(table.c.origin, "BINARY" if is_sqlite else "C") > after)
         with self._database.read(f"reading what was taken of source {source!r}") as connection:
             rows = connection.execute(statement).all()
         if self._database.dialect == "sqlite":

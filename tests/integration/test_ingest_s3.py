@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import boto3
@@ -15,10 +16,11 @@ from s3fs import S3FileSystem
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
+from dataops_assets.connections import file_look
 from dataops_assets.connections.discovery import discover
 from dataops_assets.connections.look import FoundInputs
 from dataops_assets.engines.duckdb import DuckDBEngine
-from dataops_assets.errors import InputError, StorageError
+from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.source_context import SourceContext
@@ -55,7 +57,9 @@ def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     open_store.cache_clear()
 
 
-def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landing") -> SourceContext:
+def a_workspace(
+    home: Path, path: str = "sales", landing: str = "s3://lake/landing", **connection: Any
+) -> SourceContext:
     environment = environment_from(
         {
             "DATAOPS_ENV": "test",
@@ -69,7 +73,7 @@ def a_workspace(home: Path, path: str = "sales", landing: str = "s3://lake/landi
         {
             "name": "sales",
             "area": "shop",
-            "connection": {"type": "files", "path": path},
+            "connection": {"type": "files", "path": path, **connection},
             "columns": [{"name": "a"}],
             "refresh": {"type": "append"},
         }
@@ -207,3 +211,63 @@ def test_a_manifest_in_a_bucket_is_waited_for_and_is_a_part_of_the_input(store: 
     found = look(context)
     assert (found.new, found.alone, found.problems) == ([], [], [])
     assert ingest(context, [first, second]).failures == ()
+
+
+def test_names_that_sort_by_time_are_listed_from_the_last_ones_on(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look finds what sorts after the mark, in whatever order it comes; a whole listing finds the rest."""
+    overlap, whole_every = 3, dt.timedelta(days=1)
+    declared = {"path": "sales/*.csv", "sorted_names": {"overlap": overlap, "whole_every": whole_every}}
+    context = a_workspace(tmp_path, **declared)
+    seen: list[str] = []
+    real = S3FileSystem.call_s3
+
+    def counted(self: S3FileSystem, method: str, *given: Any, **named: Any) -> Any:
+        # pages of four names
+        answer = real(self, method, *given, **named, **({"MaxKeys": 4} if method == "list_objects_v2" else {}))
+        seen.extend(item["Key"].rpartition("/")[2] for item in answer.get("Contents", ()))
+        return answer
+
+    monkeypatch.setattr(S3FileSystem, "call_s3", counted)
+    random, there, written = Random(20), dict[str, bytes](), 0
+    mark, whole_at, now = "", None, dt.datetime.now(dt.UTC)
+    marks = []
+    for day in range(12):
+        # most names come in order, some late or replaced in place
+        names = [f"{day * 10 + random.randrange(10):03}.csv" for _ in range(random.randrange(5))]
+        names += [f"{random.randrange(day * 10 + 1):03}.csv" for _ in range(random.randrange(2))]
+        for name in names:
+            written += 1
+            there[name] = b"a\n" + b"1\n" * written
+            deliver(store, f"sales/{name}", there[name])
+        now += dt.timedelta(hours=5)
+        if whole_at is None or now - whole_at >= whole_every:
+            mark, whole_at = "", now
+        seen.clear()
+        found = look(context, now)
+        assert (found.problems, found.settling, found.left) == ([], [], [])
+        listed = sorted(name for name in there if name > mark)
+        assert seen == listed, "nothing else is listed"
+        taken = {(item.origin.rpartition("/")[2], item.size) for item in context.metadata.arrivals("sales")}
+        assert {(name, len(there[name])) for name in listed} <= taken, "and all of it is taken"
+        mark = max([mark, *listed[:-overlap][-1:]])
+        marks.append(mark)
+    assert len(there) > len(seen) > overlap
+    assert len(set(marks)) > 4
+
+    # an object that is still being written is not passed, nor one that could not be read
+    deliver(store, "sales/2.csv", b"a\nslow\n")
+    later = [f"3{number}.csv" for number in range(overlap + 2)]
+    for name in later:
+        deliver(store, f"sales/{name}", b"a\n1\n")
+    at_once = dt.datetime.now(dt.UTC)
+    with monkeypatch.context() as patched:
+        patched.setattr(file_look, "_is_settled", lambda version, *_: not version.origin.endswith("/2.csv"))
+        assert look(context, max(now, at_once)).settling == ["s3://lake/landing/sales/2.csv"]
+    assert [item.origin for item in look(context, max(now, at_once)).new] == ["s3://lake/landing/sales/2.csv"]
+    seen.clear()
+    assert look(context, max(now, at_once)).new == []
+    assert seen == later[-overlap:]
+    with pytest.raises(ConfigError, match="listed as a whole"):
+        look(a_workspace(tmp_path, landing=str(tmp_path), **declared))

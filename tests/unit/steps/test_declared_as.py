@@ -37,7 +37,10 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
         "decides which inputs there are, and their extract times, which are recorded with them",
     ),
     **dict.fromkeys(
-        [("FileConnection", name) for name in ("storage_options", "follow_links", "receive", "after_pickup")],
+        [
+            ("FileConnection", name)
+            for name in ("storage_options", "follow_links", "receive", "after_pickup", "sorted_names")
+        ],
         "decides how bytes are fetched",
     ),
     **dict.fromkeys(

@@ -1,0 +1,71 @@
+"""Decides from which name on a look lists a bucket whose names sort by time, and what the next look begins from.
+
+The law: after each look, every object that sorted up to the mark was taken or refused, or came after the last whole
+listing. So a look finds each object that sorts after the mark, and a whole listing finds the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from dataops_assets.config.connection import FileConnection
+from dataops_assets.connections.look import Look
+from dataops_assets.connections.stored_position import StoredPosition
+from dataops_assets.errors import CommitConflict
+from dataops_assets.metadata.position_store import FinishedLook, RecordedLook
+
+
+@dataclass(frozen=True)
+class ListedTo(StoredPosition):
+    """How far a bucket was listed: of which `place`, after which URL the next look begins, and when all was listed."""
+
+    place: str = ""
+    mark: str = ""
+    whole_at: str = ""
+
+
+class ListingStart:
+    """The place in a bucket where one look begins; without `sorted_names` it is the begin."""
+
+    def __init__(self, look: Look, connection: FileConnection, place: str) -> None:
+        """Read the recorded position; `place` is the URL of the files. Raises StorageError."""
+        self._look, self._connection = look, connection
+        self._last = RecordedLook()
+        self._begins = ListedTo(place, whole_at=look.now.isoformat())
+        if connection.sorted_names is None:
+            return
+        self._last = look.metadata.positions.last_look(look.source.name)
+        known = ListedTo.from_json(self._last.position or {})
+        if known.place != place or not known.whole_at:
+            return
+        passed = look.now - dt.datetime.fromisoformat(known.whole_at)
+        if dt.timedelta(0) <= passed < connection.sorted_names.whole_every:
+            self._begins = known
+
+    @property
+    def after(self) -> str:
+        """Return the URL after which objects are listed; empty for all."""
+        return self._begins.mark
+
+    def record(self, listed: Iterable[str], unfinished: Collection[str]) -> None:
+        """Record where the next look begins: URLs that were `listed`, and those that were neither taken nor refused."""
+        if self._connection.sorted_names is None:
+            return
+        names = sorted(listed)
+        names = names[: max(len(names) - self._connection.sorted_names.overlap, 0)]
+        if unfinished:
+            first = min(unfinished)
+            names = [name for name in names if name < first]
+        mark = max([self._begins.mark, *names[-1:]])
+        following = replace(self._begins, mark=mark)
+        if following.as_json() == (self._last.position or {}):
+            return
+        self._look.metadata.register_source(self._look.source)
+        # another look of the same moment recorded its own position, which is as good
+        with contextlib.suppress(CommitConflict):
+            self._look.metadata.positions.record(
+                FinishedLook(self._look.source.name, self._last.looks, self._look.now, following.as_json())
+            )
