@@ -32,7 +32,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
 
-.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs mutations lint format lock clean
+.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs benchmark-databases mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -108,6 +108,9 @@ benchmark-detection: setup ## Compare how many faults the checks find with other
 
 benchmark-logs: setup jars ## Measure PostgreSQL's log and a topic of Kafka beside the plain ways to read them
 	@ROWS=200000 $(VENV)/bin/pytest -q -n 0 -s tests/benchmarks/logs_and_topics.py
+
+benchmark-databases: setup $(PEERS)/.installed ## Measure PostgreSQL to a hub and back for ROWS (1000000) beside dlt and COPY
+	@ROWS=$(ROWS) PEERS_PYTHON=$(PEERS)/bin/python $(VENV)/bin/pytest -q -n 0 -s tests/benchmarks/database_loads.py
 
 benchmark-latency: setup ## Measure how long files take to the hub and the warehouse under the daemon
 	@PYTHONPATH=tests/end_to_end $(VENV)/bin/python tests/benchmarks/latency.py
