@@ -53,7 +53,14 @@ WRITES: dict[str, tuple[str, ...]] = {
 Tables = dict[str, list[tuple[Any, ...]] | None]
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _PER_INPUT = {"ingest": ingest, "parse": parse, "cdc": cdc, "enrich": enrich, "refresh": refresh}
-_PRELOADED = ["dataops_assets.steps.recalculate", "dataops_assets.steps.parse", "dataops_assets.metadata.upgrade"]
+# The server finds no module of the tests' own folders, so what those import is named here; and pandas, which Arrow
+# imports when it makes the first array
+_PRELOADED = [
+    *(f"dataops_assets.steps.{name}" for name in ("ingest", "parse", "cdc", "enrich", "refresh", "recalculate")),
+    "dataops_assets.metadata.upgrade",
+    "pandas",
+    "pytest",
+]
 
 SALES = {
     "name": "sales",

@@ -33,8 +33,8 @@ STALE = "stale\n"
 _MOST_FILES = 250
 _SECONDS_TO_ASK = 5.0
 _FIRST_FREE = 3
-# what runs import besides what a load imports
-_USED_BY_RUNS = ("alembic.command", "deltalake", "duckdb", "pyarrow.parquet")
+# what runs import besides what a load imports; pandas is what Arrow imports when it makes the first array
+_USED_BY_RUNS = ("alembic.command", "deltalake", "duckdb", "pandas", "pyarrow.parquet")
 _USED_BY_WAREHOUSE = ("dbt.cli.main", "dbt.adapters.duckdb.connections", "dbt.adapters.duckdb.impl")
 _WAREHOUSE = "dataops_assets.components.warehouse"
 
