@@ -131,8 +131,7 @@ def _why_none(connection: FileConnection, files: Files, listing: Listing, *, was
 
 
 def _missing(near: Nearby) -> tuple[str, str]:
-    there = (
-        f"{near.folder} is there, with {', '.join(near.names[:_SHOWN])}" if near.names else f"{near.folder} is empty"
-    )
-    error = f"there is no {near.missing}; {there}"
+    folder = near.folder.rstrip("/")
+    there = f"has {', '.join(near.names[:_SHOWN])}" if near.names else "is empty"
+    error = f"there is no {folder}/{near.missing}; {near.folder} {there}"
     return error, nearest(near.missing, near.names) or "create it, or correct connection.path or DATAOPS_LANDING"

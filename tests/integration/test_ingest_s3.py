@@ -22,6 +22,7 @@ from dataops_assets.connections.look import FoundInputs
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.operations.file_areas import FilesReport, examine_files
 from dataops_assets.steps.ingest import ingest
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.objects import open_store
@@ -211,6 +212,23 @@ def test_a_manifest_in_a_bucket_is_waited_for_and_is_a_part_of_the_input(store: 
     found = look(context)
     assert (found.new, found.alone, found.problems) == ([], [], [])
     assert ingest(context, [first, second]).failures == ()
+
+
+def test_what_may_be_read_in_a_bucket_is_told(store: Any, tmp_path: Path) -> None:
+    deliver(store, "sales/a.csv", b"a\n1\n")
+    deliver(store, "sales/b.txt", b"a\n1\n")
+
+    def told(path: str, landing: str = "s3://lake/landing") -> FilesReport:
+        context = a_workspace(tmp_path, path, landing)
+        (report,) = examine_files({"sales": context.source}, context.environment, context.metadata)
+        return report
+
+    well = told("sales/*.csv")
+    assert (well.files, well.waiting, well.error, well.next_step) == (1, 1, "", "dataops run sales")
+    assert "none matches x*.csv: a.csv, b.txt" in told("sales/x*.csv").error
+    misplaced = told("salez/*.csv")
+    assert ("/salez; " in misplaced.error, "'sales'" in misplaced.next_step) == (True, True), misplaced
+    assert "no bucket 'lakes'" in told("sales/*.csv", "s3://lakes/landing").error
 
 
 def test_names_that_sort_by_time_are_listed_from_the_last_ones_on(

@@ -61,8 +61,9 @@ def _files_in(item: FilesReport) -> str:
     files = "no file so far"
     if item.newest_at is not None:
         name = item.newest.rpartition("/")[2]
+        number = "1 file" if item.files == 1 else f"{item.files:,} files"
         files = (
-            f"may read {item.files:,} files ({item.size:,} bytes), {item.waiting:,} not taken yet; newest {name} of "
+            f"may read {number} ({item.size:,} bytes), {item.waiting:,} not taken yet; newest {name} of "
             f"{item.newest_at:%Y-%m-%d %H:%M} UTC"
         )
     return "; ".join(part for part in (item.place, item.error, "" if item.error and not item.files else files) if part)
