@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import cache
-from typing import Any
 
 import dagster as dg
 import pytest
-from dagster.components.core import load_defs
+from own_components import only_own_components
 
 from dataops_assets.components.migrations_once import read_migrations_once
 
@@ -18,19 +16,8 @@ read_migrations_once()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _component_types_once() -> Iterator[None]:
-    """At each load, Dagster describes the types of all installed components: ten times the work of loading two sources.
-
-    The types are the same for all tests.
-    """
-    describe = load_defs.get_library_json_enriched_defs
-    described = cache(lambda: describe(None).metadata)
-
-    def described_once(tree: Any) -> dg.Definitions:
-        return dg.Definitions(metadata=described(), component_tree=tree)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(load_defs, describe.__name__, described_once)
+def _no_other_components() -> Iterator[None]:
+    with only_own_components():
         yield
 
 
