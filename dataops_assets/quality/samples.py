@@ -107,7 +107,7 @@ def patterns(
         rows=sample.rows,
         sampled=sample.condition,
     )
-    rows = session.define(sampled)
+    rows = session.create(sampled)
     # below each other, so that each expression is compiled once; the rows at place -1 are the size of the sample
     texts: list[exp.Query] = [
         query("SELECT s_input_id, CAST(-1 AS INTEGER) AS s_place, '' AS s_text FROM $rows AS r", rows=rows)

@@ -11,7 +11,7 @@ of the threshold. Then faults are injected.
 The strength of a fault is its distance from the true mean, divided by the distance that 1 in 500 clean points exceeds.
 With a strength of 1 even somebody who knows the mean and the noise finds hardly half of the faults. `subtle` is a
 strength from 1.3 to 2.5, `gross` one from 2.5 to 6. The seeds used to choose the constants of the methods were below
-1000.
+1000, and from 3000 to 5001.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +23,14 @@ import dagster as dg
 import pandera.pandas as pa
 import pytest
 import sqlalchemy as sa
-from code_location import CodeLocation, checks, day_of, loaded, standalone
+from code_location import CodeLocation, checks, day_of, failures, loaded, standalone
 from test_incidents import Team
 from web_hook import web_hook
 
 from dataops_assets.components.by_hand import remove
 from dataops_assets.components.quality_report import report_asset
 from dataops_assets.config.data_products import DataProducts
+from dataops_assets.metadata import tables
 from dataops_assets.reporting.making import make_report, save_results
 from dataops_assets.reporting.page import page
 from dataops_assets.reporting.scores import mean_score
@@ -63,6 +65,10 @@ PRODUCTS = DataProducts.model_validate(
 HISTORY = 42
 DIST = "lake/orders:distribution"
 FIRST = dt.date(2024, 1, 1)
+MORNING = dt.datetime(2024, 1, 1, 6, 30, tzinfo=dt.UTC)
+DROPPED = HISTORY + 11
+DRIFTS = range(DROPPED + 2, DROPPED + 10)
+LATE = DRIFTS.stop
 COLUMNS = ("id", "customer", "amount", "state", "minute")
 Row = dict[str, Any]
 
@@ -141,9 +147,16 @@ class Shop:
         self.team, self.here = team, team.here
         self.right: dict[int, list[Row]] = {}
 
+    def lands(self, day: int, rows: list[Row]) -> None:
+        """A file lands under the name of its day, made in the morning; another version of it a minute later."""
+        name = f"orders_{FIRST + dt.timedelta(days=day)}.csv"
+        made = MORNING + dt.timedelta(days=day, minutes=(self.here.landing / "orders" / name).exists())
+        self.here.land("orders", name, text_of(rows))
+        os.utime(self.here.landing / "orders" / name, (made.timestamp(), made.timestamp()))
+
     def delivers(self, day: int, rows: list[Row]) -> dict[str, dg.AssetCheckEvaluation]:
-        """A file lands under the name of its day, and the sensors do their work."""
-        self.here.land("orders", f"orders_{FIRST + dt.timedelta(days=day)}.csv", text_of(rows))
+        """A file lands, and the sensors do their work."""
+        self.lands(day, rows)
         found: dict[str, dg.AssetCheckEvaluation] = {}
         for result in self.here.settle("orders"):
             found |= checks(result)
@@ -153,6 +166,14 @@ class Shop:
     def delivers_right(self, day: int) -> dict[str, dg.AssetCheckEvaluation]:
         self.right[day] = rows_of(day)
         return self.delivers(day, self.right[day])
+
+    def looks_as_if_seen_before(self, hours: float) -> None:
+        """The sensor of incidents looks, as if all inputs had been seen so many hours before now."""
+        seen = dt.datetime.now(dt.UTC) - dt.timedelta(hours=hours)
+        with sa.create_engine(self.here.environment.metadata_url).begin() as connection:
+            connection.execute(sa.update(tables.inputs).values(registered_at=seen))
+        self.team.cursor = None
+        self.team.looks()
 
     def newest(self, day: int) -> str:
         wanted = f"{FIRST + dt.timedelta(days=day):%Y%m%d}"
@@ -187,7 +208,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         found = Shop(Team(here, url, messages, DECLARED))
         for day in range(HISTORY - 1):
             found.right[day] = rows_of(day)
-            here.land("orders", f"orders_{FIRST + dt.timedelta(days=day)}.csv", text_of(found.right[day]))
+            found.lands(day, found.right[day])
         found.delivers_right(HISTORY - 1)
         found.assert_clean("history")
         assert found.team.rows == []
@@ -199,6 +220,8 @@ def test_known_faults_are_seen_kept_out_told_once_and_repaired(shop: Shop) -> No
     for place, name in enumerate(FAULTS):
         assert_seen_and_repaired(shop, place, name)
     assert_dropped_day_is_seen(shop)
+    assert_slow_drift_is_seen(shop)
+    assert_late_arrival_is_seen(shop)
     assert_report_shows_what_is_red(shop)
 
 
@@ -226,7 +249,8 @@ def assert_seen_and_repaired(shop: Shop, place: int, name: str) -> None:
 
 def assert_dropped_day_is_seen(shop: Shop) -> None:
     """The day after tells it, and it is over when the missing one comes late."""
-    day = HISTORY + len(FAULTS)
+    day = DROPPED
+    assert day == HISTORY + len(FAULTS)
     since = len(shop.team.titles)
     found = shop.delivers_right(day + 1)
     assert not found["raw/orders:distribution"].passed
@@ -239,9 +263,49 @@ def assert_dropped_day_is_seen(shop: Shop) -> None:
     assert shop.told(since)[1:] == ["resolved"]
 
 
+def assert_slow_drift_is_seen(shop: Shop) -> None:
+    """The minutes grow by 2 % a day: no day is odd by itself, but the eighth one is told."""
+    since = len(shop.team.titles)
+    for place, day in enumerate(DRIFTS, 1):
+        grown = every(rows_of(day), 1, lambda row, by=1 + 0.02 * place: {"minute": round(row["minute"] * by)})
+        shop.lands(day, grown)
+        if day == DRIFTS[-2]:
+            assert not any(failures(result) for result in shop.here.settle("orders"))
+            shop.team.looks()
+            assert not shop.open_incidents, "the days until here are as usual"
+    before = shop.here.rows("hub/orders", "id")
+    found = shop.delivers(DRIFTS[-1], grown)
+    assert not found[DIST].passed
+    assert re.search("minute: .*; drifts upwards: ", found[DIST].description or ""), found[DIST].description
+    assert shop.here.rows("hub/orders", "id") == before, "the day that is told is not published"
+    assert len(shop.open_incidents) == 1, shop.team.rows
+    for day in DRIFTS[:-1]:
+        shop.right[day] = rows_of(day)
+        shop.lands(day, shop.right[day])
+    shop.delivers_right(DRIFTS[-1])
+    shop.assert_clean("all days without the drift")
+    assert not shop.open_incidents
+    assert shop.told(since) in (["opened", "resolved"], ["reopened", "resolved"])
+
+
+def assert_late_arrival_is_seen(shop: Shop) -> None:
+    """The next file does not come: that is told before any other comes, and is over when it is there."""
+    since = len(shop.team.titles)
+    shop.looks_as_if_seen_before(20)
+    assert not shop.open_incidents
+    shop.looks_as_if_seen_before(30)
+    assert shop.open_incidents == ["raw/orders late"]
+    newest = FIRST + dt.timedelta(days=LATE - 1)
+    assert f"orders: the input after that of {newest} 00:00 is due since " in shop.team.messages[-1]["message"]
+    shop.delivers_right(LATE)
+    shop.assert_clean("the late file is taken")
+    assert not shop.open_incidents
+    assert shop.told(since) == ["opened", "resolved"]
+
+
 def assert_report_shows_what_is_red(shop: Shop) -> None:
     """The page of the morning after a day that is held and one with a rejected row."""
-    day = HISTORY + len(FAULTS) + 2
+    day = LATE + 1
     right = rows_of(day)
     shop.delivers(day, right[: len(right) // 4])
     shop.delivers(day + 1, every(rows_of(day + 1), 500, lambda _: {"amount": "x"}))

@@ -24,12 +24,18 @@ KINDS = ("sudden", "drift", "frozen")
 
 # parts of the level: up and down of a sudden change, up and down of a drift, frozen
 _SUDDEN, _DRIFT, _FROZEN = 0.4, 0.08, 0.04
-# a value this near to its forecast is as usual, even if all before were nearer: a constant that moves by one in a
-# thousand is of no interest
+# a value (or a drift) this near to its forecast is as usual, even if all before were nearer: a constant that moves by
+# one in a thousand is of no interest
 _NEAR = 2.5
 # how much of a drift's mean is the newest point, and how much one point may count
 _NEWEST = 0.15
 _MOST = 3.0
+# A drift shares errors with those of the points just before it, so it is not ranked among them: a drift that goes on
+# would hide itself.
+_SHARING = 7
+# Of a drift without a cause. It is 0.285 if errors do not depend on each other, and those of a forecast mostly do. The
+# tail is fitted in deviations, because of few drifts its width is assumed.
+_DEVIATION = 0.4
 # after so many repetitions a value is constant
 _RESTS = 20
 # scores before the point that it is ranked among
@@ -121,7 +127,7 @@ def _judged(
     parts = np.stack(
         [
             np.where(np.abs(score) < _NEAR, np.maximum(sudden, 1), sudden) / _SUDDEN,
-            _drift(before_points(drift, points, np.nan), _at(drift, points)) / _DRIFT,
+            _drift(*_known_drifts(forecasts, drift, points)) / _DRIFT,
             _frozen(repeats, points) / _FROZEN,
         ]
     )
@@ -169,8 +175,28 @@ def _known_scores(forecasts: Forecasts, points: npt.NDArray[np.int64]) -> Floats
     return found
 
 
+def _known_drifts(forecasts: Forecasts, drift: Floats, points: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the drifts before each point, and at it, of scores without those that a new level explains by then."""
+    before, now = before_points(drift, points, np.nan), _at(drift, points)
+    rows = np.flatnonzero((forecasts.explained <= points.max(initial=0)).any(axis=1))
+    if not len(rows):
+        return before, now
+    before, most = before.copy(), before.shape[1]
+    for place, point in enumerate(points):
+        explained = forecasts.explained[rows, : point + 1] <= point
+        found = drifts(np.where(explained, np.nan, forecasts.fixed[rows, : point + 1]))
+        at = place * len(forecasts.fixed) + rows
+        known = found[:, max(point - most, 0) : point]
+        before[at, most - known.shape[1] :] = known
+        now[at] = found[:, point]
+    return before, now
+
+
 def _drift(before: Floats, now: Floats) -> Floats:
-    return np.fmin(_rising(before, now), _rising(-before, -now))
+    """Return how seldom a drift is as far, up or down, among the drifts before that share little with it."""
+    apart, far = before[:, :-_SHARING] / _DEVIATION, now / _DEVIATION
+    seldom = np.fmin(_rising(apart, far), _rising(-apart, -far))
+    return np.where(np.abs(far) < _NEAR, np.maximum(seldom, 1), seldom)
 
 
 def _rising(before: Floats, now: Floats) -> Floats:

@@ -24,7 +24,7 @@ from dataops_assets.quality.checks import Compared, EarlierInputs, distribution,
 from dataops_assets.quality.control.calendar import design
 from dataops_assets.quality.control.deliveries import kinds
 from dataops_assets.quality.control.forecasts import Series, forecast
-from dataops_assets.quality.control.judging import drifts, judge, repetitions
+from dataops_assets.quality.control.judging import KINDS, drifts, judge, repetitions
 from dataops_assets.quality.control.monitors import monitors, read
 from dataops_assets.quality.control.novelty import novelties
 from dataops_assets.quality.control.pvalues import FEWEST, calibrate, p_values, threshold
@@ -684,6 +684,20 @@ def test_a_frozen_column_and_a_slow_drift_are_seen() -> None:
     odd = [place for place in range(60, 130) if any(item.is_alarm for item in found[slow[place].input_id].of_columns)]
     assert odd
     assert min(odd) > 100
+
+
+def test_a_slow_drift_does_not_hide_itself_in_a_short_history() -> None:
+    """Of 60 series with 54 points before, most drifts by a deviation a day are told in twelve days."""
+    values = np.random.default_rng(5).normal(size=(60, 66))
+    clean, level = values.copy(), 1 / 2000
+    values[:, 54:] += np.arange(1, 13)
+    told = []
+    for some in (values, clean):
+        series = Series(some, np.zeros(some.shape), np.zeros(60, dtype=bool))
+        found = judge(series, forecast(series, design(days(66)), 7), range(54, 66), level)
+        told.append(np.array([(item.p <= level) & (item.kind == KINDS.index("drift")) for item in found]).any(axis=0))
+    assert told[0].mean() > 0.55
+    assert not told[1].any()
 
 
 def alarms(values: Floats, level: float) -> tuple[int, float]:
