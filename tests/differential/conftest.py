@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from own_components import only_own_components
 
 from dataops_assets.components.platform import spark_session
 from dataops_assets.config.environment import Environment, environment_from
@@ -43,12 +42,6 @@ SMALL = {
     "spark.ui.retainedTasks": "1",
     "spark.sql.ui.retainedExecutions": "1",
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_other_components() -> Iterator[None]:
-    with only_own_components():
-        yield
 
 
 def _refuse(reason: str) -> None:

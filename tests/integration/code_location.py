@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
+from own_components import only_own_components
 
 from dataops_assets.components.look_groups import LookGroup
 from dataops_assets.components.look_sensors import look_sensors
@@ -84,7 +85,7 @@ def declaration(source: Mapping[str, Any]) -> str:
 @contextmanager
 def loaded(*sources: Mapping[str, Any]) -> Iterator[dg.Definitions]:
     """The definitions of these sources, without resources."""
-    with create_defs_folder_sandbox() as sandbox:
+    with only_own_components(), create_defs_folder_sandbox() as sandbox:
         for source in sources:
             folder = sandbox.defs_folder_path / str(source["area"]) / str(source["name"])
             folder.mkdir(parents=True)

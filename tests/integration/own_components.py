@@ -17,6 +17,5 @@ def only_own_components() -> Iterator[None]:
     They would import every Dagster integration, which costs ten times as much as to load two sources.
     """
     with pytest.MonkeyPatch.context() as patched:
-        name = load_defs.get_library_json_enriched_defs.__name__
-        patched.setattr(load_defs, name, lambda tree: dg.Definitions(component_tree=tree))
+        patched.setattr(load_defs, "get_library_json_enriched_defs", lambda tree: dg.Definitions(component_tree=tree))
         yield
