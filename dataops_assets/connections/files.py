@@ -38,6 +38,7 @@ from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, 
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
+MOST_OTHERS = 1_000
 _CHUNK = 1 << 20
 _REMOTE_BLOCK = 8 << 20
 _NEARLY = "its name nearly matches {!r}: letter case, blanks, Unicode form or a compression ending differ"
@@ -76,7 +77,8 @@ class LeftOut:
 class Listing:
     """The files of a source: found, refused or left out (by origin, with the reason), and `alone`, without manifest.
 
-    `others` are names of files beside them that the pattern does not name, below the folder of the pattern.
+    `others` are names of files beside them that the pattern does not name, below the folder of the pattern: the first
+    MOST_OTHERS, because there can be millions.
     """
 
     versions: list[FileVersion] = field(default_factory=list)
@@ -309,7 +311,8 @@ class Files:
             return
         is_named = self._pattern is None or self._pattern.matches(path)
         if not is_named and not (self._pattern is not None and self._pattern.nearly(path)):
-            listing.others.append(path[len(self._fixed) :].lstrip("/"))
+            if len(listing.others) < MOST_OTHERS:
+                listing.others.append(path[len(self._fixed) :].lstrip("/"))
             return
         below = [part for part in path[len(self._fixed) :].split("/") if part]
         parts = below or [file_name(path)]

@@ -11,7 +11,7 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import extract_time
-from dataops_assets.connections.files import Files, FileVersion, Listing, Nearby, file_name
+from dataops_assets.connections.files import MOST_OTHERS, Files, FileVersion, Listing, Nearby, file_name
 from dataops_assets.errors import DataOpsError, nearest
 from dataops_assets.metadata.store import MetadataStore, VersionKey, version_key
 
@@ -124,7 +124,8 @@ def _why_none(connection: FileConnection, files: Files, listing: Listing, *, was
         shown = ", ".join(sorted(listing.others)[:_SHOWN])
         wanted = file_name(connection.path)
         resembles = nearest(wanted, listing.others) or "correct connection.path, or deliver a file of such a name"
-        return f"{near.folder} has {len(listing.others):,} files, and none matches {wanted}: {shown}", resembles
+        number = f"{len(listing.others):,}{' or more' if len(listing.others) == MOST_OTHERS else ''}"
+        return f"{near.folder} has {number} files, and none matches {wanted}: {shown}", resembles
     if near.missing and near.names:
         return _missing(near)
     return "", "deliver a file: none is there yet"

@@ -41,9 +41,9 @@ def write_and_read(
     if target.template is None:
         _write_file(session, rows, types, target, path)
         return should, _content_in(session, types, target, path)
-    from dataops_assets.outputs.text_file import TextFile
+    from dataops_assets.outputs.text_file import TemplatedText
 
-    text = TextFile(target.template, session, rows, types, of_file)
+    text = TemplatedText(target.template, session, rows, types, of_file)
     text.write(path, target.compression)
     return should, should if text.is_in(path, target.compression) else Content(should.rows, should.checksum + 1)
 

@@ -29,7 +29,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUOTES = {'"': "&quot;", "'": "&apos;"}
 
 
-class TextFile:
+class TemplatedText:
     """The text of some rows by a template."""
 
     def __init__(

@@ -380,16 +380,16 @@ def test_a_template_that_cannot_be_read_is_refused_at_load(place: OutputPlace, r
 
 
 def test_a_text_that_is_not_stored_as_it_was_made_is_seen(place: OutputPlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataops_assets.outputs.text_file import TextFile
+    from dataops_assets.outputs.text_file import TemplatedText
 
     place.publish(numbered(range(3)))
-    real = TextFile.write
+    real = TemplatedText.write
 
-    def cut(self: TextFile, path: Path, packed: str) -> None:
+    def cut(self: TemplatedText, path: Path, packed: str) -> None:
         real(self, path, packed)
         path.write_bytes(path.read_bytes()[:-1])
 
-    monkeypatch.setattr(TextFile, "write", cut)
+    monkeypatch.setattr(TemplatedText, "write", cut)
     checks = place.deliver(to(format="text", template={"row": "{id} {note}"})).checks
     (check,) = [check for check in checks if check.check == "delivery"]
     assert (check.passed, "not read as they were written" in check.explanation) == (False, True)
