@@ -140,7 +140,8 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     now_waiting = _digest({(input_id, str(error)): None for input_id, error in waiting.items()})
     checked = [_told_to_wait(assets, waiting)] if waiting and now_waiting != waits_told else []
     # an input that is tried again is not given up now, but does not have to be shown again later
-    given_up_before = {one for one in state.todo if _short(one) in given_up_told.split(",")}
+    told_as_given_up = set(given_up_told.split(","))
+    given_up_before = {one for one in state.todo if _short(one) in told_as_given_up}
     shown = observed(assets, {one: error for one, error in paused.items() if one not in given_up_before}, state)
     now_given_up = ",".join(sorted(_short(one) for one in given_up_before | set(paused)))
     late, known_told = ([], known_told) if running else untold(assets, platform, instance, known_told)

@@ -117,10 +117,11 @@ def _outcomes(
     """Return the check outcomes by input, from the run that made it; at '' those of the table, from the last run."""
     found: dict[str, list[CheckOutcome]] = {}
     table: dict[str, list[CheckOutcome]] = {}
+    run_ids = set(runs.values())
     for result in metadata.check_results(source, node.key):
         input_id = result.outcome.input_id or ""
         if input_id in runs and result.run_id == runs[input_id]:
             found.setdefault(input_id, []).append(result.outcome)
-        elif not input_id and result.run_id in runs.values():
+        elif not input_id and result.run_id in run_ids:
             table.setdefault(result.run_id, []).append(result.outcome)
     return found | ({"": list(table.values())[-1]} if table else {})

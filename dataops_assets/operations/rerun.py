@@ -55,8 +55,8 @@ def inputs_to_make(context: SourceContext) -> tuple[list[Input], list[Input]]:
     source, metadata = context.source.name, context.metadata
     metadata.register_source(context.source)
     parsed = {one for one, status in metadata.step_status(source, "parse").items() if status == "done"}
-    out = metadata.removals(source) | metadata.releases.left_out(source)
-    inputs = [item for item in metadata.inputs(source) if item.input_id in parsed - out]
+    kept = parsed - metadata.removals(source) - metadata.releases.left_out(source)
+    inputs = [item for item in metadata.inputs(source) if item.input_id in kept]
     settled = settled_in_hub(context, inputs)
     return (
         [item for item in inputs if item.input_id not in settled],

@@ -328,7 +328,8 @@ def _without(tables: ReadTables, asked: Change, held: Sequence[str]) -> tuple[Re
     What is removed although nobody asked for it is read, too: its rows say which keys the change concerns.
     """
     change = anomaly_guard.without(asked, held)
-    gone = [input_id for input_id in change.removing if input_id not in asked.removing]
+    wanted = set(asked.removing)
+    gone = [input_id for input_id in change.removing if input_id not in wanted]
     if not gone:
         return tables, change
     extents = extents_of(tables.session, tables.source, tables.lake, gone)
@@ -431,19 +432,18 @@ def _reported(
     source: Source, inputs: Sequence[Input], errors: Mapping[str, DataOpsError], judged: _Judged
 ) -> list[InputReport]:
     """Return a report for each requested input, and for each held one; one that was in the hub counts as `removed`."""
+    removing = set(judged.change.removing)
     held = {
         item.input_id: InputReport(
             item.input_id,
-            {REMOVED: 1} if item.input_id in judged.change.removing else {},
+            {REMOVED: 1} if item.input_id in removing else {},
             delete_guard.held_error(source, loss),
             (delete_guard.check_outcome(source, loss),),
         )
         for item, loss in judged.losses.items()
     }
     held |= {
-        item.input_id: InputReport(
-            item.input_id, {REMOVED: 1} if item.input_id in judged.change.removing else {}, error
-        )
+        item.input_id: InputReport(item.input_id, {REMOVED: 1} if item.input_id in removing else {}, error)
         for item, error in judged.odd.items()
     }
     asked = {item.input_id: InputReport(item.input_id, {}, errors.get(item.input_id)) for item in inputs}

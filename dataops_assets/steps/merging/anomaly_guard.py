@@ -63,7 +63,8 @@ def odd_in_change(context: SourceContext, change: Change, without: Collection[st
 
 def without(change: Change, held: Collection[str]) -> Change:
     """Return the change without these inputs: they are not added, and those that are in the hub are removed."""
-    gone = [key for key in held if key in change.manifest.inputs and key not in change.removing]
+    removing = set(change.removing)
+    gone = [key for key in held if key in change.manifest.inputs and key not in removing]
     return replace(
         change,
         adding=tuple(item for item in change.adding if item.input_id not in held),

@@ -178,10 +178,11 @@ class Change:
 
     def applied_after(self) -> list[AppliedInput]:
         """Return the inputs of the hub after the change, in order, without settled inputs."""
+        removing = set(self.removing)
         kept = {
             k: v
             for k, v in self.manifest.inputs.items()
-            if k not in self.removing and (self.settled is None or v.extract_time >= self.settled)
+            if k not in removing and (self.settled is None or v.extract_time >= self.settled)
         }
         kept.update(
             {

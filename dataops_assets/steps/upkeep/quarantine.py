@@ -355,12 +355,13 @@ def _unfit_rows(context: SourceContext, session: Session, rows: Mapping[tuple[st
     in_hub = HubManifest.read(hub.info if hub else None).inputs
     repairs = context.corrections.repairs({input_id for input_id, _ in rows})
     before = {(item.input_id, row) for item in repairs for row in item.rows}
+    kept_out = rejected | failing | before
     problems = []
     for place in rows:
         input_id, row = place
         if place not in rejected and place not in parsed:
             problems.append(f"input {input_id} has no row {row}")
-        elif place not in rejected | failing | before and input_id in in_hub:
+        elif place not in kept_out and input_id in in_hub:
             problems.append(f"row {row} of input {input_id} is in the hub and fails nothing")
     return problems
 
