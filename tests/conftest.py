@@ -202,8 +202,8 @@ def _as_root(socket_file: Path, process: subprocess.Popen[bytes]) -> Any:
     raise AssertionError(f"MariaDB ended with {process.returncode}")
 
 
-# the tests of a folder are for one worker, which starts one Spark, or one broker
-_OF_ONE_WORKER = ("tests/differential/", "tests/integration/kafka/")
+# the tests of a folder are for one worker, which starts one Spark, one broker, or one MariaDB
+_OF_ONE_WORKER = ("tests/differential/", "tests/integration/kafka/", "tests/integration/databases/")
 
 
 class _OneOfEach(LoadFileScheduling):
