@@ -289,7 +289,7 @@ def test_floating_point_noise_is_no_change(tmp_path: Path) -> None:
     rows = [{"Ratio": part, "s_row_id": place, "s_key": str(place)} for place, part in enumerate(parts)]
     fill_hub(space, "sales", rows)
     recalculate(space)
-    for start in range(1, 6):
+    for start in (1, 3, 5):
         # a changed row has its whole partition computed again, in another order
         rows[0] = rows[0] | {"Sales": start}
         fill_hub(space, "sales", rows[start:] + rows[:start])
