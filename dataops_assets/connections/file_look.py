@@ -22,7 +22,7 @@ from dataops_assets.connections.formats.compression import Compression, compress
 from dataops_assets.connections.listing_start import ListingStart
 from dataops_assets.connections.look import Clock, Look, ReadingTime
 from dataops_assets.errors import DataOpsError, InputError, StorageError
-from dataops_assets.metadata.store import Arrival, VersionKey, version_key
+from dataops_assets.metadata.store import Arrival, VersionKey
 
 _THREADS = 8
 _LEAST_BYTES = 64 << 20
@@ -95,9 +95,11 @@ def _listed(
     if connection.after_pickup is None and connection.sorted_names is None:
         return files.list(taken), []
     listing = files.list((), after)
-    still_there = [item for item in listing.versions if _key_of(item) in taken]
-    if still_there:
-        listing.versions[:] = [item for item in listing.versions if _key_of(item) not in taken]
+    still_there: list[FileVersion] = []
+    fresh: list[FileVersion] = []
+    for item in listing.versions:
+        (still_there if item.key in taken else fresh).append(item)
+    listing.versions[:] = fresh
     return listing, still_there
 
 
@@ -122,10 +124,6 @@ def _take_away(look: Look, files: Files, taken: Sequence[FileVersion], deadline:
             look.refuse(version.origin, error)
 
 
-def _key_of(version: FileVersion) -> VersionKey:
-    return version_key(version.origin, version.size, version.modified)
-
-
 def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[VersionKey]) -> list[str]:
     """Return the files that wait for their manifest: not those that were taken, and whose manifest is gone since."""
     if not alone:
@@ -133,11 +131,7 @@ def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[Versi
     newest: dict[str, str] = {}
     for origin, _, modified in taken:
         newest[origin] = max(modified, newest.get(origin, ""))
-    return sorted(
-        item.origin
-        for item in alone
-        if version_key(item.origin, item.size, item.modified)[2] > newest.get(item.origin, "")
-    )
+    return sorted(item.origin for item in alone if item.key[2] > newest.get(item.origin, ""))
 
 
 def _least(versions: Sequence[FileVersion], files: int) -> int:

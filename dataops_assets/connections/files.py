@@ -64,6 +64,11 @@ class FileVersion:
         """Return the size of the file without its manifest."""
         return self.size - self.manifest_size
 
+    @property
+    def key(self) -> VersionKey:
+        """Return what identifies the version among those that were taken."""
+        return version_key(self.origin, self.size, self.modified)
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -169,7 +174,7 @@ class Files:
                 self._expand(listing)
             if self._manifest is not None:
                 self._pair(listing, self._manifest)
-            listing.versions[:] = [item for item in listing.versions if _key(item) not in taken]
+            listing.versions[:] = [item for item in listing.versions if item.key not in taken]
         except STORE_ERRORS as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
@@ -531,10 +536,6 @@ def _joined(file: FileVersion, manifest: FileVersion) -> FileVersion:
     """Return the state of a file and its manifest."""
     newer = max(file.modified, manifest.modified)
     return FileVersion(file.origin, file.size + manifest.size, newer, manifest.origin, manifest.size)
-
-
-def _key(version: FileVersion) -> VersionKey:
-    return version_key(version.origin, version.size, version.modified)
 
 
 def _local_key(path: str) -> VersionKey | None:

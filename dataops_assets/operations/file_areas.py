@@ -13,7 +13,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import MOST_OTHERS, Files, FileVersion, Listing, Nearby, file_name
 from dataops_assets.errors import DataOpsError, nearest
-from dataops_assets.metadata.store import MetadataStore, VersionKey, version_key
+from dataops_assets.metadata.store import MetadataStore, VersionKey
 
 _SHOWN = 5
 
@@ -69,7 +69,7 @@ def _report(source: Source, connection: FileConnection, files: Files, taken: Col
         error, next_step = _why_none(connection, files, listing, was_read=bool(taken))
         return FilesReport(source.name, connection.path, error=error, next_step=next_step)
     newest = max(found, key=lambda item: (item.modified, item.origin))
-    waiting = sum(version_key(item.origin, item.size, item.modified) not in taken for item in found)
+    waiting = sum(item.key not in taken for item in found)
     error, next_step = _fault(connection, files, listing, newest)
     usual = f"dataops run {source.name}" if waiting else "nothing: all files are taken"
     return FilesReport(
