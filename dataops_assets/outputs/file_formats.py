@@ -31,8 +31,8 @@ def write_and_read(
     target: FilesTarget,
     path: Path,
     of_file: Mapping[str, str],
-) -> tuple[Content, Content]:
-    """Write rows as one file; return their content, and that of the file as a reader gets it.
+) -> tuple[int, str]:
+    """Write rows as one file and read it back; return the number of its rows, and what is wrong with it ('': nothing).
 
     `of_file` are the values of tokens about the whole file. Raises InputError if the format cannot hold the rows,
     ConfigError for a template that does not fit, and StorageError if the disk fails.
@@ -40,12 +40,17 @@ def write_and_read(
     should = content_of(session, rows, types)
     if target.template is None:
         _write_file(session, rows, types, target, path)
-        return should, _content_in(session, types, target, path)
-    from dataops_assets.outputs.text_file import TemplatedText
+        there = _content_in(session, types, target, path)
+        if there.rows != should.rows:
+            return there.rows, f"{path.name} has {there.rows:,} rows and should have {should.rows:,}"
+        is_whole = there == should
+    else:
+        from dataops_assets.outputs.text_file import TemplatedText
 
-    text = TemplatedText(target.template, session, rows, types, of_file)
-    text.write(path, target.compression)
-    return should, should if text.is_in(path, target.compression) else Content(should.rows, should.checksum + 1)
+        text = TemplatedText(target.template, session, rows, types, of_file)
+        text.write(path, target.compression)
+        is_whole = text.is_in(path, target.compression)
+    return should.rows, "" if is_whole else f"values in {path.name} are not read as they were written"
 
 
 def _write_file(

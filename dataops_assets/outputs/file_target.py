@@ -176,13 +176,11 @@ class _Delivery:
         for path, part, kinds in self._parts(session, rows, types):
             file = self._staging / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            should, there = write_and_read(session, part, kinds, self._target, file, tokens)
-            if there.rows != should.rows:
-                return _Staged(files, f"{path.name} has {there.rows:,} rows and should have {should.rows:,}")
-            if there != should:
-                return _Staged(files, f"values in {path.name} are not read as they were written")
+            number, problem = write_and_read(session, part, kinds, self._target, file, tokens)
+            if problem:
+                return _Staged(files, problem)
             _sync(file)
-            files.append(described(self._staging, file, there.rows))
+            files.append(described(self._staging, file, number))
         written, expected = sum(item.rows for item in files), content_of(session, rows, types).rows
         return _Staged(files, "" if written == expected else f"{written:,} of {expected:,} rows are in the files")
 
