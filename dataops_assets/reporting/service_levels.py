@@ -137,11 +137,12 @@ def _objectives(product: DataProduct, facts: Facts) -> dict[str, tuple[float, st
         times = {one: partial(_freshness, facts.published.get(one, ()), fresh, facts.now) for one in sources}
         found["freshness"] = fresh.target, meaning, dict(times)
     if objectives.completeness is not None:
-        rows = {one: partial(_completeness, [row for row in facts.loaded if row["source"] == one]) for one in sources}
+        loaded = _by_source(facts.loaded)
+        rows = {one: partial(_completeness, loaded.get(one, ())) for one in sources}
         found["completeness"] = objectives.completeness.target, "delivered rows that reach the hub", dict(rows)
     if objectives.correctness is not None:
-        newest = _newest(row for row in facts.results if row["source"] in sources)
-        results = {one: partial(_correctness, [row for row in newest if row["source"] == one]) for one in sources}
+        known = _by_source(facts.results)
+        results = {one: partial(_correctness, _newest(known.get(one, ()))) for one in sources}
         found["correctness"] = objectives.correctness.target, "results of checks that pass", dict(results)
     if (resolved := objectives.incidents) is not None:
         meaning = f"incidents resolved within {_shown(resolved.within)}"
@@ -152,6 +153,13 @@ def _objectives(product: DataProduct, facts: Facts) -> dict[str, tuple[float, st
                 mine.setdefault(row["source"] or row["asset"], []).append(row)
         ended = {part: partial(_resolution, rows, resolved, facts.now) for part, rows in mine.items()}
         found["incidents"] = resolved.target, meaning, dict(ended)
+    return found
+
+
+def _by_source(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["source"], []).append(row)
     return found
 
 
