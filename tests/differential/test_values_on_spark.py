@@ -40,14 +40,9 @@ CASES = [
         "%Y-%m-%dT%H:%M:%S%z",
         ("2013-01-05T12:00:00+2359", "9999-12-31T23:59:59-00:01", "2013-01-05T1:2:3Z"),
     ),
-    *[
-        (kind, form, tuple(EPOCHS.split("|")))
-        for kind, form in (
-            ("timestamptz", "epoch_milliseconds"),
-            ("timestamp", "epoch_seconds"),
-            ("date", "epoch_days"),
-        )
-    ],
+    ("timestamptz", "epoch_milliseconds", tuple(EPOCHS.split("|"))),
+    ("timestamp", "epoch_seconds", tuple(EPOCHS.split("|"))),
+    ("date", "epoch_days", tuple(EPOCHS.split("|"))),
     ("date", "%Y-%j", ("2013-1", "2013-365", "2013-366", "2016-366")),
     ("date", "%G-W%V-%u", ("2020-W53-7", "2021-W53-1", "2016-W01-1", "2016-W1-7")),
     ("date", "%Y %U %a", ("2013 0 tue", "2012 53 MON", "2018 00 Sun", "2013 12 Sat")),

@@ -82,6 +82,15 @@ def declaration(source: Mapping[str, Any]) -> str:
     return yaml.safe_dump({"type": SOURCE_TYPE, "attributes": dict(source)}, sort_keys=False)
 
 
+def told_by(error: BaseException | None) -> str:
+    """What a person reads: the error and those it comes from, a line each."""
+    texts: list[str] = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__
+    return "\n".join(texts)
+
+
 @contextmanager
 def loaded(*sources: Mapping[str, Any]) -> Iterator[dg.Definitions]:
     """The definitions of these sources, without resources."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,6 +14,18 @@ from dataops_assets.components.migrations_once import read_migrations_once
 
 # as each process of a deployment does
 read_migrations_once()
+
+
+@pytest.fixture(scope="module")
+def empty_sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A private SFTP server (OpenSSH); each test makes a folder of its own in it."""
+    # its libraries are needed by few tests
+    from file_servers import sftp_server
+
+    home = tmp_path_factory.mktemp("sftp")
+    (home / "files").mkdir()
+    with sftp_server(home / "files", home / "keys") as found:
+        yield found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from code_location import CodeLocation, loaded, standalone
-from file_servers import sftp_server
+from code_location import CodeLocation, loaded, standalone, told_by
 from pydantic import ValidationError
 
 from dataops_assets.config.connection import FileConnection
@@ -36,20 +35,12 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    home = tmp_path_factory.mktemp("sftp")
-    (home / "files").mkdir()
-    with sftp_server(home / "files", home / "keys") as found:
-        yield found
-
-
 @pytest.fixture(params=["local", "sftp"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """A folder of files, and the connection that reads it."""
     if request.param == "local":
         return tmp_path / "landing/in", {"path": "in/**/*.csv"}
-    server = request.getfixturevalue("server")
+    server = request.getfixturevalue("empty_sftp_server")
     for name, value in server.secrets.items():
         monkeypatch.setenv(name, value)
     place = server.folder / tmp_path.name / "in"
@@ -209,9 +200,4 @@ def test_files_of_several_sources_stay() -> None:
     other = standalone() | {"name": "others", "connection": {"type": "files", "path": "in/*.csv"}}
     with pytest.raises(Exception, match="orders") as failed, loaded(taking, other):
         pass
-    error: BaseException | None = failed.value
-    texts: list[str] = []
-    while error is not None:
-        texts.append(str(error))
-        error = error.__cause__
-    assert "which others would miss" in "\n".join(texts)
+    assert "which others would miss" in told_by(failed.value)

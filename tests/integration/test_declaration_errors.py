@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from code_location import CUSTOMERS, declaration, loaded, standalone
+from code_location import CUSTOMERS, declaration, loaded, standalone, told_by
 from dagster.components.core.component_tree import ComponentTreeException
 from pandera.pandas import Check, Column, DataFrameSchema
 
@@ -460,13 +460,6 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
 }
 
 
-def told(error: BaseException | None) -> Iterator[str]:
-    """What a person reads: the error and those it comes from."""
-    while error is not None:
-        yield str(error)
-        error = error.__cause__
-
-
 def named_line(text: str, source: Mapping[str, Any]) -> str:
     """The line of the declaration that an error names."""
     place = PLACE.search(text)
@@ -481,7 +474,7 @@ def test_a_wrong_declaration_says_where_and_why(what: str) -> None:
     others = [CUSTOMERS] if "relations" in source else []
     with pytest.raises(ComponentTreeException) as caught, loaded(*others, source):
         pass
-    text = "\n".join(told(caught.value))
+    text = told_by(caught.value)
     assert re.search(rf"attributes\.{re.escape(field)}(?![\w.])", text), text
     found = named_line(text, source)
     assert found.removeprefix("- ").startswith(line.removeprefix("- ")), (found, text)
@@ -510,7 +503,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
     source = {**connection(compression="gz"), "owners": ["bob"], "area": "my-shop"}
     with pytest.raises(ComponentTreeException) as caught, loaded(source):
         pass
-    text = "\n".join(told(caught.value))
+    text = told_by(caught.value)
     for field in ("owners.0", "area", "connection.compression"):
         assert f"attributes.{field} at " in text
 
@@ -518,7 +511,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(ComponentTreeException) as caught, loaded(CUSTOMERS, {**CUSTOMERS, "area": "other"}):
         pass
-    text = "\n".join(told(caught.value))
+    text = told_by(caught.value)
     assert "declared twice; received: customers" in text
     assert re.search(r"shop/customers/defs\.yaml:3 attributes\.name", text)
     assert re.search(r"other/customers/defs\.yaml:3 attributes\.name", text)
@@ -530,6 +523,6 @@ def test_a_name_is_not_that_of_another_source_s_table() -> None:
         loaded(standalone(), {**standalone(), "name": "orders_changes"}),
     ):
         pass
-    text = "\n".join(told(caught.value))
+    text = told_by(caught.value)
     assert "a table of 'orders' may go by this name; received: orders_changes" in text
     assert re.search(r"orders_changes/defs\.yaml:3 attributes\.name", text)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from delivered_outputs import OutputPlace
 from emulated_aws import emulated_aws
-from file_servers import SECRET, sftp_server
+from file_servers import SECRET, FileServer
 from s3fs import S3FileSystem
 
 from dataops_assets.errors import StorageError
@@ -53,16 +53,9 @@ def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     S3FileSystem.clear_instance_cache()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    home = tmp_path_factory.mktemp("sftp")
-    (home / "files").mkdir()
-    with sftp_server(home / "files", home / "keys") as found:
-        yield found
-
-
 @pytest.fixture
-def sftp(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+def sftp(empty_sftp_server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    server = empty_sftp_server
     for name, value in server.secrets.items():
         monkeypatch.setenv(name, value)
     folder = server.folder / tmp_path.name

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from code_location import CodeLocation, declaration
+from code_location import CodeLocation, declaration, told_by
 from command_line import dataops
 from dagster.components.testing import create_defs_folder_sandbox
 from database_place import Server
@@ -79,12 +79,8 @@ def test_an_unknown_database_is_an_error_with_file_and_line(tmp_path: Path) -> N
         declared_in(sandbox.defs_folder_path, {"shops": {"type": "sqlite", "path": "x"}}, SOURCE)
         with pytest.raises(Exception, match="customers") as failed, sandbox.build_all_defs():
             pass
-        error: BaseException | None = failed.value
-        texts: list[str] = []
-        while error is not None:
-            texts.append(str(error))
-            error = error.__cause__
-        assert re.search(r"defs.yaml:\d+ attributes.connection.database: .*did you mean 'shops'", "\n".join(texts))
+        told = told_by(failed.value)
+        assert re.search(r"defs.yaml:\d+ attributes.connection.database: .*did you mean 'shops'", told)
 
 
 def test_the_command_says_what_works_and_what_to_do(
