@@ -1,4 +1,4 @@
-"""What happens to a file at its sender after it was taken: it is moved, or it is deleted."""
+"""Settings that move or delete a file at its sender after pick-up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CAN_MOVE = ("", "file", "local", "sftp")
 
 
 class AfterPickup(Declared):
-    """What is done to a file after its bytes are stored in the raw area, and this is recorded."""
+    """Moves or deletes a file at its sender, after its bytes are stored and its ingest is recorded."""
 
     move_to: str = Field(
         "",

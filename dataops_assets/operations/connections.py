@@ -35,7 +35,7 @@ class SourceUse:
 
 @dataclass(frozen=True)
 class ConnectionReport:
-    """What is known of a connection. `error` is empty if it works; then `server` and `tables` say what is there."""
+    """The result of examining a connection. `error` is empty if it works; then `server` and `tables` are known."""
 
     name: str
     type: str
@@ -113,7 +113,7 @@ def examine(
 
 @dataclass(frozen=True)
 class _Found:
-    """What a look at a connection found. Of a cluster, the tables are its topics."""
+    """The answer of a connection. The tables of a Kafka cluster are its topics."""
 
     place: str = ""
     server: str = ""

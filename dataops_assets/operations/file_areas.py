@@ -20,7 +20,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class FilesReport:
-    """What is known of the files of a source, which gives the name. `error` is empty if they can be read.
+    """The result of examining the files of a source. `name` is the source; `error` is empty if they can be read.
 
     `files` are those that may be taken, `size` is their bytes, `waiting` is the number of those that no look took yet.
     `newest` (a path or URL) was changed at `newest_at`, aware in UTC; '' and None without files.

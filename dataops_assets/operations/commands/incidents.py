@@ -88,7 +88,7 @@ def mute(
     note: Note = "",
     by: By = "",
 ) -> Answer:
-    """Send no messages about incidents for some time. What is still wrong then is told again."""
+    """Send no messages about incidents for some hours. Afterwards, open incidents are told again."""
     return _decided("muted", incident, note, by, dt.timedelta(hours=hours))
 
 

@@ -32,9 +32,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Preview:
-    """What an import would do with declarations and files, by path below the folder of declarations.
+    """The changes that an import makes to declarations and files, by path below the folder of declarations.
 
-    `written` says whether it was done.
+    `written` says whether they were made.
     """
 
     moved: Sequence[Moved]
