@@ -71,7 +71,7 @@ def context_for(engine: DuckDBEngine, home: Path, source: Source, **variables: s
     home.mkdir(parents=True, exist_ok=True)
     (home / _DATABASE).write_bytes(empty_metadata())
     metadata = MetadataStore(environment.metadata_url)
-    metadata.register_source(source)
+    metadata.contracts.register(source)
     return SourceContext(environment, source, {source.name: source}, engine, metadata)
 
 

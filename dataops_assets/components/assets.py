@@ -182,7 +182,7 @@ class _StepRun:
         try:
             with SecretsRemoved(f"{self.node.name} of {self.source.name!r}"):
                 source_context = platform.source_context(self.source, self.sources)
-                source_context.metadata.register_source(self.source)
+                source_context.metadata.contracts.register(self.source)
                 ids = ids or [newest_done(source_context, self.node.name)]
                 if self.node.is_per_input:
                     known = {item.input_id: item for item in source_context.metadata.inputs(self.source.name, ids)}

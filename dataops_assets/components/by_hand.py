@@ -50,7 +50,7 @@ def run_steps(
     `run_id` is recorded in the metadata; `begin` is called with the name of each step. Raises the errors of the steps.
     """
     source = context.source
-    context.metadata.register_source(source)
+    context.metadata.contracts.register(source)
     rules = compile_rules(source, context.sources)
     wanted = PER_INPUT[PER_INPUT.index(first) : PER_INPUT.index(last) + 1]
     steps = [node for node in nodes(source, rules) if node.name in wanted]
@@ -80,9 +80,9 @@ def remove(context: SourceContext, input_ids: Sequence[str], instance: dg.Dagste
     _refuse_during_rollback(context, "removing inputs of")
     report = refresh.remove(context, input_ids)
     # without the commit, or without the hub, these inputs must not come back
-    context.metadata.record_removal(context.source.name, input_ids)
+    context.metadata.decisions.remove(context.source.name, input_ids)
     # a removed input is not judged any more, so it is not held
-    context.metadata.release(context.source.name, input_ids)
+    context.metadata.decisions.release(context.source.name, input_ids)
     # the UI shows the removal as the newest event of the input's partition
     standing_for = tuple(InputReport(input_id, {REMOVED: 1}) for input_id in dict.fromkeys(input_ids))
     return _tell_of_hub(context, report, "dataops remove", standing_for, instance)
@@ -134,7 +134,7 @@ def apply_rules(context: SourceContext) -> StepReport | None:
 
 def recalculate(context: SourceContext) -> StepReport:
     """Recalculate the keep-current rules. Raises the errors of the step."""
-    context.metadata.register_source(context.source)
+    context.metadata.contracts.register(context.source)
     rules = compile_rules(context.source, context.sources)
     node = nodes(context.source, rules)[-1]
     report = run_recorded(context, node.as_step, [], [""], "dataops recalculate")
@@ -156,7 +156,7 @@ def _tell_of_hub(
 ) -> StepReport:
     """Record the receipts of a changed hub, and report to Dagster the partitions of its inputs."""
     source = context.source
-    context.metadata.register_source(source)
+    context.metadata.contracts.register(source)
     context.metadata.save_receipts(source.name, report, run_id)
     rules = compile_rules(source, context.sources)
     (node,) = (item for item in nodes(source, rules) if item.key == report.asset)

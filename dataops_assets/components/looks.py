@@ -64,7 +64,9 @@ def _step_look(
             look = look_at(session, rows_of_table(session, snapshot), types, hidden, snapshot.rows)
             return metadata_of(look, len(types), "the table")
         look = look_at(session, publish.scan_inputs(session, snapshot, [input_id]), types, hidden)
-    profile = context.metadata.profile(context.source.name, node.key, input_id) if look.seen < look.total else None
+    profile = (
+        context.metadata.profiles.of_input(context.source.name, node.key, input_id) if look.seen < look.total else None
+    )
     return metadata_of(look if profile is None else look.with_profile(profile), len(types), f"input {input_id}")
 
 

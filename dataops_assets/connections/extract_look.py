@@ -298,7 +298,7 @@ def _record(look: Look, raw: RawArea, taken: _Extracted, following: Callable[[In
         with taken.path.open("rb") as stream:
             raw.put(item, iter(lambda: stream.read(_CHUNK), b""))
         raw.sync()
-    look.metadata.register_source(source)
+    look.metadata.contracts.register(source)
     done = FinishedLook(source.name, taken.before, look.now, following(item), item, taken.note)
     look.metadata.positions.record(done)
     if item is not None:

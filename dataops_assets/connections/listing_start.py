@@ -63,7 +63,7 @@ class ListingStart:
         following = replace(self._begins, mark=mark)
         if following.as_json() == (self._last.position or {}):
             return
-        self._look.metadata.register_source(self._look.source)
+        self._look.metadata.contracts.register(self._look.source)
         # another look of the same moment recorded its own position, which is as good
         with contextlib.suppress(CommitConflict):
             self._look.metadata.positions.record(

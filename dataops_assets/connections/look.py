@@ -274,7 +274,7 @@ class Look:
         """Record the result: inputs before arrivals, so that an arrival never names a missing input."""
         self.found.new[:] = sorted(self.inventory.now(item.input_id) for item in self.found.new)
         if self._arrivals:
-            self.metadata.register_source(self.source)
+            self.metadata.contracts.register(self.source)
             # known inputs, too: their later arrival counts from now on
             placed = [self.inventory.now(input_id) for input_id in self._placed]
             new = set(self.metadata.register_inputs(self.source.name, placed))

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from dataops_assets.errors import InputHeld, InputWaits
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.decision_store import DELETES
 from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
-from dataops_assets.metadata.store import DELETES
 
 Row = Mapping[str, Any]
 _LOOK_LOCK = 0x49_6E_63_69_64_65_6E_74

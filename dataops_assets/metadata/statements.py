@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,22 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from dataops_assets.report import Input
 
+# SQLite takes 32,766 parameters in one statement
 _IDS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Existing:
+    """How an insert of rows changes the rows that exist: those with the same values in `by` (default: the key).
+
+    The columns `keep` stay, `change` is set as given, and the other columns get the new values. Rows that differ in
+    `only_same` stay as they are.
+    """
+
+    by: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    change: Mapping[str, Any] = field(default_factory=dict)
+    only_same: tuple[str, ...] = ()
 
 
 def insert_of(dialect: str) -> Callable[..., Any]:
@@ -48,3 +64,62 @@ def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[s
         "manifest": item.manifest,
         "registered_at": registered_at,
     }
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    existing: Existing | None = None,
+    *,
+    returning: Sequence[sa.Column[Any]] = (),
+) -> list[sa.Row[Any]]:
+    """Insert rows, all with the same columns; change rows that exist as `existing` says (default: all columns).
+
+    Give rows in key order: writers that lock rows in one order do not deadlock.
+    """
+    existing = existing or Existing()
+    result: list[sa.Row[Any]] = []
+    found_by = existing.by or tuple(table.primary_key.columns.keys())
+    by_input = "input_id" in found_by
+    of_inputs = [row for row in rows if not by_input or row["input_id"] is not None]
+    of_table = [row for row in rows if by_input and row["input_id"] is None]
+    without_input = tuple(name for name in found_by if name != "input_id")
+    # two unique indexes: one with the input, one for rows without an input
+    for some, target, index_where in (
+        (of_inputs, found_by, None),
+        (of_table, without_input, sa.text("input_id IS NULL")),
+    ):
+        if not some:
+            continue
+        statement = insert_of(connection.dialect.name)(table)
+        stays = {*found_by, *existing.keep}
+        values = {name: statement.excluded[name] for name in some[0] if name not in stays}
+        same = [table.c[name] == statement.excluded[name] for name in existing.only_same]
+        statement = statement.on_conflict_do_update(
+            index_elements=target,
+            index_where=index_where,
+            set_={**values, **existing.change},
+            where=sa.and_(*same) if same else None,
+        )
+        if returning:
+            result.extend(connection.execute(statement.returning(*returning), some))
+        else:
+            connection.execute(statement, some)
+    return result
+
+
+def delete_inputs(connection: sa.Connection, table: sa.Table, source: str, input_ids: Sequence[str]) -> None:
+    """Delete the rows of these inputs."""
+    for some in portions(sorted(set(input_ids))):
+        connection.execute(table.delete().where(table.c.source == source, table.c.input_id.in_(some)))
+
+
+def utc_now() -> dt.datetime:
+    """Return the time of a record, aware and in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+def columns_of(table: sa.Table, kind: type[Any]) -> list[sa.Column[Any]]:
+    """Return the columns of a table that are the fields of a dataclass, in the order of the fields."""
+    return [table.c[field.name] for field in fields(kind)]

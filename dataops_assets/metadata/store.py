@@ -10,21 +10,19 @@ An empty `input_id` (a step or profile of a whole table) is stored as null.
 from __future__ import annotations
 
 import datetime as dt
-import json
-import math
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from dataops_assets.config.source import Source
-from dataops_assets.errors import ConfigError, DataOpsError, InputError, InputHeld, StorageError, nearest
+from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.metadata import tables
+from dataops_assets.metadata.contract_store import ContractStore
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.decision_store import DecisionStore
 from dataops_assets.metadata.declaration_store import DeclarationStore
 from dataops_assets.metadata.forecast_store import ForecastStore
 from dataops_assets.metadata.look_store import LookStore
@@ -32,24 +30,26 @@ from dataops_assets.metadata.moment_store import MomentStore
 from dataops_assets.metadata.output_position_store import OutputPositionStore
 from dataops_assets.metadata.plan_store import PlanStore
 from dataops_assets.metadata.position_store import PositionStore
+from dataops_assets.metadata.profile_store import ProfileStore
+from dataops_assets.metadata.registered import contract_version, require, require_inputs
 from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, require_startable
-from dataops_assets.metadata.statements import insert_of, is_newer_version, portions, row_of_input
+from dataops_assets.metadata.statements import (
+    Existing,
+    columns_of,
+    delete_inputs,
+    insert_of,
+    portions,
+    row_of_input,
+    upsert,
+    utc_now,
+)
 from dataops_assets.metadata.token_store import TokenStore
-from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import IN_ORDER, PER_INPUT, CheckOutcome, Input, InputReport, RuleReceipt, StepReport
 
-# SQLite takes 32,766 parameters in one statement
 # neither is in an id
 _TAB, _NEWLINE = "\t", "\n"
 # the steps that hold inputs; an input that passes one of them is released
 _JUDGED_BY = ("cdc", "refresh")
-_CONTRACT = {"columns", "drift", "refresh", "relations", "rules", "validations"}
-# key of the columns that inputs added to the declared contract
-_EVOLVED = "evolved"
-# a changed description is not a new contract version
-_WITHOUT_DESCRIPTIONS = {
-    field: {"__all__": {"description"}} for field in ("columns", "relations", "rules", "validations")
-}
 _MOVED = ("source", "input_id", "arrival")
 _PROCESS = ("source", "step", "input_id")
 _LATER_ARRIVAL = (
@@ -61,24 +61,6 @@ _LATER_ARRIVAL = (
     )
     .values(arrival=sa.bindparam("of_arrival"))
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Existing:
-    """How an insert of rows changes the rows that exist: those with the same values in `by` (default: the key).
-
-    The columns `keep` stay, `change` is set as given, and the other columns get the new values. Rows that differ in
-    `only_same` stay as they are.
-    """
-
-    by: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    change: Mapping[str, Any] = field(default_factory=dict)
-    only_same: tuple[str, ...] = ()
-
-
-DELETES, ANOMALY = "deletes", "anomaly"
-"""Why an input is held: it deletes too much, or its values are not as expected."""
 
 
 @dataclass(frozen=True)
@@ -149,16 +131,6 @@ class StepTotal:
 
 
 @dataclass(frozen=True)
-class Hold:
-    """The reason why an input waits for a person, and a fingerprint of the inputs it was compared with."""
-
-    input_id: str
-    reason: str
-    judged_against: str
-    kind: str = DELETES
-
-
-@dataclass(frozen=True)
 class CheckResult:
     """The result of one check in one run."""
 
@@ -189,6 +161,9 @@ class MetadataStore:
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         self._insert = insert_of(self._database.dialect)
+        self.contracts = ContractStore(self._database)
+        self.decisions = DecisionStore(self._database)
+        self.profiles = ProfileStore(self._database)
         self.positions = PositionStore(self._database)
         self.looks = LookStore(self._database)
         self.output_positions = OutputPositionStore(self._database)
@@ -217,73 +192,6 @@ class MetadataStore:
 
     # --- what is declared --------------------------------------------------------------------------------------------
 
-    def register_source(self, source: Source) -> int:
-        """Record a declaration and return its contract version.
-
-        The version increases if the columns, drift policy, refresh, relations, rules or validations differ from the
-        newest recorded ones. Writes only if something differs.
-        """
-        declared = {
-            "area": tables.storable(source.area),
-            "description": tables.storable(source.description),
-            "owners": tables.plain(source.owners),
-            "refresh_type": source.refresh.type,
-        }
-        definition = tables.plain(source.model_dump(mode="json", include=_CONTRACT, exclude=_WITHOUT_DESCRIPTIONS))
-        attempted = f"registering source {source.name!r}"
-        with self._database.read(attempted) as connection:
-            version = _unchanged_version(connection, source, declared, definition)
-        if version is not None:
-            return version
-        with self._database.write(attempted) as connection:
-            # this takes a row lock, so processes that register the same change agree on one version
-            self._upsert(
-                connection,
-                tables.sources,
-                [{"source": source.name, **declared, "registered_at": _now(), "updated_at": _now()}],
-                _Existing(keep=("registered_at",)),
-            )
-            version, known = _newest_contract(connection, source.name)
-            definition = _with_evolved(source, definition, known)
-            if known != definition:
-                version += 1
-                connection.execute(
-                    tables.contracts.insert(),
-                    {"source": source.name, "version": version, "definition": definition, "registered_at": _now()},
-                )
-        return version
-
-    def evolve(self, source: str, columns: Mapping[str, Sequence[str]], nullable: Sequence[str]) -> int:
-        """Record columns that inputs added to a source's contract, and return the contract version.
-
-        `columns` are undeclared columns by name, with their names in the raw data; `nullable` are columns that were
-        missing although they are not nullable. Earlier additions stay until they are declared. The version increases
-        if anything is new.
-        """
-        with self._database.write(f"evolving the contract of source {source!r}") as connection:
-            _lock_source(connection, source)
-            version, known = _newest_contract(connection, source)
-            before = (known or {}).get(_EVOLVED, {})
-            names = {item["name"]: set(item["raw_names"]) for item in before.get("columns", [])}
-            for name, raw_names in columns.items():
-                names.setdefault(name, set()).update(raw_names)
-            after = {
-                "columns": [
-                    {"name": name, "type": "text", "raw_names": sorted(raw)} for name, raw in sorted(names.items())
-                ],
-                "nullable": sorted({*before.get("nullable", []), *nullable}),
-            }
-            if not version:
-                _contract_version(connection, source)
-            if before != after:
-                version += 1
-                definition = {**known, _EVOLVED: tables.plain(after)}
-                connection.execute(
-                    tables.contracts.insert(),
-                    {"source": source, "version": version, "definition": definition, "registered_at": _now()},
-                )
-        return version
-
     # --- what arrived ------------------------------------------------------------------------------------------------
 
     def register_inputs(self, source: str, inputs: Sequence[Input]) -> list[str]:
@@ -294,13 +202,13 @@ class MetadataStore:
         """
         if not inputs:
             return []
-        now = _now()
+        now = utc_now()
         unique = {item.input_id: item for item in sorted(inputs)}
         rows = [row_of_input(source, item, now) for _, item in sorted(unique.items())]
         table = tables.inputs
         statement = self._insert(table).on_conflict_do_nothing().returning(table.c.input_id)
         with self._database.write(f"registering {len(rows)} inputs of source {source!r}") as connection:
-            _contract_version(connection, source)
+            contract_version(connection, source)
             new = set(connection.execute(statement, rows).scalars())
             again = [row for row in rows if row["input_id"] not in new]
             if again:
@@ -321,13 +229,8 @@ class MetadataStore:
                 for some in portions(ids)
                 for item in _inputs(connection, source, tables.inputs.c.input_id.in_(some))
             ]
-        _require(source, ids, [item.input_id for item in found])
+        require(source, ids, [item.input_id for item in found])
         return sorted(found)
-
-    def inputs_with_digest(self, source: str, digest: str) -> list[Input]:
-        """Return the source's inputs that have exactly these bytes, earliest first."""
-        with self._database.read(f"looking for an input of source {source!r} by digest") as connection:
-            return _inputs(connection, source, tables.inputs.c.digest == digest)
 
     def remember_arrivals(self, source: str, arrivals: Sequence[Arrival]) -> None:
         """Record file versions that discovery found; a record of the same version is replaced.
@@ -351,9 +254,9 @@ class MetadataStore:
             for _, item in sorted(unique.items())
         ]
         with self._database.write(f"remembering {len(rows)} arrivals of source {source!r}") as connection:
-            _contract_version(connection, source)
-            _require_inputs(connection, source, [item.input_id for item in arrivals])
-            self._upsert(connection, tables.arrivals, rows)
+            contract_version(connection, source)
+            require_inputs(connection, source, [item.input_id for item in arrivals])
+            upsert(connection, tables.arrivals, rows)
 
     def arrivals(
         self,
@@ -368,7 +271,7 @@ class MetadataStore:
         They are in the order of origin, modification time and size.
         """
         table = tables.arrivals
-        statement = sa.select(*_columns(table, Arrival)).where(table.c.source == source)
+        statement = sa.select(*columns_of(table, Arrival)).where(table.c.source == source)
         if noted_only:
             statement = statement.where(table.c.note != "")
         parts = [statement]
@@ -409,80 +312,6 @@ class MetadataStore:
         with self._database.read(f"reading inputs of source {source!r}") as connection:
             return _inputs(connection, source, sa.or_(*near)) if near else []
 
-    def approve(self, source: str, input_ids: Sequence[str], run_id: str, kind: str = DELETES) -> None:
-        """Record that a person approves the deletes (or another kind) of these inputs.
-
-        Raises InputError if an input is unknown.
-        """
-        rows = [
-            {"source": source, "input_id": input_id, "kind": kind, "run_id": run_id, "approved_at": _now()}
-            for input_id in sorted(set(input_ids))
-        ]
-        with self._database.write(f"approving inputs of source {source!r}") as connection:
-            _contract_version(connection, source)
-            _require_inputs(connection, source, input_ids)
-            self._upsert(connection, tables.approvals, rows)
-
-    def approved(self, source: str, kind: str = DELETES) -> frozenset[str]:
-        """Return the ids of the inputs whose deletes (or another kind) a person approved."""
-        table = tables.approvals
-        statement = sa.select(table.c.input_id).where(table.c.source == source, table.c.kind == kind)
-        with self._database.read(f"reading approvals of source {source!r}") as connection:
-            return frozenset(connection.execute(statement).scalars())
-
-    def hold(self, source: str, holds: Sequence[Hold]) -> None:
-        """Record that these inputs are held for a person. If one was refreshed before, its refresh becomes failed.
-
-        Raises InputError if an input is unknown.
-        """
-        if not holds:
-            return
-        now, processes, table = _now(), tables.processes, tables.holds
-        unique = {item.input_id: item for item in holds}
-        reason = sa.select(table.c.reason).where(
-            table.c.source == processes.c.source, table.c.input_id == processes.c.input_id
-        )
-        refreshed = (processes.c.source == source, processes.c.step == "refresh", processes.c.status == "done")
-        values = {"status": "failed", "error_type": InputHeld.__name__, "error": reason.scalar_subquery()}
-        with self._database.write(f"holding inputs of source {source!r}") as connection:
-            _contract_version(connection, source)
-            _require_inputs(connection, source, list(unique))
-            rows = [{"source": source, **asdict(item), "held_at": now} for _, item in sorted(unique.items())]
-            self._upsert(connection, table, rows)
-            for some in portions(sorted(unique)):
-                connection.execute(
-                    processes.update().where(*refreshed, processes.c.input_id.in_(some)).values(**values)
-                )
-
-    def release(self, source: str, input_ids: Sequence[str]) -> None:
-        """Record that these inputs are not held any more; `finish` does so for inputs that pass a step."""
-        with self._database.write(f"releasing inputs of source {source!r}") as connection:
-            _delete(connection, tables.holds, source, input_ids)
-
-    def holds(self, source: str) -> Mapping[str, Hold]:
-        """Return the held inputs, by id."""
-        table = tables.holds
-        statement = sa.select(*_columns(table, Hold)).where(table.c.source == source)
-        with self._database.read(f"reading held inputs of source {source!r}") as connection:
-            return {row["input_id"]: Hold(**row) for row in connection.execute(statement).mappings()}
-
-    def record_removal(self, source: str, input_ids: Sequence[str]) -> None:
-        """Record that a person removed these inputs from the hub. When a refresh of one starts, it counts no longer.
-
-        Raises InputError if an input is unknown.
-        """
-        now = _now()
-        rows = [{"source": source, "input_id": input_id, "removed_at": now} for input_id in sorted(set(input_ids))]
-        with self._database.write(f"recording removed inputs of source {source!r}") as connection:
-            _require_inputs(connection, source, input_ids)
-            self._upsert(connection, tables.removals, rows)
-
-    def removals(self, source: str) -> frozenset[str]:
-        """Return the ids of the inputs that a person removed from the hub."""
-        table = tables.removals
-        with self._database.read(f"reading removed inputs of source {source!r}") as connection:
-            return frozenset(connection.execute(sa.select(table.c.input_id).where(table.c.source == source)).scalars())
-
     # --- what was done -----------------------------------------------------------------------------------------------
 
     def start(self, source: str, step: str, input_ids: Sequence[str], run_id: str, declared: str | None = None) -> None:
@@ -495,9 +324,9 @@ class MetadataStore:
         if not input_ids:
             return
         with self._database.write(f"starting {step} of source {source!r}") as connection:
-            version = _contract_version(connection, source)
+            version = contract_version(connection, source)
             require_startable(connection, source, step, input_ids)
-            _require_inputs(connection, source, input_ids)
+            require_inputs(connection, source, input_ids)
             blank = dict.fromkeys(
                 ("asset", "finished_at", "seconds", "table_version", "table_commit", "written", "error_type", "error")
             )
@@ -508,20 +337,20 @@ class MetadataStore:
                 "attempts": 1,
                 "run_id": run_id,
                 "contract_version": version,
-                "started_at": _now(),
+                "started_at": utc_now(),
                 "declared": declared,
                 **blank,
                 **_counts({}),
             }
             rows = [{**shared, "input_id": input_id or None} for input_id in sorted(set(input_ids))]
-            self._upsert(
+            upsert(
                 connection,
                 tables.processes,
                 rows,
-                _Existing(by=_PROCESS, change={"attempts": tables.processes.c.attempts + 1}),
+                Existing(by=_PROCESS, change={"attempts": tables.processes.c.attempts + 1}),
             )
             if step == PER_INPUT[-1]:
-                _delete(connection, tables.removals, source, input_ids)
+                delete_inputs(connection, tables.removals, source, input_ids)
 
     def forget(self, source: str, steps: Sequence[str], input_ids: Sequence[str]) -> None:
         """Delete the records of these steps for these inputs, as if the steps had never started."""
@@ -540,7 +369,7 @@ class MetadataStore:
         are added. Raises InputError if an input is unknown.
         """
         reports = report.inputs or (InputReport("", {} if report.rows is None else {"rows": report.rows}),)
-        now = _now()
+        now = utc_now()
         shared = {
             "source": source,
             "step": report.step,
@@ -571,18 +400,20 @@ class MetadataStore:
         for check in checks:
             check.update(source=source, step=report.step, run_id=run_id, checked_at=now)
         with self._database.write(f"finishing {report.step} of source {source!r}") as connection:
-            version = _contract_version(connection, source)
-            _require_inputs(connection, source, [*unique, *(check["input_id"] for check in checks)])
-            self._upsert(
+            version = contract_version(connection, source)
+            require_inputs(connection, source, [*unique, *(check["input_id"] for check in checks)])
+            upsert(
                 connection,
                 tables.processes,
                 [{**row, "contract_version": version} for row in rows],
-                _Existing(by=_PROCESS, keep=("attempts", "started_at", "contract_version"), only_same=("run_id",)),
+                Existing(by=_PROCESS, keep=("attempts", "started_at", "contract_version"), only_same=("run_id",)),
             )
             if checks:
                 connection.execute(tables.check_results.insert(), checks)
             if report.step in _JUDGED_BY:
-                _delete(connection, tables.holds, source, [item.input_id for item in reports if item.error is None])
+                delete_inputs(
+                    connection, tables.holds, source, [item.input_id for item in reports if item.error is None]
+                )
             _add_receipts(connection, source, report, run_id)
 
     def end_running(self, source: str, errors: Mapping[str, DataOpsError]) -> None:
@@ -596,13 +427,13 @@ class MetadataStore:
                 connection.execute(
                     table.update()
                     .where(table.c.source == source, table.c.status == "running", table.c.run_id == run_id)
-                    .values(status="failed", error_type=type(error).__name__, error=str(error), finished_at=_now())
+                    .values(status="failed", error_type=type(error).__name__, error=str(error), finished_at=utc_now())
                 )
 
     def save_receipts(self, source: str, report: StepReport, run_id: str = "") -> None:
         """Record the receipts of a step that was started by hand; `finish` does so for a step of a run."""
         with self._database.write(f"recording receipts of source {source!r}") as connection:
-            _contract_version(connection, source)
+            contract_version(connection, source)
             _add_receipts(connection, source, report, run_id)
 
     def receipts(self, source: str, asset: str | None = None) -> list[Receipt]:
@@ -629,7 +460,7 @@ class MetadataStore:
         With `step` or `input_ids` only those of this step, or of these inputs.
         """
         table = tables.processes
-        statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source)
+        statement = sa.select(*columns_of(table, StepStatus)).where(table.c.source == source)
         if step is not None:
             statement = statement.where(table.c.step == step)
         parts = [statement]
@@ -641,7 +472,9 @@ class MetadataStore:
     def running(self, source: str) -> list[StepStatus]:
         """Return the attempts of a source's steps that have started and not ended, ordered by step and input id."""
         table = tables.processes
-        statement = sa.select(*_columns(table, StepStatus)).where(table.c.source == source, table.c.status == "running")
+        statement = sa.select(*columns_of(table, StepStatus)).where(
+            table.c.source == source, table.c.status == "running"
+        )
         with self._database.read(f"reading running processes of source {source!r}") as connection:
             return _statuses(connection.execute(statement).mappings())
 
@@ -780,203 +613,7 @@ class MetadataStore:
 
     # --- how it looked -----------------------------------------------------------------------------------------------
 
-    def save_profiles(self, source: str, asset: str, profiles: Sequence[Profile]) -> None:
-        """Record the profiles of inputs in a table; a newer profile of the same input replaces the older one.
-
-        Raises InputError if an input is unknown.
-        """
-        if not profiles:
-            return
-        now = _now()
-        unique = {item.input_id: item for item in profiles}
-        rows = [
-            {"source": source, "asset": asset, "input_id": key or None, "rows": item.rows, "profiled_at": now}
-            for key, item in sorted(unique.items())
-        ]
-        table, columns = tables.profiles, tables.profile_columns
-        with self._database.write(f"saving {len(rows)} profiles of {asset}") as connection:
-            _contract_version(connection, source)
-            _require_inputs(connection, source, list(unique))
-            saved = self._upsert(
-                connection,
-                table,
-                rows,
-                _Existing(by=("source", "asset", "input_id")),
-                returning=(table.c.input_id, table.c.profile_id),
-            )
-            ids = {row.input_id or "": row.profile_id for row in saved}
-            for some in portions(list(ids.values())):
-                connection.execute(columns.delete().where(columns.c.profile_id.in_(some)))
-            described = [
-                row for input_id, item in unique.items() for row in _profile_column_rows(ids[input_id], item.columns)
-            ]
-            if described:
-                connection.execute(columns.insert(), described)
-
-    def profiles(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
-        """Return at most `limit` profiles of inputs in a table, newest extract time first, without inputs in `exclude`.
-
-        Of several versions of one file (same origin and extract time) only the one that arrived last is returned. A
-        removed input counts as if it had never been there. The profile of the whole table, if there is one, is last.
-        """
-        table, inputs = tables.profiles, tables.inputs
-        newest_first = (
-            sa.select(table.c.profile_id, table.c.input_id, table.c.rows)
-            .select_from(
-                table.outerjoin(
-                    inputs, sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
-                )
-            )
-            .where(table.c.source == source, table.c.asset == asset, *_counting())
-            .order_by(
-                inputs.c.extract_time.desc().nulls_last(), inputs.c.arrival.desc().nulls_last(), table.c.input_id.desc()
-            )
-            # excluded ids are left out below and not in SQL, which would need a parameter for each
-            .limit(limit + len(exclude))
-        )
-        left_out = set(exclude)
-        with self._database.read(f"reading profiles of {asset}") as connection:
-            found = [row for row in connection.execute(newest_first) if (row.input_id or "") not in left_out][:limit]
-            described = _profile_columns(connection, [row.profile_id for row in found])
-        return [Profile(asset, row.input_id or "", row.rows, described[row.profile_id]) for row in found]
-
-    def profiles_before(self, source: str, asset: str, input_ids: Sequence[str], most: int) -> list[Profile]:
-        """Return the profiles of these inputs and of the last `most` inputs before each of them, or more, in no order.
-
-        As in `profiles`, older versions of a file and removed inputs are not there. It reads as many rows whatever else
-        is known, and as much for an old input as for the newest one.
-        """
-        table, inputs = tables.profiles, tables.inputs
-        limit = most + len(input_ids)
-        newest_first = (
-            sa.select(table.c.profile_id, inputs.c.input_id, table.c.rows, inputs.c.extract_time)
-            .select_from(
-                inputs.join(table, sa.and_(table.c.source == inputs.c.source, table.c.input_id == inputs.c.input_id))
-            )
-            .where(inputs.c.source == source, table.c.source == source, table.c.asset == asset, *_counting())
-            .order_by(inputs.c.extract_time.desc(), inputs.c.input_id.desc())
-            .limit(limit)
-        )
-        found: dict[int, sa.Row[Any]] = {}
-        # of the rows that were read last, which have no gap
-        times: list[dt.datetime] = []
-        is_all = False
-        with self._database.read(f"reading profiles of {asset}") as connection:
-            for time in _extract_times(connection, source, input_ids):
-                before = bisect_left(times, time)
-                if times and times[0] <= time and (is_all or before >= most):
-                    continue
-                rows = connection.execute(newest_first.where(inputs.c.extract_time <= time)).all()
-                found |= {row.profile_id: row for row in rows}
-                times, is_all = [row.extract_time for row in reversed(rows)], len(rows) < limit
-            described = _profile_columns(connection, list(found))
-        return [Profile(asset, row.input_id, row.rows, described[key]) for key, row in found.items()]
-
-    def profiles_of(self, source: str, asset: str, input_ids: Sequence[str]) -> dict[str, Profile]:
-        """Return the profiles of these inputs in a table, by id; an input that was not profiled is not in it."""
-        table = tables.profiles
-        statement = sa.select(table.c.profile_id, table.c.input_id, table.c.rows).where(
-            table.c.source == source, table.c.asset == asset
-        )
-        with self._database.read(f"reading {len(input_ids)} profiles of {asset}") as connection:
-            found = [
-                row
-                for some in portions(sorted(set(input_ids)))
-                for row in connection.execute(statement.where(table.c.input_id.in_(some)))
-            ]
-            described = _profile_columns(connection, [row.profile_id for row in found])
-        return {row.input_id: Profile(asset, row.input_id, row.rows, described[row.profile_id]) for row in found}
-
-    def faulty_inputs(self, source: str) -> frozenset[str]:
-        """Return the inputs of incidents of volume or distribution that a person acknowledged: they are not usual.
-
-        An input whose anomaly a person approved is usual.
-        """
-        table = tables.incidents
-        statement = sa.select(table.c.inputs).where(
-            table.c.source == source,
-            table.c.kind.in_(("volume", "distribution")),
-            table.c.acknowledged_at.is_not(None),
-        )
-        with self._database.read(f"reading the acknowledged incidents of {source}") as connection:
-            faulty = {input_id for inputs in connection.execute(statement).scalars() for input_id in inputs}
-            if not faulty:
-                return frozenset()
-            approvals = tables.approvals
-            approved = sa.select(approvals.c.input_id).where(approvals.c.source == source, approvals.c.kind == ANOMALY)
-            return frozenset(faulty.difference(connection.execute(approved).scalars()))
-
-    def profile(self, source: str, asset: str, input_id: str) -> Profile | None:
-        """Return the profile of one input in a table; None if it has none."""
-        table = tables.profiles
-        statement = sa.select(table.c.profile_id, table.c.rows).where(
-            table.c.source == source, table.c.asset == asset, table.c.input_id == input_id
-        )
-        with self._database.read(f"reading the profile of input {input_id} in {asset}") as connection:
-            row = connection.execute(statement).one_or_none()
-            if row is None:
-                return None
-            described = _profile_columns(connection, [row.profile_id])
-        return Profile(asset, input_id, row.rows, described[row.profile_id])
-
     # --- writing -----------------------------------------------------------------------------------------------------
-
-    def _upsert(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        rows: Sequence[Mapping[str, Any]],
-        existing: _Existing | None = None,
-        *,
-        returning: Sequence[sa.Column[Any]] = (),
-    ) -> list[sa.Row[Any]]:
-        """Insert rows, all with the same columns; change rows that exist as `existing` says (default: all columns).
-
-        Give rows in key order: writers that lock rows in one order do not deadlock.
-        """
-        existing = existing or _Existing()
-        result: list[sa.Row[Any]] = []
-        found_by = existing.by or tuple(table.primary_key.columns.keys())
-        by_input = "input_id" in found_by
-        of_inputs = [row for row in rows if not by_input or row["input_id"] is not None]
-        of_table = [row for row in rows if by_input and row["input_id"] is None]
-        without_input = tuple(name for name in found_by if name != "input_id")
-        # two unique indexes: one with the input, one for rows without an input
-        for some, target, index_where in (
-            (of_inputs, found_by, None),
-            (of_table, without_input, sa.text("input_id IS NULL")),
-        ):
-            if not some:
-                continue
-            statement = self._insert(table)
-            stays = {*found_by, *existing.keep}
-            values = {name: statement.excluded[name] for name in some[0] if name not in stays}
-            same = [table.c[name] == statement.excluded[name] for name in existing.only_same]
-            statement = statement.on_conflict_do_update(
-                index_elements=target,
-                index_where=index_where,
-                set_={**values, **existing.change},
-                where=sa.and_(*same) if same else None,
-            )
-            if returning:
-                result.extend(connection.execute(statement.returning(*returning), some))
-            else:
-                connection.execute(statement, some)
-        return result
-
-
-def _delete(connection: sa.Connection, table: sa.Table, source: str, input_ids: Sequence[str]) -> None:
-    """Delete the rows of these inputs."""
-    for some in portions(sorted(set(input_ids))):
-        connection.execute(table.delete().where(table.c.source == source, table.c.input_id.in_(some)))
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def _columns(table: sa.Table, kind: type[Any]) -> list[sa.Column[Any]]:
-    return [table.c[field.name] for field in fields(kind)]
 
 
 def _statuses(rows: Iterable[Mapping[Any, Any]]) -> list[StepStatus]:
@@ -988,62 +625,9 @@ def _split_at_tab(line: str) -> tuple[str, str, str]:
     return line.partition(_TAB)
 
 
-def _newest_contract(connection: sa.Connection, source: str) -> tuple[int, Any]:
-    table = tables.contracts
-    statement = sa.select(table.c.version, table.c.definition).where(table.c.source == source)
-    row = connection.execute(statement.order_by(table.c.version.desc()).limit(1)).one_or_none()
-    return (0, None) if row is None else (row.version, row.definition)
-
-
-def _unchanged_version(
-    connection: sa.Connection, source: Source, declared: Mapping[str, Any], definition: Any
-) -> int | None:
-    table = tables.sources
-    statement = sa.select(*[table.c[name] for name in declared]).where(table.c.source == source.name)
-    known = connection.execute(statement).mappings().one_or_none()
-    if known is None or dict(known) != dict(declared):
-        return None
-    version, known_definition = _newest_contract(connection, source.name)
-    return version if known_definition == _with_evolved(source, definition, known_definition) else None
-
-
-def _with_evolved(source: Source, definition: Any, known: Any) -> Any:
-    """Return a declaration with the earlier additions by inputs that are not declared yet."""
-    before = (known or {}).get(_EVOLVED)
-    if before is None:
-        return definition
-    declared = {name.lower() for name in source.column_names}
-    strict = {item.name for item in source.columns if not item.nullable and item.default is None}
-    adds, relaxes = source.drift.new_column == "evolve", source.drift.missing_column == "evolve"
-    after = {
-        "columns": [item for item in before["columns"] if adds and item["name"] not in declared],
-        "nullable": [name for name in before["nullable"] if relaxes and name in strict],
-    }
-    return {**definition, _EVOLVED: after} if any(after.values()) else definition
-
-
-def _lock_source(connection: sa.Connection, source: str) -> None:
-    """Lock a source's row, so that processes that change the same contract wait for each other."""
-    table = tables.sources
-    connection.execute(table.update().where(table.c.source == source).values(updated_at=_now()))
-
-
-def _contract_version(connection: sa.Connection, source: str) -> int:
-    version, _ = _newest_contract(connection, source)
-    if not version:
-        known = list(connection.execute(sa.select(tables.sources.c.source)).scalars())
-        raise ConfigError(
-            "finding a registered source",
-            received=repr(source),
-            known=known,
-            next_step=nearest(source, known) or "register the source first",
-        )
-    return version
-
-
 def _inputs(connection: sa.Connection, source: str, *conditions: sa.ColumnElement[bool]) -> list[Input]:
     table = tables.inputs
-    statement = sa.select(*_columns(table, Input)).where(table.c.source == source, *conditions)
+    statement = sa.select(*columns_of(table, Input)).where(table.c.source == source, *conditions)
     return sorted((Input(*row) for row in connection.execute(statement).all()), key=IN_ORDER)
 
 
@@ -1059,30 +643,6 @@ def _refuse_other_contents(connection: sa.Connection, source: str, rows: Sequenc
                     received="an input with other content, which was registered at the same time, has this id",
                     next_step="nothing was registered; the next look gives the input another id",
                 )
-
-
-def _require_inputs(connection: sa.Connection, source: str, ids: Iterable[str | None]) -> None:
-    wanted = sorted({input_id for input_id in ids if input_id})
-    known = tables.inputs.c
-    found = [
-        input_id
-        for some in portions(wanted)
-        for input_id in connection.execute(
-            sa.select(known.input_id).where(known.source == source, known.input_id.in_(some))
-        ).scalars()
-    ]
-    _require(source, wanted, found)
-
-
-def _require(source: str, wanted: Sequence[str], found: Sequence[str]) -> None:
-    unknown = sorted(set(wanted) - set(found))
-    if unknown:
-        examples = ", ".join(unknown[:3])
-        raise InputError(
-            f"finding {len(set(wanted))} inputs of source {source!r}",
-            received=f"{len(unknown)} that are not registered, such as {examples}",
-            next_step="register inputs (discovery does) before steps take them",
-        )
 
 
 def _counts(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -1125,7 +685,7 @@ def _add_receipts(connection: sa.Connection, source: str, report: StepReport, ru
             "rows_changed": item.rows_changed,
             "table_version": report.version,
             "run_id": run_id,
-            "recalculated_at": _now(),
+            "recalculated_at": utc_now(),
         }
         for item in report.receipts
     ]
@@ -1136,104 +696,3 @@ def _add_receipts(connection: sa.Connection, source: str, report: StepReport, ru
 def _receipt(row: Mapping[Any, Any]) -> Receipt:
     receipt = RuleReceipt(row["rule"], row["rule_version"], row["rows_seen"], row["rows_changed"])
     return Receipt(row["asset"], row["table_version"], row["run_id"], row["recalculated_at"], receipt)
-
-
-def _finite(value: float | None) -> float | None:
-    # SQLite turns NaN into null, and sums with infinity are useless
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> list[dict[str, Any]]:
-    return [
-        {
-            "profile_id": profile_id,
-            "position": position,
-            "name": column.name,
-            "type": column.type,
-            "nulls": column.nulls,
-            "distinct_values": column.distinct,
-            "min_value": column.min,
-            "max_value": column.max,
-            "mean": _finite(column.mean),
-            "stddev": _finite(column.stddev),
-            "mean_length": _finite(column.mean_length),
-            "frequent_values": _as_list(column.frequent),
-            "low": _finite(column.low),
-            "median": _finite(column.median),
-            "high": _finite(column.high),
-            "patterns": _as_list(column.patterns),
-        }
-        for position, column in enumerate(columns)
-    ]
-
-
-# the columns of `profile_columns`, as the fields of a ColumnProfile
-_FACTS = (
-    "name",
-    "type",
-    "nulls",
-    "distinct_values",
-    "min_value",
-    "max_value",
-    "mean",
-    "stddev",
-    "mean_length",
-    "frequent_values",
-    "low",
-    "median",
-    "high",
-    "patterns",
-)
-# read as texts: there are thousands, and most columns have no list
-_LISTS = ("frequent_values", "patterns")
-_PLACES_OF_LISTS = tuple(place for place, name in enumerate(_FACTS) if name in _LISTS)
-
-
-def _counting() -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the conditions that a profile's input is neither removed nor an older version of a file."""
-    table, inputs, removals = tables.profiles, tables.inputs, tables.removals
-    version, removed = inputs.alias("version"), removals.alias("removed")
-    has_newer_version = sa.exists().where(
-        is_newer_version(version, inputs),
-        ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
-    )
-    was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
-    return ~has_newer_version, ~was_removed
-
-
-def _extract_times(connection: sa.Connection, source: str, input_ids: Sequence[str]) -> list[dt.datetime]:
-    """Return the different extract times of these inputs, the newest first."""
-    inputs = tables.inputs
-    wanted = sa.select(inputs.c.extract_time).where(inputs.c.source == source)
-    found = {
-        time
-        for some in portions(sorted(set(input_ids)))
-        for time in connection.execute(wanted.where(inputs.c.input_id.in_(some))).scalars()
-    }
-    return sorted(found, reverse=True)
-
-
-def _as_list(counted: Mapping[str, float] | None) -> list[list[Any]] | None:
-    """Return an object as a list, because a database may sort the members of an object."""
-    return None if counted is None else [[*item] for item in counted.items()]
-
-
-def _profile_columns(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[ColumnProfile, ...]]:
-    """Return the columns of profiles, in order, by the id of the profile."""
-    columns = tables.profile_columns
-    facts_of = [sa.type_coerce(columns.c[name], sa.Text) if name in _LISTS else columns.c[name] for name in _FACTS]
-    found: dict[int, list[ColumnProfile]] = {profile_id: [] for profile_id in ids}
-    for some in portions(list(found)):
-        statement = (
-            sa.select(columns.c.profile_id, *facts_of)
-            .where(columns.c.profile_id.in_(some))
-            .order_by(columns.c.profile_id, columns.c.position)
-        )
-        # by place: there are thousands
-        for profile_id, *facts in connection.execute(statement).all():
-            for place in _PLACES_OF_LISTS:
-                # the driver of PostgreSQL has read it
-                found_list = json.loads(facts[place]) if isinstance(facts[place], str) else facts[place]
-                facts[place] = None if found_list is None else dict(found_list)
-            found[profile_id].append(ColumnProfile(*facts))
-    return {profile_id: tuple(described) for profile_id, described in found.items()}

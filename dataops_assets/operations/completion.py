@@ -62,7 +62,7 @@ def input_ids(context: typer.Context, incomplete: str) -> list[str]:
 
 def held_ids(context: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of inputs of the given source that are held."""
-    return _of_metadata(context, incomplete, lambda store, source: store.holds(source))
+    return _of_metadata(context, incomplete, lambda store, source: store.decisions.held(source))
 
 
 def incident_numbers(incomplete: str) -> list[str]:

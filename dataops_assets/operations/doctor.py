@@ -36,7 +36,7 @@ def repair(context: SourceContext, begin: Begin) -> list[Repair]:
 
     Other damage stays, and an examination finds it again. Returns what was done. Raises DataOpsError if a step fails.
     """
-    context.metadata.register_source(context.source)
+    context.metadata.contracts.register(context.source)
     done: list[Repair] = []
     inputs = context.metadata.inputs(context.source.name)
     steps: dict[str, str] = {}

@@ -208,7 +208,7 @@ def _not_declared(made: MadeRelease, declared: Sequence[SourceContext]) -> Itera
 
 def _other_declaration(context: SourceContext, made: MadeRelease) -> Iterator[str]:
     name, release = context.source.name, made.release
-    contract = context.metadata.register_source(context.source)
+    contract = context.metadata.contracts.register(context.source)
     if contract != release.contracts[name]:
         yield f"{name}: the contract has version {contract}; that of the release is {release.contracts[name]}"
     then, now = release.rules.get(name, {}), rule_versions(context)

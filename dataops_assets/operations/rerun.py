@@ -34,7 +34,7 @@ def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Be
 
     Raises InputError for an input that is unknown or settled.
     """
-    context.metadata.register_source(context.source)
+    context.metadata.contracts.register(context.source)
     known = context.metadata.inputs(context.source.name, list(input_ids) or None)
     settled = settled_in_hub(context, known)
     if input_ids:
@@ -53,9 +53,9 @@ def inputs_to_make(context: SourceContext) -> tuple[list[Input], list[Input]]:
     source.
     """
     source, metadata = context.source.name, context.metadata
-    metadata.register_source(context.source)
+    metadata.contracts.register(context.source)
     parsed = {one for one, status in metadata.step_status(source, "parse").items() if status == "done"}
-    kept = parsed - metadata.removals(source) - metadata.releases.left_out(source)
+    kept = parsed - metadata.decisions.removed(source) - metadata.releases.left_out(source)
     inputs = [item for item in metadata.inputs(source) if item.input_id in kept]
     settled = settled_in_hub(context, inputs)
     return (

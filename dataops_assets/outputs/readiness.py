@@ -32,14 +32,14 @@ def require_ready(context: OutputContext) -> None:
 
 def _kept_out(context: SourceContext) -> list[str]:
     name, metadata = context.source.name, context.metadata
-    held = {input_id: f"input {input_id} is held" for input_id in metadata.holds(name)}
+    held = {input_id: f"input {input_id} is held" for input_id in metadata.decisions.held(name)}
     failed = {
         item.input_id: f"{item.step}: a gate failed for {f'input {item.input_id}' if item.input_id else 'the table'}"
         for item in metadata.processes(name)
         if item.status == "failed" and item.error_type == GateFailed.__name__
     }
     found = failed | held
-    out = metadata.removals(name)
+    out = metadata.decisions.removed(name)
     replaced = _replaced(metadata.inputs_of_one_time(name)) if found else set()
     return [text for input_id, text in found.items() if input_id not in out and input_id not in replaced]
 

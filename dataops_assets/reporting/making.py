@@ -130,11 +130,13 @@ def read_facts(url: str, sources: Mapping[str, Source], declared: DataProducts, 
 def _judged(metadata: MetadataStore, sources: Mapping[str, Source], name: str) -> Judgement:
     """Return what process control says of the newest input of a source."""
     asset = f"lake/{name}"
-    profiles = metadata.profiles(name, asset, limit=WINDOW)
+    profiles = metadata.profiles.newest(name, asset, limit=WINDOW)
     if not profiles:
         return Judgement()
     newest = max(profiles, key=lambda item: (item.extracted, item.input_id))
-    compared = Compared(profiles, len(sources), metadata.faulty_inputs(name), metadata.forecasts.of(name, asset))
+    compared = Compared(
+        profiles, len(sources), metadata.decisions.faulty_inputs(name), metadata.forecasts.of(name, asset)
+    )
     told = judged([newest], compared, sources[name].checks)
     return told.get(newest.input_id, Judgement())
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 from dataops_assets.config.source import Source
 from dataops_assets.config.types import stored_type
 from dataops_assets.errors import DataOpsError, InputHeld
-from dataops_assets.metadata.store import ANOMALY, DELETES
+from dataops_assets.metadata.decision_store import ANOMALY, DELETES
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.sql import Relation, alias, column, columns, query

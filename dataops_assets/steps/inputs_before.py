@@ -17,9 +17,9 @@ def saved_and_compared(context: SourceContext, asset: str, profiles: Sequence[Pr
     read depends on these inputs, and not on how many others are known.
     """
     metadata, name = context.metadata, context.source.name
-    metadata.save_profiles(name, asset, profiles)
+    metadata.profiles.save(name, asset, profiles)
     if not profiles or not context.source.checks.compare_inputs:
         return Compared((), len(context.sources))
-    known = metadata.profiles_before(name, asset, [item.input_id for item in profiles], WINDOW)
-    faulty = metadata.faulty_inputs(name)
+    known = metadata.profiles.before(name, asset, [item.input_id for item in profiles], WINDOW)
+    faulty = metadata.decisions.faulty_inputs(name)
     return Compared(known, len(context.sources), faulty, metadata.forecasts.of(name, asset))

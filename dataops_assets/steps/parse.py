@@ -137,7 +137,7 @@ def _publish(
     )
     added, relaxed = added_to_contract(context.source, [typed.raw.headers[input_id] for input_id in input_ids])
     if added or relaxed:
-        context.metadata.evolve(context.source.name, added, relaxed)
+        context.metadata.contracts.evolve(context.source.name, added, relaxed)
 
 
 def _ignored(corrected: Corrected) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dataops_assets.config.source import Source
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError, DataOpsError, InputHeld
-from dataops_assets.metadata.store import ANOMALY
+from dataops_assets.metadata.decision_store import ANOMALY
 from dataops_assets.quality.shares import share_outcomes, share_profile
 from dataops_assets.report import REMOVED, CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
@@ -110,7 +110,7 @@ def _applied(hub: TableVersion) -> tuple[Input, ...]:
 def _refreshed(context: SourceContext) -> tuple[Input, ...]:
     """Return the inputs of a hub whose table is gone, according to the metadata."""
     done = context.metadata.step_status(context.source.name, STEP)
-    removed = context.metadata.removals(context.source.name)
+    removed = context.metadata.decisions.removed(context.source.name)
     ids = [input_id for input_id, status in done.items() if status == "done" and input_id not in removed]
     return tuple(context.metadata.inputs(context.source.name, ids))
 

@@ -137,7 +137,7 @@ class Ours:
         )
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         self._context = SourceContext(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
         self._parsed: dict[int, Input] = {}
 

@@ -48,7 +48,7 @@ class Area:
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
         for source in sources:
-            metadata.register_source(source)
+            metadata.contracts.register(source)
         self._engines = engines
         self._world = SourceContext(environment, sources[0], self._sources, engines[0], metadata)
 
@@ -76,7 +76,7 @@ class Area:
     def profiles(self, name: str) -> list[object]:
         """What was measured of every table, without estimates; means to 12 digits."""
         assets = (f"lake/{name}", f"hub/{name}_enriched", f"hub/{name}")
-        found = [item for asset in assets for item in self._world.metadata.profiles(name, asset)]
+        found = [item for asset in assets for item in self._world.metadata.profiles.newest(name, asset)]
         return [(item.asset, item.input_id, item.rows, [measured(column) for column in item.columns]) for item in found]
 
 
@@ -95,7 +95,7 @@ def declared(area: str) -> list[Source]:
 def assert_area_same(reader: DuckDBEngine, one: Area, other: Area, names: Sequence[str]) -> None:
     for name in names:
         assert_same(reader, one.source_context(name), other.source_context(name))
-        assert one.profiles(name) == other.profiles(name)
+        assert one.profiles.newest(name) == other.profiles.newest(name)
 
 
 def test_flights(spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def workspace_of(kind: str, home: Path, spark: SparkEngine) -> SourceContext:
     source = declared_source("things", {"id": "integer", "v": "text"}, refresh={"type": kind, "key": ["id"]})
     context = law.workspace_for(source, home, spark)
     context.metadata.migrate()
-    context.metadata.register_source(source)
+    context.metadata.contracts.register(source)
     return context
 
 

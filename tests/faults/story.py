@@ -112,7 +112,7 @@ class Story:
         source = Source.model_validate(self.settings)
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         return SourceContext(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
 
     def deliver(self, day: int, lines: Sequence[str]) -> Input:
@@ -201,7 +201,7 @@ def metadata_of(story: Story) -> dict[str, Any]:
         "raw": source_context.raw.inputs(),
         "processes": attempts,
         "checks": checks,
-        "profiles": {asset: store.profiles(name, asset) for asset in assets},
+        "profiles": {asset: store.profiles.newest(name, asset) for asset in assets},
     }
 
 

@@ -88,7 +88,7 @@ def test_what_a_rollback_leaves_and_what_follows_is_the_function_of_the_remainin
         if gone and before:
             # taken out since the release: the rollback takes it back in
             remove(context, [before[0].input_id])
-            context.metadata.record_removal("sales", [before[0].input_id])
+            context.metadata.decisions.remove("sales", [before[0].input_id])
         roll_back(context, later)
         for key, rows in released.items():
             assert (rows_of(context, key) or []) == (rows or []), key

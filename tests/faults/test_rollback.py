@@ -30,9 +30,9 @@ from story import (
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
+from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.metadata.incident_store import IncidentStore
 from dataops_assets.metadata.release_store import BEGUN
-from dataops_assets.metadata.store import Hold
 from dataops_assets.operations.clean_up import clean_up
 from dataops_assets.operations.watching import watch
 from dataops_assets.report import CheckOutcome, Input, StepReport
@@ -82,8 +82,8 @@ def state_of(story: Story) -> dict[str, Any]:
         "metadata": {name: part for name, part in metadata.items() if name not in ("inputs", "raw")},
         "warehouse": warehouse(story),
         "corrected": context.corrections.corrected(context.metadata.input_ids("sales")),
-        "removals": context.metadata.removals("sales"),
-        "approved": context.metadata.approved("sales"),
+        "removals": context.metadata.decisions.removed("sales"),
+        "approved": context.metadata.decisions.approved("sales"),
         "to do": [item.input_id for item in context.metadata.unfinished("sales")],
     }
 
@@ -199,10 +199,10 @@ def test_what_is_failed_held_or_running_is_not_released(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="parse of sales is running in run a run"):
         make_release([context], "v1", CODE)
     assert run(story, [day], STEPS) == []
-    context.metadata.hold("sales", [Hold(day.input_id, "too much", "x")])
+    context.metadata.decisions.hold("sales", [Hold(day.input_id, "too much", "x")])
     with pytest.raises(GateFailed, match=f"input {day.input_id} is held"):
         make_release([context], "v1", CODE)
-    context.metadata.release("sales", [day.input_id])
+    context.metadata.decisions.release("sales", [day.input_id])
     assert run(story, [day], STEPS) == []
     # a check of severity fail, and an incident of severity fail that is not resolved
     store = IncidentStore(context.environment.metadata_url)
@@ -244,7 +244,7 @@ def test_a_left_out_input_comes_back_only_if_a_person_takes_it_back(tmp_path: Pa
     with pytest.raises(StorageError, match="a rollback came between the two steps"):
         run(story, later[:1], ["refresh"], "a run that was between two steps")
     assert run(story, later[:1], STEPS[1:], "reset") == []
-    assert context.metadata.removals("sales") == {later[1].input_id}
+    assert context.metadata.decisions.removed("sales") == {later[1].input_id}
     assert lost(context) == []
 
 

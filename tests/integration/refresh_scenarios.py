@@ -59,7 +59,7 @@ class Scenario:
         )
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         self.context = SourceContext(environment, source, {source.name: source}, DuckDBEngine(environment), metadata)
 
     def input(self, number: int) -> Input:

@@ -43,7 +43,7 @@ def test_a_held_input_stays_held_in_refresh_and_goes_on_once_approved(things: Ca
     hub.arrives(2, ALL[:120])
     assert hub.refreshes(2), "refresh alone does not let it through"
     assert len(hub.rows("k")) == 200
-    hub.context.metadata.approve("things", [hub.input(2).input_id], "run")
+    hub.context.metadata.decisions.approve("things", [hub.input(2).input_id], "run")
     assert hub.runs(2) == []
     assert len(hub.rows("k")) == 120
     assert hub.runs(2) == [], "again changes nothing"
@@ -191,7 +191,7 @@ def test_a_rebuild_takes_what_was_in_the_hub(things: Callable[..., Scenario]) ->
     hub = things()
     hub.arrives(1, ALL)
     hub.context.metadata.register_inputs("things", [hub.input(2)])
-    hub.context.metadata.approve("things", [hub.input(2).input_id], "run")
+    hub.context.metadata.decisions.approve("things", [hub.input(2).input_id], "run")
     hub.arrives(2, ALL[:100])
     before: list[Any] = hub.rows("k", "v", "s_input_id")
     hub.rebuilds()

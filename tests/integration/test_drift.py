@@ -102,7 +102,7 @@ class Feed:
                 **fields,
             }
         )
-        self.metadata.register_source(source)
+        self.metadata.contracts.register(source)
         return SourceContext(self._environment, source, {"sales": source}, self.engine, self.metadata)
 
     def delivered(self, context: SourceContext, *contents: Rows) -> list[Input]:

@@ -65,7 +65,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory, engine: DuckDBEngine) -> Lake
         )
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         context = SourceContext(environment, source, {"sales": source}, engine, metadata)
         inputs = []
         for day, (name, content) in enumerate(files):

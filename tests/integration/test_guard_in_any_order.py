@@ -34,7 +34,7 @@ def lands(here: CodeLocation, *days: int) -> None:
 
 
 def held(here: CodeLocation) -> list[str]:
-    return sorted(day_of(input_id) for input_id in here.platform.metadata.holds("orders"))
+    return sorted(day_of(input_id) for input_id in here.platform.metadata.decisions.held("orders"))
 
 
 def newest_event(here: CodeLocation, partition: str) -> Mapping[str, Any]:
@@ -101,7 +101,7 @@ def test_an_approval_belongs_to_the_input(instance_of_commands: dg.DagsterInstan
     with loaded(source(history=False)) as definitions:
         here = CodeLocation(definitions, instance_of_commands, tmp_path)
         lands(here, 1, 2)
-        here.platform.metadata.approve("orders", [by_day(here, 2)], "a run that died")
+        here.platform.metadata.decisions.approve("orders", [by_day(here, 2)], "a run that died")
         here.settle("orders")
         assert (held(here), len(here.rows("hub/orders", "id"))) == ([], 10)
         removes(here, by_day(here, 1))

@@ -147,7 +147,7 @@ def test_a_held_extract_is_an_incident_until_it_is_approved(team: Team) -> None:
     assert team.rows == [(1, "open", "lake/orders_changes", "held")]
     shown = team.commands("show", "1").out
     context = team.here.platform.source_context(team.sources["orders"], team.sources)
-    (held,) = context.metadata.holds("orders")
+    (held,) = context.metadata.decisions.held("orders")
     assert f"next: look at it, then run: dataops approve orders {held}\n" in shown
     assert dataops([context], "approve", "orders", held, "--by", "ann").code == 0
     team.here.settle("orders")

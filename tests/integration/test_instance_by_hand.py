@@ -62,6 +62,6 @@ def register(home: Path) -> None:
     """What a sensor's look does."""
     platform = Platform(environment_from({"DATAOPS_HOME": str(home)}, PROJECT))
     source = declared_sources(PROJECT / "dataops_assets" / "defs").sources["airlines"]
-    platform.metadata.register_source(source)
+    platform.metadata.contracts.register(source)
     later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     assert discover(source, platform.environment, platform.metadata, now=later).new

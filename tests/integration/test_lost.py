@@ -160,7 +160,7 @@ def test_a_removed_input_does_not_come_back_with_a_hub_that_is_made_anew(locatio
     # merged again because a person asks for it, it is removed no longer
     location.materialize(["hub/orders"], {"dagster/partition": first})
     assert len(hub(location)) == 12
-    assert here.metadata.removals("orders") == frozenset()
+    assert here.metadata.decisions.removed("orders") == frozenset()
     assert not location.tick("orders").run_requests
 
 

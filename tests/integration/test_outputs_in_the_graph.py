@@ -87,8 +87,8 @@ def test_an_output_follows_its_table_and_waits_while_an_input_is_held(tmp_path: 
             assert not by_hand.success
             assert "is held" in failures(by_hand)[0]
             assert file.read_text().count("\n") == 3
-            (held,) = here.platform.metadata.holds("orders")
-            here.platform.metadata.approve("orders", [held], "a person")
+            (held,) = here.platform.metadata.decisions.held("orders")
+            here.platform.metadata.decisions.approve("orders", [held], "a person")
             assert "output/orders_for_crm" in run()
             assert file.read_text() == "order_no,cents\n1,900.0\n"
 

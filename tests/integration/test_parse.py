@@ -82,7 +82,7 @@ def make(tmp_path: Path, engine: DuckDBEngine) -> Make:
         )
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         return SourceContext(environment, source, {"sales": source}, engine, metadata)
 
     return context
@@ -884,7 +884,7 @@ def test_inputs_are_compared_with_those_before_them_and_never_with_themselves(ma
     distribution = {check.input_id: check for check in report.outcomes if check.check == "distribution"}
     assert "note: 100.0% nulls, expected at most 20.0%" in distribution[inputs[5].input_id].explanation
     assert all(check.passed for check in first.outcomes)
-    known = {profile.input_id: profile for profile in context.metadata.profiles("sales", "lake/sales")}
+    known = {profile.input_id: profile for profile in context.metadata.profiles.newest("sales", "lake/sales")}
     assert {input_id: profile.rows for input_id, profile in known.items()} == {
         item.input_id: size for item, size in zip(inputs, sizes, strict=True)
     }
@@ -895,6 +895,6 @@ def test_inputs_are_compared_with_those_before_them_and_never_with_themselves(ma
 def test_profiles_show_no_value_of_a_personal_column(make: Make) -> None:
     context = make([{"name": "email", "tags": {"pii": "email"}}, {"name": "n", "type": "double"}])
     parse(context, deliver(context, ("a.csv", "email,n\na@b.c,1\nd@e.f,nan\n,inf\n")))
-    email, number = context.metadata.profiles("sales", "lake/sales")[0].columns
+    email, number = context.metadata.profiles.newest("sales", "lake/sales")[0].columns
     assert (email.min, email.max, email.nulls, email.distinct) == (None, None, 1, 2)
     assert number.mean == 1.0

@@ -90,17 +90,17 @@ def test_a_held_input_is_approved_from_the_list(person: Person) -> None:
     first, second = person.here.partitions("orders")
     (choice,) = person.choices("approve_inputs")
     assert choice == {"source": "orders", "inputs": [second], "by": ""}
-    assert not person.context.metadata.approved("orders"), "listing changes nothing"
+    assert not person.context.metadata.decisions.approved("orders"), "listing changes nothing"
 
     refused = person.launches("approve_inputs", {"source": "orders", "inputs": [second, first]})
     assert f"{first}, which are not held; nothing was approved" in failures(refused)[0]
     refused = person.launches("approve_inputs", {"inputs": [second]})
     assert "name the source that they belong to" in failures(refused)[0]
-    assert not person.context.metadata.approved("orders")
+    assert not person.context.metadata.decisions.approved("orders")
 
     done = person.launches("approve_inputs", choice)
     assert done.success, failures(done)
-    assert person.context.metadata.approved("orders") == {second}
+    assert person.context.metadata.decisions.approved("orders") == {second}
     assert all(result.success for result in person.here.settle("orders"))
     assert person.here.rows("hub/orders", "id") == [(1,)]
     assert source_status(person.context).count("held") == 0

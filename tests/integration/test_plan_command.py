@@ -204,7 +204,7 @@ def test_the_job_starts_the_command_of_this_package() -> None:
 def test_nothing_is_compared_with_a_deployment_that_never_said_what_it_runs(home: Path) -> None:
     declare(home, CUSTOMERS)
     with dg.DagsterInstance.ephemeral() as instance, running(home, instance, CUSTOMERS) as here:
-        here.platform.metadata.register_source(Source.model_validate(CUSTOMERS))
+        here.platform.metadata.contracts.register(Source.model_validate(CUSTOMERS))
         told = does(here, [CUSTOMERS], "plan")
     assert (told.code, "run `dataops run` once" in told.err) == (2, True)
 

@@ -19,7 +19,7 @@ from dataops_assets.config.publications import Publication
 from dataops_assets.config.source import Source
 from dataops_assets.engines.duckdb import TRUSTING, load_extensions
 from dataops_assets.errors import ConfigError, InputError
-from dataops_assets.metadata.store import Hold
+from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.operations import publications
 from dataops_assets.operations.clean_up import clean_up
 from dataops_assets.storage import vacuum
@@ -112,7 +112,7 @@ def test_readers_see_the_tables_of_one_moment(here: CodeLocation, monkeypatch: p
     assert rows_of_moments == [("hubs", 1), ("hubs", 2), ("shop", 1), ("shop", 2)]
 
     # what is held stops a strict publication alone
-    here.platform.metadata.hold("orders", [Hold(here.partitions("orders")[-1], "too many deletes", "")])
+    here.platform.metadata.decisions.hold("orders", [Hold(here.partitions("orders")[-1], "too many deletes", "")])
     assert "is held" in states()["hubs"]
     with pytest.raises(ConfigError, match="it is declared"):
         publications.drop(here.environment, declared, "shop")

@@ -323,7 +323,7 @@ def test_a_repaired_extract_deletes_again_and_is_guarded(
         assert person.does("repair", "--input", third, "--row", "9", "--set", "id=9") == 1
         assert any("it waits for a person's approval" in line for line in person.said)
         assert len(here.rows("hub/orders", "id")) == 99
-        here.platform.metadata.approve("orders", [third], "ann")
+        here.platform.metadata.decisions.approve("orders", [third], "ann")
         (approved,) = here.settle("orders")
         assert approved.success, failures(approved)
         assert checks(approved)["lake/orders_changes:deletes"].passed is False

@@ -41,7 +41,7 @@ class Feed:
         )
         metadata = MetadataStore(environment.metadata_url)
         metadata.migrate()
-        metadata.register_source(source)
+        metadata.contracts.register(source)
         self.context = SourceContext(environment, source, {"things": source}, DuckDBEngine(environment), metadata)
 
     def arrives(self, day: int, *lines: str) -> CheckOutcome | None:

@@ -237,7 +237,7 @@ def test_what_is_held_failed_or_not_taken_is_told_once(
         assert not [text for text in changed if f"{day(2)}: taking" in text or f"{day(3)}: " in text]
         assert changed[-1] == f"no new input; 3 messages {before}"
 
-        here.platform.metadata.approve("orders", here.partitions("orders")[1:2], "ann")
+        here.platform.metadata.decisions.approve("orders", here.partitions("orders")[1:2], "ann")
         approved = ticks()
         assert "judged again: " in approved[0]
         assert approved[-1] == f"no new input; 2 messages {before}"
@@ -452,7 +452,7 @@ def test_a_truncated_extract_waits_until_a_person_approves_it(instance: dg.Dagst
         rest = ["lake/orders_changes", "hub/orders_enriched", "hub/orders"]
         held = {"dagster/partition": here.partitions("orders")[-1]}
         assert not here.materialize(rest, held).success
-        here.platform.metadata.approve("orders", here.partitions("orders")[-1:], "ann")
+        here.platform.metadata.decisions.approve("orders", here.partitions("orders")[-1:], "ann")
         (approved,) = here.settle("orders")
         assert approved.success, failures(approved)
         assert here.rows("hub/orders", "id") == [(1,)]

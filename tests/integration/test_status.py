@@ -128,7 +128,7 @@ def test_what_is_held_failed_rejected_or_kept_out_is_told_with_its_next_step(
     refused = person.approves(second, first)
     assert (refused.code, refused.out) == (2, "")
     assert f"{first}, which are not held; nothing was approved" in refused.err
-    assert not person.here.platform.metadata.approved("orders")
+    assert not person.here.platform.metadata.decisions.approved("orders")
     assert person.approves(second, "--json").data == {"source": "orders", "inputs": [second], "by": "ann"}
     # a corrected file under its own name takes the place of the bad one
     land("orders", day(3), HEADER + "1,1,1\n2,1,1\n")

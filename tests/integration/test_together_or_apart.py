@@ -162,7 +162,7 @@ def delivered(
     )
     metadata = MetadataStore(environment.metadata_url)
     metadata.migrate()
-    metadata.register_source(source)
+    metadata.contracts.register(source)
     context = SourceContext(environment, source, {"things": source}, engine, metadata)
     errors: dict[str, str] = {}
     for files in runs:

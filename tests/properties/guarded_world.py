@@ -9,7 +9,7 @@ from reference import GivenInput
 
 from dataops_assets.components.by_hand import remove
 from dataops_assets.components.requests import progress
-from dataops_assets.metadata.store import DELETES
+from dataops_assets.metadata.decision_store import DELETES
 from dataops_assets.profiles import Profile
 from dataops_assets.report import Input, InputReport, StepReport
 from dataops_assets.steps.cdc import cdc
@@ -33,7 +33,7 @@ class World:
         self.context = context
         self.given: dict[str, GivenInput] = {}
         self.approved: set[str] = set()
-        context.metadata.register_source(context.source)
+        context.metadata.contracts.register(context.source)
 
     def arrives(self, group: Sequence[GivenInput]) -> None:
         metadata, inputs = self.context.metadata, [as_input(item) for item in group]
@@ -43,7 +43,7 @@ class World:
             reports = tuple(InputReport(item.input_id) for item in inputs)
             metadata.finish("things", StepReport(step, "lake/things", reports, 0, None, {}, 0.0), "arrival")
         profiles = [Profile("lake/things", item.input_id, len(item.rows), ()) for item in group]
-        metadata.save_profiles("things", "lake/things", profiles)
+        metadata.profiles.save("things", "lake/things", profiles)
         self.given |= {item.input_id: item for item in group}
         self.run(inputs)
 
@@ -69,7 +69,7 @@ class World:
         raise AssertionError("it never comes to rest")
 
     def approves(self, input_id: str, kind: str = DELETES) -> None:
-        self.context.metadata.approve("things", [input_id], "person", kind)
+        self.context.metadata.decisions.approve("things", [input_id], "person", kind)
         self.approved.add(input_id)
 
     def removes(self, ids: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from law_cases import COLUMNS, KINDS, Kind, actual_rows, expected_rows, source_f
 from reference import GivenInput, place
 from test_law_of_the_guard import LIMITS, everything, guard
 
-from dataops_assets.metadata.store import ANOMALY, DELETES
+from dataops_assets.metadata.decision_store import ANOMALY, DELETES
 from dataops_assets.steps.refresh import rebuild
 from dataops_assets.steps.upkeep.approvals import approve
 
@@ -105,7 +105,7 @@ def test_what_is_held_follows_from_the_inputs_and_approved_it_is_as_without_hold
         def holds() -> dict[str, str]:
             waiting = held(world.given.values(), approved, deletes)
             assert set(world.rests()) == waiting.keys()
-            assert {key: item.kind for key, item in world.context.metadata.holds("things").items()} == waiting
+            assert {key: item.kind for key, item in world.context.metadata.decisions.held("things").items()} == waiting
             taken = [item for name, item in world.given.items() if name not in waiting]
             assert actual_rows(hub_rows(world.context), False) == expected_rows(kind.meaning(taken), None, False)
             return waiting

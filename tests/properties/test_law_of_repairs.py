@@ -124,7 +124,7 @@ class Hub:
     def __init__(self, source: Source, home: Path, engine: DuckDBEngine) -> None:
         self.context: SourceContext = workspace_for(source, home, engine)
         self.context.metadata.migrate()
-        self.context.metadata.register_source(source)
+        self.context.metadata.contracts.register(source)
 
     def arrives(self, group: Sequence[Damaged]) -> None:
         for given_input in group:

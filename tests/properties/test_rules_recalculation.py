@@ -334,7 +334,7 @@ class Arrivals:
         table = case.tables[name]
         item = arrived(NOON + dt.timedelta(days=day), f"day-{day:02}", f"{name}{day}".ljust(64, "0"), "drawn", 0)
         rows = [case.row(table) for _ in range(case.random.randint(0, 4))]
-        space.metadata.register_source(space.source)
+        space.metadata.contracts.register(space.source)
         space.metadata.register_inputs(name, [item])
         kinds = {item_: described(kind) for item_, kind in table.columns.items()}
         kinds |= {"s_input_id": "VARCHAR", "s_row_id": "BIGINT"}

@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.errors import ConfigError
-from dataops_assets.metadata.store import Hold, MetadataStore
+from dataops_assets.metadata.decision_store import Hold
+from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations import cli, project
 from dataops_assets.operations.answer import Answer, Column, Item, Raw, Shown, Table
 from dataops_assets.operations.command import AnswerCommand, Commands
@@ -292,7 +293,7 @@ def prepared(home: Path) -> list[str]:
     store = MetadataStore(environment.metadata_url)
     store.migrate()
     source = project.declared()["flights"]
-    store.register_source(source)
+    store.contracts.register(source)
     days = [dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in (1, 2)]
     store.register_inputs("flights", [Input(day, day, f"{day:%Y%m%d}", f"{day}", "a.csv", 1, f"{day}") for day in days])
     return sorted(store.input_ids("flights"), reverse=True)
@@ -329,7 +330,7 @@ def test_names_steps_ids_and_columns_are_completed(
     assert ask(f"dataops remove flights {newest} ") == [oldest]
     assert ask("dataops quarantine list flights --input ") == [newest, oldest]
     assert ask("dataops approve flights ") == []
-    MetadataStore(f"sqlite:///{tmp_path}/metadata.db").hold("flights", [Hold(oldest, "too much", "")])
+    MetadataStore(f"sqlite:///{tmp_path}/metadata.db").decisions.hold("flights", [Hold(oldest, "too much", "")])
     assert ask("dataops approve flights ") == [oldest]
 
 

@@ -14,7 +14,7 @@ from dataops_assets.components.quiet_looks import MetadataOfGroup, QuietLooks
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.metadata.store import Hold
+from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.report import Input, InputReport, StepReport
 
 NEW_YEAR = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -42,7 +42,7 @@ class Place:
         )
         self.quiet = QuietLooks(self.source, 10.0, clock=lambda: self.now)
         self.metadata = MetadataOfGroup(["orders", "customers"])
-        self.platform.metadata.register_source(self.source)
+        self.platform.metadata.contracts.register(self.source)
 
     @property
     def state(self) -> Hashable:
@@ -142,11 +142,11 @@ def a_step_is_forgotten(place: Place) -> None:
 
 
 def an_input_is_held(place: Place) -> None:
-    place.platform.metadata.hold("orders", [Hold("one", "too much", "x")])
+    place.platform.metadata.decisions.hold("orders", [Hold("one", "too much", "x")])
 
 
 def a_hold_is_approved(place: Place) -> None:
-    place.platform.metadata.approve("orders", ["one"], "ann")
+    place.platform.metadata.decisions.approve("orders", ["one"], "ann")
 
 
 FILES = [appear, appear_unfinished, grow, same_size, go, folder_goes]
@@ -183,6 +183,6 @@ def test_a_folder_that_is_not_there_is_looked_for_once_until_it_appears(place: P
 def test_what_is_written_of_other_sources_does_not_end_the_rest(place: Place) -> None:
     other = place.source.model_copy(update={"name": "customers"})
     place.look()
-    place.platform.metadata.register_source(other)
+    place.platform.metadata.contracts.register(other)
     place.platform.metadata.register_inputs("customers", [Input(NEW_YEAR, NEW_YEAR, "one", "a", "a.csv", 1, "a")])
     assert place.is_quiet

@@ -113,7 +113,7 @@ class _SourceWork:
         from dataops_assets.components.by_hand import rebuild, run_steps
 
         context, name = self._context, self._context.source.name
-        context.metadata.register_source(context.source)
+        context.metadata.contracts.register(context.source)
         inputs = self._outdated().to_parse
         forget(context, "parse", inputs)
         self._begin(f"{name}: parse {len(inputs)} inputs again")

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from dataops_assets.config.source import Source
 from dataops_assets.errors import DataOpsError, InputError, InputHeld
-from dataops_assets.metadata.store import ANOMALY
+from dataops_assets.metadata.decision_store import ANOMALY
 from dataops_assets.profiles import Profile
 from dataops_assets.quality.checks import Compared, EarlierInputs, anomalies, judged
 from dataops_assets.quality.control.verdicts import WINDOW
@@ -82,7 +82,7 @@ def facts(context: SourceContext) -> str:
         source.gates.on_anomaly,
         source.checks.model_dump(mode="json", include={"volume", "distribution", "control"}),
         len(context.sources),
-        sorted(context.metadata.faulty_inputs(source.name)),
+        sorted(context.metadata.decisions.faulty_inputs(source.name)),
     ]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -95,8 +95,8 @@ def _odd(context: SourceContext, standing: Sequence[Input], tested: Collection[s
     places = [place for place, item in enumerate(ordered) if item.input_id in tested]
     # the manifest of a hub does not know the origin of its inputs
     window = metadata.inputs(source.name, _ids(ordered[max(0, places[0] - WINDOW) : places[-1] + 1]))
-    profiles = metadata.profiles_of(source.name, f"lake/{source.name}", _ids(window))
-    approved = metadata.approved(source.name, ANOMALY)
+    profiles = metadata.profiles.of_inputs(source.name, f"lake/{source.name}", _ids(window))
+    approved = metadata.decisions.approved(source.name, ANOMALY)
     waiting = [item for item in window if item.input_id in tested and item.input_id not in approved]
     found: dict[str, DataOpsError] = {
         item.input_id: _unknown(source, item) for item in waiting if item.input_id not in profiles
@@ -117,7 +117,7 @@ def _odd(context: SourceContext, standing: Sequence[Input], tested: Collection[s
 def _judged(
     context: SourceContext, known: Sequence[Profile], tested: Sequence[Profile]
 ) -> Mapping[str, Sequence[CheckOutcome]]:
-    checks, faulty = context.source.checks, context.metadata.faulty_inputs(context.source.name)
+    checks, faulty = context.source.checks, context.metadata.decisions.faulty_inputs(context.source.name)
     told = judged(tested, Compared(known, len(context.sources), faulty), checks)
     earlier = EarlierInputs(known)
     return {

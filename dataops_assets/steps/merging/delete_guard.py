@@ -144,7 +144,7 @@ def losses(session: Session, base: TableVersion | None, timeline: Timeline) -> l
 def first_held(context: SourceContext, implied: Sequence[Loss]) -> Loss | None:
     """Return the first input that must wait for approval. The inputs after it are then compared without it."""
     exceeding = [item for item in implied if item.exceeds(context.source.gates.deletes)]
-    approved = context.metadata.approved(context.source.name) if exceeding else frozenset()
+    approved = context.metadata.decisions.approved(context.source.name) if exceeding else frozenset()
     return next((item for item in exceeding if item.input_id not in approved), None)
 
 

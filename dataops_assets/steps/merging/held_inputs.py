@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dataops_assets.errors import DataOpsError
-from dataops_assets.metadata.store import DELETES, Hold
+from dataops_assets.metadata.decision_store import DELETES, Hold
 from dataops_assets.report import Input
 from dataops_assets.steps.enriching.row_status import verdict_of
 from dataops_assets.steps.merging import anomaly_guard
@@ -56,13 +56,13 @@ def judged_against(
 def held_inputs(context: SourceContext) -> Mapping[str, Held]:
     """Return the held inputs of the source, by id."""
     metadata, source = context.metadata, context.source
-    known = metadata.holds(source.name)
+    known = metadata.decisions.held(source.name)
     if not known:
         return {}
     hub = context.hub.snapshot()
     info = hub.info if hub else None
     manifest = HubManifest.read(info)
-    approved = {kind: metadata.approved(source.name, kind) for kind in {item.kind for item in known.values()}}
+    approved = {kind: metadata.decisions.approved(source.name, kind) for kind in {item.kind for item in known.values()}}
     held = metadata.inputs(source.name, sorted(known))
     now = judged_against(context, manifest, verdict_of(info), held)
     found = {}
@@ -93,4 +93,4 @@ def record_holds(
     source = context.source
     against = judged_against(context, manifest, validated, held)
     found = [Hold(item.input_id, str(error), against[item.input_id], kind) for item, error in held.items()]
-    context.metadata.hold(source.name, found)
+    context.metadata.decisions.hold(source.name, found)

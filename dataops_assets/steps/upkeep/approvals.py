@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dataops_assets.errors import InputError, nearest
-from dataops_assets.metadata.store import ANOMALY, DELETES
+from dataops_assets.metadata.decision_store import ANOMALY, DELETES
 from dataops_assets.steps.source_context import SourceContext
 
 
@@ -16,9 +16,9 @@ def approve(context: SourceContext, input_ids: Sequence[str], approved_by: str) 
     An input that is approved already stays so. Raises InputError, and approves none, if an input was never held.
     """
     metadata, name = context.metadata, context.source.name
-    metadata.register_source(context.source)
-    held = metadata.holds(name)
-    approved = metadata.approved(name, DELETES) | metadata.approved(name, ANOMALY)
+    metadata.contracts.register(context.source)
+    held = metadata.decisions.held(name)
+    approved = metadata.decisions.approved(name, DELETES) | metadata.decisions.approved(name, ANOMALY)
     if unknown := [one for one in input_ids if one not in held and one not in approved]:
         raise InputError(
             f"approving inputs of {name!r}",
@@ -28,5 +28,5 @@ def approve(context: SourceContext, input_ids: Sequence[str], approved_by: str) 
         )
     for kind in (DELETES, ANOMALY):
         of_kind = [one for one in input_ids if one in held and held[one].kind == kind]
-        metadata.approve(name, of_kind, approved_by, kind)
+        metadata.decisions.approve(name, of_kind, approved_by, kind)
     return list(dict.fromkeys(input_ids))

@@ -36,7 +36,7 @@ def examine_sources(contexts: Sequence[SourceContext], *, deep: bool, with_wareh
     """Return all problems of some sources, and of the embedded warehouse if asked."""
     findings: list[Finding] = []
     for context in contexts:
-        context.metadata.register_source(context.source)
+        context.metadata.contracts.register(context.source)
         findings += diagnose(context, deep=deep)
     if contexts:
         findings += of_releases(contexts, with_warehouse=with_warehouse)

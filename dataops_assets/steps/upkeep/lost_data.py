@@ -84,7 +84,7 @@ def _require_nothing_lost(context: SourceContext, table: Table, step: str, input
     done = context.metadata.step_status(context.source.name, step)
     others = {input_id for input_id, status in done.items() if status == "done"}.difference(inputs)
     if step == PER_INPUT[-1]:
-        others -= context.metadata.removals(context.source.name)
+        others -= context.metadata.decisions.removed(context.source.name)
     if others:
         raise absent(context, table, step, len(others))
 
@@ -143,7 +143,7 @@ def _compared(context: SourceContext, but: Collection[str]) -> list[Lost]:
             found.append(_lost_rejects(context, done, settled_ids))
     there = HubManifest.writes(hub.info if hub else None)
     # the manifest has the removals of the commits that are there, the metadata those that were reported
-    removals = context.metadata.removals(context.source.name)
+    removals = context.metadata.decisions.removed(context.source.name)
     _require_no_removed(context, removals.intersection(there))
     gone = _without_write(done.of("refresh"), there, manifest.removed | removals)
     found.append(Lost("refresh", _place(context, context.hub), gone))

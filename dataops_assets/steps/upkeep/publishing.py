@@ -210,7 +210,7 @@ def _unsettled(context: PublishingContext, found: Agreement) -> Iterator[str]:
     for name in names:
         for item in metadata.unfinished(name):
             yield f"{name}: input {item.input_id} is not in the hub yet"
-        for input_id in metadata.holds(name):
+        for input_id in metadata.decisions.held(name):
             yield f"{name}: input {input_id} is held"
         for step in metadata.running(name):
             yield f"{name}: {step.step} is running"

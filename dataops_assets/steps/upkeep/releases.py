@@ -66,7 +66,7 @@ def make_release(contexts: Sequence[SourceContext], name: str, code: Code) -> Ma
     InputError if the name is taken.
     """
     for context in contexts:
-        context.metadata.register_source(context.source)
+        context.metadata.contracts.register(context.source)
     metadata = contexts[0].metadata
     if any(item.release == name for item in metadata.releases.releases()):
         raise InputError(
@@ -89,7 +89,7 @@ def unfit(contexts: Sequence[SourceContext]) -> list[str]:
     held = [
         f"{context.source.name}: input {input_id} is held"
         for context in contexts
-        for input_id in context.metadata.holds(context.source.name)
+        for input_id in context.metadata.decisions.held(context.source.name)
     ]
     return [*held, *failed(contexts)]
 
@@ -99,7 +99,7 @@ def failed(contexts: Sequence[SourceContext]) -> list[str]:
     found = []
     for context in contexts:
         name, metadata = context.source.name, context.metadata
-        removed = metadata.removals(name)
+        removed = metadata.decisions.removed(name)
         for item in metadata.processes(name):
             is_waiting = item.error_type == "InputWaits"
             if item.status == "failed" and not is_waiting and item.input_id not in removed:
@@ -209,7 +209,7 @@ def _make(contexts: Sequence[SourceContext], name: str, code: Code) -> MadeRelea
         code_version=code.code_version,
         dbt_digest=code.dbt_digest,
         lock_digest=code.lock_digest,
-        contracts={context.source.name: metadata.register_source(context.source) for context in contexts},
+        contracts={context.source.name: metadata.contracts.register(context.source) for context in contexts},
         rules={context.source.name: rule_versions(context) for context in contexts},
         load_id=in_force.load_id if (in_force := metadata.declarations.in_force()) else None,
     )

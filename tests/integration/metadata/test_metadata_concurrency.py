@@ -51,7 +51,7 @@ def work(url: str, worker: str) -> list[str]:
     """What one process does: migrate, register, and run a step over inputs that others take too. Gives its new ids."""
     store = MetadataStore(url)
     store.migrate()
-    store.register_source(source())
+    store.contracts.register(source())
     inputs = [an_input(number) for number in range(40)]
     # each process meets the inputs in an order of its own
     turned = inputs[int(worker) * 11 :] + inputs[: int(worker) * 11]
@@ -108,7 +108,7 @@ def test_threads_that_all_begin_with_an_empty_database(empty_url: str) -> None:
 @pytest.mark.parametrize("program", [KILLED_WHILE_RUNNING, KILLED_WHILE_WRITING])
 def test_a_killed_process_is_in_nobodys_way(store: MetadataStore, url: str, program: str) -> None:
     item = an_input(0)
-    store.register_source(source())
+    store.contracts.register(source())
     store.register_inputs("sales", [item])
     killed = _python(program, url)
     _, errors = killed.communicate(timeout=600)
@@ -122,7 +122,7 @@ def test_a_killed_process_is_in_nobodys_way(store: MetadataStore, url: str, prog
 
 
 def test_readers_read_the_last_commit_while_one_writes(store: MetadataStore, url: str) -> None:
-    store.register_source(source())
+    store.contracts.register(source())
     writing, read = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -135,6 +135,6 @@ def test_readers_read_the_last_commit_while_one_writes(store: MetadataStore, url
         writer = pool.submit(write)
         assert writing.wait(20)
         # the same declaration is found unchanged, so nothing is written and nothing waits
-        assert MetadataStore(url).register_source(source()) == 1
+        assert MetadataStore(url).contracts.register(source()) == 1
         read.set()
         writer.result(20)

@@ -112,7 +112,7 @@ def _history(store: MetadataStore) -> None:
         return StepReport(step, "lake/sales", inputs, 1, 1, {}, seconds)
 
     ids = [FIRST.input_id, SECOND.input_id]
-    store.register_source(source())
+    store.contracts.register(source())
     store.register_inputs("sales", INPUTS)
     taken = Arrival(FIRST.origin, 10, START, FIRST.digest, FIRST.input_id, START)
     store.remember_arrivals("sales", [taken, replace(taken, origin="/landing/again.csv", note="already known")])
@@ -131,9 +131,9 @@ def _history(store: MetadataStore) -> None:
         Profile("lake/sales", ids[0], 10, (amount,)),
         Profile("lake/sales", ids[1], 5, (replace(amount, distinct=5),)),
     ]
-    store.save_profiles("sales", "lake/sales", profiles)
+    store.profiles.save("sales", "lake/sales", profiles)
 
-    store.register_source(source(rules=(Rule(name="twice", expression="2 * amount"),)))
+    store.contracts.register(source(rules=(Rule(name="twice", expression="2 * amount"),)))
     first = {"new": 10, "changed": 0, "unchanged": 0, "old": 0, "deleted": 0}
     second = {**first, "new": 1, "changed": 2, "unchanged": 3}
     store.start("sales", "cdc", ids, "run 3")

@@ -27,10 +27,10 @@ def test_inputs_of_acknowledged_incidents_of_volume_and_distribution_are_faulty(
         problem("stores", "volume", "2024-05-04_bbbbbb"),
     ]
     look(incidents, lambda: Seen(found), Lineage({item.asset: [] for item in found}), Incidents(), START, None)
-    assert store.faulty_inputs("sales") == frozenset()
+    assert store.decisions.faulty_inputs("sales") == frozenset()
     for number in incidents.numbers():
         record_decision(incidents, [number], Decision("acknowledged", "ann", ""), START + dt.timedelta(minutes=number))
-    faulty = store.faulty_inputs("sales")
+    faulty = store.decisions.faulty_inputs("sales")
     assert {"2024-05-04_5f54de", "2024-05-05_1a2b3c"} <= faulty
-    assert store.faulty_inputs("stores") == {"2024-05-04_bbbbbb"}
-    assert store.faulty_inputs("others") == frozenset()
+    assert store.decisions.faulty_inputs("stores") == {"2024-05-04_bbbbbb"}
+    assert store.decisions.faulty_inputs("others") == frozenset()

@@ -86,7 +86,7 @@ def test_migrated_tables_are_those_of_a_new_database_down_to_checks_indexes_and_
 
 def test_migrating_again_is_one_look_and_keeps_every_row(url: str) -> None:
     store = MetadataStore(url)
-    store.register_source(source())
+    store.contracts.register(source())
     seen: list[str] = []
 
     def listen(_connection, _cursor, statement, *_rest) -> None:
@@ -98,7 +98,7 @@ def test_migrating_again_is_one_look_and_keeps_every_row(url: str) -> None:
     finally:
         event.remove(Engine, "before_cursor_execute", listen)
     assert [text for text in seen if text.startswith(("CREATE", "ALTER", "INSERT", "UPDATE", "BEGIN IMMEDIATE"))] == []
-    assert store.register_source(source()) == 1
+    assert store.contracts.register(source()) == 1
 
 
 def test_a_schema_from_newer_software_is_refused_and_left_alone(empty_url: str) -> None:
@@ -120,7 +120,7 @@ def test_other_software_with_alembic_in_the_same_database_is_left_alone(empty_ur
     MetadataStore(empty_url).migrate()
     with _engine(empty_url).connect() as connection:
         assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["of-dagster"]
-    assert MetadataStore(empty_url).register_source(source()) == 1
+    assert MetadataStore(empty_url).contracts.register(source()) == 1
 
 
 def test_tables_of_an_older_version_are_migrated(empty_url: str) -> None:
@@ -128,7 +128,7 @@ def test_tables_of_an_older_version_are_migrated(empty_url: str) -> None:
         upgrade(connection, "0001")
     MetadataStore(empty_url).migrate()
     assert _structure(empty_url).keys() == tables.metadata.tables.keys()
-    assert MetadataStore(empty_url).register_source(source()) == 1
+    assert MetadataStore(empty_url).contracts.register(source()) == 1
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str) -> None:
@@ -140,4 +140,4 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str) -> None:
     with _engine(empty_url).begin() as connection:
         connection.execute(sa.text("DROP TABLE processes"))
     MetadataStore(empty_url).migrate()
-    assert MetadataStore(empty_url).register_source(source()) == 1
+    assert MetadataStore(empty_url).contracts.register(source()) == 1

@@ -83,7 +83,7 @@ class Model(RuleBasedStateMachine):
         if not self.contracts or self.contracts[-1] != variant:
             self.contracts.append(variant)
         declared = source(self.name, rules=tuple(Rule(name=f"r{number}", expression="1") for number in range(variant)))
-        assert self.store.register_source(declared) == len(self.contracts)
+        assert self.store.contracts.register(declared) == len(self.contracts)
 
     @rule(inputs=st.lists(INPUTS, max_size=6, unique_by=lambda item: item.input_id))
     def register_inputs(self, inputs: list[Input]) -> None:
@@ -171,7 +171,7 @@ class Model(RuleBasedStateMachine):
             columns=st.lists(COLUMNS, max_size=2).map(tuple),
         )
         profiles = data.draw(st.lists(profile, min_size=1, max_size=4, unique_by=lambda item: item.input_id))
-        self.store.save_profiles(self.name, asset, profiles)
+        self.store.profiles.save(self.name, asset, profiles)
         self.profiles.update({(asset, item.input_id): item for item in profiles})
 
     @rule()
@@ -179,7 +179,7 @@ class Model(RuleBasedStateMachine):
         refused = 0
         for call in (
             lambda: self.store.start(self.name, "parse", [*self.inputs, "unheard-of"], "run 1"),
-            lambda: self.store.save_profiles(self.name, "lake/sales", [Profile("lake/sales", "unheard-of", 1, ())]),
+            lambda: self.store.profiles.save(self.name, "lake/sales", [Profile("lake/sales", "unheard-of", 1, ())]),
         ):
             try:
                 call()
@@ -203,14 +203,12 @@ class Model(RuleBasedStateMachine):
         ids = [item.input_id for item in newest_first] + [""]
         for asset in ("lake/sales", "hub/sales"):
             known = [self.profiles[asset, key] for key in ids if (asset, key) in self.profiles and key not in exclude]
-            assert self.store.profiles(self.name, asset, exclude, limit) == [_kept(item) for item in known[:limit]]
+            expected = [_kept(item) for item in known[:limit]]
+            assert self.store.profiles.newest(self.name, asset, exclude, limit) == expected
 
     def all_agrees(self) -> None:
         name = self.name
         assert self.store.inputs(name) == sorted(self.inputs.values())
-        for digest in ("0", "1", "2"):
-            same = sorted(item for item in self.inputs.values() if item.digest == digest)
-            assert self.store.inputs_with_digest(name, digest) == same
         arrivals = sorted(self.arrivals.values(), key=lambda item: (item.origin, item.modified, item.size))
         assert self.store.arrivals(name) == arrivals
         processes = self.store.processes(name)

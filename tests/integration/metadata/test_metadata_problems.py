@@ -13,8 +13,9 @@ from dataops_assets.incidents.decisions import Seen
 from dataops_assets.incidents.grouping import Lineage
 from dataops_assets.incidents.late_inputs import next_late
 from dataops_assets.incidents.reading import Watched, read_problems
+from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.metadata.incident_store import IncidentStore
-from dataops_assets.metadata.store import Hold, MetadataStore
+from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import CheckOutcome, InputReport, StepReport
 
 FIRST, SECOND = an_input(0), an_input(1)
@@ -24,7 +25,7 @@ WATCHED = Watched({"sales": SALES}, LINEAGE)
 
 
 def registered(store: MetadataStore) -> None:
-    store.register_source(SALES)
+    store.contracts.register(SALES)
     store.register_inputs("sales", [FIRST, SECOND])
 
 
@@ -80,13 +81,13 @@ def test_killed_and_given_up_runs_are_crashes(store: MetadataStore, url: str) ->
 
 def test_a_held_input_is_one_problem_and_approved_deletes_are_none(store: MetadataStore, url: str) -> None:
     registered(store)
-    store.hold("sales", [Hold(FIRST.input_id, "90 of 100 rows would go; next: approve it", "x")])
+    store.decisions.hold("sales", [Hold(FIRST.input_id, "90 of 100 rows would go; next: approve it", "x")])
     check = CheckOutcome("lake/sales_changes", "deletes", False, "warn", "90 of 100 rows go", FIRST.input_id)
     held = InputReport(FIRST.input_id, error=InputHeld("merging"), checks=(check,))
     store.start("sales", "cdc", [FIRST.input_id], "1")
     store.finish("sales", StepReport("cdc", "lake/sales_changes", (held,), 1, 1, {}, 1.0), "1")
     assert found(url) == {"lake/sales_changes held": ("fail", 1), "lake/sales_changes deletes": ("warn", 1)}
-    store.approve("sales", [FIRST.input_id], "ann")
+    store.decisions.approve("sales", [FIRST.input_id], "ann")
     store.start("sales", "cdc", [FIRST.input_id], "2")
     store.finish("sales", StepReport("cdc", "lake/sales_changes", (replace(held, error=None),), 1, 1, {}, 1.0), "2")
     assert found(url) == {}
@@ -121,7 +122,7 @@ def test_the_newest_report_of_a_check_decides(store: MetadataStore, url: str) ->
 def test_a_step_that_takes_far_longer_than_it_did_is_a_problem_until_it_is_fast_again(
     store: MetadataStore, url: str
 ) -> None:
-    store.register_source(SALES)
+    store.contracts.register(SALES)
     inputs = [an_input(number) for number in range(28)]
     store.register_inputs("sales", inputs)
     passed = CheckOutcome("lake/sales", "volume", True, "warn", "as expected")
@@ -160,7 +161,7 @@ def test_without_limits_what_is_late_is_learnt_from_the_arrivals(store: Metadata
     working = [day for day in days if day.weekday() < 5]
     at = {day: day.replace(hour=6, minute=30 + day.day % 3) for day in working}
     some = [replace(an_input(number), extract_time=day, arrival=at[day]) for number, day in enumerate(working)]
-    store.register_source(SALES)
+    store.contracts.register(SALES)
     store.register_inputs("sales", some)
     assert working[-1].weekday() == 4
     # history that is loaded now is not late since it was made

@@ -42,15 +42,15 @@ def done(store: MetadataStore, step: str, day: int, run_id: str, *, passed: bool
     checks = (CheckOutcome("lake/sales", "volume", passed, "warn", run_id),)
     report = InputReport(f"input {day}", {"rows": day}, checks=checks, written=run_id)
     store.finish("sales", StepReport(step, "lake/sales", (report,), 1, 1, {}, 1.0), run_id)
-    store.save_profiles("sales", "lake/sales", [profile(day, len(run_id))])
+    store.profiles.save("sales", "lake/sales", [profile(day, len(run_id))])
 
 
 def released(store: MetadataStore) -> None:
-    store.register_source(source("sales"))
+    store.contracts.register(source("sales"))
     store.register_inputs("sales", [made(1), made(2)])
     for step in ("ingest", "parse"):
         done(store, step, 1, "then")
-    store.record_removal("sales", ["input 2"])
+    store.decisions.remove("sales", ["input 2"])
     store.releases.make(RELEASE, TABLES, ["sales"], store.releases.activity(["sales"]))
 
 
@@ -63,9 +63,9 @@ def told(store: MetadataStore) -> dict[str, object]:
     newest = {(found.step, found.outcome.input_id): found.outcome for found in store.check_results("sales")}
     return {
         "processes": [(item.step, item.input_id, item.run_id, item.written) for item in store.processes("sales")],
-        "profiles": store.profiles("sales", "lake/sales"),
+        "profiles": store.profiles.newest("sales", "lake/sales"),
         "checks": {key: outcome.explanation for key, outcome in newest.items()},
-        "removals": store.removals("sales"),
+        "removals": store.decisions.removed("sales"),
         "arrivals": {item.input_id: item.arrival for item in store.inputs("sales")},
         "to do": [item.input_id for item in store.unfinished("sales")],
     }
@@ -81,8 +81,8 @@ def test_a_rollback_puts_back_what_the_metadata_said(store: MetadataStore, later
     for day in (2, 3, 4):
         for step in ("ingest", "parse", "cdc", "enrich", "refresh"):
             done(store, step, day, "since")
-    store.record_removal("sales", ["input 4"])
-    store.evolve("sales", {"extra": ["Extra"]}, [])
+    store.decisions.remove("sales", ["input 4"])
+    store.contracts.evolve("sales", {"extra": ["Extra"]}, [])
     since = told(store)
     assert all(then[part] != since[part] for part in then)
     begun = store.releases.begin(wanted(later))
@@ -102,7 +102,7 @@ def test_a_rollback_puts_back_what_the_metadata_said(store: MetadataStore, later
     moved = NOW + dt.timedelta(days=1 if later == "leave-out" else 9)
     assert now["arrivals"]["input 1"] == moved  # type: ignore[index]
     # the contract of the release is in force again, as a new version
-    assert store.register_source(source("sales")) == 3
+    assert store.contracts.register(source("sales")) == 3
     assert store.releases.restored_tables(begun.rollback_id) == restored
     (ended,) = store.releases.rollbacks()
     assert (ended.state, ended.ended_at is not None) == ("done", True)

@@ -30,7 +30,7 @@ IDS = [item.input_id for item in INPUTS]
 @pytest.fixture
 def sales(store: MetadataStore) -> MetadataStore:
     """A store that knows the source `sales` and four inputs."""
-    store.register_source(source())
+    store.contracts.register(source())
     store.register_inputs("sales", INPUTS)
     return store
 
@@ -45,21 +45,21 @@ def report(*inputs: InputReport, step: str = "parse", **changes: object) -> Step
 
 def test_a_contract_version_goes_up_with_what_data_means_and_with_nothing_else(store: MetadataStore) -> None:
     rule = Rule(name="double_amount", expression="2 * amount", description="Twice")
-    assert store.register_source(source()) == 1
-    assert store.register_source(source()) == 1
+    assert store.contracts.register(source()) == 1
+    assert store.contracts.register(source()) == 1
     elsewhere = FileConnection(type="files", path="elsewhere")
-    assert store.register_source(source(description="Better words", owners=(), connection=elsewhere)) == 1
-    assert store.register_source(source(rules=(rule,))) == 2
-    assert store.register_source(source(rules=(rule.model_copy(update={"description": "Two times"}),))) == 2
-    assert store.register_source(source(rules=(rule,), columns=(Column(name="amount"),))) == 3
+    assert store.contracts.register(source(description="Better words", owners=(), connection=elsewhere)) == 1
+    assert store.contracts.register(source(rules=(rule,))) == 2
+    assert store.contracts.register(source(rules=(rule.model_copy(update={"description": "Two times"}),))) == 2
+    assert store.contracts.register(source(rules=(rule,), columns=(Column(name="amount"),))) == 3
     # a contract that comes back is in force from now on, so it is a version of its own
-    assert store.register_source(source()) == 4
+    assert store.contracts.register(source()) == 4
 
 
 def test_an_unchanged_source_is_not_written(url: str) -> None:
     store = MetadataStore(url)
-    store.register_source(source())
-    statements = _statements(lambda: store.register_source(source()))
+    store.contracts.register(source())
+    statements = _statements(lambda: store.contracts.register(source()))
     assert [text for text in statements if text.startswith("INSERT")] == []
 
 
@@ -68,7 +68,7 @@ def test_a_source_that_is_not_registered_is_named_with_the_nearest_known(sales: 
         lambda: sales.register_inputs("sale", INPUTS),
         lambda: sales.start("sale", "parse", IDS, "run"),
         lambda: sales.finish("sale", report(InputReport(IDS[0])), "run"),
-        lambda: sales.save_profiles("sale", "lake/sale", [Profile("lake/sale", "", 1, ())]),
+        lambda: sales.profiles.save("sale", "lake/sale", [Profile("lake/sale", "", 1, ())]),
         lambda: sales.remember_arrivals("sale", [Arrival("/a", 1, START, "", None, START)]),
     ):
         with pytest.raises(ConfigError, match="did you mean 'sales'"):
@@ -98,13 +98,6 @@ def test_inputs_come_in_the_order_in_which_they_supersede_each_other(sales: Meta
     assert sales.inputs("nothing") == []
     with pytest.raises(InputError, match="1 that are not registered, such as unheard-of"):
         sales.inputs("sales", [IDS[0], "unheard-of"])
-
-
-def test_inputs_are_found_by_their_bytes_earliest_first(sales: MetadataStore) -> None:
-    twin = replace(an_input(-5), digest=INPUTS[2].digest)
-    sales.register_inputs("sales", [twin])
-    assert sales.inputs_with_digest("sales", INPUTS[2].digest) == [twin, INPUTS[2]]
-    assert sales.inputs_with_digest("sales", "unheard-of") == []
 
 
 def test_times_come_back_as_the_same_instant_in_utc(sales: MetadataStore) -> None:
@@ -155,7 +148,7 @@ def test_an_input_must_be_registered_before_anything_is_recorded_of_it(sales: Me
         lambda: sales.start("sales", "parse", [IDS[0], "unheard-of"], "run"),
         lambda: sales.finish("sales", report(InputReport("unheard-of")), "run"),
         lambda: sales.finish("sales", report(InputReport(IDS[0]), checks=(check,)), "run"),
-        lambda: sales.save_profiles("sales", "lake/sales", [Profile("lake/sales", "unheard-of", 1, ())]),
+        lambda: sales.profiles.save("sales", "lake/sales", [Profile("lake/sales", "unheard-of", 1, ())]),
         lambda: sales.remember_arrivals("sales", [Arrival("/a", 1, START, "", "unheard-of", START)]),
     ):
         with pytest.raises(InputError, match="unheard-of"):
@@ -287,7 +280,7 @@ def test_nothing_to_do_is_nothing_recorded(sales: MetadataStore) -> None:
     sales.start("sales", "parse", [], "run")
     assert sales.register_inputs("sales", []) == []
     sales.remember_arrivals("sales", [])
-    sales.save_profiles("sales", "lake/sales", [])
+    sales.profiles.save("sales", "lake/sales", [])
     assert sales.processes("sales") == []
 
 
@@ -314,13 +307,13 @@ def profile(input_id: str, rows: int = 5) -> Profile:
 
 
 def test_profiles_come_newest_input_first(sales: MetadataStore) -> None:
-    sales.save_profiles("sales", "lake/sales", [profile(input_id) for input_id in ["", *reversed(IDS)]])
-    sales.save_profiles("sales", "hub/sales", [replace(profile(IDS[0]), asset="hub/sales")])
+    sales.profiles.save("sales", "lake/sales", [profile(input_id) for input_id in ["", *reversed(IDS)]])
+    sales.profiles.save("sales", "hub/sales", [replace(profile(IDS[0]), asset="hub/sales")])
     newest_first = [profile(input_id) for input_id in reversed(IDS)]
-    assert sales.profiles("sales", "lake/sales") == [*newest_first, profile("")]
-    assert sales.profiles("sales", "lake/sales", limit=2) == newest_first[:2]
-    assert sales.profiles("sales", "lake/sales", exclude=[IDS[3], "unheard-of"], limit=2) == newest_first[1:3]
-    assert sales.profiles("sales", "lake/none") == []
+    assert sales.profiles.newest("sales", "lake/sales") == [*newest_first, profile("")]
+    assert sales.profiles.newest("sales", "lake/sales", limit=2) == newest_first[:2]
+    assert sales.profiles.newest("sales", "lake/sales", exclude=[IDS[3], "unheard-of"], limit=2) == newest_first[1:3]
+    assert sales.profiles.newest("sales", "lake/none") == []
 
 
 def test_of_the_versions_of_one_file_the_last_one_has_a_profile_in_the_history(sales: MetadataStore) -> None:
@@ -330,8 +323,8 @@ def test_of_the_versions_of_one_file_the_last_one_has_a_profile_in_the_history(s
     later = replace(again, input_id=f"{first.input_id}-later", extract_time=INPUTS[2].extract_time)
     sales.register_inputs("sales", [again, beside, later])
     ids = [IDS[0], first.input_id, again.input_id, beside.input_id, later.input_id]
-    sales.save_profiles("sales", "lake/sales", [profile(input_id) for input_id in ids])
-    found = [item.input_id for item in sales.profiles("sales", "lake/sales")]
+    sales.profiles.save("sales", "lake/sales", [profile(input_id) for input_id in ids])
+    found = [item.input_id for item in sales.profiles.newest("sales", "lake/sales")]
     assert found == [later.input_id, beside.input_id, again.input_id, IDS[0]]
 
 
@@ -343,11 +336,11 @@ def test_the_last_version_of_a_file_is_the_one_that_arrived_last_whichever_was_f
     older = replace(first, input_id=f"{first.input_id}-9", arrival=first.arrival + dt.timedelta(hours=1))
     for item in (newer, older):
         sales.register_inputs("sales", [item])
-    sales.save_profiles("sales", "lake/sales", [profile(item.input_id) for item in (first, newer, older)])
-    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [newer.input_id]
+    sales.profiles.save("sales", "lake/sales", [profile(item.input_id) for item in (first, newer, older)])
+    assert [item.input_id for item in sales.profiles.newest("sales", "lake/sales")] == [newer.input_id]
     # the bytes of the older one come again
     sales.register_inputs("sales", [replace(older, arrival=first.arrival + dt.timedelta(hours=3))])
-    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [older.input_id]
+    assert [item.input_id for item in sales.profiles.newest("sales", "lake/sales")] == [older.input_id]
 
 
 def test_a_removed_input_has_no_profile_in_the_history_and_the_version_before_it_has_one_again(
@@ -356,28 +349,28 @@ def test_a_removed_input_has_no_profile_in_the_history_and_the_version_before_it
     first = INPUTS[1]
     newer = replace(first, input_id=f"{first.input_id}-0", arrival=first.arrival + dt.timedelta(hours=2))
     sales.register_inputs("sales", [newer])
-    sales.save_profiles("sales", "lake/sales", [profile(item) for item in (IDS[0], first.input_id, newer.input_id)])
-    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [newer.input_id, IDS[0]]
-    sales.record_removal("sales", [newer.input_id])
-    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [first.input_id, IDS[0]]
-    sales.record_removal("sales", [first.input_id])
-    assert [item.input_id for item in sales.profiles("sales", "lake/sales")] == [IDS[0]]
+    sales.profiles.save("sales", "lake/sales", [profile(item) for item in (IDS[0], first.input_id, newer.input_id)])
+    assert [item.input_id for item in sales.profiles.newest("sales", "lake/sales")] == [newer.input_id, IDS[0]]
+    sales.decisions.remove("sales", [newer.input_id])
+    assert [item.input_id for item in sales.profiles.newest("sales", "lake/sales")] == [first.input_id, IDS[0]]
+    sales.decisions.remove("sales", [first.input_id])
+    assert [item.input_id for item in sales.profiles.newest("sales", "lake/sales")] == [IDS[0]]
 
 
 def test_each_input_comes_with_as_many_profiles_before_it_and_not_with_all(store: MetadataStore) -> None:
-    store.register_source(source())
+    store.contracts.register(source())
     inputs = [an_input(number) for number in range(60)]
     older = replace(
         inputs[7], input_id=f"{inputs[7].input_id}-0", arrival=START - dt.timedelta(days=9), digest="0" * 64
     )
     store.register_inputs("sales", [*inputs, older])
     ids = [item.input_id for item in inputs]
-    store.save_profiles("sales", "lake/sales", [profile(item) for item in [*ids, older.input_id] if item != ids[21]])
-    store.record_removal("sales", [ids[18]])
+    store.profiles.save("sales", "lake/sales", [profile(item) for item in [*ids, older.input_id] if item != ids[21]])
+    store.decisions.remove("sales", [ids[18]])
     missing = {ids[18], ids[21]}
     for asked in ([59], [9], [2], [59, 9], [50, 51, 52], [30, 22], list(range(60))):
         wanted = [ids[number] for number in asked]
-        found = store.profiles_before("sales", "lake/sales", wanted, 5)
+        found = store.profiles.before("sales", "lake/sales", wanted, 5)
         assert all(item == profile(item.input_id) for item in found)
         counted = {item.input_id for item in found}
         assert len(counted) == len(found)
@@ -387,8 +380,8 @@ def test_each_input_comes_with_as_many_profiles_before_it_and_not_with_all(store
             assert {*standing[max(0, place - 5) : place], *({item} - missing)} <= counted
         assert counted <= {*standing}
         assert len(counted) <= len(asked) * (5 + len(asked))
-    assert store.profiles_before("sales", "lake/none", ids[:3], 5) == []
-    assert len(_statements(lambda: store.profiles_before("sales", "lake/sales", ids[20:], 5))) <= 5
+    assert store.profiles.before("sales", "lake/none", ids[:3], 5) == []
+    assert len(_statements(lambda: store.profiles.before("sales", "lake/sales", ids[20:], 5))) <= 5
 
 
 def test_how_far_a_table_was_forecast_is_kept_until_it_is_written_again(sales: MetadataStore) -> None:
@@ -401,17 +394,17 @@ def test_how_far_a_table_was_forecast_is_kept_until_it_is_written_again(sales: M
 
 
 def test_a_newer_profile_of_an_input_replaces_the_older(sales: MetadataStore) -> None:
-    sales.save_profiles("sales", "lake/sales", [profile(IDS[0]), profile(IDS[1]), profile("")])
+    sales.profiles.save("sales", "lake/sales", [profile(IDS[0]), profile(IDS[1]), profile("")])
     narrower = replace(profile(IDS[0], rows=6), columns=profile(IDS[0]).columns[1:])
     without_columns = Profile("lake/sales", "", 0, ())
-    sales.save_profiles("sales", "lake/sales", [narrower, without_columns])
-    assert sales.profiles("sales", "lake/sales") == [profile(IDS[1]), narrower, without_columns]
+    sales.profiles.save("sales", "lake/sales", [narrower, without_columns])
+    assert sales.profiles.newest("sales", "lake/sales") == [profile(IDS[1]), narrower, without_columns]
 
 
 def test_a_mean_that_is_no_number_is_none(sales: MetadataStore) -> None:
     column = replace(profile("").columns[0], mean=math.inf, stddev=math.nan)
-    sales.save_profiles("sales", "lake/sales", [Profile("lake/sales", IDS[0], 1, (column,))])
-    (kept,) = sales.profiles("sales", "lake/sales")
+    sales.profiles.save("sales", "lake/sales", [Profile("lake/sales", IDS[0], 1, (column,))])
+    (kept,) = sales.profiles.newest("sales", "lake/sales")
     assert kept.columns == (replace(column, mean=None, stddev=None),)
 
 
@@ -424,7 +417,7 @@ def test_a_database_that_was_not_migrated_says_what_to_do(empty_url: str) -> Non
 
 
 def test_a_year_of_inputs_takes_a_handful_of_statements(store: MetadataStore) -> None:
-    store.register_source(source())
+    store.contracts.register(source())
     inputs = [an_input(number) for number in range(365)]
     ids = [item.input_id for item in inputs]
     checks = tuple(CheckOutcome("lake/sales", kind, True, "warn", "fine") for kind in ("volume", "distribution"))
@@ -435,8 +428,8 @@ def test_a_year_of_inputs_takes_a_handful_of_statements(store: MetadataStore) ->
         lambda: store.remember_arrivals("sales", [Arrival(item.origin, 1, START, "", None, START) for item in inputs]),
         lambda: store.start("sales", "parse", ids, "run"),
         lambda: store.finish("sales", done, "run"),
-        lambda: store.save_profiles("sales", "lake/sales", profiles),
-        lambda: store.profiles("sales", "lake/sales", exclude=ids[:30]),
+        lambda: store.profiles.save("sales", "lake/sales", profiles),
+        lambda: store.profiles.newest("sales", "lake/sales", exclude=ids[:30]),
     ):
         assert len(_statements(call)) <= 8
 

@@ -16,7 +16,7 @@ from dataops_assets.metadata.table_files import write_table
 
 
 def test_each_table_can_be_written(store: MetadataStore, url: str, tmp_path: Path) -> None:
-    store.register_source(source())
+    store.contracts.register(source())
     store.forecasts.of(source().name, "lake/x").write(b"\x00\xff")
     for name, table in tables.metadata.tables.items():
         path = tmp_path / f"{name}.parquet"

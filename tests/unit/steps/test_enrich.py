@@ -256,14 +256,14 @@ def test_the_hub_gate_sees_what_would_reach_the_hub(tmp_path: Path, monkeypatch:
 def test_checks_profile_the_rules_and_remember_them(tmp_path: Path) -> None:
     space = sales(tmp_path, rules=[rule("Sales + 1")], checks={"volume": {"max_rows": 2}})
     space.metadata.migrate()
-    space.metadata.register_source(space.source)
+    space.metadata.contracts.register(space.source)
     inputs = capture(space, {"a": [{"Sales": 1}, {"Sales": 3}], "b": [{"Sales": None}] * 3, "c": []})
     space.metadata.register_inputs("sales", inputs)
     report = enrich(space, inputs)
     assert {item.check for item in report.inputs[0].checks} == {"volume", "schema", "distribution"}
     assert [outcome(report, "volume", place).passed for place in range(3)] == [True, False, True]
     assert outcome(report, "schema").passed
-    kept = {item.input_id: item for item in space.metadata.profiles("sales", "hub/sales_enriched")}
+    kept = {item.input_id: item for item in space.metadata.profiles.newest("sales", "hub/sales_enriched")}
     assert isinstance(kept["a"], Profile)
     assert [(item.name, item.mean) for item in kept["a"].columns] == [("r", 3.0)]
     assert kept["b"].columns[0].nulls == 3
@@ -279,12 +279,12 @@ def test_personal_values_are_shown_nowhere(tmp_path: Path) -> None:
     own = space.source.model_copy(update={"columns": columns})
     space = context(tmp_path, own)
     space.metadata.migrate()
-    space.metadata.register_source(own)
+    space.metadata.contracts.register(own)
     inputs = capture(space, {"a": [{"Note": "jo"}], "b": [{"Note": "al"}]})
     space.metadata.register_inputs("sales", inputs)
     report = enrich(space, inputs)
     assert "row 0 (Note=***)" in str(report.failures[0].error)
-    profiles = {item.input_id: item for item in space.metadata.profiles("sales", "hub/sales_enriched")}
+    profiles = {item.input_id: item for item in space.metadata.profiles.newest("sales", "hub/sales_enriched")}
     assert (profiles["b"].columns[0].min, profiles["b"].columns[0].max) == (None, None)
 
 

@@ -22,7 +22,7 @@ SALES = unchecked_source("sales", {"Store": "integer"})
 def recorded(home: Path, *results: InputReport | Exception, rows: int | None = None) -> list[Input]:
     """Run a step that reports these results, one for each input."""
     space = context(home, SALES)
-    space.metadata.register_source(SALES)
+    space.metadata.contracts.register(SALES)
     inputs = [an_input(f"input{place}", place) for place in range(len(results))]
     space.metadata.register_inputs("sales", inputs)
     ingested = tuple(InputReport(item.input_id) for item in inputs)
