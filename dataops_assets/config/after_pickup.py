@@ -11,7 +11,8 @@ from dataops_assets.config.declared import Declared
 
 MAGIC = re.compile(r"[*?\[]")
 """What makes a path a pattern."""
-_CAN_MOVE = ("", "file", "local", "sftp")
+_OBJECTS = ("s3", "s3a")
+_CAN_MOVE = ("", "file", "local", "sftp", *_OBJECTS)
 
 
 class AfterPickup(Declared):
@@ -19,8 +20,8 @@ class AfterPickup(Declared):
 
     move_to: str = Field(
         "",
-        description="Folder that the file is moved to, on the same file system or server. A relative one is below the "
-        "folder of `path`; '../done' is beside it.",
+        description="Folder that the file is moved to, on the same file system or server, or in the same bucket. A "
+        "relative one is below the folder of `path`; '../done' is beside it.",
     )
     delete: bool = Field(False, description="Delete the file. Then the raw area has its only copy.")
 
@@ -60,10 +61,13 @@ def folder_after(folder: str, after: AfterPickup, *, reads_all_below: bool) -> s
 def require_can_move(path: str, after: AfterPickup) -> None:
     """Raise ValueError if files at `path`, a path or a URL, cannot be moved as declared."""
     scheme, has_scheme, rest = path.rpartition("://")
-    if scheme.lower() not in _CAN_MOVE:
-        stores = "; in a bucket, lifecycle rules remove old objects"
+    scheme = scheme.lower()
+    if scheme not in _CAN_MOVE:
         raise ValueError(
-            f"after_pickup: files of {scheme}:// cannot be moved safely; known: folders and sftp://{stores}"
+            f"after_pickup: files of {scheme}:// cannot be moved safely; known: folders, sftp:// and s3://; in other "
+            "stores, lifecycle rules remove old objects"
         )
-    path = f"/{rest.partition('/')[2]}" if has_scheme and scheme.lower() == "sftp" else rest
+    if scheme in _OBJECTS and MAGIC.search(rest.partition("/")[0]):
+        raise ValueError(f"after_pickup: write the name of the bucket in {path!r}, without wildcards")
+    path = f"/{rest.partition('/')[2]}" if has_scheme and scheme in ("sftp", *_OBJECTS) else rest
     folder_after(fixed_part(path), after, reads_all_below="**" in path or not MAGIC.search(path))

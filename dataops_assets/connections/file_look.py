@@ -21,7 +21,7 @@ from dataops_assets.connections.files import Files, FileVersion, Listing, file_n
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.listing_start import ListingStart
 from dataops_assets.connections.look import Clock, Look, ReadingTime
-from dataops_assets.errors import DataOpsError, InputError, StorageError
+from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, VersionKey
 
 _THREADS = 8
@@ -118,10 +118,13 @@ def _take_away(look: Look, files: Files, taken: Sequence[FileVersion], deadline:
             look.found.left.append(version.origin)
             continue
         try:
-            if done := files.take_away(version):
+            if done := files.take_away(version, arrivals[version.origin].digest):
                 look.found.taken_away.append(f"{version.origin} {done}")
         except DataOpsError as error:
             look.refuse(version.origin, error)
+            if isinstance(error, ConfigError):
+                # it is about the place, so it is that of all other files
+                return
 
 
 def _waiting_for_manifests(alone: Sequence[FileVersion], taken: Collection[VersionKey]) -> list[str]:

@@ -9,6 +9,7 @@ import contextlib
 import datetime as dt
 import fnmatch
 import glob
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -17,13 +18,14 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from dataops_assets.config.after_pickup import MAGIC, fixed_part, folder_after
+from dataops_assets.config.after_pickup import MAGIC, AfterPickup, fixed_part, folder_after
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
 from dataops_assets.connections.file_manifests import MOST_BYTES, is_manifest, manifest_of, text_of
 from dataops_assets.connections.names import Pattern, unfinished
 from dataops_assets.connections.servers.server_files import ServerFiles
+from dataops_assets.connections.servers.sftp import SftpFiles
 from dataops_assets.connections.stores import (
     STORE_ERRORS,
     leads_out,
@@ -33,7 +35,8 @@ from dataops_assets.connections.stores import (
     require_store,
     scheme_of,
 )
-from dataops_assets.connections.taking_away import take_away
+from dataops_assets.connections.taking_away import names_at, take_away
+from dataops_assets.connections.taking_objects_away import TakenObject, deletes_on_condition, take_object_away
 from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, names_after, remote_tree
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
@@ -136,6 +139,7 @@ class Files:
         self._members = connection.members
         self._manifest = connection.manifest
         self._after_pickup = connection.after_pickup
+        self._compares: bool | None = None
         self._sorted_names = connection.sorted_names is not None
         if self._sorted_names and not is_s3(self._fs):
             raise ConfigError(
@@ -144,6 +148,8 @@ class Files:
                 known=["s3://"],
                 next_step="leave it out",
             )
+        if self._after_pickup is not None:
+            self._require_can_take_away(connection.settle_seconds)
         self._manifests: dict[str, FileVersion] = {}
         self._limits = connection.limits
         self._depth = _depth(self._path, self._fixed) if magic else None
@@ -377,30 +383,35 @@ class Files:
                 break
         return text_of(version.manifest, content)
 
-    def take_away(self, version: FileVersion) -> str:
+    def take_away(self, version: FileVersion, digest: str) -> str:
         """Move or delete a file as `after_pickup` declares; return what was done, '' if it is not this version now.
 
-        Raises ConfigError if it would be read again there, and StorageError if it may not be moved.
+        `digest` is the SHA-256 of its bytes. Raises ConfigError if it would be read again there, or if the store cannot
+        do it safely, and StorageError if it may not be moved.
         """
-        after = self._after_pickup
-        if after is None:
+        if self._after_pickup is None:
             return ""
-        try:
-            archive = folder_after(self._fixed, after, reads_all_below=self._depth is None)
-        except ValueError as error:
-            raise ConfigError(f"moving files of {self._shown}", received=str(error)) from error
-        path = version.origin if self.is_local else self._fs.path_of(version.origin)
-        target = f"{archive}/{path[len(self._fixed) :].strip('/') or file_name(path)}" if archive else ""
+        path = version.origin if self.is_local else version.origin.partition("://")[2]
+        if isinstance(self._fs, ServerFiles):
+            path = self._fs.path_of(version.origin)
+        target = self._target_of(path, self._after_pickup)
+        mark = f"{version.modified:%Y%m%dT%H%M%S}"
 
         def is_same(path: str) -> bool:
             # a link here is not what it leads to, so it stays
             with contextlib.suppress(FileNotFoundError):
-                size, modified = _size_and_time(os.lstat(path) if self.is_local else self._fs.info(path))
-                return (size, modified) == (version.size, version.modified)
+                if self.is_local:
+                    status = os.lstat(path)
+                    return (status.st_size, _utc(status.st_mtime)) == (version.size, version.modified)
+                info = self._fs.info(path)
+                return (int(info["size"]), self._modified(path, info)) == (version.size, version.modified)
             return False
 
         try:
-            moved = take_away(self._fs, path, target, f"{version.modified:%Y%m%dT%H%M%S}", is_same)
+            if is_s3(self._fs):
+                moved = self._take_object_away(TakenObject(path, version.size, version.modified), target, mark, digest)
+            else:
+                moved = take_away(self._fs, path, target, mark, is_same)
         except STORE_ERRORS as error:
             with contextlib.suppress(*STORE_ERRORS):
                 if not is_same(path):
@@ -413,6 +424,52 @@ class Files:
                 "and the next look tries again",
             ) from error
         return f"moved to {moved}" if moved else "deleted"
+
+    def _target_of(self, path: str, after: AfterPickup) -> str:
+        """Return where a file is moved to; '' if it is deleted. Raises ConfigError if it would be read again there."""
+        bucket, folder = "", self._fixed
+        if is_s3(self._fs):
+            # the path of an object begins with its bucket, which it does not leave
+            bucket, _slash, prefix = self._fixed.partition("/")
+            folder = f"/{prefix}"
+        try:
+            archive = folder_after(folder, after, reads_all_below=self._depth is None)
+        except ValueError as error:
+            raise ConfigError(f"moving files of {self._shown}", received=str(error)) from error
+        return f"{bucket}{archive}/{path[len(self._fixed) :].strip('/') or file_name(path)}" if archive else ""
+
+    def _take_object_away(self, taken: TakenObject, target: str, mark: str, digest: str) -> str:
+        def is_copy(path: str) -> bool:
+            found = hashlib.sha256()
+            for chunk in self.chunks(self._fs.unstrip_protocol(path)):
+                found.update(chunk)
+            return found.hexdigest() == digest
+
+        def compares() -> bool:
+            if self._compares is None:
+                self._compares = deletes_on_condition(self._fs, self._fixed)
+            return self._compares
+
+        # a listing is remembered, and can be older than the object
+        self._fs.invalidate_cache()
+        return take_object_away(self._fs, taken, names_at(target, mark) if target else iter(()), is_copy, compares)
+
+    def _require_can_take_away(self, settle_seconds: float) -> None:
+        """Raise ConfigError if the versions of files cannot be told apart, or one cannot be taken away alone."""
+        if not self.is_local and not is_s3(self._fs) and not isinstance(self._fs, SftpFiles):
+            raise ConfigError(
+                f"taking files of {self._path} away",
+                received="connection.after_pickup, of a place where a file may be replaced meanwhile",
+                known=["a folder", "sftp://", "s3://"],
+                next_step="leave it out",
+            )
+        if is_s3(self._fs) and settle_seconds < 1:
+            raise ConfigError(
+                f"taking objects of {self._path} away",
+                received=f"connection.settle_seconds: {settle_seconds:g}; S3 tells times in whole seconds, so two "
+                "versions of one second could not be told apart",
+                next_step="set it to 1 or more",
+            )
 
     def _state(self, origin: str) -> FileVersion:
         path = self._archive_of(origin)
@@ -557,12 +614,6 @@ def _state_of(path: str) -> tuple[object, ...]:
     except OSError as error:
         return path, type(error).__name__
     return path, leads_to, status.st_size, status.st_mtime_ns, status.st_mode
-
-
-def _size_and_time(about: os.stat_result | Mapping[str, Any]) -> tuple[int, dt.datetime]:
-    if isinstance(about, os.stat_result):
-        return about.st_size, _utc(about.st_mtime)
-    return int(about["size"]), _utc(about["mtime"])
 
 
 def _utc(time: dt.datetime | float | str) -> dt.datetime:

@@ -29,7 +29,7 @@ def take_away(store: AbstractFileSystem, path: str, target: str, mark: str, is_s
     folder, _slash, name = path.rpartition("/")
     wanted = target or f"{folder}/.{name}.taken"
     store.makedirs(posixpath.dirname(wanted), exist_ok=True)
-    moved = next(free for free in _names(wanted, mark) if not store.lexists(free))
+    moved = next(free for free in names_at(wanted, mark) if not store.lexists(free))
     _rename(store, path, moved)
     if not is_same(moved):
         _rename(store, moved, path)
@@ -40,7 +40,7 @@ def take_away(store: AbstractFileSystem, path: str, target: str, mark: str, is_s
     return ""
 
 
-def _names(wanted: str, mark: str) -> Iterator[str]:
+def names_at(wanted: str, mark: str) -> Iterator[str]:
     """Yield the names that a file may have at its target, with the same ending."""
     stem, ending = posixpath.splitext(wanted)
     yield wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import shutil
 from collections.abc import Callable
@@ -13,26 +12,14 @@ import dagster as dg
 import pytest
 from code_location import CodeLocation, loaded, standalone, told_by
 from pydantic import ValidationError
+from reading_process import Killed, Reader
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Source
 from dataops_assets.connections import taking_away
-from dataops_assets.connections.discovery import discover, waiting
-from dataops_assets.connections.look import FoundInputs
-from dataops_assets.engines.duckdb import DuckDBEngine
-from dataops_assets.metadata.store import MetadataStore
-from dataops_assets.steps.ingest import ingest
-from dataops_assets.steps.recording import Step, run_recorded
-from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.links import PRIVATE
 
 Folder = tuple[Path, dict[str, Any]]
 CONTENT = "id,customer,amount\n{},1,2.5\n"
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(params=["local", "sftp"])
@@ -75,30 +62,6 @@ def killed_once(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, after: 
         raise Killed
 
     monkeypatch.setattr(module, name, dies)
-
-
-class Reader:
-    """A process that looks and ingests; a new one knows what is recorded."""
-
-    def __init__(self, home: Path, declared: dict[str, Any]) -> None:
-        environment = environment_from({"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
-        source = Source.model_validate(declared)
-        metadata = MetadataStore(environment.metadata_url)
-        metadata.migrate()
-        self.context = SourceContext(environment, source, {"orders": source}, DuckDBEngine(environment), metadata)
-
-    def look(self) -> FoundInputs:
-        context = self.context
-        return discover(context.source, context.environment, context.metadata, now=dt.datetime.now(dt.UTC))
-
-    def ingest(self) -> None:
-        inputs = waiting(self.context.source, self.context.metadata)
-        step = Step("ingest", "raw/orders", ingest)
-        run_recorded(self.context, step, inputs, [item.input_id for item in inputs], "run")
-
-    def orders(self) -> list[str]:
-        inputs = {item.input_id: item for item in self.context.metadata.inputs("orders")}
-        return sorted(self.context.raw.local_path(inputs[name]).read_text() for name in self.context.raw.inputs())
 
 
 def test_a_file_is_moved_when_it_is_stored_and_no_other_version_of_it(
@@ -180,7 +143,9 @@ def test_a_run_is_followed_by_the_deletion_of_its_files(instance: dg.DagsterInst
     ("path", "after", "others", "reason"),
     [
         ("https://example.com/out/*.csv", {"move_to": "../done"}, {}, "https:// cannot be moved"),
-        ("s3://bucket/out/*.csv", {"delete": True}, {}, "lifecycle"),
+        ("gs://bucket/out/*.csv", {"delete": True}, {}, "lifecycle"),
+        ("s3://bucket-*/out/*.csv", {"delete": True}, {}, "name of the bucket"),
+        ("s3://bucket/out/**/*.csv", {"move_to": "../../out/done"}, {}, "taken again"),
         ("in", {"move_to": "done"}, {}, "taken again"),
         ("sftp://example.com/in/**/*.csv", {"move_to": "/in/done"}, {}, "taken again"),
         ("in/*.csv", {"move_to": "."}, {}, "taken again"),
