@@ -147,6 +147,13 @@ class DatabaseConnection(Declared):
         description="Time between two looks at the database; default: 1 hour, or each tick of discovery.schedule.",
     )
     incremental: Incremental | None = Field(None, description="Take new and changed rows alone; default: all rows.")
+    parallel: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Number of connections that read a plain table of PostgreSQL 14 or later side by side, under one "
+        "snapshot. The rows and their order are the same. It helps where one connection is slow.",
+    )
     limits: Limits = Field(Limits(), description="Limits for reading one extract.")
 
     @model_validator(mode="after")
@@ -155,6 +162,8 @@ class DatabaseConnection(Declared):
             raise ValueError("give either table or query")
         if self.table and not all(part.strip() == part != "" for part in self.table.split(".")):
             raise ValueError(f"table is {self.table!r}; write it as 'name' or 'schema.name'")
+        if self.query and self.parallel > 1:
+            raise ValueError("parallel is for a table, because the rows of a query have no ranges")
         unknown = [token for token in tokens_of(self.query) if token not in TOKENS]
         if unknown:
             raise ValueError(f"unknown token {{{{ {unknown[0]} }}}}; known: {', '.join(TOKENS)}")

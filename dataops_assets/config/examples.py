@@ -72,6 +72,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "query": "SELECT id, total FROM orders WHERE changed_at >= coalesce({{ last_cursor }}, '-infinity')",
         "every": "15 minutes",
         "incremental": {"cursor": "changed_at", "overlap": "10 minutes"},
+        "parallel": 4,
         "limits": _LIMITS,
     },
     "Discovery": {"every_seconds": 60, "schedule": "0 6 * * *"},

@@ -8,6 +8,7 @@ compared with the table afterwards.
 * *plain COPY*: the same rows by `COPY ... TO STDOUT`, thrown away; a CSV file by `COPY ... FROM STDIN`.
 * *ours*: a look at the table and the steps from raw to hub, all checks included; the output of the hub.
 * *a look*: at ROWS and at five times as many rows, to compare its memory.
+* *several connections*: a look at the table by one, two and four connections, by turns; medians of RUNS (5).
 * *dlt*: a table of DuckDB in place of the hub; connectorx reads and COPY of CSV files writes, its fastest ways.
 """
 
@@ -17,6 +18,7 @@ import datetime as dt
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg2
 
 ROWS = int(os.environ.get("ROWS", "1000000"))
+RUNS = int(os.environ.get("RUNS", "5"))
 PEERS = os.environ.get("PEERS_PYTHON", "")
 _TABLE = """
 CREATE TABLE t AS SELECT n AS id, {columns}, timestamptz '2024-01-01 00:00:00+00' + n * interval '1 ms' AS changed_at
@@ -82,18 +85,22 @@ def columns() -> list[tuple[str, str, str]]:
     ]
 
 
-def declared(times: int) -> dict[str, object]:
-    """The source as a person would declare it; with `times`, a query that has the rows of the table so many times."""
+def declared(way: str) -> dict[str, object]:
+    """The source as a person would declare it, for a way to read it.
+
+    'look-N' is a query that has the rows of the table N times, 'by-N' the whole table by N connections.
+    """
+    kind, _, number = way.partition("-")
+    reads: dict[str, object] = {"table": "public.t", "incremental": {"cursor": "xmin"}}
+    if kind == "look":
+        reads = {"query": f"SELECT t.* FROM t, generate_series(1, {int(number)})"}
+    elif kind == "by":
+        reads = {"table": "public.t", "parallel": int(number)}
     given = [("id", "integer"), *((name, kind) for name, kind, _ in columns()), ("changed_at", "timestamptz")]
     return {
         "name": "t",
         "area": "shop",
-        "connection": {"type": "database", "database": "shop", "every": "PT0S"}
-        | (
-            {"query": f"SELECT t.* FROM t, generate_series(1, {times})"}
-            if times
-            else {"table": "public.t", "incremental": {"cursor": "xmin"}}
-        ),
+        "connection": {"type": "database", "database": "shop", "every": "PT0S", **reads},
         "columns": [{"name": name, "type": kind, "nullable": name != "id"} for name, kind in given],
         "refresh": {"type": "key", "key": ["id"]},
     }
@@ -121,7 +128,7 @@ def ours(way: str, url: str, home: Path) -> dict[str, object]:
     known = {"shop": {**server, "database": "postgres", "password": {"env": "SHOP_DB_PASSWORD"}}}
     databases = Connections.model_validate({"connections": known}).connections
     environment = environment_from({**os.environ, "DATAOPS_ENV": "test", "DATAOPS_HOME": str(home)}, home)
-    source = Source.model_validate(declared(int(way.removeprefix("look-")) if way.startswith("look") else 0))
+    source = Source.model_validate(declared(way))
     platform = Platform(environment)
     context = platform.source_context(source, {"t": source})
     steps = {node.name: node.as_step for node in nodes(source, compile_rules(source, {"t": source}))}
@@ -248,6 +255,33 @@ def test_memory_of_a_look_at_a_whole_table(postgres_url: str, tmp_path: Path) ->
         assert done.returncode == 0, done.stderr[-3000:]
         took = json.loads(done.stdout.splitlines()[-1])
         _show(f"{times * ROWS:,} rows", took | {"parts": {}}, times * ROWS)
+    opened.close()
+
+
+def test_a_look_by_several_connections(postgres_url: str, tmp_path: Path) -> None:
+    opened = psycopg2.connect(postgres_url)
+    opened.autocommit = True
+    made = ", ".join(f"{sql} AS {name}" for name, _, sql in columns())
+    with opened.cursor() as server:
+        server.execute(f"DROP TABLE IF EXISTS t; {_TABLE.format(columns=made, rows=ROWS)}")
+        server.execute("VACUUM ANALYZE t")
+    took: dict[int, list[dict[str, Any]]] = {1: [], 2: [], 4: []}
+    for run in range(RUNS):
+        for connections, found in took.items():
+            home = tmp_path / f"{connections}-{run}"
+            home.mkdir()
+            command = [sys.executable, __file__, f"by-{connections}", postgres_url, str(home)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-3000:]
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    print("\na look at the whole table, medians")
+    for connections, found in took.items():
+        _show(
+            f"{connections} connections",
+            {name: statistics.median(item[name] for item in found) for name in ("elapsed", "cpu", "peak")},
+            ROWS,
+        )
+        print(f"  elapsed: {', '.join(format(item['elapsed'], '.2f') for item in found)}")
     opened.close()
 
 

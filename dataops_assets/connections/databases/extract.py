@@ -29,9 +29,11 @@ from dataops_assets.connections.databases.position import (
     packed,
 )
 from dataops_assets.connections.databases.reading import (
+    Begin,
     CursorKind,
     Database,
     Field,
+    ParallelSnapshot,
     Snapshot,
     Statement,
     Take,
@@ -95,9 +97,9 @@ def extract(request: ExtractRequest, database: Database, folder: Path) -> Extrac
     asked = replace(request, since=replace(since, low="", taken="") if is_full else since)
     with database.snapshot() as snapshot:
         horizon = _horizon(request.connection, snapshot, database)
-        statement = _statement(asked, database, horizon, is_first=not since.full_at, is_full=is_full)
+        condition = _condition(asked, horizon, is_first=not since.full_at, is_full=is_full)
         written = _Written(folder / "read.parquet", incremental, request.connection)
-        snapshot.read(statement, request.connection.table, written.begin)
+        _read(asked, database, snapshot, condition, written.begin)
     written.close()
     following = replace(since, reads=reads, settled=horizon.settled if horizon is not None else None)
     if is_full:
@@ -141,30 +143,51 @@ def _horizon(connection: DatabaseConnection, snapshot: Snapshot, database: Datab
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 
-def _statement(
-    request: ExtractRequest, database: Database, horizon: Transactions | None, *, is_first: bool, is_full: bool
-) -> Statement:
+def _read(
+    request: ExtractRequest, database: Database, snapshot: Snapshot, condition: exp.Expr | None, begin: Begin
+) -> None:
+    """Read the query, or the rows of the table that fulfil the condition."""
     connection, since = request.connection, request.since
     values = {"last_cursor": since.last_cursor(), "last_extract": request.last_look}
     if connection.query:
-        return Statement(connection.query, values)
+        snapshot.read(Statement(connection.query, values), "", begin)
+        return
     *schema, name = connection.table.split(".")
     table = exp.Table(this=identifier(name), db=identifier(schema[0]) if schema else None)
     rows = query("SELECT * FROM $rows", rows=table)
-    condition: exp.Expr | None = None
-    if connection.incremental is not None:
-        if horizon is not None:
-            condition = _settled(horizon, since.settled, is_first=is_first, is_full=is_full)
-        elif since.low:
-            # rows without a place in the order are read each time, and compared with those that were taken
-            condition = query(
-                "$cursor >= $low OR $cursor IS NULL",
-                cursor=column(connection.incremental.cursor),
-                low=exp.Var(this="{{ last_cursor }}"),
-            )
     if condition is not None:
         rows = rows.where(condition)
-    return Statement(rows.sql(dialect=database.dialect), values)
+    # an index may give rows from a cursor value on in an order of its own
+    if connection.parallel == 1 or since.low:
+        snapshot.read(Statement(rows.sql(dialect=database.dialect), values), connection.table, begin)
+        return
+    if not isinstance(snapshot, ParallelSnapshot):
+        raise ConfigError(
+            f"reading {connection.table} in {database.place} by {connection.parallel} connections",
+            received="a kind of database that one connection reads",
+            known=["PostgreSQL"],
+            next_step="leave out parallel: one connection reads the same rows",
+        )
+    snapshot.read_parallel(rows, table, connection.parallel, begin)
+
+
+def _condition(
+    request: ExtractRequest, horizon: Transactions | None, *, is_first: bool, is_full: bool
+) -> exp.Expr | None:
+    """Return the condition of the rows of a table that are due; None for all."""
+    incremental, since = request.connection.incremental, request.since
+    if incremental is None:
+        return None
+    if horizon is not None:
+        return _settled(horizon, since.settled, is_first=is_first, is_full=is_full)
+    if not since.low:
+        return None
+    # rows without a place in the order are read each time, and compared with those that were taken
+    return query(
+        "$cursor >= $low OR $cursor IS NULL",
+        cursor=column(incremental.cursor),
+        low=exp.Var(this="{{ last_cursor }}"),
+    )
 
 
 def _settled(horizon: Transactions, since: int | None, *, is_first: bool, is_full: bool) -> exp.Expr | None:

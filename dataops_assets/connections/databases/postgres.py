@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import binascii
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+from sqlglot import exp
 
 from dataops_assets.config.databases import PostgresDatabase
+from dataops_assets.connections.databases.in_order import Portion, Reader, Regrouped, in_order
+from dataops_assets.connections.databases.postgres_ranges import ranges_of
 from dataops_assets.connections.databases.reading import (
     ARROW,
     Begin,
@@ -22,7 +26,6 @@ from dataops_assets.connections.databases.reading import (
     Kind,
     Snapshot,
     Statement,
-    Take,
     Transactions,
     unfit,
 )
@@ -38,10 +41,14 @@ _CURSORS: dict[int, CursorKind] = {
     1082: "date",
     **dict.fromkeys((1114, 1184), "time"),
 }
-_PORTION = 8 << 20
+PORTION_BYTES = 8 << 20
+"""Rows are handed over when the server sent so many bytes."""
+
 # classes of error: connection, transaction rollback, resources, operator intervention, system
 _MAY_PASS = ("08", "40", "53", "57", "58")
 _CONNECT_SECONDS = 15
+LONGEST_LOCK_WAIT = "10s"
+"""One of several connections must not wait for somebody who waits for another of them: no server sees that circle."""
 # the text of a value depends on these; rows in the order in which they are stored, at each look the same
 _SETTINGS = {
     "datestyle": "ISO, YMD",
@@ -79,7 +86,18 @@ class Postgres:
                         "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text FROM pg_current_snapshot() AS s"
                     )
                     settled, following = cursor.fetchone()
-            yield PostgresSnapshot(connection, self.place, Transactions(int(settled), int(following)))
+            yield PostgresSnapshot(connection, self.place, Transactions(int(settled), int(following)), self._beside)
+
+    @contextmanager
+    def _beside(self, snapshot: str) -> Iterator[PostgresSnapshot]:
+        """Open another connection that sees the moment of a snapshot that is exported under this name."""
+        with self.connected() as connection:
+            with told(f"joining a snapshot of {self.place}"):
+                connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+                    set_texts(cursor, {**_SETTINGS, "lock_timeout": LONGEST_LOCK_WAIT})
+            yield PostgresSnapshot(connection, self.place)
 
     @contextmanager
     def connected(self, *, is_replication: bool = False) -> Iterator[extensions.connection]:
@@ -107,39 +125,106 @@ class Postgres:
             connection.close()
 
 
-def set_texts(cursor: extensions.cursor) -> None:
+def set_texts(cursor: extensions.cursor, settings: Mapping[str, str] = _SETTINGS) -> None:
     """Let the server print values in one form until the transaction ends."""
-    for name, value in _SETTINGS.items():
+    for name, value in settings.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (name, value))
 
 
 class PostgresSnapshot:
     """Reads in a transaction of a connection."""
 
-    def __init__(self, connection: extensions.connection, place: str, transactions: Transactions | None = None) -> None:
-        """Take a connection in whose transaction `set_texts` was called."""
+    def __init__(
+        self,
+        connection: extensions.connection,
+        place: str,
+        transactions: Transactions | None = None,
+        beside: Callable[[str], AbstractContextManager[PostgresSnapshot]] | None = None,
+    ) -> None:
+        """Take a connection in whose transaction `set_texts` was called; `beside` opens another one of its moment."""
         self.transactions = transactions
         self._connection = connection
         self._place = place
+        self._beside = beside
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
         """See `Snapshot`."""
+        attempted = f"reading {table or 'the query'} in {self._place}"
+        with self._cursor(attempted) as cursor:
+            if table:
+                # an index that has all columns would give them in its own order
+                cursor.execute("SET LOCAL enable_indexonlyscan = off")
+            rows = self._text(cursor, statement)
+            fields = self._fields(cursor, rows)
+            take = begin(fields)
+            self._copy(cursor, rows, _Portions(fields, lambda portion: take(portion.rows), attempted))
+
+    def read_parallel(self, rows: exp.Select, table: exp.Table, connections: int, begin: Begin) -> None:
+        """See `ParallelSnapshot`: ranges of pages, under one exported snapshot."""
+        attempted = f"reading {table.sql('postgres')} in {self._place} by {connections} connections"
+        with self._cursor(attempted) as cursor:
+            # the columns stay, because this transaction now holds a lock on the table
+            fields = self._fields(cursor, self._text(cursor, Statement(rows.sql("postgres"))))
+            ranges = ranges_of(cursor, table, attempted)
+            cursor.execute("SELECT pg_export_snapshot()")
+            (name,) = cursor.fetchone()
+        regrouped = Regrouped(begin(fields), PORTION_BYTES)
+        with ExitStack() as opened:
+            if self._beside is None:
+                raise TypeError("this snapshot has no connections beside it")
+            sessions = [opened.enter_context(self._beside(name)) for _ in range(min(connections, len(ranges)))]
+            free: SimpleQueue[PostgresSnapshot] = SimpleQueue()
+            for session in sessions:
+                free.put(session)
+
+            def reader(condition: exp.Expr) -> Reader:
+                def read(give: Callable[[Portion], None]) -> None:
+                    session = free.get()
+                    try:
+                        session.read_range(rows.where(condition), fields, give, attempted)
+                    finally:
+                        free.put(session)
+
+                return read
+
+            def interrupt() -> None:
+                for session in sessions:
+                    session.interrupt()
+
+            in_order(map(reader, ranges), len(sessions), regrouped.add, interrupt)
+        regrouped.flush()
+
+    def read_range(
+        self, rows: exp.Select, fields: Sequence[Field], give: Callable[[Portion], None], attempted: str
+    ) -> None:
+        """Read some rows of a table whose columns are known."""
+        with self._cursor(attempted) as cursor:
+            text = self._text(cursor, Statement(rows.sql("postgres")))
+            self._copy(cursor, text, _Portions(fields, give, attempted))
+
+    def interrupt(self) -> None:
+        """End the statement that runs in another thread, if one does."""
+        import psycopg2
+
+        # a server that is gone runs nothing
+        with suppress(psycopg2.Error):
+            self._connection.cancel()
+
+    def _fields(self, cursor: extensions.cursor, rows: Any) -> list[Field]:
         from psycopg2 import sql
 
-        attempted = f"reading {table or 'the query'} in {self._place}"
         # a subquery: the server looks at the columns and reads no row
-        none = sql.SQL("SELECT * FROM ({rows}\n) AS s_rows LIMIT 0")
-        copy = sql.SQL("COPY ({rows}\n) TO STDOUT (FORMAT csv)")
-        with self._cursor(attempted) as cursor:
-            rows = self._text(cursor, statement)
-            cursor.execute(none.format(rows=rows))
-            fields = [
-                Field(item.name, _KINDS.get(item.type_code, "text"), _CURSORS.get(item.type_code, ""))
-                for item in cursor.description
-            ]
-            portions = _Portions(fields, begin(fields), attempted)
-            cursor.copy_expert(copy.format(rows=rows), portions)
-            portions.flush()
+        cursor.execute(sql.SQL("SELECT * FROM ({rows}\n) AS s_rows LIMIT 0").format(rows=rows))
+        return [
+            Field(item.name, _KINDS.get(item.type_code, "text"), _CURSORS.get(item.type_code, ""))
+            for item in cursor.description
+        ]
+
+    def _copy(self, cursor: extensions.cursor, rows: Any, portions: _Portions) -> None:
+        from psycopg2 import sql
+
+        cursor.copy_expert(sql.SQL("COPY ({rows}\n) TO STDOUT (FORMAT csv)").format(rows=rows), portions)
+        portions.flush()
 
     def tables(self) -> list[str]:
         """See `Snapshot`."""
@@ -183,9 +268,9 @@ class PostgresSnapshot:
 class _Portions:
     """Takes the rows of a COPY, one at a time, and hands them over as tables."""
 
-    def __init__(self, fields: Sequence[Field], take: Take, attempted: str) -> None:
+    def __init__(self, fields: Sequence[Field], give: Callable[[Portion], None], attempted: str) -> None:
         self._fields = fields
-        self._take = take
+        self._give = give
         self._attempted = attempted
         self._rows: list[bytes] = []
         self._size = 0
@@ -194,15 +279,15 @@ class _Portions:
         """Take one row; the driver calls it."""
         self._rows.append(row)
         self._size += len(row)
-        if self._size >= _PORTION:
+        if self._size >= PORTION_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Hand over the rows taken so far."""
         if self._rows:
-            text = b"".join(self._rows)
+            text, sizes = b"".join(self._rows), np.fromiter(map(len, self._rows), np.int64, len(self._rows))
             self._rows, self._size = [], 0
-            self._take(_table_of(text, self._fields, self._attempted))
+            self._give(Portion(_table_of(text, self._fields, self._attempted), sizes))
 
 
 def _table_of(text: bytes, fields: Sequence[Field], attempted: str) -> pa.Table:
@@ -273,7 +358,7 @@ def told(attempted: str, known: Callable[[], list[str]] | None = None) -> Iterat
                 attempted, received=text, known=names, next_step="correct the name; write it as in the database"
             ) from None
         # without a code the connection failed; then a wrong password looks like a server that is not there
-        may_pass = not code or code[:2] in _MAY_PASS
+        may_pass = not code or code[:2] in _MAY_PASS or code == errorcodes.LOCK_NOT_AVAILABLE
         kind = StorageError if may_pass else ConfigError
         next_step = (
             "check that the server runs, and the connection's host, user and password"

@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
+from sqlglot import exp
 
 from dataops_assets.config.databases import parts_of, tokens_of
 from dataops_assets.errors import ConfigError, DataOpsError, InputError
@@ -95,6 +96,17 @@ class Snapshot(Protocol):
 
     def server(self) -> str:
         """Return product and version of the server."""
+
+
+@runtime_checkable
+class ParallelSnapshot(Protocol):
+    """One consistent moment that several connections can read."""
+
+    def read_parallel(self, rows: exp.Select, table: exp.Table, connections: int, begin: Begin) -> None:
+        """Read all rows of a query of one table as `read` does, with the same portions, by several connections.
+
+        Raises ConfigError if the table cannot be divided. If one connection fails, all end.
+        """
 
 
 class Database(Protocol):
