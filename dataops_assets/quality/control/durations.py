@@ -1,7 +1,8 @@
-"""Judge how long the newest run of a step took, against the runs of the step that had about as many rows.
+"""Judge how long the last two runs of a step took, against the runs before them that had about as many rows.
 
 A duration says something of the machine and of the code, not of the data. It is no function of the inputs, so it
-decides nothing about them.
+decides nothing about them. One slow run is usually the machine, and a few hundred runs cannot tell how seldom it is.
+That two runs in a row are slow can be told from them: each needs only to be as seldom as the root of the level.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from dataops_assets.quality.control.pvalues import calibrate, p_values, threshold
+from dataops_assets.quality.control.pvalues import calibrate, threshold
 from dataops_assets.quality.control.scales import Floats
 
 FEWEST_RUNS = 20
-"""With fewer runs before, nothing is said of a run."""
+"""With fewer runs before the last two, nothing is said of them."""
 MOST_RUNS = 200
 """How many of the newest runs are looked at."""
 
@@ -41,7 +43,7 @@ class StepRun:
 
 @dataclass(frozen=True)
 class DurationVerdict:
-    """What is said of a run: the most seconds that were expected of it, and whether it took far longer."""
+    """What is said of the last run: the most seconds expected of it, and whether it and the one before were slow."""
 
     run: StepRun
     most: float
@@ -58,24 +60,36 @@ class DurationVerdict:
 
 
 def judge_duration(runs: Sequence[StepRun], alarms_a_day: float) -> DurationVerdict | None:
-    """Judge the newest of some runs; None with too few before it. `alarms_a_day`: how many may be false."""
+    """Judge the last two of some runs; None with too few before them. `alarms_a_day`: how many may be false."""
     ordered = sorted(runs, key=lambda item: item.ended)[-MOST_RUNS:]
-    if len(ordered) <= FEWEST_RUNS:
+    if len(ordered) < FEWEST_RUNS + 2:
         return None
-    *before, run = ordered
-    days = (run.ended - before[0].ended) / dt.timedelta(days=1) / len(before)
-    level = float(np.clip(alarms_a_day * days, _LEAST_LEVEL, _MOST_LEVEL))
-    rows, seconds = (np.log1p([getattr(item, name) for item in ordered]) for name in ("rows", "seconds"))
+    *before, last_but_one, last = ordered
+    days = (last.ended - before[0].ended) / dt.timedelta(days=1) / (len(ordered) - 1)
+    level = math.sqrt(float(np.clip(alarms_a_day * days, _LEAST_LEVEL, _MOST_LEVEL)))
+    # the one before is no part of what the last is compared with: it may be the first of a slow time
+    first, second = (_expected(before, run, level) for run in (last_but_one, last))
+    is_slow = last_but_one.seconds > first.most and last.seconds > second.most
+    return DurationVerdict(last, second.most, second.usual, is_slow)
+
+
+class _Expected(NamedTuple):
+    """The seconds that are usual for a run, and the most that are not slow."""
+
+    usual: float
+    most: float
+
+
+def _expected(before: Sequence[StepRun], run: StepRun, level: float) -> _Expected:
+    rows, seconds = (np.log1p([getattr(item, name) for item in (*before, run)]) for name in ("rows", "seconds"))
     usual = _usual(rows, seconds)
-    apart = seconds - usual
+    apart = (seconds - usual)[:-1]
     # calibrated scores are in deviations
-    scale = max(_TO_DEVIATION * float(np.median(np.abs(apart[:-1]))), _LEAST_DEVIATION)
-    calibration = calibrate(apart[None, :-1] / scale)
-    p = float(p_values(calibration, apart[-1:] / scale)[0])
+    scale = max(_TO_DEVIATION * float(np.median(np.abs(apart))), _LEAST_DEVIATION)
+    beyond = float(threshold(calibrate(apart[None, :] / scale), level)[0])
     middle = math.expm1(usual[-1])
-    learnt = math.expm1(min(usual[-1] + scale * float(threshold(calibration, level)[0]), _MOST_LOG))
-    most = max(learnt, _LEAST_TIMES * middle, middle + _LEAST_SECONDS)
-    return DurationVerdict(run, most, middle, p <= level and run.seconds > most)
+    learnt = math.expm1(min(usual[-1] + scale * beyond, _MOST_LOG))
+    return _Expected(middle, max(learnt, _LEAST_TIMES * middle, middle + _LEAST_SECONDS))
 
 
 def _usual(rows: Floats, seconds: Floats) -> Floats:

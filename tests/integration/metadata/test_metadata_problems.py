@@ -119,9 +119,7 @@ def test_the_newest_report_of_a_check_decides(store: MetadataStore, url: str) ->
     assert [item.key for item in seen(url, START).brief] == ["lake/sales volume"]
 
 
-def test_a_step_that_takes_far_longer_than_it_did_is_a_problem_until_it_is_fast_again(
-    store: MetadataStore, url: str
-) -> None:
+def test_a_step_that_takes_far_longer_twice_is_a_problem_until_it_is_fast_again(store: MetadataStore, url: str) -> None:
     store.contracts.register(SALES)
     inputs = [an_input(number) for number in range(28)]
     store.register_inputs("sales", inputs)
@@ -138,10 +136,11 @@ def test_a_step_that_takes_far_longer_than_it_did_is_a_problem_until_it_is_fast_
     for number, key in enumerate(keys[:24]):
         # a busy machine takes some seconds more now and then
         assert not parse([key], 3 + number % 3 + (9 if number == 21 else 0)).problems
-    (problem,) = parse(keys[24:25], 200).problems
+    assert not parse(keys[24:25], 200).problems, "one slow run is the machine"
+    (problem,) = parse(keys[25:26], 210).problems
     assert (problem.key, problem.severity) == ("lake/sales duration", "warn")
-    assert problem.summary.startswith("parse of sales took 200 s for 1,000 rows, expected at most ")
-    assert parse(keys[25:26], 4).passed.keys() == {"lake/sales volume", "lake/sales duration"}
+    assert problem.summary.startswith("parse of sales took 210 s for 1,000 rows, expected at most ")
+    assert parse(keys[26:27], 4).passed.keys() == {"lake/sales volume", "lake/sales duration"}
 
 
 def test_a_source_becomes_late_when_its_window_has_passed(store: MetadataStore, url: str) -> None:
