@@ -344,8 +344,8 @@ class FileConnection(Declared):
     )
     receive: Receive | None = Field(
         None,
-        description="Takes requests (webhooks) by `dataops receive`, and stores each body as a file in `path`, which "
-        "is a folder below the landing area then.",
+        description="Takes requests (webhooks) or pushed files by `dataops receive`, and stores each as a file in "
+        "`path`, which is a folder below the landing area then.",
     )
     sorted_names: SortedNames | None = Field(
         None,
@@ -402,7 +402,10 @@ class FileConnection(Declared):
                 f"path is {self.path!r}; bodies that are received are stored in a folder below the landing area, such "
                 "as 'hooks/orders'"
             )
-        if self.format.type not in _RECEIVED:
+        if self.receive.uploads is not None:
+            if self.manifest is not None:
+                raise ValueError("a pushed file has no manifest beside it: leave out receive.uploads or manifest")
+        elif self.format.type not in _RECEIVED:
             raise ValueError(f"format is {self.format.type}; bodies that are received are {', '.join(_RECEIVED)}")
         return self
 

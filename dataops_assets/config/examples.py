@@ -100,7 +100,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "receive": {"signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="}},
         "limits": _LIMITS,
     },
-    "Receive": {"signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="}},
+    "Receive": {
+        "signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="},
+        "uploads": {"keep_unfinished": "3 days"},
+    },
     "Signature": {"secret": {"env": "SHOP_HOOK_SECRET"}, "prefix": "sha256="},
     "FreshnessObjective": {
         "within": "26 hours",

@@ -1,12 +1,13 @@
-"""Declared receivers: how requests that others send (webhooks) are proved and stored as files of a source."""
+"""Declared receivers: how requests that others send (webhooks) and files that agents push are proved and stored."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
 
-from dataops_assets.config.declared import Declared
+from dataops_assets.config.declared import Declared, Duration
 from dataops_assets.config.secrets import Secret
 
 
@@ -19,8 +20,24 @@ class Signature(Declared):
     encoding: Literal["hex", "base64"] = Field("hex", description="How the signature is written.")
 
 
+class Uploads(Declared):
+    """Files that agents push: `dataops push` sends them in parts, and they get their own names in the folder."""
+
+    most_bytes: int = Field(10 << 30, ge=1, description="Most bytes of a file.")
+    keep_unfinished: Duration = Field(
+        timedelta(days=7),
+        gt=timedelta(0),
+        description="How long the parts of a file are kept after the last one came. Then it is sent from its begin.",
+    )
+
+
 class Receive(Declared):
     """The receiver of a source: `dataops receive` stores the body of each request as a file, and answers then."""
 
     signature: Signature = Field(description="How requests are proved; others are refused.")
     most_bytes: int = Field(8 << 20, ge=1, description="Most bytes of a body.")
+    uploads: Uploads | None = Field(
+        None,
+        description="Takes files that `dataops push` sends, in place of the bodies of requests. Of `signature` only "
+        "the secret counts.",
+    )

@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.receiving import Receive, Signature
 from dataops_assets.config.source import Source
+from dataops_assets.connections.proofs import is_proved
 from dataops_assets.connections.secrets import secret_of
+from dataops_assets.connections.uploads.uploads import Uploads
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.storage import durable
 
@@ -58,7 +59,26 @@ class Inbox:
 
 def inboxes(sources: Mapping[str, Source], environment: Environment) -> dict[str, Inbox]:
     """Return the inboxes of the sources that take requests. Raises ConfigError if the landing area is no folder."""
-    found = {}
+    return {
+        name: Inbox(name, Path(environment.landing) / connection.path, receive, f".{connection.format.type}")
+        for name, connection, receive in _receiving(sources, environment)
+        if receive.uploads is None
+    }
+
+
+def uploads(sources: Mapping[str, Source], environment: Environment) -> dict[str, Uploads]:
+    """Return the uploads of the sources that take pushed files. Raises ConfigError if the landing area is no folder."""
+    landing = Path(environment.landing)
+    return {
+        name: Uploads.of(name, landing, landing / connection.path, receive, receive.uploads)
+        for name, connection, receive in _receiving(sources, environment)
+        if receive.uploads is not None
+    }
+
+
+def _receiving(
+    sources: Mapping[str, Source], environment: Environment
+) -> Iterator[tuple[str, FileConnection, Receive]]:
     for name, source in sources.items():
         connection = source.connection
         if not isinstance(connection, FileConnection) or connection.receive is None:
@@ -69,25 +89,21 @@ def inboxes(sources: Mapping[str, Source], environment: Environment) -> dict[str
                 received=f"DATAOPS_LANDING={environment.landing}",
                 next_step="set DATAOPS_LANDING to a folder: a request is answered when it is on a disk",
             )
-        folder = Path(environment.landing) / connection.path
-        found[name] = Inbox(name, folder, connection.receive, f".{connection.format.type}")
-    return found
+        yield name, connection, connection.receive
 
 
 def _require_proof(declared: Signature, body: bytes, headers: Mapping[str, str], variables: Mapping[str, str]) -> None:
     """Raise InputError if the signature does not fit the body. The error shows no part of it, which may be secret."""
     given = headers.get(declared.header.lower(), "")
     secret = secret_of(declared.secret, variables) or ""
-    expected = hmac.new(secret.encode(), body, hashlib.sha256).digest()
-    # an empty secret would prove nothing
-    if not secret or not given.startswith(declared.prefix):
+    if not given.startswith(declared.prefix):
         raise _not_proved(declared)
     text = given.removeprefix(declared.prefix)
     try:
         sent = bytes.fromhex(text) if declared.encoding == "hex" else base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         raise _not_proved(declared) from None
-    if not hmac.compare_digest(sent, expected):
+    if not is_proved(secret, body, sent):
         raise _not_proved(declared)
 
 

@@ -22,6 +22,7 @@ from dataops_assets.operations.commands import (
     inputs,
     plan,
     publications,
+    push,
     quarantine,
     receive,
     releases,
@@ -36,7 +37,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (daily.app, declare.app, plan.app, inputs.app, releases.whole, rules.app, doctor.app, receive.app):
+for group in (
+    daily.app,
+    declare.app,
+    plan.app,
+    inputs.app,
+    releases.whole,
+    rules.app,
+    doctor.app,
+    receive.app,
+    push.app,
+):
     app.add_typer(group)
 app.add_typer(releases.app, name="releases", rich_help_panel=releases.PANEL)
 app.add_typer(publications.app, name="publications", rich_help_panel=releases.PANEL)

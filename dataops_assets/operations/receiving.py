@@ -1,7 +1,8 @@
 """The receiver of requests: an HTTP server that stores each body first, and answers then.
 
-`POST /receive/SOURCE` takes a body; `GET /health` says that the server runs. Every answer other than 2xx means that
-nothing is promised, and that the sender should try again later or correct the request.
+`POST /receive/SOURCE` takes a body, `/uploads/SOURCE` takes pushed files, and `GET /health` says that the server runs.
+Every answer other than 2xx means that nothing is promised, and that the sender should try again later or correct the
+request.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dataops_assets.connections.receiving import Inbox
+from dataops_assets.connections.uploads.uploads import Uploads
 from dataops_assets.errors import ConfigError, InputError, StorageError
+from dataops_assets.operations import uploading
 
 _LOG = logging.getLogger(__name__)
 
 
-def application(inboxes: Mapping[str, Inbox], variables: Mapping[str, str]) -> Starlette:
-    """Return the server of some inboxes; `variables` have secrets, and are usually `os.environ`."""
+def application(
+    inboxes: Mapping[str, Inbox], uploads: Mapping[str, Uploads], variables: Mapping[str, str]
+) -> Starlette:
+    """Return the server of some sources; `variables` have secrets, and are usually `os.environ`."""
 
     async def receive(request: Request) -> Response:
         inbox = inboxes.get(request.path_params["source"])
@@ -40,10 +45,19 @@ def application(inboxes: Mapping[str, Inbox], variables: Mapping[str, str]) -> S
             return Response(status_code=400)
         return await run_in_threadpool(_stored, inbox, bytes(body), request.headers, variables)
 
-    async def health(_request: Request) -> Response:
-        return JSONResponse({"sources": sorted(inboxes)})
+    async def upload(request: Request) -> Response:
+        return await uploading.answer(request, uploads, variables)
 
-    return Starlette(routes=[Route("/receive/{source}", receive, methods=["POST"]), Route("/health", health)])
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"sources": sorted([*inboxes, *uploads])})
+
+    return Starlette(
+        routes=[
+            Route("/receive/{source}", receive, methods=["POST"]),
+            Route("/uploads/{source}/{id}", upload, methods=["HEAD", "PATCH"]),
+            Route("/health", health),
+        ]
+    )
 
 
 def _stored(inbox: Inbox, body: bytes, headers: Mapping[str, str], variables: Mapping[str, str]) -> Response:
@@ -66,8 +80,8 @@ def _told(status: int, problem: str) -> Response:
     return JSONResponse(content, status_code=status)
 
 
-def serve(inboxes: Mapping[str, Inbox], variables: Mapping[str, str], host: str, port: int) -> None:
+def serve(server: Starlette, host: str, port: int) -> None:
     """Take requests until a signal ends this process; requests that are being stored are answered first."""
     import uvicorn
 
-    uvicorn.Server(uvicorn.Config(application(inboxes, variables), host, port, log_config=None, lifespan="off")).run()
+    uvicorn.Server(uvicorn.Config(server, host, port, log_config=None, lifespan="off")).run()

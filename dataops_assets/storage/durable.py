@@ -38,6 +38,17 @@ def write_new(target: Path, content: bytes, hidden: str = "") -> None:
     sync_folders(target.parent, first_there)
 
 
+def link_new(content: Path, target: Path, up_to: Path) -> None:
+    """Give a synced file a second name, which is synced when this returns, with the folders above it to `up_to`.
+
+    Raises FileExistsError where there is a file or folder of that name, OSError where the disk fails.
+    """
+    first_there = min(_nearest_folder(target.parent), up_to, key=lambda folder: len(folder.parts))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(content, target)
+    sync_folders(target.parent, first_there)
+
+
 def sync_folders(folder: Path, up_to: Path | None = None) -> None:
     """Make the names in a folder durable; with `up_to`, also those of the folders above it, to that one."""
     while True:

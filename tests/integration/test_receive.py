@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime as dt
 import hashlib
 import hmac
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from file_servers import free_port
 from pydantic import ValidationError
+from receivers import SECRET, Receiver, a_source, environment_of
+from web_application import asked
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.config.environment import environment_from
-from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
 from dataops_assets.connections.receiving import inboxes
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.operations.receiving import application
-
-SECRET = "pl4nted-hook-secret"
-HOME = {"DATAOPS_ENV": "test"}
-
-
-def a_source(**receive: Any) -> Source:
-    signature = {"secret": {"env": "HOOK_SECRET"}, "prefix": "sha256=", **receive}
-    connection = {
-        "type": "files",
-        "path": "hooks/orders",
-        "format": {"type": "json"},
-        "settle_seconds": 0,
-        "receive": {"signature": signature, "most_bytes": 1000},
-    }
-    columns = [{"name": "id", "type": "integer"}]
-    declared = {"name": "orders", "area": "shop", "connection": connection, "columns": columns}
-    return Source.model_validate(declared | {"refresh": {"type": "append"}})
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
@@ -56,58 +35,20 @@ def event(number: int) -> bytes:
     return json.dumps([{"id": number, "customer": 1, "amount": number}]).encode()
 
 
-_SERVER = """
-import os, sys
-from pathlib import Path
-from dataops_assets.config.environment import environment_from
-from dataops_assets.connections.receiving import inboxes
-from dataops_assets.operations.receiving import serve
-from test_receive import HOME, a_source
-home = Path(sys.argv[1])
-environment = environment_from({**HOME, "DATAOPS_HOME": str(home)}, home)
-serve(inboxes({"orders": a_source()}, environment), os.environ, "127.0.0.1", int(sys.argv[2]))
-"""
-
-
-class Receiver:
-    """A process that receives, and is killed and started again."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        search = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOOK_SECRET": SECRET}
-        self.process = subprocess.Popen([sys.executable, "-c", _SERVER, str(self.home), str(self.port)], env=search)
-        while True:
-            try:
-                health = requests.get(f"http://127.0.0.1:{self.port}/health", timeout=60)
-                assert health.json() == {"sources": ["orders"]}
-                return
-            except requests.ConnectionError:
-                assert self.process.poll() is None
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def send(self, body: bytes) -> int:
-        """The status of an answer; 0 if there was none."""
-        try:
-            url = f"http://127.0.0.1:{self.port}/receive/orders"
-            return requests.post(url, body, headers=signed(body), timeout=60).status_code
-        except requests.RequestException:
-            return 0
+def send(receiver: Receiver, body: bytes) -> int:
+    """The status of an answer; 0 if there was none."""
+    try:
+        url = f"{receiver.url}/receive/orders"
+        return requests.post(url, body, headers=signed(body), timeout=60).status_code
+    except requests.RequestException:
+        return 0
 
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     found = Receiver(tmp_path)
     yield found
-    if found.process is not None:
-        found.kill()
+    found.kill()
 
 
 def test_what_was_acknowledged_is_an_input_once_also_after_kills(receiver: Receiver, tmp_path: Path) -> None:
@@ -115,7 +56,7 @@ def test_what_was_acknowledged_is_an_input_once_also_after_kills(receiver: Recei
     folder = tmp_path / "landing" / "hooks" / "orders"
     receiver.start()
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(receiver.send, body) for body in bodies]
+        answers = [pool.submit(send, receiver, body) for body in bodies]
         while not any(answer.done() for answer in answers[10:]):
             time.sleep(0.001)
         receiver.kill()
@@ -127,11 +68,11 @@ def test_what_was_acknowledged_is_an_input_once_also_after_kills(receiver: Recei
     # senders try again, all of them and at once
     receiver.start()
     with ThreadPoolExecutor(4) as pool:
-        again = list(pool.map(receiver.send, bodies * 2))
+        again = list(pool.map(partial(send, receiver), bodies * 2))
     assert set(again) == {200, 201}
     assert again.count(201) == len(bodies) - len(there)
 
-    environment = environment_from({**HOME, "DATAOPS_HOME": str(tmp_path)}, tmp_path)
+    environment = environment_of(tmp_path)
     metadata = MetadataStore(environment.metadata_url)
     metadata.migrate()
     found = discover(a_source(), environment, metadata, now=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
@@ -146,24 +87,14 @@ class Client:
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
         """The status and the body of the answer."""
-        sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "http", "method": "POST", "path": path, "headers": sent, "query_string": b""}
-        answered: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body}
-
-        async def send(message: dict[str, Any]) -> None:
-            answered.append(message)
-
-        asyncio.run(self.server(scope, receive, send))
-        return answered[0]["status"], answered[1]["body"]
+        status, _, content = asked(self.server, "POST", path, headers, body)
+        return status, content
 
 
 def test_only_proved_requests_are_stored_and_no_answer_tells_why(tmp_path: Path) -> None:
-    environment = environment_from({**HOME, "DATAOPS_HOME": str(tmp_path)}, tmp_path)
+    environment = environment_of(tmp_path)
     variables = {"HOOK_SECRET": SECRET}
-    client = Client(application(inboxes({"orders": a_source()}, environment), variables))
+    client = Client(application(inboxes({"orders": a_source()}, environment), {}, variables))
     body = event(1)
     no_hex = {"X-Hub-Signature-256": "sha256=zz"}
     for headers in ({}, no_hex, signed(body, "other"), signed(event(2)), signed(body, "")):
@@ -185,7 +116,7 @@ def test_only_proved_requests_are_stored_and_no_answer_tells_why(tmp_path: Path)
 
     # the other way of writing it
     source = a_source(header="X-Shop-Hmac", prefix="", encoding="base64")
-    client = Client(application(inboxes({"orders": source}, environment), {"HOOK_SECRET": SECRET}))
+    client = Client(application(inboxes({"orders": source}, environment), {}, {"HOOK_SECRET": SECRET}))
     sent = base64.b64encode(hmac.new(SECRET.encode(), event(4), hashlib.sha256).digest()).decode()
     assert client.post("/receive/orders", event(4), {"x-shop-hmac": sent})[0] == 201
     # a disk that fails promises nothing

@@ -1,4 +1,4 @@
-"""The command that takes requests of others (webhooks)."""
+"""The command that takes requests of others: webhooks, and files that agents push."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ def received(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
 ) -> Answer:
-    """Take signed requests (webhooks) for the sources with `receive`, and store each before it is answered."""
-    from dataops_assets.connections.receiving import inboxes
+    """Take signed requests (webhooks) and pushed files for sources with `receive`, and store each, then answer."""
+    from dataops_assets.connections.receiving import inboxes, uploads
     from dataops_assets.errors import ConfigError
-    from dataops_assets.operations.receiving import serve
+    from dataops_assets.operations.receiving import application, serve
 
-    found = inboxes(project.declared(), project.environment())
-    if not found:
+    declared, environment = project.declared(), project.environment()
+    posted, pushed = inboxes(declared, environment), uploads(declared, environment)
+    if not posted and not pushed:
         raise ConfigError(
             "receiving requests",
             received="no source with connection.receive",
-            next_step="declare it in a source of type files; see docs/webhooks.md",
+            next_step="declare it in a source of type files; see docs/webhooks.md and docs/push.md",
         )
-    for name in found:
+    for name in posted:
         output().say(f"POST http://{host}:{port}/receive/{name}")
-    serve(found, os.environ, host, port)
-    return Answer({"sources": sorted(found)}, [])
+    for name in pushed:
+        output().say(f"dataops push http://{host}:{port}/uploads/{name}")
+    serve(application(posted, pushed, os.environ), host, port)
+    return Answer({"sources": sorted([*posted, *pushed])}, [])
