@@ -215,6 +215,7 @@ def _read(files: tuple[tuple[Path, int, int], ...]) -> Declarations:
                     next_step=f"rename one; the other is at {other.place('name')}",
                 )
     _require_own_files(by_name)
+    _require_own_queues(by_name)
     for name, declared in by_name.items():
         for ending in _ENDINGS:
             base = name.removesuffix(ending)
@@ -251,6 +252,22 @@ def _require_own_files(by_name: Mapping[str, Declaration]) -> None:
                     received=f"{path!r}, which {', '.join(others)} would miss",
                     next_step="leave it out, or let one source read the files",
                 )
+
+
+def _require_own_queues(by_name: Mapping[str, Declaration]) -> None:
+    """Raise ConfigError if two sources read one queue: each would delete messages of the other."""
+    readers: dict[str, Declaration] = {}
+    for declared in by_name.values():
+        connection = declared.source.connection
+        if not isinstance(connection, FileConnection) or connection.notifications is None:
+            continue
+        other = readers.setdefault(connection.notifications.queue, declared)
+        if other is not declared:
+            raise ConfigError(
+                f"{declared.place('connection', 'notifications')}: another source reads the same queue",
+                received=f"{connection.notifications.queue}, whose messages {other.source.name} deletes",
+                next_step="let S3 send to a topic of SNS, and give each source a queue of its own for that topic",
+            )
 
 
 def _documents(path: Path) -> list[yaml.Node]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dataops_assets.config.after_pickup import AfterPickup, require_can_move
+from dataops_assets.config.after_pickup import MAGIC, AfterPickup, require_can_move
 from dataops_assets.config.databases import DatabaseConnection
 from dataops_assets.config.declared import Declared
 from dataops_assets.config.encryption import Encryption
@@ -16,6 +16,7 @@ from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
+from dataops_assets.config.notifications import Notifications
 from dataops_assets.config.receiving import Receive
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
@@ -352,6 +353,11 @@ class FileConnection(Declared):
         description="For buckets of S3 with very many objects, whose names sort by time: a look lists the last names "
         "alone. Without it each look lists all.",
     )
+    notifications: Notifications | None = Field(
+        None,
+        description="For buckets of S3 with very many objects: a look reads the messages of a queue of SQS, which name "
+        "the new objects, and lists all objects only now and then. Without it each look lists all.",
+    )
     after_pickup: AfterPickup | None = Field(
         None,
         description="Moves or deletes each file at its sender after it was stored. Without it files stay.",
@@ -383,13 +389,18 @@ class FileConnection(Declared):
 
     @model_validator(mode="after")
     def _may_be_listed_in_part(self) -> FileConnection:
-        if self.sorted_names is None:
-            return self
-        if "://" in self.path and not self.path.startswith(_LISTED_IN_PART):
-            raise ValueError(f"sorted_names: {self.path} is listed as a whole; known: {', '.join(_LISTED_IN_PART)}")
-        for name in ("members", "manifest", "receive"):
-            if getattr(self, name):
-                raise ValueError(f"sorted_names is about single objects: leave out it or {name}")
+        for about in ("sorted_names", "notifications"):
+            if getattr(self, about) is None:
+                continue
+            if "://" in self.path and not self.path.startswith(_LISTED_IN_PART):
+                raise ValueError(f"{about}: {self.path} is listed as a whole; known: {', '.join(_LISTED_IN_PART)}")
+            for name in ("members", "manifest", "receive"):
+                if getattr(self, name):
+                    raise ValueError(f"{about} is about single objects: leave out it or {name}")
+        if self.notifications is not None and self.sorted_names is not None:
+            raise ValueError("notifications and sorted_names are two ways of not listing all objects: leave out one")
+        if self.notifications is not None and MAGIC.search(self.path.partition("://")[2].partition("/")[0]):
+            raise ValueError(f"notifications: write the name of the bucket in {self.path!r}, without wildcards")
         return self
 
     @model_validator(mode="after")

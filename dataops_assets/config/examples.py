@@ -87,10 +87,15 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "size": "bytes",
         "sha256": "sha256",
     },
+    "Notifications": {
+        "queue": "https://sqs.eu-central-1.amazonaws.com/123456789012/orders",
+        "full_listing_every": "6 hours",
+    },
     "FileConnection": {
         "path": "shop/orders_*.csv",
         "after_pickup": {"move_to": "../done"},
         "sorted_names": {"overlap": 5000},
+        "notifications": {"queue": "https://sqs.eu-central-1.amazonaws.com/123456789012/orders"},
         "manifest": {"name": "{stem}.manifest.json", "rows": "rows"},
         "format": {"type": "csv", "delimiter": ";", "null_words": ["", "NA"]},
         "members": "*/orders.csv",

@@ -69,8 +69,8 @@ def discover(
     if isinstance(source.connection, FileConnection):
         connection = source.connection
         if is_private(environment.home):
-            # it leaves the files to its parent
-            connection = connection.model_copy(update={"after_pickup": None})
+            # it leaves the files, and the messages about them, to its parent
+            connection = connection.model_copy(update={"after_pickup": None, "notifications": None})
         look_at_files(look, connection, Files(connection, environment.landing, os.environ), limit)
         return look.found
     raw = RawArea.of(environment.storage, source.name)

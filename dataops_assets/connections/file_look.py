@@ -10,6 +10,7 @@ file takes longer than the caller can wait, the caller needs a higher limit.
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from dataops_assets.connections.files import Files, FileVersion, Listing, file_n
 from dataops_assets.connections.formats.compression import Compression, compression_of
 from dataops_assets.connections.listing_start import ListingStart
 from dataops_assets.connections.look import Clock, Look, ReadingTime
+from dataops_assets.connections.notified_names import NotifiedNames
+from dataops_assets.connections.queues import Queue
+from dataops_assets.connections.stores import options_of
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import Arrival, VersionKey
 
@@ -31,32 +35,13 @@ _LEAST_BYTES = 64 << 20
 def look_at_files(look: Look, connection: FileConnection, files: Files, limit: ReadingTime) -> None:
     """Take the files that are new and complete, the oldest first, and record them. Raises StorageError."""
     start = ListingStart(look, connection, files.place)
-    taken = look.metadata.taken_versions(look.source.name, after=start.after)
-    listing, still_there = _listed(connection, files, taken, start.after)
-    for origin, error in listing.refused.items():
-        look.refuse(origin, error)
-    look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
+    notified = _notified(look, connection, files.place, limit)
+    listing, still_there = _found(look, connection, files, start, notified)
     fresh = listing.versions
-    look.concerns(
-        [item.origin for item in (*fresh, *still_there)] + [item.version.origin for item in listing.left_out.values()]
-    )
     for item in listing.left_out.values():
-        look.leave_out(item.version, item.reason, connection.settle_seconds)
-    dated: list[tuple[dt.datetime, str, FileVersion]] = []
-    for version in fresh:
-        seen = look.seen(version)
-        try:
-            name = file_name(version.origin)
-            extracted = extract_time(connection.extract_time, name, version.modified, look.zone)
-        except InputError as error:
-            look.refuse(version.origin, error)
-            continue
-        if _is_settled(version, seen, look.now, connection.settle_seconds):
-            dated.append((extracted, version.origin, version))
-        else:
-            # A file from the future never reaches an age: it is taken when two looks see it unchanged. Only such
-            # files are remembered, so that an ordinary growing file leaves no trail of states.
-            look.wait(version, remember=seen is None and version.modified > look.now)
+        # an object that a message names is there as a whole, and no other message may name it
+        look.leave_out(item.version, item.reason, connection.settle_seconds if notified is None else 0)
+    dated = _complete(look, connection, fresh)
     # oldest first: if the budget ends a look, the history before that point is complete
     dated.sort(key=lambda each: each[:2])
     look.dates_from({extracted.astimezone(dt.UTC) for extracted, _, _ in dated})
@@ -86,21 +71,73 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
     start.record([item.origin for item in (*fresh, *still_there)], unfinished)
     if connection.after_pickup is not None:
         _take_away(look, files, still_there, deadline, limit.clock)
+        unfinished += [item.origin for item in (*fresh, *still_there)]
+    if notified is not None:
+        # also what is refused is told until it is gone
+        notified.record({*unfinished, *look.found.left, *(problem.origin for problem in look.found.problems)})
 
 
-def _listed(
-    connection: FileConnection, files: Files, taken: Collection[VersionKey], after: str
+def _found(
+    look: Look, connection: FileConnection, files: Files, start: ListingStart, notified: NotifiedNames | None
 ) -> tuple[Listing, list[FileVersion]]:
-    """Return the listing without the versions that were taken, and these, if the look has to do with them."""
-    if connection.after_pickup is None and connection.sorted_names is None:
-        return files.list(taken), []
-    listing = files.list((), after)
-    still_there: list[FileVersion] = []
-    fresh: list[FileVersion] = []
-    for item in listing.versions:
-        (still_there if item.key in taken else fresh).append(item)
-    listing.versions[:] = fresh
+    """Return the listing without the versions that were taken, and these, if the look has to do with them.
+
+    The look knows from now on which files it is about, what is refused, and what waits. Raises StorageError.
+    """
+    told: list[str] = []
+    if notified is not None:
+        told = notified.told
+    has_to_do = connection.after_pickup is not None or connection.sorted_names is not None
+    if notified is not None and notified.names is not None:
+        look.concerns([*notified.names, *told])
+        taken = look.taken()
+        listing = files.named(notified.names)
+    else:
+        taken = look.metadata.taken_versions(look.source.name, after=start.after)
+        listing = files.list(() if has_to_do else taken, start.after)
+    still_there = [item for item in listing.versions if item.key in taken]
+    listing.versions[:] = [item for item in listing.versions if item.key not in taken]
+    if not has_to_do:
+        still_there.clear()
+    for origin, error in listing.refused.items():
+        look.refuse(origin, error)
+    look.found.alone[:] = _waiting_for_manifests(listing.alone, taken)
+    left_out = [item.version.origin for item in listing.left_out.values()]
+    look.concerns([*(item.origin for item in (*listing.versions, *still_there)), *left_out, *told])
+    if notified is not None:
+        notified.tell()
     return listing, still_there
+
+
+def _complete(
+    look: Look, connection: FileConnection, fresh: Sequence[FileVersion]
+) -> list[tuple[dt.datetime, str, FileVersion]]:
+    """Return the files that nobody writes any more, with extract time and origin; the others wait or are refused."""
+    dated: list[tuple[dt.datetime, str, FileVersion]] = []
+    for version in fresh:
+        seen = look.seen(version)
+        try:
+            name = file_name(version.origin)
+            extracted = extract_time(connection.extract_time, name, version.modified, look.zone)
+        except InputError as error:
+            look.refuse(version.origin, error)
+            continue
+        if _is_settled(version, seen, look.now, connection.settle_seconds):
+            dated.append((extracted, version.origin, version))
+        else:
+            # A file from the future never reaches an age: it is taken when two looks see it unchanged. Only such
+            # files are remembered, so that an ordinary growing file leaves no trail of states.
+            look.wait(version, remember=seen is None and version.modified > look.now)
+    return dated
+
+
+def _notified(look: Look, connection: FileConnection, place: str, limit: ReadingTime) -> NotifiedNames | None:
+    """Receive the messages of the queue of a bucket; None if it has none. Raises StorageError."""
+    if connection.notifications is None:
+        return None
+    queue = Queue(connection.notifications.queue, options_of(connection.storage_options, os.environ))
+    until = limit.clock() + limit.budget_seconds / 2
+    return NotifiedNames(look, connection.notifications, place, queue, until, limit.clock)
 
 
 def _take_away(look: Look, files: Files, taken: Sequence[FileVersion], deadline: float, clock: Clock) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fnmatch
+import functools
 import glob
 import hashlib
 import os
@@ -37,7 +38,7 @@ from dataops_assets.connections.stores import (
 )
 from dataops_assets.connections.taking_away import names_at, take_away
 from dataops_assets.connections.taking_objects_away import TakenObject, deletes_on_condition, take_object_away
-from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, names_after, remote_tree
+from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, named_objects, names_after, remote_tree
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
@@ -141,10 +142,11 @@ class Files:
         self._after_pickup = connection.after_pickup
         self._compares: bool | None = None
         self._sorted_names = connection.sorted_names is not None
-        if self._sorted_names and not is_s3(self._fs):
+        in_part = {"sorted_names": connection.sorted_names, "notifications": connection.notifications}
+        if not is_s3(self._fs) and (declared := [name for name, value in in_part.items() if value is not None]):
             raise ConfigError(
-                f"listing {self._path} from a name on",
-                received="connection.sorted_names, of a place that is listed as a whole",
+                f"listing a part of {self._path}",
+                received=f"connection.{declared[0]}, of a place that is listed as a whole",
                 known=["s3://"],
                 next_step="leave it out",
             )
@@ -186,6 +188,28 @@ class Files:
         finally:
             self._fs.invalidate_cache()
         return listing
+
+    def named(self, origins: Collection[str]) -> Listing:
+        """Return what `list` returns, of these objects alone, and without a listing of the bucket.
+
+        Those that are gone are left out. Raises StorageError when the store cannot be reached.
+        """
+        paths = sorted(origin.partition("://")[2] for origin in origins)
+        # of the others, a listing would tell nothing
+        concerned = [path for path in paths if not path.endswith("/") and self._may_be_named(path)]
+        self._fs.invalidate_cache()
+        listing = Listing()
+        try:
+            for path, info in named_objects(self._fs, concerned, functools.partial(self._refuse_remote, listing)):
+                self._judge(listing, path, info)
+        except STORE_ERRORS as error:
+            raise _unreadable(f"looking at objects of {self._path}", error) from error
+        return listing
+
+    def _may_be_named(self, path: str) -> bool:
+        if self._pattern is not None:
+            return self._pattern.matches(path) or self._pattern.nearly(path)
+        return path == self._fixed or path.startswith(f"{self._fixed.rstrip('/')}/")
 
     @property
     def place(self) -> str:
@@ -290,11 +314,12 @@ class Files:
         except FileNotFoundError:
             listing.refused[self._path] = self._missing()
 
-    def _list_remote(self, listing: Listing, after: str) -> None:
-        def refuse(path: str, error: str | Exception) -> None:
-            origin = self._fs.unstrip_protocol(path)
-            listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "grant the permission")
+    def _refuse_remote(self, listing: Listing, path: str, error: str | Exception) -> None:
+        origin = self._fs.unstrip_protocol(path)
+        listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "grant the permission")
 
+    def _list_remote(self, listing: Listing, after: str) -> None:
+        refuse = functools.partial(self._refuse_remote, listing)
         try:
             paths = (
                 names_after(self._fs, self._fixed, after.partition("://")[2])

@@ -20,7 +20,7 @@ from dataops_assets.connections.content import Digests
 from dataops_assets.connections.file_manifests import with_manifest
 from dataops_assets.connections.files import FileVersion
 from dataops_assets.errors import ConfigError, DataOpsError
-from dataops_assets.metadata.store import Arrival, MetadataStore
+from dataops_assets.metadata.store import Arrival, MetadataStore, VersionKey, version_key
 from dataops_assets.report import IN_ORDER, Input
 
 SETTLING = "settling"
@@ -162,6 +162,10 @@ class Look:
         """The recorded versions of the files that the look is about."""
         found = self.metadata.arrivals(self.source.name, origins=self._concerned)
         return {(item.origin, item.size, item.modified): item for item in found}
+
+    def taken(self) -> frozenset[VersionKey]:
+        """Return the versions, of the files that the look is about, that were read."""
+        return frozenset(version_key(*version) for version, item in self.known.items() if item.digest)
 
     @functools.cached_property
     def _by_origin(self) -> dict[str, list[Arrival]]:

@@ -6,13 +6,16 @@ fsspec's own walk leaves out folders that it cannot read, without a report.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from botocore.exceptions import ClientError
 from fsspec.spec import AbstractFileSystem
 
 LINK_TO_FOLDER = "a link to a folder"
 LINK_IN_A_CIRCLE = "a link to a folder that it is in"
+_THREADS = 8
 _Refuse = Callable[[str, str | Exception], None]
 
 
@@ -70,6 +73,33 @@ def names_after(store: AbstractFileSystem, root: str, start: str) -> Iterator[tu
         if not page.get("IsTruncated"):
             return
         asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def named_objects(
+    store: AbstractFileSystem, paths: Sequence[str], refuse: _Refuse
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Look at single objects of S3, without a listing; those that are not there are left out.
+
+    `refuse` is called for those that the store does not show. Raises the errors of a store that cannot be reached.
+    """
+
+    def shown(path: str) -> dict[str, Any] | OSError:
+        bucket, _slash, key = path.partition("/")
+        try:
+            found = store.call_s3("head_object", Bucket=bucket, Key=key)
+        except OSError as error:
+            if not isinstance(error.__cause__, ClientError):
+                # nobody answered
+                raise
+            return error
+        return {"type": "file", "size": found["ContentLength"], "LastModified": found["LastModified"]}
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for path, info in zip(paths, pool.map(shown, paths), strict=True):
+            if isinstance(info, dict):
+                yield path, info
+            elif not isinstance(info, FileNotFoundError):
+                refuse(path, info)
 
 
 def is_s3(store: AbstractFileSystem) -> bool:

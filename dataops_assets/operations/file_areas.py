@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.source import Source
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import MOST_OTHERS, Files, FileVersion, Listing, Nearby, file_name
+from dataops_assets.connections.queues import Queue
+from dataops_assets.connections.stores import options_of
 from dataops_assets.errors import DataOpsError, nearest
 from dataops_assets.metadata.store import MetadataStore, VersionKey
 
@@ -23,7 +25,8 @@ class FilesReport:
     """The result of examining the files of a source. `name` is the source; `error` is empty if they can be read.
 
     `files` are those that may be taken, `size` is their bytes, `waiting` is the number of those that no look took yet.
-    `newest` (a path or URL) was changed at `newest_at`, aware in UTC; '' and None without files.
+    `newest` (a path or URL) was changed at `newest_at`, aware in UTC; '' and None without files. `messages` wait in the
+    queue of notifications; None if there is none, or it cannot be read.
     """
 
     name: str
@@ -36,6 +39,7 @@ class FilesReport:
     error: str = ""
     next_step: str = ""
     type: str = "files"
+    messages: int | None = None
 
     @property
     def is_well(self) -> bool:
@@ -57,9 +61,24 @@ def examine_files(
         taken = metadata.taken_versions(name)
         try:
             files = Files(connection, environment.landing, os.environ)
-            yield _report(source, connection, files, taken)
+            report = _report(source, connection, files, taken)
+            yield _with_queue(report, connection)
         except DataOpsError as failed:
             yield FilesReport(name, connection.path, error=failed.received or str(failed), next_step=failed.next_step)
+
+
+def _with_queue(report: FilesReport, connection: FileConnection) -> FilesReport:
+    """Add how many messages wait in the queue, or why it cannot be read; a source may have none."""
+    if connection.notifications is None:
+        return report
+    try:
+        waiting = Queue(connection.notifications.queue, options_of(connection.storage_options, os.environ)).waiting()
+    except DataOpsError as failed:
+        error = f"{report.error}; {failed.attempted}: {failed.received}".removeprefix("; ")
+        return replace(report, error=error, next_step=failed.next_step)
+    messages = waiting.messages + waiting.received
+    has_more = messages and not report.waiting and not report.error
+    return replace(report, messages=messages, next_step=f"dataops run {report.name}" if has_more else report.next_step)
 
 
 def _report(source: Source, connection: FileConnection, files: Files, taken: Collection[VersionKey]) -> FilesReport:

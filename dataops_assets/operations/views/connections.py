@@ -66,7 +66,12 @@ def _files_in(item: FilesReport) -> str:
             f"may read {number} ({item.size:,} bytes), {item.waiting:,} not taken yet; newest {name} of "
             f"{item.newest_at:%Y-%m-%d %H:%M} UTC"
         )
-    return "; ".join(part for part in (item.place, item.error, "" if item.error and not item.files else files) if part)
+    queue = ""
+    if item.messages is not None:
+        number = "1 message waits" if item.messages == 1 else f"{item.messages:,} messages wait"
+        queue = f"about {number} in the queue"
+    files = "" if item.error and not item.files else files
+    return "; ".join(part for part in (item.place, item.error, files, queue) if part)
 
 
 def _tables_in(item: ConnectionReport) -> str:

@@ -39,7 +39,7 @@ NOT_DECISIVE: Mapping[tuple[str, str], str] = {
     **dict.fromkeys(
         [
             ("FileConnection", name)
-            for name in ("storage_options", "follow_links", "receive", "after_pickup", "sorted_names")
+            for name in ("storage_options", "follow_links", "receive", "after_pickup", "sorted_names", "notifications")
         ],
         "decides how bytes are fetched",
     ),
