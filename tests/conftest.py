@@ -166,13 +166,15 @@ def mariadb() -> Iterator[MariaDB]:
                 port = probe.getsockname()[1]
             settings = [f"--port={port}", f"--socket={socket_file}", "--bind-address=127.0.0.1", "--skip-name-resolve"]
             quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--pid-file=pid"]
-            command = [server, "--no-defaults", data, *settings, *quick]
+            # its log is a source, too
+            logged = ["--log-bin=log", "--server-id=1", "--binlog-format=ROW", "--binlog-row-metadata=FULL"]
+            command = [server, "--no-defaults", data, *settings, *quick, *logged]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **as_user)
         try:
             found = MariaDB(port)
             with _as_root(socket_file, process) as connection, connection.cursor() as cursor:
                 cursor.execute("CREATE USER %s@'127.0.0.1' IDENTIFIED BY %s", (found.user, found.password))
-                cursor.execute("GRANT ALL ON *.* TO %s@'127.0.0.1'", (found.user,))
+                cursor.execute("GRANT ALL ON *.* TO %s@'127.0.0.1' WITH GRANT OPTION", (found.user,))
             yield found
         finally:
             # nobody needs its data any more

@@ -317,7 +317,7 @@ def _raw_kinds(source: Source) -> frozenset[str]:
     if isinstance(source.connection, KafkaConnection):
         return frozenset({"kafka"})
     if isinstance(source.connection, ReplicationConnection):
-        return frozenset({"postgres", "json"})
+        return frozenset({"database", "json"})
     return frozenset({"database" if isinstance(source.connection, DatabaseConnection) else "python"})
 
 

@@ -25,7 +25,7 @@ from dataops_assets.connections.databases.opening import (
     require_api,
     require_cluster,
     require_declared,
-    require_postgres,
+    require_logged,
 )
 from dataops_assets.connections.extract_time import require_pattern
 from dataops_assets.connections.python import function_of, load_hook
@@ -80,7 +80,7 @@ def _references(source: Source, declared: Declarations) -> Iterator[_PartCheck]:
     if isinstance(connection, DatabaseConnection):
         yield ("connection", "database"), lambda: require_declared(connection.database, declared.databases)
     if isinstance(connection, ReplicationConnection):
-        yield ("connection", "database"), lambda: require_postgres(connection.database, declared.databases)
+        yield ("connection", "database"), lambda: require_logged(connection, declared.databases)
     if isinstance(connection, RestConnection):
         yield ("connection", "api"), lambda: require_api(connection.api, declared.databases)
     if isinstance(connection, KafkaConnection):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dataops_assets.config.declared import refuse
 
-Envelope = Literal["debezium", "debezium_payload", "postgres", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
+Envelope = Literal["debezium", "debezium_payload", "replication", "dms", "maxwell", "goldengate", "delta_cdf", "dlt"]
 
 OP = "cdc_op"
 """Column that says what a change is."""
@@ -63,8 +63,8 @@ def _debezium(within: str, order: str = "source.ts_ms", group_deletes: str = "")
 
 PRESETS: Mapping[Envelope, Preset] = {
     "debezium": _debezium(""),
-    # what a connection of type replication writes: the place of the commit orders changes exactly
-    "postgres": _debezium("", "source.lsn", "cdc_op = 't'"),
+    # what a connection of type replication writes: the order of commits is exact
+    "replication": _debezium("", "source.lsn", "cdc_op = 't'"),
     # Kafka's converter puts the envelope beside its schema, unless it is told not to
     "debezium_payload": _debezium("payload."),
     "dms": Preset(columns=({"name": OP, "source_name": "Op"},), delete_when="cdc_op = 'D'"),

@@ -1,4 +1,4 @@
-"""Declared change feeds of PostgreSQL: a table whose changes are read from the log of the database."""
+"""Declared change feeds of PostgreSQL and MariaDB: a table whose changes are read from the log of the database."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dataops_assets.config.limits import Limits
 
 
 class ReplicationConnection(Declared):
-    """A table of a declared PostgreSQL database, read by logical replication: first its rows, then each change."""
+    """A table of a declared PostgreSQL or MariaDB database, read from the log: first its rows, then each change."""
 
     type: Literal["replication"]
-    database: str = Field(description="Name of the PostgreSQL database in a ConnectionsComponent.")
-    table: str = Field(description="Table as 'schema.name', written as in the database.")
+    database: str = Field(description="Name of the PostgreSQL or MariaDB database in a ConnectionsComponent.")
+    table: str = Field(description="Table as 'schema.name', of MariaDB as 'database.name', written as in the database.")
     slot: str = Field(
         "",
         pattern=r"^[a-z0-9_]{0,63}$",
-        description="Name of the replication slot; default: dataops_<environment>_<source>. A slot has one reader, so "
-        "two deployments need two slots.",
+        description="Of PostgreSQL: name of the replication slot; default: dataops_<environment>_<source>. A slot has "
+        "one reader, so two deployments need two slots.",
     )
     publication: str = Field(
         "",
-        description="Name of the publication with the table; default: the name of the slot. If there is none, it is "
-        "made, for which the user must own the table.",
+        description="Of PostgreSQL: name of the publication with the table; default: the name of the slot. If there is "
+        "none, it is made, for which the user must own the table.",
     )
     snapshot: bool = Field(
-        True, description="Whether the first input has the rows that the table has when the slot is made."
+        True, description="Whether the first input has the rows that the table has where the reading begins."
     )
     every: Duration | None = Field(
         None, description="Time between two looks at the log; default: 1 minute, or each tick of discovery.schedule."
@@ -40,12 +40,13 @@ class ReplicationConnection(Declared):
     most_kept: int = Field(
         10 << 30,
         ge=1,
-        description="Bytes of the log that the server may keep for the slot. If it keeps more, each look says so: a "
-        "log that nobody reads fills the disk of the server.",
+        description="Of PostgreSQL: bytes of the log that the server may keep for the slot. If it keeps more, each "
+        "look says so: a log that nobody reads fills the disk of the server.",
     )
     lost: Literal["stop", "snapshot"] = Field(
         "stop",
-        description="What to do if changes that were not read are gone, because the slot was dropped, moved or lost. "
+        description="What to do if changes that were not read are gone: the slot was dropped, moved or lost, the log "
+        "was removed, or it does not tell what a statement changed. "
         "`stop`: fail and say so. `snapshot`: begin again with all rows of the table, after a record that empties it.",
     )
     limits: Limits = Field(Limits(), description="Limits for reading one input.")

@@ -25,7 +25,7 @@ from dataops_assets.connections.databases.opening import (
     require_api,
     require_cluster,
     require_declared,
-    require_postgres,
+    require_logged,
 )
 from dataops_assets.connections.extract_look import (
     look_at_api,
@@ -81,7 +81,7 @@ def discover(
     elif isinstance(source.connection, KafkaConnection):
         look_at_topic(look, source.connection, raw, require_cluster(source.connection.cluster, databases), limit)
     elif isinstance(source.connection, ReplicationConnection):
-        declared = require_postgres(source.connection.database, databases)
+        declared = require_logged(source.connection, databases)
         look_at_log(look, source.connection, environment, raw, declared, limit)
     else:
         look_at_hook(look, source.connection, raw, limit)

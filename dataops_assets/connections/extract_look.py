@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataops_assets.config.connection import PythonConnection
-from dataops_assets.config.databases import AnyDatabase, DatabaseConnection, PostgresDatabase
+from dataops_assets.config.databases import AnyDatabase, DatabaseConnection
 from dataops_assets.config.environment import Environment
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.connections.content import Digests, digests_of_extract
 from dataops_assets.connections.databases.extract import Extract, ExtractRequest, extract, is_due
-from dataops_assets.connections.databases.opening import database_of
+from dataops_assets.connections.databases.opening import LoggedDatabase, database_of, log_of
 from dataops_assets.connections.databases.position import Position
+from dataops_assets.connections.databases.replication import Changes, LogPosition
 from dataops_assets.connections.files import FileVersion
 from dataops_assets.connections.look import Look, ReadingTime
 from dataops_assets.connections.python import encode, load_hook
-from dataops_assets.connections.secrets import secret_of
 from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.masking import mask
 from dataops_assets.metadata.position_store import FinishedLook, RecordedLook
@@ -37,7 +37,6 @@ from dataops_assets.report import Input
 from dataops_assets.storage.raw import RawArea
 
 if TYPE_CHECKING:
-    from dataops_assets.connections.databases.replication import Changes
     from dataops_assets.connections.kafka.extract import Slice
 
 _CHUNK = 1 << 20
@@ -188,50 +187,37 @@ def look_at_log(
     connection: ReplicationConnection,
     environment: Environment,
     raw: RawArea,
-    declared: PostgresDatabase,
+    declared: LoggedDatabase,
     limit: ReadingTime,
 ) -> None:
     """Take the changes of a table from the log, if a look is due: all that are there, within the limit of time.
 
-    That a slot is being made is recorded before it is made. Raises StorageError, ConfigError, and InputError if changes
-    are gone.
+    What a look makes on the server, such as a slot, is recorded before it is made. Raises StorageError, ConfigError,
+    and InputError if changes are gone.
     """
-    # the driver is imported only where a log is a source
-    from dataops_assets.connections.databases.postgres import Postgres
-    from dataops_assets.connections.databases.replication import (
-        LogPosition,
-        LogRequest,
-        beginning,
-        read_log,
-        require_free,
-        slot_of,
-        too_much_kept,
-    )
-
     last = look.metadata.positions.last_look(look.source.name)
-    since = LogPosition.from_json(last.position or {})
-    if not (since.is_behind or since.begun) and not _is_due(look, connection.every, last, _EVERY_OF_STREAMS):
+    cannot_wait = LogPosition.from_json(last.position or {}).cannot_wait
+    if not cannot_wait and not _is_due(look, connection.every, last, _EVERY_OF_STREAMS):
         return
     deadline = limit.clock() + limit.budget_seconds
-    slot = connection.slot or slot_of(look.source.name, environment)
-    request = LogRequest(connection, slot, since)
-    database = Postgres(declared, secret_of(declared.password, os.environ))
+    # deployments of two environments are two readers
+    log = log_of(connection, declared, f"{environment.name}_{look.source.name}")
+    since = log.position(last.position or {})
     place, before = f"replication:{connection.database}/{connection.table}", last.looks
-    begun = beginning(request)
+    begun = log.beginning(since)
     if begun is not None:
-        require_free(request, database)
         _record(look, raw, _Extracted(place, look.now, before), _unchanged(begun.as_json()))
-        request, before = replace(request, since=begun), before + 1
+        since, before = begun, before + 1
     while True:
         taken_at = _taken_at(look)
         with tempfile.TemporaryDirectory(prefix="log-") as folder:
-            found = read_log(request, database, Path(folder))
+            found = log.read(since, Path(folder))
             name = f"{connection.table}_{taken_at:%Y%m%dT%H%M%S%f}.jsonl"
             _record_part(look, raw, found, _Extracted(f"{place}/{name}", taken_at, before))
-        if found.kept > connection.most_kept:
-            look.refuse(place, too_much_kept(request, found.kept))
-        request, before = replace(request, since=found.position), before + 1
-        if _is_over(look, place, limit, deadline, is_behind=found.position.is_behind):
+        if found.problem is not None:
+            look.refuse(place, found.problem)
+        since, before = found.position, before + 1
+        if _is_over(look, place, limit, deadline, is_behind=since.is_behind):
             break
 
 

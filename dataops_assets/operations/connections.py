@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dataops_assets.config.connection import FileConnection
-from dataops_assets.config.databases import AnyConnection, DatabaseConnection
+from dataops_assets.config.databases import AnyConnection, DatabaseConnection, MySqlDatabase
 from dataops_assets.config.kafka import KafkaCluster, KafkaConnection
 from dataops_assets.config.outputs import HttpTarget, Output, TableTarget, TopicTarget
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestApi, RestConnection
 from dataops_assets.config.source import Source
-from dataops_assets.connections.databases.opening import database_of
+from dataops_assets.connections.databases.opening import LoggedDatabase, database_of, log_of
 from dataops_assets.connections.kafka.extract import KafkaPosition
 from dataops_assets.errors import ConfigError, DataOpsError, nearest
 from dataops_assets.metadata.position_store import PositionStore
@@ -84,7 +84,7 @@ def examine(
 ) -> Iterator[ConnectionReport]:
     """Open each connection and yield what was found. An error is part of the report."""
     for name, declared in databases.items():
-        of_this = {key: (reads, table) for key, reads, table in _uses(name, sources)}
+        of_this = {key: (reads, table) for key, reads, table in _uses(name, declared, sources)}
         looks = {key: positions.last_look(key) for key in of_this}
         readers = {
             key: (table, KafkaPosition.from_json(looks[key].position or {}))
@@ -92,16 +92,23 @@ def examine(
             if isinstance(declared, KafkaCluster)
         }
         found = _look(declared, [reads for reads, _ in of_this.values()], readers)
+        refused = {} if found.error else dict(_refused(declared, {key: sources[key] for key in of_this}))
         uses = [
             SourceUse(
-                key, reads, looks[key].looked_at, "" if found.error else _problem(table, found), found.behind.get(key)
+                key,
+                reads,
+                looks[key].looked_at,
+                refused[key].received if key in refused else "" if found.error else _problem(table, found),
+                found.behind.get(key),
             )
             for key, (reads, table) in of_this.items()
         ]
         written = [key for key, output in outputs.items() if _target_of(output) == name]
         next_step = found.next_step
         missing = next((use for use in uses if use.problem), None)
-        if missing is not None:
+        if missing is not None and missing.source in refused:
+            next_step = refused[missing.source].next_step
+        elif missing is not None:
             what = "topic" if isinstance(declared, KafkaCluster) else "table"
             next_step = f"correct connection.{what} of {missing.source}, or give the user the right to read it"
         elif not found.error:
@@ -146,14 +153,26 @@ def _look(declared: AnyConnection, paths: Sequence[str], readers: Mapping[str, t
         return _Found(place, error=failed.received or str(failed), next_step=failed.next_step)
 
 
-def _uses(name: str, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, str]]:
+def _refused(declared: AnyConnection, sources: Mapping[str, Source]) -> Iterator[tuple[str, DataOpsError]]:
+    """Yield the sources that read a log which cannot be read, each with the reason."""
+    for key, source in sources.items():
+        if isinstance(source.connection, ReplicationConnection) and isinstance(declared, LoggedDatabase):
+            try:
+                log_of(source.connection, declared, key).require_readable()
+            except DataOpsError as failed:
+                yield key, failed
+
+
+def _uses(name: str, declared: AnyConnection, sources: Mapping[str, Source]) -> Iterator[tuple[str, str, str]]:
     """Yield the sources of a connection, with what each reads, and its table or topic; '' for a query or an API."""
     for key, source in sources.items():
         connection = source.connection
         if isinstance(connection, DatabaseConnection) and connection.database == name:
             yield key, connection.table or "a query", connection.table
         if isinstance(connection, ReplicationConnection) and connection.database == name:
-            yield key, connection.table, connection.table
+            # MariaDB lists the tables of its database without the name of it
+            within = f"{declared.database}." if isinstance(declared, MySqlDatabase) else ""
+            yield key, connection.table, connection.table.removeprefix(within)
         if isinstance(connection, RestConnection) and connection.api == name:
             yield key, connection.path, ""
         if isinstance(connection, KafkaConnection) and connection.cluster == name:

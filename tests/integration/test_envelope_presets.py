@@ -137,7 +137,7 @@ FEEDS: Mapping[str, Sequence[str]] = {
 FEEDS = {
     **FEEDS,
     # the same envelope, ordered by another member
-    "postgres": FEEDS["debezium"],
+    "replication": FEEDS["debezium"],
     # as Kafka's converter writes it by default
     "debezium_payload": [
         lines([{"schema": {"type": "struct"}, "payload": json.loads(line)} for line in text.splitlines()])

@@ -59,6 +59,7 @@ class MySql:
     def __init__(self, declared: MySqlDatabase, password: str | None) -> None:
         """Opens nothing yet."""
         self.place = f"MySQL {declared.database} at {declared.host}:{declared.port}"
+        self.user = declared.user
         self._declared = declared
         self._password = password
 
@@ -72,11 +73,11 @@ class MySql:
             yield MySqlSnapshot(connection, self.place)
 
     @contextmanager
-    def connected(self) -> Iterator[pymysql.Connection]:
-        """Open a connection whose times are in UTC. Raises StorageError and ConfigError."""
+    def connected(self, kind: type[Any] = pymysql.Connection) -> Iterator[Any]:
+        """Open a connection of this class whose times are in UTC. Raises StorageError and ConfigError."""
         declared = self._declared
         with told(f"connecting to {self.place}"):
-            connection = pymysql.connect(
+            connection = kind(
                 host=declared.host,
                 port=declared.port,
                 database=declared.database,
@@ -99,7 +100,7 @@ class MySql:
             connection.close()
 
 
-class _DescribedCursor(SSCursor):  # type: ignore[misc]
+class StreamCursor(SSCursor):  # type: ignore[misc]
     """A cursor that does not hold the rows, and that tells flags and character sets of its columns."""
 
     _result: Any
@@ -143,7 +144,7 @@ class MySqlSnapshot:
         """See `Snapshot`."""
         attempted = f"reading {table or 'the query'} in {self._place}"
         with told(attempted, self.tables), ExitStack() as cursors:
-            cursor = self._connection.cursor(_DescribedCursor)
+            cursor = self._connection.cursor(StreamCursor)
             cursors.push(cursor.abandon)
             text, values = statement.bound("%s", lambda part: part.replace("%", "%%") if statement.values else part)
             cursor.execute(text, values or None)

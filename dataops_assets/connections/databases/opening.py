@@ -15,11 +15,16 @@ from dataops_assets.config.databases import (
     SqliteDatabase,
 )
 from dataops_assets.config.kafka import KafkaCluster
+from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestApi
 from dataops_assets.connections.databases.reading import Database
+from dataops_assets.connections.databases.replication import TableLog
 from dataops_assets.connections.databases.writing import Writer
 from dataops_assets.connections.secrets import secret_of
 from dataops_assets.errors import ConfigError, nearest
+
+LoggedDatabase = PostgresDatabase | MySqlDatabase
+"""The databases whose log can be read."""
 
 _ARTICLES = {"API": "an API", "Kafka cluster": "a Kafka cluster", "database": "a database"}
 
@@ -32,16 +37,26 @@ def require_declared(name: str, connections: Mapping[str, AnyConnection]) -> Any
     return found
 
 
-def require_postgres(name: str, connections: Mapping[str, AnyConnection]) -> PostgresDatabase:
-    """Return the declaration of the PostgreSQL database with this name. Raises ConfigError if there is none."""
+def require_logged(connection: ReplicationConnection, connections: Mapping[str, AnyConnection]) -> LoggedDatabase:
+    """Return the declaration of the database whose log is read.
+
+    Raises ConfigError if there is none, if its log cannot be read, or if it has no slots but one is declared.
+    """
+    name = connection.database
     found = require_declared(name, connections)
-    if not isinstance(found, PostgresDatabase):
-        known = sorted(key for key, item in connections.items() if isinstance(item, PostgresDatabase))
+    if not isinstance(found, LoggedDatabase):
+        known = sorted(key for key, item in connections.items() if isinstance(item, LoggedDatabase))
         raise ConfigError(
-            f"looking for the PostgreSQL database {name!r}",
+            f"looking for a database with a log, {name!r}",
             received=f"a database of type {found.type}, whose log cannot be read",
             known=known,
             next_step="read it as type database, with incremental",
+        )
+    if isinstance(found, MySqlDatabase) and (connection.slot or connection.publication):
+        raise ConfigError(
+            f"reading the log of the database {name!r}",
+            received="connection.slot or connection.publication, which MariaDB does not have",
+            next_step="leave them out",
         )
     return found
 
@@ -105,6 +120,28 @@ def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ
             from dataops_assets.connections.databases.duckdb_file import DuckDBFile
 
             return DuckDBFile(declared)
+
+
+def log_of(
+    connection: ReplicationConnection,
+    declared: LoggedDatabase,
+    reader: str,
+    variables: Mapping[str, str] = os.environ,
+) -> TableLog:
+    """Return the log of a declared database for a table. Its secret is read now, as by `database_of`.
+
+    `reader` is a name that no other deployment and source has.
+    """
+    secret = secret_of(declared.password, variables)
+    if isinstance(declared, MySqlDatabase):
+        from dataops_assets.connections.databases.mariadb_log import MariaDbLog
+        from dataops_assets.connections.databases.mysql import MySql
+
+        return MariaDbLog(connection, MySql(declared, secret))
+    from dataops_assets.connections.databases.postgres import Postgres
+    from dataops_assets.connections.databases.postgres_log import PostgresLog, slot_of
+
+    return PostgresLog(connection, connection.slot or slot_of(reader), Postgres(declared, secret))
 
 
 def written(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) -> AbstractContextManager[Writer]:

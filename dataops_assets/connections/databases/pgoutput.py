@@ -6,17 +6,15 @@ Source: https://www.postgresql.org/docs/current/protocol-logicalrep-message-form
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from dataops_assets.connections.databases import replication
+from dataops_assets.connections.databases.replication import Operation, Row
 from dataops_assets.errors import InputError
 
 UNCHANGED = "__debezium_unavailable_value"
 """The value of a large column that an update did not change: the log does not have it. Debezium uses this word."""
-
-Operation = Literal["c", "u", "d", "t"]
-Row = Mapping[str, str | None]
 
 # PostgreSQL counts microseconds from 2000-01-01
 _EPOCH_MICROSECONDS = 946_684_800_000_000
@@ -32,18 +30,10 @@ class Transaction:
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change of a row, or that the table was emptied (`t`). Values are the texts of the server; nulls are None.
-
-    * `before`: the row before the change, or only its replica identity. `after`: the row after it.
-    * `number`: the place of the change in its transaction, from 1.
-    """
+class Change(replication.Change):
+    """One change of a row, or that the table was emptied (`t`), with its transaction."""
 
     transaction: Transaction
-    operation: Operation
-    before: Row | None
-    after: Row | None
-    number: int
 
 
 @dataclass(frozen=True)
@@ -166,7 +156,7 @@ class _Log:
         if self._transaction is None:
             raise ValueError("a change outside a transaction")
         self._number += 1
-        return Change(self._transaction, operation, before, after, self._number)
+        return Change(operation, before, after, self._number, self._transaction)
 
 
 def _columns(message: _Message) -> tuple[str, ...]:

@@ -70,7 +70,10 @@ class SideBySide:
     def __init__(self, server: Server, clients: int) -> None:
         self.connections = [server.connect() for _ in range(clients)]
         for connection in self.connections:
-            connection.autocommit = False
+            if server.declared["type"] == "mysql":
+                connection.autocommit(False)
+            else:
+                connection.autocommit = False
         self.serial = 0
 
     def end(self) -> None:

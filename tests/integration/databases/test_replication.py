@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
-from code_location import CodeLocation, declaration
-from dagster.components.testing import create_defs_folder_sandbox
-from database_place import DatabasePlace, Server, SideBySide, place_of
+from change_log import ACTS, TABLE, Killed, Writers, act, folded, hub_of, records, require_each_once, rows_of
+from database_place import DatabasePlace, Server, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,105 +18,10 @@ from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.metadata.position_store import FinishedLook, PositionStore
 
 EVERY_TICK = {"every": "PT0S"}
-TABLE = "CREATE TABLE {} (id integer PRIMARY KEY, note text, serial integer)"
 
 
 def place(home: Path, server: Server, slot: str, table: str = "public.t", **connection: Any) -> DatabasePlace:
     return place_of(home, server.declared, type="replication", table=table, slot=slot, **EVERY_TICK, **connection)
-
-
-def records(place: DatabasePlace) -> list[dict[str, Any]]:
-    """All records of all inputs, in their order."""
-    texts = [place.path(item).read_text(encoding="utf-8") for item in sorted(place.inputs)]
-    return [json.loads(line) for text in texts for line in text.splitlines()]
-
-
-def folded(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rows by key that a reader of the records has after all of them."""
-    state: dict[str, Any] = {}
-    for record in found:
-        match record["op"]:
-            case "t":
-                state.clear()
-            case "d":
-                del state[record["before"]["id"]]
-            case _:
-                state[record["after"]["id"]] = record["after"]
-    return state
-
-
-def rows_of(server: Server, table: str) -> dict[str, Any]:
-    rows = server.run(f"SELECT id::text, note, serial::text FROM {table}")
-    return {row[0]: dict(zip(("id", "note", "serial"), row, strict=True)) for row in rows}
-
-
-CLIENTS = 3
-KEYS = st.integers(1, 4)
-ACTS = st.one_of(
-    st.tuples(st.just("write"), st.integers(0, CLIENTS - 1), KEYS),
-    st.tuples(st.just("write"), st.integers(0, CLIENTS - 1), KEYS),
-    st.tuples(st.just("delete"), st.integers(0, CLIENTS - 1), KEYS),
-    st.tuples(st.just("other key"), st.integers(0, CLIENTS - 1), KEYS),
-    st.tuples(st.just("savepoint"), st.integers(0, CLIENTS - 1), KEYS),
-    st.tuples(st.just("empty the table"), st.just(0), st.just(0)),
-    st.tuples(st.sampled_from(("commit", "rollback")), st.integers(0, CLIENTS - 1), st.just(0)),
-    st.tuples(st.sampled_from(("look", "look that dies")), st.just(0), st.just(0)),
-)
-
-
-class Writers(SideBySide):
-    """Each has rows of its own, so that none waits for another."""
-
-    def __init__(self, server: Server, table: str) -> None:
-        super().__init__(server, CLIENTS)
-        self.table = table
-
-    def act(self, what: str, client: int, key: int) -> None:
-        self.serial += 1
-        own, connection = client * 10 + key, self.connections[client]
-        if what == "empty the table":
-            self.end()
-        with connection.cursor() as cursor:
-            match what:
-                case "write" | "savepoint":
-                    cursor.execute(
-                        f"SAVEPOINT s; INSERT INTO {self.table} VALUES (%s, %s, %s) "
-                        "ON CONFLICT (id) DO UPDATE SET note = excluded.note, serial = excluded.serial",
-                        (own, f"v{self.serial} 'é\n\\\"", self.serial),
-                    )
-                    if what == "savepoint" and self.serial % 2:
-                        cursor.execute("ROLLBACK TO s")
-                case "delete":
-                    cursor.execute(f"DELETE FROM {self.table} WHERE id = %s", (own,))
-                case "other key":
-                    cursor.execute(
-                        f"UPDATE {self.table} SET id = id + 5 WHERE id = %s AND NOT EXISTS "
-                        f"(SELECT 1 FROM {self.table} WHERE id = %s)",
-                        (own, own + 5),
-                    )
-                case "empty the table":
-                    cursor.execute(f"TRUNCATE {self.table}")
-                    connection.commit()
-                case "commit":
-                    connection.commit()
-                case "rollback":
-                    connection.rollback()
-
-
-class _Killed(BaseException):
-    pass
-
-
-def dying(monkeypatch: pytest.MonkeyPatch, look: Callable[[], Any]) -> None:
-    """A look whose process is killed where it records what it read."""
-
-    def record(_self: PositionStore, done: FinishedLook) -> None:
-        raise _Killed(done.source)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PositionStore, "record", record)
-        with suppress(_Killed):
-            look()
 
 
 def test_law_of_the_log(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -142,16 +42,8 @@ def test_law_of_the_log(postgres: Server, tmp_path_factory: pytest.TempPathFacto
         here = place(home / str(number), postgres, f"law_{number}", table, most_changes=most)
         writers = Writers(postgres, table)
         try:
-            with pytest.MonkeyPatch.context() as patch:
-                for what, client, key in acts:
-                    if what == "look":
-                        if not begins(here):
-                            here.look()
-                    elif what == "look that dies":
-                        if not begins(here):
-                            dying(patch, here.look)
-                    else:
-                        writers.act(what, client, key)
+            for step in acts:
+                act(writers, here, step, can_look=not begins(here))
             writers.end()
             here.look()
             here.look()
@@ -161,10 +53,7 @@ def test_law_of_the_log(postgres: Server, tmp_path_factory: pytest.TempPathFacto
             postgres.run(f"SELECT pg_drop_replication_slot('law_{number}')")
         found = records(here)
         assert folded(found) == rows_of(postgres, table)
-        places = [(record["source"]["lsn"], record["source"]["number"], record["op"]) for record in found]
-        changes = [each for each in places if each[2] != "r"]
-        assert len(set(changes)) == len(changes), "a change that is there twice"
-        assert changes == sorted(changes, key=lambda each: each[:2])
+        require_each_once(found)
 
     def begins(here: DatabasePlace) -> bool:
         """The slot waits for open transactions when it is made, so a single thread cannot make it in between."""
@@ -184,12 +73,12 @@ def test_a_look_killed_while_the_slot_is_made_begins_again(
 
     def record(self: PositionStore, done: FinishedLook) -> None:
         if done.item is not None:
-            raise _Killed
+            raise Killed
         recorded(self, done)
 
     with monkeypatch.context() as patched:
         patched.setattr(PositionStore, "record", record)
-        with pytest.raises(_Killed):
+        with pytest.raises(Killed):
             here.look()
     postgres.run("INSERT INTO t VALUES (2, 'b', 2)")
     # the first slot began before the second row: if it were read on, the row would be there twice, or none at all
@@ -248,7 +137,7 @@ SOURCE: dict[str, Any] = {
     "name": "orders",
     "area": "shop",
     "connection": {"type": "replication", "database": "shop", "table": "public.orders", "every": "PT0S"},
-    "envelope": "postgres",
+    "envelope": "replication",
     "columns": [
         {"name": "id", "type": "integer"},
         {"name": "amount", "type": "decimal(18,4)"},
@@ -278,39 +167,14 @@ def test_from_the_log_to_the_hub(postgres: Server, instance: dg.DagsterInstance,
         " (2, NULL, NULL, NULL, NULL, ''), (3, 3, false, now(), '{}', 'gone')",
     )
     wanted = "SELECT id::text, round(amount, 4)::text, initcap(paid::text), tags::text, text FROM orders ORDER BY id"
-    with create_defs_folder_sandbox() as sandbox:
-        connections = {"shop": postgres.declared}
-        texts = {
-            "databases": yaml.safe_dump(
-                {
-                    "type": "dataops_assets.components.ConnectionsComponent",
-                    "attributes": {"connections": connections},
-                }
-            ),
-            "orders": declaration(SOURCE),
-        }
-        for name, text in texts.items():
-            (sandbox.defs_folder_path / name).mkdir(parents=True)
-            (sandbox.defs_folder_path / name / "defs.yaml").write_text(text)
-        with sandbox.build_all_defs() as definitions:
-            here = CodeLocation(definitions, instance, tmp_path)
-
-            def taken() -> list[tuple[Any, ...]]:
-                for request in here.tick("orders").run_requests or []:
-                    assert here.run(request).success
-                here.restart()
-                return [
-                    tuple(None if value is None else str(value) for value in row)
-                    for row in here.rows("hub/orders", *NAMES)
-                ]
-
-            assert taken() == postgres.run(wanted)
-            postgres.run(
-                "UPDATE orders SET amount = 2 WHERE id = 1",
-                "DELETE FROM orders WHERE id = 3",
-                "UPDATE orders SET id = 20 WHERE id = 2",
-            )
-            assert taken() == postgres.run(wanted)
-            postgres.run("TRUNCATE orders; INSERT INTO orders VALUES (5, 5, true, now(), NULL, 'after')")
-            assert taken() == postgres.run(wanted)
+    with hub_of(postgres, SOURCE, instance, tmp_path) as taken:
+        assert taken(*NAMES) == postgres.run(wanted)
+        postgres.run(
+            "UPDATE orders SET amount = 2 WHERE id = 1",
+            "DELETE FROM orders WHERE id = 3",
+            "UPDATE orders SET id = 20 WHERE id = 2",
+        )
+        assert taken(*NAMES) == postgres.run(wanted)
+        postgres.run("TRUNCATE orders; INSERT INTO orders VALUES (5, 5, true, now(), NULL, 'after')")
+        assert taken(*NAMES) == postgres.run(wanted)
     postgres.run("SELECT pg_drop_replication_slot('dataops_test_orders')")
