@@ -32,6 +32,7 @@ from dataops_assets.errors import ConfigError, InputError, StorageError
 Became = Literal["stored", "was there", "waiting", "left out", "refused", "failed"]
 BAD = ("refused", "failed")
 _USUAL = ("was there", "waiting")
+_IN_A_ROW = 3
 _State = tuple[str, int, int]
 
 
@@ -63,8 +64,8 @@ class Agent:
     def round(self, tell: Callable[[Pushed], object]) -> list[Pushed]:
         """Push what is there, tell what becomes of each file, and return it.
 
-        Raises ConfigError if no file can be sent, and StorageError if a folder cannot be listed. If the receiver does
-        not answer, the file is `failed` and the others wait for the next round.
+        Raises ConfigError if no file can be sent, and StorageError if a folder cannot be listed. A file that the
+        receiver does not store is `failed`; after three in a row the others wait for the next round.
         """
         # a file is pushed under the first name that it is chosen by
         named: dict[str, FileState] = {}
@@ -76,7 +77,8 @@ class Agent:
         for number, state in enumerate(states):
             found.append(self._pushed(state))
             tell(found[-1])
-            if found[-1].became == "failed":
+            # one file may be at fault; after several, the receiver is
+            if [item.became for item in found[-_IN_A_ROW:]] == ["failed"] * _IN_A_ROW:
                 left = [item for item in states[number + 1 :] if not item.refused]
                 found.extend(Pushed(item.name, "waiting", item.size, "for the receiver") for item in left)
                 break

@@ -27,8 +27,11 @@ from web_application import asked
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.receiving import uploads
+from dataops_assets.connections.uploads.sender import Sender, Sent
 from dataops_assets.connections.uploads.signature import signed
 from dataops_assets.connections.uploads.upload import CONTENT_DIGEST, OFFSET, Upload, digest_field, why_refused
+from dataops_assets.errors import StorageError
+from dataops_assets.operations.pushing import Agent
 from dataops_assets.operations.receiving import application
 
 # Dagster itself uses them wherever a component is loaded
@@ -341,6 +344,25 @@ def test_only_finished_files_are_sent_and_taken_away_after_they_are_stored(
     (version,) = (landed / "versions").iterdir()
     assert re.fullmatch(r"20231114T221321\.000000_[0-9a-f]{16}", version.name)
     assert (files(version), (landed / "a.json").read_bytes()) == ({"a.json": b"[7]"}, b"[1]")
+
+
+class Refusing(Sender):
+    """A receiver that has no room for some files."""
+
+    def send(self, upload: Upload, stream: Any) -> Sent:
+        assert stream.readable()
+        if upload.name.startswith("bad"):
+            raise StorageError("sending")
+        return Sent.STORED
+
+
+def test_one_file_that_fails_stops_no_other_and_three_in_a_row_do(tmp_path: Path) -> None:
+    for number, name in enumerate(["a", "bad1", "b", "bad2", "bad3", "c", "bad4", "bad5", "bad6", "d", ".e"]):
+        write(tmp_path / name, name, 1_700_000_000 + number)
+    told: list[str] = []
+    found = Agent(Refusing("", lambda: SECRET), [str(tmp_path)], 0).round(lambda item: told.append(item.became))
+    assert told == ["stored", "failed", "stored", "failed", "failed", "stored", "failed", "failed", "failed"]
+    assert [item.became for item in found] == [*told, "waiting"]
 
 
 class Impostor(BaseHTTPRequestHandler):

@@ -137,8 +137,7 @@ class Sender:
     def _refused(self, upload: Upload, answer: requests.Response) -> DataOpsError:
         """Return the error for an answer that refuses a request."""
         attempted, status = self._attempted(upload), answer.status_code
-        text = " ".join(answer.text[:_SHOWN].split())
-        received = f"status {status}: {text}" if text else f"status {status}"
+        received = f"status {status}: {_problem(answer)}".removesuffix(": ")
         if status in _MAY_PASS:
             next_step = "look at the log of the receiver; the next push goes on from here"
             return StorageError(attempted, received=received, next_step=next_step)
@@ -181,6 +180,15 @@ class Sender:
 
     def _attempted(self, upload: Upload) -> str:
         return f"sending {upload.name} to {self.url}"
+
+
+def _problem(answer: requests.Response) -> str:
+    """Return what an answer says; '' if it says nothing, as to HEAD."""
+    try:
+        return str(answer.json()["problem"])
+    except (ValueError, TypeError, KeyError):
+        # of a proxy
+        return " ".join(answer.text[:_SHOWN].split())
 
 
 def _skew(answer: requests.Response) -> float:
