@@ -3,6 +3,8 @@
 
 VENV ?= $(CURDIR)/.venv
 PEERS ?= $(CURDIR)/.venv-peers
+# an emulator of Snowflake for tests alone, whose packages do not fit ours
+export FAKESNOW ?= $(CURDIR)/.venv-fakesnow
 # the demo names it at its end
 export PORT ?= 3000
 # two more than the processors of a small machine: end-to-end tests mostly wait
@@ -32,7 +34,7 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
 
-.PHONY: help setup spark jars demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs benchmark-databases mutations lint format lock clean
+.PHONY: help setup spark jars fakesnow demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs benchmark-databases mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -43,6 +45,8 @@ spark: setup jars ## Install Spark beside the embedded engine (needs Java 17)
 	@deploy/local/setup.sh $(VENV) $(GROUPS) spark
 
 jars: $(JARS) $(KAFKA_JARS) ## Fetch the jars of Spark, and of the Kafka broker of tests (needs Maven)
+
+fakesnow: setup $(FAKESNOW)/.installed ## Install the emulator of Snowflake that tests start
 
 demo: setup ## Run two subject areas from raw data to the warehouse
 	@$(VENV)/bin/dataops demo
@@ -155,6 +159,13 @@ $(INSTALLED): pyproject.toml requirements.lock deploy/local/setup.sh
 $(PEERS)/.installed: tests/benchmarks/peers.txt
 	@$(VENV)/bin/python -m venv $(PEERS)
 	@$(VENV)/bin/uv pip install --quiet --python $(PEERS)/bin/python --requirement $<
+	@touch $@
+
+$(FAKESNOW)/.installed: tests/integration/databases/fakesnow.txt
+	@$(VENV)/bin/python -m venv $(FAKESNOW)
+	@# where uv cannot reach the packages, pip does
+	@$(VENV)/bin/uv pip install --quiet --python $(FAKESNOW)/bin/python --requirement $< 2> /dev/null \
+		|| $(FAKESNOW)/bin/pip install --quiet --requirement $<
 	@touch $@
 
 $(INSTANCE): deploy/local/dagster.yaml

@@ -69,11 +69,42 @@ class DuckDBDatabase(Declared):
     path: str = Field(description="Path of the file.")
 
 
-AnyDatabase = Annotated[PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase, Field(discriminator="type")]
+class SnowflakeDatabase(Declared):
+    """A database of Snowflake. It needs the extra `snowflake`."""
+
+    type: Literal["snowflake"]
+    account: str = Field(description="Identifier of the account, such as 'myorg-myaccount'.")
+    database: str = Field(description="Name of the database.")
+    schema_: str = Field(
+        "PUBLIC",
+        alias="schema",
+        description="Schema of tables that are named without one. Outputs make their temporary tables in it.",
+    )
+    user: str = Field(description="Name of the user.")
+    password: Secret | None = Field(None, description="Reference to the password, or to an access token.")
+    private_key: Secret | None = Field(
+        None, description="Reference to the private key of the user, in PEM form without a passphrase."
+    )
+    role: str = Field("", description="Role; default: that of the user.")
+    warehouse: str = Field("", description="Virtual warehouse that runs the statements; default: that of the user.")
+    host: str = Field("", description="Host name, if it is not the usual one of the account.")
+    port: int = Field(443, ge=1, le=65535, description="Port of this host.")
+    protocol: Literal["https", "http"] = Field("https", description="Protocol of this host; http is for emulators.")
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> SnowflakeDatabase:
+        if (self.password is None) == (self.private_key is None):
+            raise ValueError("give either password or private_key")
+        return self
+
+
+AnyDatabase = Annotated[
+    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase, Field(discriminator="type")
+]
 
 
 AnyConnection = Annotated[
-    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | RestApi | KafkaCluster,
+    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase | RestApi | KafkaCluster,
     Field(discriminator="type"),
 ]
 

@@ -215,6 +215,17 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "update_in_place": ["last_seen"],
         "merge": {"*": "last", "amount": "sum", "note": {"take": "last", "when": "note_is_given"}},
     },
+    "SnowflakeDatabase": {
+        "account": "myorg-myaccount",
+        "database": "SHOP",
+        "schema": "PUBLIC",
+        "user": "DATAOPS",
+        "password": {"env": "SNOWFLAKE_TOKEN"},
+        "private_key": {"file": "/run/secrets/snowflake.pem"},
+        "role": "LOADER",
+        "warehouse": "LOAD_WH",
+        "host": "myorg-myaccount.privatelink.snowflakecomputing.com",
+    },
     "MySqlDatabase": {**_SERVER, "password": {"file": "/run/secrets/shop_db"}},
     "AfterDelivery": {"function": "feeds.bank:tell", "arguments": {"channel": "payments"}},
     "Output": {

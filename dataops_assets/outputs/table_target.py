@@ -27,6 +27,8 @@ from dataops_assets.sql import alias, column, columns, conjunction, identifier, 
 _STAGED = "s_staged"
 _GONE = "s_gone"
 _LOCKING = ("postgres", "mysql")
+# a row is locked by changing it there
+_LOCKING_BY_UPDATE = ("snowflake",)
 
 
 def deliver_to_table(context: OutputContext, target: TableTarget, opened: Target) -> Delivered:
@@ -111,6 +113,10 @@ class _Delivery:
             t=positions,
             name=name,
         )
+        if self._writer.dialect in _LOCKING_BY_UPDATE:
+            self._writer.run(self._positioned({"output": self._output.name}))
+            # no key is enforced there: after two first deliveries at once, one of two rows has the position
+            asked = asked.order_by(exp.Ordered(this=column("delivery", "p"), desc=True, nulls_first=False))
         found = self._writer.fetch(asked.lock() if self._writer.dialect in _LOCKING else asked)[0]
         source, version, commit_id, mapping, delivery, rows = found
         if source is None:
@@ -126,17 +132,19 @@ class _Delivery:
             "delivery": now.delivery,
             "delivered_rows": now.rows,
         }
-        self._writer.run(
-            exp.Update(
-                this=positions_beside(self._table),
-                expressions=[
-                    exp.EQ(this=exp.column(identifier(name)), expression=exp.convert(value))
-                    for name, value in values.items()
-                ],
-                where=exp.Where(
-                    this=exp.EQ(this=exp.column(identifier("output")), expression=exp.Literal.string(self._output.name))
-                ),
-            )
+        self._writer.run(self._positioned(values))
+
+    def _positioned(self, values: Mapping[str, str | int | None]) -> exp.Update:
+        """Return the statement that gives the position of this output these values."""
+        return exp.Update(
+            this=positions_beside(self._table),
+            expressions=[
+                exp.EQ(this=exp.column(identifier(name)), expression=exp.convert(value))
+                for name, value in values.items()
+            ],
+            where=exp.Where(
+                this=exp.EQ(this=exp.column(identifier("output")), expression=exp.Literal.string(self._output.name))
+            ),
         )
 
     # --- rows --------------------------------------------------------------------------------------------------------

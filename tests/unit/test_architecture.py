@@ -362,7 +362,10 @@ def test_what_is_imported_is_a_dependency_of_its_own() -> None:
     """Nothing is used that is there only because something else needs it."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     groups = project["optional-dependencies"]
-    declared = [*project["dependencies"], *(needed for name in ("kafka", "sftp", "spark") for needed in groups[name])]
+    declared = [
+        *project["dependencies"],
+        *(needed for name in ("kafka", "sftp", "snowflake", "spark") for needed in groups[name]),
+    ]
     direct = {canonical(requirement.partition("==")[0]) for requirement in declared}
     bringing = packages_distributions()
     undeclared = [

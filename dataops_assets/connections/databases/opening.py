@@ -12,6 +12,7 @@ from dataops_assets.config.databases import (
     DuckDBDatabase,
     MySqlDatabase,
     PostgresDatabase,
+    SnowflakeDatabase,
     SqliteDatabase,
 )
 from dataops_assets.config.kafka import KafkaCluster
@@ -120,6 +121,10 @@ def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ
             from dataops_assets.connections.databases.duckdb_file import DuckDBFile
 
             return DuckDBFile(declared)
+        case SnowflakeDatabase():
+            from dataops_assets.connections.databases.snowflake import Snowflake
+
+            return Snowflake(declared, *_secrets_of(declared, variables))
 
 
 def log_of(
@@ -163,3 +168,11 @@ def written(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) ->
             from dataops_assets.connections.databases import duckdb_file, duckdb_writer
 
             return duckdb_writer.writing(duckdb_file.DuckDBFile(declared))
+        case SnowflakeDatabase():
+            from dataops_assets.connections.databases import snowflake, snowflake_writer
+
+            return snowflake_writer.writing(snowflake.Snowflake(declared, *_secrets_of(declared, variables)))
+
+
+def _secrets_of(declared: SnowflakeDatabase, variables: Mapping[str, str]) -> tuple[str | None, str | None]:
+    return secret_of(declared.password, variables), secret_of(declared.private_key, variables)
