@@ -150,7 +150,7 @@ class Reference:
             assert self.add(offset, content).state is State.DIFFERS
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(files=FILES, wanted=st.lists(REQUESTS, max_size=25))
 def test_the_folder_has_exactly_the_announced_files(
     files: Sequence[tuple[str, bytes, int]], wanted: Sequence[Asked]
