@@ -48,6 +48,10 @@ COLUMN_TYPE = re.compile(
 )
 
 
+BinaryFormat = Literal["utf-8", "hex", "base64"]
+"""How bytes are written as text."""
+
+
 class Column(Declared):
     """One column of the schema contract."""
 
@@ -74,6 +78,11 @@ class Column(Declared):
     number_format: NumberFormat | None = Field(
         None,
         description="Notation of numbers in text data: marks, place of the minus, units. Default: as in the format.",
+    )
+    binary_format: BinaryFormat = Field(
+        "utf-8",
+        description="How bytes are written in text data: as a text in UTF-8; in hexadecimal digits, perhaps after \\x "
+        "or 0x; or in base64 of the standard alphabet.",
     )
     null_words: tuple[str, ...] | None = Field(
         None, description="Texts that mean null in this column, instead of the format's null_words."
@@ -139,6 +148,13 @@ class Column(Declared):
     def _numbers_have_the_format(self) -> Column:
         if self.number_format is not None and base_type(self.type) not in ("integer", "double", "decimal"):
             raise ValueError(f"column {self.name!r} is {self.type}, so it has no number_format")
+        return self
+
+    @model_validator(mode="after")
+    def _bytes_have_the_format(self) -> Column:
+        if self.binary_format != "utf-8" and (self.type != "binary" or self.expression):
+            made = "computed" if self.expression else self.type
+            raise ValueError(f"column {self.name!r} is {made}, so it has no binary_format")
         return self
 
     @property

@@ -34,6 +34,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "description": "Number of the order.",
         "date_format": "%d.%m.%Y",
         "number_format": {"decimal_mark": ",", "thousands_mark": ".", "minus": ["parentheses"], "units": ["€"]},
+        "binary_format": "hex",
         "null_words": ["", "NA"],
         "expression": "coalesce(new_id, old_id)",
         "presence_of": "note",

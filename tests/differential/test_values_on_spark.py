@@ -43,6 +43,16 @@ CASES = [
     ("timestamptz", "epoch_milliseconds", tuple(EPOCHS.split("|"))),
     ("timestamp", "epoch_seconds", tuple(EPOCHS.split("|"))),
     ("date", "epoch_days", tuple(EPOCHS.split("|"))),
+    (
+        "binary",
+        "hex",
+        ("\\x00fF", "0x00ff", " 0X00FF ", "", "\\x", "\\x0", "0x0g", "00 ff", "\\\\x00", "é", "00" * 9000),
+    ),
+    (
+        "binary",
+        "base64",
+        ("AP8=", " AP8= ", "", "AP8", "AP9=", "AP8==", "A===", "====", "AP\n8=", "AP-_", "é===", "AAAA" * 5000),
+    ),
     ("date", "%Y-%j", ("2013-1", "2013-365", "2013-366", "2016-366")),
     ("date", "%G-W%V-%u", ("2020-W53-7", "2021-W53-1", "2016-W01-1", "2016-W1-7")),
     ("date", "%Y %U %a", ("2013 0 tue", "2012 53 MON", "2018 00 Sun", "2013 12 Sat")),
@@ -59,7 +69,7 @@ CASES = [
 def test_a_text_is_one_value(
     duckdb: DuckDBEngine, spark: SparkEngine, kind: str, form: Any, texts: tuple[str, ...]
 ) -> None:
-    field = "number_format" if isinstance(form, dict) else "date_format"
+    field = "number_format" if isinstance(form, dict) else "binary_format" if kind == "binary" else "date_format"
     declared = Column.model_validate({"name": "c", "type": kind, field: form})
     target = exp.DataType.build(sql_type(kind), dialect=DIALECT)
     result = alias(exp.cast(converted(column("v"), "VARCHAR", declared, marks_for(declared, TextMarks())), target), "r")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import math
 import re
@@ -211,6 +212,22 @@ def test_booleans_and_bytes(session: DuckDBSession) -> None:
     texts = ["true", "FALSE", "t", "0", "1", "yes", "No", "1.0", " 0.0 "]
     assert convert(session, texts, "boolean") == [True, False, True, False, True, True, False, True, False]
     assert convert(session, ["é", "\\x00"], "binary") == ["é".encode(), b"\\x00"]
+
+
+@given(items=st.lists(st.binary(max_size=40), min_size=1, max_size=8))
+@settings(max_examples=20)
+def test_bytes_in_text_are_those_that_were_written(session: DuckDBSession, items: list[bytes]) -> None:
+    assert convert(session, [item.hex() for item in items], "binary", binary_format="hex") == items
+    written = [base64.b64encode(item).decode() for item in items]
+    assert convert(session, written, "binary", binary_format="base64") == items
+
+
+def test_what_is_not_written_in_the_format_of_bytes_is_no_value(session: DuckDBSession) -> None:
+    hexadecimal = ["\\x00fF", "0x00ff", " 0X00FF ", "", "\\x", "\\x0", "0x0g", "00 ff", "x00", "\\\\x00", "é"]
+    read = [b"\x00\xff", b"\x00\xff", b"\x00\xff", b"", b"", None, None, None, None, None, None]
+    assert convert(session, hexadecimal, "binary", binary_format="hex") == read
+    base = ["AP8=", " AP8= ", "", "AP8", "AP9=", "AP8==", "A===", "====", "AP\n8=", "AP-_", "AP8=AP8=", "é==="]
+    assert convert(session, base, "binary", binary_format="base64") == [b"\x00\xff"] * 2 + [b""] + [None] * 9
 
 
 def test_declared_date_formats(session: DuckDBSession) -> None:

@@ -25,7 +25,7 @@ from dataops_assets.errors import ConfigError
 from dataops_assets.quality.families import family_of
 from dataops_assets.rules.types import Types, UntypedError
 from dataops_assets.sql import DIALECT, computed_once, literal, query
-from dataops_assets.steps.parsing import epoch_times
+from dataops_assets.steps.parsing import binary_texts, epoch_times
 from dataops_assets.steps.parsing.time_formats import parsed, time_format
 
 _DATE = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])[-/][0-9]{1,2}[-/][0-9]{1,2}"
@@ -204,7 +204,7 @@ def _from_text(value: exp.Expression, column: Column, target: str, marks: TextMa
             "WHEN NOT contains($value, '_') THEN TRY_CAST($value AS BOOLEAN) END",
             value=value,
         )
-    return query("encode($value)", value=value)
+    return binary_texts.bytes_of_text(value, column.binary_format)
 
 
 def _plain_number(value: exp.Expression, marks: TextMarks) -> exp.Expression:
