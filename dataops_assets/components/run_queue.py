@@ -44,11 +44,16 @@ class RunQueue(Generic[_Job, _Result]):
         begin: Callable[[_Job], None],
         lost: Callable[[_Job], _Result],
         side_by_side: bool,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the functions: `begin` is called here before `do`, `lost` for the job of a fork that was killed."""
+        """Take the functions: `begin` is called here before `do`, `lost` for the job of a fork that was killed.
+
+        `meanwhile` is called once, when this process waits for forks for the first time.
+        """
         self._do = do
         self._begin = begin
         self._lost = lost
+        self._meanwhile: Callable[[], None] | None = meanwhile
         self._waiting: dict[str, deque[_Job]] = {}
         self._busy: dict[str, tuple[_Worker, _Job]] = {}
         self._free: list[_Worker] = []
@@ -89,6 +94,9 @@ class RunQueue(Generic[_Job, _Result]):
             job = self._take(name)
             self._begin(job)
             return self._do(job)
+        if self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile()
         ready = wait([worker.connection for worker, _ in self._busy.values()])
         name = next(name for name, (worker, _) in self._busy.items() if worker.connection in ready)
         worker, job = self._busy.pop(name)

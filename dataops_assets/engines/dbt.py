@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
+# the modules that running dbt imports; it imports the adapter by its name
+_MODULES = ("dbt.cli.main", "dbt.adapters.duckdb.connections", "dbt.adapters.duckdb.impl")
 # dbt keeps its state in module variables, and works in its project's folder
 _ONE_AT_A_TIME = threading.Lock()
 # DuckDB's message when another process has the file open
@@ -87,6 +90,12 @@ class Invocation:
     previews: Mapping[str, Sequence[Sequence[str | None]]]
     changed: Mapping[str, int]
     versions: Mapping[str, int | None]
+
+
+def import_dbt() -> None:
+    """Import dbt, so that a later command begins at once. Has no effect in a process that has imported it already."""
+    for name in _MODULES:
+        import_module(name)
 
 
 def parse(project: DbtProject) -> Manifest:

@@ -39,7 +39,8 @@ def main():
     global own
     own = os.getpid()
     begun = []
-    with RunQueue(do, lambda job: begun.append(job[1]), lambda job: [job[1], "lost"], side_by_side=True) as queue:
+    begin, lost = lambda job: begun.append(job[1]), lambda job: [job[1], "lost"]
+    with RunQueue(do, begin, lost, side_by_side=True, meanwhile=lambda: begun.append("meanwhile")) as queue:
         for fork in multiprocessing.active_children() if sys.argv[3:] == ["idle forks die"] else ():
             fork.kill()
             fork.join()
@@ -78,6 +79,7 @@ def test_jobs_of_different_names_are_done_side_by_side_and_those_of_one_name_in_
         assert [text for text, _ in done if text in texts] == texts
     assert begun.index("b1") < begun.index("c")
     assert not any(is_here for _, is_here in done)
+    assert begun.count("meanwhile") == 1
 
 
 def test_the_job_of_a_killed_fork_is_lost_and_the_others_are_done(tmp_path: Path) -> None:
@@ -94,7 +96,8 @@ def test_forks_that_were_killed_while_idle_lose_the_job_they_would_get(tmp_path:
 
 
 def test_a_process_that_may_have_no_children_does_the_jobs_itself(tmp_path: Path) -> None:
-    _, done = results(tmp_path, {"a": ["one", "two"], "b": ["three"]}, "daemonic")
+    begun, done = results(tmp_path, {"a": ["one", "two"], "b": ["three"]}, "daemonic")
+    assert "meanwhile" not in begun
     assert sorted(done) == [["one", True], ["three", True], ["two", True]]
 
 

@@ -28,6 +28,7 @@ import dagster as dg
 from dataops_assets.components.forking import end_idle_threads, end_with, has_threads, import_without_threads
 from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.project_state import FileState, other_modules, project_files
+from dataops_assets.engines.dbt import import_dbt
 
 STALE = "stale\n"
 _MOST_FILES = 250
@@ -35,7 +36,6 @@ _SECONDS_TO_ASK = 5.0
 _FIRST_FREE = 3
 # what runs import besides what a load imports; pandas is what Arrow imports when it makes the first array
 _USED_BY_RUNS = ("alembic.command", "deltalake", "duckdb", "pandas", "pyarrow.parquet")
-_USED_BY_WAREHOUSE = ("dbt.cli.main", "dbt.adapters.duckdb.connections", "dbt.adapters.duckdb.impl")
 _WAREHOUSE = "dataops_assets.components.warehouse"
 
 
@@ -73,8 +73,10 @@ def _load(settings: dict[str, Any]) -> Path:
     loaded = import_module(module)
     definitions = getattr(loaded, attribute)
     definitions()
-    for name in (*_USED_BY_RUNS, *(_USED_BY_WAREHOUSE if _WAREHOUSE in sys.modules else ())):
+    for name in _USED_BY_RUNS:
         import_module(name)
+    if _WAREHOUSE in sys.modules:
+        import_dbt()
     # again, because imports can set variables that a load depends on
     repository = definitions().get_repository_def()
     repository.load_all_definitions()
