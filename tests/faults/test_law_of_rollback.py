@@ -79,7 +79,7 @@ def test_what_a_rollback_leaves_and_what_follows_is_the_function_of_the_remainin
         story = prepare(Path(place) / "a", settings_of(refresh))
         inputs = [story.deliver(day, days[day]) for day in order]
         before, since, after = inputs[: cuts[0]], inputs[cuts[0] : cuts[1]], inputs[cuts[1] :]
-        for some in (before[:1], before[1:]):
+        for some in filter(None, (before[:1], before[1:])):
             assert run(story, some, STEPS, f"run {next(_RUNS)}") == []
         context = story.source_context()
         released = {key: rows_of(context, key) for key in TABLES}
