@@ -95,7 +95,7 @@ def declared(area: str) -> list[Source]:
 def assert_area_same(reader: DuckDBEngine, one: Area, other: Area, names: Sequence[str]) -> None:
     for name in names:
         assert_same(reader, one.source_context(name), other.source_context(name))
-        assert one.profiles(name) == other.profiles.newest(name)
+        assert one.profiles(name) == other.profiles(name)
 
 
 def test_flights(spark: SparkEngine, duckdb: DuckDBEngine, tmp_path: Path) -> None:
