@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from free_ports import free_ports
 
 PROJECT = Path(__file__).resolve().parents[1]
 JARS = Path(os.environ.get("KAFKA_JARS_FOLDER", PROJECT / ".jars-kafka"))
@@ -75,7 +75,7 @@ def broker() -> Iterator[Broker]:
         pytest.skip(f"no Java, or no jars of Kafka in {JARS} (make jars)")
     folder = Path(tempfile.mkdtemp(prefix="dataops-kafka-"))
     try:
-        ports = _free_ports(3)
+        ports = free_ports(3)
         settings = folder / "server.properties"
         settings.write_text(_settings(folder, ports))
         programs = [*_JAVA, "-cp", f"{JARS}/*"]
@@ -104,17 +104,6 @@ def _answering(address: str, process: subprocess.Popen[bytes], log: Path) -> Adm
         except KafkaException:
             time.sleep(0.1)
     raise AssertionError(f"Kafka did not start: {log.read_text()[-2000:]}")
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _cluster_id() -> str:

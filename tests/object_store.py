@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -18,6 +17,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from free_ports import free_ports
 
 _START_SECONDS = 60
 _SERVERS = ("master", "volume", "filer", "s3")
@@ -41,7 +41,7 @@ def object_store() -> Iterator[str]:
         users = folder / "users.json"
         credentials = [{"accessKey": "key", "secretKey": "secret"}]
         users.write_text(json.dumps({"identities": [{"name": "a", "credentials": credentials, "actions": ["Admin"]}]}))
-        ports = _free_ports(2 * len(_SERVERS))
+        ports = free_ports(2 * len(_SERVERS))
         named = [*zip([f"-{server}.port{kind}" for server in _SERVERS for kind in ("", ".grpc")], ports, strict=True)]
         places = ["-ip=127.0.0.1", f"-dir={folder}", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
         # servers of other protocols would take fixed ports
@@ -76,14 +76,3 @@ def _answering(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> No
         except (BotoCoreError, ClientError):
             time.sleep(0.1)
     raise AssertionError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
