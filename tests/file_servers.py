@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_DTPHandler, TLS_FTPHandler
 from pyftpdlib.ioloop import IOLoop
@@ -154,7 +155,7 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[FileServer]:
         made = ["ssh-keygen", "-q", "-t", "ed25519", "-a", "1", "-N", SECRET if name == "user" else ""]
         subprocess.run([*made, "-f", str(keys / name)], check=True, timeout=600)
     (keys / "authorized").write_bytes((keys / "user.pub").read_bytes())
-    inner = free_port()
+    (inner,) = free_ports(1)
     settings = {
         "HostKey": keys / "host",
         "AuthorizedKeysFile": keys / "authorized",
@@ -189,13 +190,6 @@ def sftp_server(folder: Path, keys: Path) -> Iterator[FileServer]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:

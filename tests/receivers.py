@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from file_servers import free_port
+from free_ports import free_ports
 
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.config.source import Source
@@ -57,7 +57,7 @@ class Receiver:
     """A process that receives requests for `orders`, or pushed files for some sources."""
 
     def __init__(self, home: Path, pushed: Sequence[str] = ()) -> None:
-        self.home, self.port, self.pushed = home, free_port(), pushed
+        self.home, self.port, self.pushed = home, free_ports(1)[0], pushed
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from dataops_assets.config.declared import Declared, Duration
+from dataops_assets.config.declared import Declared
+from dataops_assets.config.sorted_names import BetweenListings
 
 
 class Notifications(Declared):
@@ -17,13 +18,6 @@ class Notifications(Declared):
         description="URL of a queue of SQS, to which S3 (directly, by SNS or by EventBridge) sends a message for each "
         "new object. No other source or program may read it: a message is deleted after what it names is recorded.",
     )
-    full_listing_every: Duration = Field(
+    full_listing_every: BetweenListings = Field(
         timedelta(days=1), description="List all objects again after this time. It finds what no message named."
     )
-
-    @field_validator("full_listing_every")
-    @classmethod
-    def _some_time(cls, value: timedelta) -> timedelta:
-        if value <= timedelta(0):
-            raise ValueError("full_listing_every is a time between two listings, such as 1 day")
-        return value

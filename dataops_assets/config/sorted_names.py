@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from dataops_assets.config.declared import Declared, Duration
+
+
+def _some_time(value: timedelta, info: ValidationInfo) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError(f"{info.field_name} is a time between two listings, such as 1 day")
+    return value
+
+
+BetweenListings = Annotated[Duration, AfterValidator(_some_time)]
+"""The time between two listings of all objects of a bucket."""
 
 
 class SortedNames(Declared):
@@ -15,13 +26,6 @@ class SortedNames(Declared):
     overlap: int = Field(
         1000, ge=1, description="Number of the last names that each look lists again, to find what comes late."
     )
-    whole_every: Duration = Field(
+    whole_every: BetweenListings = Field(
         timedelta(days=1), description="List all objects again after this time. It finds what sorts before the overlap."
     )
-
-    @field_validator("whole_every")
-    @classmethod
-    def _some_time(cls, value: timedelta) -> timedelta:
-        if value <= timedelta(0):
-            raise ValueError("whole_every is a time between two listings, such as 1 day")
-        return value

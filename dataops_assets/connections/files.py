@@ -480,7 +480,7 @@ class Files:
         return take_object_away(self._fs, taken, names_at(target, mark) if target else iter(()), is_copy, compares)
 
     def _require_can_take_away(self, settle_seconds: float) -> None:
-        """Raise ConfigError if the versions of files cannot be told apart, or one cannot be taken away alone."""
+        """Raise ConfigError if `after_pickup` could remove another version of a file than the one that was taken."""
         if not self.is_local and not is_s3(self._fs) and not isinstance(self._fs, SftpFiles):
             raise ConfigError(
                 f"taking files of {self._path} away",

@@ -6,16 +6,14 @@ listing. So a look finds each object that sorts after the mark, and a whole list
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.look import Look
+from dataops_assets.connections.partial_listing import record_position, was_whole_within
 from dataops_assets.connections.stored_position import StoredPosition
-from dataops_assets.errors import CommitConflict
-from dataops_assets.metadata.position_store import FinishedLook, RecordedLook
+from dataops_assets.metadata.position_store import RecordedLook
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,7 @@ class ListingStart:
             return
         self._last = look.metadata.positions.last_look(look.source.name)
         known = ListedTo.from_json(self._last.position or {})
-        if known.place != place or not known.whole_at:
-            return
-        passed = look.now - dt.datetime.fromisoformat(known.whole_at)
-        if dt.timedelta(0) <= passed < connection.sorted_names.whole_every:
+        if known.place == place and was_whole_within(look, known.whole_at, connection.sorted_names.whole_every):
             self._begins = known
 
     @property
@@ -60,12 +55,4 @@ class ListingStart:
             first = min(unfinished)
             names = [name for name in names if name < first]
         mark = max([self._begins.mark, *names[-1:]])
-        following = replace(self._begins, mark=mark)
-        if following.as_json() == (self._last.position or {}):
-            return
-        self._look.metadata.contracts.register(self._look.source)
-        # another look of the same moment recorded its own position, which is as good
-        with contextlib.suppress(CommitConflict):
-            self._look.metadata.positions.record(
-                FinishedLook(self._look.source.name, self._last.looks, self._look.now, following.as_json())
-            )
+        record_position(self._look, self._last, replace(self._begins, mark=mark))

@@ -6,7 +6,6 @@ next full listing. A message is deleted after what it names is recorded: as an a
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -14,10 +13,10 @@ from dataops_assets.config.notifications import Notifications
 from dataops_assets.connections.files import FileVersion
 from dataops_assets.connections.look import Clock, Look
 from dataops_assets.connections.object_events import events_in
+from dataops_assets.connections.partial_listing import record_position, was_whole_within
 from dataops_assets.connections.queues import Queue
 from dataops_assets.connections.stored_position import StoredPosition
-from dataops_assets.errors import CommitConflict, StorageError
-from dataops_assets.metadata.position_store import FinishedLook
+from dataops_assets.errors import StorageError
 
 MOST_PENDING = 10_000
 """Number of objects that are remembered from look to look; if there are more, the next look lists all."""
@@ -60,10 +59,8 @@ class NotifiedNames:
         named = {f"{scheme}://{bucket}/{key}" for _, said in self._said for key in said.keys}
         self.names: set[str] | None = None
         """The URLs of the objects to look at; None if the look lists all."""
-        if self._before.whole_at:
-            passed = look.now - dt.datetime.fromisoformat(self._before.whole_at)
-            if dt.timedelta(0) <= passed < declared.full_listing_every:
-                self.names = named | set(self._before.pending)
+        if was_whole_within(look, self._before.whole_at, declared.full_listing_every):
+            self.names = named | set(self._before.pending)
         self._faults = [
             (FileVersion(f"{queue.url}#{message.id}", len(message.body.encode()), message.sent_at), said.fault)
             for message, said in self._said
@@ -72,7 +69,7 @@ class NotifiedNames:
 
     @property
     def told(self) -> list[str]:
-        """Return the origins by which messages are told that name no object of the bucket."""
+        """Return the origins of messages that name no object of the bucket; each is told as if it was a file."""
         return [version.origin for version, _ in self._faults]
 
     def tell(self) -> None:
@@ -86,14 +83,9 @@ class NotifiedNames:
         following = NotifiedTo(self._before.place, self._before.queue, whole_at, sorted(pending))
         if len(following.pending) > MOST_PENDING:
             following = NotifiedTo(self._before.place, self._before.queue)
-        if following.as_json() != (self._last.position or {}):
-            self._look.metadata.contracts.register(self._look.source)
-            done = FinishedLook(self._look.source.name, self._last.looks, self._look.now, following.as_json())
-            try:
-                self._look.metadata.positions.record(done)
-            except CommitConflict:
-                # another look of the same moment: the messages come again
-                return
+        if not record_position(self._look, self._last, following):
+            # the messages come again
+            return
         try:
             self._queue.delete(self._messages)
         except StorageError as error:

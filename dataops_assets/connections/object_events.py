@@ -13,7 +13,7 @@ _TEST = "s3:TestEvent"
 
 @dataclass(frozen=True)
 class ObjectEvents:
-    """What a message says: `keys` of objects that changed, and why it says nothing else ('' if it is as expected).
+    """The content of a message: `keys` of objects that changed, and its `fault` ('' if it has none).
 
     An event of any kind is a reason to look at its object, also of a removal: an older version can be there then.
     """

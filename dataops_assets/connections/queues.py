@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from dataops_assets.connections.aws import new_session
 from dataops_assets.errors import StorageError
 
 MOST_MESSAGES = 5_000
@@ -91,12 +92,11 @@ class Queue:
         if self._opened is None:
             # takes long to import, and few sources need it
             from botocore.config import Config
-            from botocore.session import Session
 
             parts = urlsplit(self.url)
             region = _REGION.search(parts.netloc)
             limits = {"connect_timeout": _TIMEOUT_SECONDS, "read_timeout": _TIMEOUT_SECONDS}
-            self._opened = Session().create_client(
+            self._opened = new_session().create_client(
                 "sqs",
                 region_name=region[1] if region else None,
                 # the host of the queue, also where it is no host of AWS

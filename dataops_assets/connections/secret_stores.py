@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_assets.config.secrets import Secret
+from dataops_assets.connections.aws import new_session
 from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.masking import remember
 
@@ -68,14 +69,13 @@ def _of_aws(reference: Secret) -> str:
     # takes long to import, and few deployments need it
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
-    from botocore.session import Session
 
     parts = reference.aws.split(":")
     region = parts[3] if len(parts) >= _ARN_PARTS and parts[0] == "arn" else None
     limits = {"connect_timeout": _TIMEOUT_SECONDS, "read_timeout": _TIMEOUT_SECONDS}
     settings = Config(retries={"total_max_attempts": _TRIES}, **limits)
     try:
-        client = Session().create_client("secretsmanager", region_name=region, config=settings)
+        client = new_session().create_client("secretsmanager", region_name=region, config=settings)
         found = client.get_secret_value(SecretId=reference.aws)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "an error without a code")

@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from fsspec.spec import AbstractFileSystem
 
+from dataops_assets.connections.trees import object_at
 from dataops_assets.errors import ConfigError, StorageError
 
 _DONE, _FORBIDDEN, _NOT_THERE, _CONFLICT, _OTHER_VERSION = 204, 403, 404, 409, 412
@@ -52,7 +53,7 @@ def take_object_away(
     moved = _copied(store, taken, found, names, is_copy)
     condition = {"VersionId": found["VersionId"]} if by_id else {"IfMatch": found["ETag"]}
     try:
-        store.call_s3("delete_object", **_place(taken.path), **condition)
+        store.call_s3("delete_object", **object_at(taken.path), **condition)
     except OSError as error:
         if status_of(error) in (_NOT_THERE, _CONFLICT, _OTHER_VERSION):
             # a copy stays: it is of the version that was taken, and perhaps a lost answer hid that this was deleted
@@ -66,7 +67,7 @@ def deletes_on_condition(store: AbstractFileSystem, folder: str) -> bool:
 
     `folder` is where the right to delete is. Raises the errors of the store.
     """
-    asked = _place(f"{folder.rstrip('/')}/{_NO_OBJECT}")
+    asked = object_at(f"{folder.rstrip('/')}/{_NO_OBJECT}")
     with_condition = _deletes(store, asked, IfMatch='"0"')
     if with_condition != _NOT_THERE:
         return with_condition == _OTHER_VERSION
@@ -97,14 +98,9 @@ def status_of(error: OSError) -> int:
     return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _place(path: str) -> dict[str, str]:
-    bucket, _slash, key = path.partition("/")
-    return {"Bucket": bucket, "Key": key}
-
-
 def _version(store: AbstractFileSystem, taken: TakenObject) -> Mapping[str, Any]:
     """Return what the store says of an object. Raises FileNotFoundError if it is not the version that was taken."""
-    found: Mapping[str, Any] = store.call_s3("head_object", **_place(taken.path))
+    found: Mapping[str, Any] = store.call_s3("head_object", **object_at(taken.path))
     if (found["ContentLength"], found["LastModified"]) != (taken.size, taken.modified):
         raise FileNotFoundError(taken.path)
     return found
@@ -120,7 +116,7 @@ def _require_only_version(store: AbstractFileSystem, path: str, found: Mapping[s
             next_step="switch on versioning of the bucket, or leave out after_pickup and let lifecycle rules delete "
             "old objects",
         )
-    place = _place(path)
+    place = object_at(path)
     asked = {"Bucket": place["Bucket"], "Prefix": place["Key"], "MaxKeys": 2}
     versions = store.call_s3("list_object_versions", **asked).get("Versions", ())
     if len([item for item in versions if item["Key"] == place["Key"]]) > 1:
@@ -141,7 +137,7 @@ def _copied(
     """Copy an object to the first free name and return it; that of an earlier copy, or '' if there are no names."""
     for name in names:
         try:
-            there = store.call_s3("head_object", **_place(name))
+            there = store.call_s3("head_object", **object_at(name))
         except FileNotFoundError:
             pass
         else:
@@ -151,8 +147,8 @@ def _copied(
         try:
             store.call_s3(
                 "copy_object",
-                **_place(name),
-                CopySource=_place(taken.path),
+                **object_at(name),
+                CopySource=object_at(taken.path),
                 CopySourceIfMatch=found["ETag"],
                 IfNoneMatch="*",
             )
@@ -162,9 +158,9 @@ def _copied(
             _version(store, taken)
             # the name was taken by somebody else at this moment
             continue
-        if store.call_s3("head_object", **_place(taken.path))["ETag"] != found["ETag"]:
+        if store.call_s3("head_object", **object_at(taken.path))["ETag"] != found["ETag"]:
             # a store may ignore the condition of a copy: then this can be a copy of something else
-            store.call_s3("delete_object", **_place(name))
+            store.call_s3("delete_object", **object_at(name))
             raise FileNotFoundError(taken.path)
         return name
     return ""

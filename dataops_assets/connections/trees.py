@@ -84,9 +84,8 @@ def named_objects(
     """
 
     def shown(path: str) -> dict[str, Any] | OSError:
-        bucket, _slash, key = path.partition("/")
         try:
-            found = store.call_s3("head_object", Bucket=bucket, Key=key)
+            found = store.call_s3("head_object", **object_at(path))
         except OSError as error:
             if not isinstance(error.__cause__, ClientError):
                 # nobody answered
@@ -100,6 +99,12 @@ def named_objects(
                 yield path, info
             elif not isinstance(info, FileNotFoundError):
                 refuse(path, info)
+
+
+def object_at(path: str) -> dict[str, str]:
+    """Return what a request to S3 names an object by; `path` is `bucket/key`."""
+    bucket, _slash, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 def is_s3(store: AbstractFileSystem) -> bool:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dataops_assets.errors import CommitConflict, InputError, StorageError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert_of, portions
+from dataops_assets.metadata.statements import insert_of, portions, utc_now
 from dataops_assets.metadata.token_store import revoke_dropped, revoke_later
 from dataops_assets.report import PER_INPUT
 
@@ -444,7 +444,7 @@ def _later(connection: sa.Connection, release: str, sources: Sequence[str]) -> d
 def _end(connection: sa.Connection, rollback: Rollback, state: str) -> bool:
     table = tables.rollbacks
     this = table.update().where(table.c.rollback_id == rollback.rollback_id, table.c.state == BEGUN)
-    return connection.execute(this.values(state=state, ended_at=_now())).rowcount == 1
+    return connection.execute(this.values(state=state, ended_at=utc_now())).rowcount == 1
 
 
 def _put_back(connection: sa.Connection, rollback: Rollback, source: str) -> None:
@@ -466,7 +466,7 @@ def _put_back_removals(connection: sa.Connection, rollback: Rollback, source: st
     if rollback.later_inputs == LEAVE_OUT:
         for some in portions(list(later)):
             connection.execute(table.delete().where(*mine, table.c.input_id.in_(some)))
-        rows = [{"source": source, "input_id": input_id, "removed_at": _now()} for input_id in later]
+        rows = [{"source": source, "input_id": input_id, "removed_at": utc_now()} for input_id in later]
         if rows:
             connection.execute(table.insert(), [{**row, "rollback_id": rollback.rollback_id} for row in rows])
     else:
@@ -557,7 +557,7 @@ def _put_back_checks(connection: sa.Connection, release: str, source: str) -> No
     names = [item.name for item in table.columns if item.name != "check_result_id"]
     given: dict[str, sa.ColumnElement[Any]] = {
         "run_id": sa.literal(RUN_ID, tables.Text),
-        "checked_at": sa.literal(_now(), tables.Timestamp),
+        "checked_at": sa.literal(utc_now(), tables.Timestamp),
     }
     values = [given.get(name, table.c[name]) for name in names]
     is_back = sa.and_(newest.c.then == table.c.check_result_id, newest.c.now > newest.c.then)
@@ -583,7 +583,7 @@ def _put_back_contract(connection: sa.Connection, release: str, source: str) -> 
                 "source": source,
                 "version": newest + 1,
                 "definition": found[then[source]],
-                "registered_at": _now(),
+                "registered_at": utc_now(),
             },
         )
 
@@ -598,7 +598,3 @@ def _put_back_arrivals(connection: sa.Connection, release: str, source: str) -> 
     connection.execute(
         table.update().where(table.c.source == source, _is_of_release(release, table)).values(arrival=then)
     )
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from command_line import dataops
-from file_servers import SECRET, FileServer, certificate_in, free_port, ftp_server, http_server, sftp_server
+from file_servers import SECRET, FileServer, certificate_in, ftp_server, http_server, sftp_server
+from free_ports import free_ports
 
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
@@ -157,7 +158,7 @@ def test_what_is_not_there_is_told(server: FileServer, tmp_path: Path) -> None:
     assert "the file is gone" in told(failure.error)
 
     context = a_source(server, tmp_path / "3", "gone")
-    url = f"{server.url.partition('://')[0]}://127.0.0.1:{free_port()}/gone"
+    url = f"{server.url.partition('://')[0]}://127.0.0.1:{free_ports(1)[0]}/gone"
     connection = context.source.connection.model_copy(update={"path": url})
     lost = context.source.model_copy(update={"connection": connection})
     with pytest.raises(StorageError, match="listing /gone"):

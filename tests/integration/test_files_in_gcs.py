@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from code_location import standalone
-from file_servers import free_port
+from free_ports import free_ports
 from gcp_storage_emulator import server
 from pydantic import ValidationError
 from reading_process import Reader
@@ -25,7 +25,7 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """How to reach a store of this test."""
     # the emulator has no gRPC, which the package would ask first for the kind of a bucket
     monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    port = free_port()
+    (port,) = free_ports(1)
     monkeypatch.setattr(server.RequestHandler, "log_message", lambda *_: None)
     emulator = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="lake")
     emulator.start()

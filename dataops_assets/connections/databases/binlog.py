@@ -108,7 +108,7 @@ Event = Begun | RowChange | Statement | Ended
 
 @dataclass(frozen=True)
 class Schema:
-    """What the log leaves to the server.
+    """Facts of the server that the log does not have.
 
     * `charsets`: the character sets by the number of their collations.
     * `native`: the types of columns that the log writes as bytes, by their names.
@@ -190,21 +190,20 @@ class _Log:
             self._has_checksums = data[-_CHECKSUM - 1] == 1
             return
         body = _Bytes(data[_HEADER.size : -_CHECKSUM if self._has_checksums else None])
-        match kind:
-            case k if k == _GTID:
-                self._tables.clear()
-                number, domain, flags = body.number(8), body.number(4), body.number(1)
-                gtid = f"{domain}-{server}-{number}"
-                yield Begun(domain, gtid, bool(flags & _ALONE), bool(flags & _PREPARED))
-            case k if k in (_XID, _XA_PREPARE):
-                yield Ended()
-            case k if k in (_QUERY, _QUERY_COMPRESSED):
-                yield _statement(body, at, is_compressed=kind == _QUERY_COMPRESSED)
-            case k if k == _TABLE:
-                number = body.number(6)
-                self._tables[number] = self._described(body)
-            case k if k in _ROWS:
-                yield from self._rows(body, at, *_ROWS[kind])
+        if kind == _GTID:
+            self._tables.clear()
+            number, domain, flags = body.number(8), body.number(4), body.number(1)
+            gtid = f"{domain}-{server}-{number}"
+            yield Begun(domain, gtid, bool(flags & _ALONE), bool(flags & _PREPARED))
+        elif kind in (_XID, _XA_PREPARE):
+            yield Ended()
+        elif kind in (_QUERY, _QUERY_COMPRESSED):
+            yield _statement(body, at, is_compressed=kind == _QUERY_COMPRESSED)
+        elif kind == _TABLE:
+            number = body.number(6)
+            self._tables[number] = self._described(body)
+        elif kind in _ROWS:
+            yield from self._rows(body, at, *_ROWS[kind])
 
     def _described(self, body: _Bytes) -> _Table | None:
         """Return the description of the table; None for another one."""

@@ -41,7 +41,7 @@ _SHOWN = 200
 
 
 class Sent(Enum):
-    """What became of a file: stored now, stored before, or changed while it was sent."""
+    """The result of sending a file."""
 
     STORED = "stored"
     WAS_THERE = "was there"
@@ -75,11 +75,8 @@ class Sender:
         while True:
             try:
                 answer = self._ask(upload) if offset is None else self._add(upload, stream, offset)
-            except StorageError:
-                if failures == len(self.pauses):
-                    raise
-                self.sleep(self.pauses[failures])
-                offset, failures = None, failures + 1
+            except StorageError as error:
+                offset, failures = None, self._paused(failures, error)
                 continue
             if answer is None or answer.status_code == _DIFFERS:
                 return Sent.CHANGED
@@ -89,17 +86,18 @@ class Sender:
             if (reached := self._offset(upload, answer)) > furthest:
                 furthest, failures = reached, 0
             elif offset is not None:
-                failures = self._require_patience(upload, failures)
+                removed = StorageError(
+                    self._attempted(upload),
+                    received="its parts are removed again and again",
+                    next_step="look at the log of the receiver, and at its disk",
+                )
+                failures = self._paused(failures, removed)
             offset = reached
 
-    def _require_patience(self, upload: Upload, failures: int) -> int:
-        """Wait because a part brought nothing; return the number of failures."""
+    def _paused(self, failures: int, error: StorageError) -> int:
+        """Wait after a try that brought nothing; return the number of failures. After the last one raise `error`."""
         if failures == len(self.pauses):
-            raise StorageError(
-                self._attempted(upload),
-                received="its parts are removed again and again",
-                next_step="look at the log of the receiver, and at its disk",
-            )
+            raise error
         self.sleep(self.pauses[failures])
         return failures + 1
 

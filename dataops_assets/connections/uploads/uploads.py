@@ -36,7 +36,7 @@ _VERSIONS = "versions"
 
 
 class State(Enum):
-    """What a request found: an upload that goes on, one that is stored, a wrong offset, or bytes of another digest."""
+    """The state of an upload after a request. DIFFERS: the whole file has another digest than was announced."""
 
     GOES_ON = "goes on"
     STORED = "stored"
