@@ -6,7 +6,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from types import TracebackType
+from typing import Any
 
 import typer
 
@@ -65,13 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: all is well. 1: something is held, failed or found. 2: it could not run. 130: a signal ended it.
     """
-    # frames and colours are for a terminal; elsewhere the help is plain text
-    app.rich_markup_mode = "rich" if sys.stdout.isatty() else None
     try:
-        typer.main.get_command(app).main(arguments, prog_name="dataops")
+        _built(is_terminal=sys.stdout.isatty()).main(arguments, prog_name="dataops")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0
+
+
+@cache
+def _built(*, is_terminal: bool) -> Any:
+    # frames and colours are for a terminal; elsewhere the help is plain text
+    app.rich_markup_mode = "rich" if is_terminal else None
+    return typer.main.get_command(app)
 
 
 def program() -> None:

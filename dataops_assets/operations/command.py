@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -43,8 +44,9 @@ def _take(context: typer.Context, value: bool) -> None:
     context.meta[_AS_DATA] = value
 
 
+@cache
 def _json_option() -> Any:
-    """Return the option `--json` as Typer makes it."""
+    """Return the option `--json` as Typer makes it. Commands share it: it has no state."""
     asked = typer.Typer(add_completion=False)
 
     @asked.command()

@@ -24,6 +24,7 @@ from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging import merge, settled_inputs
 from dataops_assets.steps.merging.change import Change, settings_match
+from dataops_assets.steps.merging.input_statistics import extents_of
 from dataops_assets.steps.merging.manifest import AppliedInput, HubManifest
 from dataops_assets.steps.merging.read_tables import ReadTables
 from dataops_assets.steps.merging.requested_change import change_for
@@ -164,7 +165,8 @@ def _versions_of_old_inputs(
         if item.extract_time < now.before and item.input_id not in start.inputs
     )
     rows = lake_rows(session, source, lake)
-    change = change_for(context, session, start, adding, lake, {})
+    extents = extents_of(session, source, rows, [item.input_id for item in adding])
+    change = change_for(context, session, start, adding, lake, extents)
     # use the completeness of the time when they were applied, not that after later repairs
     change = replace(change, incomplete=frozenset(k for k, item in manifest.inputs.items() if not item.complete))
     tables = ReadTables(context, session, None, lake, context.enriched.snapshot(), rows, rows)
