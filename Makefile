@@ -14,7 +14,7 @@ SECONDS ?= 300
 MOST ?= 40
 ROWS ?= 1000000
 # All groups except those that the embedded deployment does not use: Kubernetes, and Spark with its package of 450 MB
-GROUPS := aws build demo dev docs gcs kafka sftp snowflake test
+GROUPS := aws build demo dev docs gcs kafka mssql oracle sftp snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster

@@ -98,13 +98,54 @@ class SnowflakeDatabase(Declared):
         return self
 
 
+class SqlAlchemyDatabase(Declared):
+    """SQL Server, Oracle, or another database that SQLAlchemy has a dialect for, as a source.
+
+    SQL Server and Oracle were never tried with a server: the same code is tested with PostgreSQL, MariaDB and SQLite.
+    """
+
+    type: Literal["sqlalchemy"]
+    dialect: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?$",
+        description="Dialect and driver of SQLAlchemy: 'mssql+pymssql' (extra `mssql`) and 'oracle+oracledb' (extra "
+        "`oracle`) are not tested with a server. Of another one, install the package that brings it.",
+    )
+    host: str = Field("", description="Host name or address; empty if the database is a file.")
+    port: int | None = Field(None, ge=1, le=65535, description="Port of the server; default: that of the driver.")
+    database: str = Field("", description="Name of the database. For Oracle, give options.service_name instead.")
+    user: str = Field("", description="Name of the user. Its rights to read are enough.")
+    password: Secret | None = Field(None, description="Reference to the password; none if the server needs none.")
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further parameters of the driver, as in the query of a URL of SQLAlchemy. No secrets.",
+    )
+    isolation: str = Field(
+        "",
+        description="Isolation level of a look, in the words of SQLAlchemy; default: SNAPSHOT for SQL Server, a "
+        "read-only transaction for Oracle, REPEATABLE READ for PostgreSQL and MariaDB, else that of the database.",
+    )
+    is_sorted: bool = Field(
+        True,
+        description="Let the server sort the rows by all columns but large ones, so that a look finds that nothing is "
+        "new. Without it, the same rows in another order are a new input.",
+    )
+
+
 AnyDatabase = Annotated[
-    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase, Field(discriminator="type")
+    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase | SqlAlchemyDatabase,
+    Field(discriminator="type"),
 ]
 
 
 AnyConnection = Annotated[
-    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase | RestApi | KafkaCluster,
+    PostgresDatabase
+    | MySqlDatabase
+    | SqliteDatabase
+    | DuckDBDatabase
+    | SnowflakeDatabase
+    | SqlAlchemyDatabase
+    | RestApi
+    | KafkaCluster,
     Field(discriminator="type"),
 ]
 

@@ -227,6 +227,14 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "warehouse": "LOAD_WH",
         "host": "myorg-myaccount.privatelink.snowflakecomputing.com",
     },
+    "SqlAlchemyDatabase": {
+        **_SERVER,
+        "dialect": "mssql+pymssql",
+        "port": 1433,
+        "password": {"env": "SHOP_DB_PASSWORD"},
+        "options": {"encryption": "require"},
+        "isolation": "SNAPSHOT",
+    },
     "MySqlDatabase": {**_SERVER, "password": {"file": "/run/secrets/shop_db"}},
     "AfterDelivery": {"function": "feeds.bank:tell", "arguments": {"channel": "payments"}},
     "Output": {

@@ -13,6 +13,7 @@ from dataops_assets.config.databases import (
     MySqlDatabase,
     PostgresDatabase,
     SnowflakeDatabase,
+    SqlAlchemyDatabase,
     SqliteDatabase,
 )
 from dataops_assets.config.kafka import KafkaCluster
@@ -125,6 +126,10 @@ def database_of(declared: AnyDatabase, variables: Mapping[str, str] = os.environ
             from dataops_assets.connections.databases.snowflake import Snowflake
 
             return Snowflake(declared, *_secrets_of(declared, variables))
+        case SqlAlchemyDatabase():
+            from dataops_assets.connections.databases.sqlalchemy_database import SqlAlchemy
+
+            return SqlAlchemy(declared, secret_of(declared.password, variables))
 
 
 def log_of(
@@ -172,6 +177,13 @@ def written(declared: AnyDatabase, variables: Mapping[str, str] = os.environ) ->
             from dataops_assets.connections.databases import snowflake, snowflake_writer
 
             return snowflake_writer.writing(snowflake.Snowflake(declared, *_secrets_of(declared, variables)))
+        case SqlAlchemyDatabase():
+            raise ConfigError(
+                f"writing into a database with the dialect {declared.dialect}",
+                received="a connection of type sqlalchemy, which is only read",
+                known=["postgres", "mysql", "sqlite", "duckdb", "snowflake"],
+                next_step="deliver to a database of one of these types, or to files",
+            )
 
 
 def _secrets_of(declared: SnowflakeDatabase, variables: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -50,7 +50,7 @@ _CONNECT_SECONDS = 15
 LONGEST_LOCK_WAIT = "10s"
 """One of several connections must not wait for somebody who waits for another of them: no server sees that circle."""
 # the text of a value depends on these; rows in the order in which they are stored, at each look the same
-_SETTINGS = {
+SETTINGS = {
     "datestyle": "ISO, YMD",
     "intervalstyle": "postgres",
     "timezone": "UTC",
@@ -61,6 +61,7 @@ _SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "row_security": "on",
 }
+"""With these the server prints values, and gives rows, in one way."""
 
 
 class Postgres:
@@ -96,7 +97,7 @@ class Postgres:
                 connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
-                    set_texts(cursor, {**_SETTINGS, "lock_timeout": LONGEST_LOCK_WAIT})
+                    set_texts(cursor, {**SETTINGS, "lock_timeout": LONGEST_LOCK_WAIT})
             yield PostgresSnapshot(connection, self.place)
 
     @contextmanager
@@ -125,7 +126,7 @@ class Postgres:
             connection.close()
 
 
-def set_texts(cursor: extensions.cursor, settings: Mapping[str, str] = _SETTINGS) -> None:
+def set_texts(cursor: extensions.cursor, settings: Mapping[str, str] = SETTINGS) -> None:
     """Let the server print values in one form until the transaction ends."""
     for name, value in settings.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (name, value))

@@ -73,7 +73,7 @@ class _SqliteSnapshot:
         with told(attempted, self.tables), closing(self._connection.cursor()) as cursor:
             types = self._declared_types(table) if table else {}
             text, values = statement.bound("?")
-            cursor.execute(text, [_given(value) for value in values])
+            cursor.execute(text, [bindable(value) for value in values])
             fields = [
                 Field(name, "binary" if "BLOB" in types.get(name, "") else "text", _cursor_of(types.get(name, "")))
                 for name, *_ in cursor.description
@@ -103,7 +103,8 @@ def _cursor_of(declared: str) -> CursorKind:
     return "iso text"
 
 
-def _given(value: Bound) -> Any:
+def bindable(value: Bound) -> Any:
+    """Return a value in a form that the library binds."""
     if not isinstance(value, Decimal):
         return value.isoformat(sep=" ") if isinstance(value, dt.datetime) else value
     return int(value) if value == value.to_integral_value() and abs(value) <= _LARGEST else float(value)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from database_place import Server
+from database_place import Server, by_sqlalchemy
 
 _numbers = itertools.count()
 _PROJECT = Path(__file__).resolve().parents[3]
@@ -38,6 +38,16 @@ def postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Server:
 @pytest.fixture
 def mysql(mariadb: Any, monkeypatch: pytest.MonkeyPatch) -> Server:
     return _server("mysql", mariadb.port, mariadb.user, mariadb.password, monkeypatch)
+
+
+@pytest.fixture
+def postgres_by_sqlalchemy(postgres: Server) -> Server:
+    return by_sqlalchemy(postgres)
+
+
+@pytest.fixture
+def mysql_by_sqlalchemy(mysql: Server) -> Server:
+    return by_sqlalchemy(mysql)
 
 
 @pytest.fixture(scope="session")

@@ -38,14 +38,19 @@ def _migrated() -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """An empty database: how the platform reaches it, and how a test connects to it."""
+    """An empty database: how the platform reaches it, and how a test does, if it is another way (`direct`)."""
 
     declared: dict[str, Any]
     password: str
+    direct: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return (self.direct or self.declared)["type"]
 
     def connect(self) -> Any:
         """A connection that commits each statement."""
-        if self.declared["type"] == "snowflake":
+        if self.kind == "snowflake":
             # its driver is needed by few tests
             import snowflake.connector
 
@@ -53,7 +58,7 @@ class Server:
             given = {name: self.declared[name] for name in names}
             return snowflake.connector.connect(**given, password=self.password, network_timeout=20)
         common = {key: self.declared[key] for key in ("host", "port", "user")} | {"password": self.password}
-        if self.declared["type"] == "mysql":
+        if self.kind == "mysql":
             return pymysql.connect(**common, database=self.declared["database"], charset="utf8mb4", autocommit=True)
         connection = psycopg2.connect(**common, dbname=self.declared["database"])
         connection.autocommit = True
@@ -71,13 +76,24 @@ class Server:
             connection.close()
 
 
+DRIVERS = {"postgres": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
+"""How SQLAlchemy reaches a kind of database."""
+
+
+def by_sqlalchemy(server: Server) -> Server:
+    """The same database, which the platform reaches by SQLAlchemy."""
+    common = {name: value for name, value in server.declared.items() if name != "type"}
+    declared = {"type": "sqlalchemy", "dialect": DRIVERS[server.kind], **common}
+    return Server(declared, server.password, server.declared)
+
+
 class SideBySide:
     """Transactions that run side by side, one of each client."""
 
     def __init__(self, server: Server, clients: int) -> None:
         self.connections = [server.connect() for _ in range(clients)]
         for connection in self.connections:
-            if server.declared["type"] == "mysql":
+            if server.kind == "mysql":
                 connection.autocommit(False)
             else:
                 connection.autocommit = False

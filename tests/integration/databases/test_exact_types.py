@@ -79,6 +79,17 @@ TYPED = {"smallint", "integer", "bigint", "double precision", "boolean", "bytea"
 CONTRACT = {"double precision": "double", "boolean": "boolean", "bytea": "binary"}
 
 
+def with_every_type(postgres: Server, *further: str) -> list[str]:
+    """Make the table t with further columns and one of each type, and return the names of the latter."""
+    names = [f"c{place}" for place in range(len(KINDS))]
+    typed = [f"{name} {kind}" for name, kind in zip(names, KINDS, strict=True)]
+    postgres.run(
+        "CREATE TYPE mood AS ENUM ('happy', 'so, so', 'a\"b'); CREATE DOMAIN positive AS integer CHECK (value > 0)",
+        f"CREATE TABLE t ({', '.join([*further, *typed])})",
+    )
+    return names
+
+
 def columns_of(kinds: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {"name": f"c{place}", "type": CONTRACT.get(kind, "integer" if kind in TYPED else "text")}
@@ -117,11 +128,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
 def test_every_type_of_postgresql(
     postgres: Server, engine: DuckDBEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    names = [f"c{place}" for place in range(len(KINDS))]
-    postgres.run(
-        "CREATE TYPE mood AS ENUM ('happy', 'so, so', 'a\"b'); CREATE DOMAIN positive AS integer CHECK (value > 0)",
-        f"CREATE TABLE t ({', '.join(f'{name} {kind}' for name, kind in zip(names, KINDS, strict=True))})",
-    )
+    names = with_every_type(postgres)
     home = tmp_path_factory.mktemp("types")
     place = place_of(home, postgres.declared, FULL, table="public.t")
     place.source = place.source.model_validate({**place.source.model_dump(), "columns": columns_of(KINDS)})
@@ -187,7 +194,8 @@ MYSQL = {
 }
 
 
-def test_every_type_of_mariadb(mysql: Server, tmp_path: Path) -> None:
+def every_value(mysql: Server) -> None:
+    """Make the table t with a row of values of each type, and one of nulls."""
     mysql.run(f"CREATE TABLE t ({', '.join(MYSQL)}) CHARACTER SET utf8mb4")
     connection = mysql.connect()
     with connection.cursor() as cursor:
@@ -195,6 +203,10 @@ def test_every_type_of_mariadb(mysql: Server, tmp_path: Path) -> None:
         cursor.execute(f"INSERT INTO t VALUES ({', '.join(value for value, _ in MYSQL.values())})")
         cursor.execute(f"INSERT INTO t VALUES ({', '.join('NULL' for _ in MYSQL)})")
     connection.close()
+
+
+def test_every_type_of_mariadb(mysql: Server, tmp_path: Path) -> None:
+    every_value(mysql)
     place = place_of(tmp_path, mysql.declared, FULL, table="t")
     (item,) = place.look()
     assert dict(zip(MYSQL, place.rows(item)[0], strict=True)) == {name: value for name, (_, value) in MYSQL.items()}

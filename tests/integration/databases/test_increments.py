@@ -133,20 +133,26 @@ def server(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(params=["postgres", "mysql", "postgres_by_sqlalchemy", "mysql_by_sqlalchemy"])
+def reached(request: pytest.FixtureRequest) -> Any:
+    """A server by each way to reach it."""
+    return request.getfixturevalue(request.param)
+
+
 def make(server: Server) -> None:
     server.run("CREATE TABLE t (id integer, note varchar(20), at timestamp(6) NULL)")
 
 
-def test_a_cursor_takes_what_is_new_and_what_came_late_once(server: Server, tmp_path: Path) -> None:
-    make(server)
-    server.run("INSERT INTO t VALUES (1, 'a', '2024-06-01 10:00:00'), (2, 'null', NULL), (2, 'null', NULL)")
+def test_a_cursor_takes_what_is_new_and_what_came_late_once(reached: Server, tmp_path: Path) -> None:
+    make(reached)
+    reached.run("INSERT INTO t VALUES (1, 'a', '2024-06-01 10:00:00'), (2, 'null', NULL), (2, 'null', NULL)")
     place = place_of(
-        tmp_path, server.declared, APPEND, table="t", incremental={"cursor": "at", "overlap": "30 minutes"}
+        tmp_path, reached.declared, APPEND, table="t", incremental={"cursor": "at", "overlap": "30 minutes"}
     )
     (first,) = place.look()
     assert [row[1] for row in place.rows(first)] == ["a", "null", "null"]
     assert not place.look()
-    server.run(
+    reached.run(
         "INSERT INTO t VALUES (3, 'equal', '2024-06-01 10:00:00'), (4, 'late', '2024-06-01 09:30:00'), "
         "(5, 'too late', '2024-06-01 09:29:59'), (6, 'new', '2024-06-01 11:00:00'), (2, 'null', NULL), "
         "(1, 'a', '2024-06-01 10:00:00')"
@@ -154,10 +160,10 @@ def test_a_cursor_takes_what_is_new_and_what_came_late_once(server: Server, tmp_
     (second,) = place.look()
     assert sorted(row[1] for row in place.rows(second)) == ["a", "equal", "late", "new", "null"]
     assert not place.look()
-    server.run("UPDATE t SET note = 'newer' WHERE id = 6", "INSERT INTO t VALUES (7, 'equal', '2024-06-01 11:00:00')")
+    reached.run("UPDATE t SET note = 'newer' WHERE id = 6", "INSERT INTO t VALUES (7, 'equal', '2024-06-01 11:00:00')")
     (third,) = place.look()
     assert sorted(row[1] for row in place.rows(third)) == ["equal", "newer"]
-    server.run("UPDATE t SET note = 'new' WHERE id = 6")
+    reached.run("UPDATE t SET note = 'new' WHERE id = 6")
     (fourth,) = place.look()
     assert [row[1] for row in place.rows(fourth)] == ["new"], "a value that comes back is a change"
 
@@ -182,16 +188,16 @@ def test_a_full_look_finds_backward_cursors_and_deletes(server: Server, tmp_path
     assert place.by_key("gone")[2][1] == "again"
 
 
-def test_numbers_and_queries_as_cursor(server: Server, tmp_path: Path) -> None:
-    server.run("CREATE TABLE t (id numeric(30,2), note varchar(20))")
+def test_numbers_and_queries_as_cursor(reached: Server, tmp_path: Path) -> None:
+    reached.run("CREATE TABLE t (id numeric(30,2), note varchar(20))")
     big = 10**20
-    server.run(f"INSERT INTO t VALUES ({big}.01, 'a')")
+    reached.run(f"INSERT INTO t VALUES ({big}.01, 'a')")
     query = "SELECT note, id FROM t WHERE {{ last_cursor }} IS NULL OR id >= {{ last_cursor }}"
-    place = place_of(tmp_path, server.declared, APPEND, query=query, incremental={"cursor": "id", "overlap": 2})
+    place = place_of(tmp_path, reached.declared, APPEND, query=query, incremental={"cursor": "id", "overlap": 2})
     place.look()
-    server.run(f"INSERT INTO t VALUES ({big}.02, '%'), ({big - 2}.01, 'c'), ({big - 2}.00, 'below')")
+    reached.run(f"INSERT INTO t VALUES ({big}.02, '%'), ({big - 2}.01, 'c'), ({big - 2}.00, 'below')")
     place.look()
-    server.run(f"INSERT INTO t VALUES ({big + 100}, 'e')")
+    reached.run(f"INSERT INTO t VALUES ({big + 100}, 'e')")
     place.look()
     assert [row[0] for row in taken(place)] == ["a", "%", "c", "e"]
 

@@ -22,13 +22,12 @@ class Files:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
-        self.declared = {"type": kind, "path": str(folder / f"shop.{kind}")}
+        self.path = str(folder / f"shop.{kind}")
+        self.declared = {"type": kind, "path": self.path}
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         connection: Any = (
-            duckdb.connect(self.declared["path"])
-            if self.kind == "duckdb"
-            else sqlite3.connect(self.declared["path"], isolation_level=None)
+            duckdb.connect(self.path) if self.kind == "duckdb" else sqlite3.connect(self.path, isolation_level=None)
         )
         try:
             for statement in statements:
@@ -38,11 +37,20 @@ class Files:
             connection.close()
 
 
-@pytest.fixture(params=["postgres", "mysql", "sqlite", "duckdb"])
+@pytest.fixture(
+    params=[
+        *("postgres", "mysql", "sqlite", "duckdb"),
+        *("postgres_by_sqlalchemy", "mysql_by_sqlalchemy", "sqlite_by_sqlalchemy"),
+    ]
+)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    if request.param in ("sqlite", "duckdb"):
-        return Files(request.param, tmp_path)
-    return request.getfixturevalue(request.param)
+    kind, _, other_way = request.param.partition("_by_")
+    if kind not in ("sqlite", "duckdb"):
+        return request.getfixturevalue(request.param)
+    files = Files(kind, tmp_path)
+    if other_way:
+        files.declared = {"type": other_way, "dialect": kind, "database": files.path}
+    return files
 
 
 def test_a_table_is_one_input_and_again_when_it_changes(server: Any, tmp_path: Path) -> None:
@@ -105,7 +113,8 @@ def test_errors_say_what_is_wrong_and_show_no_secret(server: Any, tmp_path: Path
 
 
 def elsewhere(server: Any) -> dict[str, Any]:
-    return {"path": "/nowhere/file"} if isinstance(server, Files) else {"port": 1}
+    field = "database" if server.declared["type"] == "sqlalchemy" else "path"
+    return {field: "/nowhere/file"} if isinstance(server, Files) else {"port": 1}
 
 
 def test_columns_of_one_name_are_refused(server: Any, tmp_path: Path) -> None:
