@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import oracledb
 import pyarrow as pa
 import pymssql
@@ -26,7 +27,7 @@ from sqlglot import exp
 
 from dataops_assets.connections.databases import oracle, sql_server
 from dataops_assets.connections.databases.reading import Statement
-from dataops_assets.connections.databases.sqlalchemy_columns import Asked, Column, Traits, column_of, selected
+from dataops_assets.connections.databases.sqlalchemy_columns import Asked, Column, Traits, column_of, named, selected
 from dataops_assets.connections.databases.sqlalchemy_database import written
 from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 
@@ -272,6 +273,53 @@ def test_statements_are_read_by_another_parser(kind: str, traits: Traits) -> Non
     assert inner is not None
     assert inner.alias == "s_r"
     assert {item.name for item in inner.find_all(exp.Literal)} >= {"x:y%z"}
+
+
+# written from the manuals of the servers; a change of the code is to be compared with them again
+MANUALS = {
+    "tsql": {
+        "bigint": "[a]",
+        "decimal(38,10)": "CONVERT(varchar(50), [a])",
+        "money": "CONVERT(varchar(50), [a], 2)",
+        "date": "CONVERT(varchar(10), [a], 23)",
+        "datetime": "CONVERT(varchar(30), [a], 121)",
+        "datetime2(7)": "CONVERT(varchar(30), [a], 121)",
+        "datetimeoffset(7)": (
+            "CONVERT(varchar(30), CONVERT(datetime2(7), SWITCHOFFSET([a], '+00:00')), 121) + '+00:00'"
+        ),
+        "time(7)": "CONVERT(varchar(16), [a], 121)",
+        "uniqueidentifier": "CONVERT(varchar(36), [a])",
+        "varbinary(max)": "[a]",
+    },
+    "oracle": {
+        "NUMBER": """TO_CHAR("a", 'TM9', 'NLS_NUMERIC_CHARACTERS=''.,''')""",
+        "DATE": """LTRIM(TO_CHAR("a", 'SYYYY-MM-DD HH24:MI:SS'))""",
+        "TIMESTAMP": """LTRIM(TO_CHAR("a", 'SYYYY-MM-DD HH24:MI:SS.FF9'))""",
+        "TIMESTAMP_TZ": """LTRIM(TO_CHAR(SYS_EXTRACT_UTC("a"), 'SYYYY-MM-DD HH24:MI:SS.FF9"+00:00"'))""",
+        "TIMESTAMP_LTZ": """LTRIM(TO_CHAR("a", 'SYYYY-MM-DD HH24:MI:SS.FF9"+00:00"'))""",
+        "INTERVAL_YM": 'TO_CHAR("a")',
+        "JSON": 'JSON_SERIALIZE("a" RETURNING CLOB)',
+        "CLOB": '"a"',
+    },
+}
+
+
+@pytest.mark.parametrize("kind", MANUALS)
+def test_each_type_is_printed_as_the_manual_says(kind: str) -> None:
+    prefix, types = ("", sql_server.TYPES) if kind == "tsql" else ("DB_TYPE_", oracle.TYPES)
+    columns = [column_of(ASKED, "a", f"{prefix}{item}", types) for item in MANUALS[kind]]
+    printed = [named("a") if item.printed is None else item.printed for item in columns]
+    assert [compiled(kind, item) for item in printed] == [*MANUALS[kind].values()]
+
+
+def test_the_styles_of_sql_server_are_those_that_another_translator_knows() -> None:
+    """sqlglot translates T-SQL by a table of styles of its own, and DuckDB runs what it gives."""
+    for kind, value, text in (
+        ("date", "DATE '2024-01-02'", "2024-01-02"),
+        ("datetime2(7)", "TIMESTAMP '2024-01-02 03:04:05.678901'", "2024-01-02 03:04:05.678901"),
+    ):
+        (shown,) = sqlglot.transpile(MANUALS["tsql"][kind], read="tsql", write="duckdb")
+        assert duckdb.sql(f"SELECT {shown} FROM (SELECT {value} AS a)").fetchall() == [(text,)]
 
 
 def test_the_statement_that_asks_for_columns() -> None:
