@@ -14,7 +14,7 @@ SECONDS ?= 300
 MOST ?= 40
 ROWS ?= 1000000
 # All groups except those that the embedded deployment does not use: Kubernetes, and Spark with its package of 450 MB
-GROUPS := aws build demo dev docs gcs kafka mssql oracle sftp snowflake test
+GROUPS := aws azure build demo dev docs gcs kafka mssql oracle sftp snowflake test
 
 export DATAOPS_HOME ?= $(CURDIR)/.dataops
 export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
@@ -33,8 +33,11 @@ JARS := $(DATAOPS_SPARK_JARS)/.fetched
 # a broker for tests alone
 export KAFKA_JARS_FOLDER ?= $(CURDIR)/.jars-kafka
 KAFKA_JARS := $(KAFKA_JARS_FOLDER)/.fetched
+# an emulator of Azure for tests alone
+export AZURITE_FOLDER ?= $(CURDIR)/.azurite
+AZURITE := $(AZURITE_FOLDER)/.installed
 
-.PHONY: help setup spark jars fakesnow demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs benchmark-databases mutations lint format lock clean
+.PHONY: help setup spark jars fakesnow azurite demo dev deploy check test compiled docs pictures law kill benchmark benchmark-spark benchmark-recalculation benchmark-scale benchmark-releases benchmark-detection benchmark-latency benchmark-many-sources benchmark-new-file benchmark-first-load benchmark-large-file benchmark-logs benchmark-databases mutations lint format lock clean
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1:\2/p' Makefile | sed 's/:/                              /; s/^\(.\{32\}\) */\1/'
@@ -47,6 +50,8 @@ spark: setup jars ## Install Spark beside the embedded engine (needs Java 17)
 jars: $(JARS) $(KAFKA_JARS) ## Fetch the jars of Spark, and of the Kafka broker of tests (needs Maven)
 
 fakesnow: setup $(FAKESNOW)/.installed ## Install the emulator of Snowflake that tests start
+
+azurite: $(AZURITE) ## Install the emulator of Azure Blob Storage that tests start (needs npm)
 
 demo: setup ## Run two subject areas from raw data to the warehouse
 	@$(VENV)/bin/dataops demo
@@ -166,6 +171,12 @@ $(FAKESNOW)/.installed: tests/integration/databases/fakesnow.txt
 	@# where uv cannot reach the packages, pip does
 	@$(VENV)/bin/uv pip install --quiet --python $(FAKESNOW)/bin/python --requirement $< 2> /dev/null \
 		|| $(FAKESNOW)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(AZURITE): tests/azurite/package-lock.json
+	@mkdir -p $(@D)
+	@cp tests/azurite/package.json $< $(@D)
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 $(INSTANCE): deploy/local/dagster.yaml
