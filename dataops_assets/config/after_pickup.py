@@ -8,11 +8,11 @@ import re
 from pydantic import Field, model_validator
 
 from dataops_assets.config.declared import Declared
+from dataops_assets.config.object_stores import OBJECT_STORES
 
 MAGIC = re.compile(r"[*?\[]")
 """What makes a path a pattern."""
-_OBJECTS = ("s3", "s3a")
-_CAN_MOVE = ("", "file", "local", "sftp", *_OBJECTS)
+_CAN_MOVE = ("", "file", "local", "sftp", *OBJECT_STORES)
 
 
 class AfterPickup(Declared):
@@ -64,10 +64,10 @@ def require_can_move(path: str, after: AfterPickup) -> None:
     scheme = scheme.lower()
     if scheme not in _CAN_MOVE:
         raise ValueError(
-            f"after_pickup: files of {scheme}:// cannot be moved safely; known: folders, sftp:// and s3://; in other "
-            "stores, lifecycle rules remove old objects"
+            f"after_pickup: files of {scheme}:// cannot be moved safely; known: folders, sftp://, and the object "
+            f"stores {', '.join(f'{name}://' for name in OBJECT_STORES)}"
         )
-    if scheme in _OBJECTS and MAGIC.search(rest.partition("/")[0]):
+    if scheme in OBJECT_STORES and MAGIC.search(rest.partition("/")[0]):
         raise ValueError(f"after_pickup: write the name of the bucket in {path!r}, without wildcards")
-    path = f"/{rest.partition('/')[2]}" if has_scheme and scheme in ("sftp", *_OBJECTS) else rest
+    path = f"/{rest.partition('/')[2]}" if has_scheme and scheme in ("sftp", *OBJECT_STORES) else rest
     folder_after(fixed_part(path), after, reads_all_below="**" in path or not MAGIC.search(path))

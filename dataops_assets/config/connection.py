@@ -17,6 +17,7 @@ from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
 from dataops_assets.config.limits import Limits
 from dataops_assets.config.names import Encoding
 from dataops_assets.config.notifications import Notifications
+from dataops_assets.config.object_stores import LISTED_IN_PART
 from dataops_assets.config.receiving import Receive
 from dataops_assets.config.replication import ReplicationConnection
 from dataops_assets.config.rest import RestConnection
@@ -305,16 +306,13 @@ class ExtractTime(Declared):
 _RECEIVED = ("json", "jsonl", "csv", "xml", "yaml", "avro", "parquet")
 
 
-_LISTED_IN_PART = ("s3://", "s3a://")
-
-
 class FileConnection(Declared):
     """Files in a folder, glob, object store prefix or on a file server; each file is one input."""
 
     type: Literal["files"]
     path: str = Field(
-        description="Folder, glob or URL (s3://, gs://, sftp://, ftp://, https://, ...). A relative path is below the "
-        "deployment's landing area."
+        description="Folder, glob or URL (s3://, gs://, abfs://, sftp://, ftp://, https://, ...). A relative path is "
+        "below the deployment's landing area."
     )
     format: FileFormat = Field(CsvFormat(), description="File format.")
     compression: Literal["infer", "none", "gzip", "zip", "zstd"] = Field(
@@ -350,8 +348,8 @@ class FileConnection(Declared):
     )
     sorted_names: SortedNames | None = Field(
         None,
-        description="For buckets of S3 with very many objects, whose names sort by time: a look lists the last names "
-        "alone. Without it each look lists all.",
+        description="For buckets with very many objects, whose names sort by time: a look lists the last names alone. "
+        "Without it each look lists all.",
     )
     notifications: Notifications | None = Field(
         None,
@@ -389,11 +387,12 @@ class FileConnection(Declared):
 
     @model_validator(mode="after")
     def _may_be_listed_in_part(self) -> FileConnection:
-        for about in ("sorted_names", "notifications"):
+        for about, schemes in LISTED_IN_PART.items():
             if getattr(self, about) is None:
                 continue
-            if "://" in self.path and not self.path.startswith(_LISTED_IN_PART):
-                raise ValueError(f"{about}: {self.path} is listed as a whole; known: {', '.join(_LISTED_IN_PART)}")
+            known = tuple(f"{scheme}://" for scheme in schemes)
+            if "://" in self.path and not self.path.startswith(known):
+                raise ValueError(f"{about}: {self.path} is listed as a whole; known: {', '.join(known)}")
             for name in ("members", "manifest", "receive"):
                 if getattr(self, name):
                     raise ValueError(f"{about} is about single objects: leave out it or {name}")

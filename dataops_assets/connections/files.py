@@ -22,23 +22,27 @@ from fsspec.implementations.local import LocalFileSystem
 from dataops_assets.config.after_pickup import MAGIC, AfterPickup, fixed_part, folder_after
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.file_manifest import FileManifest
+from dataops_assets.config.object_stores import LISTED_IN_PART, OBJECT_STORES
 from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
+from dataops_assets.connections.buckets.bucket import Bucket
+from dataops_assets.connections.buckets.kinds import bucket_of
+from dataops_assets.connections.buckets.s3 import S3Bucket
 from dataops_assets.connections.file_manifests import MOST_BYTES, is_manifest, manifest_of, text_of
 from dataops_assets.connections.names import Pattern, unfinished
 from dataops_assets.connections.servers.server_files import ServerFiles
 from dataops_assets.connections.servers.sftp import SftpFiles
 from dataops_assets.connections.stores import (
-    STORE_ERRORS,
     leads_out,
     missing_bucket,
     open_store,
     options_of,
     require_store,
     scheme_of,
+    store_errors,
 )
 from dataops_assets.connections.taking_away import names_at, take_away
-from dataops_assets.connections.taking_objects_away import TakenObject, deletes_on_condition, take_object_away
-from dataops_assets.connections.trees import LINK_TO_FOLDER, is_s3, local_tree, named_objects, names_after, remote_tree
+from dataops_assets.connections.taking_objects_away import TakenObject, take_object_away
+from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
@@ -134,22 +138,15 @@ class Files:
         self._fs, self._path = open_store(path, options, what)
         self._fixed = open_store(fixed, options, what)[1]
         self.is_local = isinstance(self._fs, LocalFileSystem)
+        self._bucket = bucket_of(self._fs)
         self._pattern = Pattern(self._path) if magic else None
         self._shown = connection.path
         self._follow_links = connection.follow_links
         self._members = connection.members
         self._manifest = connection.manifest
         self._after_pickup = connection.after_pickup
-        self._compares: bool | None = None
         self._sorted_names = connection.sorted_names is not None
-        in_part = {"sorted_names": connection.sorted_names, "notifications": connection.notifications}
-        if not is_s3(self._fs) and (declared := [name for name, value in in_part.items() if value is not None]):
-            raise ConfigError(
-                f"listing a part of {self._path}",
-                received=f"connection.{declared[0]}, of a place that is listed as a whole",
-                known=["s3://"],
-                next_step="leave it out",
-            )
+        self._require_can_list_in_part(connection)
         if self._after_pickup is not None:
             self._require_can_take_away(connection.settle_seconds)
         self._manifests: dict[str, FileVersion] = {}
@@ -183,7 +180,7 @@ class Files:
             if self._manifest is not None:
                 self._pair(listing, self._manifest)
             listing.versions[:] = [item for item in listing.versions if item.key not in taken]
-        except STORE_ERRORS as error:
+        except store_errors() as error:
             raise _unreadable(f"listing {self._path}", error) from error
         finally:
             self._fs.invalidate_cache()
@@ -194,15 +191,17 @@ class Files:
 
         Those that are gone are left out. Raises StorageError when the store cannot be reached.
         """
+        if not isinstance(self._bucket, S3Bucket):
+            raise TypeError(f"objects of {self._path} are not looked at one by one")
         paths = sorted(origin.partition("://")[2] for origin in origins)
         # of the others, a listing would tell nothing
         concerned = [path for path in paths if not path.endswith("/") and self._may_be_named(path)]
         self._fs.invalidate_cache()
         listing = Listing()
         try:
-            for path, info in named_objects(self._fs, concerned, functools.partial(self._refuse_remote, listing)):
+            for path, info in self._bucket.named(concerned, functools.partial(self._refuse_remote, listing)):
                 self._judge(listing, path, info)
-        except STORE_ERRORS as error:
+        except store_errors() as error:
             raise _unreadable(f"looking at objects of {self._path}", error) from error
         return listing
 
@@ -245,7 +244,7 @@ class Files:
                 folder, slash, missing = folder.rpartition("/")
                 if not slash:
                     return Nearby(folder, [], missing)
-            except STORE_ERRORS as error:
+            except store_errors() as error:
                 raise _unreadable(f"listing {folder}", error) from error
 
     def _pair(self, listing: Listing, declared: FileManifest) -> None:
@@ -320,11 +319,12 @@ class Files:
 
     def _list_remote(self, listing: Listing, after: str) -> None:
         refuse = functools.partial(self._refuse_remote, listing)
+        at_once = isinstance(self._bucket, S3Bucket)
         try:
             paths = (
-                names_after(self._fs, self._fixed, after.partition("://")[2])
-                if self._sorted_names
-                else remote_tree(self._fs, self._fixed, self._depth, refuse)
+                self._bucket.names_after(self._fixed, after.partition("://")[2])
+                if self._sorted_names and self._bucket is not None
+                else remote_tree(self._fs, self._fixed, self._depth, refuse, at_once=at_once)
             )
             for path, info in paths:
                 if info.get("type") != "directory" and not path.endswith("/"):
@@ -383,8 +383,11 @@ class Files:
                 version = FileVersion(readable, status.st_size, _utc(status.st_mtime))
             else:
                 version = FileVersion(readable, int(info["size"]), self._modified(path, info))
-        except (ValueError, OverflowError, *STORE_ERRORS):
-            # gone, or without a time: the next look may tell it
+        except (ValueError, OverflowError):
+            # without a time
+            return
+        except store_errors():
+            # gone: the next look may tell it
             return
         listing.left_out[readable] = LeftOut(version, reason)
 
@@ -433,12 +436,13 @@ class Files:
             return False
 
         try:
-            if is_s3(self._fs):
-                moved = self._take_object_away(TakenObject(path, version.size, version.modified), target, mark, digest)
+            if self._bucket is not None:
+                taken = TakenObject(path, version.size, version.modified)
+                moved = self._take_object_away(self._bucket, taken, target, mark, digest)
             else:
                 moved = take_away(self._fs, path, target, mark, is_same)
-        except STORE_ERRORS as error:
-            with contextlib.suppress(*STORE_ERRORS):
+        except store_errors() as error:
+            with contextlib.suppress(*store_errors()):
                 if not is_same(path):
                     # moved by somebody else, or replaced: then it is found as a new version
                     return ""
@@ -453,7 +457,7 @@ class Files:
     def _target_of(self, path: str, after: AfterPickup) -> str:
         """Return where a file is moved to; '' if it is deleted. Raises ConfigError if it would be read again there."""
         bucket, folder = "", self._fixed
-        if is_s3(self._fs):
+        if self._bucket is not None:
             # the path of an object begins with its bucket, which it does not leave
             bucket, _slash, prefix = self._fixed.partition("/")
             folder = f"/{prefix}"
@@ -463,37 +467,43 @@ class Files:
             raise ConfigError(f"moving files of {self._shown}", received=str(error)) from error
         return f"{bucket}{archive}/{path[len(self._fixed) :].strip('/') or file_name(path)}" if archive else ""
 
-    def _take_object_away(self, taken: TakenObject, target: str, mark: str, digest: str) -> str:
+    def _take_object_away(self, bucket: Bucket, taken: TakenObject, target: str, mark: str, digest: str) -> str:
         def is_copy(path: str) -> bool:
             found = hashlib.sha256()
             for chunk in self.chunks(self._fs.unstrip_protocol(path)):
                 found.update(chunk)
             return found.hexdigest() == digest
 
-        def compares() -> bool:
-            if self._compares is None:
-                self._compares = deletes_on_condition(self._fs, self._fixed)
-            return self._compares
-
         # a listing is remembered, and can be older than the object
         self._fs.invalidate_cache()
-        return take_object_away(self._fs, taken, names_at(target, mark) if target else iter(()), is_copy, compares)
+        return take_object_away(bucket, taken, self._fixed, names_at(target, mark) if target else iter(()), is_copy)
+
+    def _require_can_list_in_part(self, connection: FileConnection) -> None:
+        """Raise ConfigError if the store cannot list, or tell, a part of its objects as declared."""
+        for name, can in (("sorted_names", self._bucket), ("notifications", isinstance(self._bucket, S3Bucket))):
+            if getattr(connection, name) is not None and not can:
+                raise ConfigError(
+                    f"listing a part of {self._path}",
+                    received=f"connection.{name}, of a place that is listed as a whole",
+                    known=[f"{scheme}://" for scheme in LISTED_IN_PART[name]],
+                    next_step="leave it out",
+                )
 
     def _require_can_take_away(self, settle_seconds: float) -> None:
         """Raise ConfigError if `after_pickup` could remove another version of a file than the one that was taken."""
-        if not self.is_local and not is_s3(self._fs) and not isinstance(self._fs, SftpFiles):
+        if not self.is_local and self._bucket is None and not isinstance(self._fs, SftpFiles):
             raise ConfigError(
                 f"taking files of {self._path} away",
                 received="connection.after_pickup, of a place where a file may be replaced meanwhile",
-                known=["a folder", "sftp://", "s3://"],
+                known=["a folder", "sftp://", *(f"{scheme}://" for scheme in OBJECT_STORES)],
                 next_step="leave it out",
             )
-        if is_s3(self._fs) and settle_seconds < 1:
+        if self._bucket is not None and settle_seconds < self._bucket.time_step:
             raise ConfigError(
                 f"taking objects of {self._path} away",
-                received=f"connection.settle_seconds: {settle_seconds:g}; S3 tells times in whole seconds, so two "
-                "versions of one second could not be told apart",
-                next_step="set it to 1 or more",
+                received=f"connection.settle_seconds: {settle_seconds:g}; the store tells times in steps of "
+                f"{self._bucket.time_step:g} seconds, so two versions of one step could not be told apart",
+                next_step=f"set it to {self._bucket.time_step:g} or more",
             )
 
     def _state(self, origin: str) -> FileVersion:
@@ -552,7 +562,7 @@ class Files:
                 listing.refused[origin] = _refused(origin, "a link to nowhere", "remove or correct the link")
         except (ValueError, OverflowError) as error:
             listing.refused[origin] = _refused(origin, f"its modification time is {error}", "touch the file")
-        except STORE_ERRORS as error:
+        except store_errors() as error:
             listing.refused[origin] = _refused(origin, f"{type(error).__name__}: {error}", "make the file readable")
 
     def _add_of_server(self, listing: Listing, origin: str, info: Mapping[str, Any]) -> None:
@@ -678,5 +688,5 @@ def _reading(origin: str) -> Iterator[None]:
             received="the file is gone",
             next_step="deliver it again; it is found as the same input when its bytes are the same",
         ) from error
-    except STORE_ERRORS as error:
+    except store_errors() as error:
         raise _unreadable(f"reading {origin}", error) from error

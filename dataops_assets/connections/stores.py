@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -20,9 +21,13 @@ from dataops_assets.connections.servers.sftp import SftpFiles
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.masking import has_secret, remember
 
-# s3fs turns what a server answers into OSError; what never got an answer comes through as it is
-STORE_ERRORS = (OSError, BotoCoreError)
-"""What a store or a file server may raise."""
+# what the libraries of stores do not turn into OSError; that of a server that does not answer, or of refused keys
+_OTHER_ERRORS = (
+    ("aiohttp", "ClientError"),
+    ("azure.core.exceptions", "AzureError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+)
 _SERVERS: Mapping[str, type[SftpFiles | FtpFiles | HttpFiles]] = {
     "sftp": SftpFiles,
     "ftp": FtpFiles,
@@ -31,6 +36,12 @@ _SERVERS: Mapping[str, type[SftpFiles | FtpFiles | HttpFiles]] = {
 }
 SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", *_SERVERS)
 """Stores and servers that give size and modification time of each file, by which versions are distinguished."""
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """Return what a store or a file server may raise: a library that is not imported has raised nothing."""
+    others = [getattr(sys.modules[module], name) for module, name in _OTHER_ERRORS if module in sys.modules]
+    return (OSError, BotoCoreError, *others)
 
 
 def scheme_of(path: str) -> str:

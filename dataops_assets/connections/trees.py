@@ -6,16 +6,13 @@ fsspec's own walk leaves out folders that it cannot read, without a report.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
 from fsspec.spec import AbstractFileSystem
 
 LINK_TO_FOLDER = "a link to a folder"
 LINK_IN_A_CIRCLE = "a link to a folder that it is in"
-_THREADS = 8
 _Refuse = Callable[[str, str | Exception], None]
 
 
@@ -57,70 +54,16 @@ def local_tree(root: str, depth: int | None, follow_links: bool, refuse: _Refuse
                 yield entry.path
 
 
-def names_after(store: AbstractFileSystem, root: str, start: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """List the objects of S3 below `root` whose path sorts after `start` (all, if it is empty), of all levels.
-
-    Raises the errors of the store.
-    """
-    bucket, _slash, prefix = root.strip("/").partition("/")
-    asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
-    if start:
-        asked["StartAfter"] = start.removeprefix(f"{bucket}/")
-    while True:
-        page = store.call_s3("list_objects_v2", **asked)
-        for item in page.get("Contents", ()):
-            yield f"{bucket}/{item['Key']}", {"type": "file", "size": item["Size"], **item}
-        if not page.get("IsTruncated"):
-            return
-        asked["ContinuationToken"] = page["NextContinuationToken"]
-
-
-def named_objects(
-    store: AbstractFileSystem, paths: Sequence[str], refuse: _Refuse
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Look at single objects of S3, without a listing; those that are not there are left out.
-
-    `refuse` is called for those that the store does not show. Raises the errors of a store that cannot be reached.
-    """
-
-    def shown(path: str) -> dict[str, Any] | OSError:
-        try:
-            found = store.call_s3("head_object", **object_at(path))
-        except OSError as error:
-            if not isinstance(error.__cause__, ClientError):
-                # nobody answered
-                raise
-            return error
-        return {"type": "file", "size": found["ContentLength"], "LastModified": found["LastModified"]}
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for path, info in zip(paths, pool.map(shown, paths), strict=True):
-            if isinstance(info, dict):
-                yield path, info
-            elif not isinstance(info, FileNotFoundError):
-                refuse(path, info)
-
-
-def object_at(path: str) -> dict[str, str]:
-    """Return what a request to S3 names an object by; `path` is `bucket/key`."""
-    bucket, _slash, key = path.partition("/")
-    return {"Bucket": bucket, "Key": key}
-
-
-def is_s3(store: AbstractFileSystem) -> bool:
-    """Return whether a store is S3, or speaks its protocol."""
-    return "s3" in (store.protocol if isinstance(store.protocol, tuple) else (store.protocol,))
-
-
 def remote_tree(
-    store: AbstractFileSystem, root: str, depth: int | None, refuse: _Refuse
+    store: AbstractFileSystem, root: str, depth: int | None, refuse: _Refuse, *, at_once: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """List the objects below `root`, at most `depth` levels down, with the store's information on each.
 
-    Raises FileNotFoundError if there is no object, and the errors of the store if the root cannot be listed.
+    `at_once` says that the store lists all levels in one listing. Raises FileNotFoundError if there is no object, and
+    the errors of the store if the root cannot be listed.
     """
-    if depth is None and is_s3(store):
-        # one listing for all levels; it raises whatever goes wrong
+    if depth is None and at_once:
+        # it raises whatever goes wrong
         yield from store.find(root, detail=True).items()
         return
     todo = [(root.rstrip("/"), depth)]

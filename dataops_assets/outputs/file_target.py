@@ -17,7 +17,7 @@ from urllib.parse import quote
 from sqlglot import exp
 
 from dataops_assets.config.outputs import FilesTarget
-from dataops_assets.connections.stores import STORE_ERRORS, scheme_of
+from dataops_assets.connections.stores import scheme_of, store_errors
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs.contents import content_of
@@ -46,7 +46,7 @@ def deliver_to_files(context: OutputContext, target: FilesTarget, opened: Target
     try:
         with place.alone():
             return _Delivery(context, target, opened, place).run()
-    except STORE_ERRORS as error:
+    except store_errors() as error:
         raise StorageError(
             f"delivering output {context.output.name!r} to {place.shown}",
             received=f"{type(error).__name__}: {error}",

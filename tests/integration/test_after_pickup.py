@@ -143,7 +143,8 @@ def test_a_run_is_followed_by_the_deletion_of_its_files(instance: dg.DagsterInst
     ("path", "after", "others", "reason"),
     [
         ("https://example.com/out/*.csv", {"move_to": "../done"}, {}, "https:// cannot be moved"),
-        ("gs://bucket/out/*.csv", {"delete": True}, {}, "lifecycle"),
+        ("gs://bucket-*/out/*.csv", {"delete": True}, {}, "name of the bucket"),
+        ("abfs://lake@shop.dfs.core.windows.net/out/**/*.csv", {"move_to": "../out/done"}, {}, "taken again"),
         ("s3://bucket-*/out/*.csv", {"delete": True}, {}, "name of the bucket"),
         ("s3://bucket/out/**/*.csv", {"move_to": "../../out/done"}, {}, "taken again"),
         ("in", {"move_to": "done"}, {}, "taken again"),

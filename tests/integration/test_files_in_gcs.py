@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 from code_location import standalone
-from free_ports import free_ports
+from emulated_gcs import emulated_gcs
 from gcp_storage_emulator import server
 from pydantic import ValidationError
 from reading_process import Reader
@@ -21,18 +22,10 @@ CONTENT = b"id,customer,amount\n%d,1,2.5\n"
 
 
 @pytest.fixture
-def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def options() -> Iterator[dict[str, str]]:
     """How to reach a store of this test."""
-    # the emulator has no gRPC, which the package would ask first for the kind of a bucket
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    (port,) = free_ports(1)
-    monkeypatch.setattr(server.RequestHandler, "log_message", lambda *_: None)
-    emulator = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="lake")
-    emulator.start()
-    try:
-        yield {"endpoint_url": f"http://127.0.0.1:{port}", "token": "anon"}
-    finally:
-        emulator.stop()
+    with emulated_gcs("lake") as url:
+        yield {"endpoint_url": url, "token": "anon"}
 
 
 def test_files_of_gcs_are_found_once_and_copied(options: dict[str, str], tmp_path: Path) -> None:
@@ -61,8 +54,19 @@ def test_files_of_gcs_are_found_once_and_copied(options: dict[str, str], tmp_pat
         reader("gs://nosuch/in/*.csv").look(60)
 
 
-def test_what_is_for_s3_alone_is_refused() -> None:
+def test_refused_keys_are_told(options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(request: Any, response: Any, storage: Any) -> None:
+        response.status = HTTPStatus.UNAUTHORIZED
+        response.json({"error": {"code": 401, "message": "Invalid account"}})
+
+    for _path, methods in server.HANDLERS:
+        monkeypatch.setitem(methods, "GET", refused)
+    declared = {"type": "files", "path": "gs://lake/in/*.csv", "storage_options": options}
+    with pytest.raises(StorageError, match="Invalid account"):
+        Reader(tmp_path, standalone() | {"connection": declared}).look(60)
+
+
+def test_notifications_are_for_s3_alone() -> None:
     declared = {"type": "files", "path": "gs://lake/in/*.csv"}
-    for other in ({"after_pickup": {"delete": True}}, {"notifications": {"queue": "https://sqs.example.com/1/a"}}):
-        with pytest.raises(ValidationError, match=r"known: .*s3://"):
-            FileConnection.model_validate(declared | other)
+    with pytest.raises(ValidationError, match=r"known: s3://, s3a://"):
+        FileConnection.model_validate(declared | {"notifications": {"queue": "https://sqs.example.com/1/a"}})

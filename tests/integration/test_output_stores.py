@@ -1,9 +1,10 @@
-"""Outputs to an object store (moto, an emulator) and to an SFTP server (OpenSSH): whole, also after any fault."""
+"""Outputs to object stores (emulators) and to an SFTP server (OpenSSH): whole, also after any fault."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import boto3
 import pyarrow as pa
 import pytest
+from bucket_senders import AzureKeys, GcsKeys, Keys
 from delivered_outputs import OutputPlace
 from emulated_aws import emulated_aws
+from emulated_azure import connection_string, emulated_azure
+from emulated_gcs import emulated_gcs
 from file_servers import SECRET, FileServer
 from s3fs import S3FileSystem
 
@@ -68,7 +72,42 @@ def sftp(empty_sftp_server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_pat
     return declared, found, lambda name: (folder / name).unlink()
 
 
-@pytest.fixture(params=["s3", "sftp"])
+@pytest.fixture(scope="module")
+def azure_endpoint() -> Iterator[str]:
+    with emulated_azure() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def gcs_endpoint() -> Iterator[str]:
+    with emulated_gcs("first") as url:
+        yield url
+
+
+@pytest.fixture
+def azure(azure_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    monkeypatch.setenv("STORE_ACCOUNT", connection_string(azure_endpoint))
+    return of_bucket(
+        AzureKeys(azure_endpoint, f"p{zlib.crc32(tmp_path.name.encode())}"),
+        {"connection_string": {"env": "STORE_ACCOUNT"}},
+    )
+
+
+@pytest.fixture
+def gcs(gcs_endpoint: str, tmp_path: Path) -> Store:
+    keys = GcsKeys(gcs_endpoint, f"p{zlib.crc32(tmp_path.name.encode())}")
+    return of_bucket(keys, keys.options)
+
+
+def of_bucket(keys: Keys, options: dict[str, Any]) -> Store:
+    def found() -> Files:
+        return {name.removeprefix("crm/"): content for name, content in keys.below("crm/").items()}
+
+    declared = {"type": "files", "path": f"{keys.scheme}://{keys.bucket}/crm", "storage_options": options}
+    return declared, found, lambda name: keys.remove(f"crm/{name}")
+
+
+@pytest.fixture(params=["s3", "sftp", "gcs", "azure"])
 def store(request: pytest.FixtureRequest) -> Store:
     found: Store = request.getfixturevalue(request.param)
     return found
@@ -119,7 +158,7 @@ def test_a_file_in_a_store_is_replaced_archived_and_made_again_where_it_is_gone(
     assert visible(found()) == names
     assert sorted(manifests(found())) == [1, 2, 3]
     # nor is it delivered again for another way to sign in
-    changed = {**to["storage_options"], "password": "${HOME}"} if "s3" not in to["path"] else to["storage_options"]
+    changed = {**to["storage_options"], "password": "${HOME}"} if "sftp" in to["path"] else to["storage_options"]
     assert place.deliver({**to, "storage_options": changed}).notes["skipped"]
     remove("things.csv")
     assert place.deliver(to).notes["delivery"] == 4

@@ -364,7 +364,7 @@ def test_what_is_imported_is_a_dependency_of_its_own() -> None:
     groups = project["optional-dependencies"]
     declared = [
         *project["dependencies"],
-        *(needed for name in ("kafka", "sftp", "snowflake", "spark") for needed in groups[name]),
+        *(needed for name in ("azure", "kafka", "sftp", "snowflake", "spark") for needed in groups[name]),
     ]
     direct = {canonical(requirement.partition("==")[0]) for requirement in declared}
     bringing = packages_distributions()
