@@ -30,12 +30,6 @@ def spark_session(settings: Mapping[str, str]) -> SparkSession:
     return session
 
 
-_ENGINES: Mapping[EngineName, Callable[[Environment], Engine]] = {
-    "duckdb": DuckDBEngine,
-    "spark": lambda environment: SparkEngine(environment, spark_session),
-}
-
-
 @dataclass(frozen=True)
 class NotTaken:
     """The files and arrivals that the last look at a source did not take.
@@ -51,7 +45,8 @@ class Platform:
     """Creates source contexts. Its constructor does no I/O; the first use creates or upgrades the metadata tables.
 
     `not_taken` has, by source, what the last look of this process did not take. The threads of a code server share a
-    platform safely. `blocking_checks` are the names of the blocking checks by asset key.
+    platform safely. `blocking_checks` are the names of the blocking checks by asset key. `spark` is the one engine for
+    steps and readers that run on Spark.
     """
 
     def __init__(
@@ -68,7 +63,9 @@ class Platform:
         self._lock = threading.Lock()
         self._metadata: MetadataStore | None = None
         self._incidents: IncidentStore | None = None
-        self._engines: dict[EngineName, Engine] = {}
+        # they start nothing before their first session
+        self._duckdb = DuckDBEngine(environment)
+        self.spark = SparkEngine(environment, spark_session)
 
     @property
     def metadata(self) -> MetadataStore:
@@ -108,10 +105,7 @@ class Platform:
 
     def engine_of(self, name: EngineName) -> Engine:
         """Return the engine of this name; all sources that run on it share one."""
-        with self._lock:
-            if name not in self._engines:
-                self._engines[name] = _ENGINES[name](self.environment)
-            return self._engines[name]
+        return self.spark if name == "spark" else self._duckdb
 
     def source_context(self, source: Source, sources: Mapping[str, Source]) -> SourceContext:
         """Return the context of one source's steps; `sources` are all sources of the code location by name."""

@@ -72,7 +72,7 @@ def test_a_source_on_spark_beside_one_that_is_embedded(
 
     monkeypatch.setattr(SparkSqlSession, "write", recorded)
     # the one that runs already
-    monkeypatch.setitem(platform._ENGINES, "spark", lambda _: spark)
+    monkeypatch.setattr(platform, "SparkEngine", lambda *_: spark)
     distributed = kept_out_and_repaired(tmp_path / "other", orders(**waits, engine="spark"))
     here, there = str(tmp_path / "one"), str(tmp_path / "other")
     assert repr(distributed).replace(there, here) == repr(embedded)

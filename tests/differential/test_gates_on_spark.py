@@ -16,7 +16,7 @@ from dataops_assets.engines.spark import SparkEngine
 def test_no_way_leads_round_a_gate_on_spark(
     spark: SparkEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(platform._ENGINES, "spark", lambda _: spark)
+    monkeypatch.setattr(platform, "SparkEngine", lambda *_: spark)
     declared = standalone() | GATES["contract of the hub"] | {"engine": "spark"}
     with loaded(declared) as definitions, dg.instance_for_test() as instance:
         here = with_a_bad_day(CodeLocation(definitions, instance, tmp_path / "home"))
