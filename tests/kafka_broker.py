@@ -24,7 +24,7 @@ JARS = Path(os.environ.get("KAFKA_JARS_FOLDER", PROJECT / ".jars-kafka"))
 # only the quick compiler, and one collector: the broker is small and lives for a minute
 _JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx256m"]
 _START_SECONDS = 180
-PASSWORD = "pass word/@:%"
+PASSWORD = 'pass "word\\/@:%'
 
 Message = Mapping[str, Any]
 
@@ -112,7 +112,9 @@ def _cluster_id() -> str:
 
 def _settings(folder: Path, ports: Sequence[int]) -> str:
     plain, secured, controller = (f"127.0.0.1:{port}" for port in ports)
-    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="{PASSWORD}";'
+    # quoted for the login, and then for the file of properties
+    quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"').replace("\\", "\\\\")
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="{quoted}";'
     found = {
         "process.roles": "broker,controller",
         "node.id": "1",

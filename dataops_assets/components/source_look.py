@@ -101,7 +101,7 @@ def look(assets: SourceAssets, platform: Platform, instance: dg.DagsterInstance,
     Raises ConfigError and StorageError as discovery does, and StorageError for a table that is not there any more.
     """
     source, metadata = assets.source, platform.metadata
-    found = discover(source, platform.environment, metadata, now=now, databases=assets.databases)
+    found = discover(source, platform.environment, metadata, now=now, databases=assets.databases, spark=platform.spark)
     order = list(instance.get_dynamic_partitions(partitions_name(source.name)))
     # read runs before statuses, so that the next look sees a run that ends in the meantime
     running = _running(instance, assets, order)

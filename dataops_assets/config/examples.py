@@ -202,6 +202,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "topic": "shop.orders",
         "start": "2024-01-01",
         "every": "5 minutes",
+        "reader": "spark",
         "value": {"type": "json", "at": "payload"},
         "key": {"type": "text"},
         "limits": _LIMITS,

@@ -129,6 +129,11 @@ class KafkaConnection(Declared):
     most_bytes: int = Field(
         128 << 20, ge=1, description="Most bytes of the messages of an input, but always one message."
     )
+    reader: Literal["consumer", "spark"] = Field(
+        "consumer",
+        description="What reads the messages. `consumer`: one process. `spark`: the tasks of Spark, in parallel, for a "
+        "topic that one process cannot follow. The inputs are the same; `engine` says where their steps run.",
+    )
     value: MessagePart = Field(JsonMessage(type="json"), description="What the values are: json, avro or text.")
     key: MessagePart = Field(TextMessage(type="text"), description="What the keys are: text, json or avro.")
     fields_in: str = Field(

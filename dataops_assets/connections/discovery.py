@@ -37,6 +37,7 @@ from dataops_assets.connections.extract_look import (
 from dataops_assets.connections.file_look import look_at_files
 from dataops_assets.connections.files import Files
 from dataops_assets.connections.look import FoundInputs, Look, ReadingTime
+from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import Input
 from dataops_assets.storage.links import is_private
@@ -54,10 +55,12 @@ def discover(
     now: dt.datetime,
     databases: Mapping[str, AnyConnection] = _NO_DATABASES,
     limit: ReadingTime = _USUAL_TIME,
+    spark: SparkEngine | None = None,
 ) -> FoundInputs:
     """Look for new inputs of `source` and record them. `now` (aware) is the wall clock.
 
-    `databases` are the declared connections by name; a source that is read from a database needs them.
+    `databases` are the declared connections by name; a source that is read from a database needs them. `spark` reads
+    topics whose `reader` is Spark.
 
     `limit` is the time for reading: it begins when the files are listed, or when the first extract arrives. Even if
     it is over, the first `limit.least_files` files are read, unless they are large, and one extract is taken.
@@ -79,7 +82,7 @@ def discover(
     elif isinstance(source.connection, RestConnection):
         look_at_api(look, source.connection, raw, require_api(source.connection.api, databases))
     elif isinstance(source.connection, KafkaConnection):
-        look_at_topic(look, source.connection, raw, require_cluster(source.connection.cluster, databases), limit)
+        look_at_topic(look, source.connection, raw, require_cluster(source.connection.cluster, databases), limit, spark)
     elif isinstance(source.connection, ReplicationConnection):
         declared = require_logged(source.connection, databases)
         look_at_log(look, source.connection, environment, raw, declared, limit)

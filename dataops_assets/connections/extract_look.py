@@ -38,6 +38,9 @@ from dataops_assets.storage.raw import RawArea
 
 if TYPE_CHECKING:
     from dataops_assets.connections.kafka.extract import Slice
+    from dataops_assets.connections.kafka.spark_topic import SparkTopic
+    from dataops_assets.connections.kafka.topic import Topic
+    from dataops_assets.engines.spark import SparkEngine
 
 _CHUNK = 1 << 20
 # between two looks at a database, if nothing else is declared
@@ -145,17 +148,21 @@ def look_at_api(look: Look, connection: RestConnection, raw: RawArea, declared: 
 
 
 def look_at_topic(
-    look: Look, connection: KafkaConnection, raw: RawArea, declared: KafkaCluster, limit: ReadingTime
+    look: Look,
+    connection: KafkaConnection,
+    raw: RawArea,
+    declared: KafkaCluster,
+    limit: ReadingTime,
+    spark: SparkEngine | None,
 ) -> None:
     """Take slices of a topic if a look is due: all that is there when it begins, within the limit of time.
 
-    Each slice is recorded before the next one is read. What is left is due at the next look.
+    Each slice is recorded before the next one is read. What is left is due at the next look. `spark` reads the messages
+    where the connection says so; without new ones it is not started.
     """
     # the library of the client is imported only where a topic is a source
-    from dataops_assets.connections.kafka.client import client_of
     from dataops_assets.connections.kafka.extract import KafkaPosition, SliceRequest, read_slice
     from dataops_assets.connections.kafka.registry import Registry
-    from dataops_assets.connections.kafka.topic import Topic
 
     last = look.metadata.positions.last_look(look.source.name)
     since = KafkaPosition.from_json(last.position or {})
@@ -164,7 +171,7 @@ def look_at_topic(
     deadline = limit.clock() + limit.budget_seconds
     place = f"kafka:{connection.cluster}/{connection.topic}"
     registry = Registry(declared, os.environ) if connection.needs_registry else None
-    topic = Topic(client_of(declared, os.environ), connection.topic)
+    topic = _topic(connection, declared, spark)
     with contextlib.ExitStack() as closing:
         closing.callback(topic.close)
         if registry is not None:
@@ -180,6 +187,26 @@ def look_at_topic(
             since, before = found.position, before + 1
             if _is_over(look, place, limit, deadline, is_behind=since.is_behind):
                 break
+
+
+def _topic(connection: KafkaConnection, declared: KafkaCluster, spark: SparkEngine | None) -> Topic | SparkTopic:
+    """Return the topic, to be read as the connection says."""
+    from dataops_assets.connections.kafka.client import client_of
+    from dataops_assets.connections.kafka.topic import Topic
+
+    topic = Topic(client_of(declared, os.environ), connection.topic)
+    if connection.reader == "consumer":
+        return topic
+    from dataops_assets.connections.kafka.spark_options import options_of
+    from dataops_assets.connections.kafka.spark_topic import SparkTopic
+
+    if spark is None:
+        raise ConfigError(
+            f"reading the topic {connection.topic!r} by Spark",
+            received="a look without Spark",
+            next_step="look by the sensor, or set connection.reader to consumer",
+        )
+    return SparkTopic(topic, options_of(declared, os.environ), spark)
 
 
 def look_at_log(

@@ -19,7 +19,7 @@ from dataops_assets.engines.spark import SparkEngine
 
 PROJECT = Path(__file__).resolve().parents[2]
 # the scenarios and cases are those of the other tests
-FOLDERS = ("faults", "integration", "properties", "unit/rules", "unit/steps")
+FOLDERS = ("faults", "integration", "integration/kafka", "properties", "unit/rules", "unit/steps")
 sys.path += [str(PROJECT / "tests" / folder) for folder in FOLDERS]
 # plans of a few rows cost what is spent on planning and compiling them
 SMALL = {

@@ -39,6 +39,8 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of a raw file of messages, bytes as they came; timestamps in milliseconds since 1970."""
+MESSAGE_ROWS = 50_000
+"""Rows of a group of a raw file."""
 FACTS = "dataops.kafka"
 """Name in the file's metadata of what is known of the slice: topic, ranges of offsets, lag."""
 SCHEMAS = "dataops.schemas"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 # nothing of a client's own state is in the cluster: the name only shows in its logs
-_CLIENT = "dataops-assets"
+CLIENT = "dataops-assets"
+"""The name of the client; also of its group, which the library wants."""
 
 
 @dataclass
@@ -99,9 +100,9 @@ def client_of(cluster: KafkaCluster, variables: Mapping[str, str]) -> KafkaClien
     milliseconds = int(cluster.timeout_seconds * 1000)
     settings: dict[str, Any] = {
         "bootstrap.servers": ",".join(cluster.bootstrap_servers),
-        "client.id": _CLIENT,
+        "client.id": CLIENT,
         "socket.timeout.ms": milliseconds,
-        "security.protocol": _protocol(cluster),
+        "security.protocol": protocol_of(cluster),
         "error_cb": faults.take,
         "logger": _LOG,
     }
@@ -116,7 +117,8 @@ def client_of(cluster: KafkaCluster, variables: Mapping[str, str]) -> KafkaClien
     return KafkaClient(cluster, settings, faults)
 
 
-def _protocol(cluster: KafkaCluster) -> str:
+def protocol_of(cluster: KafkaCluster) -> str:
+    """Return the security protocol of a cluster, as Kafka names it."""
     tls = cluster.tls != "disable"
     if cluster.sasl is not None:
         return "SASL_SSL" if tls else "SASL_PLAINTEXT"
@@ -128,6 +130,6 @@ _REFUSED = {
     "SASL_AUTHENTICATION_FAILED": "check sasl: mechanism, user, and the secret that it refers to",
     "_SSL": "check tls and ca_file",
     "TOPIC_AUTHORIZATION_FAILED": "let the owner of the cluster give this user the rights DESCRIBE and READ",
-    "GROUP_AUTHORIZATION_FAILED": f"let the owner of the cluster give this user READ on the group {_CLIENT}",
+    "GROUP_AUTHORIZATION_FAILED": f"let the owner of the cluster give this user READ on the group {CLIENT}",
     "CLUSTER_AUTHORIZATION_FAILED": "let the owner of the cluster give this user the right DESCRIBE",
 }

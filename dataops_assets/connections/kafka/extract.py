@@ -7,24 +7,24 @@ together. So a slice that dies is read again from the same offsets, and no messa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataops_assets.config.kafka import AvroMessage, KafkaConnection
 from dataops_assets.connections.content import digest_of_file
-from dataops_assets.connections.formats.message_parts import schema_id
-from dataops_assets.connections.formats.messages import FACTS, SCHEMA, SCHEMAS
+from dataops_assets.connections.formats.message_parts import SCHEMA_ID_BYTES, schema_id
+from dataops_assets.connections.formats.messages import FACTS, MESSAGE_ROWS, SCHEMA, SCHEMAS
 from dataops_assets.connections.kafka.registry import Registry
-from dataops_assets.connections.kafka.topic import Most, StoredMessage, TopicState
+from dataops_assets.connections.kafka.topic import Most, TopicState
 from dataops_assets.connections.stored_position import StoredPosition
 from dataops_assets.errors import InputError
 
-_ROWS = 50_000
 _SHOWN = 8
 
 
@@ -62,15 +62,15 @@ class Slice:
 
 
 class Readable(Protocol):
-    """The part of a topic that `read_slice` uses; see `topic.Topic`."""
+    """The part of a topic that `read_slice` uses; see `topic.Topic` and `spark_topic.SparkTopic`."""
 
     def at(self, milliseconds: int, state: TopicState) -> Mapping[int, int]:
         """Return the offsets of the first messages with this time or a later one."""
 
-    def read(
+    def rows(
         self, starts: Mapping[int, int], ends: Mapping[int, int], most: Most
-    ) -> tuple[list[StoredMessage], Mapping[int, int]]:
-        """Return messages in order of partition and offset, and where to go on."""
+    ) -> tuple[pa.Table, Mapping[int, int]]:
+        """Return messages as rows of `SCHEMA`, in order of partition and offset, and where to go on."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_slice(request: SliceRequest, topic: Readable, folder: Path) -> Slice:
     """
     connection, state = request.connection, request.state
     starts, gone = _starts(request, topic)
-    messages, following = topic.read(starts, state.ends, Most(connection.most_messages, connection.most_bytes))
+    messages, following = topic.rows(starts, state.ends, Most(connection.most_messages, connection.most_bytes))
     position = KafkaPosition(
         _reads(connection),
         state.topic_id,
@@ -98,7 +98,7 @@ def read_slice(request: SliceRequest, topic: Readable, folder: Path) -> Slice:
         is_behind=any(following[number] < end for number, end in state.ends.items()),
         gone="; ".join(part for part in (request.since.gone, *gone) if part),
     )
-    if not messages:
+    if not messages.num_rows:
         return Slice(position)
     path = folder / "messages.parquet"
     ranges = {number: (starts[number], offset) for number, offset in following.items() if starts[number] < offset}
@@ -167,7 +167,7 @@ def _shown(ranges: Mapping[int, tuple[int, int]]) -> str:
     return " ".join([*told[:_SHOWN], *more])
 
 
-def _schemas(request: SliceRequest, messages: Sequence[StoredMessage]) -> dict[str, str]:
+def _schemas(request: SliceRequest, messages: pa.Table) -> dict[str, str]:
     """Return the texts of the schemas that the messages name, by id."""
     if request.registry is None:
         return {}
@@ -175,16 +175,16 @@ def _schemas(request: SliceRequest, messages: Sequence[StoredMessage]) -> dict[s
     for name in ("key", "value"):
         part = getattr(request.connection, name)
         if isinstance(part, AvroMessage) and not part.schema_text:
-            ids |= {schema_id(getattr(message, name)) for message in messages}
+            begins = pc.unique(pc.binary_slice(messages[name], 0, SCHEMA_ID_BYTES))
+            ids |= {schema_id(begin) for begin in begins.to_pylist()}
     return request.registry.schemas(ids - {""})
 
 
-def _write(path: Path, messages: Sequence[StoredMessage], facts: Mapping[str, Any], schemas: Mapping[str, str]) -> None:
+def _write(path: Path, messages: pa.Table, facts: Mapping[str, Any], schemas: Mapping[str, str]) -> None:
+    """Write a raw file; its bytes follow from the messages alone, and not from how they came."""
     stored = {FACTS: json.dumps(facts).encode(), SCHEMAS: json.dumps(schemas).encode()}
     schema = SCHEMA.with_metadata(stored)
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
-        for start in range(0, len(messages), _ROWS):
-            some = messages[start : start + _ROWS]
-            values: list[Sequence[Any]] = list(zip(*some, strict=True))
-            arrays = [pa.array(given, item.type) for given, item in zip(values, schema, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+        for start in range(0, messages.num_rows, MESSAGE_ROWS):
+            some = messages.slice(start, MESSAGE_ROWS).combine_chunks()
+            writer.write_table(some.replace_schema_metadata(stored), row_group_size=MESSAGE_ROWS)

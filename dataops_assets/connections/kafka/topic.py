@@ -12,6 +12,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow as pa
+
+from dataops_assets.connections.formats.messages import MESSAGE_ROWS, SCHEMA
 from dataops_assets.connections.kafka.client import KafkaClient
 from dataops_assets.errors import ConfigError, StorageError, nearest
 
@@ -153,6 +156,13 @@ class Topic:
         found = self._client.admin.list_offsets(asked, request_timeout=seconds, **options)
         return {place.partition: self._result(future).offset for place, future in found.items()}
 
+    def rows(
+        self, starts: Mapping[int, int], ends: Mapping[int, int], most: Most
+    ) -> tuple[pa.Table, Mapping[int, int]]:
+        """Return the messages of `read` as rows of a raw file, and where to go on."""
+        messages, following = self.read(starts, ends, most)
+        return table_of(messages), following
+
     def read(
         self, starts: Mapping[int, int], ends: Mapping[int, int], most: Most
     ) -> tuple[list[StoredMessage], Mapping[int, int]]:
@@ -257,6 +267,16 @@ class Topic:
             f"{', '.join(map(str, sorted(pending)[:10]))}" + (f": {last.str()}" if last is not None else ""),
             next_step="check that each partition has a leader that can be reached; the next look tries again",
         )
+
+
+def table_of(messages: Sequence[StoredMessage]) -> pa.Table:
+    """Return messages as rows of a raw file."""
+    batches = []
+    for start in range(0, len(messages), MESSAGE_ROWS):
+        values: list[Sequence[Any]] = list(zip(*messages[start : start + MESSAGE_ROWS], strict=True))
+        arrays = [pa.array(given, item.type) for given, item in zip(values, SCHEMA, strict=True)]
+        batches.append(pa.record_batch(arrays, schema=SCHEMA))
+    return pa.Table.from_batches(batches, SCHEMA)
 
 
 def topics(client: KafkaClient) -> list[str]:

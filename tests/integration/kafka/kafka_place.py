@@ -14,7 +14,8 @@ from dataops_assets.config.databases import AnyConnection, Connections
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
-from dataops_assets.connections.look import FoundInputs
+from dataops_assets.connections.look import FoundInputs, ReadingTime
+from dataops_assets.engines.spark import SparkEngine
 from dataops_assets.metadata.store import MetadataStore
 from dataops_assets.report import Input, StepReport
 from dataops_assets.sql import query
@@ -47,6 +48,8 @@ class Place:
             "refresh": {"type": "key", "key": ["id"], "delete_when": "gone"},
         }
         self.now = NOON
+        # for a connection whose reader is Spark
+        self.spark: SparkEngine | None = None
 
     @property
     def source(self) -> Source:
@@ -56,9 +59,17 @@ class Place:
     def connections(self) -> dict[str, AnyConnection]:
         return Connections.model_validate({"connections": {"main": self.cluster}}).connections
 
-    def found(self) -> FoundInputs:
+    def found(self, limit: ReadingTime | None = None) -> FoundInputs:
         self.now += dt.timedelta(minutes=2)
-        return discover(self.source, self.environment, self.metadata, now=self.now, databases=self.connections)
+        return discover(
+            self.source,
+            self.environment,
+            self.metadata,
+            now=self.now,
+            databases=self.connections,
+            limit=limit or ReadingTime(),
+            spark=self.spark,
+        )
 
     def look(self) -> list[Input]:
         return self.found().new

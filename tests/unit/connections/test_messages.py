@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import pyarrow as pa
 import pytest
 from parsed_files import typed
 from rest_server import Reply, rest_server
@@ -19,7 +20,7 @@ from dataops_assets.config.kafka import KafkaCluster
 from dataops_assets.config.source import Source
 from dataops_assets.connections.kafka.extract import KafkaPosition, SliceRequest, read_slice
 from dataops_assets.connections.kafka.registry import Registry
-from dataops_assets.connections.kafka.topic import Most, StoredMessage, TopicState
+from dataops_assets.connections.kafka.topic import Most, StoredMessage, TopicState, table_of
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import ConfigError
 
@@ -68,12 +69,12 @@ class Given:
     def at(self, milliseconds: int, state: TopicState) -> Mapping[int, int]:
         raise NotImplementedError
 
-    def read(
+    def rows(
         self, starts: Mapping[int, int], ends: Mapping[int, int], most: Most
-    ) -> tuple[list[StoredMessage], Mapping[int, int]]:
+    ) -> tuple[pa.Table, Mapping[int, int]]:
         assert starts == {0: 0}
         assert most.messages > len(self.messages)
-        return self.messages, ends
+        return table_of(self.messages), ends
 
 
 def _bytes(part: Part) -> bytes | None:
