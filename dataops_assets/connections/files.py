@@ -166,8 +166,6 @@ class Files:
         Versions in `taken` are not in the listing: of many files nearly all are known, and a local one that is known
         costs only its status. Raises StorageError when the store cannot be reached, or has no such bucket.
         """
-        # fsspec may cache listings, which would hide new files
-        self._fs.invalidate_cache()
         listing = Listing()
         self._manifests.clear()
         try:
@@ -182,8 +180,6 @@ class Files:
             listing.versions[:] = [item for item in listing.versions if item.key not in taken]
         except store_errors() as error:
             raise _unreadable(f"listing {self._path}", error) from error
-        finally:
-            self._fs.invalidate_cache()
         return listing
 
     def named(self, origins: Collection[str]) -> Listing:
@@ -196,7 +192,6 @@ class Files:
         paths = sorted(origin.partition("://")[2] for origin in origins)
         # of the others, a listing would tell nothing
         concerned = [path for path in paths if not path.endswith("/") and self._may_be_named(path)]
-        self._fs.invalidate_cache()
         listing = Listing()
         try:
             for path, info in self._bucket.named(concerned, functools.partial(self._refuse_remote, listing)):
@@ -474,8 +469,6 @@ class Files:
                 found.update(chunk)
             return found.hexdigest() == digest
 
-        # a listing is remembered, and can be older than the object
-        self._fs.invalidate_cache()
         return take_object_away(bucket, taken, self._fixed, names_at(target, mark) if target else iter(()), is_copy)
 
     def _require_can_list_in_part(self, connection: FileConnection) -> None:

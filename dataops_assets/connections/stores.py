@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
+from dataops_assets.config.object_stores import OBJECT_STORES
 from dataops_assets.config.secrets import Secret
 from dataops_assets.connections.secrets import VARIABLE, is_secret_option, secret_of
 from dataops_assets.connections.servers.ftp import FtpFiles
@@ -34,7 +35,7 @@ _SERVERS: Mapping[str, type[SftpFiles | FtpFiles | HttpFiles]] = {
     "http": HttpFiles,
     "https": HttpFiles,
 }
-SCHEMES = ("file", "local", "memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", *_SERVERS)
+SCHEMES = ("file", "local", "memory", *OBJECT_STORES, *_SERVERS)
 """Stores and servers that give size and modification time of each file, by which versions are distinguished."""
 
 
@@ -119,7 +120,9 @@ def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[Abstra
         if (kind := _SERVERS.get(scheme_of(path))) is not None:
             server: ServerFiles = kind(path, options)
             return server, server.path_of(path)
-        store, inside = url_to_fs(path, **options)
+        # looks share a store, and what one of them has listed can be older than what another one asks for
+        kept = {"use_listings_cache": False} if scheme_of(path) in OBJECT_STORES else {}
+        store, inside = url_to_fs(path, **{**kept, **options})
     except (ValueError, ImportError) as error:
         raise ConfigError(
             f"opening the store of {what} {path!r}",

@@ -128,7 +128,6 @@ class StorePlace:
                 yield place, found
 
     def _listed(self, path: str) -> list[dict[str, str]]:
-        self._fs.invalidate_cache()
         try:
             return list(self._fs.ls(path, detail=True))
         except FileNotFoundError:
@@ -143,7 +142,6 @@ class StorePlace:
         return Manifest.of_text(text, path)
 
     def _size(self, path: str) -> int | None:
-        self._fs.invalidate_cache()
         try:
             return int(self._fs.info(path)["size"])
         except FileNotFoundError:

@@ -23,8 +23,10 @@ from object_store import object_store
 from reading_process import Killed, Reader
 from s3fs import S3FileSystem
 
+from dataops_assets.config.connection import FileConnection
 from dataops_assets.connections.buckets import s3
 from dataops_assets.connections.buckets.bucket import ObjectState
+from dataops_assets.connections.files import Files
 from dataops_assets.errors import ConfigError
 
 LATER = 60
@@ -259,6 +261,20 @@ def test_a_run_is_followed_by_the_removal_of_its_objects(
         assert {row[0] for row in here.rows("hub/orders", "id")} == {1}
     assert list(sender.there("in")) == ["orders_x.csv"], "what is refused stays"
     assert list(sender.there("done")) == ["of the day/orders_2024-01-01.csv"]
+
+
+@pytest.mark.parametrize("store", ["s3", "gcs", "azure"])
+def test_what_another_look_has_listed_is_not_taken_for_the_state_of_an_object(
+    store: str, request: pytest.FixtureRequest
+) -> None:
+    keys = keys_of(store, "listed", request)
+    keys.put("in/a.csv", b"id\n1\n")
+    place = {"type": "files", "path": f"{keys.scheme}://listed/in/*.csv", "storage_options": keys.options}
+    here, other = [Files(FileConnection.model_validate(place), "", {}) for _ in range(2)]
+    (found,) = here.list().versions
+    other.nearby()
+    keys.put("in/a.csv", b"id\n1\n2\n")
+    assert here.version(found.origin).size == found.size + 2
 
 
 @pytest.mark.parametrize(("store", "step"), [("s3", "1"), ("gcs", "0.001"), ("azure", "1")])
