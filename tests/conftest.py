@@ -35,7 +35,7 @@ compile_statements_once()
 # Machines are shared, so no example is timed, and neither is drawing one. What fixtures of a test give is the same for
 # all its examples: an engine, an empty database. CI looks at the same examples every time, so that it fails for a
 # change and not by chance, and shows a failing example as it was found: to make it smaller takes minutes for each test.
-# More examples: HYPOTHESIS_PROFILE=long.
+# More examples, of the tests that do not say how many: HYPOTHESIS_PROFILE=long.
 _ANY_MACHINE = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
