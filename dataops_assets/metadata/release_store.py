@@ -126,9 +126,9 @@ class ReleaseStore:
                 raise InputError(
                     attempted, received="a release with this name", next_step="choose another name, or drop it first"
                 )
-            connection.execute(
-                tables.release_tables.insert(), [{"release": made.release, **asdict(item)} for item in pinned]
-            )
+            rows = [{"release": made.release, **asdict(item)} for item in pinned]
+            if rows:
+                connection.execute(tables.release_tables.insert(), rows)
             _copy_inputs(connection, made.release, sources)
             _copy(connection, made.release, tables.processes, tables.release_processes, sources)
             _copy(connection, made.release, tables.profiles, tables.release_profiles, sources)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from story import SALES, STEPS, TABLES, Story, prepare, rows_of, run
 
@@ -72,6 +72,8 @@ def days_of(draw: st.DrawFn) -> list[list[str]]:
     later=st.sampled_from(["leave-out", "replay"]),
     gone=st.booleans(),
 )
+# a release of no table
+@example(days=[["1,1,shop 1,5,U"]] * 5, order=range(5), cuts=(0, 2), later="leave-out", gone=False)
 def test_what_a_rollback_leaves_and_what_follows_is_the_function_of_the_remaining_inputs(
     refresh: Any, days: list[list[str]], order: Sequence[int], cuts: tuple[int, int], later: LaterInputs, gone: bool
 ) -> None:
