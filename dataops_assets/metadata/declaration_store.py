@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from dataops_assets.errors import InputError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert_of, portions
+from dataops_assets.metadata.statements import insert, insert_of, portions
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,8 @@ class DeclarationStore:
             load_id = int(
                 connection.execute(load, {"digest": digest, "loaded_at": dt.datetime.now(dt.UTC)}).scalar_one()
             )
-            if rows:
-                members = [{"load_id": load_id, "digest": key} for key in sorted(by_digest)]
-                connection.execute(tables.load_declarations.insert(), members)
+            members = [{"load_id": load_id, "digest": key} for key in sorted(by_digest)]
+            insert(connection, tables.load_declarations, members)
         return load_id
 
     def in_force(self) -> Load | None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.registered import contract_version, require_inputs
-from dataops_assets.metadata.statements import Existing, is_newer_version, portions, upsert, utc_now
+from dataops_assets.metadata.statements import Existing, insert, is_newer_version, portions, upsert, utc_now
 from dataops_assets.profiles import ColumnProfile, Profile
 
 # the columns of `profile_columns`, as the fields of a ColumnProfile
@@ -78,8 +78,7 @@ class ProfileStore:
             described = [
                 row for input_id, item in unique.items() for row in _profile_column_rows(ids[input_id], item.columns)
             ]
-            if described:
-                connection.execute(columns.insert(), described)
+            insert(connection, columns, described)
 
     def newest(self, source: str, asset: str, exclude: Sequence[str] = (), limit: int = 30) -> list[Profile]:
         """Return at most `limit` profiles of inputs in a table, newest extract time first, without inputs in `exclude`.

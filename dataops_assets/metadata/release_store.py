@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dataops_assets.errors import CommitConflict, InputError, StorageError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert_of, portions, utc_now
+from dataops_assets.metadata.statements import insert, insert_of, portions, utc_now
 from dataops_assets.metadata.token_store import revoke_dropped, revoke_later
 from dataops_assets.report import PER_INPUT
 
@@ -126,9 +126,7 @@ class ReleaseStore:
                 raise InputError(
                     attempted, received="a release with this name", next_step="choose another name, or drop it first"
                 )
-            rows = [{"release": made.release, **asdict(item)} for item in pinned]
-            if rows:
-                connection.execute(tables.release_tables.insert(), rows)
+            insert(connection, tables.release_tables, [{"release": made.release, **asdict(item)} for item in pinned])
             _copy_inputs(connection, made.release, sources)
             _copy(connection, made.release, tables.processes, tables.release_processes, sources)
             _copy(connection, made.release, tables.profiles, tables.release_profiles, sources)
@@ -267,8 +265,7 @@ class ReleaseStore:
             if not _end(connection, rollback, DONE):
                 return
             rows = [{"rollback_id": rollback.rollback_id, **asdict(item)} for item in restored]
-            if rows:
-                connection.execute(tables.rollback_tables.insert(), rows)
+            insert(connection, tables.rollback_tables, rows)
             for source in rollback.sources:
                 _put_back(connection, rollback, source)
             reason = f"rollback {rollback.rollback_id} to {rollback.release}"
@@ -466,9 +463,8 @@ def _put_back_removals(connection: sa.Connection, rollback: Rollback, source: st
     if rollback.later_inputs == LEAVE_OUT:
         for some in portions(list(later)):
             connection.execute(table.delete().where(*mine, table.c.input_id.in_(some)))
-        rows = [{"source": source, "input_id": input_id, "removed_at": utc_now()} for input_id in later]
-        if rows:
-            connection.execute(table.insert(), [{**row, "rollback_id": rollback.rollback_id} for row in rows])
+        mark = {"source": source, "removed_at": utc_now(), "rollback_id": rollback.rollback_id}
+        insert(connection, table, [{**mark, "input_id": input_id} for input_id in later])
     else:
         # a later input that a person removed stays out, although its steps are forgotten
         for some in portions(list(later)):
@@ -485,8 +481,7 @@ def _put_back_removals(connection: sa.Connection, rollback: Rollback, source: st
         {**row, "rollback_id": rollback.rollback_id if row["input_id"] in left_before else None}
         for row in map(dict, connection.execute(then).mappings())
     ]
-    if rows:
-        connection.execute(table.insert(), rows)
+    insert(connection, table, rows)
 
 
 def _put_back_processes(connection: sa.Connection, release: str, source: str, later: Sequence[str]) -> None:

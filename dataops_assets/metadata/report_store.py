@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
+from dataops_assets.metadata.statements import insert
 
 Row = Mapping[str, Any]
 
@@ -107,16 +108,14 @@ class ReportStore:
         """Record the results of one report: rows of `service_levels` and of `quality_scores`."""
         with self._database.write("recording the results of a report") as connection:
             for table, rows in ((tables.service_levels, levels), (tables.quality_scores, scores)):
-                if rows:
-                    connection.execute(table.insert(), [dict(row) for row in rows])
+                insert(connection, table, rows)
 
     def save_days(self, product: str, since: dt.datetime, days: Sequence[Row]) -> None:
         """Record what the indicators of a data product counted, in place of what is known of the days since a time."""
         table = tables.service_level_days
         with self._database.write("recording what service levels counted") as connection:
             connection.execute(table.delete().where(table.c.product == product, table.c.day >= since))
-            if days:
-                connection.execute(table.insert(), [dict(row) for row in days])
+            insert(connection, table, days)
 
     def missed(self) -> list[Row]:
         """Return the objectives that the newest report found missed, with their products."""

@@ -37,6 +37,7 @@ from dataops_assets.metadata.statements import (
     Existing,
     columns_of,
     delete_inputs,
+    insert,
     insert_of,
     portions,
     row_of_input,
@@ -408,8 +409,7 @@ class MetadataStore:
                 [{**row, "contract_version": version} for row in rows],
                 Existing(by=_PROCESS, keep=("attempts", "started_at", "contract_version"), only_same=("run_id",)),
             )
-            if checks:
-                connection.execute(tables.check_results.insert(), checks)
+            insert(connection, tables.check_results, checks)
             if report.step in _JUDGED_BY:
                 delete_inputs(
                     connection, tables.holds, source, [item.input_id for item in reports if item.error is None]
@@ -689,8 +689,7 @@ def _add_receipts(connection: sa.Connection, source: str, report: StepReport, ru
         }
         for item in report.receipts
     ]
-    if rows:
-        connection.execute(tables.rule_receipts.insert(), rows)
+    insert(connection, tables.rule_receipts, rows)
 
 
 def _receipt(row: Mapping[Any, Any]) -> Receipt:
