@@ -131,23 +131,9 @@ class SqlAlchemyDatabase(Declared):
     )
 
 
-AnyDatabase = Annotated[
-    PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase | SqlAlchemyDatabase,
-    Field(discriminator="type"),
-]
-
-
-AnyConnection = Annotated[
-    PostgresDatabase
-    | MySqlDatabase
-    | SqliteDatabase
-    | DuckDBDatabase
-    | SnowflakeDatabase
-    | SqlAlchemyDatabase
-    | RestApi
-    | KafkaCluster,
-    Field(discriminator="type"),
-]
+_Database = PostgresDatabase | MySqlDatabase | SqliteDatabase | DuckDBDatabase | SnowflakeDatabase | SqlAlchemyDatabase
+AnyDatabase = Annotated[_Database, Field(discriminator="type")]
+AnyConnection = Annotated[_Database | RestApi | KafkaCluster, Field(discriminator="type")]
 
 
 class Connections(Declared):

@@ -1,4 +1,4 @@
-"""What SQLAlchemy does not know of Oracle: types that the server prints, and its read-only transaction.
+"""How SQLAlchemy's reader treats Oracle: the types that the server prints, and the read-only transaction of a look.
 
 Not tried with a server: tests read the statements with another parser, and run the reader with other databases.
 """
@@ -6,20 +6,22 @@ Not tried with a server: tests read the statements with another parser, and run 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from dataops_assets.connections.databases.reading import Bound, CursorKind, Kind
+from dataops_assets.connections.databases.reading import Bound
 from dataops_assets.connections.databases.sqlalchemy_columns import (
     Asked,
     Column,
     Printed,
     Traits,
+    Types,
     column_of,
+    description_of,
+    moment_of,
     none_of,
 )
 
@@ -35,8 +37,7 @@ _BOUND_CLOCK = "YYYY-MM-DD HH24:MI:SS.FF6"
 def columns(connection: sa.Connection, asked: Asked) -> list[Column]:
     """Return the columns that the server describes for the statement, of which it gives no row."""
     with connection.execute(none_of(asked.rows)) as result:
-        description: Sequence[Any] = result.cursor.description if result.cursor is not None else []
-        return [_described(asked, item[0], item[1].name, item[4], item[5]) for item in description]
+        return [_described(asked, item[0], item[1].name, item[4], item[5]) for item in description_of(result)]
 
 
 def _described(asked: Asked, name: str, declared: str, precision: int | None, scale: int | None) -> Column:
@@ -47,11 +48,7 @@ def _described(asked: Asked, name: str, declared: str, precision: int | None, sc
 
 def given(value: Bound) -> tuple[str, Any]:
     """Return a value as it is bound: a time is in UTC, as the session is."""
-    if isinstance(value, str):
-        try:
-            value = dt.datetime.fromisoformat(value)
-        except ValueError:
-            return "{}", value
+    value = moment_of(value)
     if isinstance(value, dt.datetime):
         clock = (value if value.tzinfo is None else value.astimezone(dt.UTC)).replace(tzinfo=None)
         return f"TO_TIMESTAMP({{}}, '{_BOUND_CLOCK}')", clock.isoformat(sep=" ", timespec="microseconds")
@@ -82,7 +79,7 @@ def _json(value: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 LARGE = ("DB_TYPE_CLOB", "DB_TYPE_NCLOB", "DB_TYPE_BLOB", "DB_TYPE_JSON")
-TYPES: Mapping[str, tuple[Kind, CursorKind, Printed | None]] = {
+TYPES: Types = {
     "DB_TYPE_NUMBER": ("text", "number", _number),
     **dict.fromkeys(("DB_TYPE_BINARY_DOUBLE", "DB_TYPE_BINARY_FLOAT"), ("double", "", None)),
     "DB_TYPE_BOOLEAN": ("boolean", "", None),
@@ -101,7 +98,7 @@ TYPES: Mapping[str, tuple[Kind, CursorKind, Printed | None]] = {
     "DB_TYPE_ROWID": ("text", "", sa.func.ROWIDTOCHAR),
     "DB_TYPE_JSON": ("text", "", _json),
 }
-"""How each type of the driver is read, compared and printed."""
+"""The types of the driver."""
 
 ORACLE = Traits(
     dialect="oracle",

@@ -1,4 +1,4 @@
-"""What SQLAlchemy does not know of SQL Server: types that the server prints, and the isolation level SNAPSHOT.
+"""How SQLAlchemy's reader treats SQL Server: the types that the server prints, and the isolation level SNAPSHOT.
 
 Not tried with a server: tests read the statements with another parser, and run the reader with other databases.
 """
@@ -12,8 +12,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
-from dataops_assets.connections.databases.reading import Bound, CursorKind, Kind
-from dataops_assets.connections.databases.sqlalchemy_columns import Asked, Column, Printed, Traits, column_of
+from dataops_assets.connections.databases.reading import Bound
+from dataops_assets.connections.databases.sqlalchemy_columns import (
+    Asked,
+    Column,
+    Printed,
+    Traits,
+    Types,
+    column_of,
+    moment_of,
+)
 from dataops_assets.errors import ConfigError
 
 _ODBC_CANONICAL = 121
@@ -58,15 +66,9 @@ def described(text: str) -> sa.Select[Any]:
 
 
 def given(value: Bound) -> tuple[str, Any]:
-    """Return a value as it is bound: a time has all its digits, and its offset."""
-    if isinstance(value, str):
-        try:
-            moment = dt.datetime.fromisoformat(value)
-        except ValueError:
-            return "{}", value
-        if len(value) == len("2024-01-01"):
-            return "{}", value
-        value = moment
+    """Return a value as it is bound: a time has all its digits, and its offset. A day alone stays a text."""
+    if not (isinstance(value, str) and len(value) == len("2024-01-01")):
+        value = moment_of(value)
     if isinstance(value, dt.datetime):
         kind = "datetime2(7)" if value.tzinfo is None else "datetimeoffset(7)"
         return f"CAST({{}} AS {kind})", value.isoformat(sep=" ")
@@ -92,7 +94,7 @@ def _in_utc(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return _converted("varchar(30)", _ODBC_CANONICAL)(clock).op("+")(sa.literal_column("'+00:00'"))
 
 
-TYPES: Mapping[str, tuple[Kind, CursorKind, Printed | None]] = {
+TYPES: Types = {
     **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), ("integer", "number", None)),
     "bit": ("boolean", "", None),
     # a real has its value in a double, too
@@ -115,7 +117,7 @@ TYPES: Mapping[str, tuple[Kind, CursorKind, Printed | None]] = {
     # a rowversion
     "timestamp": ("binary", "", _converted("varbinary(8)")),
 }
-"""How each type is read, compared and printed, by its name without what is in parentheses."""
+"""The types, by their names without what is in parentheses."""
 
 SQL_SERVER = Traits(
     dialect="tsql",

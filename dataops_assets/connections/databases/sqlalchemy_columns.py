@@ -22,6 +22,9 @@ from dataops_assets.errors import DataOpsError, InputError
 Printed = Callable[[ColumnElement[Any]], ColumnElement[Any]]
 """Returns the expression that prints a column."""
 
+Types = Mapping[str, tuple[Kind, CursorKind, Printed | None]]
+"""By the name of a type: how a column of it is read, compared and printed."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -50,7 +53,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Traits:
-    """What SQLAlchemy does not know of a kind of database.
+    """How the reader treats one kind of database, where SQLAlchemy does not say it.
 
     * `dialect`: its name in sqlglot.
     * `isolation`: the level in which several statements see one moment; empty: that of the database.
@@ -111,7 +114,6 @@ def none_of(rows: sa.TextClause) -> sa.Select[Any]:
 
 def of_driver(result: sa.CursorResult[Any], dbapi: Any, cursors: Mapping[Any, CursorKind]) -> list[Column]:
     """Return the columns of a result, of which a driver tells the names and, for most, how they are compared."""
-    description: Sequence[Any] = result.cursor.description if result.cursor is not None else []
     number, moment = getattr(dbapi, "NUMBER", None), getattr(dbapi, "DATETIME", None)
 
     def compared(code: Any) -> CursorKind:
@@ -119,12 +121,25 @@ def of_driver(result: sa.CursorResult[Any], dbapi: Any, cursors: Mapping[Any, Cu
             return cursors.get(code, "")
         return "number" if number == code else "time" if moment == code else ""
 
-    return [Column(item[0], cursor=compared(item[1])) for item in description]
+    return [Column(item[0], cursor=compared(item[1])) for item in description_of(result)]
 
 
-def column_of(
-    asked: Asked, name: str, declared: str, types: Mapping[str, tuple[Kind, CursorKind, Printed | None]]
-) -> Column:
+def description_of(result: sa.CursorResult[Any]) -> Sequence[Any]:
+    """Return what a driver tells of the columns of a result; nothing if it has none."""
+    return result.cursor.description if result.cursor is not None else ()
+
+
+def moment_of(value: Bound) -> Bound:
+    """Return the time that a text tells; another value, or text, as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return dt.datetime.fromisoformat(value)
+    except ValueError:
+        return value
+
+
+def column_of(asked: Asked, name: str, declared: str, types: Types) -> Column:
     """Return the column for a type by its name. Raises InputError for one without an exact form."""
     found = types.get(declared.partition("(")[0])
     if found is None:
