@@ -121,8 +121,8 @@ def open_store(path: str, options: Mapping[str, Any], what: str) -> tuple[Abstra
             server: ServerFiles = kind(path, options)
             return server, server.path_of(path)
         # looks share a store, and what one of them has listed can be older than what another one asks for
-        kept = {"use_listings_cache": False} if scheme_of(path) in OBJECT_STORES else {}
-        store, inside = url_to_fs(path, **{**kept, **options})
+        always = {"use_listings_cache": False} if scheme_of(path) in OBJECT_STORES else {}
+        store, inside = url_to_fs(path, **{**options, **always})
     except (ValueError, ImportError) as error:
         raise ConfigError(
             f"opening the store of {what} {path!r}",
