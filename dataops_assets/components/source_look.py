@@ -237,7 +237,7 @@ def _told(found: FoundInputs) -> Iterator[str]:
 
 
 def _not_taken(found: FoundInputs, untold: Callable[[list[str]], list[str]]) -> list[str]:
-    """Return a message for each reason why files wait. `untold` leaves out the files that were told before."""
+    """Return a message for each reason why files wait, with those of its files that `untold` picks as new."""
     waiting = {
         "still being written": found.settling,
         "waits for its manifest": found.alone,

@@ -69,7 +69,7 @@ class NotifiedNames:
 
     @property
     def told(self) -> list[str]:
-        """Return the origins of messages that name no object of the bucket; each is told as if it was a file."""
+        """Return the origins under which `tell` records messages that name no object of the bucket."""
         return [version.origin for version, _ in self._faults]
 
     def tell(self) -> None:

@@ -1,4 +1,4 @@
-"""What a look asks of the buckets of each kind of store.
+"""The protocol of a bucket: how a look lists, copies and deletes the objects of any store.
 
 A store says which version of an object it has, and copies and deletes exactly this version. So nothing is lost if a
 sender replaces an object between two requests.

@@ -129,7 +129,7 @@ class MariaDbLog:
 
     @contextmanager
     def _session(self, kind: type[Any] = pymysql.Connection) -> Iterator[Any]:
-        """Open a connection. Raises as `told` does; a missing right is a ConfigError with the GRANT statement."""
+        """Open a connection. Raises ConfigError with the GRANT statement for a missing right, else as `told` does."""
         with self._database.connected(kind) as connection, told(self._attempted):
             try:
                 yield connection

@@ -1,4 +1,4 @@
-"""Which offsets to read ahead of the slices of a topic, and which of the messages that were read are the next slice.
+"""Chooses the offsets that are read ahead in a topic, and the messages of the next slice among those that were read.
 
 It knows sizes of messages and not the messages, so it is the same whatever reads them and wherever they are kept.
 """
