@@ -17,6 +17,24 @@ read_migrations_once()
 
 
 @pytest.fixture(scope="module")
+def gcs_endpoint() -> Iterator[str]:
+    """The URL of an emulator of Google Cloud Storage; each test makes a bucket of its own in it."""
+    from emulated_gcs import emulated_gcs
+
+    with emulated_gcs("first") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def azure_endpoint() -> Iterator[str]:
+    """The URL of an emulator of Azure Blob Storage; each test makes a container of its own in it."""
+    from emulated_azure import emulated_azure
+
+    with emulated_azure() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def empty_sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A private SFTP server (OpenSSH); each test makes a folder of its own in it."""
     # its libraries are needed by few tests

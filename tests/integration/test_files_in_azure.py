@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ CONTENT = b"id,customer,amount\n%d,1,2.5\n"
 LATER = 60
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with emulated_azure() as url:
-        yield url
-
-
 def signature() -> str:
     """A shared access signature that may read and list alone."""
     until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
@@ -42,15 +35,15 @@ def feed(bucket: str, options: dict[str, Any], path: str = "in/**/*.csv") -> dic
 
 
 def test_files_of_azure_are_found_once_and_copied(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    azure_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = AzureKeys(endpoint, "lake")
+    keys = AzureKeys(azure_endpoint, "lake")
     names = [f"in/{name}.csv" for name in ("a b+c/orders_2024-01-01", "orders_2024-01-02 ä%25", "orders_2024-01-03#?")]
     for number, name in enumerate(names, start=1):
         keys.put(name, CONTENT % number)
     keys.put("in/orders_2024-01-03.txt", b"no")
     # the connection string of the account, by reference
-    monkeypatch.setenv("SHOP_STORE", connection_string(endpoint))
+    monkeypatch.setenv("SHOP_STORE", connection_string(azure_endpoint))
     here = Reader(tmp_path, feed("lake", {"connection_string": {"env": "SHOP_STORE"}}))
     found = here.look(LATER)
     assert ([item.origin for item in found.new], found.problems) == ([f"abfs://lake/{name}" for name in names], [])
@@ -65,12 +58,14 @@ def test_files_of_azure_are_found_once_and_copied(
 
 
 def test_signatures_and_keys_open_the_store_and_are_never_told(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    azure_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    AzureKeys(endpoint, "signed").put("in/orders_2024-01-01.csv", CONTENT % 1)
-    signed = connection_string(endpoint, f"SharedAccessSignature={signature()}")
+    AzureKeys(azure_endpoint, "signed").put("in/orders_2024-01-01.csv", CONTENT % 1)
+    signed = connection_string(azure_endpoint, f"SharedAccessSignature={signature()}")
     monkeypatch.setenv("SHOP_SIGNED", signed)
-    monkeypatch.setenv("SHOP_WRONG", wrong := connection_string(endpoint, f"AccountName={ACCOUNT};AccountKey=d3Jvbmc="))
+    monkeypatch.setenv(
+        "SHOP_WRONG", wrong := connection_string(azure_endpoint, f"AccountName={ACCOUNT};AccountKey=d3Jvbmc=")
+    )
     options = {"connection_string": {"env": "SHOP_SIGNED"}}
     reader = Reader(tmp_path / "signed", feed("signed", options))
     assert len(reader.look(LATER).new) == 1

@@ -17,8 +17,6 @@ import dagster as dg
 import pytest
 from bucket_senders import AzureKeys, GcsKeys, Keys, S3Keys, Sender
 from code_location import CodeLocation, loaded
-from emulated_azure import emulated_azure
-from emulated_gcs import emulated_gcs
 from object_store import object_store
 from reading_process import Killed, Reader
 from s3fs import S3FileSystem
@@ -39,24 +37,12 @@ def endpoint() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def gcs() -> Iterator[str]:
-    with emulated_gcs("first") as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def azure() -> Iterator[str]:
-    with emulated_azure() as url:
-        yield url
-
-
 def keys_of(store: str, bucket: str, request: pytest.FixtureRequest) -> Keys:
     """A new bucket in a store."""
     if store == "gcs":
-        return GcsKeys(request.getfixturevalue("gcs"), bucket)
+        return GcsKeys(request.getfixturevalue("gcs_endpoint"), bucket)
     if store == "azure":
-        return AzureKeys(request.getfixturevalue("azure"), bucket)
+        return AzureKeys(request.getfixturevalue("azure_endpoint"), bucket)
     return S3Keys(request.getfixturevalue("endpoint"), bucket)
 
 

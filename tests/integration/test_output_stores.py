@@ -15,8 +15,7 @@ import pytest
 from bucket_senders import AzureKeys, GcsKeys, Keys
 from delivered_outputs import OutputPlace
 from emulated_aws import emulated_aws
-from emulated_azure import connection_string, emulated_azure
-from emulated_gcs import emulated_gcs
+from emulated_azure import connection_string
 from file_servers import SECRET, FileServer
 from s3fs import S3FileSystem
 
@@ -70,18 +69,6 @@ def sftp(empty_sftp_server: FileServer, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     declared = {"type": "files", "path": f"{server.url}/{tmp_path.name}", "storage_options": server.options}
     return declared, found, lambda name: (folder / name).unlink()
-
-
-@pytest.fixture(scope="module")
-def azure_endpoint() -> Iterator[str]:
-    with emulated_azure() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def gcs_endpoint() -> Iterator[str]:
-    with emulated_gcs("first") as url:
-        yield url
 
 
 @pytest.fixture
