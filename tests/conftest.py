@@ -92,6 +92,14 @@ def _without_sync(connection: Any, _record: Any, _proxy: Any) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _secrets_of_this_file() -> Iterator[None]:
+    """What a test gives as a secret is masked in its own file alone: another file may say such a word in an error."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dataops_assets.masking._remembered", {})
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_a_worker() -> Iterator[None]:
     """The tables of tests are small: more threads than the workers have cores only cost their start.

@@ -257,6 +257,21 @@ class LiveDagster:
         )
         return list(data["logsForRun"]["events"])
 
+    def failures(self) -> dict[str, Any]:
+        """What Dagster recorded of each run that failed, by the run's id."""
+        return {
+            run["runId"]: {
+                "job": run["jobName"],
+                "assets": run["assetSelection"],
+                "events": [
+                    (event.get("eventType"), event["message"], event.get("error"))
+                    for event in self.events(run["runId"])
+                    if "error" in event or str(event.get("eventType")).endswith("FAILURE")
+                ],
+            }
+            for run in self.runs(["FAILURE"])
+        }
+
     def launch(self, assets: Sequence[str], partition: str | None = None) -> str:
         """Materialize a selection, as the UI's button does; the id of the run."""
         tags = [{"key": "dagster/partition", "value": partition}] if partition else []
