@@ -22,6 +22,8 @@ export DAGSTER_HOME ?= $(DATAOPS_HOME)/dagster
 export PATH := $(VENV)/bin:$(PATH)
 # one event for each asset of a run that is planned, and not for each of its inputs
 export DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS := true
+# Dagster's default of 60 is too short where the machine is busy and the first run has to load the code location
+export DAGSTER_GRPC_TIMEOUT_SECONDS := 180
 # if it is set, every process compiles all packages again, 2 s each
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -25,6 +25,7 @@ _WITH_A_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg
 # Dagster's own tag: the address of the code server that started the run. If the address is a socket, the server and the
 # run's process are on this machine.
 _LAUNCHED_BY = ".dagster/grpc_info"
+_STARTS = {dg.DagsterEventType.RUN_STARTING, dg.DagsterEventType.ENGINE_EVENT}
 _BOOTED = "btime "
 _START_FIELD = 22
 # the clocks of the log and of the process table differ by less than this
@@ -37,25 +38,34 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_WITH_A_PROCESS)):
         if not json.loads(run.tags.get(_LAUNCHED_BY, "{}")).get("socket"):
             continue
-        started = _process_of(instance, run.run_id)
-        if started is None or _is_alive(*started):
+        processes, is_new = _processes_of(instance, run.run_id)
+        if not is_new or any(_is_alive(*process) for process in processes):
             continue
         # the run may have ended in the meantime
         again = instance.get_run_by_id(run.run_id)
         if again is not None and not again.is_finished:
-            instance.report_run_failed(again, f"The process of this run (pid {started[0]}) was killed.")
+            instance.report_run_failed(again, f"The process of this run (pid {processes[-1][0]}) was killed.")
             ended.append(run.run_id)
     return ended
 
 
-def _process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """Return the id of the process that executes a run, and the time when the run logged it."""
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+def _processes_of(instance: dg.DagsterInstance, run_id: str) -> tuple[list[tuple[int, float]], bool]:
+    """Return the id of each process that began to execute a run and the time when it logged this, in order.
+
+    There are several if the code server answered too late: the run went back to the queue and was started again. One of
+    them executes the run, and the others end. The second value is whether the last start has logged a process.
+    """
+    found, is_new = [], False
+    for entry in instance.all_logs(run_id, of_type=_STARTS):
         event = entry.dagster_event
-        pid = event.engine_event_data.metadata.get("pid") if event is not None else None
-        if event is not None and pid is not None and "process for run" in (event.message or ""):
-            return int(str(pid.value)), entry.timestamp
-    return None
+        if event is None or event.event_type is dg.DagsterEventType.RUN_STARTING:
+            is_new = False
+            continue
+        pid = event.engine_event_data.metadata.get("pid")
+        if pid is not None and "process for run" in (event.message or ""):
+            found.append((int(str(pid.value)), entry.timestamp))
+            is_new = True
+    return found, is_new
 
 
 def _is_alive(pid: int, seen: float) -> bool:

@@ -57,6 +57,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "DAGSTER_HOME": str(home / "dagster"),
         # as `make` sets it
         "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "180",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         **more,
     }

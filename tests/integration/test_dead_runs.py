@@ -54,25 +54,30 @@ def started(
     """A run that a process `pid` said it executes, so many seconds ago."""
     run = instance.create_run_for_job(job, tags=dict(tags), status=STARTED)
     if pid is not None:
-        message = f"Started process for run (pid: {pid})."
-        event = dg.DagsterEvent(
-            dg.DagsterEventType.ENGINE_EVENT.value,
-            run.job_name,
-            event_specific_data=EngineEventData.in_process(pid),
-            message=message,
-        )
-        instance.handle_new_event(
-            dg.EventLogEntry(
-                error_info=None,
-                level=20,
-                user_message=message,
-                run_id=run.run_id,
-                timestamp=time.time() - ago,
-                job_name=run.job_name,
-                dagster_event=event,
-            )
-        )
+        began(instance, run, pid, ago)
     return run.run_id
+
+
+def began(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int, ago: float = 0.0) -> None:
+    """A process tells, so many seconds ago, that it executes a run."""
+    message = f"Started process for run (pid: {pid})."
+    event = dg.DagsterEvent(
+        dg.DagsterEventType.ENGINE_EVENT.value,
+        run.job_name,
+        event_specific_data=EngineEventData.in_process(pid),
+        message=message,
+    )
+    instance.handle_new_event(
+        dg.EventLogEntry(
+            error_info=None,
+            level=20,
+            user_message=message,
+            run_id=run.run_id,
+            timestamp=time.time() - ago,
+            job_name=run.job_name,
+            dagster_event=event,
+        )
+    )
 
 
 def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -105,6 +110,30 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_another(
 ) -> None:
     run_id = started(instance, alive.pid, ago=3600)
     assert end_dead_runs(instance) == [run_id]
+
+
+@pytest.mark.parametrize("executes", ["first", "second"])
+def test_a_run_that_was_started_twice_lives_as_long_as_one_of_its_processes(
+    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], executes: str
+) -> None:
+    # the code server answered too late: Dagster's queue starts the run again, and one of the two processes ends at once
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    run = instance.create_run_for_job(some_job, tags=HERE, status=dg.DagsterRunStatus.STARTING)
+    start = dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, run.job_name)
+    pids = {"first": alive.pid, "second": ended.pid}
+    if executes == "second":
+        pids = {"first": ended.pid, "second": alive.pid}
+
+    instance.report_dagster_event(start, run.run_id)
+    began(instance, run, pids["first"])
+    instance.report_dagster_event(start, run.run_id)
+    assert end_dead_runs(instance) == [], "the second process has not begun"
+    began(instance, run, pids["second"])
+    assert end_dead_runs(instance) == []
+    alive.kill()
+    alive.wait()
+    assert end_dead_runs(instance) == [run.run_id]
 
 
 def test_what_is_not_known_to_be_dead_is_left_alone(

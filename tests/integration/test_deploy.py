@@ -54,6 +54,14 @@ def test_a_machine_of_its_own_queues_runs_by_pool_and_reports_nothing_home(tmp_p
         assert concurrency.pool_config.pool_granularity.value == "run"
 
 
+@pytest.mark.parametrize("place", ["local", "production"])
+def test_runs_wait_for_a_code_server_that_starts_again(place: str) -> None:
+    settings = read(f"{place}/dagster.yaml")
+    queue = settings["run_coordinator"]["config"]
+    waits = queue["max_user_code_failure_retries"] * queue["user_code_failure_retry_delay"]
+    assert waits >= settings["run_monitoring"]["start_timeout_seconds"] == 300
+
+
 @pytest.mark.postgres
 def test_production_keeps_what_dagster_knows_in_postgresql(
     tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
