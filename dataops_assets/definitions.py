@@ -14,6 +14,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM
 from dataops_assets.components.automation_sensor import automation_sensor
+from dataops_assets.components.dbt_catalogue import prepare
 from dataops_assets.components.declared_state import declared_state
 from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
@@ -33,6 +34,7 @@ from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.components.storage_job import storage_job, storage_schedule
 from dataops_assets.components.warm_start.executable import start_runs_warm
 from dataops_assets.config.environment import environment_from
+from dataops_assets.engines.dbt import read_once
 from dataops_assets.masking import mask_logs, remember_variables
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -53,7 +55,7 @@ class _Loaded:
 def defs() -> dg.Definitions:
     """All assets, checks, sensors and schedules of this deployment. Raises ConfigError for a wrong declaration.
 
-    They are loaded again only if a file or an environment variable has changed, and never after `keep_loaded`.
+    They are loaded again only if a file or an environment variable has changed, and never after `prepare_runs`.
     """
     mask_logs()
     remember_variables(os.environ)
@@ -67,12 +69,16 @@ def defs() -> dg.Definitions:
     return _Loaded.definitions
 
 
-def keep_loaded() -> None:
-    """Use what is loaded for the rest of this process.
+def prepare_runs() -> None:
+    """Let dbt read its projects once, and use what is loaded for the rest of this process.
 
-    A preloader calls this: it compares files and variables itself before it forks. Its forks must not compare again,
-    because Dagster sets variables of its own at the start of a run.
+    A preloader calls this before it forks for runs. It compares files and variables itself. Its forks must not compare
+    again, because Dagster sets variables of its own at the start of a run.
     """
+    tree = defs().component_tree
+    environment = environment_from(os.environ, PROJECT)
+    for warehouse in declared_once(tree).warehouses if tree is not None else ():
+        read_once(prepare(PROJECT / warehouse.project, environment)[0])
     _Loaded.is_kept = True
 
 

@@ -98,6 +98,16 @@ def import_dbt() -> None:
         import_module(name)
 
 
+def read_once(project: DbtProject) -> None:
+    """Let dbt read a parsed project, so that the next commands of this process and of its forks begin at once.
+
+    The first command of a process compiles the code that reads and checks dbt's files: more than half of the time of a
+    small build. Raises as `invoke`.
+    """
+    # without a log: a fork would close its file by number, and dbt in the fork could later close another file with it
+    invoke(project, ["--quiet", "--log-level-file", "none", "parse"])
+
+
 def parse(project: DbtProject) -> Manifest:
     """Parse a project, and return what it consists of. It is written to the artifacts, too, and read from there again.
 

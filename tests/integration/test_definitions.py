@@ -26,7 +26,7 @@ dg.AssetsDefinition.with_attributes = lambda made, **given: made_again.append(ma
 
 warnings.simplefilter("error", dg.SupersessionWarning)
 warnings.filterwarnings("error", category=DeprecationWarning, message=".*(?i:dagster|will be removed).*")
-from dataops_assets.definitions import defs, keep_loaded
+from dataops_assets.definitions import defs, prepare_runs
 
 heavy = sorted({"dagster_dbt", "openpyxl", "pandas", "pandera", "pyspark"} & set(sys.modules))
 collected = []
@@ -36,7 +36,7 @@ while_loading = len(collected)
 of_load = len(parsed_in_python)
 repository = declared.get_repository_def()
 sales = repository.asset_graph.get(dg.AssetKey(["hub", "sales"])).metadata["dagster/code_references"]
-keep_loaded()
+prepare_runs()
 os.environ["SET_AT_THE_START_OF_A_RUN"] = "value"
 print(json.dumps({
     "kept": defs() is declared,

@@ -37,7 +37,7 @@ def defs():
     return Definitions()
 
 
-def keep_loaded():
+def prepare_runs():
     KEPT.append(True)
 """
 SERVER = """

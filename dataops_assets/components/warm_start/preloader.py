@@ -28,7 +28,6 @@ import dagster as dg
 from dataops_assets.components.forking import end_idle_threads, end_with, has_threads, import_without_threads
 from dataops_assets.components.kept_connections import keep_sqlite_open
 from dataops_assets.components.project_state import FileState, other_modules, project_files
-from dataops_assets.engines.dbt import import_dbt
 
 STALE = "stale\n"
 _MOST_FILES = 250
@@ -36,7 +35,6 @@ _SECONDS_TO_ASK = 5.0
 _FIRST_FREE = 3
 # what runs import besides what a load imports; pandas is what Arrow imports when it makes the first array
 _USED_BY_RUNS = ("alembic.command", "deltalake", "duckdb", "pandas", "pyarrow.parquet")
-_WAREHOUSE = "dataops_assets.components.warehouse"
 
 
 def main(folder: Path) -> None:
@@ -75,13 +73,11 @@ def _load(settings: dict[str, Any]) -> Path:
     definitions()
     for name in _USED_BY_RUNS:
         import_module(name)
-    if _WAREHOUSE in sys.modules:
-        import_dbt()
     # again, because imports can set variables that a load depends on
     repository = definitions().get_repository_def()
     repository.load_all_definitions()
     repository.get_implicit_global_asset_job_def()
-    loaded.keep_loaded()
+    loaded.prepare_runs()
     with dg.DagsterInstance.local_temp() as instance:
         # what Dagster reads and compiles for the first instance of a process
         instance.get_runs(limit=1)
