@@ -41,7 +41,7 @@ from dataops_assets.report import CheckOutcome
 
 # profiles of earlier builds, which checks compare with, are stored in the metadata of the materializations
 _PROFILE = "dataops/profile"
-_PROFILES = TypeAdapter(Profile)
+_PROFILES: TypeAdapter[Profile] = TypeAdapter(Profile)
 # the rows of earlier builds
 _BUILDS = "dataops/builds"
 _RETRY_SECONDS = 5.0
