@@ -38,8 +38,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_WITH_A_PROCESS)):
         if not json.loads(run.tags.get(_LAUNCHED_BY, "{}")).get("socket"):
             continue
-        processes, is_new = _processes_of(instance, run.run_id)
-        if not is_new or any(_is_alive(*process) for process in processes):
+        processes = _processes_of(instance, run.run_id)
+        if not processes or any(_is_alive(*process) for process in processes):
             continue
         # the run may have ended in the meantime
         again = instance.get_run_by_id(run.run_id)
@@ -49,23 +49,23 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     return ended
 
 
-def _processes_of(instance: dg.DagsterInstance, run_id: str) -> tuple[list[tuple[int, float]], bool]:
+def _processes_of(instance: dg.DagsterInstance, run_id: str) -> list[tuple[int, float]]:
     """Return the id of each process that began to execute a run and the time when it logged this, in order.
 
     There are several if the code server answered too late: the run went back to the queue and was started again. One of
-    them executes the run, and the others end. The second value is whether the last start has logged a process.
+    them executes the run, and the others end. There are none as long as the last start has not logged its process.
     """
-    found, is_new = [], False
+    found, is_begun = [], False
     for entry in instance.all_logs(run_id, of_type=_STARTS):
         event = entry.dagster_event
         if event is None or event.event_type is dg.DagsterEventType.RUN_STARTING:
-            is_new = False
+            is_begun = False
             continue
         pid = event.engine_event_data.metadata.get("pid")
         if pid is not None and "process for run" in (event.message or ""):
             found.append((int(str(pid.value)), entry.timestamp))
-            is_new = True
-    return found, is_new
+            is_begun = True
+    return found if is_begun else []
 
 
 def _is_alive(pid: int, seen: float) -> bool:

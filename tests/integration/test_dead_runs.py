@@ -121,15 +121,13 @@ def test_a_run_that_was_started_twice_lives_as_long_as_one_of_its_processes(
     ended.wait()
     run = instance.create_run_for_job(some_job, tags=HERE, status=dg.DagsterRunStatus.STARTING)
     start = dg.DagsterEvent(dg.DagsterEventType.RUN_STARTING.value, run.job_name)
-    pids = {"first": alive.pid, "second": ended.pid}
-    if executes == "second":
-        pids = {"first": ended.pid, "second": alive.pid}
+    first, second = (alive, ended) if executes == "first" else (ended, alive)
 
     instance.report_dagster_event(start, run.run_id)
-    began(instance, run, pids["first"])
+    began(instance, run, first.pid)
     instance.report_dagster_event(start, run.run_id)
     assert end_dead_runs(instance) == [], "the second process has not begun"
-    began(instance, run, pids["second"])
+    began(instance, run, second.pid)
     assert end_dead_runs(instance) == []
     alive.kill()
     alive.wait()
