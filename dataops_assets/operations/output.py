@@ -69,7 +69,7 @@ class Output:
             _CURRENT.reset(token)
 
     def begin(self, what: str) -> None:
-        """Say what is done now: a spinner on a terminal, a line elsewhere. Raises KeyboardInterrupt if told to stop."""
+        """Show what is being done: a spinner on a terminal, else a line. Raises KeyboardInterrupt if asked to stop."""
         self._stop_if_told()
         console = _console(self._told)
         if console is None:

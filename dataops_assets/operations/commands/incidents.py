@@ -88,7 +88,7 @@ def mute(
     note: Note = "",
     by: By = "",
 ) -> Answer:
-    """Send no messages about incidents for some hours. Afterwards, open incidents are told again."""
+    """Send no messages about incidents for some hours. Then send them again for those that are still open."""
     return _decided("muted", incident, note, by, dt.timedelta(hours=hours))
 
 

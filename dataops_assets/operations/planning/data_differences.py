@@ -32,7 +32,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes two rows the same row (`keys`; none if nothing does), and the columns that name a row to a person."""
+    """The columns that identify a row (`keys`; none if none do), and the columns that name a row to a person."""
 
     keys: Sequence[str]
     named_by: Sequence[str]

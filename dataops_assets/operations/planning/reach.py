@@ -36,7 +36,7 @@ Node = tuple[str, str]
 
 @dataclass
 class Graph:
-    """Which nodes are reached from which; `columns` are those of each table."""
+    """The nodes that depend on each node (`below`), and the columns of each table."""
 
     below: dict[Node, set[Node]] = field(default_factory=lambda: defaultdict(set))
     columns: dict[str, list[str]] = field(default_factory=dict)

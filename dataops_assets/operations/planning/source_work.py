@@ -25,7 +25,7 @@ Begin = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DoneWork:
-    """What became of a piece of work: rows that were computed, rows that changed (None if not counted), seconds."""
+    """The result of a piece of work: rows computed, rows changed (None if not counted), and seconds."""
 
     kind: str
     subject: str

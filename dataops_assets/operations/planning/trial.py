@@ -40,7 +40,7 @@ _TABLES = ("hub/{}", "hub/{}_current")
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of the work of a plan in a private environment, and how the tables differ afterwards.
+    """The result of a plan that was tried in a private environment, and how the tables differ afterwards.
 
     * `failed`: what would stop or fail, beside the work: checks of tables, tests of models.
     * `warned`: tests of severity warn that do not pass. `not_compared`: models, with the reason.
