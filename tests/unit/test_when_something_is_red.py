@@ -40,7 +40,7 @@ def test_every_check_is_explained() -> None:
 
 
 def test_every_state_of_an_input_is_explained() -> None:
-    assert first_cells("What became of an input") == set(get_args(State))
+    assert first_cells("The state of an input") == set(get_args(State))
 
 
 def test_every_error_is_explained() -> None:
