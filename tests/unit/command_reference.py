@@ -49,7 +49,7 @@ def section(path: str, command: Any) -> str:
     codes, example = parts(command)
     text = f"### `{' '.join(words)}`\n\n{command.help}\n\n"
     if arguments or options:
-        text += "| word | meaning |\n|---|---|\n"
+        text += "| argument | meaning |\n|---|---|\n"
         text += "".join(f"| `{param.metavar}` | {meaning(param)} |\n" for param in arguments)
         text += "".join(f"| `{option_word(param)}` | {meaning(param)} |\n" for param in options)
         text += "\n"

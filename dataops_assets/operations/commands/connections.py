@@ -32,7 +32,7 @@ def examined(
         ),
     ] = None,
 ) -> Answer:
-    """Open the declared connections and the places of files: say what works, what may be read, and what to do."""
+    """Test the declared connections and file locations: show what works, what can be read, and what to correct."""
     from dataops_assets.operations.connections import chosen, examine
     from dataops_assets.operations.file_areas import examine_files
     from dataops_assets.operations.views import connections as view

@@ -26,7 +26,7 @@ _ATTENTION = "something is held or failed"
 
 @app.command(example="dataops run orders", found=_ATTENTION)
 def run(source: Sources = None) -> Answer:
-    """Do all that is due now, in this process and without a daemon, and say what was done.
+    """Process everything that is due now, in this process and without a daemon, and show the result.
 
     A rollback that was interrupted is resumed first.
     """
@@ -57,7 +57,7 @@ def run(source: Sources = None) -> Answer:
 
 @app.command(example="dataops status orders", found=_ATTENTION)
 def status(source: AnySource = None) -> Answer:
-    """Show what is held, failed or to do in each source, and what to do next."""
+    """Show for each source what is held, failed or to do, and the next step."""
     from dataops_assets.components.status import source_status
     from dataops_assets.operations.views import status as view
 
@@ -83,7 +83,7 @@ def approve(source: OneSource, input: HeldInputs, by: By = "") -> Answer:  # noq
 def pause(
     source: OneSource, reason: Annotated[str, typer.Option(help="Why; `dataops status` shows it.")] = "", by: By = ""
 ) -> Answer:
-    """Take no new inputs of a source until it is resumed. What was requested before goes on."""
+    """Look for no new inputs of a source until it is resumed. Runs that were requested before continue."""
     from dataops_assets.operations.pausing import pause
 
     done = pause(project.context_of("pause", source), reason, by)
@@ -93,7 +93,7 @@ def pause(
 
 @app.command(example="dataops resume orders")
 def resume(source: OneSource) -> Answer:
-    """Take the inputs of a paused source again."""
+    """Look for new inputs of a paused source again."""
     from dataops_assets.operations.pausing import resume
 
     done = resume(project.context_of("resume", source))
@@ -103,7 +103,7 @@ def resume(source: OneSource) -> Answer:
 
 @app.command(example="dataops demo")
 def demo() -> Answer:
-    """Run two subject areas from raw data to the warehouse. Its bad files fail on purpose: the exit code is 0."""
+    """Run two subject areas from raw data to the warehouse. Some files are bad on purpose: the exit code is still 0."""
     import_without_threads()
     from dataops_assets.components.local import FinishedRun
     from dataops_assets.operations.demo import run_demo

@@ -26,7 +26,7 @@ SomeSources: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--source", help="Sources; repeat it for several.", autocompletion=source_names),
 ]
-Write: TypeAlias = Annotated[bool, typer.Option("--write", help="Write it, after the preview.")]
+Write: TypeAlias = Annotated[bool, typer.Option("--write", help="Write the files, after the preview.")]
 _DIFFERS = "something would change, and --write was not given"
 
 
@@ -36,9 +36,11 @@ def export(
     area: Areas = None,
     source: SomeSources = None,
     in_force: Annotated[
-        bool, typer.Option("--in-force", help="What the deployment runs, and not the files of this folder.")
+        bool, typer.Option("--in-force", help="Export what the deployment runs, not the files of this folder.")
     ] = False,
-    env: Annotated[str, typer.Option(help="What a private environment runs.", autocompletion=environment_names)] = "",
+    env: Annotated[
+        str, typer.Option(help="Export what this private environment runs.", autocompletion=environment_names)
+    ] = "",
 ) -> Answer:
     """Write declarations to one file, with their contracts: all, or those of areas and sources."""
     from dataops_assets.operations.moving.bundle import bundle_of, bundle_of_recorded
@@ -60,7 +62,10 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle that export wrote.")],
     write: Write = False,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Also delete what the folders of the bundle have and the bundle has not.")
+        bool,
+        typer.Option(
+            "--delete", help="Also delete files that are in the folders of the bundle, but not in the bundle."
+        ),
     ] = False,
 ) -> Answer:
     """Show what a bundle would insert, update, delete and leave unchanged; with --write, do it: all or nothing."""
@@ -72,7 +77,8 @@ def import_(
 @app.command(example="dataops declarations clone --area erp_de --replace erp_de=erp_fr --replace DE=FR", found=_DIFFERS)
 def clone(
     replace: Annotated[
-        list[str], typer.Option(metavar="OLD=NEW", help="A parameter: a word, or a part of names; repeat it.")
+        list[str],
+        typer.Option(metavar="OLD=NEW", help="Replace a word, or a part of names, by another; repeat it for several."),
     ],
     area: Areas = None,
     source: SomeSources = None,
@@ -99,7 +105,7 @@ def read_dbt(
     ],
     write: Write = False,
 ) -> Answer:
-    """Read the sources and snapshots of a dbt project as a beginning of declarations."""
+    """Make first declarations from the sources and snapshots of a dbt project."""
     from dataops_assets.declaring.foreign.dbt_sources import read_dbt as read
 
     return _begun(read(path, area, database), area, f"the dbt project {path.name}", write=write)
@@ -111,7 +117,7 @@ def read_dlt(
     area: Annotated[str, typer.Option(help="Subject area of the sources.")],
     write: Write = False,
 ) -> Answer:
-    """Read a schema of dlt as a beginning of declarations."""
+    """Make first declarations from a schema of dlt."""
     from dataops_assets.declaring.foreign.dlt_schema import read_dlt as read
 
     return _begun(read(path, area), area, f"the dlt schema {path.name}", write=write)
@@ -126,7 +132,7 @@ def read_dataforge(
     ],
     write: Write = False,
 ) -> Answer:
-    """Read the sources, relations and rules of a DataForge project as a beginning of declarations."""
+    """Make first declarations from the sources, relations and rules of a DataForge project."""
     from dataops_assets.declaring.foreign.dataforge import read_dataforge as read
 
     return _begun(read(path, area, database), area, f"the DataForge project {path.name}", write=write)

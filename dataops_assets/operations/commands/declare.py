@@ -19,7 +19,7 @@ app = Commands(panel="Declarations")
 
 @app.command(example="dataops check", found="a declaration is wrong")
 def check() -> Answer:
-    """List what the load would refuse, in its words, with file and line. It reads neither data nor the dbt projects.
+    """List all errors for which the code location would not load. Reads neither data nor the dbt projects.
 
     A file with a wrong field is listed alone. When all fields are right, every wrong source and output is listed.
     """
@@ -46,13 +46,13 @@ def init(
     ] = "",
     table: Annotated[str, typer.Option(help="Its table or view, as 'name' or 'schema.name'.")] = "",
     explode: Annotated[
-        list[str] | None, typer.Option(help="List in the records whose items are the rows, by its dotted name.")
+        list[str] | None, typer.Option(help="Dotted name of a list in the records; each of its items becomes a row.")
     ] = None,
     record_type: Annotated[
         str, typer.Option(help="Type of the records that the source takes, where files have several.")
     ] = "",
 ) -> Answer:
-    """Draft a source from files or from a table: write its defs.yaml, and list what looks unhealthy there.
+    """Draft a source from files or from a table: write its defs.yaml, and list unhealthy values in the data.
 
     Never writes over a file.
     """

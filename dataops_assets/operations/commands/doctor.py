@@ -22,7 +22,7 @@ def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Read all data, and compare them with their checksums.")] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Make lost and damaged data again, where possible; implies --deep."),
+        typer.Option("--repair", help="Restore lost and damaged data, where possible; implies --deep."),
     ] = False,
     events: Annotated[
         bool, typer.Option("--events", help="Also compare the metadata with the events of the Dagster instance.")

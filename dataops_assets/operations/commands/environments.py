@@ -29,7 +29,7 @@ OneEnvironment: TypeAlias = Annotated[
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new environment, such as pr-42.")],
     keep_days: Annotated[
-        float | None, typer.Option(min=0, help="Days after which it is expired; default: it never is.")
+        float | None, typer.Option(min=0, help="Days after which the environment expires; default: never.")
     ] = None,
     by: By = "",
 ) -> Answer:
@@ -53,7 +53,7 @@ def create(
 
 @app.command("list", example="dataops env list", found="an environment is expired")
 def list_() -> Answer:
-    """List the private environments of this deployment, with the bytes that each alone has."""
+    """List the private environments of this deployment, with the disk space that each uses alone."""
     from dataops_assets.operations.environments import environments
     from dataops_assets.storage.links import own_bytes
 
@@ -99,7 +99,7 @@ def drop(
     ] = "",
     expired: Annotated[bool, typer.Option("--expired", help="Drop all that are expired.")] = False,
 ) -> Answer:
-    """Remove private environments, and all that they alone have. The parent keeps everything."""
+    """Remove private environments and the files that only they use. The parent keeps everything."""
     from dataops_assets.operations import environments as work
 
     if bool(name) == expired:

@@ -18,7 +18,7 @@ _INPUT_FAILED = "an input failed a step"
 
 @app.command(example="dataops reset orders parse 2024-01-01_6c1e1a", found=_INPUT_FAILED)
 def reset(source: OneSource, step: Step, input: AnyInputs = None) -> Answer:  # noqa: A002
-    """Run a step and all later steps of inputs again."""
+    """Run a step, and all steps after it, again for some inputs."""
     from dataops_assets.operations.rerun import reset
     from dataops_assets.operations.views import steps as view
 

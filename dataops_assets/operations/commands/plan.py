@@ -43,19 +43,21 @@ def plan(
         int | None,
         typer.Option(metavar="N", min=1, help="With --data: take only the newest N inputs of each source."),
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for example for a pull request.")
+    ] = False,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the text to this file, too, as for a comment.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the text to this file, for example for a comment.")
     ] = None,
     accept_changes: Annotated[
         bool,
-        typer.Option("--accept-changes", help="End with 1 only if something that --data tried would fail."),
+        typer.Option("--accept-changes", help="Exit with 1 only if something that --data tried would fail."),
     ] = False,
     by: By = "",
 ) -> Answer:
-    """Say what the declarations of this folder would change in the deployment. Nothing is changed.
+    """Show what the declarations of this folder would change in the deployment. Changes nothing.
 
-    Declarations that differ, the work that follows for stored rows, the tables and columns below, and their owners.
+    Lists the declarations that differ, the work for stored rows, the tables and columns downstream, and their owners.
     """
     from dataops_assets.operations.views import plan as view
 
@@ -107,13 +109,13 @@ def apply(
         str, typer.Argument(metavar="PLAN", help="Id of the plan, as dataops plan shows it.", autocompletion=plan_ids)
     ] = "",
     now: Annotated[
-        bool, typer.Option("--now", help="Make the plan now instead, as after a merge whose plan was read.")
+        bool, typer.Option("--now", help="Make the plan now and apply it, for example after a reviewed merge.")
     ] = False,
     by: By = "",
 ) -> Answer:
-    """Do exactly the work of a plan, then all that is due, and tell what became of the prediction.
+    """Do exactly the work of a plan, then everything that is due, and compare the result with the estimates.
 
-    Refused if the declarations or the tables changed since the plan. An apply that was killed or failed is continued.
+    Refused if the declarations or the tables changed since the plan. If an apply was killed or failed, it continues.
     """
     from dataops_assets.components.local import FinishedRun
     from dataops_assets.operations.commands import daily
@@ -148,7 +150,9 @@ def apply(
 @app.command(example='dataops watch --within "30 minutes"', found="something failed")
 def watch(
     within: Annotated[str, typer.Option(help="How long, such as '30 minutes' or '2 hours'.")] = "30 minutes",
-    every: Annotated[str, typer.Option(help="How often to look, in the same words, or in seconds.")] = "20",
+    every: Annotated[
+        str, typer.Option(help="Time between two looks, such as '1 minute', or a number of seconds.")
+    ] = "20",
 ) -> Answer:
     """Watch the deployment after a change; end with 1 as soon as a gate, a check of severity fail or a step fails."""
     from dataops_assets.operations import watching

@@ -59,7 +59,7 @@ def versions(publication: OnePublication) -> Answer:
 
 @app.command(example="dataops publications sql shop")
 def sql(publication: OnePublication) -> Answer:
-    """Print the SQL with which a DuckDB client sees the moment in force."""
+    """Print the SQL statements with which a DuckDB client reads the published moment."""
     from dataops_assets.operations.publications import script
 
     found = script(project.environment(), publication)
@@ -68,7 +68,7 @@ def sql(publication: OnePublication) -> Answer:
 
 @app.command(example="dataops publications drop shop")
 def drop(publication: OnePublication) -> Answer:
-    """Remove the moments of a publication that is not declared any more, so that nothing is kept for them."""
+    """Remove the moments of a publication that is not declared any more. This frees their disk space."""
     from dataops_assets.operations.publications import drop as work
 
     number = work(project.environment(), project.declarations().publications, publication)

@@ -21,7 +21,7 @@ app = Commands(panel="Every day")
     found="a file was refused, or the receiver did not answer",
 )
 def push(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The address that `dataops receive` tells for a source.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The address of a source, as `dataops receive` prints it.")],
     files: Annotated[
         list[str], typer.Argument(metavar="FILES", help="Folders (with all below), patterns in quotes, or files.")
     ],
@@ -29,11 +29,11 @@ def push(
         str, typer.Option(help="Where the secret is: env:NAME, file:PATH, aws:NAME or vault:PATH.", show_default=False)
     ],
     settle: Annotated[str, typer.Option(help="Time without a change before a file is sent.")] = "1 minute",
-    every: Annotated[str, typer.Option(help="Push again and again, with this time between; default: once.")] = "",
+    every: Annotated[str, typer.Option(help="Time between two pushes, such as '1 minute'; default: push once.")] = "",
     move_to: Annotated[str, typer.Option(help="Move each file to this folder after it was stored.")] = "",
     delete: Annotated[bool, typer.Option("--delete", help="Delete each file after it was stored.")] = False,
 ) -> Answer:
-    """Push files to a receiver, in parts, and go on where its stored bytes end."""
+    """Push files to a receiver, in parts. An interrupted push continues after the bytes that are stored."""
     from dataops_assets.operations.pushing import Agent, after_of, sender_of
     from dataops_assets.operations.views import pushing as view
 

@@ -17,10 +17,12 @@ app = Commands(panel="Every day")
 
 @app.command("receive", example="dataops receive --port 8080")
 def received(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
 ) -> Answer:
-    """Take signed requests (webhooks) and pushed files for sources with `receive`, and store each, then answer."""
+    """Receive signed requests (webhooks) and pushed files for sources with `receive`. Each is stored, then answered."""
     from dataops_assets.connections.receiving import inboxes, uploads
     from dataops_assets.errors import ConfigError
     from dataops_assets.operations.receiving import application, serve

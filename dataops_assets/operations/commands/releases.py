@@ -34,11 +34,11 @@ def release(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new release, such as v2026.11.")],
     note: Annotated[str, typer.Option(help="What others should know.")] = "",
     accept_missed: Annotated[
-        bool, typer.Option("--accept-missed", help="Release although objectives are missed; the note tells which.")
+        bool, typer.Option("--accept-missed", help="Release even if objectives are missed; the note names them.")
     ] = False,
     by: By = "",
 ) -> Answer:
-    """Give the present version of every table a name, with the code that made them.
+    """Record the present version of every table, and of the code that made them, under one name.
 
     Refused while a step runs, where something is failed or held, where the newest report found an objective missed, and
     for code that is not committed.
@@ -52,7 +52,7 @@ def release(
 
 @whole.command(
     example="dataops rollback v2026.10 --later-inputs replay",
-    found="inputs came since and --later-inputs is missing, so nothing was changed; or a table below could not be made",
+    found="inputs arrived later and --later-inputs is missing: nothing was changed; or a table below could not be made",
 )
 def rollback(
     release: Annotated[
@@ -61,12 +61,13 @@ def rollback(
     later_inputs: Annotated[
         str,
         typer.Option(
-            metavar="leave-out|replay", help="What becomes of the inputs that came since: left out, or merged again."
+            metavar="leave-out|replay",
+            help="What to do with inputs that arrived after the release: leave them out, or merge them again.",
         ),
     ] = "",
     area: Annotated[str, typer.Option(help="Only the sources of this subject area.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a rollback that was interrupted.")] = False,
-    wait_minutes: Annotated[float, typer.Option(min=0, help="Wait as long for steps and runs that are under way.")] = 0,
+    wait_minutes: Annotated[float, typer.Option(min=0, help="Longest wait for steps and runs in progress.")] = 0,
     by: By = "",
 ) -> Answer:
     """Return the tables, inputs and metadata to a release, all or nothing; no history is deleted.
@@ -143,7 +144,7 @@ def reproduce(
 
 @app.command("list", example="dataops releases list")
 def list_() -> Answer:
-    """List the releases, with the bytes that each alone keeps from being removed."""
+    """List the releases, and for each the bytes that are kept only for it."""
     from dataops_assets.operations.releases import listed
     from dataops_assets.operations.views import releases as view
 

@@ -31,7 +31,7 @@ def take(
 
 @app.command(example="dataops tokens check 3f9a1c0b7e2d4a51")
 def check(token: Annotated[str, typer.Argument(metavar="TOKEN", help="A token that was taken.")]) -> Answer:
-    """Check that a token is still approved. A revoked one is an error that says why, and ends with 2."""
+    """Check that a token is still approved. If it is revoked, print the reason and exit with 2."""
     from dataops_assets.operations import tokens as work
     from dataops_assets.operations.views import tokens as view
 
