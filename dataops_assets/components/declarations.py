@@ -484,7 +484,7 @@ def _collect(file: Path, node: yaml.Node, path: _Path, lines: dict[_Path, int]) 
             # a mapping may take the keys of several others
             if place in lines and key.value != "<<":
                 raise ConfigError(
-                    f"{file}:{line} {key.value}: the key stands twice",
+                    f"{file}:{line} {key.value}: the key is given twice",
                     next_step=f"remove or rename one; the other is at {file}:{lines[place]}",
                 )
             lines[place] = line

@@ -26,7 +26,9 @@ class IncidentsComponent(dg.Component):
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Return the description of the component that dg shows."""
-        return dg.ComponentTypeSpec(description="Who is told of incidents, how and when.", tags=["dataops"])
+        return dg.ComponentTypeSpec(
+            description="Channels and routes of the messages about incidents.", tags=["dataops"]
+        )
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003

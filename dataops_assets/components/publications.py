@@ -58,7 +58,7 @@ def require_published_models(declared: Declarations, made: Mapping[str, object],
             if target != "duckdb":
                 raise ConfigError(
                     f"reading the publication {name!r}",
-                    received=f"{table}, in a warehouse of target {target!r}, of which no copy of a moment can be kept",
+                    received=f"{table}: a warehouse of target {target!r} cannot keep its tables as of a moment",
                     known=["duckdb"],
                     next_step="leave the models out: hub and lake tables can be published",
                 )

@@ -239,7 +239,7 @@ def _waiting(context: SourceContext, inputs: Sequence[Input]) -> Mapping[str, st
 
 
 def _again(context: SourceContext, item: Input) -> str:
-    return f"mend the cause, then run: dataops reset {context.source.name} ingest {item.input_id}"
+    return f"fix the cause, then run: dataops reset {context.source.name} ingest {item.input_id}"
 
 
 def _split(process: StepStatus, otherwise: str) -> tuple[str, str]:

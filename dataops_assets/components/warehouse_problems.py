@@ -82,7 +82,7 @@ def _problem(node: Any, kind: str, severity: Any, time: dt.datetime, summary: st
         time,
         time,
         mask(summary),
-        f"mend the cause; materialize {name} if it is not made again by itself",
+        f"fix the cause; then materialize {name}, unless it is made again by itself",
         area=node.group_name or "",
         owners=tuple(node.owners),
         downstream=tuple(sorted(lineage.below(name))),

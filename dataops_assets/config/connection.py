@@ -71,9 +71,9 @@ class NestedRecords(Declared):
 
     explode: tuple[str, ...] = Field(
         (),
-        description="Lists whose items are the records, by their dotted names; each further list is within the items "
-        "of the one before. The position of an item, from 1, has the name of the list with # after it. The parent "
-        "itself is a record with position 0. A name with {} after it is a map: its items have a key and a value.",
+        description="Dotted names of lists whose items become records. Of several lists, each is within the items of "
+        "the list before it. A field with the name of the list and # has the position of the item, from 1. The parent "
+        "is a record, too, with position 0. Write {} after the name of a map: its entries have a key and a value.",
     )
 
     @field_validator("explode")
@@ -335,7 +335,9 @@ class FileConnection(Declared):
     )
     extract_time: ExtractTime = Field(ExtractTime(), description="Origin of the extract time.")
     settle_seconds: float = Field(
-        2.0, ge=0, description="Seconds without a change of size and modification time before a file is read."
+        2.0,
+        ge=0,
+        description="A file is read when its size and modification time have not changed for so many seconds.",
     )
     storage_options: dict[str, str | Secret] = Field(
         {},
@@ -343,22 +345,22 @@ class FileConnection(Declared):
     )
     receive: Receive | None = Field(
         None,
-        description="Takes requests (webhooks) or pushed files by `dataops receive`, and stores each as a file in "
-        "`path`, which is a folder below the landing area then.",
+        description="With this setting, `dataops receive` takes requests (webhooks) or pushed files for the source and "
+        "stores each as a file in `path`. Then `path` must be a folder in the landing area.",
     )
     sorted_names: SortedNames | None = Field(
         None,
-        description="For buckets with very many objects, whose names sort by time: a look lists the last names alone. "
-        "Without it each look lists all.",
+        description="For buckets with very many objects whose names sort by time: a look lists only the last names. "
+        "Default: each look lists all objects.",
     )
     notifications: Notifications | None = Field(
         None,
         description="For buckets of S3 with very many objects: a look reads the messages of a queue of SQS, which name "
-        "the new objects, and lists all objects only now and then. Without it each look lists all.",
+        "the new objects, and lists all objects only from time to time. Default: each look lists all objects.",
     )
     after_pickup: AfterPickup | None = Field(
         None,
-        description="Moves or deletes each file at its sender after it was stored. Without it files stay.",
+        description="Moves or deletes each file at its sender after it was stored. Default: files stay.",
     )
     follow_links: bool = Field(
         False,

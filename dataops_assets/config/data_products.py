@@ -13,28 +13,31 @@ from dataops_assets.config.incidents import Hours
 class ShareObjective(Declared):
     """How large the good share must be: of rows that reach the hub, or of check results that pass."""
 
-    target: float = Field(0.99, gt=0, lt=1, description="Least good share; the rest is the error budget.")
+    target: float = Field(
+        0.99, gt=0, lt=1, description="Minimum share that must be good; the rest is the error budget."
+    )
 
 
 class FreshnessObjective(Declared):
     """How soon after each other the hubs of the product must get new data."""
 
     within: Duration = Field(
-        gt=dt.timedelta(0), description="Longest time without new data; only time within `hours` counts."
+        gt=dt.timedelta(0),
+        description="Longest allowed time without new data in a hub; only time within `hours` counts.",
     )
     hours: Hours | None = Field(None, description="Business hours; default: all hours.")
-    target: float = Field(0.95, gt=0, lt=1, description="Least share of the time that must be good.")
+    target: float = Field(0.95, gt=0, lt=1, description="Minimum share of the time that must be good.")
 
 
 class ResolutionObjective(Declared):
     """How soon incidents must be resolved."""
 
     within: Duration = Field(gt=dt.timedelta(0), description="Longest time from opening to resolution.")
-    target: float = Field(0.9, gt=0, lt=1, description="Least share of incidents that must be resolved in time.")
+    target: float = Field(0.9, gt=0, lt=1, description="Minimum share of incidents that must be resolved in time.")
 
 
 class Objectives(Declared):
-    """The objectives of a data product. What is not declared has no objective."""
+    """The objectives of a data product. All are optional."""
 
     window: Duration = Field(
         dt.timedelta(days=28), gt=dt.timedelta(days=1), description="The time over which the good share is computed."
@@ -48,14 +51,14 @@ class Objectives(Declared):
 class DataProduct(Declared):
     """Tables that people rely on together, with an owner and objectives."""
 
-    description: str = Field("", description="What it is for.")
-    owner: str = Field("", description="Who answers for it: an e-mail address or 'team:name'.")
-    sources: tuple[str, ...] = Field(min_length=1, description="Names of the sources that it is made of.")
-    objectives: Objectives = Field(Objectives(), description="What users can expect.")
+    description: str = Field("", description="Purpose of the data product.")
+    owner: str = Field("", description="Owner of the data product: an e-mail address or 'team:name'.")
+    sources: tuple[str, ...] = Field(min_length=1, description="Names of the sources that belong to it.")
+    objectives: Objectives = Field(Objectives(), description="Service levels that the owner promises.")
     critical_columns: tuple[str, ...] = Field(
-        (), description="Columns, as 'source.column', whose faults cost more of the quality score."
+        (), description="Columns, as 'source.column', whose faults lower the quality score more than others."
     )
-    critical_weight: float = Field(3.0, ge=1, description="How many times as much a fault of a critical column costs.")
+    critical_weight: float = Field(3.0, ge=1, description="Factor by which a fault in a critical column counts more.")
 
 
 class DataProducts(Declared):

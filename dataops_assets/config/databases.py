@@ -108,7 +108,7 @@ class SqlAlchemyDatabase(Declared):
     dialect: str = Field(
         pattern=r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?$",
         description="Dialect and driver of SQLAlchemy: 'mssql+pymssql' (extra `mssql`) and 'oracle+oracledb' (extra "
-        "`oracle`) are not tested with a server. Of another one, install the package that brings it.",
+        "`oracle`) are not tested with a server. For another dialect, install its package.",
     )
     host: str = Field("", description="Host name or address; empty if the database is a file.")
     port: int | None = Field(None, ge=1, le=65535, description="Port of the server; default: that of the driver.")
@@ -204,7 +204,7 @@ class DatabaseConnection(Declared):
         None,
         description="Time between two looks at the database; default: 1 hour, or each tick of discovery.schedule.",
     )
-    incremental: Incremental | None = Field(None, description="Take new and changed rows alone; default: all rows.")
+    incremental: Incremental | None = Field(None, description="Read only new and changed rows; default: all rows.")
     parallel: int = Field(
         1,
         ge=1,

@@ -18,16 +18,17 @@ class FileManifest(Declared):
         "endings, {name} its whole name. Files with such a name are never inputs.",
     )
     rows: str = Field(
-        "", description="Name in the manifest, perhaps dotted, of the number of records; it is checked. Empty: none."
+        "", description="Dotted name of the number of records in the manifest. The number is checked. Empty: none."
     )
     sums: dict[str, str] = Field(
-        {}, description="For columns of whole or decimal numbers, the name in the manifest of their sum; it is checked."
+        {},
+        description="For columns of whole or decimal numbers: dotted name of their sum in the manifest. It is checked.",
     )
     size: str = Field(
-        "", description="Name in the manifest of the number of bytes of the file as delivered; it is checked."
+        "", description="Dotted name of the size in bytes of the file as delivered, in the manifest. It is checked."
     )
     sha256: str = Field(
-        "", description="Name in the manifest of the SHA-256 of the file as delivered, in hex; it is checked."
+        "", description="Dotted name of the SHA-256 (in hex) of the file as delivered, in the manifest. It is checked."
     )
 
     @field_validator("name")

@@ -105,26 +105,31 @@ class Route(Declared):
     owners: tuple[str, ...] = Field((), description="Only incidents of these owners.")
     areas: tuple[str, ...] = Field((), description="Only incidents of these subject areas.")
     severities: tuple[Severity, ...] = Field((), description="Only incidents of these severities.")
-    tell: tuple[Told, ...] = Field(_TOLD, description="Changes that are told.")
+    tell: tuple[Told, ...] = Field(_TOLD, description="Changes about which messages are sent.")
     hours: Hours | None = Field(None, description="When messages are sent; default: always.")
     escalate_after: Duration | None = Field(
-        None, description="Tell again if nobody acknowledged the incident for so long."
+        None, description="If nobody acknowledges the incident within this time, one more message is sent."
     )
-    escalate_to: tuple[str, ...] = Field((), description="Channels that are told then, at any hour; default: `to`.")
+    escalate_to: tuple[str, ...] = Field(
+        (), description="Channels of this further message, which is sent at any hour; default: `to`."
+    )
 
 
 class Incidents(Declared):
     """Settings of the incidents of a deployment."""
 
     reopen_within: Duration = Field(
-        dt.timedelta(days=1), description="A problem that comes back so soon opens its incident again."
+        dt.timedelta(days=1),
+        description="A problem that comes back within this time opens its incident again; later it makes a new one.",
     )
     link: str = Field("", description="Address of the Dagster UI, for links in messages.")
     digest_above: int = Field(
         5, ge=1, description="If more messages than this are due for a channel, they are sent as one."
     )
     channels: dict[str, Channel] = Field({}, description="Channels by name.")
-    routes: tuple[Route, ...] = Field((), description="Who is told of what; every route that matches is used.")
+    routes: tuple[Route, ...] = Field(
+        (), description="Which incidents are reported to which channels; every route that matches is used."
+    )
 
     @model_validator(mode="after")
     def _known_channels(self) -> Incidents:

@@ -24,7 +24,7 @@ class Sasl(Declared):
     """A user and a password for the brokers."""
 
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="How the password is proved."
+        "SCRAM-SHA-512", description="Mechanism of SASL by which the user logs in."
     )
     user: str = Field(description="Name of the user. The right to read the topics is enough.")
     password: Secret = Field(description="Reference to the password.")
@@ -125,22 +125,26 @@ class KafkaConnection(Declared):
     every: Duration | None = Field(
         None, description="Time between two looks at the topic; default: 1 minute, or each tick of discovery.schedule."
     )
-    most_messages: int = Field(200_000, ge=1, description="Most messages of an input; more make more inputs.")
+    most_messages: int = Field(
+        200_000, ge=1, description="Maximum number of messages of an input; more messages make several inputs."
+    )
     most_bytes: int = Field(
-        128 << 20, ge=1, description="Most bytes of the messages of an input, but always one message."
+        128 << 20,
+        ge=1,
+        description="Maximum size of the messages of an input in bytes; an input has at least one message.",
     )
     reader: Literal["consumer", "spark"] = Field(
         "consumer",
         description="What reads the messages. `consumer`: one process. `spark`: the tasks of Spark, in parallel, for a "
         "topic that one process cannot follow. The inputs are the same; `engine` says where their steps run.",
     )
-    value: MessagePart = Field(JsonMessage(type="json"), description="What the values are: json, avro or text.")
-    key: MessagePart = Field(TextMessage(type="text"), description="What the keys are: text, json or avro.")
+    value: MessagePart = Field(JsonMessage(type="json"), description="Format of the values: json, avro or text.")
+    key: MessagePart = Field(TextMessage(type="text"), description="Format of the keys: text, json or avro.")
     fields_in: str = Field(
         "kafka",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Name of the field with what Kafka tells of a message: partition, offset, timestamp, key, headers "
-        "and tombstone. Columns name them as source_name: kafka.offset. Choose another name if values have it.",
+        description="Name of the field with Kafka's metadata of a message: partition, offset, timestamp, key, headers "
+        "and tombstone. Columns use it as source_name: kafka.offset. Choose another name if values have this field.",
     )
     lost: Literal["stop", "skip"] = Field(
         "stop",

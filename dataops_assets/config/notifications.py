@@ -16,8 +16,8 @@ class Notifications(Declared):
     queue: str = Field(
         pattern=r"^https?://[^/\s]+/\S+$",
         description="URL of a queue of SQS, to which S3 (directly, by SNS or by EventBridge) sends a message for each "
-        "new object. No other source or program may read it: a message is deleted after what it names is recorded.",
+        "new object. No other source or program may read it: a look deletes the messages.",
     )
     full_listing_every: BetweenListings = Field(
-        timedelta(days=1), description="List all objects again after this time. It finds what no message named."
+        timedelta(days=1), description="List all objects again after this time, to find those that no message named."
     )

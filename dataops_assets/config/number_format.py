@@ -27,8 +27,8 @@ class NumberFormat(Declared):
     )
     units: tuple[str, ...] = Field(
         (),
-        description="Texts of which one may be before or after a number, such as €, EUR or %. They are left out, and "
-        "the number is the one that is written.",
+        description="Units, such as €, EUR or %. One of them may be before or after a number. It is left out, and the "
+        "number itself is not changed.",
     )
 
     @field_validator("units")

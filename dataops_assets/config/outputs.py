@@ -33,7 +33,7 @@ class OutputColumn(Declared):
     """One column of an output."""
 
     name: str = Field(min_length=1, max_length=63, description="Column name in the output.")
-    of: str = Field("", description="Column of the table that it is, if it has another name there.")
+    of: str = Field("", description="Name of the column in the table, if it differs from the name in the output.")
     expression: str = Field("", description="SQL expression over the columns of one row of the table, instead of `of`.")
     type: str = Field(
         "",
@@ -110,7 +110,9 @@ class FilesTarget(Declared):
         (), description="Columns by whose values the rows are divided into files, in folders such as country=DE."
     )
     keep: int | None = Field(
-        None, ge=1, description="Number of deliveries to keep, with the newest. Older ones leave; default: all stay."
+        None,
+        ge=1,
+        description="Number of the newest deliveries to keep. Older ones are archived or removed; default: keep all.",
     )
     archive: str = Field(
         "",
@@ -213,7 +215,7 @@ class AfterDelivery(Declared):
 class OutputChecks(Declared):
     """Checks of an output. The check `delivery` is always made: what is in the target is compared with the table."""
 
-    freshness: FreshnessCheck = Field(FreshnessCheck(), description="How recent the delivery must be.")
+    freshness: FreshnessCheck = Field(FreshnessCheck(), description="How recent the last delivery must be.")
     volume: VolumeCheck = Field(
         VolumeCheck(), description="Limits for the number of rows. With severity fail, nothing is delivered."
     )

@@ -27,8 +27,8 @@ class Publication(Declared):
     it shows.
     """
 
-    description: str = Field("", description="What it is for.")
-    owner: str = Field("", description="Who answers for it: an e-mail address or 'team:name'.")
+    description: str = Field("", description="Purpose of the publication.")
+    owner: str = Field("", description="Owner of the publication: an e-mail address or 'team:name'.")
     tables: tuple[Annotated[str, AfterValidator(_asset_key)], ...] = Field(
         min_length=1, description="Asset keys of its tables: 'hub/<table>', 'lake/<table>' or 'warehouse/<model>'."
     )

@@ -22,14 +22,14 @@ class Gate(Declared):
 
 
 class FreshnessCheck(Declared):
-    """How recent the source's tables must be. Without limits, what is late is learnt from when inputs arrived."""
+    """How recent the source's tables must be. Limits that are not declared are learnt from the arrivals of inputs."""
 
     enabled: bool = Field(True, description="Whether the check is made.")
     warn_after_hours: float = Field(
         24.0,
         gt=0,
-        description="Hours without a materialization before a warning. Without limits, what is late is learnt from "
-        "when inputs arrived, as soon as enough are known.",
+        description="Hours without a materialization before a warning. Default: the limits are learnt from arrivals "
+        "of inputs, as soon as there are enough of them.",
     )
     fail_after_hours: float = Field(48.0, gt=0, description="Hours without a materialization before a failure.")
 
@@ -120,7 +120,8 @@ class ProcessControl(Declared):
         description="How long values must stay at a new level until it is the expected one; at least five inputs.",
     )
     new_normal: tuple[date, ...] = Field(
-        (), description="Days from which on the values are as they should be, although they differ from those before."
+        (),
+        description="Days from which on a new level of the values is right, although it differs from earlier values.",
     )
 
     @field_validator("country")

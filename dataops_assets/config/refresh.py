@@ -61,7 +61,7 @@ Merged = Annotated[MergedColumn, BeforeValidator(_in_full, json_schema_input_typ
 
 
 class NamedPeriod(Declared):
-    """The period of an input, as the name of its file tells it, or its manifest."""
+    """The period of an input, read from the name of its file or from its manifest."""
 
     pattern: str = Field(
         "",
@@ -69,10 +69,16 @@ class NamedPeriod(Declared):
         "the begin of the period; `to` is its end, which is outside, or `through` its last day, which is inside.",
     )
     begin: str = Field(
-        "", alias="from", description="Instead of a pattern: name in the manifest of the begin, perhaps dotted."
+        "",
+        alias="from",
+        description="Instead of a pattern: dotted name of the beginning of the period in the manifest.",
     )
-    to: str = Field("", description="With `from`: name in the manifest of the end, which is outside the period.")
-    through: str = Field("", description="With `from`: name in the manifest of the last day, which is inside.")
+    to: str = Field(
+        "", description="With `from`: dotted name of the end in the manifest. The end is outside the period."
+    )
+    through: str = Field(
+        "", description="With `from`: dotted name of the last day in the manifest. This day is in the period."
+    )
     format: str = Field(
         "%Y-%m-%d", description="Format (strptime) of the begin and the end, in the time zone of discovery.timezone."
     )
@@ -124,7 +130,8 @@ class GroupDelete(Declared):
 
     when: str = Field(min_length=1, description="SQL predicate on a row of the input; such a row deletes a group.")
     by: tuple[str, ...] = Field(
-        (), description="Key columns. All rows with the marker's values in them are deleted; default: all rows."
+        (),
+        description="Key columns. The row deletes all rows that have its values in these columns; default: all rows.",
     )
 
 
@@ -137,7 +144,7 @@ class _Keyed(Declared):
         "opened the version.",
     )
     update_in_place: tuple[str, ...] = Field(
-        (), description="Columns whose change opens no version: the version that is there takes the newest value."
+        (), description="Columns whose change opens no new version: the present version gets the newest value."
     )
     merge: dict[str, Merged] = Field(
         {},
@@ -183,8 +190,8 @@ class KeyRefresh(_Keyed):
     )
     ties: Literal["delete", "row"] | None = Field(
         None,
-        description="What wins at one order: `delete`: a row that deletes, wherever it comes from; `row`: a row that "
-        "does not delete. Default: the newest one, by extract time, arrival, input and place in it.",
+        description="Which row of a key wins if several have the same order. `delete`: a row that deletes; `row`: a "
+        "row that does not delete. Default: the newest row, by extract time, arrival, input and position in it.",
     )
     history: bool = _HISTORY
     range_by: ClassVar[None] = None

@@ -29,7 +29,8 @@ class ReplicationConnection(Declared):
         "none, it is made, for which the user must own the table.",
     )
     snapshot: bool = Field(
-        True, description="Whether the first input has the rows that the table has where the reading begins."
+        True,
+        description="Whether the first input has all rows of the table, as they are where the log is read from.",
     )
     every: Duration | None = Field(
         None, description="Time between two looks at the log; default: 1 minute, or each tick of discovery.schedule."

@@ -22,7 +22,7 @@ class ApiKey(Declared):
 
     type: Literal["api_key"]
     name: str = Field("X-API-Key", min_length=1, description="Name of the header or of the query parameter.")
-    place: Literal["header", "query"] = Field("header", description="Where the key stands.")
+    place: Literal["header", "query"] = Field("header", description="Place of the key.")
     key: Secret = Field(description="Reference to the key.")
 
 
@@ -45,7 +45,7 @@ class OAuth2(Declared):
     """OAuth 2 with client credentials. A token is asked for when it is needed, and again before it expires."""
 
     type: Literal["oauth2"]
-    token_url: str = Field(description="Address that gives tokens.")
+    token_url: str = Field(description="Address that issues tokens.")
     client_id: str = Field(description="Id of the client.")
     client_secret: Secret = Field(description="Reference to the client's secret.")
     scope: str = Field("", description="Scopes to ask for, separated by blanks.")
@@ -67,7 +67,9 @@ class RestApi(Declared):
     auth: Auth | None = Field(None, description="How requests are signed in; none if the API is open.")
     headers: dict[str, str] = Field({}, description="Further headers of each request, without secrets.")
     timeout_seconds: float = Field(30.0, gt=0, description="Longest time without an answer.")
-    tries: int = Field(5, ge=1, le=20, description="Most tries of a request that failed in a way that may pass.")
+    tries: int = Field(
+        5, ge=1, le=20, description="Maximum number of tries of a request that fails with a transient error."
+    )
     longest_wait: Duration = Field(
         timedelta(seconds=30),
         description="Longest time that one look waits between tries, and for a rate limit. Then the next look tries.",
@@ -140,7 +142,7 @@ class RestIncremental(Declared):
         description="How far a look goes back behind the highest value, for records that appeared late. Records that "
         "were taken before are not taken again. Default: 1 hour for times, 1 day for dates, 1000 for numbers.",
     )
-    full_every: Duration | None = Field(None, description="Ask for everything again after this time.")
+    full_every: Duration | None = Field(None, description="Read all records again after this time.")
 
     @field_validator("overlap")
     @classmethod
@@ -173,7 +175,7 @@ class RestConnection(Declared):
     every: Duration | None = Field(
         None, description="Time between two looks at the API; default: 1 hour, or each tick of discovery.schedule."
     )
-    incremental: RestIncremental | None = Field(None, description="Take new and changed records alone; default: all.")
+    incremental: RestIncremental | None = Field(None, description="Read only new and changed records; default: all.")
     limits: Limits = Field(Limits(), description="Limits for reading one extract.")
 
     @model_validator(mode="after")

@@ -24,8 +24,9 @@ class SortedNames(Declared):
     """Says that names of new objects sort after those of earlier ones, so that a look lists only the last names."""
 
     overlap: int = Field(
-        1000, ge=1, description="Number of the last names that each look lists again, to find what comes late."
+        1000, ge=1, description="Number of the last names that each look lists again, to find objects that arrive late."
     )
     whole_every: BetweenListings = Field(
-        timedelta(days=1), description="List all objects again after this time. It finds what sorts before the overlap."
+        timedelta(days=1),
+        description="List all objects again after this time, to find those that sort before the overlap.",
     )

@@ -65,8 +65,8 @@ class Source(Declared):
     )
     envelope: Envelope | None = Field(
         None,
-        description="Preset for a change feed: names of values, filter, order and delete markers, which are declared "
-        "otherwise by hand. It expands into these settings when the declaration is loaded.",
+        description="Preset for a kind of change feed. When the declaration is loaded, it expands into settings for "
+        "the names of values, the filter, the order and the delete markers, which you can also declare by hand.",
     )
     columns: tuple[Column, ...] = Field(min_length=1, description="The schema contract, in order.")
     drift: Drift = Field(Drift(), description="Policies for inputs whose columns differ from the contract.")

@@ -477,7 +477,7 @@ class Files:
             if getattr(connection, name) is not None and not can:
                 raise ConfigError(
                     f"listing a part of {self._path}",
-                    received=f"connection.{name}, of a place that is listed as a whole",
+                    received=f"connection.{name}, for a place that can only be listed as a whole",
                     known=[f"{scheme}://" for scheme in LISTED_IN_PART[name]],
                     next_step="leave it out",
                 )
@@ -487,15 +487,15 @@ class Files:
         if not self.is_local and self._bucket is None and not isinstance(self._fs, SftpFiles):
             raise ConfigError(
                 f"taking files of {self._path} away",
-                received="connection.after_pickup, of a place where a file may be replaced meanwhile",
+                received="connection.after_pickup, for a place where a file can be replaced while it is moved",
                 known=["a folder", "sftp://", *(f"{scheme}://" for scheme in OBJECT_STORES)],
                 next_step="leave it out",
             )
         if self._bucket is not None and settle_seconds < self._bucket.time_step:
             raise ConfigError(
                 f"taking objects of {self._path} away",
-                received=f"connection.settle_seconds: {settle_seconds:g}; the store tells times in steps of "
-                f"{self._bucket.time_step:g} seconds, so two versions of one step could not be told apart",
+                received=f"connection.settle_seconds: {settle_seconds:g}; the times of the store have "
+                f"steps of {self._bucket.time_step:g} seconds, so two versions within one step look the same",
                 next_step=f"set it to {self._bucket.time_step:g} or more",
             )
 

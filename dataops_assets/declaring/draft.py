@@ -255,10 +255,10 @@ def require_name(name: str, area: str) -> None:
         raise ConfigError(
             "declaring a source",
             received=f"the name {name!r}",
-            next_step="take lower case letters, digits and _, and begin with a letter",
+            next_step="use lower case letters, digits and _, and begin with a letter",
         )
     if not AREA.match(area):
-        raise ConfigError("declaring a source", received=f"the area {area!r}", next_step="take letters, digits and _")
+        raise ConfigError("declaring a source", received=f"the area {area!r}", next_step="use letters, digits and _")
 
 
 def place_of(files: Sequence[Path], landing: str) -> tuple[str, str, FileNames]:

@@ -95,7 +95,7 @@ def _failed(store: IncidentStore, watched: Watched) -> Iterator[Problem]:
         told = [split_next_step(row["error"] or "") for row in ordered]
         names = [row["origin"] or "the table" for row in ordered]
         severity: Severity = "fail" if any(_is_lasting(row["error_type"]) for row in rows) else "warn"
-        again = f"mend the cause, then run: dataops reset {source} {step} {' '.join(inputs[:1])}".rstrip()
+        again = f"fix the cause, then run: dataops reset {source} {step} {' '.join(inputs[:1])}".rstrip()
         yield Problem(
             _TABLES[step].format(source),
             kind,

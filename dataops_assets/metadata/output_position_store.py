@@ -56,5 +56,5 @@ class OutputPositionStore:
                 raise CommitConflict(
                     attempted,
                     received="another delivery was recorded meanwhile",
-                    next_step="run it again. See that only one daemon runs",
+                    next_step="run it again. Make sure that only one daemon runs",
                 )

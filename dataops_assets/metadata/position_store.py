@@ -75,7 +75,7 @@ class PositionStore:
                 raise CommitConflict(
                     attempted,
                     received="another look was recorded meanwhile",
-                    next_step="nothing: the other look took the rows. See that only one daemon runs",
+                    next_step="nothing: the other look took the rows. Make sure that only one daemon runs",
                 )
             if item is not None:
                 self._add(connection, done, item)

@@ -312,7 +312,7 @@ def require_startable(connection: sa.Connection, source: str, step: str, input_i
         raise StorageError(
             attempted,
             received=f"{before} is not done for {len(ids) - ready} inputs: a rollback came between the two steps",
-            next_step="nothing; the next look at the source requests what is to do",
+            next_step="nothing; the next look at the source requests the missing steps",
         )
 
 
@@ -376,8 +376,8 @@ def _activity(connection: sa.Connection, sources: Sequence[str]) -> Activity:
         raise StorageError(
             f"waiting until no step of {', '.join(sources)} is running",
             received=f"{step} of {source} is running in run {run_id}",
-            next_step="wait until it has ended; if its process is gone, the next look at the source (the daemon's, or "
-            "that of dataops run) says so in the metadata",
+            next_step="wait until it has ended; if its process was killed, the next look at the source (by the daemon "
+            "or by dataops run) records it as failed",
         )
     wanted = (
         sa.select(table.c.source, sa.func.count(), sa.func.sum(table.c.attempts), sa.func.max(table.c.process_id))

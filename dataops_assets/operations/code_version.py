@@ -42,7 +42,7 @@ def code_version(project: Path) -> str:
             attempted,
             received=f"files that differ from commit {commit.strip()[:12]}: "
             f"{', '.join(line[3:] for line in changed[:_SHOWN])}{more}",
-            next_step="commit them, or take them back, so that the release names the code that made the tables",
+            next_step="commit or revert them, so that the release names the code that made the tables",
         )
     return commit.strip()
 

@@ -151,7 +151,7 @@ def _require_local(parent: Environment, name: str, attempted: str) -> None:
             attempted,
             received=f"storage {parent.storage}, dbt target {parent.dbt_target}",
             known=["local storage with the embedded warehouse"],
-            next_step="an object store has no second names for a file: copy the storage, and set DATAOPS_STORAGE",
+            next_step="an object store has no hard links: copy the storage, and set DATAOPS_STORAGE to the copy",
         )
 
 

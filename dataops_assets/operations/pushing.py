@@ -171,7 +171,7 @@ def sender_of(url: str, secret: str, variables: Mapping[str, str]) -> Sender:
             "reading the address of a receiver",
             received=url,
             known=["https://data.example.com/uploads/orders"],
-            next_step="take the address that `dataops receive` tells when it starts",
+            next_step="use the address that `dataops receive` prints when it starts",
         )
     place, _colon, name = secret.partition(":")
     try:

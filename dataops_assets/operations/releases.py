@@ -66,7 +66,7 @@ def make(
         raise GateFailed(
             f"making the release {name!r}",
             received="; ".join(missed),
-            next_step="mend what the report shows; to release all the same: --accept-missed",
+            next_step="correct the problems that the report shows; to release nevertheless: --accept-missed",
         )
     if missed:
         note = "; ".join([*([note] if note else []), *(f"accepted: {text}" for text in missed)])

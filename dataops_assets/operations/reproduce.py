@@ -214,7 +214,7 @@ def _other_declaration(context: SourceContext, made: MadeRelease) -> Iterator[st
     then, now = release.rules.get(name, {}), rule_versions(context)
     changed = sorted(rule for rule in {*then, *now} if then.get(rule) != now.get(rule))
     if changed:
-        yield f"{name}: declared otherwise than in the release: {', '.join(changed[:_SHOWN])}"
+        yield f"{name}: another declaration than in the release: {', '.join(changed[:_SHOWN])}"
 
 
 def _frozen(declared: Sequence[SourceContext], found: Sequence[ReproducedTable]) -> Iterator[str]:

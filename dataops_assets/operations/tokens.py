@@ -82,7 +82,7 @@ def _newest_approved(
     if asset in known:
         raise InputError(
             attempted,
-            received="releases that a rollback took the approval from",
+            received="only releases whose approval a rollback has revoked",
             next_step="make a release of the present tables: dataops release NAME",
         )
     hint = nearest(asset, sorted(known)) or "make a release first: dataops release NAME"

@@ -60,7 +60,7 @@ class Target:
             if _compiled(self.context, table).digest != self.compiled.digest:
                 raise StorageError(
                     f"delivering output {self.context.output.name!r}",
-                    received=f"{self.context.output.source} has other columns than a moment ago",
+                    received=f"the columns of {self.context.output.source} changed during the delivery",
                     next_step="run it again",
                 )
             yield session, table

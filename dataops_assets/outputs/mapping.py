@@ -207,7 +207,7 @@ def _key(
     if needs and not found:
         raise ConfigError(
             f"key of output {output.name!r}",
-            received="no key, which topics, mode: incremental and deletes: soft or ignore need",
+            received="no key; an output to a topic, mode: incremental, and deletes: soft or ignore need one",
             known=list(columns),
             next_step="declare key: the columns of the output that identify a row",
         )

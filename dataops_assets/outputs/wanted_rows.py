@@ -130,7 +130,7 @@ def _refuse_twice(session: DuckDBSession, item: Compiled, rows: Relation) -> Non
         examples = "; ".join(", ".join(f"{name}={row[name]!r}" for name in item.key) for row in found)
         raise InputError(
             "delivering rows by their key",
-            received=f"{found[0]['s_keys']:,} keys that more than one row has; e.g. {examples}",
+            received=f"{found[0]['s_keys']:,} keys that occur in more than one row; e.g. {examples}",
             next_step=f"choose a key that identifies a row; now it is {', '.join(item.key)}",
         )
 

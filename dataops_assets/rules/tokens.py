@@ -101,7 +101,7 @@ def _bare(word: str, values: Values, text: str) -> str:
             f"filling {word} in {text!r}",
             received=repr(value),
             known=["a name such as price or store.price", "a number"],
-            next_step="write the token between quotes in the template where it stands for a text",
+            next_step="if the value is a text, write the token in quotes in the template",
         )
     return ".".join(exp.to_identifier(part, quoted=True).sql(DIALECT) for part in value.split("."))
 

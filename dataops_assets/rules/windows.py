@@ -96,7 +96,7 @@ def _settled(place: Place, window: exp.Window, type_of: TypeOf) -> exp.Expr:
         )
     if isinstance(function, _ORDERED_FUNCTIONS) and frame == "RANGE" and has_offset:
         raise place.error(
-            "which row stands first or last is not defined where two rows of a RANGE frame are equal in ORDER BY",
+            "if two rows of a RANGE frame are equal in ORDER BY, the first or last row is not defined",
             span_of(window),
             next_step="use min, max or another aggregate over the RANGE frame, or a ROWS frame",
         )

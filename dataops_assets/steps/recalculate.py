@@ -190,7 +190,7 @@ class _Recalculation:
             outcome = gate_table(self._session, gate, self._asset, rows)
             if (failed := blocked(outcome)) is not None:
                 error = GateFailed(
-                    f"judging {self._asset} by the contract {gate.contract}, which is declared otherwise since",
+                    f"checking the rows of {self._asset} by the contract {gate.contract}, whose declaration changed",
                     received=failed.received,
                     next_step="correct the data at their origin or the contract; the table stays as it is, and nothing "
                     "new is published until the contract holds",

@@ -263,8 +263,8 @@ class Table:
         if parent and state.commit_id and parent != state.commit_id:
             raise StorageError(
                 f"reading {path} of {self.uri}",
-                received=f"a commit that follows commit {parent}, where version {number - 1} is commit "
-                f"{state.commit_id}: the log is of two histories",
+                received=f"a commit that was made after commit {parent}, but version {number - 1} is commit "
+                f"{state.commit_id}: the log has commits of two histories",
                 next_step=checksums.NEXT_STEP,
             )
         state.apply(actions)
@@ -367,7 +367,7 @@ class Table:
             return log.of_commit(content)
         except ValueError as error:
             raise StorageError(
-                attempted, received=f"what is no commit: {error}", next_step=checksums.NEXT_STEP
+                attempted, received=f"a file that is not a commit: {error}", next_step=checksums.NEXT_STEP
             ) from error
 
     def _checkpoint(self, version: int) -> list[log.Action]:
@@ -385,7 +385,7 @@ class Table:
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             # a checkpoint without a checksum
             raise StorageError(
-                attempted, received=f"what is no checkpoint: {error}", next_step=checksums.NEXT_STEP
+                attempted, received=f"a file that is not a checkpoint: {error}", next_step=checksums.NEXT_STEP
             ) from error
 
     def commit(self, base: TableVersion | None, change: TableChange) -> TableVersion:
@@ -492,7 +492,9 @@ class Table:
             return {} if content is None else dict(json.loads(content))
         except (ValueError, TypeError) as error:
             raise StorageError(
-                f"reading {path} of {self.uri}", received="what are no checksums", next_step=checksums.NEXT_STEP
+                f"reading {path} of {self.uri}",
+                received="a file without readable checksums",
+                next_step=checksums.NEXT_STEP,
             ) from error
 
     def _sum_up(self, version: int) -> None:

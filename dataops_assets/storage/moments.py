@@ -68,7 +68,7 @@ class Moments:
             # else it was removed after the listing, because there are newer ones
             if content is not None:
                 return _moment(content)
-        raise StorageError(f"reading {path}", received="it is listed, and cannot be read", next_step="dataops doctor")
+        raise StorageError(f"reading {path}", received="it is listed, but cannot be read", next_step="dataops doctor")
 
     def all(self, publication: str = "") -> list[Moment]:
         """Return the moments that are kept, of one or all publications, each oldest first."""

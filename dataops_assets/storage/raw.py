@@ -221,7 +221,7 @@ class RawArea:
         if found != item.digest:
             raise Damaged(
                 f"reading {self.object_path(item)} of {self.uri}",
-                received=f"sha256 {found} where {item.digest} was received: the copy is damaged",
+                received=f"sha256 {found}, but {item.digest} was received: the copy is damaged",
                 next_step=f"copy {item.origin} again, if it is still there: dataops reset "
                 f"{self.uri.rpartition('/')[2]} ingest {item.input_id}; or restore the file from a backup",
             )
@@ -345,7 +345,7 @@ def _verified(item: Input, chunks: Iterable[bytes]) -> Iterator[bytes]:
         more = "more than " if size > item.size else ""
         raise InputError(
             f"copying {item.origin} as input {item.input_id}",
-            received=f"{more}{min(size, item.size):,} bytes, sha256 {hashed.hexdigest()[:12]}..., where discovery saw "
+            received=f"{more}{min(size, item.size):,} bytes, sha256 {hashed.hexdigest()[:12]}..., but discovery saw "
             f"{item.size:,} bytes, sha256 {item.digest[:12]}...: the origin changed since",
             next_step="nothing: the changed file is found as a new input. Remove this input if its bytes are lost",
         )

@@ -83,7 +83,7 @@ def test_parent_and_environment_share_files_and_nothing_else(parent: Deployment,
         compared = dataops(contexts, "plan", "--against", "pr-42", "--json")
         assert [item["name"] for item in compared.data["changes"]] == ["sales.doubled"], compared.err
         assert dataops(contexts, "plan", "--against", "pr-43").code == 2
-        with pytest.raises(ConfigError, match="only to be read"):
+        with pytest.raises(ConfigError, match="can only be read"):
             apply.begin(compared.data["plan_id"], tree, contexts, contexts[0].metadata, "a person")
         assert "dataops apply" not in dataops(contexts, "plan", "--against", "pr-42").out
     (tmp_path / "landing" / LATER).write_text("id,at,shop,amount,note,extra\n1,9,a,100,x,p\n")

@@ -92,7 +92,7 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         # nothing differs and nothing is to do
         assert does(here, then, "plan").code == 0
         told = does(here, then, "apply", first.data["plan_id"])
-        assert (told.code, "a plan that is applied" in told.err) == (2, True)
+        assert (told.code, "a plan that was applied already" in told.err) == (2, True)
 
     # another code location, of which nothing is known here but its events
     dg.materialize(
@@ -144,7 +144,7 @@ def test_a_plan_is_read_and_then_applied_or_refused(
         against = does(here, now, "plan", "--against", "v1", "--json")
         assert {item["name"]: item["weight"] for item in against.data["changes"]} == weights
         refused = does(here, now, "apply", against.data["plan_id"])
-        assert (refused.code, "only to be read" in refused.err) == (2, True)
+        assert (refused.code, "can only be read" in refused.err) == (2, True)
         assert does(here, now, "plan", "--against", "v2").code == 2
         assert "did you mean" in does(here, now, "apply", plan[:-1]).err
 

@@ -64,7 +64,7 @@ def test_a_release_is_made_again_and_proven_equal_or_told_apart(
     assert found["lake/sales"]["is_equal"]
     assert found["hub/shops"]["is_equal"]
     assert any("made with abc, and this is other" in reason for reason in done.data["reasons"])
-    assert any("declared otherwise than in the release: doubled" in reason for reason in done.data["reasons"])
+    assert any("another declaration than in the release: doubled" in reason for reason in done.data["reasons"])
     assert done.data["kept"] == "reproduce-v1"
     assert (here.home / "environments" / "reproduce-v1").is_dir()
 

@@ -65,9 +65,9 @@ def test_the_error_names_the_cause(tmp_path: Path, written: str, instead: str, a
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (f"{DECLARED}  area: sales\n", "defs.yaml:10 area: the key stands twice"),
-        (DECLARED.replace("type: double", "type: double, name: amount"), "defs.yaml:8 name: the key stands twice"),
-        (f"{DECLARED}type: dataops_assets.components.SourceComponent\n", "defs.yaml:10 type: the key stands twice"),
+        (f"{DECLARED}  area: sales\n", "defs.yaml:10 area: the key is given twice"),
+        (DECLARED.replace("type: double", "type: double, name: amount"), "defs.yaml:8 name: the key is given twice"),
+        (f"{DECLARED}type: dataops_assets.components.SourceComponent\n", "defs.yaml:10 type: the key is given twice"),
         (f"{DECLARED}  ? [a, b]\n  : c\n", "defs.yaml:10: a key is a list or a mapping"),
         (f"{DECLARED}? {{a: b}}\n: c\n", "defs.yaml:10: a key is a list or a mapping"),
     ],

@@ -94,7 +94,7 @@ class S3Bucket:
         if not found.version_id:
             raise ConfigError(
                 f"taking away {found.path}",
-                received="a store that deletes without a condition, in a bucket without versions: an object that is "
+                received="a store without conditional deletes, in a bucket without versions: an object that is "
                 "replaced at this moment would be lost",
                 next_step="switch on versioning of the bucket, or leave out after_pickup and let lifecycle rules "
                 "delete old objects",
@@ -105,7 +105,8 @@ class S3Bucket:
         if len([item for item in versions if item["Key"] == place["Key"]]) > 1:
             raise StorageError(
                 f"taking away {found.path}",
-                received="an older version of it, which would be there again; the store deletes without a condition",
+                received="an older version of the object, which a deletion would make visible again; the store has no "
+                "conditional deletes",
                 next_step="delete the older version; the next look tries again",
             )
 

@@ -281,7 +281,7 @@ def _cursor_kind(cursor: str, fields: Sequence[Field], attempted: str) -> Cursor
     if not kind:
         raise ConfigError(
             f"{attempted}: looking at the cursor {cursor!r}",
-            received="a column whose values have no order that a look can continue from",
+            received="a column of a type from whose highest value a look cannot continue",
             known=["a number", "a date", "a time"],
             next_step="choose another column, or read the whole table",
         )

@@ -161,7 +161,7 @@ def _require_table(cursor: Any, declared: ReplicationConnection, attempted: str)
         what = f"a table of the engine {engine}" if kind == "BASE TABLE" else f"a {kind.lower()} table or view"
         raise ConfigError(
             attempted,
-            received=f"{what}, of which the log has no transactions of whole rows",
+            received=f"{what}: the log does not have its changes as transactions of whole rows",
             known=["tables of InnoDB without system versioning"],
             next_step="read it as type database",
         )

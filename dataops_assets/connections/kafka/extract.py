@@ -143,8 +143,9 @@ def _starts(request: SliceRequest, topic: Readable) -> tuple[dict[int, int], lis
         raise InputError(
             f"reading the topic {connection.topic!r} of {connection.cluster!r} from where the last input ended",
             received=f"{'; '.join(gone)}: these messages are gone and in no input",
-            next_step="set connection.lost to skip, and the next look goes on with what is there and notes what is "
-            "gone; get lost rows by another delivery; set it to stop again, and give the topic a longer retention",
+            next_step="set connection.lost to skip: the next look reads the messages that are there, and records which "
+            "are lost. Then set it to stop again, deliver the lost rows in another way, and give the topic a longer "
+            "retention",
         )
     return starts, gone
 

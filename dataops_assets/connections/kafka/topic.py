@@ -133,8 +133,8 @@ class Topic:
             if time.monotonic() > until:
                 raise StorageError(
                     f"reading the topic {self.name!r}",
-                    received="a transaction that is open, and hides what comes after it",
-                    next_step="run it again; an abandoned transaction ends by its timeout",
+                    received="an open transaction, which hides the messages after it",
+                    next_step="run it again; an abandoned transaction ends after its timeout",
                 )
             time.sleep(_SETTLE_SECONDS)
             found = self.state()

@@ -103,7 +103,9 @@ def drop(
     from dataops_assets.operations import environments as work
 
     if bool(name) == expired:
-        raise ConfigError("env drop", received="a name and --expired, or neither", next_step="give one of both")
+        raise ConfigError(
+            "env drop", received="a name and --expired, or neither", next_step="give exactly one of the two"
+        )
     here, now = project.environment(), dt.datetime.now(dt.UTC)
     chosen = (
         [item for item in work.environments(here) if item.is_expired(now)]

@@ -75,7 +75,7 @@ def plan(
 
         if against:
             received = "--against and --data: only what is in force has data"
-            raise ConfigError("plan", received=received, next_step="give one of both")
+            raise ConfigError("plan", received=received, next_step="give exactly one of the two")
         tried = try_plan(made, tree, contexts, project.PROJECT, output().begin, sample)
         answer["data"], fails = plan_data.as_data(tried), bool(tried.errors)
         shown += [Raw(plan_data.markdown(tried))] if markdown else [*plan_data.trial(tried)]
@@ -125,7 +125,7 @@ def apply(
     from dataops_assets.operations.views import run as run_view
 
     if bool(plan) == now:
-        raise ConfigError("apply", received="a plan and --now, or neither", next_step="give one of both")
+        raise ConfigError("apply", received="a plan and --now, or neither", next_step="give exactly one of the two")
     project.use_instance("apply", make=True)
     out, contexts = output(), project.contexts("apply")
     metadata = contexts[0].metadata if contexts else project.migrated_metadata()

@@ -78,7 +78,9 @@ def rollback(
     from dataops_assets.operations.views import releases as view
 
     if bool(release) == resume:
-        raise ConfigError("rollback", received="a release and --resume, or neither", next_step="give one of both")
+        raise ConfigError(
+            "rollback", received="a release and --resume, or neither", next_step="give exactly one of the two"
+        )
     project.use_instance("rollback")
     contexts = _contexts("rollback")
     if not resume:

@@ -101,7 +101,9 @@ def write(defs: Path, bundle: Bundle, *, delete: bool) -> Preview:
         if found:
             _put_back(defs, saved, seen.files)
             raise ConfigError(
-                "importing declarations", received="; ".join(found), next_step="nothing was changed; mend what is named"
+                "importing declarations",
+                received="; ".join(found),
+                next_step="correct these errors; nothing was changed",
             )
     return Preview(seen.moved, seen.files, seen.notes, written=True)
 

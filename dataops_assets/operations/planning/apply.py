@@ -51,7 +51,9 @@ def begin(plan_id: str, tree: Tree, contexts: Sequence[SourceContext], metadata:
     _require_same_declarations(plan, tree, metadata, attempted)
     earlier = metadata.plans.applies(plan_id)
     if any(item.state == DONE for item in earlier):
-        raise InputError(attempted, received="a plan that is applied", next_step="make a new one: dataops plan")
+        raise InputError(
+            attempted, received="a plan that was applied already", next_step="make a new one: dataops plan"
+        )
     if not earlier:
         # the tables that an attempt has changed are no reason not to continue it
         _require_same_tables(plan, contexts, attempted)
@@ -149,7 +151,7 @@ def ordered(contexts: Sequence[SourceContext]) -> list[SourceContext]:
 def _require_same_declarations(plan: StoredPlan, tree: Tree, metadata: MetadataStore, attempted: str) -> None:
     again = "make a new one, and read it: dataops plan"
     if plan.against:
-        received = f"a plan that compares with {plan.against}, which is only to be read"
+        received = f"a plan that compares with {plan.against}, which can only be read"
         raise ConfigError(attempted, received=received, next_step=again)
     if tree.digest != plan.declared:
         received = "declarations of this folder that changed since the plan"

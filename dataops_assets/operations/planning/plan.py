@@ -217,8 +217,8 @@ def _before(metadata: MetadataStore, against: str) -> Load | None:
     if load is None and metadata.declarations.has_sources():
         raise ConfigError(
             attempted,
-            received="a deployment that has not recorded yet with what declarations it runs",
-            next_step="run `dataops run` once with the declarations that it has now, or let its daemon look once",
+            received="a deployment that has not recorded its declarations yet",
+            next_step="run `dataops run` once with its present declarations, or let its daemon look once",
         )
     return load
 
@@ -266,7 +266,7 @@ def _work(
 
 def _models(tree: Tree, found: Sequence[Change]) -> Iterator[BuiltModel]:
     why = {
-        item.subject: _NEW if item.action == "added" else "it is declared otherwise"
+        item.subject: _NEW if item.action == "added" else "its declaration changed"
         for item in found
         if item.kind in ("model", "model column") and item.weight in ("breaking", "additive")
     }

@@ -96,7 +96,7 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
         seconds = 0.0 if all_again else past.seconds("apply rules", name, rows, ("enrich",))
         yield Work("apply rules", name, f"hub/{name}", ", ".join(_why_rules(found)), names, rows, seconds)
     if (found.current or found.contract) and hub is not None:
-        reasons = [f"{', '.join(found.current)} is declared otherwise"] if found.current else []
+        reasons = [f"{', '.join(found.current)} has another declaration"] if found.current else []
         reasons += (
             [f"its rows were not judged by the contract {found.contract} as it is declared"] if found.contract else []
         )
@@ -110,7 +110,7 @@ def _why_rules(found: Outdated) -> Iterator[str]:
     if found.rules.removed:
         yield f"removed rules: {', '.join(found.rules.removed)}"
     if found.rules.verdict:
-        yield "validations, or rules that they read, are declared otherwise"
+        yield "the declaration of validations, or of rules that they read, changed"
 
 
 def _recalculation(name: str, rows: int, why: str, columns: Sequence[str], past: Past) -> Work:

@@ -34,7 +34,9 @@ def outcome(result: Outcome) -> Iterator[Shown]:
     yield from ("", status_table(result.statuses), *details(result.statuses, only_wrong=True))
     for run in result.failed_runs:
         lines = [line for text in run.failures for line in text.splitlines()]
-        lines.append("next: mend the cause; it is made again when a table above it changes, or in the Dagster UI")
+        lines.append(
+            "next: fix the cause; it is made again when an upstream table changes, or by hand in the Dagster UI"
+        )
         yield from ("", Item("failed", f"{', '.join(run.tables)}, in run {run.run_id}", lines))
     # the details tell why looks fail
     told = tuple(f"{status.source}: " for status in result.statuses if status.look)

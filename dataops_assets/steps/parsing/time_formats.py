@@ -179,7 +179,7 @@ def _refused(text: str, problem: str) -> ConfigError:
         "reading a date_format",
         received=f"{text!r}: {problem}",
         known=[*(f"%{letter}" for letter in (*_DIRECTIVES, *_SAME_AS, "%")), *MICROSECONDS],
-        next_step="use strptime directives that tell all of a time, such as %d.%m.%Y %H:%M:%S, or the unit of a number",
+        next_step="use strptime directives for each part of a time, such as %d.%m.%Y %H:%M:%S, or the unit of a number",
     )
 
 

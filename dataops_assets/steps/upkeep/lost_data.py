@@ -108,11 +108,11 @@ def require_rows_of(context: SourceContext, manifest: HubManifest, written: Mapp
 def absent(context: SourceContext, table: Table, step: str, inputs: int) -> StorageError:
     """Return the error for a table that is missing although it had inputs."""
     name = context.source.name
-    anew = f"dataops rebuild {name}" if step == "refresh" else f"dataops reset {name} {step}"
+    again = f"dataops rebuild {name}" if step == "refresh" else f"dataops reset {name} {step}"
     return StorageError(
         f"reading {table.uri}",
-        received=f"no table, where {step} is done for {inputs:,} inputs; nothing is made in its place",
-        next_step=f"mount the volume or restore the folder; if it is gone for good, make it anew: {anew}",
+        received=f"no table, although {step} is done for {inputs:,} inputs; no new table was made in its place",
+        next_step=f"mount the volume or restore the folder; if the table is lost, make it again: {again}",
     )
 
 

@@ -110,7 +110,7 @@ def _why_rebuild(context: SourceContext, tables: Tables, rules: CompiledRules) -
         return ""
     source = evolving(context, tables.lake).source
     if not HubManifest.read_without_inputs(hub.info).is_of(source):
-        return "its key, order, refresh type, or a column that makes versions (or their order) is declared otherwise"
+        return "the declaration of its key, order, refresh type, tracked columns or order of columns changed"
     columns = {**rules.hub_columns, **_evolved(context, tables)}
     own = {name: kind for name, kind in columns.items() if name not in {rule.name for rule in source.rules}}
     if other := retyped(hub, own):

@@ -147,12 +147,14 @@ def _require_readable(
     tables = [Table(f"{environment.storage}/{asset}") for source in begun.sources for asset in _assets(source)]
     heads = [head for table in tables if (head := table.newest()) is not None]
     if any(head.info.get(_MARK) == begun.rollback_id for head in heads):
-        raise StorageError(attempted, received="; ".join(problems), next_step="mend this: dataops rollback --resume")
+        raise StorageError(
+            attempted, received="; ".join(problems), next_step="correct this, then run: dataops rollback --resume"
+        )
     metadata.releases.cancel(begun)
     raise StorageError(
         attempted,
         received="; ".join(problems),
-        next_step="nothing was changed; mend this, or roll back to another release",
+        next_step="correct this, or roll back to another release; nothing was changed",
     )
 
 

@@ -137,7 +137,7 @@ def test_what_others_change_is_found_and_mended(server: Server, tmp_path: Path) 
 def test_keys_that_are_null_or_twice_deliver_nothing(postgres: Server, tmp_path: Path) -> None:
     place = place_of(postgres, tmp_path)
     place.publish(pa.table({"id": [1, 1, 2], "note": ["a", "b", "c"]}))
-    with pytest.raises(InputError, match=r"1 keys that more than one row has; e.g. id=1"):
+    with pytest.raises(InputError, match=r"1 keys that occur in more than one row; e.g. id=1"):
         place.deliver(TABLE)
     place.publish(pa.table({"id": pa.array([1, None], pa.int64()), "note": ["a", "b"]}))
     with pytest.raises(InputError, match="1 rows without a value"):

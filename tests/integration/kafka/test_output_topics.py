@@ -154,7 +154,7 @@ def test_transactions_of_others_do_not_hide_the_position(place: OutputPlace, kaf
     other.produce(to["positions"], key="other/x", value="{}")
     other.flush()
     place.databases["main"]["timeout_seconds"] = 4
-    with pytest.raises(StorageError, match="a transaction that is open"):
+    with pytest.raises(StorageError, match="an open transaction"):
         place.deliver(to)
     other.abort_transaction()
     place.databases["main"]["timeout_seconds"] = 60

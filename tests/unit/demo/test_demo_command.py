@@ -69,7 +69,7 @@ def test_the_demo_tells_each_stage_and_ends_well_although_files_fail(capsys: pyt
     assert "in detail" not in told, "the list at the end has the details"
     assert told.count("  nothing to do\n") == len(STAGES), "all stages but the first, and what follows"
     assert "What follows the hubs\n" in told
-    assert "failed  warehouse/a, in run 1\n  no column b\n  next: mend the cause" in told
+    assert "failed  warehouse/a, in run 1\n  no column b\n  next: fix the cause" in told
     assert "\nsales: d.csv: no date\n\nstill being written: c.csv\n" in told
     assert told.endswith("Open it: make dev, then http://127.0.0.1:4321\n")
 

@@ -202,7 +202,7 @@ def test_reasons_are_given_for_names_that_are_not_functions() -> None:
         ("sum(max(Sales)) over ()", "needs OVER"),
         (
             "first_value(Sales) over (order by Date range between interval 7 day preceding and current row)",
-            "which row stands first or last is not defined",
+            "the first or last row is not defined",
         ),
     ],
 )
