@@ -391,7 +391,8 @@ class Table:
     def commit(self, base: TableVersion | None, change: TableChange) -> TableVersion:
         """Publish the version after `base`, and return it.
 
-        Raises CommitConflict when another writer published that version first (nothing is published then).
+        Raises CommitConflict when another writer published that version first (nothing is published then), StorageError
+        for a change that removes and adds the same file, which readers of Delta tables read in different ways.
         """
         if base is not None:
             log.require_writable(base.protocol, self.uri)
@@ -401,6 +402,7 @@ class Table:
         masked = self._masked(before, {path: rows for path, rows in change.mask.items() if path not in removed})
         added.extend(file for file in masked if file.rows > file.deleted)
         removed.update({file.path: before[file.path] for file in masked})
+        _require_apart(self.uri, removed.values(), added)
         info, recorded = records.split(
             self.folder, base.records if base else {}, base.info if base else {}, change.info
         )
@@ -507,6 +509,16 @@ class Table:
         # a lost commit may have had this number
         self.folder.delete([_checkpoint_sum_path(version)])
         self.folder.create(_checkpoint_sum_path(version), json.dumps(sums).encode())
+
+
+def _require_apart(uri: str, removed: Iterable[DataFile], added: Iterable[DataFile]) -> None:
+    both = {file.identity() for file in removed} & {file.identity() for file in added}
+    if both:
+        raise StorageError(
+            f"publishing a version of {uri}",
+            received=f"a change that removes and adds the same file: {sorted(both)[0][0]}",
+            next_step="run again: then the change is made from the newest version; nothing was published",
+        )
 
 
 def _head_actions(

@@ -30,8 +30,7 @@ def write_new(target: Path, content: bytes, hidden: str = "") -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # unlike a rename, a link does not replace a file of that name
-        os.link(staged, target)
+        _link(staged, target)
     finally:
         with contextlib.suppress(FileNotFoundError):
             staged.unlink()
@@ -45,7 +44,7 @@ def link_new(content: Path, target: Path, up_to: Path) -> None:
     """
     first_there = min(_nearest_folder(target.parent), up_to, key=lambda folder: len(folder.parts))
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.link(content, target)
+    _link(content, target)
     sync_folders(target.parent, first_there)
 
 
@@ -60,6 +59,16 @@ def sync_folders(folder: Path, up_to: Path | None = None) -> None:
         if up_to is None or folder in (up_to, folder.parent):
             return
         folder = folder.parent
+
+
+def _link(content: Path, target: Path) -> None:
+    """Give a file a second name. Unlike a rename, this does not replace a file of that name."""
+    try:
+        os.link(content, target)
+    except FileExistsError:
+        # NFS says so, too, if the answer to the first request was lost and the system repeated it
+        if not os.path.samestat(content.lstat(), target.lstat()):
+            raise
 
 
 def _nearest_folder(folder: Path) -> Path:

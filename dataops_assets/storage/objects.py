@@ -67,7 +67,9 @@ class Folder:
     def create(self, path: str, content: bytes) -> None:
         """Write a new object; on a local disk it is synced when this returns.
 
-        Raises CommitConflict when it exists, StorageError when the store fails.
+        `content` must be of this write alone: an object that has it already was made by a request whose answer was
+        lost, and which the client of the store repeated. Raises CommitConflict when another object exists, StorageError
+        when the store fails.
         """
         try:
             if is_remote(self.uri):
@@ -75,6 +77,8 @@ class Folder:
             else:
                 durable.write_new(Path(self.uri, path), content)
         except (AlreadyExistsError, FileExistsError) as error:
+            if is_remote(self.uri) and self.read(path) == content:
+                return
             raise CommitConflict(
                 f"creating {self.uri}/{path}",
                 received="it exists already",

@@ -17,6 +17,9 @@ from dataops_assets.storage.objects import open_store
 BUCKET = "lake"
 
 
+_FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+
+
 class Line:
     """A TCP relay to the server. Cut, all its connections break and new ones are refused; mended, it is as before."""
 
@@ -27,6 +30,9 @@ class Line:
         self._lock = threading.Lock()
         self.port = 0
         self._left = -1
+        self._writing: set[socket.socket] = set()
+        self._loses = False
+        self.lost = 0
         self.mend()
 
     def mend(self) -> None:
@@ -56,6 +62,13 @@ class Line:
         """Break everything at the next request but `requests`."""
         self._left = requests
 
+    @contextlib.contextmanager
+    def losing_answers(self) -> Iterator[None]:
+        """Let the server do each conditional write, and answer in its place that it failed; `lost` counts them."""
+        self._loses = True
+        yield
+        self._loses = False
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -74,6 +87,13 @@ class Line:
                 if asks and self._is_last(content):
                     self.cut()
                     return
+                if self._loses and asks and content.startswith(b"PUT ") and b"if-none-match" in content.lower():
+                    self._writing.add(source)
+                elif not asks and target in self._writing:
+                    self._writing.discard(target)
+                    if content.startswith(b"HTTP/1.1 200"):
+                        self.lost += 1
+                        content = _FAILED
                 target.sendall(content)
         _break(target)
 
