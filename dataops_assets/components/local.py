@@ -6,7 +6,6 @@ the runs of different sources side by side, if it may have forks.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import logging
@@ -41,6 +40,7 @@ from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import import_dbt
 from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.storage.file_lock import locked
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
@@ -122,16 +122,13 @@ def alone(file: Path) -> Iterator[None]:
 
     Raises ConfigError if another process holds it.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with locked(file) as got:
+        if not got:
             raise ConfigError(
                 "running everything that is due in this process",
                 received=f"another process does this already; it has locked {file}",
                 next_step="wait until it has ended",
-            ) from error
+            )
         yield
 
 

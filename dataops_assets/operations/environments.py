@@ -11,7 +11,8 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.warehouse_copies import copy_to, published_copies
 from dataops_assets.errors import CommitConflict, ConfigError, InputError, StorageError, nearest
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage.file_lock import locked
 from dataops_assets.storage.links import PRIVATE, Linked, link_tree, own_bytes
 from dataops_assets.storage.objects import is_remote
 
@@ -63,18 +65,23 @@ def create(
     """Make a private environment of `parent` as it is now; `wanted` has its name, maker and end.
 
     It appears complete or not at all. Raises ConfigError for a name that cannot be a folder's and where storage,
-    metadata or warehouse are not local files, InputError for a name that is taken, StorageError while a step runs.
+    metadata or warehouse are not local files, InputError for a name that is taken, StorageError while a step runs or
+    another process makes or drops the same environment.
     """
     attempted = f"making the environment {wanted.name!r}"
     _require_local(parent, wanted.name, attempted)
+    with _alone(Path(wanted.home), attempted):
+        return _created(parent, metadata, sources, wanted, attempted)
+
+
+def _created(
+    parent: Environment, metadata: MetadataStore, sources: Sequence[str], wanted: PrivateEnvironment, attempted: str
+) -> MadeEnvironment:
     home = Path(wanted.home)
     if home.exists():
         raise InputError(attempted, received="an environment of this name", next_step=f"dataops env drop {wanted.name}")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    for left in home.parent.glob(f".{wanted.name}.*"):
-        # a killed process left it
-        shutil.rmtree(left, ignore_errors=True)
-    staged = home.parent / f".{wanted.name}.{uuid.uuid4().hex}"
+    _remove_leftovers(home)
+    staged = _hidden(home)
     try:
         linked = _filled(parent, metadata, sources, staged, attempted)
         content = {**asdict(wanted), "created_at": wanted.created_at.isoformat()}
@@ -82,7 +89,11 @@ def create(
         (staged / PRIVATE).write_text(json.dumps(content, indent=1))
         staged.rename(home)
     except OSError as error:
-        raise StorageError(attempted, received=f"{type(error).__name__}: {error}") from error
+        raise StorageError(
+            attempted,
+            received=f"{type(error).__name__}: {error}",
+            next_step="check that the disk is there and has room, then run the command again",
+        ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return MadeEnvironment(wanted, linked)
@@ -126,26 +137,60 @@ def environment_named(parent: Environment, name: str) -> PrivateEnvironment:
 def drop(item: PrivateEnvironment) -> int:
     """Remove an environment and all that it alone has; return the bytes that this frees.
 
-    Its name is free at once; if the process is killed, the next environment of the name removes the rest.
+    Its name is free at once; if the process is killed, the next environment of the name removes the rest. Raises
+    StorageError while another process makes or drops it, or if the disk fails.
     """
+    attempted = f"dropping the environment {item.name!r}"
     home = Path(item.home)
-    freed = own_bytes(home)
-    gone = home.parent / f".{item.name}.{uuid.uuid4().hex}"
-    try:
-        home.rename(gone)
-        shutil.rmtree(gone)
-    except OSError as error:
-        raise StorageError(
-            f"dropping the environment {item.name!r}",
-            received=f"{type(error).__name__}: {error}",
-            next_step="end the processes that run in it, then drop it again",
-        ) from error
-    return freed
+    with _alone(home, attempted):
+        freed = own_bytes(home)
+        gone = _hidden(home)
+        try:
+            home.rename(gone)
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise StorageError(
+                attempted,
+                received=f"{type(error).__name__}: {error}",
+                next_step="end the processes that run in it, then drop it again",
+            ) from error
+        return freed
+
+
+@contextmanager
+def _alone(home: Path, attempted: str) -> Iterator[None]:
+    """Let no other process make or drop the environment of this home meanwhile."""
+    with locked(home.with_name(f".{home.name}.lock")) as got:
+        if not got:
+            raise StorageError(
+                attempted,
+                received="another process makes or drops it",
+                next_step="wait until that process has ended, then run the command again",
+            )
+        yield
+
+
+def _hidden(home: Path) -> Path:
+    """Return the name of an environment that is being made or dropped."""
+    return home.with_name(f".{home.name}.{uuid.uuid4().hex}")
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove what killed processes left of the environment of this home."""
+    # the whole name: `.a.b.` and digits belong to the environment `a.b`
+    left = re.compile(rf"\.{re.escape(home.name)}\.[0-9a-f]{{32}}")
+    for path in home.parent.iterdir():
+        if left.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _require_local(parent: Environment, name: str, attempted: str) -> None:
     if not _NAME.match(name):
-        raise ConfigError(attempted, received=f"a name that does not match {_NAME.pattern}")
+        raise ConfigError(
+            attempted,
+            received=f"a name that does not match {_NAME.pattern}",
+            next_step="take small letters, digits, and _ . - after the first of them, 63 at most",
+        )
     if is_remote(parent.storage) or parent.dbt_target != "duckdb":
         raise ConfigError(
             attempted,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ PRIVATE = "environment.json"
 _LOG = "_delta_log"
 # the temporary files of killed writers
 _UNFINISHED = "#"
+_HINTS: Mapping[int | None, str] = {
+    errno.EXDEV: "put both on one disk",
+    errno.ENOENT: "something else removes files there; end it, then run the command again",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def link_tree(origin: Path, target: Path) -> Linked:
         logs = [path for path in _files(origin, "") if _LOG in path.split("/")]
         data = [path for path in _files(origin, "") if _LOG not in path.split("/")]
         target.mkdir(parents=True)
-        size = 0
+        linked = size = 0
         folders = {""}
         for path in (*data, *logs):
             folder = path.rpartition("/")[0]
@@ -57,12 +61,16 @@ def link_tree(origin: Path, target: Path) -> Linked:
             try:
                 os.link(origin / path, target / path)
             except FileNotFoundError:
+                # also said if the folder of the target is gone
+                if (origin / path).exists():
+                    raise
                 continue
+            linked += 1
             size += (target / path).stat().st_size
     except OSError as error:
-        hint = "put both on one disk" if error.errno == errno.EXDEV else "check that the disk is there and has room"
+        hint = _HINTS.get(error.errno, "check that the disk is there and has room")
         raise StorageError(attempted, received=f"{type(error).__name__}: {error}", next_step=hint) from error
-    return Linked(len(data) + len(logs), size)
+    return Linked(linked, size)
 
 
 def own_bytes(folder: Path) -> int:

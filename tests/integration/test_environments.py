@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dataops_assets.components.local import LocalRunner
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.source import Source
 from dataops_assets.connections.discovery import discover
-from dataops_assets.errors import ConfigError
+from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.metadata.declaration_store import Declaration
 from dataops_assets.metadata.plan_store import StoredPlan
 from dataops_assets.operations import environments, project
@@ -29,7 +30,7 @@ from dataops_assets.operations.planning.trial import try_plan
 from dataops_assets.operations.run import run_due
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.examine import Damage, examine
-from dataops_assets.storage.links import is_private
+from dataops_assets.storage.links import Linked, is_private, link_tree
 from dataops_assets.storage.vacuum import vacuum
 
 LATER = "sales_2024-01-03.csv"
@@ -126,7 +127,7 @@ def _vacuum_everything(contexts: list[SourceContext]) -> None:
 
 def test_environments_end_and_leftovers_go(parent: Deployment) -> None:
     contexts = parent.contexts(parent.write(declarations()))
-    left = parent.home / "environments" / ".b.killed"
+    left = parent.home / "environments" / f".b.{'0' * 32}"
     left.mkdir(parents=True)
     assert does(contexts, "create", "a", "--keep-days", "0").code == 0
     assert does(contexts, "create", "b").code == 0
@@ -141,6 +142,54 @@ def test_environments_end_and_leftovers_go(parent: Deployment) -> None:
     assert "did you mean" in does(contexts, "drop", "bb").err
     shell = dataops(contexts, "env", "variables", "b").out
     assert f"export DATAOPS_HOME={parent.home}/environments/b\n" in shell
+
+
+def test_environments_that_are_made_at_once_are_each_complete(
+    parent: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = parent.contexts(parent.write(declarations()))
+    files = [path for path in (parent.home / "storage").rglob("*") if path.is_file()]
+    link, others = os.link, list[Ended]()
+
+    def interrupted(origin: Path, target: Path) -> None:
+        link(origin, target)
+        if not others:
+            monkeypatch.setattr(os, "link", link)
+            others.extend(does(contexts, *words) for words in (("create", "a"), ("create", "a.b"), ("create", "a")))
+
+    monkeypatch.setattr(os, "link", interrupted)
+    made = does(contexts, "create", "a.b")
+    assert made.code == 0, made.err
+    assert [ended.code for ended in others] == [0, 2, 2]
+    assert "another process makes or drops it" in others[1].err
+    for name in ("a", "a.b"):
+        storage = inside(parent, name).home / "storage"
+        assert len([path for path in storage.rglob("*") if path.is_file()]) == len(files)
+    assert made.data["files"] == len(files)
+
+
+def test_a_file_that_a_vacuum_removed_is_left_out_and_a_lost_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = tmp_path / "origin"
+    for name in ("a", "b", "c"):
+        (origin / name).mkdir(parents=True)
+        (origin / name / "file").write_text("x")
+    link = os.link
+
+    def while_linking(act: Callable[[], object]) -> None:
+        def linked(source: Path, target: Path) -> None:
+            if source.parent.name == "b":
+                act()
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", linked)
+
+    while_linking(lambda: shutil.rmtree(tmp_path / "lost" / "b"))
+    with pytest.raises(StorageError, match="something else removes files there"):
+        link_tree(origin, tmp_path / "lost")
+    while_linking((origin / "b" / "file").unlink)
+    assert link_tree(origin, tmp_path / "target") == Linked(2, 2)
 
 
 def test_the_first_run_in_an_environment_makes_only_what_is_declared_otherwise(
