@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dataops_assets.config.declared import Declared, Duration, Problem, hint, refuse
 from dataops_assets.config.quality import Severity
+from dataops_assets.local_time import first_at
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Told = Literal["opened", "reopened", "worsened", "acknowledged", "resolved", "unmuted"]
@@ -19,6 +21,8 @@ _TOLD: tuple[Told, ...] = get_args(Told)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _MINUTES_OF_A_DAY = 24 * 60
+# the next week has the days that the clocks skip in this one
+_TWO_WEEKS = 15
 
 
 def _time_of_day(value: Any) -> Any:
@@ -79,23 +83,24 @@ class Hours(Declared):
 
     def next_open(self, time: dt.datetime) -> dt.datetime:
         """Return the first time from `time` on at which messages are sent."""
-        zone = ZoneInfo(self.timezone)
-        local = time.astimezone(zone)
-        for ahead in range(8):
-            day = local.date() + dt.timedelta(days=ahead)
-            begin = dt.datetime.combine(day, self.begin, zone)
-            if _DAYS[day.weekday()] in self.days and local < dt.datetime.combine(day, self.end, zone):
-                return max(time, begin.astimezone(dt.UTC))
-        raise AssertionError("some day of a week is open")
+        return next(max(time, opens) for opens, closes in self._windows(time) if time < closes)
 
     def closes(self, time: dt.datetime) -> dt.datetime:
         """Return the end of the hours that are open at `time`."""
+        return next(closes for _, closes in self._windows(time) if time < closes)
+
+    def _windows(self, time: dt.datetime) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+        """Return when messages begin and cease to be sent, of the days from that of `time` on."""
         zone = ZoneInfo(self.timezone)
-        day = time.astimezone(zone).date()
-        if self.end == dt.time.max:
+        today = time.astimezone(zone).date()
+        for day in (today + dt.timedelta(days=ahead) for ahead in range(_TWO_WEEKS)):
             # midnight is the next day's
-            return dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), zone).astimezone(dt.UTC)
-        return dt.datetime.combine(day, self.end, zone).astimezone(dt.UTC)
+            is_whole = self.end == dt.time.max
+            end = dt.datetime.combine(day + dt.timedelta(days=is_whole), dt.time() if is_whole else self.end)
+            opens, closes = first_at(dt.datetime.combine(day, self.begin), zone), first_at(end, zone)
+            # the clocks can skip the hours of a day
+            if _DAYS[day.weekday()] in self.days and opens < closes:
+                yield opens, closes
 
 
 class Route(Declared):

@@ -80,7 +80,9 @@ class NamedPeriod(Declared):
         "", description="With `from`: dotted name of the last day in the manifest. This day is in the period."
     )
     format: str = Field(
-        "%Y-%m-%d", description="Format (strptime) of the begin and the end, in the time zone of discovery.timezone."
+        "%Y-%m-%d",
+        description="Format (strptime) of the begin and the end, in the time zone of discovery.timezone, or with an "
+        "offset (%z).",
     )
 
     @field_validator("pattern")

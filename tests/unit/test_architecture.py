@@ -29,7 +29,7 @@ PACKAGE = "dataops_assets"
 # the profiles are the vocabulary in which every layer speaks of inputs and outcomes. The package has a circle nowhere:
 # its middle packages (`metadata` to `quality`) are a layer each, in the order in which they may use each other.
 LAYERS = (
-    {"errors", "masking", "profiles", "report", "sql"},
+    {"errors", "local_time", "masking", "profiles", "report", "sql"},
     {"config"},
     {"metadata"},
     {"storage"},

@@ -3,7 +3,8 @@
 It is the whole hour, day, … of its extract time, or the period that the name of its file or its manifest tells.
 
 A period is half-open, in the time zone of the source. Its bounds are computed here, and not by an engine, so that each
-engine has the same. A range column has at most microseconds, so the last moment of a period is its end minus one.
+engine has the same. A range column has at most microseconds, so the last moment of a period is its end minus one. If
+the clocks of the zone skip the whole period, its last moment is before its first one: no row can be in it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.connections.file_manifests import values_in
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import InputError
+from dataops_assets.local_time import first_at, hour_of
 from dataops_assets.report import Input
 from dataops_assets.sql import Relation, query
 from dataops_assets.steps.merging import replace_scope
@@ -78,14 +80,31 @@ def period_of(source: Source, told: Told) -> tuple[Moment, Moment]:
         raise ValueError(f"source {source.name!r} declares no period")
     zone = ZoneInfo(source.discovery.timezone)
     kind = next(item.type for item in source.columns if item.name == source.refresh.range_by)
+    if declared == "hour" and kind == "timestamptz":
+        # an hour that the clock shows twice is two periods
+        begin, end = hour_of(told.extract_time, zone)
+        return begin, end - _LAST_MOMENT
     if isinstance(declared, NamedPeriod):
-        first, last = (_in_type(kind, moment, zone) for moment in _named(declared, told.name))
-        return first, last
-    return _period_at(declared, told.extract_time, kind, zone)
+        first, following = _named(declared, told.name)
+    else:
+        first = _floor(declared, told.extract_time.astimezone(zone).replace(tzinfo=None, fold=0))
+        following = _next(declared, first)
+    if kind == "timestamptz":
+        return _in_utc(first, zone), _in_utc(following, zone) - _LAST_MOMENT
+    first, last = _as_local(first, zone), _as_local(following, zone) - _LAST_MOMENT
+    return (first.date(), last.date()) if kind == "date" else (first, last)
+
+
+def _in_utc(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    return first_at(time, zone) if time.tzinfo is None else time.astimezone(dt.UTC)
+
+
+def _as_local(time: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    return time if time.tzinfo is None else time.astimezone(zone).replace(tzinfo=None)
 
 
 def _named(declared: NamedPeriod, name: str) -> tuple[dt.datetime, dt.datetime]:
-    """Return the first and the last moment of the period that a name or a manifest tells, as local times."""
+    """Return begin and end of the period that a name or a manifest tells: local times, or aware ones with an offset."""
 
     def refused(received: str) -> InputError:
         where = f"manifests with {', '.join(declared.ends.values())}" if declared.ends else declared.pattern
@@ -101,14 +120,17 @@ def _named(declared: NamedPeriod, name: str) -> tuple[dt.datetime, dt.datetime]:
     if not groups:
         raise refused("a manifest that does not tell it" if declared.ends else "a name that does not match the pattern")
     try:
-        times = {group: _local(text, declared.format) for group, text in groups.items()}
+        times = {
+            group: dt.datetime.strptime(text, declared.format)  # noqa: DTZ007  the zone follows
+            for group, text in groups.items()
+        }
         first = times["from"]
         end = times["to"] if "to" in times else times["through"] + _A_DAY
     except (TypeError, ValueError, OverflowError) as error:
         raise refused(str(error)) from error
     if end <= first:
         raise refused(f"a period from {first} that ends at {end}")
-    return first, end - _LAST_MOMENT
+    return first, end
 
 
 def _told_in_name(declared: NamedPeriod, name: str) -> Mapping[str, str]:
@@ -121,32 +143,6 @@ def _told_in_manifest(declared: NamedPeriod, told: str) -> Mapping[str, str]:
     if not set(declared.ends.values()) <= set(found):
         return {}
     return {end: found[name] for end, name in declared.ends.items()}
-
-
-def _local(text: str, form: str) -> dt.datetime:
-    return dt.datetime.strptime(text, form)  # noqa: DTZ007  the zone follows
-
-
-def _in_type(kind: str, local: dt.datetime, zone: ZoneInfo) -> Moment:
-    if kind == "date":
-        return local.date()
-    return local if kind == "timestamp" else local.replace(tzinfo=zone).astimezone(dt.UTC)
-
-
-def _period_at(grain: Grain, extract_time: dt.datetime, kind: str, zone: ZoneInfo) -> tuple[Moment, Moment]:
-    """Return the first and the last moment of the whole hour, day, … of an extract time."""
-    local = extract_time.astimezone(zone)
-    first = _floor(grain, local.replace(tzinfo=None))
-    if kind == "date":
-        return first.date(), (_next(grain, first) - _LAST_MOMENT).date()
-    if kind == "timestamp":
-        return first.replace(fold=0), _next(grain, first.replace(fold=0)) - _LAST_MOMENT
-    start = first.replace(tzinfo=zone).astimezone(dt.UTC)
-    if grain == "hour":
-        # an hour that the clock shows twice is two periods
-        return start, _next(grain, start) - _LAST_MOMENT
-    end = _next(grain, first.replace(fold=0)).replace(tzinfo=zone).astimezone(dt.UTC)
-    return start, end - _LAST_MOMENT
 
 
 def periods(session: Session, source: Source, told: Mapping[str, Told]) -> Relation:
@@ -178,7 +174,7 @@ def _floor(grain: Grain, time: dt.datetime) -> dt.datetime:
     """Return the first moment of the period that has this local time."""
     if grain == "hour":
         return time.replace(minute=0, second=0, microsecond=0)
-    day = time.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    day = time.replace(hour=0, minute=0, second=0, microsecond=0)
     if grain == "day":
         return day
     if grain == "week":
@@ -200,7 +196,7 @@ def _next(grain: Grain, first: dt.datetime) -> dt.datetime:
     try:
         return steps[grain]()
     except (OverflowError, ValueError):
-        return dt.datetime.max.replace(tzinfo=first.tzinfo)
+        return dt.datetime.max  # noqa: DTZ901  a local time
 
 
 def _months_later(first: dt.datetime, months: int) -> dt.datetime:

@@ -15,7 +15,18 @@ from dataops_assets.errors import ConfigError, InputError
 from dataops_assets.steps.merging.input_periods import Told, period_of
 from dataops_assets.steps.merging.manifest import settings_of
 
-ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Pacific/Apia")
+ZONES = (
+    "UTC",
+    "Europe/Berlin",
+    "America/Sao_Paulo",
+    "America/Santiago",
+    "America/Havana",
+    "Asia/Beirut",
+    "Asia/Kolkata",
+    "Atlantic/Azores",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+)
 UTC_TIMES = st.integers(631_152_000, 2_208_988_800).map(lambda second: dt.datetime.fromtimestamp(second, dt.UTC))
 
 
@@ -48,7 +59,11 @@ def period(kind: str, grain: str, zone: str, time: dt.datetime) -> tuple[dt.date
     UTC_TIMES,
     st.timedeltas(-dt.timedelta(days=400), dt.timedelta(days=400)) | st.timedeltas(-dt.timedelta(1), dt.timedelta(1)),
 )
-# the hour that the clock shows twice, the midnight that does not exist, the day that does not exist
+# the hour that the clock shows twice, the half hour that it skips or shows twice, the last hour of the day that it
+# shows twice, the midnight that does not exist, the day that does not exist
+@example("hour", "Australia/Lord_Howe", dt.datetime(2024, 10, 5, 15, 45, tzinfo=dt.UTC), dt.timedelta(minutes=20))
+@example("hour", "Australia/Lord_Howe", dt.datetime(2024, 4, 6, 15, 15, tzinfo=dt.UTC), dt.timedelta(minutes=-20))
+@example("day", "America/Santiago", dt.datetime(2024, 4, 6, 12, tzinfo=dt.UTC), dt.timedelta(hours=15.5))
 @example("hour", "Europe/Berlin", dt.datetime(2023, 10, 29, 0, 30, tzinfo=dt.UTC), dt.timedelta(minutes=20))
 @example("day", "America/Sao_Paulo", dt.datetime(2018, 11, 4, 12, tzinfo=dt.UTC), dt.timedelta(hours=-9))
 @example("day", "Pacific/Apia", dt.datetime(2011, 12, 31, 12, tzinfo=dt.UTC), dt.timedelta(hours=-3))
@@ -69,6 +84,41 @@ def test_a_moment_is_in_the_period_that_the_calendar_shows(
         assert (low <= local_other.date() <= high) == same(grain, local, local_other)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(ZONES), UTC_TIMES, st.integers(1, 3), st.timedeltas(-dt.timedelta(days=3), dt.timedelta(days=4)))
+# the last hour of the day is shown twice; the day begins at 1 o'clock; the day has 25 hours; the day does not exist
+@example("America/Santiago", dt.datetime(2024, 4, 6, 12, tzinfo=dt.UTC), 1, dt.timedelta(hours=15.5))
+@example("America/Santiago", dt.datetime(2024, 9, 8, 12, tzinfo=dt.UTC), 1, dt.timedelta(hours=-8))
+@example("America/Havana", dt.datetime(2024, 11, 3, 12, tzinfo=dt.UTC), 1, dt.timedelta(hours=-7.5))
+@example("Europe/Berlin", dt.datetime(2024, 10, 27, 12, tzinfo=dt.UTC), 1, dt.timedelta(hours=10.5))
+@example("Pacific/Apia", dt.datetime(2011, 12, 29, 12, tzinfo=dt.UTC), 2, dt.timedelta(hours=-1))
+def test_named_days_have_the_moments_that_the_clocks_show_on_them(
+    zone: str, time: dt.datetime, days: int, further: dt.timedelta
+) -> None:
+    first = time.astimezone(ZoneInfo(zone)).date()
+    after = first + dt.timedelta(days=days)
+    through = named("timestamptz", LAST, f"{after - dt.timedelta(1):%Y%m%d}-until-{first:%Y%m%d}", "%Y%m%d", zone)
+    assert named("timestamptz", BOTH, f"sales_{first}_{after}.csv", zone=zone) == through
+    low, high = through
+    other = time + further
+    assert (low <= other <= high) == (first <= other.astimezone(ZoneInfo(zone)).date() < after)
+    if days == 1:
+        assert through == period("timestamptz", "day", zone, time)
+
+
+def test_named_hours_reach_to_the_end_of_the_hour_that_is_shown_twice() -> None:
+    form, pattern = "%Y-%m-%dT%H", r"(?P<from>.*)_(?P<to>.*)"
+    hour, moment = dt.timedelta(hours=1), dt.timedelta(microseconds=1)
+    begin = dt.datetime(2024, 10, 27, tzinfo=dt.UTC)
+    assert named("timestamptz", pattern, "2024-10-27T02_2024-10-27T03", form) == (begin, begin + 2 * hour - moment)
+    # no row can have a time that the clocks skip
+    low, high = named("timestamptz", pattern, "2024-03-31T02_2024-03-31T03", form)
+    assert (low, high) == (dt.datetime(2024, 3, 31, 1, tzinfo=dt.UTC), low - moment)
+    # an offset tells which of the two
+    told = named("timestamptz", pattern, "2024-10-27T02+0100_2024-10-27T03+0100", "%Y-%m-%dT%H%z")
+    assert told == (begin + hour, begin + 2 * hour - moment)
+
+
 def test_the_last_year_has_an_end() -> None:
     assert period("date", "year", "UTC", dt.datetime(9999, 5, 1, tzinfo=dt.UTC))[1] == dt.date(9999, 12, 31)
 
@@ -85,10 +135,12 @@ def test_an_hour_of_a_date_is_refused() -> None:
         period("date", "hour", "UTC", dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
 
 
-def named(kind: str, pattern: str, name: str, form: str = "%Y-%m-%d") -> tuple[dt.date, dt.date]:
+def named(
+    kind: str, pattern: str, name: str, form: str = "%Y-%m-%d", zone: str = "Europe/Berlin"
+) -> tuple[dt.date, dt.date]:
     period = {"pattern": pattern, "format": form}
     refresh = {"type": "timestamp", "range_by": "sold", "period": period}
-    found = source("sales", {"sold": kind}, refresh=refresh, discovery={"timezone": "Europe/Berlin"})
+    found = source("sales", {"sold": kind}, refresh=refresh, discovery={"timezone": zone})
     return period_of(found, Told(dt.datetime(2030, 1, 1, tzinfo=dt.UTC), name))
 
 
