@@ -91,10 +91,10 @@ def place_of(row: Mapping[str, Any]) -> str:
 class Deployment:
     """A deployment below `home` that runs with what is written into its folder of declarations."""
 
-    def __init__(self, home: Path, landing: Path) -> None:
+    def __init__(self, home: Path, landing: Path, **places: str) -> None:
         self.home = home
         self.folder = home / "defs"
-        settings = {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), "DATAOPS_LANDING": str(landing)}
+        settings = {"DATAOPS_ENV": "test", "DATAOPS_HOME": str(home), "DATAOPS_LANDING": str(landing), **places}
         self.environment: Environment = environment_from(settings, home)
         self.platform = Platform(self.environment)
 

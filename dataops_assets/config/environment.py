@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataops_assets.config.places import place_of
 from dataops_assets.errors import ConfigError
 
 EnvironmentName = Literal["local", "test", "staging", "production"]
@@ -101,8 +102,11 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             next_step=f"set {variable} in the environment",
         )
 
-    storage = setting("DATAOPS_STORAGE", str(home / "storage"))
-    if "://" in storage and not storage.startswith("file://") and not _PLAIN_URL.fullmatch(storage):
+    def place(variable: str, default: str) -> str:
+        return place_of(setting(variable, default), f"reading {variable}")
+
+    storage = place("DATAOPS_STORAGE", str(home / "storage"))
+    if "://" in storage and not _PLAIN_URL.fullmatch(storage):
         raise ConfigError(
             "reading DATAOPS_STORAGE",
             received=repr(storage),
@@ -110,6 +114,10 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             # if a name has characters to escape, DuckDB reads another name than the one that it wrote
             next_step="choose a folder without blanks and other characters that a URL escapes",
         )
+    dbt_target = setting("DATAOPS_DBT_TARGET", "duckdb")
+    # other targets have their own settings
+    of_warehouse = place if dbt_target == "duckdb" else setting
+    outputs = variables.get("DATAOPS_OUTPUTS", "") or (str(home / "outputs") if local else "")
     return Environment.model_validate(
         {
             "name": name,
@@ -117,11 +125,11 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             "memory": memory,
             "home": home,
             "storage": storage,
-            "landing": setting("DATAOPS_LANDING", str(home / "landing")),
-            "outputs": variables.get("DATAOPS_OUTPUTS", "") or (str(home / "outputs") if local else ""),
+            "landing": place("DATAOPS_LANDING", str(home / "landing")),
+            "outputs": place_of(outputs, "reading DATAOPS_OUTPUTS") if outputs else "",
             "metadata_url": setting("DATAOPS_METADATA_URL", f"sqlite:///{home / 'metadata.db'}"),
-            "warehouse": setting("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),
-            "dbt_target": setting("DATAOPS_DBT_TARGET", "duckdb"),
+            "warehouse": of_warehouse("DATAOPS_WAREHOUSE", str(home / "warehouse.duckdb")),
+            "dbt_target": dbt_target,
             "spark": _spark_from(variables, home),
         }
     )

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from sqlglot import exp
 
 from dataops_assets.config.outputs import FilesTarget
+from dataops_assets.config.places import place_of
 from dataops_assets.connections.stores import scheme_of, store_errors
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError, InputError, StorageError
@@ -65,8 +66,9 @@ def _place(context: OutputContext, target: FilesTarget) -> FilePlace:
                 next_step="set DATAOPS_OUTPUTS to a folder, such as a mounted share, or to a URL",
             )
         path = f"{context.environment.outputs.rstrip('/')}/{path}"
-    if scheme_of(path) in ("", "file"):
-        return LocalPlace(Path(path.removeprefix("file://")), name, target)
+    path = place_of(path, f"delivering output {name!r}")
+    if not scheme_of(path):
+        return LocalPlace(Path(path), name, target)
     return StorePlace(path, name, target, context.environment.home / "outputs")
 
 

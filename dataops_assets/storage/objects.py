@@ -20,8 +20,8 @@ from dataops_assets.storage import durable
 
 
 def is_remote(uri: str) -> bool:
-    """Return whether `uri` names an object store rather than a local folder."""
-    return len(urlsplit(uri).scheme) > 1 and not uri.startswith("file://")
+    """Return whether `uri` names an object store rather than a local folder, which has an absolute path."""
+    return len(urlsplit(uri).scheme) > 1
 
 
 @functools.lru_cache(maxsize=256)
@@ -42,7 +42,7 @@ class StoredObject:
 
 
 class Folder:
-    """Objects below one URI."""
+    """Objects below one URI: an absolute path of a local folder, or the URL of an object store."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
@@ -90,7 +90,7 @@ class Folder:
     def names(self, prefix: str) -> list[str]:
         """Names of the objects below `prefix`, sorted; relative to this folder."""
         if not is_remote(self.uri):
-            return sorted(_files_below(f"{self.uri.removeprefix('file://')}/{prefix}", prefix))
+            return sorted(_files_below(f"{self.uri}/{prefix}", prefix))
         return [item.path for item in self._listed(prefix)]
 
     def objects(self) -> list[StoredObject]:

@@ -75,7 +75,7 @@ class RawArea:
         self.uri = uri.rstrip("/")
         self._folder = Folder(self.uri)
         self._is_remote = is_remote(self.uri)
-        self._root = Path(self.uri.removeprefix("file://"))
+        self._root = Path(self.uri)
         self._unsynced: set[Path] = set()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 import yaml
 from code_location import standalone
 from command_line import dataops
+from planned_cases import Deployment, declarations, deliver
 
 from dataops_assets.operations import project
+from dataops_assets.storage.examine import examine
+from dataops_assets.storage.vacuum import vacuum
 
 SECRET = "hidden-from-all-readers"
 
@@ -82,3 +86,25 @@ def test_doctor_names_what_is_missing_and_how_to_set_it(tmp_path: Path, monkeypa
     unset = [item["problem"] for item in ended.data if item["place"] == "dbt target snowflake"]
     assert len(unset) == 5
     assert SECRET not in ended.out + ended.err
+
+
+def test_places_may_be_written_as_urls_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what took such a URL for a name wrote below the folder that it ran in
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "the landing").mkdir()
+    deliver(tmp_path / "the landing")
+    here = Deployment(
+        tmp_path / "home",
+        tmp_path,
+        DATAOPS_STORAGE=f"file://{tmp_path}/the%20storage",
+        DATAOPS_LANDING=f"file://localhost{tmp_path}/the%20landing",
+        DATAOPS_WAREHOUSE=f"file://{tmp_path}/w.duckdb",
+    )
+    tree = here.write(declarations())
+    assert here.run(tree) == []
+    assert len(here.rows(tree)["hub/sales"]) == 3
+    for context in here.contexts(tree):
+        assert [damage for table in context.tables for damage in examine(table, deep=True)] == []
+        assert sum(vacuum(table, retention=dt.timedelta(0)).removed for table in context.tables) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "the storage", "the landing"}
+    assert here.environment.warehouse == str(tmp_path / "w.duckdb")

@@ -20,6 +20,10 @@ from dataops_assets.errors import ConfigError
         ({"DATAOPS_ENGINE": "polars"}, "reading DATAOPS_ENGINE; received: 'polars'; known: duckdb, spark"),
         ({"DATAOPS_MEMORY": "lots"}, "reading DATAOPS_MEMORY; received: 'lots'; next: write it as 4GB or 1500MB"),
         ({"DATAOPS_STORAGE": "s3://bucket/a b"}, "choose a folder without blanks"),
+        ({"DATAOPS_STORAGE": "storage"}, "reading DATAOPS_STORAGE; received: 'storage', which is not absolute"),
+        ({"DATAOPS_LANDING": "file:landing"}, "reading DATAOPS_LANDING; received: 'file:landing', which is not abs"),
+        ({"DATAOPS_WAREHOUSE": "file://data/w.duckdb"}, "write three slashes before a path of this machine: file:///"),
+        ({"DATAOPS_OUTPUTS": "./out"}, "reading DATAOPS_OUTPUTS; received: './out', which is not absolute"),
     ],
 )
 def test_a_wrong_or_missing_setting_is_named(variables: dict[str, str], said: str, tmp_path: Path) -> None:
