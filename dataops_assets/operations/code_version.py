@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,43 +18,47 @@ VARIABLE = "DATAOPS_CODE_VERSION"
 _CODE = ("dataops_assets", "dbt_project", "requirements.lock", "pyproject.toml")
 _LOCK = "requirements.lock"
 _SHOWN = 5
+_ATTEMPTED = "finding the version of the code"
 
 
 def code_version(project: Path) -> str:
     """Return the git commit of the project; without a git repository, the value of DATAOPS_CODE_VERSION.
 
-    Raises ConfigError if code, declarations or models differ from the commit, or if there is neither.
+    Raises ConfigError if code, declarations or models differ from the commit, if there is neither, or if git cannot
+    read its repository.
     """
-    attempted = "finding the version of the code"
-    commit = _git(project, "rev-parse", "HEAD") if (project / ".git").exists() else None
+    commit = _commit(project)
     if commit is None:
         version = os.environ.get(VARIABLE, "")
         if not version:
             raise ConfigError(
-                attempted,
-                received=f"no git repository in {project}, and no {VARIABLE}",
+                _ATTEMPTED,
+                received=f"no git repository in {project}, or no git, and no {VARIABLE}",
                 next_step=f"set {VARIABLE} where the image is built, for example to the git commit",
             )
         return version
-    changed = (_git(project, "status", "--porcelain", "--", *_CODE) or "").splitlines()
+    changed = _changed(project)
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise ConfigError(
-            attempted,
-            received=f"files that differ from commit {commit.strip()[:12]}: "
+            _ATTEMPTED,
+            received=f"files that differ from commit {commit[:12]}: "
             f"{', '.join(line[3:] for line in changed[:_SHOWN])}{more}",
-            next_step="commit or revert them, so that the release names the code that made the tables",
+            next_step="commit them, or take them back, so that the release names the code that made the tables",
         )
-    return commit.strip()
+    return commit
 
 
 def present_code(project: Path) -> str:
-    """Return the version of the code as it is, with the number of files that differ from it; empty if it is unknown."""
-    commit = _git(project, "rev-parse", "HEAD") if (project / ".git").exists() else None
+    """Return the version of the code as it is, with the number of files that differ from it; empty if it is unknown.
+
+    Raises ConfigError if git cannot read its repository.
+    """
+    commit = _commit(project)
     if commit is None:
         return os.environ.get(VARIABLE, "")
-    changed = (_git(project, "status", "--porcelain", "--", *_CODE) or "").splitlines()
-    return commit.strip() + (f" with {len(changed)} changed files" if changed else "")
+    changed = _changed(project)
+    return commit + (f" with {len(changed)} changed files" if changed else "")
 
 
 def lock_digest(project: Path) -> str:
@@ -76,15 +81,30 @@ def dbt_digest(project: Path, environment: Environment) -> str:
     return hashlib.sha256(catalogue.model_dump_json().encode()).hexdigest()
 
 
-def _git(project: Path, *arguments: str) -> str | None:
-    """Return what git says; None if there is no git or it refuses."""
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(project), *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
+def _commit(project: Path) -> str | None:
+    """Return the commit of the project; None if it has no git repository, or this machine no git."""
+    if not (project / ".git").exists() or shutil.which("git") is None:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return _git(project, "rev-parse", "HEAD").strip()
+
+
+def _changed(project: Path) -> list[str]:
+    """Return the lines of git about files of the code that differ from the commit."""
+    return _git(project, "status", "--porcelain", "--", *_CODE).splitlines()
+
+
+def _git(project: Path, *arguments: str) -> str:
+    """Return what git says. Raises ConfigError if it fails: then nothing is known, also not that nothing changed."""
+    done = subprocess.run(  # noqa: S603
+        ["git", "-C", str(project), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ConfigError(
+            _ATTEMPTED,
+            received=f"git {arguments[0]} failed: {' '.join(done.stderr.split())}",
+            next_step=f"mend the repository until this works: git -C {project} {' '.join(arguments[:2])}",
+        )
+    return done.stdout

@@ -205,6 +205,12 @@ def test_the_version_of_the_code_is_a_commit_without_changes(tmp_path: Path, mon
     (tmp_path / "dbt_project" / "other.sql").write_text("select 2")
     with pytest.raises(ConfigError, match=r"dbt_project/other\.sql"):
         code_version.code_version(tmp_path)
+    assert code_version.present_code(tmp_path) == f"{commit} with 1 changed files"
+    # what git cannot read is not unchanged
+    (tmp_path / ".git" / "index").write_bytes(b"broken")
+    for version in (code_version.code_version, code_version.present_code):
+        with pytest.raises(ConfigError, match=r"git status failed: .*index"):
+            version(tmp_path)
 
 
 def test_a_consumer_takes_the_newest_approved_version_and_a_rollback_revokes_it(
