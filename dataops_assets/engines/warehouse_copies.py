@@ -8,6 +8,7 @@ the old moment or all of the new one.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -24,6 +25,8 @@ from dataops_assets.storage import durable
 _ATTEMPTS = 30
 _PAUSE_SECONDS = 2.0
 _LOCKED = "Could not set lock on file"
+_HEX = "[0-9a-f]" * 32
+_RESTORE = "restore it from a backup, or roll back by --area: then dbt makes the models again"
 
 
 class WarehouseBusy(StorageError):
@@ -43,7 +46,7 @@ def published_copies(warehouse: Path) -> Path:
 def state_of(warehouse: Path) -> str:
     """Return a text that differs after each write to the warehouse; empty if there is none."""
     found = []
-    for path in (warehouse, warehouse.with_name(f"{warehouse.name}.wal")):
+    for path in (warehouse, _log_of(warehouse)):
         if path.exists():
             status = path.stat()
             found.append(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
@@ -103,6 +106,9 @@ def put_back(copy: Path, warehouse: Path) -> None:
     try:
         _copy(copy, staged)
         if not warehouse.exists():
+            # DuckDB would apply the log of the lost file to the copy
+            _log_of(warehouse).unlink(missing_ok=True)
+            durable.sync_folders(warehouse.parent, None)
             staged.replace(warehouse)
         else:
             # a process that still has the old file open writes into a file that has no name any more
@@ -132,7 +138,7 @@ def in_use(warehouse: Path) -> Iterator[str]:
 
 def remove_leftovers(warehouse: Path) -> None:
     """Remove the half-written files of killed rollbacks. Call it in no other process's rollback."""
-    for left in warehouse.parent.glob(f"{warehouse.name}.*.restoring"):
+    for left in warehouse.parent.glob(f"{glob.escape(warehouse.name)}.{_HEX}.restoring*"):
         left.unlink(missing_ok=True)
 
 
@@ -157,12 +163,19 @@ def require_copy(copy: Path) -> None:
             raise StorageError(
                 f"reading the copy {copy} of the warehouse",
                 received="no such file",
-                next_step="restore it from a backup, or roll back by --area: then dbt makes the models again",
+                next_step=_RESTORE,
             )
         with duckdb.connect(str(copy), read_only=True):
             return
     except duckdb.Error as error:
-        raise StorageError(f"reading the copy {copy} of the warehouse", received=_first_line(error)) from error
+        raise StorageError(
+            f"reading the copy {copy} of the warehouse", received=_first_line(error), next_step=_RESTORE
+        ) from error
+
+
+def _log_of(warehouse: Path) -> Path:
+    """Return DuckDB's log of the newest writes, which is there after a writer was killed."""
+    return warehouse.with_name(f"{warehouse.name}.wal")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -182,7 +195,7 @@ def _copy(source: Path, target: Path) -> None:
 @contextmanager
 def _unchanging(warehouse: Path, attempted: str, attempts: int = _ATTEMPTS) -> Iterator[duckdb.DuckDBPyConnection]:
     """Hold the warehouse so that no process writes it, with all of it in its one file."""
-    log = warehouse.with_name(f"{warehouse.name}.wal")
+    log = _log_of(warehouse)
     for attempt in range(attempts):
         try:
             if log.exists():
@@ -195,7 +208,12 @@ def _unchanging(warehouse: Path, attempted: str, attempts: int = _ATTEMPTS) -> I
                     return
         except duckdb.IOException as error:
             if _LOCKED not in str(error):
-                raise StorageError(attempted, received=_first_line(error)) from error
+                raise StorageError(
+                    attempted,
+                    received=_first_line(error),
+                    next_step=f"if the file is damaged, move it and {log.name} away; then roll back to a release, or "
+                    "let dbt make the models again",
+                ) from error
             if attempt == attempts - 1:
                 raise WarehouseBusy(
                     attempted,
