@@ -7,7 +7,6 @@ delivery that was killed is either complete and known, or invisible and made aga
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from dataops_assets.outputs.position import Position
 from dataops_assets.outputs.store_place import StorePlace
 from dataops_assets.outputs.wanted_rows import Wanted, wanted
 from dataops_assets.sql import alias, column, columns, query
+from dataops_assets.storage import durable
 
 _MOST_PARTITIONS = 1_000
 _NO_VALUE = "__null__"
@@ -181,7 +181,7 @@ class _Delivery:
             number, problem = write_and_read(session, part, kinds, self._target, file, tokens)
             if problem:
                 return _Staged(files, problem)
-            _sync(file)
+            durable.sync_file(file)
             files.append(described(self._staging, file, number))
         written, expected = sum(item.rows for item in files), content_of(session, rows, types).rows
         return _Staged(files, "" if written == expected else f"{written:,} of {expected:,} rows are in the files")
@@ -224,8 +224,3 @@ class _Delivery:
 
 def _folder_name(value: str | None) -> str:
     return _NO_VALUE if value is None else quote(value, safe=" ") or "__empty__"
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

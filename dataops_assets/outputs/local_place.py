@@ -7,7 +7,6 @@ that gets its name at once.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from dataops_assets.config.outputs import FilesTarget
 from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
-from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifests_in, newest_of
+from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifest_at, manifests_in, newest_of, state_in
 from dataops_assets.storage import durable
 
 
@@ -51,7 +50,8 @@ class LocalPlace:
 
     def newest(self) -> Manifest | None:
         """See `FilePlace`."""
-        stored = Manifest.read(self._state)
+        content = self._state.read_bytes() if self._state.exists() else None
+        stored = None if content is None else state_in(content, str(self._state))
         newest = newest_of([*(manifest for _, manifest in manifests_in(self.folder, self.output)), stored])
         if newest is not None and newest != stored:
             _replace_text(self._state, newest.to_text())
@@ -60,7 +60,7 @@ class LocalPlace:
     def has(self, manifest: Manifest) -> bool:
         """See `FilePlace`."""
         place = self.folder / manifest.name if self.target.partition_by else self.folder
-        return all((place / item.path).is_file() for item in manifest.files)
+        return all(_size(place / item.path) == item.bytes for item in manifest.files)
 
     def publish(self, manifest: Manifest) -> str:
         """See `FilePlace`."""
@@ -86,23 +86,29 @@ class LocalPlace:
         """Keep a copy of a file whose name the next delivery takes, where older deliveries are archived."""
         if not (self.target.archive and place.exists()):
             return
-        manifest = Manifest.read(place.with_name(f"{place.name}{ENDING}"))
-        if manifest is None or manifest.output != self.output:
+        manifest = manifest_at(place.with_name(f"{place.name}{ENDING}"))
+        if manifest is None or manifest.output != self.output or not self.has(manifest):
             return
         number, ending = manifest.position.delivery, ending_of(self.target)
         copy = self._archive / f"{place.name.removesuffix(ending)}_{number}{ending}"
-        if not copy.exists():
-            staged = copy.with_name(f".{copy.name}")
-            shutil.copy2(place, staged)
-            staged.replace(copy)
-            kept = replace(manifest, files=(replace(manifest.files[0], path=copy.name),))
-            _replace_text(copy.with_name(f"{copy.name}{ENDING}"), kept.to_text())
+        kept_as = copy.with_name(f"{copy.name}{ENDING}")
+        if kept_as.exists():
+            return
+        staged = copy.with_name(f".{copy.name}")
+        shutil.copy2(place, staged)
+        # the next delivery replaces the original, so the copy must survive a crash of the machine
+        durable.sync_file(staged)
+        staged.replace(copy)
+        kept = replace(manifest, files=(replace(manifest.files[0], path=copy.name),))
+        _replace_text(kept_as, kept.to_text())
 
     @property
     def _archive(self) -> Path:
         path = Path(self.target.archive)
         archive = path if path.is_absolute() else self.folder / path
-        archive.mkdir(parents=True, exist_ok=True)
+        if not archive.is_dir():
+            archive.mkdir(parents=True, exist_ok=True)
+            durable.sync_folders(archive.parent)
         return archive
 
     def keep_newest(self, number: int) -> None:
@@ -132,11 +138,13 @@ def locked(folder: Path, output: str) -> Iterator[None]:
         yield
 
 
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
 def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    path.write_text(text, encoding="utf-8")
+    durable.sync_file(path)
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from dataops_assets.connections.content import digest_of_file
 from dataops_assets.errors import StorageError
@@ -49,38 +50,33 @@ class Manifest:
         """Return the manifest as JSON."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
-    @classmethod
-    def read(cls, path: Path) -> Manifest | None:
-        """Read a manifest; None if there is none. Raises StorageError if it cannot be read."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise _unreadable(str(path), error) from error
-        return cls.of_text(text, str(path))
 
-    @classmethod
-    def of_text(cls, text: str, path: str) -> Manifest:
-        """Return the manifest that a file at `path` has. Raises StorageError if it cannot be read."""
-        try:
-            found: dict[str, Any] = json.loads(text)
-        except ValueError as error:
-            raise _unreadable(path, error) from error
-        found["position"] = Position.from_json(found["position"])
-        found["files"] = tuple(DeliveredFile(**item) for item in found["files"])
-        return cls(**found)
+_MANIFESTS: TypeAdapter[Manifest] = TypeAdapter(Manifest)
+
+
+def manifest_in(content: bytes) -> Manifest | None:
+    """Return the manifest that a file has; None if the file is something else, such as one of another program."""
+    try:
+        return _MANIFESTS.validate_json(content, strict=True)
+    except ValidationError:
+        return None
+
+
+def state_in(content: bytes, path: str) -> Manifest:
+    """Return the last manifest, which the output itself keeps at `path`. Raises StorageError if it cannot be read."""
+    found = manifest_in(content)
+    if found is None:
+        raise StorageError(
+            f"reading {path}",
+            received="a file that is no manifest of a delivery",
+            next_step="restore the file, or remove it for a full delivery",
+        )
+    return found
 
 
 def newest_of(found: Iterable[Manifest | None]) -> Manifest | None:
     """Return the delivery with the highest number; None if there is none."""
     return max(filter(None, found), key=lambda item: item.position.delivery, default=None)
-
-
-def _unreadable(path: str, error: Exception) -> StorageError:
-    return StorageError(
-        f"reading {path}", received=str(error), next_step="restore the file, or remove it for a full delivery"
-    )
 
 
 def described(folder: Path, path: Path, rows: int) -> DeliveredFile:
@@ -106,10 +102,18 @@ def manifest_of(
 
 
 def manifests_in(folder: Path, output: str) -> Iterator[tuple[Path, Manifest]]:
-    """Yield the manifests of an output in a folder, with their paths."""
+    """Yield the manifests of an output in a folder, with their paths. Files of others are passed over."""
     for path in sorted([*folder.glob(f"*{ENDING}"), *folder.glob(f"*/{IN_FOLDER}")]):
         if path.name.startswith(".") or path.parent.name.startswith("."):
             continue
-        found = Manifest.read(path)
+        found = manifest_at(path)
         if found is not None and found.output == output:
             yield path, found
+
+
+def manifest_at(path: Path) -> Manifest | None:
+    """Return the manifest at a path; None if there is none, or only something that others put there."""
+    try:
+        return manifest_in(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
+        return None

@@ -19,7 +19,7 @@ from dataops_assets.errors import StorageError
 from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
 from dataops_assets.outputs.local_place import locked
-from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, newest_of
+from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifest_in, newest_of, state_in
 
 
 class StorePlace:
@@ -49,7 +49,8 @@ class StorePlace:
 
     def newest(self) -> Manifest | None:
         """See `FilePlace`."""
-        stored = self._manifest(self._state)
+        content = self._content(self._state)
+        stored = None if content is None else state_in(content, self._state)
         newest = newest_of([*(manifest for _, manifest in self._deliveries()), stored])
         if newest is not None and newest != stored:
             # readers may take the delivery away, and the next one still has its number
@@ -115,7 +116,7 @@ class StorePlace:
         return f"{self._folder}/{manifest.name}" if self._target.partition_by else self._folder
 
     def _deliveries(self) -> Iterator[tuple[str, Manifest]]:
-        """Yield the manifests of the output, with their paths."""
+        """Yield the manifests of the output, with their paths. Files of others are passed over."""
         for info in self._listed(self._folder):
             path = info["name"].rstrip("/")
             if path.rpartition("/")[2].startswith("."):
@@ -134,12 +135,19 @@ class StorePlace:
             return []
 
     def _manifest(self, path: str) -> Manifest | None:
+        """Return the manifest at a path; None if there is none, or only something that others put there."""
+        try:
+            content = self._content(path)
+        except (IsADirectoryError, PermissionError):
+            return None
+        return None if content is None else manifest_in(content)
+
+    def _content(self, path: str) -> bytes | None:
         try:
             with self._fs.open(path, "rb") as stream:
-                text = stream.read().decode()
+                return bytes(stream.read())
         except FileNotFoundError:
             return None
-        return Manifest.of_text(text, path)
 
     def _size(self, path: str) -> int | None:
         try:

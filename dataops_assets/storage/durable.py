@@ -48,6 +48,12 @@ def link_new(content: Path, target: Path, up_to: Path) -> None:
     sync_folders(target.parent, first_there)
 
 
+def sync_file(file: Path) -> None:
+    """Make the bytes of a file durable; its name is not, see `sync_folders`. Raises OSError where the disk fails."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def sync_folders(folder: Path, up_to: Path | None = None) -> None:
     """Make the names in a folder durable; with `up_to`, also those of the folders above it, to that one."""
     while True:

@@ -29,7 +29,7 @@ import pytest
 from delivered_outputs import OutputPlace
 from openpyxl import load_workbook
 
-from dataops_assets.errors import ConfigError, InputError
+from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.storage.links import PRIVATE
 
 VALUES = {
@@ -152,6 +152,45 @@ def test_a_file_that_keeps_its_name_is_replaced_and_archived(place: OutputPlace)
     assert place.deliver(to(keep=1, archive="old")).notes["skipped"]
     (folder / "things.csv").unlink()
     assert place.deliver(to(keep=1, archive="old")).notes["delivery"] == 4
+
+
+def test_a_file_that_was_cut_is_delivered_again(place: OutputPlace) -> None:
+    place.publish(numbered(range(3)))
+    place.deliver(to())
+    file = place.home / "outputs" / "crm" / "things.csv"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4])
+    assert place.deliver(to()).notes["delivery"] == 2
+    assert file.read_bytes() == whole
+
+
+OF_OTHERS = {
+    "of a web page": json.dumps({"name": "shop", "icons": []}).encode(),
+    "of the same output in another form": json.dumps({"output": "things", "position": 7, "files": [{}]}).encode(),
+    "no object": b"[]",
+    "deep": b"[" * 100_000,
+    "no JSON": b"{}x",
+    "no text": b"\xff\xfe\x00",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("content", OF_OTHERS.values(), ids=OF_OTHERS)
+def test_manifests_of_others_stop_no_delivery(content: bytes, place: OutputPlace) -> None:
+    folder = place.home / "outputs" / "crm"
+    for name in ("web/manifest.json", "things_9.csv.manifest.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "archived.manifest.json").mkdir()
+    (folder / "other" / "manifest.json").mkdir(parents=True)
+    for number, note in enumerate("ab", 1):
+        place.publish(numbered(range(2), note))
+        assert place.deliver(to(name="{output}_{delivery}", keep=1)).notes["delivery"] == number
+    assert (folder / "web" / "manifest.json").read_bytes() == content
+    # what the output itself keeps must be read: without it the number of the delivery would not be known
+    (folder / ".dataops" / "things.json").write_bytes(content)
+    with pytest.raises(StorageError, match=r"things\.json.*restore the file, or remove it for a full delivery"):
+        place.deliver(to(name="{output}_{delivery}"))
 
 
 def test_increments_have_only_changed_keys_also_if_readers_take_them_away(place: OutputPlace) -> None:

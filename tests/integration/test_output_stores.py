@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from emulated_azure import connection_string
 from file_servers import SECRET, FileServer
 from s3fs import S3FileSystem
 
+from dataops_assets.config.outputs import FilesTarget
+from dataops_assets.connections.stores import open_store, options_of
 from dataops_assets.errors import StorageError
 from dataops_assets.outputs.store_place import StorePlace
 
@@ -132,6 +135,13 @@ def test_a_file_in_a_store_is_replaced_archived_and_made_again_where_it_is_gone(
 ) -> None:
     declared, found, remove = store
     to = {**declared, "keep": 1, "archive": "old"}
+    given = options_of(FilesTarget.model_validate(to).storage_options, os.environ)
+    store_of_others, folder = open_store(to["path"], given, "to.path")
+    store_of_others.makedirs(f"{folder}/web", exist_ok=True)
+    # of another program, which is nothing to the output
+    of_others = place.home / "manifest.json"
+    of_others.write_text('{"name": "shop", "icons": []}')
+    store_of_others.put_file(str(of_others), f"{folder}/web/manifest.json")
     for note in "abc":
         place.publish(numbered(range(2), note))
         assert [item.passed for item in place.deliver(to).outcomes] == [True, True]
@@ -142,7 +152,8 @@ def test_a_file_in_a_store_is_replaced_archived_and_made_again_where_it_is_gone(
         for name in ("old/things_1.csv", "old/things_2.csv", "things.csv")
         for ending in ("", ".manifest.json")
     ]
-    assert visible(found()) == names
+    assert visible(found()) == [*names, "web/manifest.json"]
+    remove("web/manifest.json")
     assert sorted(manifests(found())) == [1, 2, 3]
     # nor is it delivered again for another way to sign in
     changed = {**to["storage_options"], "password": "${HOME}"} if "sftp" in to["path"] else to["storage_options"]
