@@ -7,11 +7,11 @@ delivery that was killed is either complete and known, or invisible and made aga
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlglot import exp
 
@@ -27,6 +27,7 @@ from dataops_assets.outputs.file_formats import ending_of, write_and_read
 from dataops_assets.outputs.file_place import FilePlace
 from dataops_assets.outputs.local_place import LocalPlace
 from dataops_assets.outputs.manifest import DeliveredFile, Manifest, described, manifest_of
+from dataops_assets.outputs.partition_folders import partition_folder
 from dataops_assets.outputs.position import Position
 from dataops_assets.outputs.store_place import StorePlace
 from dataops_assets.outputs.wanted_rows import Wanted, wanted
@@ -34,7 +35,7 @@ from dataops_assets.sql import alias, column, columns, query
 from dataops_assets.storage import durable
 
 _MOST_PARTITIONS = 1_000
-_NO_VALUE = "__null__"
+_SHOWN_CHARACTERS = 60
 
 
 def deliver_to_files(context: OutputContext, target: FilesTarget, opened: Target) -> Delivered:
@@ -48,6 +49,8 @@ def deliver_to_files(context: OutputContext, target: FilesTarget, opened: Target
         with place.alone():
             return _Delivery(context, target, opened, place).run()
     except store_errors() as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise _too_long(context, error) from error
         raise StorageError(
             f"delivering output {context.output.name!r} to {place.shown}",
             received=f"{type(error).__name__}: {error}",
@@ -177,6 +180,12 @@ class _Delivery:
         files: list[DeliveredFile] = []
         for path, part, kinds in self._parts(session, rows, types):
             file = self._staging / path
+            if file.exists():
+                raise InputError(
+                    f"dividing output {self._output.name!r} by {', '.join(self._target.partition_by)}",
+                    received=f"the folder {path.parent} is that of two partitions: the disk ignores case",
+                    next_step="choose an expression that writes such values alike; nothing was delivered",
+                )
             file.parent.mkdir(parents=True, exist_ok=True)
             number, problem = write_and_read(session, part, kinds, self._target, file, tokens)
             if problem:
@@ -218,9 +227,16 @@ class _Delivery:
                 for name in by
             ]
             part: exp.Select = query("SELECT $names FROM $rows AS t", names=columns(kinds, "t"), rows=rows)
-            folders = [f"{quote(name, safe='')}={_folder_name(values[name])}" for name in by]
-            yield Path(*folders, f"rows{ending}"), part.where(*of_part), kinds
+            yield Path(partition_folder(by, values), f"rows{ending}"), part.where(*of_part), kinds
 
 
-def _folder_name(value: str | None) -> str:
-    return _NO_VALUE if value is None else quote(value, safe=" ") or "__empty__"
+def _too_long(context: OutputContext, error: OSError) -> InputError:
+    paths = [Path(str(path)) for path in (error.filename, error.filename2) if path]
+    part = max((part for path in paths for part in path.parts), key=len, default="")
+    return InputError(
+        f"delivering output {context.output.name!r}",
+        received=f"a name of {len(part):,} characters, which is too long for a file or a folder: "
+        f"{part[:_SHOWN_CHARACTERS]}...",
+        next_step="divide by columns (partition_by) with shorter values, or shorten to.name; what was delivered before "
+        "is untouched",
+    )

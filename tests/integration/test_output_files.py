@@ -18,8 +18,9 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import fastavro
@@ -27,9 +28,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from delivered_outputs import OutputPlace
+from hypothesis import given
+from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from dataops_assets.errors import ConfigError, InputError, StorageError
+from dataops_assets.outputs import file_target
+from dataops_assets.outputs.partition_folders import partition_folder
 from dataops_assets.storage.links import PRIVATE
 
 VALUES = {
@@ -130,6 +135,57 @@ def test_files_by_partition_appear_as_one_folder(place: OutputPlace) -> None:
     place.deliver(to(name="{output}_{delivery}", partition_by=["country"], keep=1, archive="old"))
     assert {name.split("/")[0] for name in names(folder)} == {"things_2", "old"}
     assert manifest(folder / "old" / "things_1" / "manifest.json")["rows"] == 4
+
+
+def read_value(folder: str) -> str | None:
+    """The value of a partition, as docs/outputs.md tells to read it."""
+    markers = {"__null__": None, "__empty__": ""}
+    text = folder.partition("=")[2]
+    return markers[text] if text in markers else unquote(text)
+
+
+MARKS = ["", "__null__", "__empty__", "%5F_null__", ".", "..", "a/b", "a=b"]
+
+
+@given(st.none() | st.sampled_from(MARKS) | st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_folder_of_a_value_tells_the_value(value: str | None) -> None:
+    folder = partition_folder(["a=b", "c/d"], {"a=b": value, "c/d": None})
+    assert len(folder.parts) == 2
+    assert folder.parts[0].startswith("a%3Db=")
+    assert (read_value(folder.parts[0]), read_value(folder.parts[1])) == (value, None)
+
+
+def test_each_row_is_in_the_folder_of_its_value(place: OutputPlace) -> None:
+    rows = list(enumerate([None, *MARKS]))
+    place.publish(pa.table({"id": [number for number, _ in rows], "c": [value for _, value in rows]}))
+    report = place.deliver(to(name="{output}_{delivery}", partition_by=["c"]))
+    assert report.inputs[0].counts["rows written"] == len(rows)
+    found = {
+        int(row["id"]): read_value(path.parent.name)
+        for path in (place.home / "outputs/crm/things_1").rglob("rows.csv")
+        for row in csv.DictReader(path.open())
+    }
+    assert found == dict(rows)
+
+
+def test_two_values_that_a_disk_holds_for_one_are_refused(place: OutputPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a share that ignores case, which a machine for tests does not have."""
+    monkeypatch.setattr(
+        file_target, "partition_folder", lambda *given_: PurePosixPath(str(partition_folder(*given_)).lower())
+    )
+    place.publish(pa.table({"id": [1, 2], "country": ["DE", "de"]}))
+    with pytest.raises(InputError, match="the folder country=de is that of two partitions"):
+        place.deliver(to(name="{output}_{delivery}", partition_by=["country"]))
+    assert names(place.home / "outputs" / "crm") == []
+
+
+def test_a_name_that_is_too_long_is_told(place: OutputPlace) -> None:
+    place.publish(pa.table({"id": [1], "country": ["ä" * 50]}))
+    with pytest.raises(InputError, match=r"a name of 308 characters.*country=%C3%A4.*with shorter values") as caught:
+        place.deliver(to(name="{output}_{delivery}", partition_by=["country"]))
+    assert "room" not in str(caught.value)
+    with pytest.raises(InputError, match=r"a name of 304 characters.*nnn\.\.\.; .*shorten to\.name"):
+        place.deliver(to(name="n" * 300))
 
 
 def test_a_file_that_keeps_its_name_is_replaced_and_archived(place: OutputPlace) -> None:
@@ -321,6 +377,8 @@ _CHILD = """
 import json, sys
 from pathlib import Path
 from delivered_outputs import OutputPlace
+from hypothesis import given
+from hypothesis import strategies as st
 place = OutputPlace(Path(sys.argv[1]))
 to, declared = json.loads(sys.argv[2])
 print("begins", flush=True)
