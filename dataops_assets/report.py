@@ -111,8 +111,9 @@ class RuleReceipt:
 class StepReport:
     """Result of a step: for each input, and for its table.
 
-    * `rows`: row count of the table after the step.
-    * `version`: its Delta version (None for raw). `commit_id`: the commit that made this version.
+    * `rows`: row count of the table after the step; None if the step was not run, because no input could be started.
+    * `version`: its Delta version (None for raw, and if the step was not run). `commit_id`: the commit that made this
+      version.
     * `columns`: its column names and SQL types, in order.
     * `notes`: short facts to show (files rewritten, ...).
     * `receipts`: for each computed rule, the number of rows.
@@ -131,6 +132,13 @@ class StepReport:
     receipts: tuple[RuleReceipt, ...] = ()
     read: Mapping[str, int | None] = field(default_factory=dict)
     commit_id: str = ""
+
+    @property
+    def result(self) -> str:
+        """Return in words what the step left: the rows and version of its table, or that it made none."""
+        if self.rows is None:
+            return "no table was made"
+        return f"{self.rows:,} rows" + ("" if self.version is None else f" in version {self.version}")
 
     @property
     def failures(self) -> tuple[InputReport, ...]:

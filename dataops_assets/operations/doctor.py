@@ -138,4 +138,4 @@ def _make_anew(context: SourceContext, *, hub: bool, current: bool) -> Iterator[
 
 
 def _made(report: StepReport) -> Repair:
-    return Repair(report.asset, f"{report.rows:,} rows in version {report.version}")
+    return Repair(report.asset, report.result)

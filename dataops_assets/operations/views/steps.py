@@ -24,7 +24,7 @@ def done(result: Done) -> Iterator[Shown]:
     """Return the inputs that failed a step, and the hub if it was reached."""
     yield from (f"input {input_id}: {error}" for input_id, error in result.errors.items())
     if result.report is not None and result.report.step == "refresh":
-        yield f"{result.report.asset}: {result.report.rows:,} rows in version {result.report.version}"
+        yield f"{result.report.asset}: {result.report.result}"
 
 
 def done_as_data(result: Done) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def report(made: StepReport) -> Iterator[Shown]:
     """Return the table that a step made, the inputs that failed, and the receipts of its rules."""
     for item in made.failures:
         yield f"input {item.input_id}: {item.error}" if item.input_id else f"{made.asset}: {item.error}"
-    yield f"{made.asset}: {made.rows:,} rows in version {made.version}; {dict(made.notes)}"
+    yield f"{made.asset}: {made.result}; {dict(made.notes)}"
     if made.receipts:
         rows = [[item.rule, item.version, f"{item.rows_seen:,}", f"{item.rows_changed:,}"] for item in made.receipts]
         yield Table(_RECEIPTS, rows)
