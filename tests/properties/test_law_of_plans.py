@@ -112,6 +112,25 @@ def test_what_a_plan_predicts_is_what_happens(base: Path, names: Sequence[str]) 
         assert (again.changes, again.work) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["another window", "a frozen rule becomes current"])
+def test_applied_work_leaves_nothing_to_do_also_in_tables_without_rows(tmp_path: Path, name: str) -> None:
+    deliver(tmp_path / "landing")
+    for file in (tmp_path / "landing").iterdir():
+        file.write_text(file.read_text().partition("\n")[0] + "\n")
+    here = Deployment(tmp_path / "home", tmp_path / "landing")
+    changed = declarations()
+    tree = here.write(changed)
+    assert here.run(tree) == []
+    here.platform.metadata.declarations.record(tree.state)
+    EDITS[name](changed)
+    tree = here.write(changed)
+    plan = make_plan(tree, here.contexts(tree), here.platform.metadata)
+    assert plan.changes
+    _applied(here, tree, plan)
+    again = make_plan(tree, here.contexts(tree), here.platform.metadata)
+    assert (again.changes, again.work) == ([], [])
+
+
 def _applied(here: Deployment, tree: Any, plan: Plan) -> Rows:
     metadata = here.platform.metadata
     metadata.plans.save(
