@@ -1,4 +1,4 @@
-"""The sensor that evaluates the automation conditions. A look at which nothing is new costs one small query.
+"""The sensor that evaluates the automation conditions. A tick without new events costs one small query.
 
 Dagster's daemon evaluates all conditions at each tick, and an evaluation that finds nothing to do takes as long as one
 that does. This sensor evaluates them in the code server, and only after a new event.
@@ -83,7 +83,7 @@ class QuietAutomation(dg.AutomationConditionSensorDefinition):
         return found
 
     def with_attributes(self, *, metadata: Any = None, **others: Any) -> QuietAutomation:
-        """Return a copy with other metadata, as the class of Dagster does; it takes no `others` from a sensor."""
+        """Return a copy with other metadata, as Dagster's own class does. Other attributes are ignored."""
         del others
         changed = self._settings if metadata is None else {**self._settings, "metadata": metadata}
         return QuietAutomation(self.name, self._clock, **changed)

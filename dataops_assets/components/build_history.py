@@ -1,4 +1,4 @@
-"""The rows of a warehouse table after its last builds, by which process control judges those of the next one.
+"""The numbers of rows of a warehouse table after its last builds; process control judges the next build by them.
 
 The newest event of a table carries them, so that one event is read and not one for each build.
 """
@@ -33,7 +33,7 @@ def as_data(builds: Sequence[Build]) -> list[list[int]]:
 
 
 def builds_of(data: Any) -> list[Build]:
-    """Return the builds of values that `as_data` made; none of what another version of this code may have written."""
+    """Return the builds in values that `as_data` made; none from a form that this code version does not know."""
     if not isinstance(data, list) or not all(isinstance(item, list) and len(item) == 2 for item in data):
         return []
     if not all(isinstance(number, int) for item in data for number in item):

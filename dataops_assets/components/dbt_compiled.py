@@ -73,7 +73,7 @@ def main(folder: str, artifacts: str, *wanted: str) -> None:
 def lineage_to_keep(
     project: DbtProject, manifest: Manifest, catalogue: Catalogue, states: Path, wanted: Collection[str]
 ) -> dict[str, Mapping[str, object]]:
-    """Return the lineage of models by unique id, as it is kept in a file; what no earlier state has is compiled.
+    """Return the lineage of models by unique id, as the stored file has it; compile those that no earlier state has.
 
     `states`: the folder with the artifacts of the states of the project. Raises as `invoke`.
     """

@@ -1,4 +1,4 @@
-"""All that a code location declares, as values of JSON: what is in force when it runs, and what a plan compares.
+"""All declarations of a code location as JSON values. They are recorded when it runs, and compared by a plan.
 
 What is as by default is left out: a setting that a new version of the software brings is no change of a declaration.
 It contains no secret: declarations only name the variables and files that hold them.

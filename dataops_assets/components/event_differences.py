@@ -1,4 +1,4 @@
-"""Compares the metadata with Dagster's events, as far as they tell of one thing: which steps of which inputs are done.
+"""Compares the metadata with Dagster's events: which steps of which inputs are done according to each.
 
 Sensors mend most differences at their next look. What is found here and stays means that one of the two was lost or is
 of another time, for example restored from a backup.

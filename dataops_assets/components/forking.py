@@ -1,4 +1,4 @@
-"""Keeps a process free of threads, so that it may fork: a fork lacks them, and what they have locked stays locked."""
+"""Keeps a process free of threads, so that it can fork: a fork lacks the threads, but keeps their locks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def has_threads() -> bool:
 
 
 def end_with(file: int) -> None:
-    """Wait until nothing has the other end of a pipe or socket open any more, then kill this process."""
+    """Wait until no process has the other end of a pipe or socket open any more, then kill this process."""
     while os.read(file, 1):
         pass
     os.kill(os.getpid(), signal.SIGKILL)

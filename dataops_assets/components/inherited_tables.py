@@ -1,4 +1,4 @@
-"""Tells the new Dagster instance of a private environment what its parent's instance knows of tables that are the same.
+"""Copies events of unchanged tables from the parent's Dagster instance to that of a new private environment.
 
 The environment begins with the tables of its parent, and with an instance that knows none of them. Hubs are told from
 the metadata by each look. Models, recalculated hubs and outputs are not in the metadata, so the daemon would make each
@@ -26,7 +26,7 @@ _LATE = "reported_late"
 
 
 def declared_as_in_force(platform: Platform) -> frozenset[tuple[str, str]]:
-    """Return the kinds and names of what is declared as it is in force; call it before the first look."""
+    """Return kind and name of each declaration that equals the one in force. Call this before the first look."""
     load = platform.metadata.declarations.in_force()
     if load is None:
         return frozenset()

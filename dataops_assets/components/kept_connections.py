@@ -1,4 +1,4 @@
-"""Makes events cheap in a process that writes many: a run of a thousand inputs writes thousands of them.
+"""Keeps SQLite connections open, so that a run that writes thousands of events does not open one for each event.
 
 For each event, Dagster opens a connection and commits. To do so for each one, and to wait for the disk each time, takes
 longer than the work of the run.

@@ -44,7 +44,7 @@ _PartCheck = tuple[tuple[str | int, ...], Callable[[], object]]
 
 
 def faults(declared: Declarations) -> list[str]:
-    """Return a text with file and line for each source and output that the load would refuse, in the load's words."""
+    """Return the error, with file and line, for each source and output for which the code location would not load."""
     found = []
     for item in declared.by_name.values():
         try:

@@ -1,4 +1,4 @@
-"""A look at one source with all that follows from it, but for the runs.
+"""Looks at one source, records and reports what the look found. The caller starts the runs.
 
 Dagster gets partitions and events, and the metadata a record of a look that failed. What was told is kept in Dagster's
 storage, for each source and only if it changes: another instance was told nothing. It is written last. If the process
@@ -60,7 +60,7 @@ def look_and_tell(
 
 
 def told(instance: dg.DagsterInstance, source: str) -> str:
-    """Return the token that the last look at a source stored in this instance; empty if there was no look."""
+    """Return the token with the messages that the last look at a source reported; empty if there was no look."""
     return instance.daemon_cursor_storage.get_cursor_values({_key(source)}).get(_key(source), "")
 
 

@@ -31,7 +31,7 @@ class _Worker:
 
 
 class RunQueue(Generic[_Job, _Result]):
-    """Does jobs; those of one name are done in order, those of different names may be done side by side.
+    """Runs jobs. Jobs of one name run in order; jobs of different names may run at the same time.
 
     Forks take the jobs if `side_by_side` is asked for, this process may have children and has no threads that a fork
     would miss, and the machine has more than one processor. Otherwise this process does them. At most two jobs are done

@@ -62,7 +62,7 @@ def newest_done(context: SourceContext, step: str) -> str:
 
 
 def unsettled(metadata: MetadataStore, names: Collection[str]) -> list[str]:
-    """Return those of some sources that have unfinished inputs, or no input in their hub, each with the reason.
+    """Return which of these sources have unfinished inputs, or no input in their hub, each with the reason.
 
     The snapshot rules of a source wait for the sources that they look up: a snapshot value is frozen, so a row must not
     be processed before the rows that it looks up.

@@ -22,7 +22,7 @@ class ToldOnce:
         self.repeated = 0
 
     def fresh(self, facts: Sequence[str]) -> list[str]:
-        """Return the facts that the look before did not tell.
+        """Return the facts that the last look did not report.
 
         The token has a limited size: facts beyond the first 500 of one kind are told by their number.
         """

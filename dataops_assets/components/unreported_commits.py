@@ -54,7 +54,7 @@ def untold(
 
 
 def not_told(node: StepNode, instance: dg.DagsterInstance, done: Sequence[StepStatus]) -> Iterator[StepStatus]:
-    """Return those of the `done` steps of inputs whose partition or table version Dagster does not have."""
+    """Return those `done` steps of inputs whose partition or table version is missing in Dagster."""
     mine = [item for item in done if item.step == node.name]
     if not mine:
         return

@@ -10,7 +10,7 @@ STEM, NAME = "{stem}", "{name}"
 
 
 class FileManifest(Declared):
-    """A JSON file beside each file, which is delivered with it. A file without its manifest waits for it."""
+    """A JSON file that is delivered beside each file and describes it. A file without its manifest waits for it."""
 
     name: str = Field(
         "{stem}.manifest.json",

@@ -110,7 +110,7 @@ class NamedPeriod(Declared):
 
     @property
     def ends(self) -> dict[str, str]:
-        """Return the names in the manifest by what they tell: from, to, through; empty if the name of a file tells."""
+        """Return the names in the manifest by role (from, to, through); empty if the file name has the period."""
         found = {"from": self.begin, "to": self.to, "through": self.through}
         return {what: name for what, name in found.items() if name}
 

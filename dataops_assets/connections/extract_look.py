@@ -1,4 +1,4 @@
-"""Looks at what is not files: functions, databases, APIs, topics and logs. What a look takes is one raw file.
+"""Looks at sources that are not files: functions, databases, APIs, topics and logs. A look writes one raw file.
 
 The bytes are safe in the raw area before input and position are recorded, in one transaction. So a look that is killed
 changes nothing, and the next one continues from the same position. Rows of a function are hashed as the Parquet bytes

@@ -183,7 +183,7 @@ class Files:
         return listing
 
     def named(self, origins: Collection[str]) -> Listing:
-        """Return what `list` returns, of these objects alone, and without a listing of the bucket.
+        """Return the same as `list`, but only for these objects, and without listing the bucket.
 
         Those that are gone are left out. Raises StorageError when the store cannot be reached.
         """
@@ -229,7 +229,7 @@ class Files:
         return hash(frozenset(found))
 
     def nearby(self) -> Nearby:
-        """Return what is there on the way to the folder of the files. Raises StorageError as `list` does."""
+        """Return the nearest existing folder above the files, with the names in it. Raises StorageError as `list`."""
         folder, missing = self._fixed.rstrip("/"), ""
         while True:
             try:

@@ -12,5 +12,5 @@ def proof_of(secret: str, message: bytes) -> bytes:
 
 
 def is_proved(secret: str, message: bytes, given: bytes) -> bool:
-    """Return whether a proof fits a message. An empty secret proves nothing."""
+    """Return whether a signature is valid for a message. With an empty secret, no signature is valid."""
     return bool(secret) and hmac.compare_digest(proof_of(secret, message), given)

@@ -40,7 +40,7 @@ SCHEMES = ("file", "local", "memory", *OBJECT_STORES, *_SERVERS)
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Return what a store or a file server may raise: a library that is not imported has raised nothing."""
+    """Return the exceptions that stores and file servers raise, of those libraries that are imported."""
     others = [getattr(sys.modules[module], name) for module, name in _OTHER_ERRORS if module in sys.modules]
     return (OSError, BotoCoreError, *others)
 

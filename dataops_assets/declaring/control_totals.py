@@ -1,4 +1,4 @@
-"""Says what the totals in the last line of files are: the number of rows, or the sum of a column."""
+"""Finds the meaning of the totals in the last line of files: the number of rows, or the sum of a column."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMERIC = ("integer", "decimal", "double")
 def with_named_totals(
     session: Session, totals: Sequence[Mapping[str, str]], records_of: Sequence[int], found: SuggestedColumns
 ) -> CsvFormat:
-    """Return the format, in which each total has the name of what it is proved to be; others have none.
+    """Return the format in which each proved total has its name: `rows` or a column. Other totals have no name.
 
     `totals` are the texts of each file by their groups, `records_of` is the number of records of each file.
     """

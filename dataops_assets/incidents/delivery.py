@@ -30,7 +30,7 @@ class Channel(Protocol):
 
 
 def deliver(store: IncidentStore, channels: Mapping[str, Channel], settings: Incidents, now: dt.datetime) -> list[str]:
-    """Send what is due. Returns a message for each channel that did not take what it was sent."""
+    """Send the messages that are due. Returns an error text for each channel that did not accept its messages."""
     by_channel: dict[str, list[Row]] = {}
     for row in store.due_messages(now):
         by_channel.setdefault(row["channel"], []).append(row)

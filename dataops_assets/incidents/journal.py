@@ -69,7 +69,7 @@ class Change:
 
 @dataclass
 class Incident:
-    """An incident as it is after its events.
+    """The state of an incident after all its events.
 
     * `problems`: the problems that it has now, by key. `known`: the last that was found of each problem it ever had.
     * `cause`: key of the problem that explains the others.

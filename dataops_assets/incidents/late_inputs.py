@@ -1,4 +1,4 @@
-"""The problems of sources whose next input is late: later than declared, or than learnt from the arrivals before."""
+"""Finds the sources whose next input is late, by declared limits or by limits learnt from earlier arrivals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records how far outputs were delivered whose targets keep no position themselves."""
+"""Records the positions of outputs whose targets store no position themselves."""
 
 from __future__ import annotations
 

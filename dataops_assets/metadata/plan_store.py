@@ -32,7 +32,7 @@ class StoredPlan:
 
 @dataclass(frozen=True)
 class Apply:
-    """One time that a plan was applied. `outcome`: of each piece of work, what was predicted and what was done."""
+    """One application of a plan. `outcome`: for each piece of work the estimate, and what was done."""
 
     apply_id: int
     plan_id: str

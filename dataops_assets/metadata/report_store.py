@@ -111,7 +111,7 @@ class ReportStore:
                 insert(connection, table, rows)
 
     def save_days(self, product: str, since: dt.datetime, days: Sequence[Row]) -> None:
-        """Record what the indicators of a data product counted, in place of what is known of the days since a time."""
+        """Record the daily counts of a data product's indicators. They replace all recorded days since `since`."""
         table = tables.service_level_days
         with self._database.write("recording what service levels counted") as connection:
             connection.execute(table.delete().where(table.c.product == product, table.c.day >= since))

@@ -67,7 +67,7 @@ def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[s
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows, all with the same columns; nothing for none, of which SQLAlchemy would make a row of defaults."""
+    """Insert rows, all with the same columns. Without rows it does nothing: SQLAlchemy would insert defaults."""
     if rows:
         connection.execute(table.insert(), [dict(row) for row in rows])
 

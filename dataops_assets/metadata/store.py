@@ -588,7 +588,7 @@ class MetadataStore:
         return found
 
     def step_totals(self) -> dict[tuple[str, str], StepTotal]:
-        """Return what the steps of each source have done, by source and step; of each input the last attempt."""
+        """Return the totals of all steps, by source and step. For each input the last attempt counts."""
         table = tables.processes
         sums = (sa.func.sum(table.c.rows), sa.func.sum(table.c.seconds), sa.func.count())
         wanted = (

@@ -50,7 +50,7 @@ def code_version(project: Path) -> str:
 
 
 def present_code(project: Path) -> str:
-    """Return the version of the code as it is, with the number of files that differ from it; empty if it is unknown.
+    """Return the version of the code, with the number of files that differ from its commit; empty if it is unknown.
 
     Raises ConfigError if git cannot read its repository.
     """

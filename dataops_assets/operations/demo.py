@@ -48,7 +48,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class NothingToDo:
-    """The part of the demonstration before had nothing to do."""
+    """The previous part of the demonstration had nothing to do."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Outcome:
 def run_due(
     runner: LocalRunner, metadata: MetadataStore, sources: Sequence[str]
 ) -> Iterator[FinishedRun | KeptOut | Noted]:
-    """Do all that is due, until nothing is; yield each run when it has ended, and what is to be said of it.
+    """Process everything that is due, until nothing is left. Yields each run when it has ended, and notes about it.
 
     Only inputs of `sources` are taken (default: all). Tables that follow the hubs are made for all sources.
     """

@@ -32,7 +32,7 @@ def write_and_read(
     path: Path,
     of_file: Mapping[str, str],
 ) -> tuple[int, str]:
-    """Write rows as one file and read it back; return the number of its rows, and what is wrong with it ('': nothing).
+    """Write rows as one file and read it back. Returns the number of its rows, and its fault ('' if it has none).
 
     `of_file` are the values of tokens about the whole file. Raises InputError if the format cannot hold the rows,
     ConfigError for a template that does not fit, and StorageError if the disk fails.

@@ -24,7 +24,7 @@ class FilePlace(Protocol):
         """A folder of this machine for files that are not delivered yet."""
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other deliveries of the same output out."""
+        """Hold a lock: no other delivery of the same output runs in this block."""
 
     def newest(self) -> Manifest | None:
         """Return the last complete delivery, also if its run was killed right after it."""

@@ -38,7 +38,7 @@ _HEADER = "Idempotency-Key"
 
 
 def deliver_to_api(context: OutputContext, target: HttpTarget, opened: Target) -> Delivered:
-    """Send what the API was not given, and return what was done. Raises ConfigError, InputError, StorageError."""
+    """Send the rows that the API lacks, and return what was done. Raises ConfigError, InputError, StorageError."""
     api = require_api(target.api, context.databases)
     patience = Patience(api.longest_wait.total_seconds())
     client = RestClient(api, signing_of(api, os.environ), patience, Limits().document_bytes)

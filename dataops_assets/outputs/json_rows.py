@@ -1,4 +1,4 @@
-"""Makes JSON of rows, as files and topics have it: decimals that a double cannot hold are texts."""
+"""Converts rows to JSON for files and topics. Decimals that a double cannot hold become texts."""
 
 from __future__ import annotations
 

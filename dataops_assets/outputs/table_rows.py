@@ -110,7 +110,7 @@ class ModelRows:
         return self.copied.reference
 
     def changed(self, before: Sequence[int | str]) -> None:  # noqa: ARG002  a model keeps no versions
-        """See `TableRows`: a model tells no changes."""
+        """See `TableRows`. The changes of a model are not known."""
         return
 
 

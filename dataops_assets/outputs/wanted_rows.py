@@ -39,7 +39,7 @@ class Wanted:
 
 
 def wanted(session: DuckDBSession, item: Compiled, table: TableRows, before: Position | None) -> Wanted:
-    """Return what a target must get that is at the position `before`; with None, all rows.
+    """Return the rows and keys for a target at the position `before`; all rows if that is None.
 
     Raises InputError for a value that does not fit its type, for a null key, and for a key that two rows have.
     """

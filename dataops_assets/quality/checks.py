@@ -108,7 +108,7 @@ def input_outcomes(
 def anomalies(
     profile: Profile, earlier: Sequence[Profile], checks: Checks, judgement: Judgement | None = None
 ) -> list[CheckOutcome]:
-    """Return the failed checks volume and distribution of one input: what a source that holds anomalies waits for."""
+    """Return the failed checks volume and distribution of one input; with `on_anomaly: hold` they hold it."""
     found = []
     if checks.volume.enabled:
         found.append(volume(profile, earlier, checks.volume, judgement=judgement))

@@ -1,4 +1,4 @@
-"""Which deployments of other declarations were followed by a failure of what they changed, and how often that is so.
+"""Finds the deployments that a failure followed in what they changed, and their share of all deployments.
 
 A deployment failed if an incident of severity `fail` began in a source or model that it changed, within a day and
 before the next deployment. Deliveries that are late are nobody's deployment.
@@ -30,7 +30,7 @@ class Deployment:
 
     @property
     def failed(self) -> bool:
-        """Return whether an incident followed in what it changed."""
+        """Return whether an incident followed in a source or model that the deployment changed."""
         return bool(self.incidents)
 
 

@@ -59,7 +59,7 @@ def make_report(
 
 
 def save_results(url: str, report: Report) -> None:
-    """Record service levels, what they counted, and scores, so that they can be queried and their history is known."""
+    """Record service levels, their counts, and scores, so that they and their history can be queried."""
     at = report.facts.now
     levels = [
         {

@@ -1,4 +1,4 @@
-"""Reads what the inputs of a table are compared with: the inputs before them, and how far the table was forecast."""
+"""Reads the earlier inputs that the inputs of a table are compared with, and the stored forecast of the table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataops_assets.steps.source_context import SourceContext
 
 
 def saved_and_compared(context: SourceContext, asset: str, profiles: Sequence[Profile]) -> Compared:
-    """Save the profiles of inputs in a table, and return what they are compared with.
+    """Save the profiles of inputs in a table, and return the earlier inputs that they are compared with.
 
     They are saved first: of several versions of one file in a run only the last is history for the others. What is
     read depends on these inputs, and not on how many others are known.

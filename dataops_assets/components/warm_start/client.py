@@ -1,4 +1,4 @@
-"""Stands for the process of a run: it asks the preloader for a fork that does the work, and lives as long as the fork.
+"""The process that Dagster starts for a run: it asks the preloader for a fork that does the work, and ends with it.
 
 It is copied to a folder of the code server and started there with `python -I`, so it imports the standard library only.
 The folder has the preloader's socket, and `settings.json`: the command that starts a preloader, and the seconds to wait
@@ -29,7 +29,7 @@ _MOST_STARTS = 2
 
 
 def main(arguments: list[str]) -> None:
-    """Let a fork of the preloader do what the arguments ask for, and end as it ends."""
+    """Let a fork of the preloader run the command in the arguments, and exit with its exit code."""
     settings = json.loads((FOLDER / "settings.json").read_text())
     asked = next(filter(None, map(_SPAWN.fullmatch, arguments)), None)
     found = _fork(settings, _request(asked)) if asked else None

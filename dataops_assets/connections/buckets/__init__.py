@@ -1,1 +1,1 @@
-"""Object stores: what a look asks of a bucket beyond listing a folder and reading an object."""
+"""Operations on buckets that looks need besides listing folders and reading objects."""

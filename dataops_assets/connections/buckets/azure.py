@@ -35,7 +35,7 @@ class AzureBucket:
         self._loop, self._service = store.loop, store.service_client
 
     def names_after(self, root: str, start: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """See `Bucket`; folders are not asked for whose names sort before `start`.
+        """See `Bucket`. Folders whose names sort before `start` are not listed.
 
         A store begins a listing at a name only if its version of the API is very new.
         """

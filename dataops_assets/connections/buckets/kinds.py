@@ -11,7 +11,7 @@ from dataops_assets.connections.buckets.s3 import S3Bucket
 
 
 def bucket_of(store: AbstractFileSystem) -> Bucket | None:
-    """Return what speaks to the buckets of a store; None if it is none, such as a folder or a file server."""
+    """Return the client for the buckets of a store; None if it has no buckets, such as a folder or a file server."""
     protocols = store.protocol if isinstance(store.protocol, tuple) else (store.protocol,)
     if "s3" in protocols:
         return S3Bucket(store)

@@ -86,7 +86,7 @@ class S3Bucket:
         return ObjectState(path, found["ContentLength"], found["LastModified"], found["ETag"], known)
 
     def require_can_delete(self, found: ObjectState, folder: str) -> None:
-        """See `Bucket`; a store that compares nothing needs versions, and none that is older."""
+        """See `Bucket`. A store without conditional deletes needs versions, and an object without older ones."""
         if self._compares is None:
             self._compares = self._deletes_on_condition(folder)
         if self._compares:

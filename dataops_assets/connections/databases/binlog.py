@@ -62,7 +62,7 @@ _Value = TypeVar("_Value")
 
 
 class Unreadable(ValueError):
-    """A change that the log does not tell exactly. Its text says why."""
+    """A change whose exact effect is not in the log. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Schema:
 
 
 def decoded(events: Iterable[bytes], table: tuple[str, str], schema: Schema) -> Iterator[Event]:
-    """Yield what happened, in its order; of rows only those of `table` (database and name).
+    """Yield the events in their order. Changes of rows are only those of `table` (database and name).
 
     Raises Unreadable if a change of the table is not told exactly.
     """

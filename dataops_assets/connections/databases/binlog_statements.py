@@ -1,4 +1,4 @@
-"""Says what a statement in MariaDB's log does to the rows of a table: the log has no rows for it.
+"""Finds the effect of a statement in MariaDB's log on the rows of a table, because the log has no rows for it.
 
 Only what is known to keep rows as they are counts as harmless. Anything else that names the table is `unknown`.
 """

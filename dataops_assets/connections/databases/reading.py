@@ -83,7 +83,7 @@ class Snapshot(Protocol):
 
     @property
     def transactions(self) -> Transactions | None:
-        """The transactions of the moment; None if the kind of database does not tell."""
+        """The transactions at the moment of the snapshot; None if this kind of database does not report them."""
 
     def read(self, statement: Statement, table: str, begin: Begin) -> None:
         """Read all rows in order, and hand them over in portions, so that few of them are in memory at a time.

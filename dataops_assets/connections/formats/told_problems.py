@@ -1,4 +1,4 @@
-"""Tells of records that could not be made: they become rejected rows with a reason, and stop nothing else."""
+"""Reports records that could not be read: they become rejected rows with a reason, and do not stop other records."""
 
 from __future__ import annotations
 

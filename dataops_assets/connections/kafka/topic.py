@@ -105,7 +105,7 @@ class Topic:
         self._consumer: Consumer | None = None
 
     def state(self) -> TopicState:
-        """Return where the partitions begin and end now; the end is that of what no open transaction may take back."""
+        """Return the begin and end of each partition. The end is where the first open transaction begins, if any."""
         from confluent_kafka import IsolationLevel, TopicCollection, admin
 
         seconds = self._client.cluster.timeout_seconds
@@ -118,7 +118,7 @@ class Topic:
         return TopicState(str(described.topic_id), begins, ends)
 
     def settled(self) -> TopicState:
-        """Return the state in which all that is in the topic now may be read.
+        """Wait until all present messages of the topic are committed or aborted; return the state then.
 
         Messages after the first one of an open transaction are hidden, also those of others. Raises StorageError if it
         stays open for too long.

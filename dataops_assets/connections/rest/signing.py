@@ -30,7 +30,7 @@ class Signing(Protocol):
         """Return headers and query parameters for a request."""
 
     def renew(self) -> None:
-        """Forget what the API refused."""
+        """Forget a token that the API refused."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def repeated_blanks(view: ColumnView) -> Finding | None:
 
 
 def non_standard_blanks(view: ColumnView) -> Finding | None:
-    """Blanks that look like a blank, or like nothing, and are other characters."""
+    """Characters that look like a blank, or like nothing, but are not the usual blank."""
     bad = [text for text in view.values if _STRANGE_BLANKS.search(text)]
     found = view.found("non_standard_blanks", "", bad)
     if found is None:

@@ -1,4 +1,4 @@
-"""Compares two sets of declarations: what was added, changed or removed, and of what weight that is.
+"""Compares two sets of declarations: what was added, changed or removed, and the weight of each change.
 
 The weight is about readers of the tables. What a change does to the rows is computed from the tables, see `work`.
 """

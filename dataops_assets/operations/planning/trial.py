@@ -56,7 +56,7 @@ class Trial:
 
     @property
     def errors(self) -> list[str]:
-        """Return what the work stumbled over: inputs, gates, validations, checks and models that would fail."""
+        """Return the errors of the work: inputs, gates, validations, checks and models that would fail."""
         return [*(f"{item.kind} {item.table}: {item.error}" for item in self.work if item.error), *self.failed]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def event(what: Event) -> list[Shown]:
-    """Return what is told of one event of the demonstration."""
+    """Return the text about one event of the demonstration."""
     if isinstance(what, Stage):
         return [f"\n{what.title}" + ("" if what.files is None else f" ({what.files:,} new files)")]
     if isinstance(what, NothingToDo):

@@ -89,7 +89,7 @@ def markdown(made: Plan) -> str:
 
 
 def applied(plan_id: str, outcome: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
-    """Return what became of a plan: for each piece of work what was predicted, and what was done."""
+    """Return the result of an applied plan: for each piece of work the estimate, and what was done."""
     if not outcome:
         yield f"plan {plan_id} is applied; no table had to change"
         return

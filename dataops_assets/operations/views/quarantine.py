@@ -46,7 +46,7 @@ def totals(found: Listing, source: str) -> Iterator[str]:
 
 
 def nothing(source: str) -> str:
-    """Return that no row is kept out."""
+    """Return the message that no row is kept out."""
     return f"no row is kept out of hub/{source}"
 
 

@@ -17,7 +17,7 @@ _LISTED = 20
 
 
 def event(what: FinishedRun | KeptOut | Noted) -> list[Shown]:
-    """Return what is told of a run when it has ended, or of rows and notes after it."""
+    """Return the text about a run that has ended, or about rows and notes after it."""
     if isinstance(what, Noted):
         return [f"  noted: {text}" for text in _some(what.notes)]
     if isinstance(what, KeptOut):

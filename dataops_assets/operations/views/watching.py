@@ -9,7 +9,7 @@ from dataops_assets.operations.watching import Watched
 
 
 def shown(found: Watched) -> Iterator[Shown]:
-    """Return what failed, or that nothing did."""
+    """Return the failures, or the message that nothing failed."""
     yield from (Item("failed", text) for text in found.failed)
     if not found.failed:
         yield f"nothing failed in {found.seconds / 60:.1f} minutes"

@@ -109,7 +109,7 @@ def effects_at(times: Sequence[dt.datetime]) -> Effects:
 
 @dataclass(frozen=True)
 class Rhythm:
-    """What points up to one of them have in common.
+    """The calendar effects and the cadence of the points up to one of them.
 
     `effects`: what of the calendar counts. `cadence`: the usual time between two points; a day if it is not known.
     """

@@ -1,4 +1,4 @@
-"""What kind of delivery an input is: told from its size, and from the time that its rows cover.
+"""Finds the kind of delivery that an input is, from its size and from the time that its rows cover.
 
 A small correction is not compared with full days, and neither is a first load.
 """

@@ -43,7 +43,7 @@ class StepRun:
 
 @dataclass(frozen=True)
 class DurationVerdict:
-    """What is said of the last run: the most seconds expected of it, and whether it and the one before were slow."""
+    """The verdict on the last run: the most seconds expected of it, and whether it and the one before were slow."""
 
     run: StepRun
     most: float

@@ -1,4 +1,4 @@
-"""How unlike an input is to those before it, all monitors of its table together.
+"""Measures how far an input is from the inputs before it, over all monitors of its table.
 
 Many monitors that are each a little away from what was expected are no alarm by themselves. Together they can be: no
 input before was away like this. The novelty of an input is its mean distance to the nearest inputs before, in

@@ -25,7 +25,7 @@ class Calendar:
     country: str | None
 
     def day(self, point: int) -> str:
-        """Return ' on a Monday', or the name of a holiday; '' if all points stand on one weekday."""
+        """Return ' on a Monday', or the name of a holiday; '' if all points are on one weekday."""
         time = self.times[point]
         name = holiday(time.date(), self.country) if self.country is not None else None
         if name is not None:
@@ -36,7 +36,7 @@ class Calendar:
 
 @dataclass(frozen=True)
 class Told:
-    """A monitor up to the point that is told of, with its limits there and how often its value came in a row."""
+    """A monitor up to the judged point, with its limits there and how often its value came in a row."""
 
     scale: Scale
     values: Floats

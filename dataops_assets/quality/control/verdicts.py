@@ -77,7 +77,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one monitor of one input.
+    """The verdict on one monitor of one input.
 
     `p`: how seldom something as odd happens by chance. `is_alarm`: it is below the level of the monitor. `low`, `high`:
     between these the value is no sudden change.
@@ -94,13 +94,13 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """Return the value and what was expected, without the name. Made when asked for: few verdicts are told."""
+        """Return the value and the expected values as a sentence, without the name. Made on demand: few are shown."""
         return self.tell()
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of one input. No verdicts while the monitors learn, and for what is no regular delivery.
+    """The verdicts on one input. There are none while the monitors learn, and none for an irregular delivery.
 
     `trend`: the numbers of rows up to the input, `distances`: those of the whole profiles; only for the newest one that
     was judged.
@@ -126,7 +126,7 @@ class Judgement:
 def judgements(
     tested: Collection[Profile], known: Collection[Profile], settings: Settings, memory: Memory | None = None
 ) -> dict[str, Judgement]:
-    """Return by id what is said of each tested input, against the known inputs that were extracted before.
+    """Return the judgement of each tested input by id; each is compared with the known inputs extracted before it.
 
     `known` may contain the tested ones. Inputs of the same extract time, such as two versions of a file, are not
     compared with each other. `memory` keeps how far the table was forecast: verdicts are the same without it.

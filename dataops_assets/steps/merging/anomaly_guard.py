@@ -74,7 +74,7 @@ def without(change: Change, held: Collection[str]) -> Change:
 
 
 def facts(context: SourceContext) -> str:
-    """Return a fingerprint of the settings that decide whether an input is odd; '' if none is held for that."""
+    """Return a fingerprint of the settings that decide whether an input is an anomaly; '' if anomalies are not held."""
     source = context.source
     if not source.gates.holds_anomalies:
         return ""

@@ -133,7 +133,7 @@ class Change:
         return any(item is not None and item.written != self.written.get(item.input_id, "") for item in moved)
 
     def is_sparing(self, *, late: bool) -> bool:
-        """Whether an input whose absences count has rejected rows with readable keys. These keys count as present."""
+        """Whether an input that deletes by absence has rejected rows with readable keys, which count as present."""
         return bool(self.spares) if late else not self.spares.isdisjoint(self.ids)
 
     @functools.cached_property
@@ -167,7 +167,7 @@ class Change:
         return any(self.extents[input_id].deletes_groups for input_id in input_ids if input_id in self.extents)
 
     def told_of(self, input_ids: Iterable[str]) -> dict[str, Told]:
-        """Return what tells the periods of applied or added inputs."""
+        """Return the values that the periods of applied or added inputs are read from."""
         added = {item.input_id: told_by(self.source, item) for item in self.adding}
         return {
             input_id: added[input_id]

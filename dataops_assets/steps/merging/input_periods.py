@@ -42,7 +42,7 @@ _LAST_MOMENT = dt.timedelta(microseconds=1)
 
 
 class Told(NamedTuple):
-    """What tells the period of an input: its extract time, or a text where that is declared.
+    """The value that the period of an input is read from: its extract time or, if declared, a text.
 
     `name` is the name of its file, or JSON with what its manifest tells of the period; '' where neither tells anything.
     """
@@ -52,7 +52,7 @@ class Told(NamedTuple):
 
 
 def told_by(source: Source, item: Input) -> Told:
-    """Return what tells the period of an input."""
+    """Return the value that the period of an input is read from."""
     declared = declared_period(source)
     if not isinstance(declared, NamedPeriod):
         return Told(item.extract_time)

@@ -29,7 +29,7 @@ _GATE = "gate"
 
 
 def judged_by(source: Source, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a commit of the hub records: the contracts that have judged all its rows, by layer.
+    """Return the entry of a hub's commit that names the contracts that have judged all its rows, by layer.
 
     `before` is the information of the version that the commit changes; None if it writes all rows.
     """
@@ -39,7 +39,7 @@ def judged_by(source: Source, before: Mapping[str, Any] | None) -> dict[str, Any
 
 
 def not_judged(source: Source, info: Mapping[str, Any]) -> list[str]:
-    """Return the declared contracts that have not judged all rows of a hub version, or judged them otherwise."""
+    """Return the contracts that have not judged all rows of a hub version as they are declared now."""
     known = info.get(_JUDGED_BY, {})
     return [gate.contract for layer, gate in _gates(source).items() if known.get(layer) != _fingerprint(gate)]
 
@@ -63,7 +63,7 @@ def judge_rows(tables: ReadTables, passing: PassingDiff) -> tuple[CheckOutcome, 
 
 
 def current_judged(source: Source, outcomes: Sequence[CheckOutcome]) -> dict[str, Any]:
-    """Return what a commit of the recalculated table records: its contract, and the outcome for all its rows."""
+    """Return the entry of a commit of the recalculated table: its contract, and the outcome for all rows."""
     gate = source.gates.current
     if gate is None or not outcomes:
         return {}
@@ -73,7 +73,7 @@ def current_judged(source: Source, outcomes: Sequence[CheckOutcome]) -> dict[str
 
 
 def current_not_judged(source: Source, info: Mapping[str, Any]) -> str:
-    """Return the contract of the recalculated table if it has not judged a version, or otherwise; empty if it has."""
+    """Return the contract of the recalculated table if it has not judged a version as it is declared now; else ''."""
     gate = source.gates.current
     if gate is None or info.get(_GATE, {}).get(_JUDGED_BY) == _fingerprint(gate):
         return ""

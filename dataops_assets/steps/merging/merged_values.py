@@ -44,12 +44,12 @@ _SUMS = ("sum", "counter")
 
 
 def merges(source: Source) -> bool:
-    """Whether the hub has values that are not those of one row."""
+    """Whether the hub has values that are made of several rows."""
     return bool(source.refresh.merge or source.refresh.update_in_place)
 
 
 def needs_whole_timelines(source: Source) -> bool:
-    """Whether the value of the hub's row does not tell what all rows before it gave: of a counter it is the total."""
+    """Whether merging needs all rows of a key, because the hub's value is not enough: a counter has only its total."""
     return bool(source.refresh.merge) and any(how.take == "counter" for how in merged_columns(source).values())
 
 

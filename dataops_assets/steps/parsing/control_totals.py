@@ -1,4 +1,4 @@
-"""Compares the totals that the control lines of files tell with their records.
+"""Compares the totals in the control lines of files with the records of the files.
 
 The records are those in the bytes: rejected ones count, and corrections do not change them.
 """

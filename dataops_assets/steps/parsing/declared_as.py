@@ -26,7 +26,7 @@ _MARKING = {"type", "delete_when", "group_deletes", "key", "order_by"}
 
 
 def declared_as(source: Source, step: str) -> str | None:
-    """Return the hash of what decides the rows of a step; None for a step whose tables tell it themselves."""
+    """Return the hash of all that decides the rows of a step; None for a step whose tables record this themselves."""
     return parsed_as(source) if step == _PARSE else None
 
 

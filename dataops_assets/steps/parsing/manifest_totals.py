@@ -1,4 +1,4 @@
-"""Compares the bytes of an input with what its manifest tells of them, and reads the totals of its records."""
+"""Compares the bytes of an input with its manifest, and reads the totals of its records from the manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLACE = "the manifest"
 
 
 def tells_no_records(source: Source, item: Input) -> bool:
-    """Return whether the manifest of an input tells 0 records; then an empty file is correct."""
+    """Return whether the manifest of an input says that it has 0 records; then an empty file is correct."""
     try:
         totals = told_totals(source, item)
     except InputError:
@@ -23,7 +23,7 @@ def tells_no_records(source: Source, item: Input) -> bool:
 
 
 def told_totals(source: Source, item: Input) -> tuple[ControlTotal, ...]:
-    """Return the totals of its records that the manifest of an input tells; none if none are declared.
+    """Return the totals of the records from the manifest of an input; none if none are declared.
 
     Raises InputError for a manifest that does not tell what is declared, and for another size or digest of the bytes.
     """

@@ -1,4 +1,4 @@
-"""Finds versions of tables that agree with each other: each was made of the very versions of the others.
+"""Finds versions of tables that agree: each table was made of exactly the found versions of the others.
 
 Whatever was made last decides. A model fixes the versions of the hub tables that it was built of, and a recalculated
 hub those that it was computed from. Tables that nothing fixes are taken as they are now. If two fix one table

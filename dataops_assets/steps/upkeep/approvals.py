@@ -1,4 +1,4 @@
-"""Approves held inputs: their deletions, or what is odd about them."""
+"""Approves held inputs: their deletions or their anomalies."""
 
 from __future__ import annotations
 

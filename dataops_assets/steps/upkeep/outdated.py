@@ -1,4 +1,4 @@
-"""Finds what the tables of a source have otherwise than the declaration says, from the tables and the metadata alone.
+"""Finds where the tables of a source differ from its declaration, from the tables and the metadata alone.
 
 Whoever changed the declaration, and whatever was killed since: the answer is what is still to do. Each part of it names
 the work that makes the tables as declared, as a person would do it by hand.
@@ -80,7 +80,7 @@ class Outdated:
 def outdated(
     context: SourceContext, parsed: Collection[ParsedInput], before: str, rules: CompiledRules | None = None
 ) -> Outdated:
-    """Return what is to do in the tables of a source.
+    """Return the work that the tables of a source need.
 
     `parsed` says with what declaration inputs were parsed; `before` is the one of inputs for which it is not known,
     empty if they count as parsed with the present one. Raises StorageError if a table cannot be read.

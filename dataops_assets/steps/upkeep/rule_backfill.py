@@ -149,7 +149,7 @@ def _to_merge(base: TableVersion | None) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class OutdatedRules:
-    """What a table has otherwise than declared: rules that changed or are new, removed rules, and the validations."""
+    """The rules of a table that differ from the declaration: changed, new and removed rules, and the validations."""
 
     changed: Sequence[str] = ()
     removed: Sequence[str] = ()
