@@ -67,7 +67,7 @@ def inherit(
 
 
 def is_new(home: Path, cursor: Path) -> bool:
-    """Return whether a home is that of a private environment in which nothing was done yet."""
+    """Return whether a home belongs to a new private environment, in which nothing was done yet."""
     return is_private(home) and not cursor.exists()
 
 

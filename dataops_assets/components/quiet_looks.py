@@ -73,7 +73,7 @@ class QuietLooks:
         self._next = self._clock() + wait
 
     def surroundings(self, environment: Environment, metadata: Hashable) -> Surroundings:
-        """Return what a look now would depend on."""
+        """Return the state of files and metadata on which a look would depend now."""
         connection = self._source.connection
         if not isinstance(connection, FileConnection):
             return Surroundings(None, metadata)

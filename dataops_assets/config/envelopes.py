@@ -101,7 +101,7 @@ PRESETS: Mapping[Envelope, Preset] = {
 
 
 def expanded(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the fields of a source in which `envelope` is replaced by the settings that it stands for.
+    """Return the fields of a source, with the settings of the preset instead of `envelope`.
 
     Anything that is not what a source has is left to the checks of the fields. Raises ValidationError if the refresh is
     not of type key.

@@ -1,4 +1,4 @@
-"""The schemes of object stores, and what they are able to do."""
+"""The URL schemes of object stores, and the features that each supports."""
 
 from __future__ import annotations
 

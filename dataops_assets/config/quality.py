@@ -44,7 +44,7 @@ class FreshnessCheck(Declared):
 
     @property
     def is_declared(self) -> bool:
-        """Return whether YAML sets the limits, so that they hold instead of what is learnt."""
+        """Return whether YAML sets the limits, so that they replace the learnt limits."""
         return not self.model_fields_set.isdisjoint({"warn_after_hours", "fail_after_hours"})
 
     @property

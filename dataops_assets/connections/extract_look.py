@@ -50,7 +50,7 @@ _EVERY_OF_STREAMS = dt.timedelta(minutes=1)
 
 
 def look_at_hook(look: Look, connection: PythonConnection, raw: RawArea, limit: ReadingTime) -> None:
-    """Take what a function yields, within the limit of time from its first extract on. Raises what it raises."""
+    """Take the extracts that a function yields, until time runs out after the first. Raises the function's errors."""
     hook = load_hook(connection.function)
     origins = f"python:{connection.function}/"
     # a duplicate makes no input, but the hook must not have to give it again

@@ -1,4 +1,4 @@
-"""Decides from which name on a look lists a bucket whose names sort by time, and what the next look begins from.
+"""Decides after which name a look begins to list a bucket whose names sort by time, and where the next look begins.
 
 The law: after each look, every object that sorted up to the mark was taken or refused, or came after the last whole
 listing. So a look finds each object that sorts after the mark, and a whole listing finds the others.

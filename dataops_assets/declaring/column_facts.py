@@ -1,4 +1,4 @@
-"""Counts what a column holds: its rows, nulls, and its distinct values with the number of each."""
+"""Counts the rows, the nulls and the distinct values of a column, with the number of each value."""
 
 from __future__ import annotations
 

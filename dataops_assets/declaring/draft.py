@@ -262,7 +262,7 @@ def require_name(name: str, area: str) -> None:
 
 
 def place_of(files: Sequence[Path], landing: str) -> tuple[str, str, FileNames]:
-    """Return the path that has all files, a note about it, and what the names of the files say."""
+    """Return the path with which a source finds all files, a note about it, and the facts in the names of the files."""
     folders = sorted({str(path.parent) for path in files})
     names = read_names([path.name for path in files])
     shared = os.path.commonpath(folders)

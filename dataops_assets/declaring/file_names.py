@@ -1,4 +1,4 @@
-"""Finds what the names of files say: the glob that they share, and the time in them as a strptime pattern."""
+"""Finds the glob that names of files share, and the strptime pattern of the time in them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FileNames:
 
 
 def read_names(names: Sequence[str]) -> FileNames:
-    """Return what the names of files in one folder say."""
+    """Return the facts in the names of files in one folder."""
     unique = sorted(set(names))
     for pattern, glob in _patterns(unique):
         times = {name: time for name in unique if (time := _time_of(name, pattern)) is not None}

@@ -221,7 +221,7 @@ def _text(text: str) -> Any:
 
 
 def plain_text(shown: Sequence[Shown]) -> str:
-    """Return what a person would read in a pipe."""
+    """Return the output as plain text, as for a pipe."""
     return "".join(item.text if isinstance(item, Raw) else f"{_plain(item)}\n" for item in shown)
 
 

@@ -193,7 +193,7 @@ def sender_of(url: str, secret: str, variables: Mapping[str, str]) -> Sender:
 
 
 def after_of(move_to: str, *, delete: bool) -> AfterPickup | None:
-    """Return what is done with a file after it was stored; None if it stays. Raises ConfigError."""
+    """Return the action on a file after it was stored; None if the file stays. Raises ConfigError."""
     if not move_to and not delete:
         return None
     try:

@@ -79,7 +79,7 @@ def run_inputs(
 
 
 def outcome(runner: LocalRunner, contexts: Sequence[SourceContext]) -> Outcome:
-    """Return what is held, failed or not taken now."""
+    """Return all that is held, failed or not taken now."""
     from dataops_assets.components.status import source_status
 
     statuses = [source_status(context) for context in contexts]

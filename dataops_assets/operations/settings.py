@@ -23,7 +23,7 @@ _WHERE = "in the environment of the code location, of the daemon and of this com
 
 
 def settings_findings(declared: Declarations, environment: Environment, variables: Mapping[str, str]) -> list[Finding]:
-    """Return what is declared and not set, and variables whose names are most likely misspelt."""
+    """Return the findings about missing settings, and about variables whose names are probably misspelt."""
     return [
         *_misspelt(variables),
         *_of_connections(declared, variables),

@@ -1,4 +1,4 @@
-"""The door: deliver one output, as an asset, a command or a test runs it."""
+"""Delivers one output: the entry point for an asset, a command and a test."""
 
 from __future__ import annotations
 

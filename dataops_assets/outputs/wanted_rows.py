@@ -1,4 +1,4 @@
-"""Computes what a target must get: the rows of an output as they should be, and the keys that left the table."""
+"""Computes the rows to deliver to a target, and the keys that left the table."""
 
 from __future__ import annotations
 

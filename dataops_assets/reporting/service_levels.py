@@ -85,7 +85,7 @@ def service_levels(product: DataProduct, facts: Facts) -> list[ServiceLevel]:
 
 
 def counted_days(product: DataProduct, facts: Facts) -> list[CountedDay]:
-    """Return what the indicators of a data product counted on each whole day of the window, and today until now.
+    """Return the counts of a data product's indicators for each whole day of the window, and for today until now.
 
     Days on which nothing happened are left out. The counts of days add up to those of the window.
     """

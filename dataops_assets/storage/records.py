@@ -91,7 +91,7 @@ class Record:
 def split(
     folder: Folder, base: Mapping[str, Record], before: Mapping[str, Any], info: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Record]]:
-    """Return what a commit has of `info`, and the records of its large mappings, whose files are then written.
+    """Return `info` as the commit stores it, and the records of its large mappings. Writes the files of the records.
 
     `base` and `before` are the records and the information of the version before. Raises StorageError when storage
     fails.
@@ -148,7 +148,7 @@ def paths(records: Mapping[str, Record]) -> Iterator[str]:
 
 
 def difference(folder: Folder, path: str) -> str:
-    """Return what is wrong with a file; '' if it is as it was written. Reads the file, whatever was read before."""
+    """Return the fault of a file; '' if it is as it was written. Always reads the file, even if it was read before."""
     content = folder.read(path)
     if content is None:
         return "no such file"

@@ -127,7 +127,7 @@ def test_what_is_settled_cannot_be_changed_any_more(tmp_path: Path) -> None:
     late, *others = deliver(story, 35, "1,0,a,35,U")
     assert others == [late, late]
     assert "2024-02-05 00:00:00 UTC" in late
-    assert "from before 2024-02-10 00:00:00 are settled (retention.superseded_inputs)" in late
+    assert "from before 2024-02-10 00:00:00 (retention.superseded_inputs)" in late
     assert len(run(story, [inputs[20], inputs[30]], ["parse"])) == 2
     with pytest.raises(InputError, match="is settled"):
         remove(story.source_context(), [inputs[30].input_id])

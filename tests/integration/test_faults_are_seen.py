@@ -296,7 +296,10 @@ def assert_late_arrival_is_seen(shop: Shop) -> None:
     shop.looks_as_if_seen_before(30)
     assert shop.open_incidents == ["raw/orders late"]
     newest = FIRST + dt.timedelta(days=LATE - 1)
-    assert f"orders: the input after that of {newest} 00:00 is due since " in shop.team.messages[-1]["message"]
+    assert (
+        f"orders: the input after the one of {newest} 00:00 is missing; it was expected at "
+        in shop.team.messages[-1]["message"]
+    )
     shop.delivers_right(LATE)
     shop.assert_clean("the late file is taken")
     assert not shop.open_incidents

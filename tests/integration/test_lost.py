@@ -116,7 +116,7 @@ def test_a_table_that_is_gone_is_not_started_anew(table: str, location: CodeLoca
     folder.rename(away)
     location.land("orders", "orders_2024-01-04.csv", "id,customer,amount\n99,1,1.5\n")
     with pytest.raises(
-        StorageError, match=f"{table}; received: no table, where .* is done for 3 inputs.*mount the vol"
+        StorageError, match=f"{table}; received: no table, although .* is done for 3 inputs.*mount the vol"
     ):
         location.tick("orders")
     # nor by a run that somebody starts

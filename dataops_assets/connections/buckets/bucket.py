@@ -59,6 +59,6 @@ def split(path: str) -> tuple[str, str]:
 
 
 def folder_in(root: str) -> tuple[str, str]:
-    """Return the bucket of a folder, and what the keys in it begin with."""
+    """Return the bucket of a folder, and the prefix of the keys in it."""
     bucket, key = split(root.strip("/"))
     return bucket, f"{key}/" if key else ""

@@ -30,7 +30,7 @@ _KEEPS_NULLS = (exp.CommentColumnConstraint, exp.ColumnPosition)
 
 
 def effect_of(text: str, database: str, table: tuple[str, str]) -> Effect:
-    """Return what a statement does to a table, given as database and name. `database` is the statement's own."""
+    """Return the effect of a statement on a table (database and name). `database` is the statement's default."""
     words = _COMMENTS.sub("", _VERSIONED.sub(r" \1 ", text))
     dropped = _DATABASE.match(words)
     if dropped is not None:

@@ -1,4 +1,4 @@
-"""The log of MariaDB, read as a replica reads it: what is new in a table since the last look.
+"""Reads the changes of a table since the last look from the log of MariaDB, as a replica reads it.
 
 The position is the last GTID of each domain. It is recorded with the input, and the server keeps nothing for a reader.
 So a look that dies is made again from the same position with the same changes. A transaction is numbered by the reader

@@ -1,4 +1,4 @@
-"""The position of a database source: what the next look must know of the looks before it.
+"""The position of a database source: the state that the next look needs from earlier looks.
 
 It is recorded in one transaction with the input of the look, and only then. So a look that dies changes nothing, and
 the next one does it again.

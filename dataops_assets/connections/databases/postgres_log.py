@@ -1,4 +1,4 @@
-"""The log of PostgreSQL, read through a slot: what is new in a table since the last look.
+"""Reads the changes of a table since the last look from the log of PostgreSQL, through a slot.
 
 The log is only looked at. The slot moves on at the next look, when the input is safe. So a look that dies is made again
 with the same changes, and no change is missed or taken twice.

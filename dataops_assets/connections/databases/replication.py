@@ -1,4 +1,4 @@
-"""The log of a database as a source: what the logs of all kinds of database have in common.
+"""The log of a database as a source: the parts that all kinds of database share.
 
 Grain: one look gives one raw file, which is the rows of the table at the beginning, or the changes of whole
 transactions in the order of their commits. Each line is a change in the form of Debezium's envelope. A reader records
@@ -107,7 +107,7 @@ class Change:
 
 
 def lines(change: Change, key: Sequence[str], facts: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yield the lines of a change. `facts` is what the log tells of its transaction."""
+    """Yield the lines of a change. `facts` are the metadata of its transaction in the log."""
     for part, item in enumerate(change.by_key(key)):
         known = {**facts, "number": change.number}
         yield line(item.operation, {**known, "part": part} if part else known, item.before, item.after)
@@ -126,7 +126,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def json_of(row: Row) -> str:
-    """Return a row as it stands in a line."""
+    """Return a row as the JSON text in a line."""
     return _JSON.encode(row)
 
 

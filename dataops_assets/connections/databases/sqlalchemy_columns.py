@@ -113,7 +113,7 @@ def none_of(rows: sa.TextClause) -> sa.Select[Any]:
 
 
 def of_driver(result: sa.CursorResult[Any], dbapi: Any, cursors: Mapping[Any, CursorKind]) -> list[Column]:
-    """Return the columns of a result, of which a driver tells the names and, for most, how they are compared."""
+    """Return the columns of a result from the driver's description: names and, for most, the kind of comparison."""
     number, moment = getattr(dbapi, "NUMBER", None), getattr(dbapi, "DATETIME", None)
 
     def compared(code: Any) -> CursorKind:
@@ -125,12 +125,12 @@ def of_driver(result: sa.CursorResult[Any], dbapi: Any, cursors: Mapping[Any, Cu
 
 
 def description_of(result: sa.CursorResult[Any]) -> Sequence[Any]:
-    """Return what a driver tells of the columns of a result; nothing if it has none."""
+    """Return the driver's description of the columns of a result; nothing if there are none."""
     return result.cursor.description if result.cursor is not None else ()
 
 
 def moment_of(value: Bound) -> Bound:
-    """Return the time that a text tells; another value, or text, as it is."""
+    """Return the time in a text; any other value or text is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:

@@ -72,7 +72,7 @@ class NullWords:
         return tuple(sorted(found))
 
     def tell(self, reading: Reading) -> None:
-        """Set the null words of the fields of a reading: texts that are not null in its query yet."""
+        """Set the null words of the fields of a reading that its query does not yet turn into null."""
         for index, rows in enumerate(reading.rows):
             fields = tuple(replace(item, null_words=self.however_written(item.name)) for item in rows.fields)
             reading.rows[index] = replace(rows, fields=fields)

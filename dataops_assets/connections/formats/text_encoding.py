@@ -33,7 +33,7 @@ def as_utf8(staging: Staging, file: RawFile, encoding: str) -> RawFile:
 
 
 def undecodable(file: RawFile, encoding: str, error: UnicodeError) -> str:
-    """Return what is wrong with a file that is not of its declared encoding."""
+    """Return the error for a file that is not in its declared encoding."""
     with file.path.open("rb") as stream:
         start = stream.read(2)
     if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):

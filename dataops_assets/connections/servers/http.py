@@ -41,7 +41,7 @@ class HttpFiles(ServerFiles):
         self._sessions = Connections(lambda: _session(given), lambda session: session.close())
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """See `ServerFiles`. Of a file whose head says too little, the size is None: `info` tells why."""
+        """See `ServerFiles`. If the headers of a file lack size or time, its size is None: `info` says why."""
         path = self._strip_protocol(path)
         links = self._links(path)
         if links is None:

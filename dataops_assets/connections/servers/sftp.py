@@ -52,7 +52,7 @@ class SftpFiles(ServerFiles):
         return found if detail else [item["name"] for item in found]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """See `ServerFiles`. Of a link, return what it leads to."""
+        """See `ServerFiles`. For a link, return the state of its target."""
         path = self._strip_protocol(path)
         with _told(self.place), self._connections.one() as connection:
             return _entry(path, connection.stat(path))

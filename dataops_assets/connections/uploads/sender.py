@@ -64,7 +64,7 @@ class Sender:
     sleep: Callable[[float], object] = time.sleep
 
     def send(self, upload: Upload, stream: BinaryIO) -> Sent:
-        """Send what the receiver lacks of a file. It is stored on the receiver's disk when this returns.
+        """Send the part of a file that the receiver lacks. The file is on the receiver's disk when this returns.
 
         Raises InputError if this file is not taken, ConfigError if none is, StorageError if the receiver does not
         answer or has no room: the next call goes on from there.

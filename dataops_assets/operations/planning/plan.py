@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def owners(self) -> list[str]:
-        """Return all owners of what is reached."""
+        """Return the owners of all reached tables."""
         return sorted({owner for item in self.reached for owner in item.owners})
 
     @property

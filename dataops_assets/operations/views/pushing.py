@@ -17,7 +17,7 @@ def shown(found: Pushed) -> Item:
 
 
 def told(found: Sequence[Pushed]) -> str:
-    """Return a line about a round."""
+    """Return the text about one round."""
     counted = Counter(item.became for item in found)
     return ", ".join(f"{number:,} {became}" for became, number in counted.items()) or "there are no files"
 

@@ -1,4 +1,4 @@
-"""How runs, and what they leave to do, are shown."""
+"""Shows runs, and the work that is left after them."""
 
 from __future__ import annotations
 

@@ -72,12 +72,13 @@ class Due:
 
     @property
     def sentence(self) -> str:
-        """Return what is missing, with the times that tell it."""
+        """Return a sentence about the missing input, with its expected and its latest time."""
         after, hours = self.newest, self.gap / dt.timedelta(hours=1)
         return (
-            f"the input after that of {after.extracted:%Y-%m-%d %H:%M} is due since {self.usual:%Y-%m-%d %H:%M} UTC; "
-            f"that one came on {WEEKDAYS[after.arrived.weekday()]}, {after.arrived:%Y-%m-%d %H:%M}, and the next "
-            f"comes {hours:.3g} hours after such a one (learnt from {self.number} arrivals)"
+            f"the input after the one of {after.extracted:%Y-%m-%d %H:%M} is missing; it was expected at "
+            f"{self.usual:%Y-%m-%d %H:%M} UTC. The last input arrived on {WEEKDAYS[after.arrived.weekday()]}, "
+            f"{after.arrived:%Y-%m-%d %H:%M}, and after an arrival at this time of the week the next one usually takes "
+            f"{hours:.3g} hours (learnt from {self.number} arrivals)"
         )
 
 

@@ -45,7 +45,7 @@ class Told:
 
 
 def sentence(told: Told, kind: str, calendar: Calendar) -> str:
-    """Return what is odd (or not) about the last value, without its name. `kind`: 'sudden', 'drift' or 'frozen'."""
+    """Return a sentence about the last value and its limits, without the name. `kind`: 'sudden', 'drift', 'frozen'."""
     point = len(told.values) - 1
     value = float(told.values[-1])
     low, high = told.limits

@@ -1,4 +1,4 @@
-"""Makes the `Change` that a step asks for, from the inputs and from what the lake and the quarantine say of them."""
+"""Makes the `Change` that a step asks for, from the inputs and their rows in the lake and the quarantine."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ def settled_input_errors(
     return {
         item.input_id: InputError(
             f"changing the rows of input {item.input_id} in the hub of {source.name!r}",
-            received=f"an input extracted at {item.extract_time:%Y-%m-%d %H:%M:%S} UTC; all inputs from before "
-            f"{horizon:%Y-%m-%d %H:%M:%S} are settled (retention.superseded_inputs)",
+            received=f"an input extracted at {item.extract_time:%Y-%m-%d %H:%M:%S} UTC: it is settled, as all inputs "
+            f"from before {horizon:%Y-%m-%d %H:%M:%S} (retention.superseded_inputs)",
             next_step="deliver the rows in a new extract; the hub is untouched",
         )
         for item in inputs

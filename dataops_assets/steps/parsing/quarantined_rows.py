@@ -76,7 +76,7 @@ def rejected_by_reason(session: Session, typed: TypedRows, input_ids: Sequence[s
 
 
 def rejected_dates(session: Session, typed: TypedRows, input_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return, by input and column, what the first rejected dates and times look like, if it is anything known."""
+    """Return, by input and column, the format that the first rejected dates and times have, if it is a known one."""
     kinds = {item.name: item for item in typed.source.columns if item.type in _TIMES}
     if not kinds or not input_ids:
         return {}

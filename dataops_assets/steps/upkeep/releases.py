@@ -85,7 +85,7 @@ def make_release(contexts: Sequence[SourceContext], name: str, code: Code) -> Ma
 
 
 def unfit(contexts: Sequence[SourceContext]) -> list[str]:
-    """Return what is failed or held in the tables of these sources and below them; none if they can be released."""
+    """Return the failures and holds in the tables of these sources and downstream; none if they can be released."""
     held = [
         f"{context.source.name}: input {input_id} is held"
         for context in contexts

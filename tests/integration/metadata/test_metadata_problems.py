@@ -173,9 +173,11 @@ def test_without_limits_what_is_late_is_learnt_from_the_arrivals(store: Metadata
     assert late(72.1) == [], "the weekend is no gap"
     ((severity, told),) = late(76)
     assert severity == "warn"
-    assert told.startswith(f"sales: the input after that of {working[-1]:%Y-%m-%d %H:%M} is due since ")
+    assert told.startswith(
+        f"sales: the input after the one of {working[-1]:%Y-%m-%d %H:%M} is missing; it was expected at "
+    )
     assert "on Friday" in told
-    assert "comes 72 hours after such a one (learnt from" in told
+    assert "the next one usually takes 72 hours (learnt from" in told
     assert [severity for severity, _ in late(150)] == ["fail"]
     due = next_late(records, WATCHED.sources, seen_at)
     assert due is not None
