@@ -30,6 +30,25 @@ BEGUN, DONE, CANCELLED = "begun", "done", "cancelled"
 RUN_ID = "dataops rollback"
 """The run of the check results that a rollback puts in force again."""
 
+# SQLite gives the number of a deleted row to the next one, so a number alone can recur; every step adds check results
+_MEASURES: tuple[tuple[sa.Table, tuple[sa.ColumnElement[Any], ...]], ...] = (
+    (
+        tables.processes,
+        (
+            sa.func.sum(tables.processes.c.attempts),
+            sa.func.max(tables.processes.c.process_id),
+            sa.func.count(sa.case((tables.processes.c.status == "done", 1))),
+            sa.func.max(tables.processes.c.started_at),
+            sa.func.max(tables.processes.c.finished_at),
+        ),
+    ),
+    (tables.check_results, (sa.func.max(tables.check_results.c.check_result_id),)),
+    (tables.holds, (sa.func.max(tables.holds.c.held_at),)),
+    (tables.removals, (sa.func.max(tables.removals.c.removed_at),)),
+    (tables.inputs, (sa.func.max(tables.inputs.c.registered_at), sa.func.max(tables.inputs.c.arrival))),
+)
+"""What tells, beside the number of rows, that a table of the metadata changed for a source."""
+
 _BEFORE = {step: PER_INPUT[place - 1] for place, step in enumerate(PER_INPUT) if place}
 _SHOWN = 3
 
@@ -92,7 +111,10 @@ class RestoredTable:
 
 @dataclass(frozen=True)
 class Activity:
-    """A fingerprint of the steps of some sources: it is equal as long as none of them started or ended."""
+    """A fingerprint of the steps and inputs of some sources.
+
+    It is equal as long as no step of them started, ended or was forgotten, and no input came, was held or was removed.
+    """
 
     parts: tuple[tuple[Any, ...], ...] = field(default=())
 
@@ -379,13 +401,12 @@ def _activity(connection: sa.Connection, sources: Sequence[str]) -> Activity:
             next_step="wait until it has ended; if its process was killed, the next look at the source (by the daemon "
             "or by dataops run) records it as failed",
         )
-    wanted = (
-        sa.select(table.c.source, sa.func.count(), sa.func.sum(table.c.attempts), sa.func.max(table.c.process_id))
-        .where(table.c.source.in_(sources))
-        .group_by(table.c.source)
-        .order_by(table.c.source)
-    )
-    return Activity(tuple((row[0], *(int(item) for item in row[1:])) for row in connection.execute(wanted)))
+    parts = []
+    for of, measures in _MEASURES:
+        wanted = sa.select(of.c.source, sa.func.count(), *measures).where(of.c.source.in_(sources))
+        found = connection.execute(wanted.group_by(of.c.source).order_by(of.c.source))
+        parts.append(tuple(tuple(row) for row in found))
+    return Activity(tuple(parts))
 
 
 def _copy(connection: sa.Connection, release: str, table: sa.Table, copy: sa.Table, sources: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from metadata_examples import source
 
 from dataops_assets.errors import CommitConflict, InputError, StorageError
+from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.metadata.release_store import (
     LaterInputs,
     Release,
@@ -131,6 +132,32 @@ def test_a_release_is_of_one_moment_and_its_name_is_taken_once(store: MetadataSt
     store.releases.cancel(begun)
     store.releases.drop("v1")
     assert (store.releases.releases(), store.releases.tables_of("v1"), store.releases.pins()) == ([], [], frozenset())
+
+
+def test_whatever_happens_to_steps_and_inputs_is_another_activity(store: MetadataStore) -> None:
+    """SQLite gives the number of a deleted row to the next one, and who holds an input starts no step."""
+    store.contracts.register(source("sales"))
+    seen = []
+
+    def look() -> None:
+        assert store.releases.activity(["sales"]) not in seen
+        seen.append(store.releases.activity(["sales"]))
+
+    look()
+    store.register_inputs("sales", [made(1)])
+    look()
+    for step in ("ingest", "refresh"):
+        done(store, step, 1, "first")
+        look()
+    store.forget("sales", ["refresh"], ["input 1"])
+    done(store, "refresh", 1, "again")
+    look()
+    store.decisions.hold("sales", [Hold("input 1", "it deletes too much", "")])
+    look()
+    store.decisions.release("sales", ["input 1"])
+    look()
+    store.decisions.remove("sales", ["input 1"])
+    look()
 
 
 def test_a_rollback_and_a_step_exclude_each_other_whoever_comes_first(store: MetadataStore) -> None:
