@@ -171,6 +171,29 @@ def test_a_rollback_killed_at_any_write_is_resumed(tmp_path: Path) -> None:
     assert begun >= len(TABLES)
 
 
+def test_a_rollback_of_another_metadata_database_restores_what_the_first_one_did(tmp_path: Path) -> None:
+    """The metadata come from a backup, so the next rollback has the number of one whose mark the tables know."""
+    story, later = released(tmp_path / "a")
+    then = state_of(story)["tables"]
+    assert run(story, later[:1], STEPS, "later") == []
+    database = Path(here(story).environment.metadata_url.removeprefix("sqlite:///"))
+    shutil.copy2(database, tmp_path / "backup.db")
+
+    def rolled_back() -> int:
+        context = here(story)
+        begun = rollback.begin(context.metadata, context.sources, Wanted("v1", "replay", "a person"))
+        rollback.carry_out(context.environment, context.metadata, begun)
+        return begun.rollback_id
+
+    first = rolled_back()
+    assert state_of(story)["tables"] == then
+    assert run(story, later[:1], STEPS, "again") == []
+    assert state_of(story)["tables"] != then
+    shutil.copy2(tmp_path / "backup.db", database)
+    assert rolled_back() == first
+    assert state_of(story)["tables"] == then
+
+
 def of_release(metadata: dict[str, Any], later: set[str]) -> dict[str, Any]:
     """What the metadata say of the inputs of the release."""
     return {

@@ -7,7 +7,7 @@ differently, there is no such set at the moment: some of them are not made again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dataops_assets.engines.warehouse_builds import Builds
@@ -41,9 +41,12 @@ class Agreement:
     versions: dict[str, TableVersion | None] = field(default_factory=dict)
 
 
-def agreement(members: Sequence[str], version: Version, builds: Builds) -> Agreement:
-    """Return versions of the tables `members` that agree. Raises StorageError when a log cannot be read."""
-    return _Search(version, builds).run(members)
+def agreement(members: Sequence[str], version: Version, builds: Builds, sources: Collection[str]) -> Agreement:
+    """Return versions of the tables `members` that agree. Raises StorageError when a log cannot be read.
+
+    `sources` are the declared sources: a hub can be named as the recalculated table of another one.
+    """
+    return _Search(version, builds, frozenset(sources)).run(members)
 
 
 def same_rows(one: TableVersion | None, other: TableVersion | None) -> bool:
@@ -54,9 +57,10 @@ def same_rows(one: TableVersion | None, other: TableVersion | None) -> bool:
 
 
 class _Search:
-    def __init__(self, version: Version, builds: Builds) -> None:
+    def __init__(self, version: Version, builds: Builds, sources: frozenset[str]) -> None:
         self._version = version
         self._builds = builds
+        self._sources = sources
         self._fixed: dict[str, _Fixed] = {}
         self._found = Agreement()
 
@@ -68,7 +72,7 @@ class _Search:
         others = [asset for asset in members if asset not in models]
         # a recalculated hub fixes the hubs that it was computed from, so it comes before them
         for asset in sorted({*others, *self._fixed}):
-            if asset.endswith("_current"):
+            if self._is_recalculated(asset):
                 self._take(asset)
         for asset in sorted({*others, *self._fixed} - self._found.versions.keys()):
             self._take(asset)
@@ -104,6 +108,10 @@ class _Search:
         versions = [None if item.version is None else self._version(asset, item.version) for item in (one, other)]
         return same_rows(*versions)
 
+    def _is_recalculated(self, asset: str) -> bool:
+        layer, _, name = asset.partition("/")
+        return layer == "hub" and name.endswith("_current") and name not in self._sources
+
     def _take(self, asset: str) -> None:
         """Take a table at the version that is fixed, or as it is now; fix what it was computed from."""
         fixed = self._fixed.get(asset)
@@ -114,7 +122,7 @@ class _Search:
             self._found.reasons.append(f"{asset}: version {fixed.version} is not the one that {fixed.by} was made of")
         self._found.versions[asset] = found
         made_of = found.info.get("computed_from") if found is not None else None
-        if made_of is None or not asset.endswith("_current"):
+        if made_of is None or not self._is_recalculated(asset):
             return
         hubs: Mapping[str, Sequence[int | str]] = {
             asset.removesuffix("_current"): made_of["hub"],

@@ -90,7 +90,9 @@ def publish(context: PublishingContext, name: str, publication: Publication) -> 
     before = context.moments.newest(name)
     try:
         with _warehouse(context, publication, before) as warehouse:
-            found = agreement(publication.tables, _Versions(context.environment.storage), warehouse.builds)
+            found = agreement(
+                publication.tables, _Versions(context.environment.storage), warehouse.builds, context.sources
+            )
             reasons = [*found.reasons, *_gone(context, found)]
             if publication.strict and not reasons:
                 reasons = list(_unsettled(context, found))

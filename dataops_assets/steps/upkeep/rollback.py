@@ -8,7 +8,8 @@ returns with it.
 The order of the writes makes a killed rollback harmless:
 
 1. The journal, a row of `rollbacks`. From now on no step of these sources starts.
-2. The tables, one commit each. A table with the mark of this rollback is done already.
+2. The tables, one commit each. A table with the mark of this rollback is done already. The mark has the time at which
+   the rollback began, because its number comes again with another metadata database.
 3. The corrections that people made of rows of these inputs.
 4. The warehouse's file, in one rename.
 5. The metadata and the end of the journal, in one transaction. Steps start again.
@@ -38,7 +39,7 @@ from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.raw import RawArea
 
 _MARK = "rollback"
-"""The key under which a commit records the rollback that made it."""
+"""The key under which a commit records the rollback that made it; a compaction of what it restored has it, too."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def carry_out(environment: Environment, metadata: MetadataStore, begun: Rollback
     restored = []
     for source in begun.sources:
         for asset in _assets(source):
-            done = _restore(environment, begun, asset, pinned.get(asset))
+            done = _restore(environment, begun, asset, pinned.get(asset), is_hub=asset == f"hub/{source}")
             if done is not None:
                 restored.append(done)
         known = set(metadata.input_ids(source)) - set(begun.inputs.get(source, ()))
@@ -146,7 +147,7 @@ def _require_readable(
     attempted = f"rolling back to {begun.release!r}"
     tables = [Table(f"{environment.storage}/{asset}") for source in begun.sources for asset in _assets(source)]
     heads = [head for table in tables if (head := table.newest()) is not None]
-    if any(head.info.get(_MARK) == begun.rollback_id for head in heads):
+    if any(head.info.get(_MARK) == _mark_of(begun) for head in heads):
         raise StorageError(
             attempted, received="; ".join(problems), next_step="correct this, then run: dataops rollback --resume"
         )
@@ -174,8 +175,13 @@ def _assets(source: str) -> tuple[str, ...]:
     return lake, f"{lake}_quarantine", f"{lake}_changes", f"{hub}_enriched", hub, f"{hub}_current"
 
 
+def _mark_of(begun: Rollback) -> str:
+    """Return what marks the commits of a rollback; no other one has it, also in another metadata database."""
+    return f"{begun.rollback_id} {begun.begun_at.isoformat()}"
+
+
 def _restore(
-    environment: Environment, begun: Rollback, asset: str, pinned: ReleaseTable | None
+    environment: Environment, begun: Rollback, asset: str, pinned: ReleaseTable | None, *, is_hub: bool
 ) -> RestoredTable | None:
     """Publish the version of the release as the newest one; None if there was and is no such table."""
     table = Table(f"{environment.storage}/{asset}")
@@ -185,26 +191,25 @@ def _restore(
         if newest is None and pinned is None:
             return None
         version = pinned.version if pinned is not None else None
-        if newest is not None and newest.info.get(_MARK) == begun.rollback_id:
+        if newest is not None and newest.info.get(_MARK) == _mark_of(begun):
             return RestoredTable(asset, version, newest.version)
         if newest is not None and pinned is not None and newest.commit_id == pinned.commit_id:
             return RestoredTable(asset, version, version)
-        wanted = _without_rows(table, asset) if version is None else table.snapshot(version)
+        wanted = _without_rows(table, is_hub=is_hub) if version is None else table.snapshot(version)
         if wanted is None or (pinned is not None and wanted.commit_id != pinned.commit_id):
             raise StorageError(
                 f"restoring {asset}",
                 received=f"no version {version} with commit {pinned.commit_id if pinned else ''}",
                 next_step="restore the table's log from a backup, then: dataops rollback --resume",
             )
-        return RestoredTable(asset, version, table.restore(wanted, {_MARK: begun.rollback_id}).version)
+        return RestoredTable(asset, version, table.restore(wanted, {_MARK: _mark_of(begun)}).version)
 
     return until_won(attempt, f"restoring {asset}")
 
 
-def _without_rows(table: Table, asset: str) -> TableVersion | None:
+def _without_rows(table: Table, *, is_hub: bool) -> TableVersion | None:
     """Return the version that stands for a table that the release did not have: no rows of no input."""
     newest = table.snapshot()
     if newest is None:
         return None
-    is_hub = asset.startswith("hub/") and not asset.endswith(("_enriched", "_current"))
     return replace(newest, files=(), info=HubManifest().record() if is_hub else {}, records={})

@@ -26,7 +26,7 @@ def found(members: list[str], tables: Mapping[str, list[TableVersion]], builds: 
         return next((item for item in reversed(known) if number in (None, item.version)), None)
 
     shown = {asset: several[-1].version for asset, several in tables.items()}
-    return agreement(members, at, Builds(builds, shown))
+    return agreement(members, at, Builds(builds, shown), ("sales", "stores", "open_current"))
 
 
 def versions(result: Agreement) -> dict[str, int | None]:
@@ -47,6 +47,14 @@ def test_models_decide_which_versions_of_the_hub_are_shown() -> None:
         "hub/stores": 2,
         "warehouse/fact": None,
     }
+
+
+def test_a_source_can_be_named_as_if_it_were_recalculated() -> None:
+    hubs = [version("hub/open_current", 1), version("hub/open_current", 2)]
+    computed = {"hub": [1, "hub/open_current@1"], "related": {}}
+    current = version("hub/open_current_current", 1, computed_from=computed)
+    tables = {"hub/open_current": hubs, "hub/open_current_current": [current]}
+    assert set(versions(found(list(tables), tables, {})).values()) == {1}
 
 
 def test_a_fact_of_today_waits_for_the_dimension_of_today() -> None:
