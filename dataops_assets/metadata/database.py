@@ -161,6 +161,15 @@ class Database:
         return kept
 
     @contextmanager
+    def write_alone(self, attempted: str, lock: int) -> Iterator[sa.Connection]:
+        """Open a transaction for writing as `write` does. No other one with this lock is open at the same time."""
+        with self.write(attempted) as connection:
+            # SQLite has one writer
+            if self.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+            yield connection
+
+    @contextmanager
     def write(self, attempted: str) -> Iterator[sa.Connection]:
         """Open a transaction for writing and commit it at the end. Raises StorageError with the text `attempted`."""
         with self._clear_errors(attempted):

@@ -82,9 +82,7 @@ class IncidentStore:
 
     def record(self, attempted: str, work: Callable[[Recording], Any]) -> Any:
         """Do `work` in one transaction that no other look shares, and return what it returns."""
-        with self._database.write(attempted) as connection:
-            if self._database.dialect == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOOK_LOCK)))
+        with self._database.write_alone(attempted, _LOOK_LOCK) as connection:
             return work(Recording(connection, self._insert))
 
     # --- what people ask for -----------------------------------------------------------------------------------------

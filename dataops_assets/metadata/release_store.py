@@ -26,6 +26,7 @@ LEAVE_OUT: LaterInputs = "leave-out"
 REPLAY: LaterInputs = "replay"
 """What becomes of the inputs that a release lacks, after a rollback to it."""
 
+_ROLLBACK_LOCK = 0x52_6F_6C_6C_62_61_63_6B
 BEGUN, DONE, CANCELLED = "begun", "done", "cancelled"
 RUN_ID = "dataops rollback"
 """The run of the check results that a rollback puts in force again."""
@@ -171,7 +172,7 @@ class ReleaseStore:
     def drop(self, release: str) -> None:
         """Delete a release; the tables stay. Raises StorageError while a rollback to it is unfinished."""
         attempted = f"dropping the release {release!r}"
-        with self._database.write(attempted) as connection:
+        with self._database.write_alone(attempted, _ROLLBACK_LOCK) as connection:
             for unfinished in _unfinished(connection):
                 if unfinished.release == release:
                     raise _interrupted(attempted, unfinished)
@@ -232,13 +233,18 @@ class ReleaseStore:
     def begin(self, wanted: Rollback) -> Rollback:
         """Record that a rollback begins, and return it with its id and its inputs. No step of its sources starts then.
 
-        Raises StorageError if a step of its sources is running, or another rollback is unfinished.
+        Raises StorageError if a step of its sources is running, or another rollback is unfinished, also of other
+        sources; InputError if the release was dropped meanwhile.
         """
         attempted = f"rolling back to {wanted.release!r}"
-        with self._database.write(attempted) as connection:
+        with self._database.write_alone(attempted, _ROLLBACK_LOCK) as connection:
             _lock(connection, wanted.sources)
             for other in _unfinished(connection):
                 raise _interrupted(attempted, other)
+            known = sa.select(tables.releases.c.release)
+            if not connection.execute(known.where(tables.releases.c.release == wanted.release)).first():
+                names = sorted(connection.execute(known).scalars())
+                raise InputError(attempted, known=names, next_step="choose a release; this one was dropped")
             _activity(connection, wanted.sources)
             later = _later(connection, wanted.release, wanted.sources)
             values = {**asdict(wanted), "state": BEGUN, "inputs": later}

@@ -12,6 +12,7 @@ from metadata_examples import source
 from dataops_assets.errors import CommitConflict, InputError, StorageError
 from dataops_assets.metadata.decision_store import Hold
 from dataops_assets.metadata.release_store import (
+    Activity,
     LaterInputs,
     Release,
     ReleaseTable,
@@ -132,6 +133,35 @@ def test_a_release_is_of_one_moment_and_its_name_is_taken_once(store: MetadataSt
     store.releases.cancel(begun)
     store.releases.drop("v1")
     assert (store.releases.releases(), store.releases.tables_of("v1"), store.releases.pins()) == ([], [], frozenset())
+
+
+def test_one_rollback_at_a_time_also_of_other_sources(store: MetadataStore) -> None:
+    """Rollbacks of disjoint sources begin together: each would lock its own rows alone."""
+    names = ["customers", "sales", "shops"]
+    for name in names:
+        store.contracts.register(source(name))
+        store.releases.make(replace(RELEASE, release=name, contracts={name: 1}), [], [name], Activity(((),) * 5))
+    ready, begun = threading.Barrier(len(names)), []
+
+    def begin(name: str) -> None:
+        ready.wait()
+        try:
+            begun.append(store.releases.begin(replace(wanted("replay"), release=name, sources=[name])))
+        except StorageError:
+            return
+
+    for _ in range(5):
+        threads = [threading.Thread(target=begin, args=[name]) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (only,) = begun
+        store.releases.cancel(only)
+        begun.clear()
+    store.releases.drop("shops")
+    with pytest.raises(InputError, match="this one was dropped"):
+        store.releases.begin(replace(wanted("replay"), release="shops", sources=["shops"]))
 
 
 def test_whatever_happens_to_steps_and_inputs_is_another_activity(store: MetadataStore) -> None:
