@@ -182,11 +182,13 @@ def _checks(store: IncidentStore, watched: Watched, before: dt.datetime | None) 
 
 
 def _failing(rows: Sequence[Row], approved: frozenset[tuple[str, str]]) -> list[Row]:
-    """Return the failed results. Deletes that a person approved are no problem any more."""
+    """Return the failed results. Deletes that a person approved are no problem any more, nor is a removed input."""
     return [
         row
         for row in rows
-        if not row["passed"] and not (row["kind"] == "deletes" and (row["source"], row["input_id"]) in approved)
+        if not row["passed"]
+        and not row["is_removed"]
+        and not (row["kind"] == "deletes" and (row["source"], row["input_id"]) in approved)
     ]
 
 

@@ -16,7 +16,7 @@ from dataops_assets.errors import InputHeld, InputWaits
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.decision_store import DELETES
-from dataops_assets.metadata.statements import insert_of, is_newer_version, portions
+from dataops_assets.metadata.statements import insert_of, is_newer_version, is_removed, portions
 
 Row = Mapping[str, Any]
 _LOOK_LOCK = 0x49_6E_63_69_64_65_6E_74
@@ -117,12 +117,15 @@ class IncidentStore:
     def fingerprint(self) -> str:
         """Return a text that changes whenever there is something new to look at."""
         checks, processes, inputs, looks = tables.check_results, tables.processes, tables.inputs, tables.looks
+        removals = tables.removals
         parts = [
             sa.select(sa.func.max(checks.c.check_result_id)),
             sa.select(sa.func.count()).select_from(processes).where(processes.c.status == "failed"),
             sa.select(sa.func.max(processes.c.finished_at)).where(processes.c.status == "failed"),
             sa.select(sa.func.count()).select_from(tables.holds),
             sa.select(sa.func.max(tables.holds.c.held_at)),
+            sa.select(sa.func.count()).select_from(removals),
+            sa.select(sa.func.max(removals.c.removed_at)),
             sa.select(sa.func.count()).select_from(inputs),
             sa.select(sa.func.max(inputs.c.registered_at)),
             sa.select(sa.func.max(inputs.c.arrival)),
@@ -137,17 +140,27 @@ class IncidentStore:
     def checks(self, since: dt.datetime | None) -> list[Row]:
         """Return the check results since a time, in the order of recording; without a time the newest of each check.
 
-        All results of one report have the same time, so they are returned together.
+        All results of one report have the same time, so they are returned together. `is_removed` says that the input
+        of a result was removed or left out. The newest results of the sources where that happened since are returned,
+        too.
         """
-        table = tables.check_results
-        statement = sa.select(table).order_by(table.c.checked_at, table.c.check_result_id)
+        table, removals = tables.check_results, tables.removals
+        check = (table.c.source, table.c.asset, table.c.kind)
+        newest = sa.select(*check, sa.func.max(table.c.checked_at).label("last")).group_by(*check)
         if since is not None:
-            statement = statement.where(table.c.checked_at >= since)
-        else:
-            check = (table.c.source, table.c.asset, table.c.kind)
-            last = sa.select(*check, sa.func.max(table.c.checked_at).label("last")).group_by(*check).subquery()
-            same = [table.c[column.name] == last.c[column.name] for column in check]
-            statement = statement.join(last, sa.and_(*same, table.c.checked_at == last.c.last))
+            changed = sa.select(removals.c.source).where(removals.c.removed_at >= since)
+            newest = newest.where(table.c.source.in_(changed))
+        last = newest.subquery()
+        same = [table.c[column.name] == last.c[column.name] for column in check]
+        number = table.c.check_result_id
+        wanted = [sa.select(number).join(last, sa.and_(*same, table.c.checked_at == last.c.last))]
+        if since is not None:
+            wanted.append(sa.select(number).where(table.c.checked_at >= since))
+        statement = (
+            sa.select(table, is_removed(table).label("is_removed"))
+            .where(number.in_(sa.union(*wanted)))
+            .order_by(table.c.checked_at, table.c.check_result_id)
+        )
         with self._database.read("reading new check results") as connection:
             return _rows(connection, statement)
 
@@ -177,7 +190,7 @@ class IncidentStore:
             return _rows(connection, sa.select(runs).where(runs.c.place <= limit))
 
     def failed(self) -> list[Row]:
-        """Return the failed steps, without those of files that were sent again under their own name."""
+        """Return the failed steps, without those of removed inputs, and of files sent again under their own name."""
         table, inputs = tables.processes, tables.inputs
         of_input = sa.and_(inputs.c.source == table.c.source, inputs.c.input_id == table.c.input_id)
         columns = ("source", "step", "input_id", "attempts", "finished_at", "error_type", "error", "rejected", "run_id")
@@ -185,7 +198,7 @@ class IncidentStore:
             sa.select(*(table.c[name] for name in columns), inputs.c.origin)
             .select_from(table.outerjoin(inputs, of_input))
             .where(table.c.status == "failed", table.c.error_type.not_in(_NO_FAILURE))
-            .where(sa.or_(table.c.input_id.is_(None), ~_is_replaced(inputs)))
+            .where(sa.or_(table.c.input_id.is_(None), ~_is_replaced(inputs)), ~is_removed(table))
         )
         with self._database.read("reading failed steps") as connection:
             return _rows(connection, statement)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.registered import contract_version, require_inputs
-from dataops_assets.metadata.statements import Existing, insert, is_newer_version, portions, upsert, utc_now
+from dataops_assets.metadata.statements import Existing, insert, is_newer_version, is_removed, portions, upsert, utc_now
 from dataops_assets.profiles import ColumnProfile, Profile
 
 # the columns of `profile_columns`, as the fields of a ColumnProfile
@@ -199,14 +199,10 @@ def _profile_column_rows(profile_id: int, columns: Sequence[ColumnProfile]) -> l
 
 def _counting() -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions that a profile's input is neither removed nor an older version of a file."""
-    table, inputs, removals = tables.profiles, tables.inputs, tables.removals
-    version, removed = inputs.alias("version"), removals.alias("removed")
-    has_newer_version = sa.exists().where(
-        is_newer_version(version, inputs),
-        ~sa.exists().where(removed.c.source == version.c.source, removed.c.input_id == version.c.input_id),
-    )
-    was_removed = sa.exists().where(removals.c.source == table.c.source, removals.c.input_id == table.c.input_id)
-    return ~has_newer_version, ~was_removed
+    inputs = tables.inputs
+    version = inputs.alias("version")
+    has_newer_version = sa.exists().where(is_newer_version(version, inputs), ~is_removed(version))
+    return ~has_newer_version, ~is_removed(tables.profiles)
 
 
 def _extract_times(connection: sa.Connection, source: str, input_ids: Sequence[str]) -> list[dt.datetime]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dataops_assets.errors import CommitConflict, InputError, StorageError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert, insert_of, portions, utc_now
+from dataops_assets.metadata.statements import insert, insert_of, is_removed, portions, utc_now
 from dataops_assets.metadata.token_store import revoke_dropped, revoke_later
 from dataops_assets.report import PER_INPUT
 
@@ -207,15 +207,14 @@ class ReleaseStore:
 
     def failing_checks(self, sources: Sequence[str]) -> list[str]:
         """Return the checks of severity fail whose newest result is a failure, of inputs that are not removed."""
-        table, removed = tables.check_results, tables.removals
+        table = tables.check_results
         newest = (
             sa.select(sa.func.max(table.c.check_result_id))
             .where(table.c.source.in_(sources))
             .group_by(table.c.step, table.c.asset, table.c.kind, table.c.input_id)
         )
-        was_removed = sa.exists().where(removed.c.source == table.c.source, removed.c.input_id == table.c.input_id)
         wanted = sa.select(table.c.asset, table.c.kind, table.c.input_id, table.c.explanation).where(
-            table.c.check_result_id.in_(newest), table.c.severity == "fail", ~table.c.passed, ~was_removed
+            table.c.check_result_id.in_(newest), table.c.severity == "fail", ~table.c.passed, ~is_removed(table)
         )
         with self._database.read("reading failing checks") as connection:
             return [

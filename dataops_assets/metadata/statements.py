@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from dataops_assets.metadata import tables
 from dataops_assets.report import Input
 
 # SQLite takes 32,766 parameters in one statement
@@ -48,6 +49,12 @@ def is_newer_version(newer: sa.FromClause, older: sa.FromClause) -> sa.ColumnEle
         newer.c.origin == older.c.origin,
         sa.tuple_(newer.c.arrival, newer.c.input_id) > sa.tuple_(older.c.arrival, older.c.input_id),
     )
+
+
+def is_removed(of: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that a person or a rollback took out the input of a row with source and input_id."""
+    removed = tables.removals
+    return sa.exists().where(removed.c.source == of.c.source, removed.c.input_id == of.c.input_id)
 
 
 def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from dataops_assets.metadata.statements import (
     delete_inputs,
     insert,
     insert_of,
+    is_removed,
     portions,
     row_of_input,
     upsert,
@@ -576,10 +577,12 @@ class MetadataStore:
 
     def parsed_inputs(self) -> dict[str, list[ParsedInput]]:
         """Return by source the inputs that a parse ended for, without those that are removed or left out."""
-        table, removed = tables.processes, tables.removals
-        was_removed = sa.exists().where(removed.c.source == table.c.source, removed.c.input_id == table.c.input_id)
+        table = tables.processes
         wanted = sa.select(table.c.source, table.c.input_id, table.c.declared).where(
-            table.c.step == "parse", table.c.status.in_(("done", "failed")), table.c.input_id.is_not(None), ~was_removed
+            table.c.step == "parse",
+            table.c.status.in_(("done", "failed")),
+            table.c.input_id.is_not(None),
+            ~is_removed(table),
         )
         found: dict[str, list[ParsedInput]] = {}
         with self._database.read("reading with what declarations inputs were parsed") as connection:

@@ -143,6 +143,27 @@ def test_a_step_that_takes_far_longer_twice_is_a_problem_until_it_is_fast_again(
     assert parse(keys[26:27], 4).passed.keys() == {"lake/sales volume", "lake/sales duration"}
 
 
+def test_a_removed_input_is_no_problem_any_more(store: MetadataStore, url: str) -> None:
+    registered(store)
+    refused = CheckOutcome("lake/sales", "schema", False, "fail", "wrong")
+    parsed(store, "1", InputReport(FIRST.input_id, error=InputError("parsing"), checks=(refused,)))
+    parsed(store, "2", InputReport(SECOND.input_id))
+    there = {"lake/sales failed": ("fail", 1), "lake/sales schema": ("fail", 1)}
+    assert found(url) == there
+    records, before = IncidentStore(url), dt.datetime.now(dt.UTC)
+    # a look long after the results finds out, too
+    later = before + dt.timedelta(days=1)
+    assert seen(url, later).passed == {}
+    known = records.fingerprint()
+    store.decisions.remove("sales", [FIRST.input_id])
+    assert records.fingerprint() != known
+    assert found(url) == {}
+    assert [row["is_removed"] for row in records.checks(later)] == []
+    told = records.checks(before)
+    assert [bool(row["is_removed"]) for row in told if row["kind"] == "schema"] == [True]
+    assert "lake/sales schema" in seen(url, before + dt.timedelta(minutes=10)).passed
+
+
 def test_a_source_becomes_late_when_its_window_has_passed(store: MetadataStore, url: str) -> None:
     registered(store)
     records, now = IncidentStore(url), dt.datetime.now(dt.UTC)
