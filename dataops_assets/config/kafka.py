@@ -58,7 +58,7 @@ class KafkaCluster(Declared):
     def _with_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for server in value:
             host, colon, port = server.rpartition(":")
-            if not (host and colon and port.isdigit()) or "," in server:
+            if not (host and colon and port.isdecimal()) or "," in server:
                 raise ValueError(f"{server!r} is no address of a broker; write each as 'host:port'")
         return value
 

@@ -168,7 +168,8 @@ class RestConnection(Declared):
     total_at: str = Field(
         "",
         description="Dotted path to the number of all records. If it changes while pages are read, or another number "
-        "of records came, the look begins again.",
+        "of records came, the look begins again. Without it, paging by number or offset misses a record if one of an "
+        "earlier page is deleted meanwhile.",
     )
     paging: Paging = Field(OnePage(), description="How the next page is asked for.")
     most_pages: int = Field(10_000, ge=1, description="A look that needs more pages fails.")

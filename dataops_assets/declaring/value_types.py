@@ -273,7 +273,7 @@ def _since_1970(name: str, values: Collection[str]) -> ValueType | None:
     if not _DATE_NAMES.search(name):
         return None
     for word, length in _EPOCHS.items():
-        if all(len(value) == length and value.isdigit() for value in values) and all(
+        if all(len(value) == length and value.isdecimal() for value in values) and all(
             _FIRST_YEAR <= time_of_text(value, word).year <= _LAST_YEAR for value in values
         ):
             return ValueType("timestamptz", (word,))
@@ -285,7 +285,7 @@ def _compact_date(name: str, values: Collection[str]) -> ValueType | None:
     if not _DATE_NAMES.search(name):
         return None
     for form, length in zip(_COMPACT, (8, 14), strict=True):
-        if all(len(value) == length and value.isdigit() for value in values):
+        if all(len(value) == length and value.isdecimal() for value in values):
             times = [_read(value, form) for value in values]
             if all(time is not None and 1900 <= time.year <= _LAST_YEAR for time in times):
                 return ValueType(_type_of(form), (form,))

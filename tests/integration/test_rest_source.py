@@ -320,6 +320,16 @@ def test_a_long_limit_ends_the_look_and_no_look_asks_before_it_is_over(place: Pl
     assert isinstance(error, StorageError)
     assert "the API asked to wait" in str(error)
     assert len(place.server.asked) == 1
+    # another account has a limit of its own
+    place.api["auth"] = {"type": "bearer", "token": {"env": "SHOP_SECRET"}}
+    place.server.answer = lambda _: Reply(records(1))
+    assert place.ids() == [1]
+
+
+def test_a_wait_that_is_no_number_is_not_obeyed(place: Place) -> None:
+    place.server.answer = lambda _: Reply(records(1))
+    place.server.faults = [Reply(status=503, headers={"Retry-After": "²"})]
+    assert place.ids() == [1]
 
 
 def test_after_the_last_try_nothing_is_taken(place: Place) -> None:
@@ -351,6 +361,9 @@ def test_every_way_of_signing_in(place: Place) -> None:
 
 def test_tokens_are_asked_for_when_they_are_needed_and_again_when_they_are_refused(place: Place) -> None:
     given: list[str] = []
+    cut: list[bool] = []
+    # a token that is refused is no try
+    place.api["tries"] = 2
 
     def answer(request: Request) -> Reply:
         if request.path == "/v1/token":
@@ -363,6 +376,10 @@ def test_tokens_are_asked_for_when_they_are_needed_and_again_when_they_are_refus
             request.query["page"] == "2" and len(given) < 2
         ):
             return Reply({"error": "expired"}, status=401)
+        if request.query["page"] == "2" and not cut:
+            # the request with the new token fails as any other one can
+            cut.append(True)
+            return Reply(records(2), cut=4)
         return Reply(records(int(request.query["page"])) if request.query["page"] < "4" else [])
 
     place.server.answer = answer

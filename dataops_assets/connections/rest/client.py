@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -32,6 +32,9 @@ _CHUNK = 1 << 16
 # after the last try, no look asks for so long
 _REST_SECONDS = 30.0
 _SHOWN = 200
+
+Account: TypeAlias = tuple[str, str]
+"""The address of an API and the declared way to sign in: others who sign in there have limits of their own."""
 
 
 class NotFound(ConfigError):
@@ -60,14 +63,14 @@ class Content:
 
 @dataclass
 class Patience:
-    """Waits between tries, but not longer than a look may wait. `not_before` outlives a look: it is by API."""
+    """Waits between tries, but not longer than a look may wait. What outlives a look is by account."""
 
     longest: float
     sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
     clock: Callable[[], float] = time.monotonic
     waited: float = 0.0
 
-    def wait(self, seconds: float, api: str, attempted: str, why: str) -> None:
+    def wait(self, seconds: float, api: Account, attempted: str, why: str) -> None:
         """Wait, or raise StorageError if that is too long; then no request is made to the API until it is over."""
         if self.waited + seconds > self.longest:
             _NOT_BEFORE[api] = self.clock() + seconds
@@ -79,7 +82,7 @@ class Patience:
         self.waited += seconds
         self.sleep(seconds)
 
-    def require_over(self, api: str, attempted: str) -> None:
+    def require_over(self, api: Account, attempted: str) -> None:
         """Raise StorageError while the API asked not to be asked."""
         left = _NOT_BEFORE.get(api, 0.0) - self.clock()
         if left > 0:
@@ -91,7 +94,7 @@ class Patience:
 
 
 # state of the process: looks come every few seconds, and an API that asked to wait must not be asked by each of them
-_NOT_BEFORE: dict[str, float] = {}
+_NOT_BEFORE: dict[Account, float] = {}
 
 
 def forget_waits() -> None:
@@ -109,6 +112,10 @@ class RestClient:
     most_bytes: int
     session: requests.Session = field(default_factory=requests.Session)
     draw: Callable[[float, float], float] = random.uniform
+
+    @property
+    def _account(self) -> Account:
+        return self.api.url, repr(self.api.auth)
 
     def get(self, url: str, params: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Answer:
         """Return the answer to a request; with a body, it is a POST.
@@ -129,10 +136,10 @@ class RestClient:
     def _answered(self, url: str, params: Mapping[str, str], content: Content | None) -> Answer:
         is_query = content is None or content.is_query
         attempted = f"{'asking' if is_query else 'sending to'} {_place(url)}"
-        self.patience.require_over(self.api.url, attempted)
+        self.patience.require_over(self._account, attempted)
         refreshed = False
-        problem = ""
-        for number in range(self.api.tries):
+        problem, number = "", 0
+        while number < self.api.tries:
             try:
                 response, body = self._sent(url, params, attempted, content)
             except (requests.RequestException, OSError) as error:
@@ -140,9 +147,10 @@ class RestClient:
                 problem, wait = f"{type(error).__name__}, no complete answer", None
             else:
                 if response.status_code in (401, 403) and self.signing.can_renew and not refreshed:
+                    # not a try: the API works, and the token is of no use any more
                     refreshed = True
                     self.signing.renew()
-                    response, body = self._sent(url, params, attempted, content)
+                    continue
                 if response.ok and response.status_code not in _REDIRECTS:
                     found = _parsed(response, body)
                     if found is None and not is_query:
@@ -155,11 +163,12 @@ class RestClient:
                     raise _refused(attempted, response, body)
                 else:
                     problem, wait = f"status {response.status_code}", _retry_after(response)
-            if number + 1 < self.api.tries:
-                pause = wait if wait is not None else _FIRST_PAUSE * 2**number * self.draw(0.5, 1.5)
-                self.patience.wait(pause, self.api.url, attempted, problem)
+            number += 1
+            if number < self.api.tries:
+                pause = wait if wait is not None else _FIRST_PAUSE * 2 ** (number - 1) * self.draw(0.5, 1.5)
+                self.patience.wait(pause, self._account, attempted, problem)
             else:
-                _NOT_BEFORE[self.api.url] = self.patience.clock() + max(wait or 0.0, _REST_SECONDS)
+                _NOT_BEFORE[self._account] = self.patience.clock() + max(wait or 0.0, _REST_SECONDS)
         raise StorageError(
             attempted,
             received=f"{self.api.tries} tries failed; the last: {problem}",
@@ -264,7 +273,7 @@ def _refused(attempted: str, response: requests.Response, body: bytes) -> DataOp
 def _retry_after(response: requests.Response) -> float | None:
     """Return the seconds that the API asks to wait, given as seconds or as a date."""
     text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     if not text:
         return None

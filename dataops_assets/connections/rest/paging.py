@@ -138,13 +138,13 @@ def _page(answer: Answer, connection: RestConnection, attempted: str) -> Page:
 
 def _count(body: Any, path: str) -> int | None:
     value = value_at(body, path) if path else None
-    return int(value) if isinstance(value, int | str) and str(value).isdigit() else None
+    return int(value) if isinstance(value, int | str) and str(value).isdecimal() else None
 
 
 def value_at(value: Any, path: str) -> Any:
     """Return the value at a dotted path; None if there is none. An empty path is the value itself."""
     for name in path.split(".") if path else ():
-        if isinstance(value, list) and name.isdigit() and int(name) < len(value):
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]
         elif isinstance(value, Mapping):
             value = value.get(name)

@@ -57,8 +57,8 @@ class HttpFiles(ServerFiles):
         with self._sessions.one() as session, self._asked(session, "HEAD", path) as answer:
             size, modified = answer.headers.get("Content-Length", ""), answer.headers.get("Last-Modified", "")
         time = _time(modified)
-        if not size.isdigit() or time is None:
-            missing = "Last-Modified" if size.isdigit() else "Content-Length"
+        if not size.isdecimal() or time is None:
+            missing = "Last-Modified" if size.isdecimal() else "Content-Length"
             raise OSError(f"the server tells no {missing} of it, so a new version could not be told from an old one")
         return {"name": path, "type": "file", "size": int(size), "mtime": time}
 

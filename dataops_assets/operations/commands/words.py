@@ -41,7 +41,7 @@ By: TypeAlias = Annotated[str, typer.Option(help="Name of the person; default: t
 
 def duration(text: str) -> dt.timedelta:
     """Return a duration such as '30 minutes', or a number of seconds. Raises ConfigError for another text."""
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return dt.timedelta(seconds=int(text))
     # completion does not wait for these imports
     from pydantic import TypeAdapter, ValidationError
