@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
-from dataops_assets.metadata.statements import insert
+from dataops_assets.metadata.statements import count_in, insert
 
 Row = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class ReportStore:
     def loaded(self, since: dt.datetime) -> list[Row]:
         """Return for each input that was parsed since a time its rows, and the rows of it that are kept out."""
         parse, enrich = tables.processes.alias("parse"), tables.processes.alias("enrich")
-        quarantined = sa.func.coalesce(enrich.c.counts["quarantined"].as_integer(), 0)
+        quarantined = sa.func.coalesce(count_in(enrich.c.counts, "quarantined"), 0)
         same = sa.and_(
             enrich.c.source == parse.c.source, enrich.c.input_id == parse.c.input_id, enrich.c.step == "enrich"
         )

@@ -57,6 +57,11 @@ def is_removed(of: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.exists().where(removed.c.source == of.c.source, removed.c.input_id == of.c.input_id)
 
 
+def count_in(counts: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[int]:
+    """Return a number of the JSON object of counts; null if it has none. It can have more than 32 bits."""
+    return sa.cast(counts[name].as_string(), sa.BigInteger)
+
+
 def row_of_input(source: str, item: Input, registered_at: dt.datetime) -> dict[str, Any]:
     """Return an input as a row of the table `inputs`."""
     return {

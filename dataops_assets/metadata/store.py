@@ -36,6 +36,7 @@ from dataops_assets.metadata.release_store import ReleaseStore, is_left_out, req
 from dataops_assets.metadata.statements import (
     Existing,
     columns_of,
+    count_in,
     delete_inputs,
     insert,
     insert_of,
@@ -558,7 +559,7 @@ class MetadataStore:
     def filtered_rows(self, source: str) -> int:
         """Return how many rows of a source's inputs were filtered while parsing."""
         table = tables.processes
-        filtered = sa.func.sum(table.c.counts["filtered"].as_integer())
+        filtered = sa.func.sum(count_in(table.c.counts, "filtered"))
         statement = sa.select(filtered).where(
             table.c.source == source, table.c.step == "parse", table.c.status == "done"
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -66,8 +67,11 @@ def file_crc32(path: Path, *, durable: bool = False) -> str:
     return f"{found:08x}"
 
 
-# files that this process has verified; they are written once and never changed, so one check is enough
+# files that this process has verified; they are written once and never changed, so one check is enough. The oldest are
+# forgotten: a daemon lives long
 _sound: dict[tuple[str, int, int, int, int], str] = {}
+_sound_lock = threading.Lock()
+_MOST_SOUND = 100_000
 
 
 def require_sound(uri: str, parts: Mapping[str, str]) -> None:
@@ -94,7 +98,7 @@ def written(path: Path) -> str:
     Raises OSError.
     """
     found = file_crc32(path, durable=True)
-    _sound[_identity(path)] = found
+    _remember(_identity(path), found)
     return found
 
 
@@ -119,8 +123,15 @@ def _difference(uri: str, path: str, expected: str) -> str:
         return ""
     received = difference(place, expected)
     if not received:
-        _sound[identity] = expected
+        _remember(identity, expected)
     return received
+
+
+def _remember(identity: tuple[str, int, int, int, int], checksum: str) -> None:
+    with _sound_lock:
+        while len(_sound) >= _MOST_SOUND:
+            del _sound[next(iter(_sound))]
+        _sound[identity] = checksum
 
 
 def _identity(path: Path) -> tuple[str, int, int, int, int]:

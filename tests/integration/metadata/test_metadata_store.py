@@ -19,6 +19,7 @@ from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.contract import Column
 from dataops_assets.config.rules import Rule
 from dataops_assets.errors import ConfigError, GateFailed, InputError, StorageError
+from dataops_assets.metadata.report_store import ReportStore
 from dataops_assets.metadata.store import Arrival, MetadataStore
 from dataops_assets.profiles import ColumnProfile, Profile
 from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepReport
@@ -233,6 +234,16 @@ def test_important_counts_can_be_summed_in_sql(sales: MetadataStore, url: str) -
         " FROM processes",
     )
     assert [int(value) for value in sums[0]] == [18, 2, 4, 6, 8, 10, 12]
+
+
+def test_counts_without_a_column_can_have_more_than_32_bits(sales: MetadataStore, url: str) -> None:
+    many = 3_000_000_000
+    sales.finish("sales", report(InputReport(IDS[0], {"filtered": many}), step="parse"), "run")
+    sales.finish("sales", report(InputReport(IDS[1], {"filtered": 1}), step="parse"), "run")
+    sales.finish("sales", report(InputReport(IDS[0], {"quarantined": many}), step="enrich"), "run")
+    assert sales.filtered_rows("sales") == many + 1
+    loaded = ReportStore(url).loaded(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    assert {row["input_id"]: row["kept_out"] for row in loaded} == {IDS[0]: many, IDS[1]: 0}
 
 
 def test_the_next_attempt_supersedes_what_a_killed_one_left(sales: MetadataStore) -> None:
