@@ -65,7 +65,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         LAW,
         "integration/test_ties.py::test_a_tie_that_decides_is_told_with_how_many_keys_and_the_inputs",
     ),
-    "`ties: delete` lets a row that": (
+    "`ties` decides between rows of one": (
         LAW,
         MERGED_LAW,
         "integration/test_declaration_errors.py::test_a_wrong_declaration_says_where_and_why",
@@ -91,7 +91,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "History.": (LAW,),
     "Counts.": (GROUPS + "test_a_removed_marker_gives_the_rows_back",),
     "Cost.": (GROUPS + "test_rows_that_come_before_a_marker_are_deleted",),
-    "A file of one day need": (
+    "The rows of a daily file": (
         LAW,
         PERIODS + "test_a_day_that_comes_again_replaces_the_whole_day",
         "unit/steps/test_input_periods.py::test_a_moment_is_in_the_period_that_the_calendar_shows",
