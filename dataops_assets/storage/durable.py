@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 20
@@ -21,20 +22,17 @@ def write_new(target: Path, content: bytes, hidden: str = "") -> None:
 
     Raises FileExistsError where there is one of that name, OSError where the disk fails.
     """
-    first_there = _nearest_folder(target.parent)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # a name that readers ignore, and by which vacuum finds the files of killed processes
-    staged = target.with_name(f"{hidden}{target.name}#{uuid.uuid4().int}")
-    try:
-        with staged.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with _written(target, content, hidden) as staged:
         _link(staged, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            staged.unlink()
-    sync_folders(target.parent, first_there)
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file, also where there is one: readers see the old content or the new one, and it is synced.
+
+    Raises OSError where the disk fails.
+    """
+    with _written(target, content, ".") as staged:
+        staged.replace(target)
 
 
 def link_new(content: Path, target: Path, up_to: Path) -> None:
@@ -65,6 +63,25 @@ def sync_folders(folder: Path, up_to: Path | None = None) -> None:
         if up_to is None or folder in (up_to, folder.parent):
             return
         folder = folder.parent
+
+
+@contextlib.contextmanager
+def _written(target: Path, content: bytes, hidden: str) -> Iterator[Path]:
+    """Give a synced file beside the target, to which the block gives the target's name; then that name is synced."""
+    first_there = _nearest_folder(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # a name that readers ignore, and by which vacuum finds the files of killed processes
+    staged = target.with_name(f"{hidden}{target.name}#{uuid.uuid4().int}")
+    try:
+        with staged.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield staged
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            staged.unlink()
+    sync_folders(target.parent, first_there)
 
 
 def _link(content: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from dataops_assets.errors import ConfigError, InputError, nearest
 from dataops_assets.metadata.declaration_store import Declaration
 
 _VERSION = "dataops_declarations"
+_EXPORT = "write one with: dataops declarations export FILE"
 _COMPONENT = "dataops_assets.components."
 # kind of a recorded declaration: type of the component, key around its content, one document for all of the kind
 _KINDS: Mapping[str, tuple[str, str]] = {
@@ -66,16 +67,20 @@ def read_bundle(path: Path) -> Bundle:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(attempted, received=f"{type(error).__name__}: {error}") from error
+        raise InputError(attempted, received=f"{type(error).__name__}: {error}", next_step=_EXPORT) from error
     if not isinstance(content, Mapping) or content.get(_VERSION) != 1:
-        raise InputError(
-            attempted, received=f"no `{_VERSION}: 1`", next_step="write one with: dataops declarations export FILE"
-        )
-    files = {str(name): str(text) for name, text in (content.get("files") or {}).items()}
-    for name in files:
+        raise InputError(attempted, received=f"no `{_VERSION}: 1`", next_step=_EXPORT)
+    files, scope = content.get("files") or {}, content.get("scope") or []
+    if not isinstance(files, Mapping) or not isinstance(scope, list):
+        raise InputError(attempted, received="files that are no mapping, or a scope that is no list", next_step=_EXPORT)
+    for name in map(str, (*files, *scope)):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InputError(attempted, received=f"the path {name}, which leaves the folder of declarations")
-    return Bundle(files, tuple(content.get("scope") or ()))
+            raise InputError(
+                attempted,
+                received=f"the path {name}, which leaves the folder of declarations",
+                next_step="write paths below that folder, without `..` and without a / at the beginning",
+            )
+    return Bundle({str(name): str(text) for name, text in files.items()}, tuple(map(str, scope)))
 
 
 def bundle_of(defs: Path, declared: Declarations, areas: Collection[str], sources: Collection[str]) -> Bundle:

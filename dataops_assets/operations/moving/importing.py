@@ -13,10 +13,13 @@ from dataops_assets.components.declarations import Declarations, declared_source
 from dataops_assets.components.declared_state import declared_parts
 from dataops_assets.components.load_checks import faults
 from dataops_assets.errors import ConfigError, StorageError
+from dataops_assets.operations.moving.all_or_nothing import alone_in, is_half_changed, undone_on_error
 from dataops_assets.operations.moving.bundle import Bundle
 from dataops_assets.operations.planning.changes import Change, changes
+from dataops_assets.storage import durable
 
 Action = Literal["insert", "update", "delete", "unchanged"]
+_HALF = "another import is under way or was killed: with --write, what a killed one wrote is first taken back"
 ACTIONS: Sequence[Action] = ("insert", "update", "delete", "unchanged")
 
 
@@ -79,32 +82,33 @@ def preview(defs: Path, bundle: Bundle, *, delete: bool) -> Preview:
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key) or key in touched
     ]
-    return Preview(sorted(moved, key=lambda item: ACTIONS.index(item.action)), files, bundle.notes)
+    notes = [*bundle.notes, *([_HALF] if is_half_changed(defs) else [])]
+    return Preview(sorted(moved, key=lambda item: ACTIONS.index(item.action)), files, notes)
 
 
 def write(defs: Path, bundle: Bundle, *, delete: bool) -> Preview:
     """Import a bundle into the folder `defs`, and return what was done.
 
-    Raises ConfigError if the load would refuse the declarations; then the folder is as it was.
+    Raises ConfigError if the load would refuse the declarations; then the folder is as it was. What a killed import
+    wrote is taken back by the next one, before it begins.
     """
-    seen = preview(defs, bundle, delete=delete)
-    known = set(faults(declared_sources(defs)))
-    with TemporaryDirectory(prefix="declarations-") as folder:
-        saved = Path(folder) / "defs"
-        shutil.copytree(defs, saved)
-        try:
-            _apply(defs, bundle, seen.files)
-            found = [fault for fault in faults(declared_sources(defs)) if fault not in known]
-        except (ConfigError, StorageError) as error:
-            _put_back(defs, saved, seen.files)
-            raise ConfigError(f"importing declarations: nothing was changed: {error}") from error
-        if found:
-            _put_back(defs, saved, seen.files)
-            raise ConfigError(
-                "importing declarations",
-                received="; ".join(found),
-                next_step="correct these errors; nothing was changed",
-            )
+    with alone_in(defs):
+        seen = preview(defs, bundle, delete=delete)
+        known = set(faults(declared_sources(defs)))
+        # without a text the file is deleted
+        texts = {path: bundle.files.get(path) for path, action in seen.files.items() if action != "unchanged"}
+        with undone_on_error(defs, texts):
+            try:
+                _apply(defs, bundle, seen.files)
+                found = [fault for fault in faults(declared_sources(defs)) if fault not in known]
+            except (ConfigError, StorageError) as error:
+                raise ConfigError(f"importing declarations: nothing was changed: {error}") from error
+            if found:
+                raise ConfigError(
+                    "importing declarations",
+                    received="; ".join(found),
+                    next_step="correct these errors; nothing was changed",
+                )
     return Preview(seen.moved, seen.files, seen.notes, written=True)
 
 
@@ -152,17 +156,10 @@ def _apply(folder: Path, bundle: Bundle, files: Mapping[str, Action]) -> None:
             if action == "delete":
                 place.unlink()
             elif action != "unchanged":
-                place.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = place.with_name(f".{place.name}.importing")
-                unfinished.write_text(bundle.files[path])
-                unfinished.replace(place)
+                durable.replace_file(place, bundle.files[path].encode())
         except OSError as error:
-            raise StorageError(f"writing {place}", received=f"{type(error).__name__}: {error}") from error
-
-
-def _put_back(defs: Path, saved: Path, files: Mapping[str, Action]) -> None:
-    for path in files:
-        if (saved / path).exists():
-            shutil.copyfile(saved / path, defs / path)
-        else:
-            (defs / path).unlink(missing_ok=True)
+            raise StorageError(
+                f"writing {place}",
+                received=f"{type(error).__name__}: {error}",
+                next_step="check that the disk has room and the folder can be written, then import again",
+            ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from dataops_assets.operations.cli import main
 from dataops_assets.operations.moving.bundle import Bundle, bundle_of, bundle_of_recorded, read_bundle
 from dataops_assets.operations.moving.cloning import cloned, parameters_of
 from dataops_assets.operations.moving.importing import preview, write
+from dataops_assets.storage import durable
 
 SOURCE = "dataops_assets.components.SourceComponent"
 ORDERS = f"""\
@@ -118,9 +121,62 @@ def test_an_import_that_would_not_load_changes_nothing(defs: Path, tmp_path: Pat
             write(defs, Bundle({"erp_de/orders/defs.yaml": text}), delete=False)
         assert files(defs) == before
     evil = tmp_path / "evil.yaml"
-    evil.write_text("dataops_declarations: 1\nfiles: {../../evil.py: ''}\n")
-    with pytest.raises(InputError, match="leaves the folder"):
+    for content in ("files: {../../evil.py: ''}", "scope: [../other]", f"scope: [{tmp_path}]"):
+        evil.write_text(f"dataops_declarations: 1\n{content}\n")
+        with pytest.raises(InputError, match="leaves the folder"):
+            read_bundle(evil)
+    evil.write_text("dataops_declarations: 1\nscope: erp\n")
+    with pytest.raises(InputError, match="a scope that is no list"):
         read_bundle(evil)
+
+
+def test_an_import_that_is_stopped_or_killed_changes_nothing(defs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(defs)
+    beside = set(os.listdir(defs.parent))
+    there = {path: f"# moved\n{text}" for path, text in before.items()}
+    moved = Bundle({**there, "new/defs.yaml": SHOP.replace("shop", "other")})
+    replace_file = durable.replace_file
+
+    def stop_at(number: int, act: Callable[[], object]) -> None:
+        left = iter(range(number))
+
+        def replaced(target: Path, content: bytes) -> None:
+            if defs in target.parents and next(left, None) is None:
+                act()
+            replace_file(target, content)
+
+        monkeypatch.setattr(durable, "replace_file", replaced)
+
+    def interrupt() -> None:
+        monkeypatch.setattr(durable, "replace_file", replace_file)
+        raise KeyboardInterrupt
+
+    for number in range(len(moved.files)):
+        stop_at(number, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write(defs, moved, delete=False)
+        assert (files(defs), set(os.listdir(defs.parent))) == (before, beside)
+
+        child = os.fork()
+        if child == 0:
+            stop_at(number, lambda: os._exit(9))
+            write(defs, moved, delete=False)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        assert any("was killed" in note for note in preview(defs, Bundle({}), delete=False).notes)
+        assert not write(defs, Bundle({}), delete=False).notes
+        assert files(defs) == before
+    # what a person has edited after the kill stays
+    child = os.fork()
+    if child == 0:
+        stop_at(1, lambda: os._exit(9))
+        write(defs, moved, delete=False)
+    os.waitpid(child, 0)
+    (written,) = {path for path, text in files(defs).items() if before.get(path) != text}
+    (defs / written).write_text(f"# edited\n{before[written]}")
+    assert not write(defs, Bundle({}), delete=False).notes
+    assert files(defs)[written].startswith("# edited")
+    assert write(defs, moved, delete=False).written
+    assert files(defs) == moved.files
 
 
 def test_what_a_deployment_runs_is_exported_as_declarations(defs: Path, tmp_path: Path) -> None:
