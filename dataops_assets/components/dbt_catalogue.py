@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject
 from dataops_assets.errors import ConfigError
+from dataops_assets.storage import durable
 
 if TYPE_CHECKING:
     from dagster_dbt import DagsterDbtTranslator
@@ -153,7 +154,10 @@ def _make(project: DbtProject) -> None:
             begin_parsed(apart, [other for other in newest_first(others) if _has_same_files(other, project.folder)])
             make_apart(_PREPARING, apart, "parsing", "dbt parse", str(others))
             (made / _FILES).write_text(json.dumps(_digests(project.folder)))
+            # otherwise there can be an empty catalogue after a power cut, which would be taken for a complete one
+            durable.sync_files(made)
             made.rename(project.artifacts)
+            durable.sync_folders(others)
         _forget_old(project.artifacts)
 
 

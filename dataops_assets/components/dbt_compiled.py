@@ -29,6 +29,7 @@ from dataops_assets.components.dbt_lineage import LineageReader, QueryLineage
 from dataops_assets.config.environment import Environment, environment_from
 from dataops_assets.engines.dbt import DbtProject, invoke, parse
 from dataops_assets.errors import DataOpsError
+from dataops_assets.storage import durable
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -65,9 +66,7 @@ def main(folder: str, artifacts: str, *wanted: str) -> None:
             found = lineage_to_keep(here, parse(here), catalogue, kept.parent, wanted)
         except DataOpsError as error:
             sys.exit(error.received)
-    unfinished = kept / f".{FILE}.{os.getpid()}"
-    unfinished.write_text(json.dumps({**_kept(kept / FILE), **found}))
-    unfinished.replace(kept / FILE)
+    durable.replace_file(kept / FILE, json.dumps({**_kept(kept / FILE), **found}).encode())
 
 
 def lineage_to_keep(

@@ -40,6 +40,7 @@ from dataops_assets.components.statements_once import compile_statements_once
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import import_dbt
 from dataops_assets.errors import ConfigError, DataOpsError
+from dataops_assets.storage import durable
 from dataops_assets.storage.file_lock import locked
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -360,7 +361,7 @@ class LocalRunner:
             if not keys:
                 break
             yield self._run(_named(keys), keys, request)
-        _store(self._cursor, dg.serialize_value(cursor))
+        durable.replace_file(self._cursor, dg.serialize_value(cursor).encode())
 
     def _left_undone(self) -> Sequence[dg.RunRequest]:
         """Return the requests for tables that a killed runner did not make."""
@@ -373,7 +374,7 @@ class LocalRunner:
         for sensor in self._repository.sensor_defs:
             if sensor.name == INCIDENTS:
                 self._ask(sensor, told)
-                _store(self._sensors, json.dumps(told))
+                durable.replace_file(self._sensors, json.dumps(told).encode())
 
     def publish(self) -> None:
         """Move the publications whose tables agree at a newer moment."""
@@ -476,14 +477,6 @@ def _inputs_of(request: dg.RunRequest | None, instance: dg.DagsterInstance) -> t
     if first not in order or last not in order:
         return source, ()
     return source, tuple(order[order.index(first) : order.index(last) + 1])
-
-
-def _store(file: Path, text: str) -> None:
-    """Replace a file at once: a process that is killed leaves the old text or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}")
-    unfinished.write_text(text)
-    unfinished.replace(file)
 
 
 def _failure(event: dg.DagsterEvent) -> str:

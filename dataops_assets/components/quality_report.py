@@ -20,6 +20,7 @@ from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.reporting.making import make_report, save_results
 from dataops_assets.reporting.page import page
 from dataops_assets.reporting.scores import mean_score
+from dataops_assets.storage import durable
 
 ASSET = ("platform", "quality_report")
 """The key of the asset."""
@@ -69,13 +70,14 @@ def report_asset(
 
 def _write(target: Path, text: str) -> None:
     """Write the page whole: a reader sees the one before or the new one."""
-    new = target.with_name(f"{target.name}.new")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text, encoding="utf-8")
-        new.replace(target)
+        durable.replace_file(target, text.encode())
     except OSError as error:
-        raise StorageError(f"writing the report {target}", received=str(error)) from error
+        raise StorageError(
+            f"writing the report {target}",
+            received=str(error),
+            next_step="check that the disk has room and the folder can be written, then make the report again",
+        ) from error
 
 
 def report_schedule() -> dg.ScheduleDefinition:

@@ -52,6 +52,16 @@ def sync_file(file: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def sync_files(folder: Path) -> None:
+    """Sync the files and names in a folder and below it, before the folder gets its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync_file(path)
+        elif path.is_dir():
+            sync_folders(path)
+    sync_folders(folder)
+
+
 def sync_folders(folder: Path, up_to: Path | None = None) -> None:
     """Make the names in a folder durable; with `up_to`, also those of the folders above it, to that one."""
     while True:

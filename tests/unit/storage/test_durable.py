@@ -13,7 +13,7 @@ from dataops_assets.config.environment import environment_from
 from dataops_assets.engines.duckdb import DuckDBEngine
 from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import query
-from dataops_assets.storage import publish
+from dataops_assets.storage import durable, publish
 from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.objects import Folder
 
@@ -74,6 +74,30 @@ def test_data_and_commit_are_on_the_disk_before_a_commit_is_told(tmp_path: Path,
     # the commit the same, and its folder's name is the last that is synced
     assert any(act == "sync" and "/_delta_log/" in place for act, place in before)
     assert acts[-1] == ("sync", f"{table.uri}/_delta_log")
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, acts: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def named(staged: Path, target: Path) -> None:
+        replace(staged, target)
+        acts.append(("name", str(target)))
+
+    monkeypatch.setattr(Path, "replace", named)
+    target = tmp_path / "new" / "page.html"
+    for content in (b"old", b"new"):
+        acts.clear()
+        durable.replace_file(target, content)
+        (first, staged), *others = acts
+        assert (first, staged.partition("#")[0]) == ("sync", str(target.with_name(f".{target.name}")))
+        assert others[:2] == [("name", str(target)), ("sync", str(target.parent))]
+        assert target.read_bytes() == content
+    assert os.listdir(target.parent) == ["page.html"]
+    acts.clear()
+    durable.sync_files(tmp_path)
+    assert {place for _, place in acts} == {str(path) for path in (tmp_path, target.parent, target)}
 
 
 def test_a_name_that_is_taken_stays_what_it_is(tmp_path: Path) -> None:
