@@ -10,12 +10,10 @@ from dataops_assets.config.outputs import FilesTarget, HttpTarget, TopicTarget
 from dataops_assets.errors import DataOpsError, GateFailed
 from dataops_assets.outputs.after_delivery import follow
 from dataops_assets.outputs.context import OutputContext
-from dataops_assets.outputs.delivery import Delivered, Target
+from dataops_assets.outputs.delivery import Delivered, Target, VolumeRefused, judged_volume
 from dataops_assets.outputs.file_target import deliver_to_files
 from dataops_assets.outputs.readiness import require_ready
 from dataops_assets.outputs.table_target import deliver_to_table
-from dataops_assets.profiles import Profile
-from dataops_assets.quality.checks import volume
 from dataops_assets.report import CheckOutcome, InputReport, StepReport
 from dataops_assets.storage.links import is_private
 
@@ -35,32 +33,14 @@ def deliver(context: OutputContext) -> StepReport:
     if is_private(context.environment.home):
         skipped = {"skipped": "this is a private environment, which no rows leave"}
         return replace(_report(context, opened, None, (), started), notes=skipped)
-    check = context.output.checks.volume
-    if check.enabled and check.severity == "fail":
-        # nothing may be delivered if it fails, so the rows are counted before
-        with opened.rows() as (session, table):
-            counted = _volume(context, opened.count(session, table))
-        if not counted.passed:
-            return _report(context, opened, None, (counted,), started)
-    target = context.output.to
-    if isinstance(target, FilesTarget):
-        done = deliver_to_files(context, target, opened)
-    elif isinstance(target, TopicTarget):
-        # the library of its client is imported only where a topic is delivered to
-        from dataops_assets.outputs.topic_target import deliver_to_topic
-
-        done = deliver_to_topic(context, target, opened)
-    elif isinstance(target, HttpTarget):
-        # the library of requests is imported only where an API is delivered to
-        from dataops_assets.outputs.http_target import deliver_to_api
-
-        done = deliver_to_api(context, target, opened)
-    else:
-        done = deliver_to_table(context, target, opened)
+    try:
+        done = _delivered(context, opened)
+    except VolumeRefused as refused:
+        return _report(context, opened, None, (refused.outcome,), started)
     checks = done.checks
     rows = done.counts.get("rows")
-    if check.enabled and isinstance(rows, int):
-        checks += (_volume(context, rows),)
+    if context.output.checks.volume.enabled and isinstance(rows, int):
+        checks += (judged_volume(context, rows),)
     report = _report(context, opened, done, checks, started)
     declared = context.output.after
     if declared is None or report.inputs[0].error is not None:
@@ -73,9 +53,21 @@ def deliver(context: OutputContext) -> StepReport:
     return replace(report, notes={**report.notes, **{f"after: {name}": value for name, value in told.items()}})
 
 
-def _volume(context: OutputContext, rows: int) -> CheckOutcome:
-    # limits are not learnt here: they were for the inputs
-    return volume(Profile(context.asset, "", rows, ()), (), context.output.checks.volume)
+def _delivered(context: OutputContext, opened: Target) -> Delivered:
+    target = context.output.to
+    if isinstance(target, FilesTarget):
+        return deliver_to_files(context, target, opened)
+    if isinstance(target, TopicTarget):
+        # the library of its client is imported only where a topic is delivered to
+        from dataops_assets.outputs.topic_target import deliver_to_topic
+
+        return deliver_to_topic(context, target, opened)
+    if isinstance(target, HttpTarget):
+        # the library of requests is imported only where an API is delivered to
+        from dataops_assets.outputs.http_target import deliver_to_api
+
+        return deliver_to_api(context, target, opened)
+    return deliver_to_table(context, target, opened)
 
 
 def _report(
@@ -86,12 +78,13 @@ def _report(
     started: float,
 ) -> StepReport:
     error: DataOpsError | None = None
+    state = "the target has the new rows" if done is not None and done.is_new else "the target is as it was"
     for item in checks:
         if not item.passed and item.severity == "fail":
             error = GateFailed(
                 f"delivering output {context.output.name!r}",
                 received=f"{item.check}: {item.explanation}",
-                next_step="correct the rows, the declaration or the target, then run again; the target is as it was",
+                next_step=f"correct the rows, the declaration or the target, then run again; {state}",
             )
     counts: Mapping[str, int | str] = done.counts if done is not None else {}
     numbers = {name: value for name, value in counts.items() if isinstance(value, int)}

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dataops_assets.engines.duckdb import DuckDBSession
-from dataops_assets.errors import StorageError
+from dataops_assets.errors import GateFailed, StorageError
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.mapping import Compiled, compiled, rows_kept
 from dataops_assets.outputs.position import Position
 from dataops_assets.outputs.table_rows import TableRows, opened
+from dataops_assets.profiles import Profile
+from dataops_assets.quality.checks import volume
 from dataops_assets.report import CheckKind, CheckOutcome
 from dataops_assets.sql import query
 
@@ -37,6 +39,14 @@ class Delivered:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
+class VolumeRefused(GateFailed):
+    """The table has fewer or more rows than the output may deliver, and nothing was sent; `outcome` is of the check."""
+
+    def __init__(self, context: OutputContext, outcome: CheckOutcome) -> None:
+        self.outcome = outcome
+        super().__init__(f"delivering output {context.output.name!r}", received=outcome.explanation)
+
+
 @dataclass(frozen=True)
 class Target:
     """The output over the columns of its table, and the newest version of that table when it is asked for."""
@@ -52,9 +62,10 @@ class Target:
 
     @contextmanager
     def rows(self) -> Iterator[tuple[DuckDBSession, TableRows]]:
-        """Open the newest version of the table in a session of its own.
+        """Open the newest version of the table in a session of its own. The declared volume is judged of this version.
 
         Raises StorageError if its columns have changed since the output was compiled: another try compiles it again.
+        Raises VolumeRefused if a volume of severity fail does not allow its number of rows.
         """
         with self.context.engine.session() as session, opened(self.context, session) as table:
             if _compiled(self.context, table).digest != self.compiled.digest:
@@ -63,6 +74,11 @@ class Target:
                     received=f"the columns of {self.context.output.source} changed during the delivery",
                     next_step="run it again",
                 )
+            check = self.context.output.checks.volume
+            if check.enabled and check.severity == "fail":
+                judged = judged_volume(self.context, self.count(session, table))
+                if not judged.passed:
+                    raise VolumeRefused(self.context, judged)
             yield session, table
 
     def count(self, session: DuckDBSession, table: TableRows) -> int:
@@ -86,6 +102,12 @@ class Target:
 def _compiled(context: OutputContext, table: TableRows) -> Compiled:
     source = context.source
     return compiled(context.output, table.columns, source.refresh.key if source is not None else ())
+
+
+def judged_volume(context: OutputContext, rows: int) -> CheckOutcome:
+    """Return the outcome of the declared volume for this number of rows."""
+    # limits are not learnt here: they were for the inputs
+    return volume(Profile(context.asset, "", rows, ()), (), context.output.checks.volume)
 
 
 def outcome(context: OutputContext, problem: str, *, rows: int | None = None, compared: int = 0) -> CheckOutcome:

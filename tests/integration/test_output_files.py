@@ -34,6 +34,7 @@ from openpyxl import load_workbook
 
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs import file_target
+from dataops_assets.outputs.delivery import Target
 from dataops_assets.outputs.partition_folders import partition_folder
 from dataops_assets.storage.links import PRIVATE
 
@@ -278,7 +279,44 @@ def test_a_delivery_without_rows_is_a_file_with_a_header(place: OutputPlace) -> 
     # declared as needed, so nothing is delivered
     report = place.deliver(to(path="other"), keep_when="id > 5", checks={"volume": {"severity": "fail"}})
     assert "rows 0, expected at least 1" in str(report.inputs[0].error)
-    assert not (place.home / "outputs" / "other").exists()
+    assert names(place.home / "outputs" / "other") == []
+
+
+@pytest.mark.parametrize("layer", ["hub", "warehouse"])
+def test_the_rows_that_a_volume_allows_are_those_that_are_delivered(
+    layer: str, place: OutputPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of the table that appears after the count is of the next delivery, which it stops."""
+
+    def publish(rows: int) -> None:
+        if layer == "hub":
+            place.publish(numbered(range(rows)))
+            return
+        with duckdb.connect(place.environment.warehouse) as warehouse:
+            warehouse.execute(
+                "CREATE OR REPLACE TABLE things AS SELECT range AS id, 'a' AS note FROM range(?::INT)", [rows]
+            )
+
+    declared = {"from": f"{layer}/things", "checks": {"volume": {"min_rows": 3, "severity": "fail"}}}
+    file = place.home / "outputs" / "crm" / "things.csv"
+    count = Target.count
+
+    def then_published(self: Target, *given_: Any) -> int:
+        found = count(self, *given_)
+        publish(1)
+        return found
+
+    publish(3)
+    with monkeypatch.context() as during:
+        during.setattr(Target, "count", then_published)
+        report = place.deliver(to(), **declared)
+    assert [item.passed for item in report.checks] == [True, True]
+    assert file.read_text() == "id,note\n0,a\n1,a\n2,a\n"
+    report = place.deliver(to(), **declared)
+    assert "rows 1, expected at least 3" in str(report.inputs[0].error)
+    assert "the target is as it was" in str(report.inputs[0].error)
+    assert [(item.check, item.passed) for item in report.checks] == [("volume", False)]
+    assert file.read_text() == "id,note\n0,a\n1,a\n2,a\n"
 
 
 def test_no_row_leaves_a_private_environment(place: OutputPlace) -> None:
