@@ -20,7 +20,7 @@ from dataops_assets.components.incident_job import incident_job
 from dataops_assets.components.incident_sensor import incident_sensor
 from dataops_assets.components.look_sensors import look_sensors
 from dataops_assets.components.migrations_once import read_migrations_once
-from dataops_assets.components.output import blocking_checks, require_models
+from dataops_assets.components.output import blocking_checks, relations, require_models
 from dataops_assets.components.person_jobs import person_jobs
 from dataops_assets.components.plan_job import plan_job
 from dataops_assets.components.platform import Platform
@@ -127,6 +127,7 @@ def _load() -> dg.Definitions:
                 environment,
                 blocking_checks(declared.assets or ()),
                 lambda: declared_state(everything, PROJECT, environment)[0],
+                relations(declared.assets or ()),
             )
         },
         # A run is one chain of steps, and each is a query that uses all cores: a process a step would only cost its

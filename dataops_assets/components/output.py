@@ -29,6 +29,8 @@ from dataops_assets.outputs.deliver import deliver
 from dataops_assets.outputs.mapping import Compiled
 from dataops_assets.report import CheckKind, StepReport
 
+TABLE_NAME = "dagster/table_name"
+"""The metadata of a model with the name of its table in SQL."""
 _KINDS = {"table": "table", "topic": "kafka", "http": "api"}
 _RETRY_SECONDS = 5.0
 _WAREHOUSE_POOL = "warehouse"
@@ -113,6 +115,17 @@ def blocking_checks(assets: Iterable[object]) -> dict[str, list[str]]:
                 if spec.blocking:
                     found.setdefault("/".join(spec.asset_key.path), []).append(spec.name)
     return found
+
+
+def relations(assets: Iterable[object]) -> dict[str, str]:
+    """Return by asset key the tables of the models among these definitions, as dbt names them in SQL."""
+    return {
+        "/".join(spec.key.path): str(spec.metadata[TABLE_NAME])
+        for item in assets
+        if isinstance(item, dg.AssetsDefinition)
+        for spec in item.specs
+        if TABLE_NAME in spec.metadata
+    }
 
 
 def output_asset(item: OutputDeclaration, declared: Declarations) -> dg.AssetsDefinition:
@@ -207,7 +220,13 @@ class _Run:
             raise TypeError(type(engine).__name__)
         declared = self.declared
         return OutputContext(
-            platform.environment, self.output, declared.sources, declared.databases, engine, platform.metadata
+            platform.environment,
+            self.output,
+            declared.sources,
+            declared.databases,
+            engine,
+            platform.metadata,
+            platform.relations.get(self.output.source, ""),
         )
 
     def _require_passed(self, context: dg.AssetExecutionContext, platform: Platform) -> None:

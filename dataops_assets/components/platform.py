@@ -54,10 +54,15 @@ class Platform:
         environment: Environment,
         blocking_checks: Mapping[str, Sequence[str]] = MappingProxyType({}),
         declared: Callable[[], Sequence[Declaration]] | None = None,
+        relations: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Take the environment; `declared` returns all that the code location declares."""
+        """Take the environment; `declared` returns all that the code location declares.
+
+        `relations` are the tables of models by asset key, as dbt names them in SQL.
+        """
         self.environment = environment
         self.blocking_checks = blocking_checks
+        self.relations = relations
         self._declared = declared
         self.not_taken: dict[str, NotTaken] = {}
         self._lock = threading.Lock()

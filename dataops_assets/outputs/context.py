@@ -30,7 +30,10 @@ def source_of(output: Output, sources: Mapping[str, Source]) -> Source | None:
 
 @dataclass(frozen=True)
 class OutputContext:
-    """One output of a code location with `sources` and `databases`. Rows are computed by DuckDB."""
+    """One output of a code location with `sources` and `databases`. Rows are computed by DuckDB.
+
+    `relation` is the table of a model as dbt names it, such as `"warehouse"."main"."orders"`; '' if it is not known.
+    """
 
     environment: Environment
     output: Output
@@ -38,6 +41,7 @@ class OutputContext:
     databases: Mapping[str, AnyConnection]
     engine: DuckDBEngine
     metadata: MetadataStore
+    relation: str = ""
 
     @property
     def asset(self) -> str:

@@ -115,7 +115,6 @@ class ModelRows:
 
 
 def _model(context: OutputContext, session: DuckDBSession, folder: Path, most_rows: int | None) -> ModelRows:
-    name = context.output.source.partition("/")[2]
     attempted = f"reading {context.output.source}"
     if context.environment.dbt_target != "duckdb":
         raise ConfigError(
@@ -129,19 +128,37 @@ def _model(context: OutputContext, session: DuckDBSession, folder: Path, most_ro
         raise _not_made(context)
     file = folder / "model.parquet"
     with _read_only(warehouse, attempted) as connection:
-        found = connection.execute(
-            query(
-                "SELECT t.schema_name FROM duckdb_tables() AS t WHERE t.table_name = $name AND NOT t.internal "
-                "UNION ALL SELECT v.schema_name FROM duckdb_views() AS v WHERE v.view_name = $name AND NOT v.internal",
-                name=name,
-            ).sql(DIALECT)
-        ).fetchall()
-        if not found:
-            raise _not_made(context)
-        rows = query("SELECT * FROM $table AS m", table=exp.table_(name, db=found[0][0], quoted=True))
+        rows = query("SELECT * FROM $table AS m", table=_table_of(context, connection))
         copied = rows if most_rows is None else rows.limit(most_rows)
         connection.sql(copied.sql(DIALECT)).write_parquet(str(file))
     return ModelRows(session.create(query("SELECT * FROM read_parquet($file)", file=str(file))))
+
+
+def _table_of(context: OutputContext, connection: duckdb.DuckDBPyConnection) -> exp.Table:
+    """Return the table or view of the model. Without the name that dbt has for it, only one schema may have it.
+
+    Raises InputError if it is not there, ConfigError if several schemas have it.
+    """
+    declared = exp.to_table(context.relation, dialect=DIALECT) if context.relation else None
+    name = declared.name if declared is not None else context.output.source.partition("/")[2]
+    asked = query(
+        "SELECT t.schema_name FROM duckdb_tables() AS t WHERE t.table_name = $name AND NOT t.internal "
+        "UNION ALL SELECT v.schema_name FROM duckdb_views() AS v WHERE v.view_name = $name AND NOT v.internal "
+        "ORDER BY ALL",
+        name=name,
+    )
+    schemas = [str(row[0]) for row in connection.execute(asked.sql(DIALECT)).fetchall()]
+    if declared is not None and declared.db:
+        schemas = [item for item in schemas if item == declared.db]
+    if not schemas:
+        raise _not_made(context)
+    if len(schemas) > 1:
+        raise ConfigError(
+            f"reading {context.output.source}",
+            received=f"tables of this name in several schemas: {', '.join(schemas)}",
+            next_step="drop those that dbt makes no more",
+        )
+    return exp.table_(name, db=schemas[0], quoted=True)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -34,6 +35,7 @@ from openpyxl import load_workbook
 
 from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs import file_target
+from dataops_assets.outputs.deliver import deliver
 from dataops_assets.outputs.delivery import Target
 from dataops_assets.outputs.partition_folders import partition_folder
 from dataops_assets.storage.links import PRIVATE
@@ -344,6 +346,21 @@ def test_a_model_of_the_warehouse_is_delivered_by_comparing(tmp_path: Path) -> N
     assert report.inputs[0].counts == {"rows": 4, "inserted": 0, "updated": 1, "deleted": 1}
     # a model tells no version, so nothing is claimed of what was read
     assert report.read == {}
+
+
+@pytest.mark.parametrize("schema", ["aa_marts", "marts", "zz_marts"])
+def test_a_model_is_the_table_of_its_schema(place: OutputPlace, schema: str) -> None:
+    """Other schemas keep tables of the same name, such as those of an earlier layout of the project."""
+    with duckdb.connect(place.environment.warehouse) as warehouse:
+        for name in ("zz_marts", "marts", "aa_marts"):
+            warehouse.execute(f"CREATE SCHEMA {name}; CREATE TABLE {name}.weekly AS SELECT 1 AS id, '{name}' AS note")
+    context = place.context(place.output(to(), **{"from": "warehouse/weekly"}))
+    with pytest.raises(ConfigError, match="several schemas: aa_marts, marts, zz_marts"):
+        deliver(context)
+    deliver(replace(context, relation=f'"warehouse"."{schema}"."weekly"'))
+    assert (place.home / "outputs" / "crm" / "things.csv").read_text() == f"id,note\n1,{schema}\n"
+    with pytest.raises(InputError, match="materialize warehouse/weekly first"):
+        deliver(replace(context, relation='"warehouse"."other"."weekly"'))
 
 
 def test_a_hub_that_was_made_again_is_compared_in_full(tmp_path: Path) -> None:
