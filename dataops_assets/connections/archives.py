@@ -199,7 +199,8 @@ class _Unpacked(io.RawIOBase):
         return b"".join(parts)
 
     def _next(self) -> bool:
-        self._chunk, self._place = next(self._chunks, b""), 0
+        # zstd gives nothing for the first bytes of a block
+        self._chunk, self._place = next((chunk for chunk in self._chunks if chunk), b""), 0
         self._read += len(self._chunk)
         if self._most is not None and self._read > self._most:
             raise _refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -153,6 +154,13 @@ def test_a_tar_is_a_folder_of_files(files: Files, tmp_path: Path) -> None:
     told = {Path(origin).name: str(error) for origin, error in listing.refused.items()}
     assert {name: told.get(name) for name, reason in reasons.items() if reason not in told.get(name, "")} == {}
     assert told.keys() == reasons.keys()
+
+
+def test_a_tar_of_zstd_with_large_blocks_is_whole(files: Files, tmp_path: Path) -> None:
+    given: dict[str, str | None] = {f"{number}.csv": random.Random(number).randbytes(48).hex() for number in range(400)}
+    (tmp_path / "a.tar.zst").write_bytes(tar(given, "zst"))
+    listing = files.list()
+    assert (len(listing.versions), listing.refused) == (400, {})
 
 
 def test_members_are_not_encrypted() -> None:
