@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from dataops_assets.config.connection import FileConnection
+from dataops_assets.connections.archive_readings import Reading
 from dataops_assets.connections.content import Digests, digests_of
 from dataops_assets.connections.extract_time import extract_time
 from dataops_assets.connections.files import Files, FileVersion, Listing, file_name
@@ -42,29 +43,25 @@ def look_at_files(look: Look, connection: FileConnection, files: Files, limit: R
         # an object that a message names is there as a whole, and no other message may name it
         look.leave_out(item.version, item.reason, connection.settle_seconds if notified is None else 0)
     dated = _complete(look, connection, fresh)
-    # oldest first: if the budget ends a look, the history before that point is complete
+    # oldest first: if the budget ends a look, the history before that point is complete. The files of a tar are read in
+    # the order in which they lie, because it is a stream
     dated.sort(key=lambda each: each[:2])
     look.dates_from({extracted.astimezone(dt.UTC) for extracted, _, _ in dated})
     # listing many files, or waiting for a store, takes nothing from the time there is for reading them
     deadline = limit.clock() + limit.budget_seconds
     least = _least([version for _, _, version in dated], max(limit.least_files, 1))
-
-    def examine(number: int) -> _Examined | str | DataOpsError:
-        version = dated[number][2]
-        compression = compression_of(file_name(version.origin), connection.compression)
-        return _examine(files, version, compression, deadline if number >= least else None, limit.clock)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        states = pool.map(examine, range(len(dated)))
-        for (extracted, origin, version), state in zip(dated, states, strict=True):
-            if isinstance(state, DataOpsError):
-                look.refuse(origin, state)
-            elif isinstance(state, _Examined):
-                look.take(version, look.input_of(version, extracted, version.modified, state.digests, state.manifest))
-            elif state == _CHANGED:
-                look.wait(version, remember=False)
-            else:
-                look.found.left.append(origin)
+    versions = {origin: version for _, origin, version in dated}
+    states = _states(files, versions, connection, set(list(versions)[:least]), deadline, limit.clock)
+    for extracted, origin, version in dated:
+        state = states.get(origin, _LATE)
+        if isinstance(state, DataOpsError):
+            look.refuse(origin, state)
+        elif isinstance(state, _Examined):
+            look.take(version, look.input_of(version, extracted, version.modified, state.digests, state.manifest))
+        elif state == _CHANGED:
+            look.wait(version, remember=False)
+        else:
+            look.found.left.append(origin)
     look.record()
     to_try_again = [problem.origin for problem in look.found.problems if not problem.error.permanent]
     unfinished = [*look.found.settling, *look.found.left, *to_try_again]
@@ -207,18 +204,65 @@ class _Examined(NamedTuple):
     manifest: str
 
 
+_State = _Examined | str | DataOpsError
+
+
 class _Stopped(Exception):
     """A file was not read to its end: `_LATE` if the time ran out, `_CHANGED` if the file was written meanwhile."""
 
 
+def _states(
+    files: Files,
+    versions: Mapping[str, FileVersion],
+    connection: FileConnection,
+    must_be_read: Collection[str],
+    deadline: float,
+    clock: Clock,
+) -> Mapping[str, _State]:
+    """Return what was found of files, by origin, those in `must_be_read` even if the time is over.
+
+    Files for which there was no time may be missing.
+    """
+
+    def examine(reading: Reading) -> Mapping[str, _State]:
+        found: dict[str, _State] = {}
+        waiting = {origin for origin in reading.origins if origin in must_be_read}
+        for origin, chunks in reading.contents():
+            until = None if origin in must_be_read else deadline
+            compression = compression_of(file_name(origin), connection.compression)
+            found[origin] = _examine(files, versions[origin], chunks, compression, until, clock)
+            waiting.discard(origin)
+            if not waiting and clock() >= deadline:
+                break
+        return found
+
+    states: dict[str, _State] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for found in pool.map(examine, files.readings(list(versions))):
+            states |= found
+    # one look at each archive, after all of it was read
+    examined = {origin: state for origin, state in states.items() if isinstance(state, _Examined)}
+    for origin, now in files.versions_in_archives(examined).items():
+        states[origin] = now if isinstance(now, DataOpsError) else _judged(examined[origin], versions[origin], now)
+    return states
+
+
 def _examine(
-    files: Files, version: FileVersion, compression: Compression, deadline: float | None, clock: Clock
-) -> _Examined | str | DataOpsError:
-    """Return digests and manifest of a file; `_LATE` if the time ran out, `_CHANGED` if it was written meanwhile."""
+    files: Files,
+    version: FileVersion,
+    chunks: Iterator[bytes],
+    compression: Compression,
+    deadline: float | None,
+    clock: Clock,
+) -> _State:
+    """Return digests and manifest of a file; `_LATE` if the time ran out, `_CHANGED` if it was written meanwhile.
+
+    A file in an archive is not judged here: the state of the archive is asked for once, and not for each file in it.
+    """
 
     def watched() -> Iterator[bytes]:
         size = 0
-        for chunk in files.chunks(version.origin):
+        for chunk in chunks:
             size += len(chunk)
             if size > version.own_size:
                 # the file grows, perhaps as fast as it is read
@@ -231,16 +275,21 @@ def _examine(
         return _LATE
     try:
         found = _Examined(digests_of(watched(), version.own_size, compression), files.manifest(version))
-        if files.version(version.origin) != version:
-            return _CHANGED
-        if found.digests.size != version.own_size:
-            return StorageError(
-                f"reading {version.origin}",
-                received=f"{found.digests.size:,} of {version.own_size:,} bytes, without an error",
-                next_step="check the store and the network; the next look tries again",
-            )
-        return found
+        return found if files.is_in_archive(version.origin) else _judged(found, version, files.version(version.origin))
     except _Stopped as stopped:
         return str(stopped)
     except DataOpsError as error:
         return error
+
+
+def _judged(found: _Examined, version: FileVersion, now: FileVersion) -> _State:
+    """Return what was found of a version, if the file is `now` still that version and was read as a whole."""
+    if now != version:
+        return _CHANGED
+    if found.digests.size != version.own_size:
+        return StorageError(
+            f"reading {version.origin}",
+            received=f"{found.digests.size:,} of {version.own_size:,} bytes, without an error",
+            next_step="check the store and the network; the next look tries again",
+        )
+    return found

@@ -13,7 +13,7 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,8 @@ from dataops_assets.config.after_pickup import MAGIC, AfterPickup, fixed_part, f
 from dataops_assets.config.connection import FileConnection
 from dataops_assets.config.file_manifest import FileManifest
 from dataops_assets.config.object_stores import LISTED_IN_PART, OBJECT_STORES
-from dataops_assets.connections.archives import archive_of, chunks_in, is_archive, members_of, origin_in
+from dataops_assets.connections.archive_readings import Reading, failing, readings_of
+from dataops_assets.connections.archives import Member, archive_of, is_archive, member_of, members_of, origin_in
 from dataops_assets.connections.buckets.bucket import Bucket
 from dataops_assets.connections.buckets.kinds import bucket_of
 from dataops_assets.connections.buckets.s3 import S3Bucket
@@ -43,7 +44,7 @@ from dataops_assets.connections.stores import (
 from dataops_assets.connections.taking_away import names_at, take_away
 from dataops_assets.connections.taking_objects_away import TakenObject, take_object_away
 from dataops_assets.connections.trees import LINK_TO_FOLDER, local_tree, remote_tree
-from dataops_assets.errors import ConfigError, InputError, StorageError
+from dataops_assets.errors import ConfigError, DataOpsError, InputError, StorageError
 from dataops_assets.metadata.store import VersionKey, version_key
 
 MOST_OTHERS = 1_000
@@ -260,7 +261,7 @@ class Files:
         listing.versions[:] = [version for version in listing.versions if not is_archive(version.origin)]
         for archive in archives:
             try:
-                found = members_of(self._fs, archive.origin, archive.size, archive.modified, self._limits)
+                found = self._members_of(archive).values()
             except InputError as error:
                 listing.refused[archive.origin] = error
                 continue
@@ -395,6 +396,34 @@ class Files:
             return self._state(origin)
         return _joined(self._state(origin), self._state(_beside(origin, self._manifest)))
 
+    def is_in_archive(self, origin: str) -> bool:
+        """Return whether a file is one of an archive."""
+        return self._archive_of(origin) != origin
+
+    def versions_in_archives(self, origins: Iterable[str]) -> dict[str, FileVersion | DataOpsError]:
+        """Return the state now of files in archives, or why it is not known; each archive is looked at once.
+
+        Other files are left out.
+        """
+        found: dict[str, FileVersion | DataOpsError] = {}
+        for path, wanted in self._by_archive(origins).items():
+            if wanted == (path,):
+                continue
+            try:
+                archive = self._state_at(path, path)
+                with _reading(path):
+                    members = self._members_of(archive)
+            except (InputError, StorageError) as error:
+                found |= dict.fromkeys(wanted, error)
+                continue
+            for origin in wanted:
+                try:
+                    with _reading(origin):
+                        found[origin] = _in_archive(members, archive, origin)
+                except InputError as error:
+                    found[origin] = error
+        return found
+
     def manifest(self, version: FileVersion) -> str:
         """Return the text of a file's manifest; empty without one. Raises InputError and StorageError."""
         if not version.manifest:
@@ -501,33 +530,74 @@ class Files:
 
     def _state(self, origin: str) -> FileVersion:
         path = self._archive_of(origin)
+        found = self._state_at(path, origin)
+        if path == origin:
+            return found
+        with _reading(origin):
+            return _in_archive(self._members_of(found), found, origin)
+
+    def _state_at(self, path: str, origin: str) -> FileVersion:
+        """Return the state of a file or archive now. Errors are told of `origin`."""
         self._require_inside(path)
         with _reading(origin):
             if self.is_local:
                 status = os.stat(path)
-                found = FileVersion(path, status.st_size, _utc(status.st_mtime))
-            else:
-                info = self._fs.info(path)
-                found = FileVersion(path, int(info["size"]), self._modified(path, info))
-            if path == origin:
-                return found
-            for item in members_of(self._fs, path, found.size, found.modified, self._limits):
-                if origin_in(path, item.path) == origin:
-                    return FileVersion(origin, item.size, found.modified)
-            # its archive was written again without it
-            raise FileNotFoundError(origin)
+                return FileVersion(path, status.st_size, _utc(status.st_mtime))
+            info = self._fs.info(path)
+            return FileVersion(path, int(info["size"]), self._modified(path, info))
+
+    def _members_of(self, archive: FileVersion) -> Mapping[str, Member]:
+        return members_of(self._fs, archive.origin, archive.size, archive.modified, self._limits)
 
     def chunks(self, origin: str) -> Iterator[bytes]:
         """The file's bytes. Raises InputError when it is gone, StorageError when the store fails or ends too early."""
-        path = self._archive_of(origin)
-        self._require_inside(path)
-        if path != origin:
-            with _reading(origin):
-                yield from chunks_in(self._fs, origin)
-            return
+        for reading in self.readings([origin]):
+            for _, chunks in reading.contents():
+                yield from chunks
+
+    def readings(self, origins: Sequence[str]) -> Sequence[Reading]:
+        """Return the bytes of files, each origin once, in an order in which each archive is opened once for all of it.
+
+        To read a file raises what `chunks` raises. All readings must be asked for their contents, the first ones first:
+        an archive stays open until the last reading of it.
+        """
+        found = []
+        for path, wanted in self._by_archive(origins).items():
+            if wanted == (path,):
+                found.append(Reading(wanted, functools.partial(self._content, path)))
+                continue
+            for reading in readings_of(self._fs, path, wanted):
+                found.append(Reading(reading.origins, functools.partial(self._contents, path, reading)))
+        return found
+
+    def _by_archive(self, origins: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """Return origins by the archive that they are in; a file in none by itself."""
+        found: dict[str, dict[str, None]] = {}
+        for origin in origins:
+            found.setdefault(self._archive_of(origin), {})[origin] = None
+        return {path: tuple(members) for path, members in found.items()}
+
+    def _content(self, origin: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+        yield origin, self._chunks_of_file(origin)
+
+    def _chunks_of_file(self, origin: str) -> Iterator[bytes]:
+        self._require_inside(origin)
         with _reading(origin), self._fs.open(origin, "rb", block_size=_REMOTE_BLOCK) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
+
+    def _contents(self, archive: str, reading: Reading) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yield what a reading of an archive yields; an error of the archive is that of the files that are left."""
+        left = dict.fromkeys(reading.origins)
+        try:
+            self._require_inside(archive)
+            with _reading(archive):
+                for origin, chunks in reading.contents():
+                    del left[origin]
+                    yield origin, _read(origin, chunks)
+        except (InputError, StorageError) as error:
+            for origin in left:
+                yield origin, failing(error)
 
     def _require_inside(self, origin: str) -> None:
         # a link may have been put there since the file was listed
@@ -683,3 +753,17 @@ def _reading(origin: str) -> Iterator[None]:
         ) from error
     except store_errors() as error:
         raise _unreadable(f"reading {origin}", error) from error
+
+
+def _in_archive(members: Mapping[str, Member], archive: FileVersion, origin: str) -> FileVersion:
+    """Return the state of a file in a version of its archive. Raises FileNotFoundError if it has none."""
+    item = member_of(members, origin)
+    if item is None:
+        # the archive was written again without it
+        raise FileNotFoundError(origin)
+    return FileVersion(origin, item.size, archive.modified)
+
+
+def _read(origin: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    with _reading(origin):
+        yield from chunks

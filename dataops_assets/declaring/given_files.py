@@ -9,7 +9,8 @@ from pathlib import Path
 import fsspec
 
 from dataops_assets.config.limits import Limits
-from dataops_assets.connections.archives import chunks_in, is_archive, members_of, origin_in
+from dataops_assets.connections.archive_readings import readings_of
+from dataops_assets.connections.archives import is_archive, members_of, origin_in
 from dataops_assets.connections.formats.compression import compression_of, unpack
 from dataops_assets.connections.formats.staging import RawFile, Staging
 from dataops_assets.errors import InputError
@@ -41,14 +42,18 @@ def _members(staging: Staging, path: Path, link: Path) -> Iterator[tuple[str, Pa
     local = fsspec.filesystem("file")
     state = path.stat()
     modified = dt.datetime.fromtimestamp(state.st_mtime, dt.UTC)
-    members = members_of(local, str(path.absolute()), state.st_size, modified, Limits())
+    archive = str(path.absolute())
+    members = members_of(local, archive, state.st_size, modified, Limits())
     if len(members) < 2:
         yield path.name, link
         return
-    for member in members:
+    by_origin = {origin_in(archive, member.path): member for member in members.values()}
+    for member in by_origin.values():
         if member.refused:
             raise InputError(f"reading {member.path} in {path.name}", received=member.refused)
-        target = staging.path()
-        with target.open("wb") as stream:
-            stream.writelines(chunks_in(local, origin_in(str(path.absolute()), member.path)))
-        yield member.path, target
+    for reading in readings_of(local, archive, list(by_origin)):
+        for origin, chunks in reading.contents():
+            target = staging.path()
+            with target.open("wb") as stream:
+                stream.writelines(chunks)
+            yield by_origin[origin].path, target

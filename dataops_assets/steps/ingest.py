@@ -7,27 +7,22 @@ and the others are copied. Checks report on the bytes as received. They never st
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dataops_assets.config.connection import Connection, FileConnection, ParquetFormat
 from dataops_assets.config.kafka import KafkaConnection, MessagesFormat
-from dataops_assets.connections.files import Files
 from dataops_assets.connections.formats.messages import messages_and_lag
 from dataops_assets.connections.formats.reader import format_of
-from dataops_assets.errors import DataOpsError, InputError
-from dataops_assets.metadata.store import Arrival
+from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.checks import EarlierInputs, judged
 from dataops_assets.quality.raw_checks import raw_outcomes, raw_profile, with_arrival
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
+from dataops_assets.steps.ingesting.copies import copies
 from dataops_assets.steps.inputs_before import saved_and_compared
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.raw import RawArea
-
-_THREADS = 8
 
 
 def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
@@ -38,12 +33,7 @@ def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     """
     started = time.perf_counter()
     raw = context.raw
-    read = _reader(context)
-    versions = _versions(context, inputs)
-
-    # threads, because copying waits for disks and networks: 365 synced files take a third of what one thread takes
-    with ThreadPoolExecutor(_THREADS) as pool:
-        done = list(pool.map(lambda item: _copy(raw, read, item, versions.get(item.input_id, ())), inputs))
+    done = [_report(item, result) for item, result in zip(inputs, copies(context, inputs), strict=True)]
     raw.sync()
     if isinstance(context.source.connection, KafkaConnection):
         done = [
@@ -67,21 +57,11 @@ def ingest(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     )
 
 
-def _copy(
-    raw: RawArea, read: Callable[[str], Iterator[bytes]], item: Input, versions: Sequence[Arrival]
-) -> tuple[InputReport, bool]:
-    """Copy an input from its origin, or else from another file with the same bytes."""
-    modified = versions[0].modified if versions else None
-    again = [version.origin for version in reversed(versions) if version.digest == item.digest]
-    failed: DataOpsError | None = None
-    for origin in dict.fromkeys((item.origin, *again)):
-        try:
-            copied = raw.add(item, read(origin), modified)
-        except DataOpsError as error:
-            failed = failed or error
-            continue
-        return InputReport(item.input_id, counts={"bytes": item.size, "files": 1}), copied
-    return InputReport(item.input_id, error=failed), False
+def _report(item: Input, result: bool | DataOpsError) -> tuple[InputReport, bool]:
+    """Return the report of an input, and whether it is new in the raw area."""
+    if isinstance(result, DataOpsError):
+        return InputReport(item.input_id, error=result), False
+    return InputReport(item.input_id, counts={"bytes": item.size, "files": 1}), result
 
 
 def _with_messages(report: InputReport, raw: RawArea, item: Input) -> InputReport:
@@ -120,30 +100,3 @@ def _layout(connection: Connection, name: str) -> FileConnection | None:
     if isinstance(layout, MessagesFormat):
         return None
     return FileConnection(type="files", path=name, format=layout) if layout is not None else None
-
-
-def _reader(context: SourceContext) -> Callable[[str], Iterator[bytes]]:
-    connection = context.source.connection
-    if isinstance(connection, FileConnection):
-        return Files(connection, context.environment.landing, os.environ).chunks
-    return _gone
-
-
-def _gone(origin: str) -> Iterator[bytes]:
-    """Raise InputError: discovery had put the bytes of the extract into the raw area, and they cannot be read again."""
-    yield from ()
-    raise InputError(
-        f"reading {origin}",
-        received="its bytes are not in the raw area, where discovery had put them",
-        next_step="restore them from a backup, let the function yield the extract again, or remove the input",
-    )
-
-
-def _versions(context: SourceContext, inputs: Sequence[Input]) -> Mapping[str, Sequence[Arrival]]:
-    """Return, by input, the file versions with its content that discovery found, the earliest first."""
-    found: dict[str, list[Arrival]] = {}
-    arrivals = context.metadata.arrivals(context.source.name, input_ids=[item.input_id for item in inputs])
-    for arrival in sorted(arrivals, key=lambda item: item.modified):
-        if arrival.input_id:
-            found.setdefault(arrival.input_id, []).append(arrival)
-    return found

@@ -1,0 +1,1 @@
+"""How the bytes of inputs come into the raw area."""
