@@ -13,13 +13,14 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dataops_assets.config.environment import Environment
 from dataops_assets.engines.warehouse_copies import copy_to, published_copies
 from dataops_assets.errors import CommitConflict, ConfigError, InputError, StorageError, nearest
 from dataops_assets.metadata.store import MetadataStore
+from dataops_assets.storage import durable
 from dataops_assets.storage.file_lock import locked
 from dataops_assets.storage.links import PRIVATE, Linked, link_tree, own_bytes
 from dataops_assets.storage.objects import is_remote
@@ -40,6 +41,8 @@ class PrivateEnvironment:
     created_at: dt.datetime
     created_by: str
     expires_at: dt.datetime | None = None
+    # a command made it for itself, and drops it when it ends
+    until_ended: bool = False
 
     @property
     def variables(self) -> dict[str, str]:
@@ -86,8 +89,9 @@ def _created(
         linked = _filled(parent, metadata, sources, staged, attempted)
         content = {**asdict(wanted), "created_at": wanted.created_at.isoformat()}
         content["expires_at"] = wanted.expires_at.isoformat() if wanted.expires_at else None
-        (staged / PRIVATE).write_text(json.dumps(content, indent=1))
+        durable.replace_file(staged / PRIVATE, json.dumps(content, indent=1).encode())
         staged.rename(home)
+        durable.sync_folders(home.parent)
     except OSError as error:
         raise StorageError(
             attempted,
@@ -97,6 +101,33 @@ def _created(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return MadeEnvironment(wanted, linked)
+
+
+@contextmanager
+def while_working(
+    parent: Environment,
+    metadata: MetadataStore,
+    sources: Sequence[str],
+    wanted: PrivateEnvironment,
+    *,
+    keep: bool = False,
+) -> Iterator[PrivateEnvironment]:
+    """Make an environment for the work of one command, and drop it afterwards if it is not to be kept.
+
+    One that a killed command left is replaced. Raises as `create`, also while another command works in it.
+    """
+    attempted = f"making the environment {wanted.name!r}"
+    _require_local(parent, wanted.name, attempted)
+    home = Path(wanted.home)
+    with _alone(home, attempted):
+        if any(item.name == wanted.name and item.until_ended for item in environments(parent)):
+            _dropped(home, attempted)
+        made = _created(parent, metadata, sources, replace(wanted, until_ended=not keep), attempted).environment
+        try:
+            yield made
+        finally:
+            if not keep:
+                _dropped(home, f"dropping the environment {wanted.name!r}")
 
 
 def described(parent: Environment, name: str, by: str, keep: dt.timedelta | None) -> PrivateEnvironment:
@@ -143,28 +174,32 @@ def drop(item: PrivateEnvironment) -> int:
     attempted = f"dropping the environment {item.name!r}"
     home = Path(item.home)
     with _alone(home, attempted):
-        freed = own_bytes(home)
-        gone = _hidden(home)
-        try:
-            home.rename(gone)
-            shutil.rmtree(gone)
-        except OSError as error:
-            raise StorageError(
-                attempted,
-                received=f"{type(error).__name__}: {error}",
-                next_step="end the processes that run in it, then drop it again",
-            ) from error
-        return freed
+        return _dropped(home, attempted)
+
+
+def _dropped(home: Path, attempted: str) -> int:
+    freed = own_bytes(home)
+    gone = _hidden(home)
+    try:
+        home.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise StorageError(
+            attempted,
+            received=f"{type(error).__name__}: {error}",
+            next_step="end the processes that run in it, then drop it again",
+        ) from error
+    return freed
 
 
 @contextmanager
 def _alone(home: Path, attempted: str) -> Iterator[None]:
-    """Let no other process make or drop the environment of this home meanwhile."""
+    """Let no other process make, drop or take the environment of this home meanwhile."""
     with locked(home.with_name(f".{home.name}.lock")) as got:
         if not got:
             raise StorageError(
                 attempted,
-                received="another process makes or drops it",
+                received="another process makes it, drops it or works in it",
                 next_step="wait until that process has ended, then run the command again",
             )
         yield

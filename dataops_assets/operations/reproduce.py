@@ -8,10 +8,10 @@ the system columns, too. dbt models are not built.
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from dataops_assets.storage.delta import Table, TableVersion
 
 _RUN = "dataops reproduce"
 _SHOWN = 5
+_LONGEST = 40
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ def reproduce(
 ) -> Reproduced:
     """Make the tables of a release again from raw, and compare. `keep`: the environment stays, to look at it.
 
-    Raises InputError for an unknown release, ConfigError where no private environment can be made, StorageError while a
-    step runs, or if a table of the release cannot be read any more.
+    Raises InputError for an unknown release, and while an environment that was kept is there, ConfigError where no
+    private environment can be made, StorageError while a step runs, while another process reproduces the release, or if
+    a table of the release cannot be read any more.
     """
     parent, metadata = contexts[0].environment, contexts[0].metadata
     made = release_of(metadata, name)
@@ -90,7 +92,8 @@ def reproduce(
     declared = [context for context in contexts if context.source.name in made.release.contracts]
     reasons = [*_other_code(made, project), *_not_declared(made, declared)]
     say("make a private environment")
-    with _private(contexts, wanted, keep=keep) as inside:
+    names = [context.source.name for context in contexts]
+    with environments.while_working(parent, metadata, names, wanted, keep=keep) as inside:
         platform = Platform(environment_from(inside.variables, project))
         theirs = [platform.source_context(context.source, context.sources) for context in declared]
         _link_copies(parent, platform.environment)
@@ -107,23 +110,10 @@ def reproduce(
 
 
 def _environment_name(release: str) -> str:
-    return f"reproduce-{re.sub(r'[^a-z0-9_.-]', '-', release.lower())}"[:63]
-
-
-@contextmanager
-def _private(
-    contexts: Sequence[SourceContext], wanted: environments.PrivateEnvironment, *, keep: bool
-) -> Iterator[environments.PrivateEnvironment]:
-    if Path(wanted.home).exists():
-        # an earlier one was kept, or killed
-        environments.drop(wanted)
-    names = [context.source.name for context in contexts]
-    made = environments.create(contexts[0].environment, contexts[0].metadata, names, wanted).environment
-    try:
-        yield made
-    finally:
-        if not keep:
-            environments.drop(made)
+    """Return a name that a folder can have; releases whose names differ have different ones."""
+    plain = re.sub(r"[^a-z0-9_.-]", "-", release.lower())[:_LONGEST]
+    unlike = "" if plain == release else f"-{hashlib.sha256(release.encode()).hexdigest()[:8]}"
+    return f"reproduce-{plain}{unlike}"
 
 
 def _link_copies(parent: Environment, inside: Environment) -> None:
@@ -134,7 +124,11 @@ def _link_copies(parent: Environment, inside: Environment) -> None:
         try:
             os.link(path, target / path.name)
         except OSError as error:
-            raise StorageError(f"linking {path}", received=f"{type(error).__name__}: {error}") from error
+            raise StorageError(
+                f"linking {path}",
+                received=f"{type(error).__name__}: {error}",
+                next_step="check that the disk is there and has room, then run the command again",
+            ) from error
 
 
 def _made_again(context: SourceContext, say: Begin) -> Iterator[str]:

@@ -74,6 +74,10 @@ def test_a_release_is_made_again_and_proven_equal_or_told_apart(
     raw.write_bytes(b"id,at\n")
     tree = here.write(declarations())
     monkeypatch.setenv(code_version.VARIABLE, "abc")
+    refused = again(here.contexts(tree))
+    assert (refused.code, "dataops env drop reproduce-v1" in refused.err) == (2, True), "a person looks at the kept one"
+    monkeypatch.setattr(project, "environment", lambda: here.environment)
+    assert dataops(here.contexts(tree), "env", "drop", "reproduce-v1").code == 0
     done = again(here.contexts(tree))
     assert done.code == 1
     assert any(reason.startswith("sales: input 2024-01-02") for reason in done.data["reasons"])

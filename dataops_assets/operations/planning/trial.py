@@ -145,14 +145,8 @@ def _private(
     parent: Environment, metadata: MetadataStore, sources: Sequence[str], plan: Plan, project: Path
 ) -> Iterator[Environment]:
     wanted = environments.described(parent, f"plan-{plan.plan_id}", getpass.getuser(), None)
-    if Path(wanted.home).exists():
-        # a trial of this plan was killed
-        environments.drop(wanted)
-    made = environments.create(parent, metadata, sources, wanted).environment
-    try:
+    with environments.while_working(parent, metadata, sources, wanted) as made:
         yield environment_from(made.variables, project)
-    finally:
-        environments.drop(made)
 
 
 @contextmanager
