@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_assets.errors import StorageError
+from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.operations.rerun import Begin, run_again
 from dataops_assets.report import PER_INPUT, Input, StepReport
 from dataops_assets.steps.merging.manifest import HubManifest
@@ -17,7 +17,7 @@ from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.examination import place_of, tables
 from dataops_assets.steps.upkeep.reset import forget
 from dataops_assets.storage.delta import Table
-from dataops_assets.storage.examine import examine
+from dataops_assets.storage.examine import Damage, examine
 from dataops_assets.storage.objects import is_remote
 
 _RUN = "dataops doctor"
@@ -34,7 +34,7 @@ class Repair:
 def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     """Make lost or damaged data again, where possible: from the log, from raw data, or from their origins.
 
-    Other damage stays, and an examination finds it again. Returns what was done. Raises DataOpsError if a step fails.
+    Other damage stays, and an examination finds it again. Returns what was done, and the error of a step that failed.
     """
     context.metadata.contracts.register(context.source)
     done: list[Repair] = []
@@ -44,15 +44,7 @@ def repair(context: SourceContext, begin: Begin) -> list[Repair]:
     hub_anew = current_anew = False
     for table, step in tables(context):
         damages = examine(table, deep=True)
-        for damage in damages:
-            if damage.kind == "checkpoint":
-                done.append(Repair(place_of(context, table), f"{damage.path} is made again from the log"))
-                _without_checkpoint(table, damage.path)
-            elif damage.kind == "old":
-                done.append(
-                    Repair(place_of(context, table), f"{damage.path}, which only older versions read, is removed")
-                )
-                table.folder.delete([damage.path])
+        done += _without_old(context, table, damages)
         if not any(damage.kind in ("data", "log") for damage in damages) or is_remote(table.uri):
             continue
         if is_settled and step != "recalculate":
@@ -65,13 +57,30 @@ def repair(context: SourceContext, begin: Begin) -> list[Repair]:
         current_anew |= step == "recalculate"
         if step not in ("refresh", "recalculate"):
             steps |= {item.input_id: _first(step, steps.get(item.input_id)) for item in inputs}
+    ingested = set(context.raw.inputs())
     for item in inputs:
-        if context.raw.is_spoiled(item):
+        if item.input_id in ingested and context.raw.problem_of(item):
             steps[item.input_id] = "ingest"
     steps |= _steps_of_lost(context, steps)
-    done += _run_steps(context, inputs, steps, begin)
-    done += _make_anew(context, hub=hub_anew, current=current_anew)
+    try:
+        for repaired in _run_steps(context, inputs, steps, begin):
+            done.append(repaired)
+        for repaired in _make_anew(context, hub=hub_anew, current=current_anew):
+            done.append(repaired)
+    except DataOpsError as error:
+        done.append(Repair(context.source.name, str(error)))
     return done
+
+
+def _without_old(context: SourceContext, table: Table, damages: Iterable[Damage]) -> Iterator[Repair]:
+    """Repair what the newest version does not need: checkpoints, and files that only older versions read."""
+    for damage in damages:
+        if damage.kind == "checkpoint":
+            _without_checkpoint(table, damage.path)
+            yield Repair(place_of(context, table), f"{damage.path} is made again from the log")
+        elif damage.kind == "old":
+            table.folder.delete([damage.path])
+            yield Repair(place_of(context, table), f"{damage.path}, which only older versions read, is removed")
 
 
 def _is_settled(context: SourceContext) -> bool:
@@ -115,16 +124,25 @@ def _steps_of_lost(context: SourceContext, steps: Mapping[str, str]) -> Mapping[
 def _run_steps(
     context: SourceContext, inputs: Sequence[Input], steps: Mapping[str, str], begin: Begin
 ) -> Iterator[Repair]:
-    """Run steps of inputs again that were done before: the inputs with the same first step together."""
+    """Run steps of inputs again that were done before, each for all inputs that need it.
+
+    A step reads the rows of other inputs, so the steps before it must be done again for all of them.
+    """
     done = context.metadata.step_status(context.source.name, "parse")
+    # an earlier repair may have forgotten the steps of a raw copy, and then failed to copy it
+    left = [item for item in inputs if item.input_id in done or steps.get(item.input_id) == "ingest"]
+    left = [item for item in left if item.input_id in steps]
     for step in PER_INPUT:
-        some = [item for item in inputs if steps.get(item.input_id) == step and item.input_id in done]
-        if some:
-            forget(context, step, some)
-            result = run_again(context, some, step, _RUN, begin)
-            yield from (Repair(f"input {input_id}", str(error)) for input_id, error in result.errors.items())
-            if result.report is not None and result.report.step == "refresh":
-                yield _made(result.report)
+        forget(context, step, [item for item in left if steps[item.input_id] == step])
+    for place, step in enumerate(PER_INPUT):
+        some = [item for item in left if PER_INPUT.index(steps[item.input_id]) <= place]
+        if not some:
+            continue
+        result = run_again(context, some, step, _RUN, begin, last=step)
+        yield from (Repair(f"input {input_id}", str(error)) for input_id, error in result.errors.items())
+        left = [item for item in left if item.input_id not in result.errors]
+        if result.report is not None and step == "refresh":
+            yield _made(result.report)
 
 
 def _make_anew(context: SourceContext, *, hub: bool, current: bool) -> Iterator[Repair]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dataops_assets.errors import DataOpsError
-from dataops_assets.report import Input
+from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.reset import forget
@@ -19,12 +19,14 @@ Begin = Callable[[str], None]
 """Is called with a description of each step before it begins."""
 
 
-def run_again(context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, begin: Begin) -> Done:
-    """Run the steps of inputs from `first` to the hub."""
+def run_again(
+    context: SourceContext, inputs: Sequence[Input], first: str, run_id: str, begin: Begin, last: str = PER_INPUT[-1]
+) -> Done:
+    """Run the steps of inputs from `first` to `last`, by default to the hub."""
     # the import of Dagster, which gets the report, takes seconds
     from dataops_assets.components.by_hand import run_steps
 
-    return run_steps(context, inputs, first, run_id, lambda step: begin(f"{step} of {len(inputs)} inputs"))
+    return run_steps(context, inputs, first, run_id, lambda step: begin(f"{step} of {len(inputs)} inputs"), last=last)
 
 
 def reset(context: SourceContext, step: str, input_ids: Sequence[str], begin: Begin) -> Done:

@@ -46,6 +46,9 @@ _LONGEST_NAME = 200
 _LEFTOVER = dt.timedelta(days=1)
 _SUM = "crc32"
 _SPOOL_BYTES = 8 << 20
+GONE = "its bytes are gone"
+"""What `RawArea.problem_of` says of an input whose object does not exist."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -150,7 +153,7 @@ class RawArea:
 
         Raises StorageError when the store fails.
         """
-        if not self.is_spoiled(item):
+        if not self._is_there(item) or not self.problem_of(item):
             return False
         self._folder.delete([self.object_path(item)])
         if self._is_remote:
@@ -158,9 +161,20 @@ class RawArea:
             self.local_path(item).unlink()
         return True
 
-    def is_spoiled(self, item: Input) -> bool:
-        """Return whether the input's object exists and is damaged. Raises StorageError."""
-        return self._is_there(item) and self._digest(self.local_path(item)) != item.digest
+    def problem_of(self, item: Input) -> str:
+        """Return what is wrong with the stored bytes of an input that was ingested; '' if nothing is.
+
+        Reads the bytes. Raises StorageError when the store fails.
+        """
+        if not self._is_there(item):
+            return GONE
+        is_same = self._digest(self.local_path(item)) == item.digest
+        return "" if is_same else "its bytes differ from the received bytes: the copy is damaged"
+
+    def gone(self, items: Iterable[Input]) -> list[Input]:
+        """Return the inputs that were ingested and whose bytes are gone. Reads two listings. Raises StorageError."""
+        ingested, objects = set(self.inputs()), set(self._folder.names("objects"))
+        return [item for item in items if item.input_id in ingested and self.object_path(item) not in objects]
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -222,8 +236,7 @@ class RawArea:
             raise Damaged(
                 f"reading {self.object_path(item)} of {self.uri}",
                 received=f"sha256 {found}, but {item.digest} was received: the copy is damaged",
-                next_step=f"copy {item.origin} again, if it is still there: dataops reset "
-                f"{self.uri.rpartition('/')[2]} ingest {item.input_id}; or restore the file from a backup",
+                next_step=self._again(item),
             )
         return path
 
@@ -327,7 +340,14 @@ class RawArea:
         return StorageError(
             f"reading input {item.input_id} in {self.uri}",
             received=f"no object {self.object_path(item)}",
-            next_step="ingest the input first",
+            next_step=self._again(item),
+        )
+
+    def _again(self, item: Input) -> str:
+        name = self.uri.rpartition("/")[2]
+        return (
+            f"copy {item.origin} again, if it is still there: dataops reset {name} ingest {item.input_id}; or restore "
+            "the file from a backup"
         )
 
 

@@ -149,6 +149,56 @@ def test_what_can_be_made_again_is_made_again_on_request(kind: str, stored: tupl
         assert made[key] == right[key], (key, path, said)
 
 
+def damaged(path: Path, chosen: random.Random) -> None:
+    """Turn a bit of a file, cut it off, or remove it."""
+    how = chosen.choice(("turned", "cut off", "gone"))
+    if how == "turned":
+        flipped(path, chosen.randrange(path.stat().st_size * 8))
+    elif how == "cut off":
+        path.write_bytes(path.read_bytes()[:50])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_damages_of_one_source_at_once_are_repaired_together(number: int, stored: tuple[Story, list[Input]]) -> None:
+    """Raw copies, the lake and the hub: each is made of the ones before, and later looks find nothing, either."""
+    story, inputs = stored
+    source_context, chosen = story.source_context(), random.Random(number)
+    assert diagnose(source_context, deep=True) == []
+    right, storage = tables_of(story), Path(story.now / "storage")
+    gone, other = chosen.sample(inputs, 2)
+    source_context.raw.local_path(gone).unlink()
+    assert [found.place.rpartition("/")[2] for found in diagnose(source_context, deep=False)] == [
+        Path(gone.origin).name
+    ], "a shallow look lists the objects"
+    damaged(source_context.raw.local_path(other), chosen)
+    for pattern in ("lake/sales/*.parquet", "hub/sales/_delta_log/*.json"):
+        damaged(chosen.choice(sorted(storage.glob(pattern))), chosen)
+    said = repair(source_context, lambda _: None)
+    for deep in (True, False):
+        assert diagnose(source_context, deep=deep) == [], said
+    made = tables_of(story)
+    for key in ("lake/sales", "lake/sales_quarantine", "hub/sales", "hub/sales_current"):
+        assert made[key] == right[key], (key, said)
+
+
+def test_a_repair_that_cannot_go_on_says_what_it_did(stored: tuple[Story, list[Input]]) -> None:
+    story, inputs = stored
+    source_context = story.source_context()
+    right = tables_of(story)
+    path, origin = source_context.raw.local_path(inputs[2]), Path(inputs[2].origin)
+    aside = origin.rename(origin.with_suffix(".away"))
+    flipped(path, 80)
+    status, said = doctor(source_context, "--repair")
+    assert status == 1
+    assert any(inputs[2].input_id in line and "the file is gone" in line for line in said), said
+    aside.rename(origin)
+    status, said = doctor(source_context, "--repair")
+    assert (status, said[-1]) == (0, "no findings"), said
+    assert tables_of(story)["hub/sales"] == right["hub/sales"]
+
+
 def doctor(source_context: SourceContext, *words: str) -> tuple[int, list[str]]:
     """`dataops doctor <words>`: its exit code, and the lines that it printed."""
     ended = dataops([source_context], "doctor", *words)

@@ -6,6 +6,7 @@ recorded digests and checksums.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from dataops_assets.report import Input
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.releases import problems_of
-from dataops_assets.storage.delta import Table
+from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.examine import Damage, examine
+from dataops_assets.storage.raw import GONE
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def diagnose(context: SourceContext, *, deep: bool) -> list[Finding]:
     """Return all problems of one source."""
     inputs = context.metadata.inputs(context.source.name)
     found = [*_of_tables(context, deep=deep), *_of_commits(context), *_of_inputs(context)]
-    return [*found, *_of_raw(context, inputs)] if deep else found
+    return [*found, *_of_raw(context, inputs, deep=deep)]
 
 
 def of_releases(contexts: Sequence[SourceContext], *, with_warehouse: bool) -> Iterator[Finding]:
@@ -98,26 +100,35 @@ def _of_tables(context: SourceContext, *, deep: bool) -> Iterator[Finding]:
 def _of_commits(context: SourceContext) -> Iterator[Finding]:
     """Find tables that lack the newest commit that the metadata knows, or have another commit in its place."""
     name = context.source.name
-    newest: dict[str, StepStatus] = {}
+    by_asset: dict[str, list[StepStatus]] = {}
     for item in context.metadata.processes(name):
         if item.asset and item.table_commit and item.table_version is not None:
-            known = newest.get(item.asset)
-            if known is None or (known.table_version or 0) < item.table_version:
-                newest[item.asset] = item
-    for asset, item in newest.items():
-        table, version = context.table(asset), item.table_version or 0
+            by_asset.setdefault(item.asset, []).append(item)
+    for asset, items in by_asset.items():
+        table = context.table(asset)
         try:
-            head = table.newest()
+            head = table.snapshot()
+            of_this = [item for item in items if head is not None and _is_of(head, item)]
+            if head is None or not of_this:
+                continue
+            item = max(of_this, key=lambda one: one.table_version or 0)
+            version = item.table_version or 0
             there = table.commit_id(version)
         except StorageError:
             # `_of_tables` reports this
             continue
         # an older log may have been vacuumed
-        if head is not None and there != item.table_commit and (there is not None or head.version < version):
+        if there != item.table_commit and (there is not None or head.version < version):
             problem = f"version {version} was commit {item.table_commit}; the newest version is {head.version}"
             problem += f", and version {version} is commit {there}" if there else ": its newest commits are lost"
             advice = f"dataops recalculate {name}" if item.step == "recalculate" else f"dataops doctor {name} --repair"
             yield Finding(name, asset, problem, advice)
+
+
+def _is_of(table: TableVersion, item: StepStatus) -> bool:
+    """Return whether a step ended after a table was created: an earlier one wrote to a table that was moved away."""
+    created = dt.datetime.fromtimestamp(table.metadata.get("createdTime", 0) / 1000, dt.UTC)
+    return item.finished_at is None or item.finished_at >= created
 
 
 def _of_inputs(context: SourceContext) -> Iterator[Finding]:
@@ -129,19 +140,21 @@ def _of_inputs(context: SourceContext) -> Iterator[Finding]:
         yield Finding(name, f"hub/{name}", f"{error.attempted}: {error.received}", error.next_step)
 
 
-def _of_raw(context: SourceContext, inputs: Sequence[Input]) -> Iterator[Finding]:
+def _of_raw(context: SourceContext, inputs: Sequence[Input], *, deep: bool) -> Iterator[Finding]:
     name, raw = context.source.name, context.raw
-    there = set(raw.inputs())
-    for item in inputs:
+    there, gone = set(raw.inputs()), {item.input_id for item in raw.gone(inputs)}
+    for item in inputs if deep else [item for item in inputs if item.input_id in gone]:
         again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
         if item.input_id in there:
             try:
                 raw.manifest(item.input_id)
             except StorageError as error:
                 yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
-        if raw.is_spoiled(item):
-            problem = "its bytes differ from the received bytes: the copy is damaged"
+        problem = GONE if item.input_id in gone else raw.problem_of(item) if item.input_id in there else ""
+        if problem:
             yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
+    if not deep:
+        return
     try:
         context.corrections.repairs([item.input_id for item in inputs])
     except StorageError as error:

@@ -79,7 +79,7 @@ def test_two_inputs_with_the_same_bytes_share_them(raw: RawArea) -> None:
     raw.delete([second.input_id])
     raw.delete([second.input_id])
     assert visible(raw) == []
-    with pytest.raises(StorageError, match="ingest the input first"):
+    with pytest.raises(StorageError, match="dataops reset"):
         raw.local_path(second)
 
 
