@@ -116,11 +116,16 @@ def _with_evolved(source: Source, definition: Any, known: Any) -> Any:
     before = (known or {}).get(_EVOLVED)
     if before is None:
         return definition
-    declared = {name.lower() for name in source.column_names}
+    taken = {name.lower() for name in (*source.column_names, *(rule.name for rule in source.rules))}
+    declared = {name for item in source.columns for name in item.raw_names}
     strict = {item.name for item in source.columns if not item.nullable and item.default is None}
     adds, relaxes = source.drift.new_column == "evolve", source.drift.missing_column == "evolve"
     after = {
-        "columns": [item for item in before["columns"] if adds and item["name"] not in declared],
+        "columns": [
+            item
+            for item in before["columns"]
+            if adds and item["name"] not in taken and not declared.issuperset(item["raw_names"])
+        ],
         "nullable": [name for name in before["nullable"] if relaxes and name in strict],
     }
     return {**definition, _EVOLVED: after} if any(after.values()) else definition

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
+from dataops_assets.config.contract import SYSTEM_PREFIX
 from dataops_assets.config.types import stored_type
 from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.gates import blocked, stopped
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
-from dataops_assets.sql import column, literal, query
+from dataops_assets.sql import column, columns, literal, query
 from dataops_assets.steps import waits
 from dataops_assets.steps.enriching import change_set_ids
 from dataops_assets.steps.enriching.enriched_rows import EnrichedRows, enrich_rows
@@ -29,6 +30,7 @@ from dataops_assets.steps.enriching.validation_results import (
     reported_counts,
     validation_outcomes,
 )
+from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import version_made
 from dataops_assets.steps.upkeep.lost_data import version_of
@@ -60,6 +62,7 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     are no change sets at all, RuleError for a wrong rule.
     """
     started = time.perf_counter()
+    context = evolving(context, context.lake.snapshot())
     rules = compile_rules(context.source, context.sources)
     backfill_rules(context, enriched_only=True)
     waiting = waits.waiting(context, inputs)
@@ -111,8 +114,12 @@ def _change_sets(context: SourceContext, session: Session, ids: Sequence[str]) -
     kinds = {item.name: stored_type(item.type) for item in context.source.columns}
     only = exp.In(this=column("s_input_id", "r"), expressions=wanted)
     files = publish.files_of(changes, ids)
+    # the table can also have columns of earlier declarations, of which a rule may have the name now
+    names = [*kinds, *(item for item in changes.columns if item.startswith(SYSTEM_PREFIX))]
     rows: exp.Query = query(
-        "SELECT c.* FROM $changes AS c", changes=rows_cast_exactly(session, changes, kinds, only, files)
+        "SELECT $names FROM $changes AS c",
+        names=columns(names, "c"),
+        changes=rows_cast_exactly(session, changes, kinds, only, files),
     )
     return rows
 

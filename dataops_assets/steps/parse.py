@@ -20,12 +20,12 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import DataOpsError
 from dataops_assets.quality.gates import blocked, stopped
 from dataops_assets.report import CheckOutcome, Input, InputReport, StepReport
-from dataops_assets.steps.evolved_columns import evolved
+from dataops_assets.steps.evolved_columns import evolved, undeclared_names, with_undeclared
 from dataops_assets.steps.merging.settled_inputs import settled_of, unless_settled
 from dataops_assets.steps.parsing.accounting import row_counts, unaccounted
 from dataops_assets.steps.parsing.changed_types import changed_types, values_left_out
 from dataops_assets.steps.parsing.corrections import Corrected, corrections_for
-from dataops_assets.steps.parsing.drift import added_to_contract, new_columns
+from dataops_assets.steps.parsing.drift import added_to_contract
 from dataops_assets.steps.parsing.input_checks import check_profiles, lake_gate, profile_lake
 from dataops_assets.steps.parsing.quarantined_rows import quarantined, rejected_by_reason, rejected_dates
 from dataops_assets.steps.parsing.raw_inputs import RawInputs, read_inputs
@@ -96,7 +96,7 @@ def _asset(source: Source) -> str:
 
 def _evolved(context: SourceContext, raw: RawInputs) -> Source:
     """Return the source with the undeclared columns of its lake and of these inputs."""
-    new = {name for input_id in raw.input_ids for name in new_columns(context.source, raw.headers[input_id])}
+    new = {name for input_id in raw.input_ids for name in undeclared_names(context.source, raw.headers[input_id])}
     return evolved(context.source, context.lake.snapshot(), new)
 
 
@@ -126,16 +126,18 @@ def _publish(
     known = context.quarantine.snapshot()
     if rejected or known is None or files_of(known, input_ids):
         replace_inputs(session, context.quarantine, quarantined(typed, rejected), input_ids)
+    headers = {input_id: typed.raw.headers[input_id] for input_id in input_ids}
+    unsettled, lake = unless_settled(context.source, inputs), context.lake.snapshot()
     # what is parsed again to the same rows leaves the hub's knowledge of them true
     replace_inputs(
         session,
         context.lake,
         typed.parsed(input_ids),
         input_ids,
-        unless_settled(context.source, inputs),
+        lambda info: with_undeclared(context.source, lake, unsettled(info), headers),
         keep_same=True,
     )
-    added, relaxed = added_to_contract(context.source, [typed.raw.headers[input_id] for input_id in input_ids])
+    added, relaxed = added_to_contract(context.source, list(headers.values()))
     if added or relaxed:
         context.metadata.contracts.evolve(context.source.name, added, relaxed)
 

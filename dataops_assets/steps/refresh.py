@@ -225,7 +225,7 @@ def _merge(
     after = manifest_after(change)
     insert = new_rows(session, source, base, diff, passing.rows)
     insert_columns = session.schema(insert)
-    _require_types(source, base, insert_columns)
+    _require_columns(source, base, insert_columns)
     wrote = _wrote(base, change.manifest, after, diff.counts)
     contracts = judge_rows(tables, passing) if request.replaced is not None else ()
     judged = judged_by(source, base.info if base is not None else None)
@@ -368,11 +368,17 @@ def _is_planned(tables: ReadTables, change: Change, enriched: TableVersion) -> b
     return not may_lack_rows(tables, change)
 
 
-def _require_types(source: Source, base: TableVersion | None, columns: Mapping[str, str]) -> None:
-    if base is not None and (other := retyped(base, columns)):
+def _require_columns(source: Source, base: TableVersion | None, columns: Mapping[str, str]) -> None:
+    """Raise ConfigError if the stored rows of the hub have other types, or earlier values of a column that is new."""
+    if base is None:
+        return
+    problems = [f"{name} of type {columns[name]}, in the hub {base.columns[name]}" for name in retyped(base, columns)]
+    if not problems and publish.must_rewrite(base, columns):
+        problems = ["a column that the hub had before returns, and files of the hub still have its earlier values"]
+    if problems:
         raise ConfigError(
             f"changing the hub of {source.name!r}",
-            received="; ".join(f"{name} of type {columns[name]}, in the hub {base.columns[name]}" for name in other),
+            received="; ".join(problems),
             next_step=f"rebuild the hub from the lake: dataops rebuild {source.name}",
         )
 

@@ -16,7 +16,7 @@ from dataops_assets.errors import CommitConflict
 from dataops_assets.sql import DIALECT, Rows, alias, column, literal, query
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import DataFile, Table, TableChange, TableVersion
-from dataops_assets.storage.retyping import retyped, rows_cast_exactly
+from dataops_assets.storage.retyping import rows_cast_exactly
 from dataops_assets.storage.session import TableSession
 
 INPUT_ID = "s_input_id"
@@ -38,22 +38,25 @@ def replace_inputs(
     """Replace the rows of exactly these inputs by `rows`, which must have `s_input_id`.
 
     Grain: one file has the rows of many inputs, so that a history of hundreds of inputs is not hundreds of files.
-    Replaced rows are masked. With `keep_same`, equal rows are not written again. With `keep_written`, inputs keep their
-    write ids: for rows that no step of these inputs made. Inputs are disjoint: after a lost race, the same data are
-    committed on the new version and not written again. `info` makes the information of the new version from that of the
-    version before. If a column has another type than in the table, the same commit writes the rows of all other inputs
-    again in the new type. Raises CommitConflict after many lost races, ConfigError if a value of another input would
-    change.
+    Replaced rows are masked. With `keep_same`, equal rows are not written again; if only the information differs, the
+    commit has no data. With `keep_written`, inputs keep their write ids: for rows that no step of these inputs made.
+    Inputs are disjoint: after a lost race, the same data are committed on the new version and not written again. `info`
+    makes the information of the new version from that of the version before. If a column has another type than in the
+    table, or a dropped column returns, the same commit writes the rows of all other inputs again. Raises CommitConflict
+    after many lost races, ConfigError if a value of another input would change.
     """
-    if keep_same and (before := table.snapshot()) is not None and _is_same(session, before, rows, input_ids):
-        return before
+    attempted = f"publishing {len(input_ids)} input(s) in {table.uri}"
+    if keep_same:
+        same = until_won(lambda: _same_rows(session, table, rows, input_ids, info), attempted)
+        if same is not None:
+            return same
     columns = dict(session.schema(rows))
     write = uuid.uuid4().hex[:16]
     files = table.secured(session.write(rows, table.uri, columns))
 
     def attempt() -> TableVersion:
         base = table.snapshot()
-        again = base is not None and bool(retyped(base, columns))
+        again = base is not None and must_rewrite(base, columns)
         after = merged_columns(base, columns)
         kept = _kept(session, base, columns, input_ids) if base and again else None
         change = TableChange(
@@ -69,7 +72,7 @@ def replace_inputs(
         )
         return table.commit(base, change)
 
-    return compact(session, table, until_won(attempt, f"publishing {len(input_ids)} input(s) in {table.uri}"))
+    return compact(session, table, until_won(attempt, attempted))
 
 
 def rows_of(rows: exp.Expr, input_ids: Sequence[str]) -> exp.Select:
@@ -113,6 +116,23 @@ def _written_after(base: TableVersion | None, input_ids: Sequence[str], write: s
     known = written(base.info) if base else {}
     now = dict.fromkeys(input_ids, write)
     return {**now, **known} if keep else {**known, **now}
+
+
+def _same_rows(
+    session: TableSession,
+    table: Table,
+    rows: exp.Expr,
+    input_ids: Sequence[str],
+    info: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> TableVersion | None:
+    """Return the table's version that has equal `rows` of these inputs and this information; None if rows differ."""
+    before = table.snapshot()
+    if before is None or not _is_same(session, before, rows, input_ids):
+        return None
+    known, after = dict(before.info), dict(info(before.info))
+    if after == known:
+        return before
+    return table.commit(before, TableChange(operation="WRITE", columns=before.columns, info=after, data_change=False))
 
 
 def _is_same(session: TableSession, snapshot: TableVersion, rows: exp.Expr, input_ids: Sequence[str]) -> bool:

@@ -79,6 +79,8 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
         share = len(found.to_parse) / max(lake_rows.inputs, len(found.to_parse))
         rows = round(lake_rows.rows * share)
         why = f"{len(found.to_parse)} inputs were parsed with another declaration"
+        if found.renamed:
+            why += f"; undeclared columns have other names now: {_renamed(found.renamed)}"
         steps = ("parse", "cdc", "enrich", "refresh")
         seconds = past.seconds("parse again", name, rows, steps)
         yield Work("parse again", name, f"lake/{name}", why, (), rows, seconds, len(found.to_parse))
@@ -102,6 +104,10 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
         )
         why = "no table yet" if current is None else "; ".join(reasons)
         yield _recalculation(name, hub.rows, why, found.current, past)
+
+
+def _renamed(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} becomes {now}" for name, now in sorted(names.items()))
 
 
 def _why_rules(found: Outdated) -> Iterator[str]:

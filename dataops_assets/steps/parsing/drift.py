@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dataops_assets.config.contract import EvolvedColumn
 from dataops_assets.config.source import Source
-from dataops_assets.steps.evolved_columns import evolved_name
+from dataops_assets.steps.evolved_columns import evolved_name, undeclared_names
 from dataops_assets.steps.parsing.advice import advice
 
 
@@ -16,7 +16,7 @@ def drift_problem(source: Source, header: Sequence[str], undeclared: Mapping[str
     `undeclared` is the number of values of each undeclared column.
     """
     missing = missing_columns(source, header)
-    new = new_columns(source, header)
+    new = undeclared_names(source, header)
     if missing and source.drift.missing_column == "fail":
         received = f"no column {', '.join(missing)}; its columns are {', '.join(header)}"
         otherwise = "deliver it with all columns, or set drift.missing_column to ignore"
@@ -36,12 +36,6 @@ def missing_columns(source: Source, header: Sequence[str]) -> list[str]:
     """Return the declared columns that the input lacks under all of their names, by their present raw name."""
     declared = (item for item in source.columns if not isinstance(item, EvolvedColumn) and not item.expression)
     return [item.raw_name for item in declared if not set(item.raw_names) & set(header)]
-
-
-def new_columns(source: Source, header: Sequence[str]) -> list[str]:
-    """Return the columns of the input that are not declared."""
-    known = {name for item in source.columns if not isinstance(item, EvolvedColumn) for name in item.raw_names}
-    return [name for name in dict.fromkeys(header) if name not in known]
 
 
 def with_counts(names: Sequence[str], held: Mapping[str, int]) -> str:

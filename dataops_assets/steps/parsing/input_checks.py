@@ -11,8 +11,9 @@ from dataops_assets.quality.checks import EarlierInputs, input_outcomes, judged
 from dataops_assets.quality.gates import gate_inputs
 from dataops_assets.quality.profiling import profile_inputs
 from dataops_assets.report import CheckOutcome
+from dataops_assets.steps.evolved_columns import undeclared_names
 from dataops_assets.steps.inputs_before import saved_and_compared
-from dataops_assets.steps.parsing.drift import missing_columns, new_columns, with_counts
+from dataops_assets.steps.parsing.drift import missing_columns, with_counts
 from dataops_assets.steps.parsing.typed_rows import TypedRows
 from dataops_assets.steps.source_context import SourceContext
 
@@ -87,7 +88,7 @@ def check_profiles(
 def _notes(typed: TypedRows, input_id: str, left_out: Mapping[str, int]) -> list[str]:
     """Return what differs from the contract in an input that was accepted, as texts."""
     source, header = typed.source, typed.raw.headers[input_id]
-    missing, new = missing_columns(source, header), new_columns(source, header)
+    missing, new = missing_columns(source, header), undeclared_names(source, header)
     notes = [f"missing in the input, so null: {', '.join(missing)}"] if missing else []
     what = "not declared, so kept as text" if source.drift.new_column == "evolve" else "in the input and not declared"
     notes += [f"{what}: {with_counts(new, typed.raw.undeclared.get(input_id, {}))}"] if new else []

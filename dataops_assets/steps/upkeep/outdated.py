@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from dataops_assets.metadata.store import ParsedInput
 from dataops_assets.report import Input
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving, renamed_columns
 from dataops_assets.steps.merging.held_inputs import held_inputs
 from dataops_assets.steps.merging.judged_contracts import current_not_judged, not_judged
 from dataops_assets.steps.merging.manifest import HubManifest
@@ -56,6 +56,7 @@ class Outdated:
 
     * `to_parse`: inputs that were parsed with another declaration, in order. `settled`: the number of those among them
       that cannot be parsed again.
+    * `renamed`: undeclared columns of inputs to parse that have another name today, with this name.
     * `rebuild`: why the hub must be built again from the lake; empty if it need not.
     * `rules`: snapshot rules and validations that are not applied to all rows.
     * `current`: keep-current rules that are not computed for all rows.
@@ -67,6 +68,7 @@ class Outdated:
     tables: Tables
     to_parse: Sequence[Input] = ()
     settled: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict)
     rebuild: str = ""
     rules: OutdatedRules = field(default_factory=OutdatedRules)
     current: Sequence[str] = ()
@@ -88,7 +90,10 @@ def outdated(
     tables = Tables.of(context)
     rules = rules or compile_rules(context.source, context.sources)
     wanted = parsed_as(context.source)
-    ids = [item.input_id for item in parsed if (item.declared or before or wanted) != wanted]
+    renamed = renamed_columns(context.source, tables.lake)
+    ids = [
+        item.input_id for item in parsed if item.input_id in renamed or (item.declared or before or wanted) != wanted
+    ]
     inputs = sorted(context.metadata.inputs(context.source.name, ids)) if ids else []
     settled = settled_in_hub(context, inputs) if inputs else {}
     return Outdated(
@@ -96,6 +101,7 @@ def outdated(
         tables,
         [item for item in inputs if item.input_id not in settled],
         len(settled),
+        {name: now for key in ids if key not in settled for name, now in renamed.get(key, {}).items() if name != now},
         _why_rebuild(context, tables, rules),
         _rules(tables, rules),
         _current(context, tables, rules),

@@ -33,9 +33,11 @@ from dataops_assets.steps.enriching.uniqueness import with_repeats
 from dataops_assets.steps.evolved_columns import evolving
 from dataops_assets.steps.merging.change import is_deletion
 from dataops_assets.steps.source_context import SourceContext
+from dataops_assets.steps.stored_rows import lake_of
 from dataops_assets.storage import publish
 from dataops_assets.storage.commit_retry import until_won
 from dataops_assets.storage.delta import Table, TableVersion
+from dataops_assets.storage.retyping import rows_cast_exactly
 
 STEP = "restate"
 TO_MERGE = "to_merge"
@@ -46,6 +48,7 @@ The validations now keep out different rows of them than when the hub was merged
 
 _VERSIONS = "rules"
 _OLD = "s_old."
+_OWN = "s_of_lake."
 # the columns that mark a deletion: in a change set, and in a hub with history
 _MARKS = ("s_change", "s_is_deleted")
 _STOPS = "s_stops"
@@ -61,7 +64,8 @@ def backfill_rules(context: SourceContext, *, enriched_only: bool = False) -> St
     """Update the rules and the status in `hub/<source>_enriched` and `hub/<source>` to the declared ones.
 
     Grain: each table changes by one atomic commit of the rows that differ. Rows that now fail a validation are removed
-    from the hub. The column of a removed rule is dropped. If nothing was changed or there is no hub, nothing is done
+    from the hub. The column of a removed rule is dropped; if the inputs have a column of its name, it gets
+    their values again. If nothing was changed or there is no hub, nothing is done
     and the result is None. Otherwise the report is about the hub (with `enriched_only` about the other table), with a
     receipt for each computed rule and `s_status`. A run that is killed between the two commits is simply run again.
     Raises InputError when a row matches several rows of a to-one look-up, GateFailed when the rows of an input would
@@ -136,6 +140,10 @@ def _removed(base: TableVersion, rules: CompiledRules) -> list[str]:
     return [name for name in base.info.get(_VERSIONS, {}) if name in base.columns and name not in declared]
 
 
+def _own_again(base: TableVersion, rules: CompiledRules) -> list[str]:
+    return [name for name in base.info.get(_VERSIONS, {}) if name in base.columns and name in rules.source.column_names]
+
+
 def _has_other_verdict(base: TableVersion, rules: CompiledRules) -> bool:
     known, declared = base.info.get(VERDICT_VERSION), rules.snapshot.verdict
     # an old table without a recorded version is changed only with its rules
@@ -167,7 +175,9 @@ def outdated_rules(base: TableVersion, rules: CompiledRules, *, is_hub: bool) ->
 
 
 def _is_outdated(base: TableVersion, rules: CompiledRules) -> bool:
-    return bool(_changed(base, rules) or _removed(base, rules) or _has_other_verdict(base, rules))
+    return bool(
+        _changed(base, rules) or _removed(base, rules) or _own_again(base, rules) or _has_other_verdict(base, rules)
+    )
 
 
 class _TableBackfill:
@@ -194,12 +204,15 @@ class _TableBackfill:
         self._table = table
         self._base = base
         self._rules = _changed(base, rules)
+        # columns of the inputs in which the table has the values of an earlier rule
+        self._own = _own_again(base, rules)
         self._verdict = [name for name in VERDICT if name in base.columns] if _has_other_verdict(base, rules) else []
-        self._changed = [*self._rules, *self._verdict]
+        self._changed = [*self._rules, *self._verdict, *self._own]
         self._given = {name: kind for name, kind in rules.hub_columns.items() if name not in self._changed}
         removed = _removed(base, rules)
         kept = {name: kind for name, kind in base.columns.items() if name not in removed}
         self._columns = {**kept, **{name: self._stage.rules[name].type for name in self._rules}}
+        self._columns |= {name: rules.hub_columns[name] for name in self._own}
         self._info = {**with_rule_versions(base.info, rules), _VERSIONS: dict(self._stage.versions)}
         if self._verdict:
             self._info[VERDICT_VERSION] = self._stage.verdict
@@ -219,7 +232,7 @@ class _TableBackfill:
         if not self._changed:
             return self._publish(exp.false()), ()
         # `s_status` and `s_failed` count as one
-        shown = [name for name in self._changed if name != "s_failed"]
+        shown = [name for name in (*self._rules, *self._verdict) if name != "s_failed"]
         counted = [alias(query("count(CASE WHEN $f THEN 1 END)", f=column(_flag(name), "r")), name) for name in shown]
         found = self._session.fetch(
             query("SELECT count(*) AS s_rows, $counted FROM $rows AS r", counted=counted, rows=self._rows)
@@ -315,12 +328,14 @@ class _TableBackfill:
         """Compute for each row its place, the new values, and whether each of them differs."""
         marks = [name for name in _MARKS if name in self._base.columns]
         known = [name for name in self._changed if self._base.columns.get(name) == self._columns[name]]
+        scan: exp.Expr = self._session.scan(self._base, positions=True)
         rows: exp.Query = query(
-            "SELECT $given, $marks, $known, r.s_file, r.s_position FROM $rows AS r",
+            "SELECT $given, $marks, $known, $own, r.s_file, r.s_position FROM $rows AS r",
             given=typed_columns(self._base, {name: kind for name, kind in self._given.items() if name not in marks}),
             marks=columns(marks, "r"),
             known=[alias(column(name, "r"), _OLD + name) for name in known],
-            rows=self._session.scan(self._base, positions=True),
+            own=columns([_OWN + name for name in self._own], "r"),
+            rows=self._with_own_values(scan) if self._own else scan,
         )
         others = set(self._stage.rules) - set(self._rules)
         stage = self._stage.only(self._rules, given=others, verdict=bool(self._verdict))
@@ -356,6 +371,9 @@ class _TableBackfill:
     def _results(self) -> dict[str, tuple[exp.Expr, exp.Expr]]:
         """Return the computed values (over alias c), each with the value that a deletion has."""
         found: dict[str, tuple[exp.Expr, exp.Expr]] = {name: (column(name, "c"), exp.null()) for name in self._rules}
+        for name in self._own:
+            # of a deletion the hub has only the key
+            found[name] = (column(_OWN + name, "c"), exp.null() if self._is_hub else column(_OWN + name, "c"))
         if self._verdict:
             flags = flags_of(self._stage)
             results = {
@@ -364,6 +382,21 @@ class _TableBackfill:
             }
             found |= {name: results[name] for name in self._verdict}
             found[_STOPS] = (failed_names([flag for flag in flags if flag.severity == "fail"]), exp.null())
+        return found
+
+    def _with_own_values(self, rows: exp.Expr) -> exp.Query:
+        """Return the rows with the values that the lake has in the columns that a rule made before."""
+        lake = lake_of(self._context)
+        kinds = {name: self._columns[name] for name in self._own}
+        found: exp.Query = query(
+            """
+            SELECT t.*, $own FROM $rows AS t
+            LEFT JOIN $lake AS l ON l.s_input_id = t.s_input_id AND l.s_row_id = t.s_row_id
+            """,
+            own=[alias(column(name, "l"), _OWN + name) for name in self._own],
+            rows=rows,
+            lake=rows_cast_exactly(self._session, lake, kinds),
+        )
         return found
 
     def _with_repeats(self, rows: exp.Query, stage: Stage) -> exp.Query:
