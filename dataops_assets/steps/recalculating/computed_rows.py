@@ -37,7 +37,7 @@ def kept_rules(tables: Tables, before: Mapping[str, Any], now: Mapping[str, Any]
     if any(now["tables"].get(name) != known for name, known in before["tables"].items() if name in looked_up):
         # a table was created again, or is gone
         return frozenset()
-    if not tables.rules.hub_columns.keys().isdisjoint(before["rules"]):
+    if not tables.hub_columns.keys().isdisjoint(before["rules"]):
         # a column of the hub has the name of an earlier rule, whose values no row may keep
         return frozenset()
     same = {
