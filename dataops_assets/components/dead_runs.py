@@ -1,16 +1,22 @@
 """Find runs whose process was killed although Dagster shows them as started, and report them as failed.
 
 Dagster's launcher on one machine notices a dead run only while the code server that started it lives. If both were
-killed, the run would stay 'started' forever and would keep its place in the queue.
+killed, the run would stay 'started' forever and would keep its place in the queue. The same is true of the runs of a
+killed `dataops run`, which no launcher knows.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import dagster as dg
+
+from dataops_assets.components.local_runs import forget, killed_runs, noted
+
+KILLED = "The process of this run was killed."
 
 # runs that were created but not launched are missing here: they are launched when their run key is requested again
 UNDER_WAY = [
@@ -32,21 +38,44 @@ _START_FIELD = 22
 _SLACK_SECONDS = 5.0
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Report each run on this machine whose process is gone as failed, and return the ids of these runs."""
-    ended = []
+def end_dead_runs(instance: dg.DagsterInstance, lock: Path) -> list[str]:
+    """Report each run on this machine whose process is gone as failed, and return the ids of these runs.
+
+    `lock` is what `dataops run` of this home holds: if it is free, the runs that it left unfinished are dead, too.
+    """
+    ended = _end(instance, lock, killed_runs(lock))
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_WITH_A_PROCESS)):
         if not json.loads(run.tags.get(_LAUNCHED_BY, "{}")).get("socket"):
             continue
         processes = _processes_of(instance, run.run_id)
         if not processes or any(_is_alive(*process) for process in processes):
             continue
-        # the run may have ended in the meantime
-        again = instance.get_run_by_id(run.run_id)
-        if again is not None and not again.is_finished:
-            instance.report_run_failed(again, f"The process of this run (pid {processes[-1][0]}) was killed.")
+        if _report_failed(instance, run.run_id, f"The process of this run (pid {processes[-1][0]}) was killed."):
             ended.append(run.run_id)
     return ended
+
+
+def end_runs_left_behind(instance: dg.DagsterInstance, lock: Path) -> None:
+    """Report the runs of a killed `dataops run` of this home as failed. Call it only while you hold the lock."""
+    _end(instance, lock, noted(lock))
+
+
+def _end(instance: dg.DagsterInstance, lock: Path, run_ids: Collection[str]) -> list[str]:
+    ended = []
+    for run_id in run_ids:
+        if _report_failed(instance, run_id, KILLED):
+            ended.append(run_id)
+        forget(lock, run_id)
+    return ended
+
+
+def _report_failed(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:
+    """Report a run as failed, and return whether that was needed: it may have ended in the meantime."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return False
+    instance.report_run_failed(run, why)
+    return True
 
 
 def _processes_of(instance: dg.DagsterInstance, run_id: str) -> list[tuple[int, float]]:

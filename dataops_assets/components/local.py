@@ -23,11 +23,12 @@ from typing import Any
 import dagster as dg
 
 from dataops_assets.components.assets import PLATFORM, SourceAssets
-from dataops_assets.components.dead_runs import UNDER_WAY
+from dataops_assets.components.dead_runs import KILLED, end_runs_left_behind
 from dataops_assets.components.incident_sensor import SENSOR as INCIDENTS
 from dataops_assets.components.inherited_tables import declared_as_in_force, inherit, is_new
 from dataops_assets.components.input_partitions import partitions_name, partitions_read_once
 from dataops_assets.components.kept_connections import keep_sqlite_open
+from dataops_assets.components.local_runs import alone, forget, lock_beside, note
 from dataops_assets.components.look_and_tell import look_and_tell
 from dataops_assets.components.migrations_once import read_migrations_once
 from dataops_assets.components.platform import NotTaken, Platform
@@ -37,18 +38,14 @@ from dataops_assets.components.run_queue import RunQueue
 from dataops_assets.components.source import source_assets
 from dataops_assets.components.stale_tables import AUTOMATION_TAG, SENSOR
 from dataops_assets.components.statements_once import compile_statements_once
-from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import import_dbt
 from dataops_assets.errors import ConfigError, DataOpsError
 from dataops_assets.storage import durable
-from dataops_assets.storage.file_lock import locked
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 20
-_LOCAL_TAG = "dataops/local_runner"
 # what a look tells is shown by `dataops run` in its own words
 _SILENT = logging.Logger("dataops.run", logging.CRITICAL + 1)
-_KILLED = "The process of this run was killed."
 
 
 @dataclass(frozen=True)
@@ -98,48 +95,14 @@ def local_runner(
     read_migrations_once()
     compile_statements_once()
     keep_sqlite_open("OFF")
-    with alone(cursor.with_suffix(".lock")), dg.DagsterInstance.get() as instance:
-        end_runs_left_behind(instance)
+    lock = lock_beside(cursor)
+    with alone(lock), dg.DagsterInstance.get() as instance:
+        end_runs_left_behind(instance, lock)
         with _LoadErrors():
             definitions = load()
         runner = LocalRunner(definitions, instance, cursor, begin)
         with runner.queue:
             yield runner
-
-
-def cursor_of(environment: Environment) -> Path:
-    """Return the file with the state of automation, which only one process may have."""
-    return environment.home / "local" / "automation.json"
-
-
-def lock_of(environment: Environment) -> Path:
-    """Return the file that a process locks while it runs what is due."""
-    return cursor_of(environment).with_suffix(".lock")
-
-
-@contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Hold a file lock; the system releases it when this process ends, even if it is killed.
-
-    Raises ConfigError if another process holds it.
-    """
-    with locked(file) as got:
-        if not got:
-            raise ConfigError(
-                "running everything that is due in this process",
-                received=f"another process does this already; it has locked {file}",
-                next_step="wait until it has ended",
-            )
-        yield
-
-
-def end_runs_left_behind(instance: dg.DagsterInstance) -> None:
-    """Report the runs of a killed runner as failed. No daemon would do so, and their inputs would wait for them.
-
-    Call it only while this process holds the lock.
-    """
-    for run in instance.get_runs(filters=dg.RunsFilter(tags={_LOCAL_TAG: "true"}, statuses=UNDER_WAY)):
-        instance.report_run_failed(run, _KILLED)
 
 
 @contextmanager
@@ -206,6 +169,7 @@ class LocalRunner:
         self._definitions = definitions
         self._instance = instance
         self._cursor = cursor
+        self._lock = lock_beside(cursor)
         self._sensors = cursor.with_name("sensors.json")
         self._begin = begin
         self._pid = os.getpid()
@@ -443,14 +407,16 @@ class LocalRunner:
         """Report a run as failed whose fork was killed."""
         run = self._instance.get_run_by_id(job.run_id)
         if run is not None and not run.is_finished:
-            self._instance.report_run_failed(run, _KILLED)
-        return FinishedRun(job.what, False, (_KILLED,), 0.0, *_inputs_of(job.request, self._instance))
+            self._instance.report_run_failed(run, KILLED)
+        forget(self._lock, job.run_id)
+        return FinishedRun(job.what, False, (KILLED,), 0.0, *_inputs_of(job.request, self._instance))
 
     def _executed(self, job: _Job, instance: dg.DagsterInstance) -> FinishedRun:
         started, request = time.perf_counter(), job.request
-        tags = {_LOCAL_TAG: "true", **(request.tags if request else {})}
+        tags = dict(request.tags) if request else {}
         if request and request.run_key:
             tags["dagster/run_key"] = request.run_key
+        note(self._lock, job.run_id)
         with _planned_at_once() if RANGE_START_TAG in tags else nullcontext():
             result = self._repository.get_implicit_global_asset_job_def().execute_in_process(
                 instance=instance,
@@ -461,6 +427,8 @@ class LocalRunner:
                 raise_on_error=False,
                 run_id=job.run_id,
             )
+        # not if it was interrupted: then Dagster may still show it as started
+        forget(self._lock, job.run_id)
         failures = tuple(map(_failure, result.filter_events(lambda item: item.is_step_failure)))
         seconds = time.perf_counter() - started
         return FinishedRun(job.what, result.success, failures, seconds, *_inputs_of(request, instance))

@@ -17,6 +17,7 @@ import dagster as dg
 
 from dataops_assets.components.assets import SourceAssets
 from dataops_assets.components.dead_runs import end_dead_runs
+from dataops_assets.components.local_runs import lock_of
 from dataops_assets.components.look_and_tell import look_and_tell
 from dataops_assets.components.platform import Platform
 from dataops_assets.components.quiet_looks import MetadataOfGroup, QuietLooks
@@ -160,7 +161,7 @@ class LookGroup:
                 if not at_all and member.quiet.is_quiet(platform.environment, state):
                     continue
                 if not looks and not failed:
-                    _end_dead_runs(instance, log)
+                    _end_dead_runs(platform, instance, log)
                 before = member.quiet.surroundings(platform.environment, state)
                 member.quiet.looked(None)
                 looks[member.name] = look_and_tell(member.assets, platform, instance, log)
@@ -173,8 +174,8 @@ class LookGroup:
         return GroupTick(looks, failed)
 
 
-def _end_dead_runs(instance: dg.DagsterInstance, log: logging.Logger) -> None:
-    for run_id in end_dead_runs(instance):
+def _end_dead_runs(platform: Platform, instance: dg.DagsterInstance, log: logging.Logger) -> None:
+    for run_id in end_dead_runs(instance, lock_of(platform.environment)):
         log.warning(f"run {run_id} is dead: its process was killed")
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 from dataops_assets.components.assets import PLATFORM, SourceAssets
 from dataops_assets.components.dead_runs import end_dead_runs
 from dataops_assets.components.input_partitions import partitions_name
+from dataops_assets.components.local_runs import lock_of
 from dataops_assets.components.look_and_tell import look_and_tell
 from dataops_assets.components.look_groups import LookGroup, groups_of
 from dataops_assets.components.platform import Platform
@@ -74,7 +75,7 @@ def source_schedule(assets: SourceAssets) -> dg.ScheduleDefinition:
         platform: Platform = getattr(context.resources, PLATFORM)
         if paused := platform.metadata.looks.record(source.name).paused:
             return dg.SkipReason(paused)
-        for run_id in end_dead_runs(context.instance):
+        for run_id in end_dead_runs(context.instance, lock_of(platform.environment)):
             context.log.warning(f"run {run_id} is dead: its process was killed")
         seen = look_and_tell(assets, platform, context.instance, context.log)
         return list(seen.requests) or dg.SkipReason(seen.summary)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from dataops_assets.components.by_hand import tell_of_restored_hub
-from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs
-from dataops_assets.components.local import alone, end_runs_left_behind, lock_of
+from dataops_assets.components.dead_runs import UNDER_WAY, end_dead_runs, end_runs_left_behind
+from dataops_assets.components.local_runs import alone, lock_of
 from dataops_assets.components.run_attempts import end_killed
 from dataops_assets.errors import StorageError
 from dataops_assets.metadata.release_store import Rollback
@@ -86,8 +86,9 @@ def _carried_out(contexts: Sequence[SourceContext], begun: Rollback, instance: d
 
 def _end_dead(contexts: Sequence[SourceContext], instance: dg.DagsterInstance) -> None:
     """Record the end of runs whose process was killed: they would seem to be under way for ever."""
-    end_runs_left_behind(instance)
-    end_dead_runs(instance)
+    lock = lock_of(contexts[0].environment)
+    end_runs_left_behind(instance, lock)
+    end_dead_runs(instance, lock)
     for context in contexts:
         end_killed(context.source.name, context.metadata, instance)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from dataops_assets.components.local_runs import killed_runs, lock_of
 from dataops_assets.components.requests import Progress
 from dataops_assets.components.source_progress import SourceProgress, read_progress, unsettled
 from dataops_assets.config.connection import FileConnection
@@ -155,9 +156,14 @@ def _next_step(status: SourceStatus, context: SourceContext) -> str:
 
 def _unfinished(context: SourceContext, read: SourceProgress) -> Iterator[UnfinishedInput]:
     state = read.state
+    is_running = any(process.status == "running" for process in read.processes)
+    killed = killed_runs(lock_of(context.environment)) if is_running else ()
     attempts: dict[str, dict[str, StepStatus]] = {}
     for process in read.processes:
-        attempts.setdefault(process.input_id, {})[process.step] = process
+        is_killed = process.status == "running" and process.run_id in killed
+        attempts.setdefault(process.input_id, {})[process.step] = (
+            replace(process, status="killed") if is_killed else process
+        )
     waiting = _waiting(context, [item for item in read.inputs if item.input_id in state.todo])
     replaced = _replaced(context, [item for item in read.inputs if item.input_id in state.held])
     for item in read.inputs:
@@ -207,13 +213,16 @@ def _to_do(
     if item.input_id in state.failed:
         return _failed(item, state.failed[item.input_id], _SOON)
     step = PER_INPUT[state.todo[item.input_id]]
-    running = next((process.step for process in steps.values() if process.status == "running"), "")
+    begun = next((process for process in steps.values() if process.status in ("running", "killed")), None)
     if waits_for:
         message, next_step = split_next_step(waits_for)
         return UnfinishedInput(item.input_id, item.origin, "waiting", step, message, next_step)
-    if running:
-        return UnfinishedInput(item.input_id, item.origin, "running", running, "", "")
+    if begun and begun.status == "running":
+        since = f"run {begun.run_id} works on it since {begun.started_at:%Y-%m-%d %H:%M} UTC"
+        return UnfinishedInput(item.input_id, item.origin, "running", begun.step, since, "")
     again = "it was held and is judged again" if item.input_id in state.again else ""
+    if begun:
+        again = f"run {begun.run_id} was killed while it worked on it"
     return UnfinishedInput(item.input_id, item.origin, "to do", step, again, f"dataops run {context.source.name}")
 
 

@@ -15,6 +15,8 @@ import pytest
 from story import begin, in_child
 
 from dataops_assets.components.local import local_runner
+from dataops_assets.components.local_runs import alone, cursor_of, lock_of
+from dataops_assets.components.status import source_status
 from dataops_assets.engines.duckdb import DuckDBSession
 from dataops_assets.errors import ConfigError
 from dataops_assets.operations.signals import obeying_signals
@@ -29,10 +31,11 @@ def run_what_is_due(home: Path) -> list[Any]:
     """Rows of the hub, and how each run ended, once nothing is due any more."""
     with loaded(standalone()) as definitions, dg.DagsterInstance.get() as instance:
         here = CodeLocation(definitions, instance, home)
-        with local_runner(lambda: here.definitions, home / "cursor", lambda _: None) as runner:
+        cursor = cursor_of(here.environment)
+        with local_runner(lambda: here.definitions, cursor, lambda _: None) as runner:
             assert all(run.succeeded for run in runner.run_new_inputs())
             with pytest.raises(ConfigError, match="another process does this already"):
-                local_runner(lambda: here.definitions, home / "cursor", lambda _: None).__enter__()
+                local_runner(lambda: here.definitions, cursor, lambda _: None).__enter__()
         return [here.rows("hub/orders", "id", "amount"), sorted(run.status.value for run in instance.get_runs())]
 
 
@@ -120,6 +123,42 @@ def test_what_a_killed_runner_left_under_way_is_done_by_the_next(landed: Path, t
     assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
     # what was killed is tried again in halves
     assert ends == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+
+def looked_at_by_a_daemon(home: Path) -> list[Any]:
+    """Rows of the hub after the looks of a daemon, which finds a run of a killed runner."""
+    with loaded(standalone()) as definitions, dg.DagsterInstance.get() as instance:
+        (dead,) = instance.get_runs()
+        here, elsewhere = (CodeLocation(definitions, instance, place) for place in (home, home / "elsewhere"))
+
+        def ended() -> bool:
+            run = instance.get_run_by_id(dead.run_id)
+            assert run is not None
+            return run.is_finished
+
+        def shown() -> set[tuple[str, bool]]:
+            found = source_status(here.platform.source_context(here.sources["orders"].source, {})).inputs
+            return {(item.state, f"run {dead.run_id} was killed" in item.message) for item in found}
+
+        elsewhere.tick("orders")
+        assert not ended(), "the run belongs to another home"
+        with alone(lock_of(here.environment)):
+            assert not here.tick("orders").run_requests
+            assert not ended(), "a runner is alive"
+            assert shown() == {("running", False)}
+        assert shown() == {("to do", True)}
+        requests = here.tick("orders", seen_late=True).run_requests
+        assert ended()
+        assert all(here.run(request).success for request in requests)
+        return here.rows("hub/orders", "id", "amount")
+
+
+def test_a_daemon_ends_the_run_of_a_killed_runner_and_tries_its_inputs_again(landed: Path, tmp_path: Path) -> None:
+    killed = begin(die_at_the_first_write, landed)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    rows = in_child(looked_at_by_a_daemon, landed, answer=tmp_path / "answer")
+    assert rows == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 # in a process without threads, which may have forks

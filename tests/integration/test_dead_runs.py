@@ -80,6 +80,12 @@ def began(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int, ago: float
     )
 
 
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    """The lock of a home in which nobody ran `dataops run`."""
+    return tmp_path / "local" / "automation.lock"
+
+
 def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     assert run is not None
@@ -87,34 +93,34 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def test_a_run_whose_process_was_killed_has_failed(
-    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes]
+    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], lock: Path
 ) -> None:
     run_id = started(instance, alive.pid)
-    assert end_dead_runs(instance) == []
+    assert end_dead_runs(instance, lock) == []
     assert status(instance, run_id) == STARTED
     alive.kill()
     # nobody has taken its exit status: it is a zombie
     os.waitid(os.P_PID, alive.pid, os.WEXITED | os.WNOWAIT)
-    assert end_dead_runs(instance) == [run_id]
+    assert end_dead_runs(instance, lock) == [run_id]
     assert status(instance, run_id) == FAILURE
     messages = [entry.message for entry in instance.all_logs(run_id)]
     assert any(f"The process of this run (pid {alive.pid}) was killed." in message for message in messages)
-    assert end_dead_runs(instance) == [], "once is enough"
+    assert end_dead_runs(instance, lock) == [], "once is enough"
     alive.wait()
     gone = started(instance, alive.pid)
-    assert end_dead_runs(instance) == [gone]
+    assert end_dead_runs(instance, lock) == [gone]
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_another(
-    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes]
+    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], lock: Path
 ) -> None:
     run_id = started(instance, alive.pid, ago=3600)
-    assert end_dead_runs(instance) == [run_id]
+    assert end_dead_runs(instance, lock) == [run_id]
 
 
 @pytest.mark.parametrize("executes", ["first", "second"])
 def test_a_run_that_was_started_twice_lives_as_long_as_one_of_its_processes(
-    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], executes: str
+    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], executes: str, lock: Path
 ) -> None:
     # the code server answered too late: Dagster's queue starts the run again, and one of the two processes ends at once
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -126,21 +132,21 @@ def test_a_run_that_was_started_twice_lives_as_long_as_one_of_its_processes(
     instance.report_dagster_event(start, run.run_id)
     began(instance, run, first.pid)
     instance.report_dagster_event(start, run.run_id)
-    assert end_dead_runs(instance) == [], "the second process has not begun"
+    assert end_dead_runs(instance, lock) == [], "the second process has not begun"
     began(instance, run, second.pid)
-    assert end_dead_runs(instance) == []
+    assert end_dead_runs(instance, lock) == []
     alive.kill()
     alive.wait()
-    assert end_dead_runs(instance) == [run.run_id]
+    assert end_dead_runs(instance, lock) == [run.run_id]
 
 
 def test_what_is_not_known_to_be_dead_is_left_alone(
-    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes]
+    instance: dg.DagsterInstance, alive: subprocess.Popen[bytes], lock: Path
 ) -> None:
     alive.kill()
     alive.wait()
     runs = [started(instance, alive.pid, ELSEWHERE), started(instance, alive.pid, {}), started(instance, None)]
-    assert end_dead_runs(instance) == []
+    assert end_dead_runs(instance, lock) == []
     assert {status(instance, run_id) for run_id in runs} == {STARTED}
 
 

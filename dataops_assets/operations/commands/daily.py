@@ -135,7 +135,8 @@ def open_runner() -> Iterator[LocalRunner]:
     out = output()
     out.say("Loading the code location ...")
     # Dagster takes seconds to import; most commands do without its runs
-    from dataops_assets.components.local import cursor_of, local_runner
+    from dataops_assets.components.local import local_runner
+    from dataops_assets.components.local_runs import cursor_of
     from dataops_assets.definitions import defs
 
     environment = project.environment()
