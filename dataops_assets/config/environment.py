@@ -73,20 +73,7 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
     `DATAOPS_ENV` defaults to `local`, where all data is below `DATAOPS_HOME` (default `<project>/.dataops`).
     Others must set storage, landing and metadata. Raises ConfigError for an unknown name or a missing setting.
     """
-    name = variables.get("DATAOPS_ENV", "local")
-    if name not in get_args(EnvironmentName):
-        raise ConfigError(
-            "reading DATAOPS_ENV",
-            received=repr(name),
-            known=get_args(EnvironmentName),
-            next_step="set DATAOPS_ENV to one",
-        )
-    engine = variables.get("DATAOPS_ENGINE", "duckdb")
-    if engine not in get_args(EngineName):
-        raise ConfigError("reading DATAOPS_ENGINE", received=repr(engine), known=get_args(EngineName))
-    memory = variables.get("DATAOPS_MEMORY", "")
-    if memory and not _MEMORY.fullmatch(memory):
-        raise ConfigError("reading DATAOPS_MEMORY", received=repr(memory), next_step="write it as 4GB or 1500MB")
+    name, engine, memory = _choices(variables)
     home = Path(variables.get("DATAOPS_HOME", str(project / ".dataops"))).absolute()
     local = name in ("local", "test")
 
@@ -133,6 +120,25 @@ def environment_from(variables: Mapping[str, str], project: Path) -> Environment
             "spark": _spark_from(variables, home),
         }
     )
+
+
+def _choices(variables: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the name of the environment, the engine, and its memory. Raises ConfigError for unknown ones."""
+    name = variables.get("DATAOPS_ENV", "local")
+    if name not in get_args(EnvironmentName):
+        raise ConfigError(
+            "reading DATAOPS_ENV",
+            received=repr(name),
+            known=get_args(EnvironmentName),
+            next_step="set DATAOPS_ENV to one",
+        )
+    engine = variables.get("DATAOPS_ENGINE", "duckdb")
+    if engine not in get_args(EngineName):
+        raise ConfigError("reading DATAOPS_ENGINE", received=repr(engine), known=get_args(EngineName))
+    memory = variables.get("DATAOPS_MEMORY", "")
+    if memory and not _MEMORY.fullmatch(memory):
+        raise ConfigError("reading DATAOPS_MEMORY", received=repr(memory), next_step="write it as 4GB or 1500MB")
+    return name, engine, memory
 
 
 def _spark_from(variables: Mapping[str, str], home: Path) -> SparkSettings:

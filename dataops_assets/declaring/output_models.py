@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import yaml
 
 from dataops_assets.config.source import Source
+from dataops_assets.declaring.reserved_words import is_reserved
 from dataops_assets.declaring.yaml_flow import flow
 from dataops_assets.sql import DIALECT, identifier
 
@@ -105,7 +106,7 @@ def _entry(table: HubTable, indent: int) -> str:
     space = " " * indent
     columns = {name: _data_type(kind) for name, kind in _read(table).items()}
     lines = [f"{space}- name: {table.name}\n", f"{space}  columns:\n"]
-    lines += [f"{space}    - {flow({'name': name, 'data_type': kind})}\n" for name, kind in columns.items()]
+    lines += [f"{space}    - {flow({'name': _not_jinja(name), 'data_type': kind})}\n" for name, kind in columns.items()]
     return "".join(lines)
 
 
@@ -125,7 +126,8 @@ def _names(columns: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     for name in columns:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
         plain = re.sub(r"\W+", "_", words).strip("_").lower() or "column"
-        plain = f"c_{plain}" if plain[0].isdigit() else plain
+        # readers of the model write its names without quotes
+        plain = f"c_{plain}" if plain[0].isdigit() or is_reserved(plain) else plain
         number, free = 2, plain
         while free in found.values() or free in _IDENTITY:
             free, number = f"{plain}_{number}", number + 1
@@ -137,12 +139,22 @@ def _sql(table: HubTable, names: Mapping[str, str]) -> str:
     selected = [
         reference if reference == alias else f"{reference} as {alias}"
         for name, alias in names.items()
-        for reference in [name if _PLAIN_NAME.fullmatch(name) else identifier(name).sql(DIALECT)]
+        for reference in [_reference(name)]
     ]
     lines = ",\n".join(f"    {item}" for item in (*selected, *_IDENTITY))
     # with history, the hub has each version of a row
     condition = "\nwhere s_is_current" if table.source.refresh.history else ""
     return "".join(("select\n", lines, "\nfrom {{ source('hub', '", table.name, "') }}", condition, "\n"))
+
+
+def _reference(name: str) -> str:
+    is_plain = _PLAIN_NAME.fullmatch(name) and not is_reserved(name)
+    return name if is_plain else _not_jinja(identifier(name).sql(DIALECT))
+
+
+def _not_jinja(text: str) -> str:
+    """Return a text that dbt renders as `text`: braces of a name or a description begin no expression of Jinja."""
+    return re.sub(r"\{(?=[{%#])", "{{ '{' }}", text)
 
 
 def _properties(table: HubTable, name: str, names: Mapping[str, str]) -> str:
@@ -152,7 +164,7 @@ def _properties(table: HubTable, name: str, names: Mapping[str, str]) -> str:
     lines = [
         "models:",
         f"  - name: {name}",
-        f"    description: {flow(description)}",
+        f"    description: {flow(_not_jinja(description))}",
         "    data_tests:",
         f"      - grain: {flow(grain)}",
         "    columns:",
@@ -161,7 +173,7 @@ def _properties(table: HubTable, name: str, names: Mapping[str, str]) -> str:
     for column, alias in names.items():
         entry: dict[str, object] = {"name": alias, "data_type": _data_type(table.columns[column])}
         if told := table.descriptions.get(column, ""):
-            entry["description"] = told
+            entry["description"] = _not_jinja(told)
         if column in personal:
             # previews and profiles show no value of it
             entry["config"] = {"tags": ["pii"]}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dataops_assets.engines.duckdb import DuckDBSession
-from dataops_assets.errors import GateFailed, StorageError
+from dataops_assets.errors import DataOpsError, StorageError
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.mapping import Compiled, compiled, rows_kept
 from dataops_assets.outputs.position import Position
@@ -39,7 +39,7 @@ class Delivered:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-class VolumeRefused(GateFailed):
+class VolumeRefused(DataOpsError):
     """The table has fewer or more rows than the output may deliver, and nothing was sent; `outcome` is of the check."""
 
     def __init__(self, context: OutputContext, outcome: CheckOutcome) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import jinja2
 import pytest
 import yaml
+from sqlglot import exp
 
 from dataops_assets.components.dbt_catalogue import ColumnEntry, SourceEntry
 from dataops_assets.components.dbt_sources import require_made
@@ -83,6 +86,33 @@ def test_what_it_reads_is_what_the_source_makes(tmp_path: Path, changes: dict[st
     require_made([SourceEntry(key=("hub", table["name"]), relation="", columns=columns, file="sources.yml")], sources)
     names = [item["name"] for item in table["columns"]]
     assert ("total" in names, "s_is_current" in names) == ("rules" in changes, "refresh" in changes)
+
+
+def rendered(text: str) -> str:
+    """What dbt makes of the text of a model, and of each value of a YAML file."""
+    return jinja2.Template(text).render(source=lambda _hub, name: name)
+
+
+def test_names_that_sql_or_jinja_reads_otherwise_are_names(tmp_path: Path) -> None:
+    """The model reads each column, and gives it a name that needs no quotes."""
+    odd = ["order", "null", "true", "Left", "sample", "w {{ x }}", "{% raw %}", "a{#b", 'q"{{{']
+    columns = [{"name": name, "description": f"Of {name}."} for name in odd]
+    made, _ = scaffolded(tmp_path, columns=[*ORDERS["columns"], *columns])
+    sql, properties, sources = (path.read_text() for path in made.written)
+    (model,) = yaml.safe_load(properties)["models"]
+    described = {rendered(item.get("description", "")): item["name"] for item in model["columns"]}
+    (hub,) = yaml.safe_load(sources)["sources"]
+    names = [rendered(item["name"]) for item in hub["tables"][0]["columns"]]
+    with duckdb.connect() as connection:
+        # one row, in which each column has its name as value
+        orders = exp.select(*(exp.alias_(exp.Literal.string(name), name, quoted=True) for name in names))
+        connection.execute(exp.Create(this=exp.to_table("orders"), kind="TABLE", expression=orders).sql("duckdb"))
+        connection.execute(rendered(sql))
+        (row,) = connection.to_arrow_table().to_pylist()
+        for name in odd:
+            assert row[described[f"Of {name}."]] == name
+            # a reader writes it as it is
+            connection.execute(f"select 1 as {described[f'Of {name}.']}, {described[f'Of {name}.']} + 1")
 
 
 def test_the_entry_is_added_to_the_project_and_nothing_else_changes(tmp_path: Path) -> None:
