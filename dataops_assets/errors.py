@@ -140,6 +140,12 @@ class CommitConflict(StorageError):
     """Another writer published first; read the new version and try again."""
 
 
+def is_permanent(name: str) -> bool:
+    """Return whether errors of the class with this name are permanent; False for a name that is not known."""
+    kind = globals().get(name)
+    return isinstance(kind, type) and issubclass(kind, DataOpsError) and kind.permanent
+
+
 def split_next_step(text: str) -> tuple[str, str]:
     """Split the stored text of an error into what happened, and what to do next ('' if the error does not say it)."""
     what, found, next_step = text.rpartition(f"; {_NEXT}")

@@ -2,7 +2,7 @@
 
 All arguments and results are plain values. The facts are the registered inputs, the status of each step of each input,
 and the active runs. So a tick that is repeated, lost or made after a clock change decides the same. An input is
-requested until it is done; an input with a permanent error is not requested again.
+requested until it is done. An input with a permanent error is requested again only when what refused it changed.
 
 A run that fails as a whole, or is killed, does not show which input is at fault. So its inputs are tried again in
 halves, until the faulty input is alone. Only runs with one input count as failed attempts of that input.
@@ -21,6 +21,7 @@ from dataops_assets import errors
 from dataops_assets.metadata.store import StepStatus
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.steps.merging.held_inputs import Held
+from dataops_assets.steps.merging.refused_inputs import TriedAgain, refusal
 
 RUNS = 3
 """Number of runs of the same batch that may end without a result before the next one waits."""
@@ -35,12 +36,6 @@ WAITS_AT = PER_INPUT.index("enrich")
 """The step before which an input waits for other sources, as a position in PER_INPUT."""
 _MERGES = PER_INPUT.index("refresh")
 
-_PERMANENT = {
-    kind.__name__: kind.permanent
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.DataOpsError)
-}
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -48,8 +43,8 @@ class Progress:
 
     `held` has the reason for inputs that are not requested again. `refused` has, for those of them that failed with a
     permanent error, the failed step; the others wait for a person. `failed` has the last attempt of the step to
-    run, if a retry can help. `again` has, for inputs to judge again, a fingerprint of the inputs that they are compared
-    with.
+    run, if a retry can help. `again` has, for held or refused inputs to judge again, a fingerprint of what they are
+    judged against.
     """
 
     todo: Mapping[str, int]
@@ -99,10 +94,12 @@ def progress(
     processes: Sequence[StepStatus],
     guarded: Mapping[str, Held] | None = None,
     others_done: int = 0,
+    retried: Mapping[str, TriedAgain] | None = None,
 ) -> Progress:
     """Return the progress of `inputs`; `guarded` are the inputs that wait for a person.
 
-    `others_done` is the number of inputs that are done and not among `inputs`.
+    `others_done` is the number of inputs that are done and not among `inputs`. `retried` are refused inputs to try
+    again.
     """
     by_input: dict[str, dict[str, StepStatus]] = {}
     for process in processes:
@@ -116,7 +113,7 @@ def progress(
     for item in inputs:
         steps = by_input.get(item.input_id, {})
         guard = (guarded or {}).get(item.input_id)
-        if guard is not None and not _is_refused(steps):
+        if guard is not None and refusal(steps.values()) is None:
             if guard.again:
                 todo[item.input_id], again[item.input_id] = JUDGED_FROM, guard.again
             else:
@@ -125,6 +122,8 @@ def progress(
         left = [position for position, step in enumerate(PER_INPUT) if not _is_done(steps.get(step))]
         if PER_INPUT.index("refresh") not in left:
             done += 1
+        elif (one := (retried or {}).get(item.input_id)) is not None:
+            todo[item.input_id], again[item.input_id] = PER_INPUT.index(one.step), one.against
         elif (wrong := _refused_step(steps)) is not None:
             held[item.input_id] = f"{item.origin}: {wrong.step} failed: {wrong.error}"
             refused[item.input_id] = wrong
@@ -140,23 +139,13 @@ def _is_done(process: StepStatus | None) -> bool:
     return process is not None and process.status == "done"
 
 
-def _is_refused(steps: Mapping[str, StepStatus]) -> bool:
-    """Return whether a step failed with a permanent error other than that it is held."""
-    return any(
-        process.status == "failed"
-        and process.error_type != errors.InputHeld.__name__
-        and _PERMANENT.get(process.error_type or "", False)
-        for process in steps.values()
-    )
-
-
 def _refused_step(steps: Mapping[str, StepStatus]) -> StepStatus | None:
     """Return the step that failed with a permanent error."""
     for process in steps.values():
         if process.error_type == errors.InputWaits.__name__:
             # the wait is evaluated again at each tick, and waiting is not an attempt
             continue
-        if process.status == "failed" and _PERMANENT.get(process.error_type or "", False):
+        if process.status == "failed" and errors.is_permanent(process.error_type or ""):
             return process
     return None
 

@@ -15,6 +15,7 @@ from dataops_assets.metadata.store import MetadataStore, StepStatus
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.steps.merging.held_inputs import Held, held_inputs
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.refused_inputs import tried_again
 from dataops_assets.steps.source_context import SourceContext
 
 
@@ -39,7 +40,8 @@ def read_progress(context: SourceContext) -> SourceProgress:
     others = guarded.keys() - {item.input_id for item in unfinished}
     inputs = sorted([*unfinished, *metadata.inputs(name, sorted(others))])
     processes = metadata.processes(name, input_ids=[item.input_id for item in inputs])
-    return SourceProgress(inputs, processes, guarded, progress(inputs, processes, guarded))
+    state = progress(inputs, processes, guarded, retried=tried_again(context, inputs, processes))
+    return SourceProgress(inputs, processes, guarded, state)
 
 
 def newest_done(context: SourceContext, step: str) -> str:

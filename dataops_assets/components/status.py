@@ -20,6 +20,7 @@ from dataops_assets.metadata.store import StepStatus
 from dataops_assets.report import PER_INPUT, Input
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.steps import waits
+from dataops_assets.steps.merging.refused_inputs import refusal
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.upkeep.quarantine import count_kept_out, kept_out_by_rule
 
@@ -27,7 +28,8 @@ State = Literal["held", "failed", "waiting", "running", "to do"]
 """What is with an input that is not in the hub.
 
 * `held`: it deletes too much, or is odd, and waits for a person.
-* `failed`: a step failed. With a permanent error it is not tried again; otherwise `next_step` says when.
+* `failed`: a step failed. With a permanent error it is tried again only when what refused it changes; otherwise
+  `next_step` says when.
 * `waiting`: it waits for another source.
 * `running`: a run works on it.
 * `to do`: the next look requests a run for it.
@@ -220,10 +222,18 @@ def _to_do(
     if begun and begun.status == "running":
         since = f"run {begun.run_id} works on it since {begun.started_at:%Y-%m-%d %H:%M} UTC"
         return UnfinishedInput(item.input_id, item.origin, "running", begun.step, since, "")
-    again = "it was held and is judged again" if item.input_id in state.again else ""
+    again = _why_again(steps) if item.input_id in state.again else ""
     if begun:
         again = f"run {begun.run_id} was killed while it worked on it"
     return UnfinishedInput(item.input_id, item.origin, "to do", step, again, f"dataops run {context.source.name}")
+
+
+def _why_again(steps: Mapping[str, StepStatus]) -> str:
+    refused = refusal(steps.values())
+    if refused is None:
+        return "it was held and is judged again"
+    message, _ = split_next_step(refused.error or "")
+    return f"it was refused, and is tried again, since what refused it changed: {refused.step}: {message}"
 
 
 def _replaced(context: SourceContext, inputs: Sequence[Input]) -> set[str]:

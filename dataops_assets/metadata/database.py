@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from dataops_assets.errors import ConfigError, StorageError
 from dataops_assets.metadata import tables
 
-HEAD = "0023"
+HEAD = "0024"
 """The schema version that this code needs: the newest migration."""
 
 # Not Alembic's own name: Dagster's storage may live in the same database and has an `alembic_version`

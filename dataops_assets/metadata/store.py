@@ -114,6 +114,7 @@ class StepStatus:
     table_commit: str | None = None
     written: str | None = None
     declared: str | None = None
+    judged_against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,10 @@ class MetadataStore:
             require_startable(connection, source, step, input_ids)
             require_inputs(connection, source, input_ids)
             blank = dict.fromkeys(
-                ("asset", "finished_at", "seconds", "table_version", "table_commit", "written", "error_type", "error")
+                (
+                    *("asset", "finished_at", "seconds", "table_version", "table_commit", "written"),
+                    *("judged_against", "error_type", "error"),
+                )
             )
             shared = {
                 "source": source,
@@ -364,12 +368,15 @@ class MetadataStore:
                     table.delete().where(table.c.source == source, table.c.step.in_(steps), table.c.input_id.in_(some))
                 )
 
-    def finish(self, source: str, report: StepReport, run_id: str) -> None:
+    def finish(
+        self, source: str, report: StepReport, run_id: str, judged_against: Mapping[str, str] | None = None
+    ) -> None:
         """Record the report of a step: status 'done' or 'failed', counts, time and error of each input, and all checks.
 
         The step's seconds are divided evenly among its inputs. A report without inputs is about the whole table. If a
         later run has started the same step of an input in the meantime, its record stays and only the check results
-        are added. Raises InputError if an input is unknown.
+        are added. `judged_against` is by input the fingerprint of what it was judged against. Raises InputError if an
+        input is unknown.
         """
         reports = report.inputs or (InputReport("", {} if report.rows is None else {"rows": report.rows}),)
         now = utc_now()
@@ -394,6 +401,7 @@ class MetadataStore:
                 "error_type": type(item.error).__name__ if item.error else None,
                 "error": str(item.error) if item.error else None,
                 "written": item.written or None,
+                "judged_against": (judged_against or {}).get(input_id),
                 **_counts(item.counts),
             }
             for input_id, item in sorted(unique.items())

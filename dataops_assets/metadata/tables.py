@@ -304,6 +304,11 @@ processes = sa.Table(
     sa.Column("table_commit", Text, comment="Id of the commit that made that version; the number alone can recur"),
     sa.Column("written", Text, comment="Id of the write that has the input's rows in the table (refresh: in the lake)"),
     sa.Column("declared", Text, comment="Hash of the declaration that decides the step's rows; null: not known"),
+    sa.Column(
+        "judged_against",
+        Text,
+        comment="Fingerprint of what the step judged the input against, besides its content; null: not known",
+    ),
     sa.Column("rows", sa.BigInteger, comment="Rows the step handled"),
     sa.Column("new", sa.BigInteger, comment="Rows with a key the hub did not have"),
     sa.Column("changed", sa.BigInteger, comment="Rows that change a row of the hub"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dataops_assets.errors import DataOpsError, GateFailed, StorageError, split_next_step
 from dataops_assets.metadata.store import StepStatus
 from dataops_assets.quality.gates import stopped
 from dataops_assets.report import PER_INPUT, Input, InputReport, StepReport
+from dataops_assets.steps.merging.refused_inputs import judged_against
 from dataops_assets.steps.parsing.declared_as import declared_as
 from dataops_assets.steps.source_context import SourceContext
 
@@ -59,7 +60,10 @@ def _run_recorded(
     context.metadata.start(name, step.name, ids, run_id, declared_as(context.source, step.name))
     started = time.perf_counter()
     report: StepReport | None = None
+    against: Mapping[str, str] = {}
     try:
+        # before the step, which changes tables itself
+        against = judged_against(context, step.name, inputs)
         report = _with_failed_checks(step.run(context, inputs))
     finally:
         if report is None:
@@ -69,14 +73,14 @@ def _run_recorded(
                 error = StorageError(f"{step.name} of {name}", received=f"{type(error).__name__}: {error}")
             lost = tuple(InputReport(input_id, error=error) for input_id in ids)
             seconds = time.perf_counter() - started
-            _finish(context, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id)
-    _finish(context, report, run_id)
+            _finish(context, StepReport(step.name, step.asset, lost, None, None, {}, seconds), run_id, against)
+    _finish(context, report, run_id, against)
     return replace(report, inputs=(*report.inputs, *barred))
 
 
-def _finish(context: SourceContext, report: StepReport, run_id: str) -> None:
+def _finish(context: SourceContext, report: StepReport, run_id: str, against: Mapping[str, str]) -> None:
     _log_inputs(report, run_id)
-    context.metadata.finish(context.source.name, report, run_id)
+    context.metadata.finish(context.source.name, report, run_id, against)
 
 
 def _log_inputs(report: StepReport, run_id: str) -> None:

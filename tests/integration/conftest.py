@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ import pytest
 from own_components import only_own_components
 
 from dataops_assets.components.migrations_once import read_migrations_once
+from dataops_assets.operations import code_version, project
 
 # as each process of a deployment does
 read_migrations_once()
@@ -57,6 +59,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance of the test alone, in memory: Dagster's files take half of a test's time."""
     with dg.DagsterInstance.ephemeral() as made:
         yield made
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project and an empty DATAOPS_HOME in one folder."""
+    monkeypatch.setattr(project, "PROJECT", tmp_path)
+    monkeypatch.setattr(project, "DEFS", tmp_path / "defs")
+    monkeypatch.setenv("DATAOPS_ENV", "test")
+    monkeypatch.setenv("DATAOPS_HOME", str(tmp_path))
+    monkeypatch.setenv(code_version.VARIABLE, "abc")
+    return tmp_path
 
 
 @pytest.fixture

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from code_location import CUSTOMERS, CodeLocation, declaration, loaded, orders
-from command_line import Ended, dataops
+from code_location import CUSTOMERS, orders
+from command_line import Ended
+from declared_home import declare, does, running
 
 from dataops_assets.components import plan_job
 from dataops_assets.components.dbt_catalogue import Catalogue, ColumnEntry, ModelEntry, SourceEntry
 from dataops_assets.components.dbt_lineage import LineageReader
 from dataops_assets.components.declarations import declared_sources
-from dataops_assets.components.local import LocalRunner
 from dataops_assets.components.other_locations import CONDITIONS, other_tables, row_conditions
 from dataops_assets.components.platform import Platform
 from dataops_assets.config.environment import environment_from
 from dataops_assets.config.source import Source
 from dataops_assets.errors import StorageError
 from dataops_assets.metadata.declaration_store import Declaration
-from dataops_assets.operations import code_version, project
-from dataops_assets.operations.commands import daily
 from dataops_assets.operations.planning import source_work
 from dataops_assets.operations.planning.changes import changes
 from dataops_assets.operations.planning.reach import add_others, graph_of
@@ -37,39 +34,6 @@ SHOP = orders(
     ]
 )
 HEAD = "id,customer,amount\n"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(project, "PROJECT", tmp_path)
-    monkeypatch.setattr(project, "DEFS", tmp_path / "defs")
-    monkeypatch.setenv("DATAOPS_ENV", "test")
-    monkeypatch.setenv("DATAOPS_HOME", str(tmp_path))
-    monkeypatch.setenv(code_version.VARIABLE, "abc")
-    return tmp_path
-
-
-def declare(home: Path, *sources: Mapping[str, Any]) -> None:
-    for source in sources:
-        file = home / "defs" / str(source["name"]) / "defs.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(declaration(source))
-
-
-@contextmanager
-def running(home: Path, instance: dg.DagsterInstance, *sources: Mapping[str, Any]) -> Iterator[CodeLocation]:
-    """The code location of these sources, whose daemon records what it runs."""
-    with loaded(*sources) as definitions:
-        yield CodeLocation(definitions, instance, home)
-
-
-def does(here: CodeLocation, sources: Sequence[Mapping[str, Any]], *words: str) -> Ended:
-    declared = {str(item["name"]): Source.model_validate(item) for item in sources}
-    contexts = [here.platform.source_context(source, declared) for source in declared.values()]
-    runner = LocalRunner(here.definitions, here.instance, here.environment.home / "automation.json", str)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(daily, "open_runner", lambda: nullcontext(runner))
-        return dataops(contexts, *words)
 
 
 def test_a_plan_is_read_and_then_applied_or_refused(

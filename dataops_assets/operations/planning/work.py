@@ -89,9 +89,11 @@ def work_of_source(found: Outdated, past: Past) -> Iterator[Work]:
     if found.rebuild and hub is not None:
         seconds = 0.0 if all_again else past.seconds("rebuild", name, lake_rows.rows, ("cdc", "refresh"))
         yield Work("rebuild", name, f"hub/{name}", found.rebuild, (), lake_rows.rows, seconds)
-    if found.judged:
-        why = f"{len(found.judged)} held inputs are judged with other limits, and may be merged then"
-        yield Work("judge again", name, f"hub/{name}", why, inputs=len(found.judged))
+    if found.judged or found.refused:
+        reasons = [f"{len(found.judged)} held inputs are judged with other limits"] if found.judged else []
+        reasons += [f"{len(found.refused)} refused inputs are tried again"] if found.refused else []
+        why = f"{' and '.join(reasons)}, and may be merged then"
+        yield Work("judge again", name, f"hub/{name}", why, inputs=len(found.judged) + len(found.refused))
     if found.rules and hub is not None:
         names = [*found.rules.changed, *found.rules.removed, *(["s_status", "s_failed"] if found.rules.verdict else [])]
         rows = hub.rows if found.rules.changed or found.rules.verdict else 0

@@ -34,14 +34,14 @@ def judged_by(source: Source, before: Mapping[str, Any] | None) -> dict[str, Any
     `before` is the information of the version that the commit changes; None if it writes all rows.
     """
     if before is None:
-        return {_JUDGED_BY: {layer: _fingerprint(gate) for layer, gate in _gates(source).items()}}
+        return {_JUDGED_BY: {layer: fingerprint(gate) for layer, gate in _gates(source).items()}}
     return {_JUDGED_BY: before[_JUDGED_BY]} if _JUDGED_BY in before else {}
 
 
 def not_judged(source: Source, info: Mapping[str, Any]) -> list[str]:
     """Return the contracts that have not judged all rows of a hub version as they are declared now."""
     known = info.get(_JUDGED_BY, {})
-    return [gate.contract for layer, gate in _gates(source).items() if known.get(layer) != _fingerprint(gate)]
+    return [gate.contract for layer, gate in _gates(source).items() if known.get(layer) != fingerprint(gate)]
 
 
 def judge_rows(tables: ReadTables, passing: PassingDiff) -> tuple[CheckOutcome, ...]:
@@ -69,13 +69,13 @@ def current_judged(source: Source, outcomes: Sequence[CheckOutcome]) -> dict[str
         return {}
     (outcome,) = outcomes
     told = {"passed": outcome.passed, "severity": outcome.severity, "explanation": outcome.explanation}
-    return {_GATE: {_JUDGED_BY: _fingerprint(gate), **told}}
+    return {_GATE: {_JUDGED_BY: fingerprint(gate), **told}}
 
 
 def current_not_judged(source: Source, info: Mapping[str, Any]) -> str:
     """Return the contract of the recalculated table if it has not judged a version as it is declared now; else ''."""
     gate = source.gates.current
-    if gate is None or info.get(_GATE, {}).get(_JUDGED_BY) == _fingerprint(gate):
+    if gate is None or info.get(_GATE, {}).get(_JUDGED_BY) == fingerprint(gate):
         return ""
     return gate.contract
 
@@ -108,7 +108,7 @@ def _rows(tables: ReadTables, passing: PassingDiff, layer: str, ids: Sequence[st
     return f"lake/{source.name}", rows.where(exp.not_(delete_marker(source, "t"))) if has_markers(source) else rows
 
 
-def _fingerprint(gate: Gate) -> str:
+def fingerprint(gate: Gate) -> str:
     """Return a fingerprint of what a gate checks, and of what follows from a failure."""
     # a process that only loads the code location needs no pandera
     from dataops_assets.quality.contracts import described, load_contract

@@ -16,6 +16,7 @@ from dataops_assets.steps.evolved_columns import evolving, renamed_columns
 from dataops_assets.steps.merging.held_inputs import held_inputs
 from dataops_assets.steps.merging.judged_contracts import current_not_judged, not_judged
 from dataops_assets.steps.merging.manifest import HubManifest
+from dataops_assets.steps.merging.refused_inputs import tried_again
 from dataops_assets.steps.merging.settled_inputs import settled_in_hub
 from dataops_assets.steps.parsing.declared_as import parsed_as
 from dataops_assets.steps.source_context import SourceContext
@@ -62,6 +63,7 @@ class Outdated:
     * `current`: keep-current rules that are not computed for all rows.
     * `contract`: the contract of the recalculated table, if it has not judged the rows as it is declared; else empty.
     * `judged`: held inputs that the delete guard judges again, because its limits or the inputs before changed.
+    * `refused`: refused inputs that are tried again, because what refused them changed, or changes with the rebuild.
     """
 
     source: str
@@ -74,9 +76,12 @@ class Outdated:
     current: Sequence[str] = ()
     judged: Sequence[str] = ()
     contract: str = ""
+    refused: Sequence[str] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.to_parse or self.rebuild or self.rules or self.current or self.judged or self.contract)
+        return bool(
+            self.to_parse or self.rebuild or self.rules or self.current or self.judged or self.contract or self.refused
+        )
 
 
 def outdated(
@@ -96,18 +101,30 @@ def outdated(
     ]
     inputs = sorted(context.metadata.inputs(context.source.name, ids)) if ids else []
     settled = settled_in_hub(context, inputs) if inputs else {}
+    to_parse = [item for item in inputs if item.input_id not in settled]
+    rebuild = _why_rebuild(context, tables, rules)
     return Outdated(
         context.source.name,
         tables,
-        [item for item in inputs if item.input_id not in settled],
+        to_parse,
         len(settled),
         {name: now for key in ids if key not in settled for name, now in renamed.get(key, {}).items() if name != now},
-        _why_rebuild(context, tables, rules),
+        rebuild,
         _rules(tables, rules),
         _current(context, tables, rules),
         sorted(input_id for input_id, held in held_inputs(context).items() if held.again),
         "" if tables.current is None else current_not_judged(context.source, tables.current.info),
+        _refused(context, to_parse, is_rebuilt=bool(rebuild)),
     )
+
+
+def _refused(context: SourceContext, to_parse: Sequence[Input], *, is_rebuilt: bool) -> list[str]:
+    """Return the refused inputs that are tried again, without those that are parsed again anyway."""
+    metadata, name = context.metadata, context.source.name
+    parsed_again = {item.input_id for item in to_parse}
+    inputs = [item for item in metadata.unfinished(name) if item.input_id not in parsed_again]
+    processes = metadata.processes(name, input_ids=[item.input_id for item in inputs])
+    return sorted(tried_again(context, inputs, processes, rebuilt=is_rebuilt))
 
 
 def _why_rebuild(context: SourceContext, tables: Tables, rules: CompiledRules) -> str:
