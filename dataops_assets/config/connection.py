@@ -464,7 +464,10 @@ class Discovery(Declared):
         "", description="Cron expression. If it is set, a schedule looks for new inputs instead of the sensor."
     )
     timezone: str = Field(
-        "UTC", description="IANA time zone of the cron expression and of extract times without a zone."
+        "UTC",
+        description="IANA time zone of the cron expression, of extract times without a zone, of s_extract_time and of "
+        "declared periods. If file names or a Python function give times without a zone, it cannot change once "
+        "the source has inputs.",
     )
 
     def seconds_between_looks(self, sources: int, sensors: int = 1) -> int:

@@ -22,6 +22,7 @@ from dataops_assets.config.connection import (
     FixedWidthFormat,
     OrcFormat,
     ParquetFormat,
+    PythonConnection,
 )
 from dataops_assets.config.contract import Column, Drift
 from dataops_assets.config.databases import DatabaseConnection, Incremental
@@ -353,6 +354,14 @@ class Source(Declared):
         if self.refresh.order_by is not None:
             return "no input is ever superseded, because with order_by a row of any age may still come between its rows"
         return ""
+
+    @property
+    def reads_times_in_zone(self) -> bool:
+        """Return whether extract times without a zone are read in `discovery.timezone`."""
+        if isinstance(self.connection, FileConnection):
+            pattern = self.connection.extract_time.pattern
+            return bool(pattern) and "%z" not in pattern
+        return isinstance(self.connection, PythonConnection)
 
     @property
     def column_names(self) -> tuple[str, ...]:

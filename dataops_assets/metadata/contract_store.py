@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dataops_assets.config.source import Source
+from dataops_assets.errors import ConfigError
 from dataops_assets.metadata import tables
 from dataops_assets.metadata.database import Database
 from dataops_assets.metadata.registered import contract_version, newest_contract
@@ -35,13 +36,15 @@ class ContractStore:
         """Record a declaration and return its contract version.
 
         The version increases if the columns, drift policy, refresh, relations, rules or validations differ from the
-        newest recorded ones. Writes only if something differs.
+        newest recorded ones. Writes only if something differs. Raises ConfigError for another time zone, if inputs have
+        extract times that were read in the one before.
         """
         declared = {
             "area": tables.storable(source.area),
             "description": tables.storable(source.description),
             "owners": tables.plain(source.owners),
             "refresh_type": source.refresh.type,
+            "timezone": source.discovery.timezone,
         }
         definition = tables.plain(source.model_dump(mode="json", include=_CONTRACT, exclude=_WITHOUT_DESCRIPTIONS))
         attempted = f"registering source {source.name!r}"
@@ -50,6 +53,7 @@ class ContractStore:
         if version is not None:
             return version
         with self._database.write(attempted) as connection:
+            _require_same_zone(connection, source)
             # this takes a row lock, so processes that register the same change agree on one version
             upsert(
                 connection,
@@ -66,6 +70,11 @@ class ContractStore:
                     {"source": source.name, "version": version, "definition": definition, "registered_at": utc_now()},
                 )
         return version
+
+    def require_same_zone(self, source: Source) -> None:
+        """Raise ConfigError if inputs have extract times that were read in another time zone than the declared one."""
+        with self._database.read(f"reading the time zone of source {source.name!r}") as connection:
+            _require_same_zone(connection, source)
 
     def evolve(self, source: str, columns: Mapping[str, Sequence[str]], nullable: Sequence[str]) -> int:
         """Record columns that inputs added to a source's contract, and return the contract version.
@@ -97,6 +106,23 @@ class ContractStore:
                     {"source": source, "version": version, "definition": definition, "registered_at": utc_now()},
                 )
         return version
+
+
+def _require_same_zone(connection: sa.Connection, source: Source) -> None:
+    table, zone = tables.sources, source.discovery.timezone
+    if not source.reads_times_in_zone:
+        return
+    known = connection.execute(sa.select(table.c.timezone).where(table.c.source == source.name)).scalar_one_or_none()
+    if known is None or known == zone:
+        return
+    of_source = sa.exists().where(tables.inputs.c.source == source.name)
+    if connection.execute(sa.select(of_source)).scalar_one():
+        raise ConfigError(
+            f"reading extract times of source {source.name!r} in another time zone",
+            received=f"discovery.timezone {zone}, but its inputs have extract times that were read in {known}",
+            next_step=f"set discovery.timezone to {known} again; or declare a source with another name in {zone}, and "
+            "deliver the files to it",
+        )
 
 
 def _unchanged_version(

@@ -140,6 +140,7 @@ sources = sa.Table(
     sa.Column("description", Text, nullable=False, comment="What one row is and where it comes from"),
     sa.Column("owners", Json, nullable=False, comment="JSON list of e-mail addresses or team names"),
     sa.Column("refresh_type", Text, nullable=False, comment="How inputs make the hub: full, key, append, ..."),
+    sa.Column("timezone", Text, comment="Time zone in which extract times without a zone are read; null: not known"),
     sa.Column("registered_at", Timestamp, nullable=False, comment="When the source was first seen (UTC)"),
     sa.Column("updated_at", Timestamp, nullable=False, comment="When its declaration last changed (UTC)"),
     comment="One row a declared source, as it is declared now",

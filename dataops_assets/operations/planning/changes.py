@@ -101,7 +101,7 @@ def _of_source(name: str, old: Content, new: Content) -> Iterator[Change]:
     yield from _parts(name, "relation", old.get("relations", {}), new.get("relations", {}))
     yield from _order(name, old, new)
     for key in sorted({*old, *new} - {*_PARTS, "relations", "name", PARSED_AS}):
-        yield from _setting(name, key, old.get(key), new.get(key))
+        yield from _setting(name, key, old.get(key), new.get(key), shifts=old.get(PARSED_AS) != new.get(PARSED_AS))
 
 
 def _order(name: str, old: Content, new: Content) -> Iterator[Change]:
@@ -111,7 +111,8 @@ def _order(name: str, old: Content, new: Content) -> Iterator[Change]:
         yield Change("columns", f"{name}.columns", "changed", "breaking", name, [moved])
 
 
-def _setting(name: str, key: str, old: Any, new: Any) -> Iterator[Change]:
+def _setting(name: str, key: str, old: Any, new: Any, *, shifts: bool) -> Iterator[Change]:
+    """Return the differences of a setting. `shifts`: whether the same bytes are parsed to other rows now."""
     if old == new:
         return
     kind = _SETTINGS.get(key, key)
@@ -123,7 +124,11 @@ def _setting(name: str, key: str, old: Any, new: Any) -> Iterator[Change]:
             return
     nested = isinstance(old, Mapping) or isinstance(new, Mapping)
     fields = list(_fields(old or {}, new or {})) if nested else [FieldChange(key, old, new)]
-    yield Change(kind, f"{name}.{key}", "changed", _weight_of_setting(kind, old, new), name, fields)
+    weight = _weight_of_setting(kind, old, new)
+    if shifts and key == "discovery" and any(field.name == "timezone" for field in fields):
+        # it decides s_extract_time and periods
+        weight = "breaking"
+    yield Change(kind, f"{name}.{key}", "changed", weight, name, fields)
 
 
 def _weight_of_setting(kind: str, old: Any, new: Any) -> Weight:

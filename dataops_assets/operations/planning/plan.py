@@ -240,6 +240,7 @@ def _outdated(
     with metadata.kept_open():
         for context in contexts:
             name = context.source.name
+            metadata.contracts.require_same_zone(context.source)
             before = old.get(("source", name), {}).get(PARSED_AS, "")
             found[name] = outdated(context, parsed.get(name, ()), before, tree.declared.rules(name))
     return found

@@ -1,4 +1,4 @@
-"""What a step judged each of its inputs against, so that a refused input is tried again when that changes."""
+"""What a step judged each of its inputs against, and the time zone in which extract times of a source were read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """What a step judged each of its inputs against, in the processes and in their copies of a release."""
+    """What a step judged its inputs against, also in the copies of a release, and the time zone of each source."""
+    op.add_column(
+        "sources",
+        sa.Column(
+            "timezone",
+            sa.Text(),
+            nullable=True,
+            comment="Time zone in which extract times without a zone are read; null: not known",
+        ),
+    )
     for table in ("processes", "release_processes"):
         op.add_column(
             table,
