@@ -88,13 +88,14 @@ def judged_against(
         rules = compile_rules(source, context.sources)
         derived = {rule.name for rule in source.rules}
         columns = {name: kind for name, kind in rules.hub_columns.items() if name not in derived}
-        is_other = bool(HubManifest.writes(hub.info)) and not manifest.is_of(source)
+        # without inputs, a hub takes the settings that are declared now
+        is_other = not manifest.is_of(source) and bool(HubManifest.writes(hub.info))
         differs = [[manifest.settings, *manifest.hashed] if is_other else [], retyped(hub, columns)]
         facts += [differs] if any(differs) and not rebuilt else []
     if step == _ENRICH:
         related = compile_rules(source, context.sources).snapshot.related
-        tables = {name: context.table(f"hub/{name}").snapshot() for name in sorted(related)}
-        facts += [{name: table.commit_id if table else "" for name, table in tables.items()}]
+        heads = {name: context.table(f"hub/{name}").newest() for name in sorted(related)}
+        facts += [{name: head.commit_id if head else "" for name, head in heads.items()}]
     horizon = manifest.horizon
     return {item.input_id: _digest([*facts, horizon is not None and item.extract_time < horizon]) for item in inputs}
 
