@@ -126,7 +126,7 @@ def _contents_of_tar(
                 raise failed[0]
             if not wanted:
                 return
-        unpacked.require_end()
+        unpacked.require_end(tar)
     for origin in sorted(wanted):
         yield origin, failing(_gone(origin))
 

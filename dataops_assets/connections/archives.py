@@ -107,7 +107,7 @@ def _members_of(store: _Store, archive: str, size: int, _modified: dt.datetime, 
         most = max(limits.unpacked_ratio * size, NEVER_TOO_MUCH)
         with opened_tar(fs, archive, compression, most) as (tar, unpacked):
             items = [_of_tar(entry, limits) for entry in tar if not entry.isdir()]
-            unpacked.require_end()
+            unpacked.require_end(tar)
     if len(items) > _MOST_FILES:
         raise refused(archive, f"an archive of {len(items):,} files", f"deliver at most {_MOST_FILES:,} in one archive")
     by_name = {origin_in("", item.path): item for item in items}

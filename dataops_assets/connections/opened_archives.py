@@ -12,7 +12,8 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from tarfile import HeaderError, ReadError
+from typing import Any, Self
 
 import zstandard
 
@@ -61,7 +62,7 @@ def opened_tar(
     """
     with refusing_damaged(archive), fs.open(archive, "rb") as stream:
         unpacked = UnpackedTar(archive, chunks_of(stream, compression), most)
-        with tarfile.open(fileobj=unpacked, mode="r|") as found:
+        with tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_Entry) as found:
             yield found, unpacked
 
 
@@ -90,6 +91,20 @@ def _by_place(stream: Any) -> Iterator[Any]:
     with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
         shutil.copyfileobj(stream, spool, CHUNK)
         yield spool
+
+
+class _Entry(tarfile.TarInfo):
+    """The header of a file in a tar. Python takes a damaged one for the end of the archive, unless it is the first."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header. Raises ReadError for a damaged one, HeaderError at the end of the archive."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except HeaderError as error:
+            if not buf.strip(b"\0"):
+                raise
+            raise ReadError(str(error)) from error
 
 
 class UnpackedTar(io.RawIOBase):
@@ -127,9 +142,17 @@ class UnpackedTar(io.RawIOBase):
         self._end = (self._end + self._chunk)[-_BLOCK:]
         return bool(self._chunk)
 
-    def require_end(self) -> None:
-        """Raise InputError if the stream does not end as a tar does, with zeros: the rest is missing."""
-        while self.read(CHUNK):
-            pass
+    def require_end(self, found: tarfile.TarFile) -> None:
+        """Raise InputError if nothing but zeros ends the tar: the rest is missing, or there is more.
+
+        `found` is the tar of this stream, after its last file.
+        """
+        while found.fileobj is not None and (chunk := found.fileobj.read(CHUNK)):
+            if chunk.strip(b"\0"):
+                raise refused(
+                    self._archive,
+                    "more bytes behind the end of the archive",
+                    "deliver each archive as a file of its own",
+                )
         if self._end != bytes(_BLOCK):
             raise refused(self._archive, "an archive without its end", DELIVER_AGAIN)

@@ -286,6 +286,27 @@ def test_a_damaged_file_of_a_zip_is_refused_alone(context: SourceContext) -> Non
     assert ingest(context, found.new).failures == ()
 
 
+@pytest.mark.parametrize("damage", ["a turned bit", "a lost block", "an empty block", "another archive behind it"])
+def test_no_file_of_a_damaged_tar_is_passed_over(damage: str, context: SourceContext) -> None:
+    """Each header in turn: Python takes a damaged one, and an empty block, for the end of the archive."""
+    members = {f"{number}.csv": b"a\n" + b"1\n" * (300 * number) for number in range(4)}
+    whole = a_tar(members)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as opened:
+        headers = [entry.offset for entry in opened]
+    for number, place in enumerate(headers):
+        rest = whole[place + 512 :]
+        content = {
+            "a turned bit": whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :],
+            "a lost block": whole[:place] + rest,
+            "an empty block": whole[:place] + bytes(512) + rest,
+            "another archive behind it": whole + a_tar({f"{number + 9}.csv": b"a\n2\n"}),
+        }[damage]
+        deliver(context, f"{number}.tar", content)
+    found = look(context)
+    assert sorted(os.path.basename(problem.origin) for problem in found.problems) == [f"{n}.tar" for n in range(4)]
+    assert not found.new
+
+
 @pytest.mark.parametrize("has_error", [False, True])
 def test_what_lies_behind_the_fault_of_a_tar_is_not_taken_for_gone(
     has_error: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
