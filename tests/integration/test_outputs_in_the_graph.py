@@ -14,6 +14,7 @@ from code_location import SOURCE_TYPE, CodeLocation, checks, failures, standalon
 from dagster.components.testing import create_defs_folder_sandbox
 
 from dataops_assets.components.declarations import declared_sources
+from dataops_assets.components.load_checks import faults
 from dataops_assets.components.local import LocalRunner
 from dataops_assets.components.output import blocking_checks, output_asset, require_models
 from dataops_assets.errors import ConfigError
@@ -198,6 +199,31 @@ def test_a_wrong_declaration_is_refused_with_its_place(changes: dict[str, Any], 
         load()
     assert told in str(caught.value)
     assert f"orders_for_crm{os.sep}defs.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_refused"),
+    [
+        ({"name": "daily"}, {"name": "daily", "path": "crm/"}, True),
+        ({"name": "daily"}, {"name": "daily", "format": "parquet"}, False),
+        ({"name": "daily"}, {"name": "daily", "path": "erp"}, False),
+        ({"name": "{output}"}, {"name": "{output}"}, False),
+        ({"name": "{date}"}, {"name": "{date}"}, True),
+    ],
+)
+def test_two_outputs_of_one_file_are_refused(
+    one: dict[str, Any], other: dict[str, Any], is_refused: bool, tmp_path: Path
+) -> None:
+    """Each would replace the file of the other."""
+    written(
+        tmp_path,
+        (SOURCE_TYPE, standalone()),
+        (TYPE, OUTPUT | {"to": OUTPUT["to"] | one}),
+        (TYPE, OUTPUT | {"name": "again", "to": OUTPUT["to"] | other}),
+    )
+    found = faults(declared_sources(tmp_path))
+    assert len(found) == 2 * is_refused
+    assert all("has the same place" in fault and f"again{os.sep}defs.yaml" in fault for fault in found)
 
 
 def test_a_model_that_nothing_makes_is_refused(tmp_path: Path) -> None:
