@@ -30,6 +30,7 @@ from dataops_assets.config.source import Source
 from dataops_assets.errors import InputError, StorageError
 from dataops_assets.report import PER_INPUT, InputReport, StepReport
 from dataops_assets.rules.compiler import compile_rules
+from dataops_assets.steps.merging.refused_inputs import judged_against
 from dataops_assets.steps.upkeep import lost_data
 
 SOURCE = Source.model_validate(standalone() | {"discovery": {"inputs_per_run": 3}})
@@ -183,7 +184,9 @@ class World:
             reports = [InputReport(one, error=self._fault(step, one)) for one in run.inputs]
             self.ingested.update(run.inputs if step == "ingest" else [])
             self.merged.update(run.inputs if step == "refresh" else [])
-            metadata.finish("orders", StepReport(step, "asset", tuple(reports), 0, 0, {}, 0.1), run.run_key)
+            context = self.platform.source_context(ASSETS.source, {"orders": ASSETS.source})
+            against = judged_against(context, step, metadata.inputs("orders", run.inputs))
+            metadata.finish("orders", StepReport(step, "asset", tuple(reports), 0, 0, {}, 0.1), run.run_key, against)
             if any(report.error for report in reports):
                 return dg.DagsterRunStatus.FAILURE
         return dg.DagsterRunStatus.SUCCESS
