@@ -110,6 +110,9 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "Periods that the rows name.": (TYPES + "test_rows_that_name_periods_replace_them_also_several_of_one_file",),
     "Deliveries that are empty by mistake": (GUARD_LAW,),
     "A changed period": ("unit/steps/test_input_periods.py::test_other_periods_need_a_rebuild",),
+    "The time zone stays.": (
+        "integration/test_zone_of_inputs.py::test_the_zone_of_extract_times_stays_and_another_zone_is_refused",
+    ),
     "With a key, a column of": (LAW,),
     "`ignore_changes_in: [a]`": (LAW, MERGED + "test_a_change_in_place_opens_no_version"),
     "`update_in_place: [a]`": (MERGED_LAW, MERGED + "test_a_change_in_place_opens_no_version"),
