@@ -8,7 +8,6 @@ module. Any change gives another hash, so a catalogue is never out of date.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -28,6 +27,7 @@ from dataops_assets.config.environment import Environment
 from dataops_assets.engines.dbt import DbtProject
 from dataops_assets.errors import ConfigError
 from dataops_assets.storage import durable
+from dataops_assets.storage.file_lock import waited_for
 
 if TYPE_CHECKING:
     from dagster_dbt import DagsterDbtTranslator
@@ -142,10 +142,7 @@ def prepare(folder: Path, environment: Environment) -> tuple[DbtProject, Catalog
 def _make(project: DbtProject) -> None:
     """Make the catalogue of a project, or wait until another process has made it."""
     others = project.artifacts.parent
-    others.mkdir(parents=True, exist_ok=True)
-    # the system releases the lock if the process is killed
-    with (others / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with waited_for(others / "lock"):
         if (project.artifacts / FILE).exists():
             return
         with tempfile.TemporaryDirectory(dir=others, prefix="preparing-") as scratch:

@@ -147,6 +147,17 @@ class Declarations:
             found.setdefault(declared.written, []).append(declared)
         return found
 
+    def outputs_at(self, place: tuple[str, ...]) -> list[OutputDeclaration]:
+        """Return the outputs that need a place for themselves (see `Output.place`)."""
+        return self._by_place.get(place, [])
+
+    @functools.cached_property
+    def _by_place(self) -> Mapping[tuple[str, ...] | None, list[OutputDeclaration]]:
+        found: dict[tuple[str, ...] | None, list[OutputDeclaration]] = {}
+        for declared in self.outputs.values():
+            found.setdefault(declared.output.place, []).append(declared)
+        return found
+
     @functools.cached_property
     def secret_variables(self) -> Sequence[str]:
         """Return the names of the environment variables that hold secrets of connections, stores and channels."""

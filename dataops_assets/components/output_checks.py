@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from dataops_assets.components.declarations import Declarations, OutputDeclaration
 from dataops_assets.components.graph import nodes, table_columns
-from dataops_assets.config.outputs import FilesTarget, HttpTarget, TableTarget, TopicTarget
+from dataops_assets.config.outputs import HttpTarget, TableTarget, TopicTarget
 from dataops_assets.connections.databases.opening import require_api, require_cluster, require_declared
 from dataops_assets.connections.python import function_of
 from dataops_assets.errors import ConfigError, nearest
 from dataops_assets.outputs.after_delivery import FIELD
 from dataops_assets.outputs.context import source_of
-from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.mapping import Compiled, compiled
 
 
 def require_target(item: OutputDeclaration, declared: Declarations) -> None:
     """Raise ConfigError with file and line if an output has no declared connection, or the place of another output."""
     target = item.output.to
-    place = _place_of(item)
-    for other in declared.outputs.values():
-        if place is not None and other.output.name != item.output.name and _place_of(other) == place:
+    place = item.output.place
+    for other in declared.outputs_at(place) if place is not None else ():
+        if other.output.name != item.output.name:
             raise ConfigError(
                 f"{item.place('to')}: the output {other.output.name!r} has the same place",
-                received=" ".join(place),
+                received=" ".join(place or ()),
                 next_step="each would replace the rows of the other: choose another name for one of them; the other is "
                 f"at {other.place('to')}",
             )
@@ -41,16 +40,6 @@ def require_target(item: OutputDeclaration, declared: Declarations) -> None:
             require_cluster(target.cluster, declared.databases)
         except ConfigError as error:
             raise ConfigError(f"{item.place('to', 'cluster')}: {error}") from error
-
-
-def _place_of(item: OutputDeclaration) -> tuple[str, ...] | None:
-    """Return the place that an output needs for itself; None if its name is in it, or if several may share it."""
-    target = item.output.to
-    if isinstance(target, FilesTarget) and "{output}" not in target.name:
-        return "file", target.path.rstrip("/"), f"{target.name}{ending_of(target)}"
-    if isinstance(target, TableTarget):
-        return "table", target.database, target.table
-    return None
 
 
 def require_function(item: OutputDeclaration) -> None:

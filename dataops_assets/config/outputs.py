@@ -26,6 +26,8 @@ made of, and the number of the delivery."""
 _FROM = re.compile(r"^(hub|warehouse)/[A-Za-z_][A-Za-z0-9_]*$")
 # a table is named as 'name' or 'schema.name'
 _TABLE = re.compile(r"^[^.{}\s][^.{}]*(\.[^.{}\s][^.{}]*)?$")
+_ENDINGS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "avro": "avro", "excel": "xlsx"}
+_PACKED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _UNSAFE = re.compile(r"[/\\\x00-\x1f]")
 
 
@@ -123,6 +125,13 @@ class FilesTarget(Declared):
         {},
         description="Options of fsspec or of a file server. A value may be '${ENV_NAME}' or a reference to a secret.",
     )
+
+    @property
+    def ending(self) -> str:
+        """How the name of a file ends, with the dot."""
+        packed = "" if self.format in ("parquet", "avro") else _PACKED[self.compression]
+        ending = self.template.ending if self.template is not None else _ENDINGS[self.format]
+        return f".{ending}{packed}"
 
     @field_validator("name")
     @classmethod
@@ -259,6 +268,15 @@ class Output(Declared):
         None, description="What is done after each delivery, such as to tell somebody. Default: nothing."
     )
     checks: OutputChecks = Field(OutputChecks(), description="Checks of the output.")
+
+    @property
+    def place(self) -> tuple[str, ...] | None:
+        """The place that the output needs for itself; None if its name is in it, or if several may share it."""
+        if isinstance(self.to, FilesTarget) and "{output}" not in self.to.name:
+            return "file", self.to.path.rstrip("/"), f"{self.to.name}{self.to.ending}"
+        if isinstance(self.to, TableTarget):
+            return "table", self.to.database, self.to.table
+        return None
 
     @field_validator("source")
     @classmethod

@@ -13,16 +13,6 @@ from dataops_assets.outputs.contents import Content, content_of, content_read
 from dataops_assets.outputs.json_rows import as_json, refuse_not_finite
 from dataops_assets.sql import DIALECT, alias, column, query
 
-_ENDINGS = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "avro": "avro", "excel": "xlsx"}
-_PACKED = {"none": "", "gzip": ".gz", "zstd": ".zst"}
-
-
-def ending_of(target: FilesTarget) -> str:
-    """Return how the name of a file ends, with the dot."""
-    packed = "" if target.format in ("parquet", "avro") else _PACKED[target.compression]
-    ending = target.template.ending if target.template is not None else _ENDINGS[target.format]
-    return f".{ending}{packed}"
-
 
 def write_and_read(
     session: DuckDBSession,

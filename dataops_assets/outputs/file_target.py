@@ -23,7 +23,7 @@ from dataops_assets.errors import ConfigError, InputError, StorageError
 from dataops_assets.outputs.contents import content_of
 from dataops_assets.outputs.context import OutputContext
 from dataops_assets.outputs.delivery import Delivered, Target, outcome
-from dataops_assets.outputs.file_formats import ending_of, write_and_read
+from dataops_assets.outputs.file_formats import write_and_read
 from dataops_assets.outputs.file_place import FilePlace
 from dataops_assets.outputs.local_place import LocalPlace
 from dataops_assets.outputs.manifest import DeliveredFile, Manifest, described, manifest_of
@@ -199,7 +199,7 @@ class _Delivery:
         self, session: DuckDBSession, rows: exp.Query, types: dict[str, str]
     ) -> Iterator[tuple[Path, exp.Query, dict[str, str]]]:
         """Yield for each file its path, its rows, and its columns with their types."""
-        ending = ending_of(self._target)
+        ending = self._target.ending
         by = self._target.partition_by
         if not by:
             yield Path(f"rows{ending}"), rows, types

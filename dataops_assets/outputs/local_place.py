@@ -6,7 +6,6 @@ that gets its name at once.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataops_assets.config.outputs import FilesTarget
-from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
 from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifest_at, manifests_in, newest_of, state_in
 from dataops_assets.storage import durable
+from dataops_assets.storage.file_lock import waited_for
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class LocalPlace:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See `FilePlace`."""
-        with locked(self.folder / STATE, self.output):
+        with waited_for(self.folder / STATE / f"{self.output}.lock"):
             yield
 
     def newest(self) -> Manifest | None:
@@ -72,7 +71,7 @@ class LocalPlace:
             self.staging.replace(place)
         else:
             (file,) = manifest.files
-            place = self.folder / f"{manifest.name}{ending_of(self.target)}"
+            place = self.folder / f"{manifest.name}{self.target.ending}"
             manifest = replace(manifest, files=(replace(file, path=place.name),))
             self._set_aside(place)
             (self.staging / file.path).replace(place)
@@ -89,7 +88,7 @@ class LocalPlace:
         manifest = manifest_at(place.with_name(f"{place.name}{ENDING}"))
         if manifest is None or manifest.output != self.output or not self.has(manifest):
             return
-        number, ending = manifest.position.delivery, ending_of(self.target)
+        number, ending = manifest.position.delivery, self.target.ending
         copy = self._archive / f"{place.name.removesuffix(ending)}_{number}{ending}"
         kept_as = copy.with_name(f"{copy.name}{ENDING}")
         if kept_as.exists():
@@ -127,15 +126,6 @@ class LocalPlace:
                 if self.target.archive and place.exists():
                     place.replace(self._archive / place.name)
                 place.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(folder: Path, output: str) -> Iterator[None]:
-    """Lock an output by a file in a folder of this machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{output}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _size(path: Path) -> int | None:

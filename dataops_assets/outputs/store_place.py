@@ -16,10 +16,9 @@ from pathlib import Path
 from dataops_assets.config.outputs import FilesTarget
 from dataops_assets.connections.stores import open_store, options_of, require_writable
 from dataops_assets.errors import StorageError
-from dataops_assets.outputs.file_formats import ending_of
 from dataops_assets.outputs.file_place import STATE
-from dataops_assets.outputs.local_place import locked
 from dataops_assets.outputs.manifest import ENDING, IN_FOLDER, Manifest, manifest_in, newest_of, state_in
+from dataops_assets.storage.file_lock import waited_for
 
 
 class StorePlace:
@@ -39,7 +38,7 @@ class StorePlace:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See `FilePlace`; other machines are not kept out."""
-        with locked(self._work, self._output):
+        with waited_for(self._work / f"{self._output}.lock"):
             yield
         shutil.rmtree(self.staging, ignore_errors=True)
 
@@ -67,7 +66,7 @@ class StorePlace:
         staged = {item.path: self.staging / item.path for item in manifest.files}
         if not self._target.partition_by:
             (file,) = manifest.files
-            manifest = replace(manifest, files=(replace(file, path=f"{manifest.name}{ending_of(self._target)}"),))
+            manifest = replace(manifest, files=(replace(file, path=f"{manifest.name}{self._target.ending}"),))
             staged = {manifest.files[0].path: self.staging / file.path}
             if self._target.archive:
                 self._set_aside(manifest.files[0].path)
@@ -102,7 +101,7 @@ class StorePlace:
         manifest = self._manifest(f"{self._folder}/{name}{ENDING}")
         if manifest is None or manifest.output != self._output or not self.has(manifest):
             return
-        ending = ending_of(self._target)
+        ending = self._target.ending
         copy = f"{name.removesuffix(ending)}_{manifest.position.delivery}{ending}"
         (file,) = manifest.files
         self._copy(f"{self._folder}/{name}", f"{self._archive}/{copy}", file.bytes)

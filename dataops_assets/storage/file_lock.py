@@ -31,6 +31,18 @@ def locked(file: Path) -> Iterator[bool]:
                 file.unlink(missing_ok=True)
 
 
+@contextmanager
+def waited_for(file: Path) -> Iterator[None]:
+    """Hold the lock that `file` stands for, after every other process has released it. The file stays.
+
+    Raises OSError where it cannot be made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
 def _is_at(file: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
