@@ -124,7 +124,7 @@ def progress(
             done += 1
         elif (one := (retried or {}).get(item.input_id)) is not None:
             todo[item.input_id], again[item.input_id] = PER_INPUT.index(one.step), one.against
-        elif (wrong := _refused_step(steps)) is not None:
+        elif (wrong := refusal(steps.values(), or_held=True)) is not None:
             held[item.input_id] = f"{item.origin}: {wrong.step} failed: {wrong.error}"
             refused[item.input_id] = wrong
         else:
@@ -137,17 +137,6 @@ def progress(
 
 def _is_done(process: StepStatus | None) -> bool:
     return process is not None and process.status == "done"
-
-
-def _refused_step(steps: Mapping[str, StepStatus]) -> StepStatus | None:
-    """Return the step that failed with a permanent error."""
-    for process in steps.values():
-        if process.error_type == errors.InputWaits.__name__:
-            # the wait is evaluated again at each tick, and waiting is not an attempt
-            continue
-        if process.status == "failed" and errors.is_permanent(process.error_type or ""):
-            return process
-    return None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from dataops_assets.steps.enriching.validation_results import (
     reported_counts,
     validation_outcomes,
 )
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import version_made
 from dataops_assets.steps.upkeep.lost_data import version_of
@@ -62,7 +62,7 @@ def enrich(context: SourceContext, inputs: Sequence[Input]) -> StepReport:
     are no change sets at all, RuleError for a wrong rule.
     """
     started = time.perf_counter()
-    context = evolving(context, context.lake.snapshot())
+    context = evolving_now(context)
     rules = compile_rules(context.source, context.sources)
     backfill_rules(context, enriched_only=True)
     waiting = waits.waiting(context, inputs)

@@ -31,6 +31,15 @@ def evolving(context: SourceContext, lake: TableVersion | None) -> SourceContext
     return replace(context, source=evolved(context.source, lake))
 
 
+def evolving_now(context: SourceContext) -> SourceContext:
+    """Return the context with the source that has the undeclared columns of the newest lake version.
+
+    The lake is read only for a source that takes undeclared columns. Raises StorageError if its log cannot be read.
+    """
+    evolves = context.source.drift.new_column == "evolve"
+    return evolving(context, context.lake.snapshot()) if evolves else context
+
+
 def evolved(source: Source, lake: TableVersion | None, raw_names: Iterable[str] = ()) -> Source:
     """Return the source with the undeclared columns of its lake and of `raw_names`, sorted by name.
 

@@ -20,7 +20,7 @@ from dataops_assets.report import CheckOutcome, InputReport, RuleReceipt, StepRe
 from dataops_assets.rules.compiler import CompiledRules, compile_rules
 from dataops_assets.sql import columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null, versions_of
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.merging.judged_contracts import current_judged, current_not_judged, current_outcome
 from dataops_assets.steps.recalculating.computed_rows import compute, kept_rules, touched_rows
 from dataops_assets.steps.recalculating.difference import Difference, compare, inserted
@@ -48,7 +48,7 @@ def recalculate(context: SourceContext) -> StepReport:
     wrong rule, CommitConflict after many lost races. When a to-one look-up matches several rows (InputError) or the
     gate fails (GateFailed), nothing is published and the receipt carries the error.
     """
-    context = evolving(context, context.lake.snapshot())
+    context = evolving_now(context)
     rules = compile_rules(context.source, context.sources)
     if not rules.current.rules:
         raise ConfigError(

@@ -153,7 +153,7 @@ class RawArea:
 
         Raises StorageError when the store fails.
         """
-        if not self._is_there(item) or not self.problem_of(item):
+        if self.problem_of(item) in ("", GONE):
             return False
         self._folder.delete([self.object_path(item)])
         if self._is_remote:
@@ -209,10 +209,6 @@ class RawArea:
         The name keeps its ending, which tells the format. Characters with a meaning in patterns are replaced.
         """
         return f"objects/{item.digest}/{_safe_name(item.origin.rpartition('/')[2])}"
-
-    def object_uri(self, item: Input) -> str:
-        """Return the absolute path or URL of the input's bytes, for an engine that reads the store itself."""
-        return f"{self.uri}/{self.object_path(item)}"
 
     def local_path(self, item: Input) -> Path:
         """Return the path of the input's bytes as a local file, for reading only.

@@ -31,7 +31,7 @@ from dataops_assets.storage.retyping import retyped
 
 _PARSE, _ENRICH = "parse", "enrich"
 _WITH_HUB = ("cdc", "enrich", "refresh")
-_NO_REFUSALS = (InputHeld.__name__, InputWaits.__name__)
+_HELD, _WAITS = InputHeld.__name__, InputWaits.__name__
 _WORDS: Mapping[str, Any] = {
     field: {"__all__": {"description", "tags"}} for field in ("columns", "relations", "rules", "validations")
 }
@@ -60,11 +60,16 @@ class TriedAgain:
     against: str
 
 
-def refusal(steps: Iterable[StepStatus]) -> StepStatus | None:
-    """Return the step of an input that failed with a permanent error, other than that the input is held or waits."""
+def refusal(steps: Iterable[StepStatus], *, or_held: bool = False) -> StepStatus | None:
+    """Return the step of an input that failed with a permanent error, other than that the input waits or is held.
+
+    With `or_held`, also the step that held it.
+    """
+    # a wait is evaluated again at each tick, and waiting is not an attempt
+    others = (_WAITS,) if or_held else (_WAITS, _HELD)
     for process in steps:
         kind = process.error_type or ""
-        if process.status == "failed" and kind not in _NO_REFUSALS and is_permanent(kind):
+        if process.status == "failed" and kind not in others and is_permanent(kind):
             return process
     return None
 
@@ -79,13 +84,13 @@ def judged_against(
     if not inputs:
         return {}
     source = context.source
+    rules = compile_rules(source, context.sources)
     facts: list[Any] = [_declaration(source)]
     gate = {_PARSE: source.gates.lake, _ENRICH: source.gates.hub}.get(step)
     facts += [_contract(gate)] if gate is not None else []
     manifest = HubManifest()
     if step in _WITH_HUB and (hub := context.hub.snapshot()) is not None:
         manifest = HubManifest.read_without_inputs(hub.info)
-        rules = compile_rules(source, context.sources)
         derived = {rule.name for rule in source.rules}
         columns = {name: kind for name, kind in rules.hub_columns.items() if name not in derived}
         # without inputs, a hub takes the settings that are declared now
@@ -93,8 +98,7 @@ def judged_against(
         differs = [[manifest.settings, *manifest.hashed] if is_other else [], retyped(hub, columns)]
         facts += [differs] if any(differs) and not rebuilt else []
     if step == _ENRICH:
-        related = compile_rules(source, context.sources).snapshot.related
-        heads = {name: context.table(f"hub/{name}").newest() for name in sorted(related)}
+        heads = {name: context.table(f"hub/{name}").newest() for name in sorted(rules.snapshot.related)}
         facts += [{name: head.commit_id if head else "" for name, head in heads.items()}]
     horizon = manifest.horizon
     return {item.input_id: _digest([*facts, horizon is not None and item.extract_time < horizon]) for item in inputs}

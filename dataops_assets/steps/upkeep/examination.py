@@ -21,7 +21,6 @@ from dataops_assets.steps.upkeep import lost_data
 from dataops_assets.steps.upkeep.releases import problems_of
 from dataops_assets.storage.delta import Table, TableVersion
 from dataops_assets.storage.examine import Damage, examine
-from dataops_assets.storage.raw import GONE
 
 
 @dataclass(frozen=True)
@@ -143,14 +142,16 @@ def _of_inputs(context: SourceContext) -> Iterator[Finding]:
 def _of_raw(context: SourceContext, inputs: Sequence[Input], *, deep: bool) -> Iterator[Finding]:
     name, raw = context.source.name, context.raw
     there, gone = set(raw.inputs()), {item.input_id for item in raw.gone(inputs)}
-    for item in inputs if deep else [item for item in inputs if item.input_id in gone]:
+    for item in inputs:
+        if not deep and item.input_id not in gone:
+            continue
         again = f"copy it again from {item.origin}: dataops reset {name} ingest {item.input_id}"
         if item.input_id in there:
             try:
                 raw.manifest(item.input_id)
             except StorageError as error:
                 yield Finding(name, f"raw/{name}/inputs/{item.input_id}.json", error.received, again)
-        problem = GONE if item.input_id in gone else raw.problem_of(item) if item.input_id in there else ""
+        problem = raw.problem_of(item) if item.input_id in there else ""
         if problem:
             yield Finding(name, f"raw/{name}/{raw.object_path(item)}", problem, again)
     if not deep:

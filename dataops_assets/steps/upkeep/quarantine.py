@@ -21,7 +21,7 @@ from dataops_assets.errors import ConfigError, InputError, nearest
 from dataops_assets.report import Input
 from dataops_assets.rules.compiler import compile_rules
 from dataops_assets.sql import alias, column, literal, query
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.merging.input_statistics import decisive_columns
 from dataops_assets.steps.merging.manifest import HubManifest
 from dataops_assets.steps.merging.row_identity import has_markers
@@ -75,7 +75,7 @@ def kept_out(
     tagged `pii` are hidden, and so is a record that may contain them. Raises InputError for an unknown input,
     ConfigError for a rule that keeps no row out.
     """
-    context = evolving(context, context.lake.snapshot())
+    context = evolving_now(context)
     known = {item.input_id: item for item in context.metadata.inputs(context.source.name, list(input_ids) or None)}
     with context.engine.session() as session:
         tables = [found for found in (_rejected(context), _quarantined(context, session)) if found is not None]
@@ -313,7 +313,7 @@ def repair(
     repair, an unknown column, a value that does not have its column's type, a null where a value is required. Raises
     InputError also for an unknown or settled input.
     """
-    evolved = evolving(context, context.lake.snapshot())
+    evolved = evolving_now(context)
     source = evolved.source
     input_ids = list(dict.fromkeys(input_id for input_id, _ in rows))
     inputs = context.metadata.inputs(source.name, input_ids)

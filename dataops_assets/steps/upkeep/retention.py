@@ -21,7 +21,7 @@ from dataops_assets.engines.base import Session
 from dataops_assets.errors import ConfigError
 from dataops_assets.report import Input
 from dataops_assets.sql import Relation, alias, column, columns, query
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.merging import merge, settled_inputs
 from dataops_assets.steps.merging.change import Change, settings_match
 from dataops_assets.steps.merging.input_statistics import extents_of
@@ -59,7 +59,7 @@ def settle_inputs(context: SourceContext, pending: Iterable[Input] = ()) -> Reta
     keep = context.source.retention.superseded_inputs
     if keep is None:
         return None
-    context = evolving(context, context.lake.snapshot())
+    context = evolving_now(context)
     due = min([dt.datetime.now(dt.UTC) - keep, *(item.extract_time for item in pending)])
     manifest = until_won(lambda: _with_horizon(context, keep, due), f"settling inputs of {context.source.name!r}")
     if manifest.horizon is None:

@@ -30,7 +30,7 @@ from dataops_assets.sql import Relation, alias, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, typed_columns
 from dataops_assets.steps.enriching.row_status import VERDICT, VERDICT_VERSION, failed_names, flags_of, status
 from dataops_assets.steps.enriching.uniqueness import with_repeats
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.merging.change import is_deletion
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.steps.stored_rows import lake_of
@@ -89,7 +89,7 @@ def backfill_rules(context: SourceContext, *, enriched_only: bool = False) -> St
 def _backfilled(context: SourceContext, found: Sequence[tuple[Table, TableVersion]]) -> StepReport | None:
     started = time.perf_counter()
     if context.source.drift.new_column == "evolve":
-        context = evolving(context, context.lake.snapshot())
+        context = evolving_now(context)
     rules = compile_rules(context.source, context.sources)
     outdated = [(table, base) for table, base in found if _is_outdated(base, rules)]
     if not outdated:

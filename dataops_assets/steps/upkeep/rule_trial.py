@@ -18,7 +18,7 @@ from dataops_assets.rules.query import CAST_PREFIX, evaluate
 from dataops_assets.rules.stage import CompiledRule
 from dataops_assets.sql import Relation, column, columns, query
 from dataops_assets.steps.enriching.look_ups import RelatedHubs, refuse_ambiguous, rows_cast_or_null, versions_of
-from dataops_assets.steps.evolved_columns import evolving
+from dataops_assets.steps.evolved_columns import evolving_now
 from dataops_assets.steps.source_context import SourceContext
 from dataops_assets.storage.delta import TableVersion
 
@@ -68,7 +68,7 @@ def try_rule(context: SourceContext, expression: str, name: str = "", sample: in
     only the rows of the sample. Raises RuleError like loading the rule, InputError if there is no hub or if a row
     matches several rows of a to-one look-up.
     """
-    context = evolving(context, context.lake.snapshot())
+    context = evolving_now(context)
     known = next((rule for rule in context.source.rules if rule.name == name), None)
     tried = _unused(context.source)
     # first compile it as it would be declared, so that the same errors are raised
