@@ -537,7 +537,7 @@ class Files:
             return _in_archive(self._members_of(found), found, origin)
 
     def _state_at(self, path: str, origin: str) -> FileVersion:
-        """Return the state of a file or archive now. Errors are told of `origin`."""
+        """Return the current state of a file or archive. Errors name `origin`."""
         self._require_inside(path)
         with _reading(origin):
             if self.is_local:

@@ -38,7 +38,7 @@ _State = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of one file, in one word; `why` says more if a person needs it."""
+    """The result of one file in one word; `why` explains it if a person needs that."""
 
     name: str
     became: Became

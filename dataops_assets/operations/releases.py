@@ -36,7 +36,7 @@ class ListedRelease:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a rollback would do: the sources whose tables it restores, and by source the inputs that came since."""
+    """The effect of a rollback: the sources whose tables it restores, and by source the inputs since the release."""
 
     release: Release
     sources: Sequence[str]

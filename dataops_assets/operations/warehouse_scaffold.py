@@ -17,7 +17,7 @@ _PLATFORM = "s_"
 
 @dataclass(frozen=True)
 class Scaffolded:
-    """What was written: the model, its files, and sources.yml if it got an entry."""
+    """The files that were written: those of the model, and sources.yml if it got an entry."""
 
     model: str
     table: str

@@ -129,7 +129,7 @@ class MariaDbLog:
 
     @contextmanager
     def _session(self, kind: type[Any] = pymysql.Connection) -> Iterator[Any]:
-        """Open a connection. Raises ConfigError with the GRANT to run if a right is missing, otherwise as `told`."""
+        """Open a connection. Raises ConfigError with the GRANT to run for a missing right, and the errors of `told`."""
         with self._database.connected(kind) as connection, told(self._attempted):
             try:
                 yield connection

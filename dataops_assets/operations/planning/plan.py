@@ -84,7 +84,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a working tree would change.
+    """The changes that a working tree would make to a deployment.
 
     * `against`: the release or environment that it was compared with; empty: what is in force. `load_id` is the load.
     * `before`, `declared`: hashes of the declarations then and in the tree.

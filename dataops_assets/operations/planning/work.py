@@ -49,7 +49,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier work took: of the steps by source, and of applied plans by kind and subject (rows, seconds)."""
+    """Rows and seconds of earlier work: of steps by source, and of applied plans by kind and subject."""
 
     steps: Mapping[tuple[str, str], StepTotal] = field(default_factory=dict)
     applied: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What `dataops init` wrote and found, for a person and for a program."""
+"""Shows the files and findings of `dataops init`, for a person and for a program."""
 
 from __future__ import annotations
 
